@@ -1,0 +1,406 @@
+"""The bodies of every call: plain dataclasses, the same on both ends.
+
+Requests are strict: the service refuses a field it does not know, so that a mistyped one is not silently
+lost. Answers are lenient: a client ignores fields it does not know, so that a service may be newer.
+Calls of an upload are lists of 1 to 100 items with one result per item, in order, and no transaction
+across items. Sizes are bytes; lives are seconds from the answer on, immune to a laptop's wrong clock.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, ClassVar, Literal
+
+from mgmt_contract.problems import Problem
+from mgmt_contract.records import FileRecord, OperationRecord, OperationStatus, OperationType, UploadRecord
+
+STRICT: dict[str, Any] = {"extra": "forbid", "strict": False}
+"""What the service's validation reads from a request class; a plain dictionary, so nothing is imported."""
+
+
+@dataclass(frozen=True)
+class Service:
+    """What the service says of itself, without sign-in and beside the first answer of an upload."""
+
+    api_version_min: int
+    api_version_max: int
+    service_version: str
+    bucket: str
+    region: str
+    root_prefix: str
+    single_put_max_bytes: int
+    part_count_max: int
+    sign_parts_max: int
+    items_max: int
+    lease_seconds: int
+    issuer: str | None = None
+    client_id: str | None = None
+    audience: str | None = None
+    scopes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Content:
+    """What the client computed over a whole archive while it wrote it."""
+
+    __pydantic_config__: ClassVar[dict[str, Any]] = STRICT
+
+    size: int
+    crc64nvme: str
+    """Base64 of the eight bytes, as S3 writes it."""
+    content_digest: str
+    """"sha256:" and 64 hexadecimal digits over the members, times left out."""
+    uncompressed_size: int
+    member_count: int
+
+
+@dataclass(frozen=True)
+class Packing:
+    """How the archive's bytes were made; together with the source it makes them repeatable."""
+
+    __pydantic_config__: ClassVar[dict[str, Any]] = STRICT
+
+    codec: str
+    """Name and version, such as "isal 1.8.0"."""
+    plan: str
+    """Compression plan, such as "auto"."""
+
+
+@dataclass(frozen=True)
+class Part:
+    """One part the client wants to send: the bytes its URL will be good for."""
+
+    __pydantic_config__: ClassVar[dict[str, Any]] = STRICT
+
+    number: int
+    length: int
+    crc64nvme: str
+
+
+@dataclass(frozen=True)
+class SignedRequest:
+    """A presigned PUT: send exactly these headers, beside the Content-Length they state."""
+
+    url: str = field(repr=False)
+    headers: dict[str, str]
+    expires_in_seconds: int
+
+
+@dataclass(frozen=True)
+class SignedPart:
+    """The presigned PUT of one part."""
+
+    number: int
+    request: SignedRequest
+
+
+@dataclass(frozen=True)
+class Lease:
+    """The right of one machine to carry on with an operation."""
+
+    epoch: int
+    """Grows with each take-over; goes into every later call of the operation."""
+    expires_in_seconds: int
+
+
+@dataclass(frozen=True)
+class Multipart:
+    """How a large object is to be sent."""
+
+    part_size: int
+    """Bytes of every part but the last."""
+    received_parts: tuple[int, ...] = ()
+    """Numbers of the parts that the storage already holds whole, in order."""
+
+
+@dataclass(frozen=True)
+class Existing:
+    """The object that is stored under a name now."""
+
+    s3_object_key: str
+    size: int
+    etag: str
+    operation_id: str | None = None
+    """None where the object was not stored by this service."""
+    actor: str | None = None
+    finished_at: datetime | None = None
+    content_digest: str | None = None
+    crc64nvme: str | None = None
+    version_id: str | None = None
+
+
+# --- start ---------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class CleanUp:
+    """How the local files ended after a good upload: reported once they did."""
+
+    __pydantic_config__: ClassVar[dict[str, Any]] = STRICT
+
+    operation_id: str
+    source_status: Literal["completed", "moved"]
+    archive_status: Literal["completed", "deleted"]
+
+
+@dataclass(frozen=True)
+class StartItem:
+    """One upload to begin, or to begin again under the same id.
+
+    Exactly one of `content` and `upper_bound` is given: the first when the archive is packed already, the
+    second when parts are to be sent while it is still being packed.
+    """
+
+    __pydantic_config__: ClassVar[dict[str, Any]] = STRICT
+
+    operation_id: str
+    name: str
+    """Source name or the name chosen for it, without ".tar.gz"."""
+    target_path: str
+    source_file_record: FileRecord
+    compressed_file_path: str
+    packing: Packing
+    content: Content | None = None
+    upper_bound: int | None = None
+    """Bytes that the archive will not exceed."""
+    prefix: str = ""
+    replace: bool = False
+    storage_class: str | None = None
+    tags: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class StartRequest:
+    """Begin uploads."""
+
+    __pydantic_config__: ClassVar[dict[str, Any]] = STRICT
+
+    machine_id: str
+    """UUID of the machine, kept apart from its journal: the holder of leases."""
+    items: list[StartItem]
+    expected_bucket: str | None = None
+    """Refuse everything, before anything is recorded, if the service stores elsewhere."""
+    clean_ups: list[CleanUp] = field(default_factory=list)
+
+
+StartOutcome = Literal["put", "multipart", "already_there", "name_taken", "done", "problem"]
+
+
+@dataclass(frozen=True)
+class StartResult:
+    """What to do with one upload.
+
+    `put`: send the whole archive with `request`. `multipart`: sign and send parts. `already_there`: the same
+    content is stored under this name, nothing was recorded. `name_taken` (only for an upper bound): something
+    is stored there, nothing was recorded; pack to the end, compare digests, start again with the content.
+    `done`: this very operation has succeeded before. `problem`: refused.
+    """
+
+    operation_id: str
+    outcome: StartOutcome
+    s3_object_key: str | None = None
+    lease: Lease | None = None
+    request: SignedRequest | None = None
+    multipart: Multipart | None = None
+    existing: Existing | None = None
+    record: UploadRecord | None = None
+    problem: Problem | None = None
+
+
+@dataclass(frozen=True)
+class StartResponse:
+    """Results in the order of the items."""
+
+    service: Service
+    results: list[StartResult]
+
+
+# --- sign ----------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class SignItem:
+    """Parts of one upload to be sent next; renews the lease."""
+
+    __pydantic_config__: ClassVar[dict[str, Any]] = STRICT
+
+    operation_id: str
+    lease_epoch: int
+    parts: list[Part]
+    final: Content | None = None
+    """With the last part: what the whole will be, so that the service can finish alone."""
+
+
+@dataclass(frozen=True)
+class SignRequest:
+    """Ask for part URLs: at most 100 over all items."""
+
+    __pydantic_config__: ClassVar[dict[str, Any]] = STRICT
+
+    machine_id: str
+    items: list[SignItem]
+
+
+@dataclass(frozen=True)
+class SignResult:
+    """URLs of one upload's parts."""
+
+    operation_id: str
+    outcome: Literal["signed", "problem"]
+    lease: Lease | None = None
+    parts: list[SignedPart] = field(default_factory=list)
+    problem: Problem | None = None
+
+
+@dataclass(frozen=True)
+class SignResponse:
+    """Results in the order of the items."""
+
+    results: list[SignResult]
+
+
+# --- complete ------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class CompleteItem:
+    """One upload whose bytes were all sent."""
+
+    __pydantic_config__: ClassVar[dict[str, Any]] = STRICT
+
+    operation_id: str
+    lease_epoch: int
+    content: Content
+
+
+@dataclass(frozen=True)
+class CompleteRequest:
+    """Ask the service to look at the storage, compare, and record."""
+
+    __pydantic_config__: ClassVar[dict[str, Any]] = STRICT
+
+    machine_id: str
+    items: list[CompleteItem]
+    clean_ups: list[CleanUp] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class CompleteResult:
+    """How one upload stands.
+
+    `done`: the object is there and is what the client computed. `completing`: S3 is still assembling it; ask
+    again after `retry_after_seconds`. `incomplete`: these parts are missing or have another length; send them
+    again (a whole-object upload has the one part 1). `problem`: refused or failed.
+    """
+
+    operation_id: str
+    outcome: Literal["done", "completing", "incomplete", "problem"]
+    record: UploadRecord | None = None
+    retry_after_seconds: int | None = None
+    missing_parts: list[int] = field(default_factory=list)
+    problem: Problem | None = None
+
+
+@dataclass(frozen=True)
+class CompleteResponse:
+    """Results in the order of the items."""
+
+    results: list[CompleteResult]
+
+
+# --- fail, clean up, look up ---------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class FailItem:
+    """One upload that ends without success; its parts are thrown away and its name is free again."""
+
+    __pydantic_config__: ClassVar[dict[str, Any]] = STRICT
+
+    operation_id: str
+    lease_epoch: int
+    error_code: str
+    error_message: str
+
+
+@dataclass(frozen=True)
+class FailRequest:
+    """Record failures."""
+
+    __pydantic_config__: ClassVar[dict[str, Any]] = STRICT
+
+    machine_id: str
+    items: list[FailItem]
+
+
+@dataclass(frozen=True)
+class RecordResult:
+    """The record as it stands after the call (an upload that was done stays done), or why there is none."""
+
+    operation_id: str
+    outcome: Literal["record", "problem"]
+    record: UploadRecord | OperationRecord | None = None
+    problem: Problem | None = None
+
+
+@dataclass(frozen=True)
+class RecordsResponse:
+    """Results in the order of the items."""
+
+    results: list[RecordResult]
+
+
+@dataclass(frozen=True)
+class CleanUpRequest:
+    """Report how local files ended."""
+
+    __pydantic_config__: ClassVar[dict[str, Any]] = STRICT
+
+    items: list[CleanUp]
+
+
+@dataclass(frozen=True)
+class LookUpRequest:
+    """Ask for the records of operations."""
+
+    __pydantic_config__: ClassVar[dict[str, Any]] = STRICT
+
+    operation_ids: list[str]
+
+
+# --- history -------------------------------------------------------------------------------------------
+
+HISTORY_LIMIT_DEFAULT = 50
+HISTORY_LIMIT_MAX = 100
+
+
+@dataclass(frozen=True)
+class HistoryRequest:
+    """Filters of one page of the team's operations, newest first; sent as query parameters.
+
+    A page may hold fewer records than `limit`, even none, and still have a `cursor`: filters that no index
+    serves read a bounded number of records per call.
+    """
+
+    __pydantic_config__: ClassVar[dict[str, Any]] = STRICT
+
+    actor: str | None = None
+    """A person's name as records show it."""
+    mine: bool = False
+    status: OperationStatus | None = None
+    operation_type: OperationType | None = None
+    name: str | None = None
+    """Source name, archive name or whole key."""
+    since: datetime | None = None
+    until: datetime | None = None
+    limit: int = HISTORY_LIMIT_DEFAULT
+    cursor: str | None = None
+
+
+@dataclass(frozen=True)
+class HistoryResponse:
+    """A page of records; `cursor` is None on the last."""
+
+    records: list[UploadRecord | OperationRecord]
+    cursor: str | None = None

@@ -1,0 +1,77 @@
+"""Names of archives and keys: how they are joined, and what makes two of them the same.
+
+Source of the key rules: Amazon S3 User Guide, "Naming Amazon S3 objects", read 2026-11. Segments "." and
+".." and empty ones are refused because HTTP libraries rewrite them on the way.
+"""
+
+from __future__ import annotations
+
+import unicodedata
+
+ARCHIVE_SUFFIX = ".tar.gz"
+KEY_MAX_BYTES = 1024
+
+
+class InvalidNameError(ValueError):
+    """A name or prefix that cannot be part of a key; the sentence says why."""
+
+
+def archive_name(source_name: str) -> str:
+    """Name the archive of a source: `{original_name}.tar.gz`.
+
+    >>> archive_name("clip.mp4")
+    'clip.mp4.tar.gz'
+    """
+    return source_name + ARCHIVE_SUFFIX
+
+
+def join_key(root_prefix: str, prefix: str, source_name: str) -> str:
+    """Join the service's root prefix, the person's prefix and the archive's name to an object key in NFC.
+
+    Either prefix may be empty; slashes at their ends do not count.
+
+    Raises:
+        InvalidNameError: If a segment is empty, "." or "..", holds a control character or a lone
+            surrogate, if the name holds a slash, or if the key has more than `KEY_MAX_BYTES` bytes.
+
+    >>> join_key("team", "shoots/day1/", "clip.mp4")
+    'team/shoots/day1/clip.mp4.tar.gz'
+    """
+    if "/" in source_name:
+        raise InvalidNameError(f"the name {source_name!r} holds a slash; put folders into the prefix")
+    _check_segment(source_name)
+    prefixes = [part.strip("/") for part in (root_prefix, prefix)]
+    segments = [segment for part in prefixes if part for segment in part.split("/")]
+    for segment in segments:
+        _check_segment(segment)
+    key = unicodedata.normalize("NFC", "/".join([*segments, archive_name(source_name)]))
+    size_bytes = len(key.encode())
+    if size_bytes > KEY_MAX_BYTES:
+        raise InvalidNameError(f"the key would have {size_bytes} bytes; S3 takes at most {KEY_MAX_BYTES}")
+    return key
+
+
+def fold_key(key: str) -> str:
+    r"""Fold a key so that names which differ only by case or normalization become the same text.
+
+    >>> fold_key("Café.MP4.tar.gz") == fold_key("cafe\u0301.mp4.tar.gz")
+    True
+    """
+    return unicodedata.normalize("NFC", unicodedata.normalize("NFD", key).casefold())
+
+
+def base_name(name_or_key: str) -> str:
+    """Reduce a source name, an archive name or a whole key to the archive's name in NFC.
+
+    >>> base_name("clip.mp4"), base_name("clip.mp4.tar.gz"), base_name("team/clip.mp4.tar.gz")
+    ('clip.mp4.tar.gz', 'clip.mp4.tar.gz', 'clip.mp4.tar.gz')
+    """
+    last = unicodedata.normalize("NFC", name_or_key).rsplit("/", 1)[-1]
+    return last if last.endswith(ARCHIVE_SUFFIX) else archive_name(last)
+
+
+def _check_segment(segment: str) -> None:
+    if segment in ("", ".", ".."):
+        raise InvalidNameError(f"{segment!r} cannot be a part of an object key")
+    if any(unicodedata.category(character) in ("Cc", "Cs") for character in segment):
+        raise InvalidNameError(f"{segment!r} holds a control character or bytes that are no text")

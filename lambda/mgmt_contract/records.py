@@ -1,0 +1,122 @@
+"""The records of the upload process: FileRecord, OperationRecord, UploadRecord, and how they may change.
+
+The first fields of each class are the upload process document's own, in its order and with its names.
+What the product adds follows as keyword-only fields with defaults, so that a record can still be built
+exactly as the document builds it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, ClassVar, Literal
+
+FileLocation = Literal["local", "s3"]
+FileStatus = Literal["pending", "completed", "failed", "deleted", "moved"]
+OperationType = Literal["upload", "download", "delete", "undelete"]
+OperationStatus = Literal["pending", "success", "failed"]
+Phase = Literal["reserved", "carrying", "completing", "done", "failed"]
+
+TRANSITIONS: Mapping[Phase | None, frozenset[Phase]] = {
+    None: frozenset({"reserved", "carrying"}),
+    "reserved": frozenset({"reserved", "carrying", "failed"}),
+    "carrying": frozenset({"carrying", "completing", "failed"}),
+    "completing": frozenset({"completing", "carrying", "done", "failed"}),
+    "done": frozenset({"done"}),
+    "failed": frozenset({"failed"}),
+}
+"""Which phase an operation may take next; `None` is an operation that is not recorded yet.
+
+A phase may follow itself (a lease renewed, a clean-up reported). Completing falls back to carrying when
+parts turn out to be missing. Nothing leaves done or failed.
+"""
+
+STATUS_OF_PHASE: Mapping[Phase, OperationStatus] = {
+    "reserved": "pending",
+    "carrying": "pending",
+    "completing": "pending",
+    "done": "success",
+    "failed": "failed",
+}
+"""The user's three statuses are a view of the phase."""
+
+
+def may_follow(before: Phase | None, after: Phase) -> bool:
+    """Tell whether an operation in phase `before` may be written with phase `after`."""
+    return after in TRANSITIONS[before]
+
+
+@dataclass
+class FileRecord:
+    """A file or directory at one stage of its life: source, archive or S3 object."""
+
+    __pydantic_config__: ClassVar[dict[str, Any]] = {"extra": "forbid", "strict": False}
+    """As for every request: the service refuses a field it does not know."""
+
+    name: str
+    path: str
+    """Path as it may be seen by the team: relative to the current directory, or the S3 key."""
+    location: FileLocation
+    size: int
+    """Bytes; 0 for a directory (the upload's `uncompressed_size` carries the sum)."""
+    is_directory: bool
+    status: FileStatus
+
+
+@dataclass
+class OperationRecord:
+    """One operation on a file or object, by one person."""
+
+    operation_id: str
+    """UUID (version 7), minted by the client: the idempotency key of everything."""
+    operation_type: OperationType
+    target_path: str
+    started_at: datetime
+    status: OperationStatus
+    result_path: str | None
+    error_message: str | None
+
+    phase: Phase = field(default="reserved", kw_only=True)
+    actor: str = field(default="", kw_only=True)
+    """Name of the person or machine user, taken from the token."""
+    actor_id: str = field(default="", kw_only=True)
+    """The token's subject: stays the same when a name changes."""
+    finished_at: datetime | None = field(default=None, kw_only=True)
+    error_code: str | None = field(default=None, kw_only=True)
+    """A code of `problems.PROBLEMS`, or the client's own error code."""
+
+
+@dataclass
+class UploadRecord(OperationRecord):
+    """An upload with its archive, destination and the files at each stage."""
+
+    compression_type: str
+    """Always "gzip"."""
+    compressed_file_path: str
+    s3_bucket: str
+    s3_object_key: str
+    source_file_record: FileRecord | None
+    compressed_file_record: FileRecord | None
+    s3_file_record: FileRecord | None
+
+    uncompressed_size: int | None = field(default=None, kw_only=True)
+    """Bytes of all regular files in the archive together."""
+    member_count: int | None = field(default=None, kw_only=True)
+    content_digest: str | None = field(default=None, kw_only=True)
+    """"sha256:" and 64 hexadecimal digits over the members, times left out."""
+    crc64nvme: str | None = field(default=None, kw_only=True)
+    """The object's full-object checksum, base64 as S3 writes it."""
+    etag: str | None = field(default=None, kw_only=True)
+    """Opaque: compared, never computed."""
+    version_id: str | None = field(default=None, kw_only=True)
+    storage_class: str | None = field(default=None, kw_only=True)
+    tags: dict[str, str] = field(default_factory=dict, kw_only=True)
+    codec: str | None = field(default=None, kw_only=True)
+    """Name and version of the deflate that made the archive, such as "isal 1.8.0"."""
+    compression_plan: str | None = field(default=None, kw_only=True)
+    """Which blocks were compressed how: with the codec, this makes the bytes repeatable."""
+
+    def __post_init__(self) -> None:
+        """Set the operation type: an upload is an upload, whatever it was built with."""
+        self.operation_type = "upload"

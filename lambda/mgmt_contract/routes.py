@@ -1,0 +1,29 @@
+"""The service's routes: method and path of each call, in one place for both ends."""
+
+from __future__ import annotations
+
+from typing import Final, NamedTuple
+
+
+class Route(NamedTuple):
+    """One call of the protocol."""
+
+    method: str
+    path: str
+    needs_sign_in: bool = True
+
+
+DESCRIBE: Final = Route("GET", "/v1/service", needs_sign_in=False)
+START: Final = Route("POST", "/v1/uploads/start")
+SIGN: Final = Route("POST", "/v1/uploads/sign")
+COMPLETE: Final = Route("POST", "/v1/uploads/complete")
+FAIL: Final = Route("POST", "/v1/uploads/fail")
+CLEAN_UP: Final = Route("POST", "/v1/uploads/clean-up")
+LOOK_UP: Final = Route("POST", "/v1/uploads/look-up")
+HISTORY: Final = Route("GET", "/v1/history")
+
+ROUTES: Final = (DESCRIBE, START, SIGN, COMPLETE, FAIL, CLEAN_UP, LOOK_UP, HISTORY)
+
+CLIENT_VERSION_HEADER: Final = "mgmt-client-version"
+API_VERSION: Final = 1
+"""The version in the path. The service states the range it serves in its self-description."""

@@ -1,0 +1,113 @@
+import dataclasses
+import json
+from datetime import UTC, datetime, timedelta, timezone
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mgmt_contract.messages import CompleteResponse, HistoryResponse, Service
+from mgmt_contract.records import FileRecord, OperationRecord, UploadRecord
+from mgmt_contract.wire import MessageError, format_time, from_json, from_plain, parse_time, to_json, to_plain
+
+moments = st.datetimes(timezones=st.just(UTC)).map(
+    lambda moment: moment.replace(microsecond=moment.microsecond // 1000 * 1000)
+)
+texts = st.text(st.characters(exclude_categories=["Cs"]))
+file_records = st.none() | st.builds(
+    FileRecord,
+    texts,
+    texts,
+    st.sampled_from(["local", "s3"]),
+    st.integers(0),
+    st.booleans(),
+    st.sampled_from(["pending", "completed", "failed", "deleted", "moved"]),
+)
+upload_records = st.builds(
+    UploadRecord, operation_id=texts, operation_type=st.just("upload"), target_path=texts, started_at=moments,
+    status=st.sampled_from(["pending", "success", "failed"]),
+    result_path=st.none() | texts, error_message=st.none() | texts,
+    compression_type=st.just("gzip"), compressed_file_path=texts, s3_bucket=texts, s3_object_key=texts,
+    source_file_record=file_records, compressed_file_record=file_records, s3_file_record=file_records,
+    uncompressed_size=st.none() | st.integers(0), tags=st.dictionaries(texts, texts), finished_at=st.none() | moments,
+)  # fmt: skip
+
+
+@given(upload_records)
+def test_a_record_survives_json(record):
+    assert from_json(UploadRecord, to_json(record)) == record
+
+
+def test_the_documents_fields_come_first_and_in_its_order():
+    """A record can be built exactly as the upload process document builds it."""
+    names = [field.name for field in dataclasses.fields(UploadRecord) if not field.kw_only]
+    assert names == [
+        "operation_id", "operation_type", "target_path", "started_at", "status", "result_path", "error_message",
+        "compression_type", "compressed_file_path", "s3_bucket", "s3_object_key",
+        "source_file_record", "compressed_file_record", "s3_file_record",
+    ]  # fmt: skip
+    assert [field.name for field in dataclasses.fields(FileRecord)] == [
+        "name", "path", "location", "size", "is_directory", "status",
+    ]  # fmt: skip
+    record = UploadRecord("id", "download", "t", datetime.now(UTC), "pending", None, None,
+                          "gzip", "p", "b", "k", None, None, None)  # fmt: skip
+    assert record.operation_type == "upload"
+
+
+def test_a_reader_ignores_what_it_does_not_know():
+    assert from_plain(FileRecord, {**to_plain(_file()), "colour": "red"}) == _file()
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"size": "12"}, "FileRecord.size is '12', expected int"),
+        ({"size": True}, "FileRecord.size is True, expected int"),
+        ({"status": "lost"}, "FileRecord.status is 'lost', expected one of 'pending'"),
+        ({"name": None}, "FileRecord.name is None, expected str"),
+    ],
+)
+def test_a_wrong_field_is_named(change, said):
+    with pytest.raises(MessageError, match=said):
+        from_plain(FileRecord, {**to_plain(_file()), **change})
+
+
+def test_a_missing_field_is_named_with_its_place():
+    with pytest.raises(MessageError, match=r"CompleteResponse.results\[0\].outcome is missing"):
+        from_plain(CompleteResponse, {"results": [{"operation_id": "x"}]})
+
+
+@pytest.mark.parametrize("text", ["", "<html>", "[]", "null", "{"])
+def test_what_is_no_message_is_refused(text):
+    with pytest.raises(MessageError):
+        from_json(Service, text)
+
+
+def test_an_operation_of_another_type_is_read_as_an_operation():
+    """History may hold operations that are no uploads: a delete has none of an upload's fields."""
+    plain = {"operation_id": "x", "operation_type": "delete", "target_path": "k", "started_at": "2026-01-01T00:00:00Z",
+             "status": "success", "result_path": None, "error_message": None}  # fmt: skip
+    [record] = from_plain(HistoryResponse, {"records": [plain]}).records
+    assert type(record) is OperationRecord
+
+
+def test_times_are_utc_with_milliseconds():
+    east = timezone(timedelta(hours=2))
+    assert format_time(datetime(2026, 1, 1, 1, 0, 0, 1999, tzinfo=east)) == "2025-12-31T23:00:00.001Z"
+    assert parse_time("2026-01-01T01:00:00+02:00") == datetime(2025, 12, 31, 23, tzinfo=UTC)
+
+
+def test_times_without_a_zone_are_refused():
+    with pytest.raises(ValueError, match="zone"):
+        parse_time("2026-01-01T00:00:00")
+    with pytest.raises(ValueError, match="zone"):
+        format_time(datetime(2026, 1, 1))  # noqa: DTZ001  the naive time is the test
+
+
+def test_json_is_one_line_whatever_the_names():
+    assert "\n" not in to_json({"name": "a\nb\u2028c"}).replace("\\n", "")
+    assert json.loads(to_json({"name": "ü"})) == {"name": "ü"}
+
+
+def _file():
+    return FileRecord("a", "a", "local", 1, is_directory=False, status="pending")
