@@ -1,0 +1,76 @@
+# Everything happens in .venv and try/; nothing outside this folder is changed,
+# except that `make test` installs bsdtar and tmux from the system's packages where they are missing.
+
+PYTHON ?= python3
+BIN := .venv/bin
+CDK_VERSION := 2.1148.1
+
+.DEFAULT_GOAL := help
+.PHONY: help try setup test lint format docs clean tools
+
+help:  ## Show what there is to make
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+try: .venv/runtime.done  ## Upload a sample (or FILE=/path) to a service of your own on this machine
+	@$(BIN)/python -m mgmt_local.demo $(if $(FILE),"$(FILE)")
+
+setup: .venv/dev.done .venv/ministack.done .venv/cdk.done  ## Make the whole development environment in .venv
+
+test: setup tools  ## Run all tests
+	$(BIN)/python -m pytest -n 2 --dist loadgroup
+
+lint: .venv/dev.done  ## Check style, types and the walls between packages
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+format: .venv/dev.done  ## Format the code
+	$(BIN)/ruff check --fix-only --quiet .
+	$(BIN)/ruff format .
+
+docs: .venv/dev.done  ## Generate what the documents generate
+	$(BIN)/python -m mgmt_api.openapi
+	$(BIN)/python tests/support/generated_docs.py
+
+clean:  ## Stop what `make try` left and remove everything that was made
+	@if [ -x $(BIN)/python ] && [ -d try ]; then $(BIN)/python -m mgmt_local.demo --stop; fi
+	rm -rf .venv try dist build .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache .coverage*
+	find client lambda infra tests -name __pycache__ -prune -exec rm -rf {} +
+
+# --- environments: a stamp says that what a file pins is installed -----------------------------------------
+
+.venv/created:
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "mgmt needs Python 3.11 or newer; say which: make PYTHON=python3.11")'
+	$(PYTHON) -m venv .venv
+	@touch $@
+
+.venv/runtime.done: .venv/created requirements/runtime.txt pyproject.toml
+	$(BIN)/python -m pip install --quiet --require-hashes -r requirements/runtime.txt
+	$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation --editable .
+	@touch $@
+
+.venv/dev.done: .venv/runtime.done requirements/dev.txt
+	$(BIN)/python -m pip install --quiet --require-hashes -r requirements/dev.txt
+	@touch $@
+
+.venv/ministack.done: .venv/created requirements/ministack.txt
+	$(PYTHON) -m venv .venv/ministack
+	.venv/ministack/bin/python -m pip install --quiet --require-hashes -r requirements/ministack.txt
+	@touch $@
+
+# npm comes with Node, from a wheel: the same version everywhere.
+.venv/cdk.done: .venv/dev.done
+	$(BIN)/npm install --silent --no-audit --no-fund --no-save --prefix .venv/cdk aws-cdk@$(CDK_VERSION)
+	@touch $@
+
+tools:
+	@for tool in bsdtar:libarchive-tools tmux:tmux; do \
+	  command -v $${tool%%:*} >/dev/null && continue; \
+	  package=$${tool##*:}; \
+	  if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+	    echo "installing $$package"; \
+	    { apt-get install -y -qq $$package || { apt-get update -qq && apt-get install -y -qq $$package; }; } >/dev/null 2>&1; \
+	  fi; \
+	  command -v $${tool%%:*} >/dev/null || echo "note: the tests need $${tool%%:*}; please install $$package"; \
+	done

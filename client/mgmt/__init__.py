@@ -1,0 +1,1 @@
+"""The client: validates, packs, uploads through presigned URLs, and deletes nothing without proof."""

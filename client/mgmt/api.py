@@ -1,0 +1,245 @@
+"""Ask and confirm: one method per route of the service, contract types in and out."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Final, TypeVar
+from urllib.parse import urlencode
+
+import urllib3
+
+from mgmt.connection import Connections
+from mgmt.errors import (
+    IntegrityError,
+    LoginRequiredError,
+    MgmtError,
+    NotConfiguredError,
+    RefusedError,
+    SourceError,
+    UnavailableError,
+)
+from mgmt.events import Emit, Trace
+from mgmt.retry import Patience
+from mgmt_contract import messages, routes
+from mgmt_contract.problems import PROBLEMS, Problem
+from mgmt_contract.version import __version__
+from mgmt_contract.wire import MessageError, from_json, to_json, to_plain
+
+T = TypeVar("T")
+Token = Callable[[], str]
+"""Returns an access token that is valid now; asked before every call, so that a long upload outlives one."""
+
+ERROR_OF_PROBLEM: Final[Mapping[str, type[MgmtError]]] = {
+    "invalid-request": RefusedError,
+    "login-required": LoginRequiredError,
+    "not-allowed": RefusedError,
+    "no-such-route": RefusedError,
+    "no-such-operation": SourceError,
+    "name-taken": RefusedError,
+    "name-reserved": RefusedError,
+    "name-differs-in-case": RefusedError,
+    "bucket-differs": NotConfiguredError,
+    "operation-differs": RefusedError,
+    "operation-failed": RefusedError,
+    "lease-lost": RefusedError,
+    "part-differs": IntegrityError,
+    "content-differs": IntegrityError,
+    "changed-meanwhile": UnavailableError,
+    "invalid-name": SourceError,
+    "too-large": SourceError,
+    "too-many-requests": UnavailableError,
+    "internal-error": UnavailableError,
+    "storage-unavailable": UnavailableError,
+}
+"""The exit code of every problem the service can answer, by way of its error class."""
+
+_RETRY_STATUSES: Final = frozenset({408, 425, 429, 500, 502, 503, 504})
+
+
+def error_of(problem: Problem) -> MgmtError:
+    """Turn a problem into the error a person sees; a code from a newer service counts as a refusal."""
+    kind = ERROR_OF_PROBLEM.get(problem.code, RefusedError)
+    return kind(problem.detail, code=problem.code, operation_id=problem.operation_id)
+
+
+@dataclass(frozen=True)
+class _Answer:
+    status: int
+    body: bytes
+    content_type: str
+    retry_after_seconds: float | None
+
+
+class ServiceApi:
+    """The service's routes. Every call is repeated, as the protocol allows, until it is answered or hopeless.
+
+    Every method may raise LoginRequiredError, RefusedError, NotConfiguredError, UnavailableError and
+    CancelledError; problems of single items are in the results.
+    """
+
+    def __init__(self, base_url: str, token: Token, connections: Connections, patience: Patience, emit: Emit) -> None:
+        self._base_url = base_url.rstrip("/")
+        self._token = token
+        self._connections = connections
+        self._patience = patience
+        self._emit = emit
+
+    def describe(self) -> messages.Service:
+        """Ask the service what it is; needs no sign-in."""
+        return self._call(routes.DESCRIBE, messages.Service)
+
+    def start(self, request: messages.StartRequest) -> messages.StartResponse:
+        """Begin uploads, or begin them again."""
+        return self._call(routes.START, messages.StartResponse, request)
+
+    def sign(self, request: messages.SignRequest) -> messages.SignResponse:
+        """Ask for the URLs of parts."""
+        return self._call(routes.SIGN, messages.SignResponse, request)
+
+    def complete(self, request: messages.CompleteRequest) -> messages.CompleteResponse:
+        """Have the service look at the storage, compare and record."""
+        return self._call(routes.COMPLETE, messages.CompleteResponse, request)
+
+    def fail(self, request: messages.FailRequest) -> messages.RecordsResponse:
+        """Record that uploads have failed."""
+        return self._call(routes.FAIL, messages.RecordsResponse, request)
+
+    def clean_up(self, request: messages.CleanUpRequest) -> messages.RecordsResponse:
+        """Report how local files ended."""
+        return self._call(routes.CLEAN_UP, messages.RecordsResponse, request)
+
+    def look_up(self, operation_ids: list[str]) -> messages.RecordsResponse:
+        """Fetch the records of operations."""
+        return self._call(routes.LOOK_UP, messages.RecordsResponse, messages.LookUpRequest(operation_ids))
+
+    def history(self, request: messages.HistoryRequest) -> messages.HistoryResponse:
+        """Fetch one page of the team's operations."""
+        return self._call(routes.HISTORY, messages.HistoryResponse, query=_query_of(request))
+
+    def _call(
+        self,
+        route: routes.Route,
+        kind: type[T],
+        request: Any = None,
+        *,
+        query: Mapping[str, str] | None = None,
+    ) -> T:
+        url = self._base_url + route.path + (f"?{urlencode(query)}" if query else "")
+        body = to_json(request).encode() if request is not None else None
+        attempt = 0
+        while True:
+            self._patience.check_stopped()
+            answer, why = self._send(route, url, body)
+            if answer is not None:
+                if 200 <= answer.status < 300:
+                    result = self._read(answer, kind)
+                    self._patience.note_progress()
+                    return result
+                why = self._explain_refusal(answer)
+            self._emit(Trace(f"{route.method} {route.path}: {why}; trying again"))
+            self._patience.wait(attempt, why, retry_after_seconds=answer.retry_after_seconds if answer else None)
+            attempt += 1
+
+    def _send(self, route: routes.Route, url: str, body: bytes | None) -> tuple[_Answer | None, str]:
+        headers = {"accept": "application/json", routes.CLIENT_VERSION_HEADER: __version__}
+        if body is not None:
+            headers["content-type"] = "application/json"
+        if route.needs_sign_in:
+            headers["authorization"] = f"Bearer {self._token()}"
+        began = time.monotonic()
+        try:
+            response = self._connections.pool_for(url).request(
+                route.method, url, body=body, headers=headers, redirect=False
+            )
+        except urllib3.exceptions.HTTPError as error:
+            return None, explain_connection_error(error, self._base_url)
+        self._emit(Trace(f"{route.method} {route.path}: {response.status} in {time.monotonic() - began:.3f} s"))
+        answer = _Answer(
+            response.status,
+            response.data,
+            response.headers.get("content-type", ""),
+            _seconds(response.headers.get("retry-after")),
+        )
+        return answer, ""
+
+    def _read(self, answer: _Answer, kind: type[T]) -> T:
+        if "json" not in answer.content_type:
+            raise self._no_service(answer)
+        try:
+            return from_json(kind, answer.body)
+        except MessageError as error:
+            raise RefusedError(
+                f"The service answers what this version ({__version__}) does not understand: {error}. "
+                "Update mgmt, or ask the admin which version the service is.",
+                code="versions-differ",
+            ) from error
+
+    def _explain_refusal(self, answer: _Answer) -> str:
+        """Raise what waiting cannot mend; return the reason where it can."""
+        problem = _problem_of(answer)
+        if problem is not None:
+            if not _is_retryable(problem):
+                raise error_of(problem)
+            return problem.detail
+        if answer.status in _RETRY_STATUSES:
+            return f"the service at {self._base_url} answers {answer.status}"
+        if answer.status == 401:
+            raise LoginRequiredError(
+                "The service does not accept the token, or none was sent. Sign in again, or renew MGMT_TOKEN."
+            )
+        if answer.status == 403 and "json" in answer.content_type:
+            raise RefusedError("The service does not allow this with your sign-in. Ask the admin.", code="not-allowed")
+        raise self._no_service(answer)
+
+    def _no_service(self, answer: _Answer) -> UnavailableError:
+        return UnavailableError(
+            f"{self._base_url} answers {answer.status} with {answer.content_type or 'no content type'}, "
+            "expected the mgmt service. A sign-in page of the network, or a wrong address: "
+            "open any page in a browser, check `mgmt config`, and run the same command again.",
+            code="no-service",
+        )
+
+
+def explain_connection_error(error: urllib3.exceptions.HTTPError, address: str) -> str:
+    """Say in words why no answer came; never with a URL's signature in it."""
+    reason: BaseException = error
+    while isinstance(getattr(reason, "reason", None), BaseException):
+        reason = reason.reason  # type: ignore[attr-defined]
+    if isinstance(reason, urllib3.exceptions.NameResolutionError):
+        return f"the host of {address} is not found"
+    if isinstance(reason, urllib3.exceptions.NewConnectionError):  # before time-outs: it is one of them by name
+        return f"{address} refuses the connection"
+    if isinstance(reason, urllib3.exceptions.TimeoutError):
+        return f"{address} does not answer in time"
+    if isinstance(reason, urllib3.exceptions.SSLError):
+        return f"the secure connection to {address} fails ({reason.args[0] if reason.args else reason})"
+    return f"the connection to {address} broke"
+
+
+def _query_of(request: messages.HistoryRequest) -> dict[str, str]:
+    plain = to_plain(request)
+    return {
+        name: str(value).lower() if isinstance(value, bool) else str(value)
+        for name, value in plain.items()
+        if value is not None and value is not False
+    }
+
+
+def _problem_of(answer: _Answer) -> Problem | None:
+    if "problem+json" not in answer.content_type:
+        return None
+    try:
+        return from_json(Problem, answer.body)
+    except MessageError:
+        return None
+
+
+def _is_retryable(problem: Problem) -> bool:
+    kind = PROBLEMS.get(problem.code)
+    return kind.retryable if kind else problem.status in _RETRY_STATUSES
+
+
+def _seconds(text: str | None) -> float | None:
+    return float(text) if text and text.isdecimal() else None

@@ -1,0 +1,1 @@
+"""The click shell: options -> one use case -> render -> exit code. Heavy imports live inside the commands."""

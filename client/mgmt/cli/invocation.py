@@ -1,0 +1,137 @@
+"""What every command starts from: the global options, and how to reach settings, backend and session."""
+
+from __future__ import annotations
+
+import sys
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from mgmt.errors import LocalStateError, LoginRequiredError, NotConfiguredError
+
+if TYPE_CHECKING:  # only names for annotations: none of this is needed for `mgmt --help`
+    from mgmt.events import Emit
+    from mgmt.render import Output
+    from mgmt.session import Session
+    from mgmt.settings import Settings
+
+
+@dataclass(frozen=True)
+class Invocation:
+    """The global options of one run."""
+
+    environment: Mapping[str, str]
+    verbose: bool = False
+    quiet: bool = False
+    as_json: bool = False
+    use_local: bool = False
+    no_color: bool = False
+
+    @property
+    def config_path(self) -> Path:
+        """Where the config file lies."""
+        from mgmt.settings import default_config_path
+
+        return default_config_path(self.environment)
+
+    def output(self) -> Output:
+        """Make the streams, with the manners that terminal and options ask for."""
+        from mgmt.render import Output, Style
+
+        is_dumb = self.environment.get("TERM") == "dumb"
+        colors = not (self.no_color or self.environment.get("NO_COLOR") or is_dumb)
+        style = Style(
+            as_json=self.as_json,
+            verbosity=1 if self.verbose else -1 if self.quiet else 0,
+            colors=colors and sys.stderr.isatty() and sys.stdout.isatty(),
+            bars=sys.stderr.isatty() and not is_dumb,
+        )
+        return Output(style)
+
+    def settings(self, options: Mapping[str, str | None] | None = None) -> Settings:
+        """Resolve the settings; with `--local` the service's address is the embedded backend's."""
+        from mgmt.settings import resolve_settings
+
+        return resolve_settings(self.environment, self.config_path, options)
+
+    @contextmanager
+    def session(
+        self,
+        emit: Emit,
+        *,
+        options: Mapping[str, str | None] | None = None,
+        rate_limit_bytes_per_second: int | None = None,
+    ) -> Iterator[Session]:
+        """Open a session with the configured or the embedded service.
+
+        Raises:
+            NotConfiguredError: If no service is configured, or `[local]` is not installed.
+            LoginRequiredError: If there is no token for it.
+            LocalStateError: If the embedded backend cannot start.
+        """
+        from mgmt.session import open_session
+        from mgmt.settings import state_directory
+
+        settings, token = self._local_service() if self.use_local else self._configured_service(options)
+        stop = threading.Event()
+        try:
+            with open_session(
+                settings,
+                token=token,
+                state_dir=state_directory(self.environment),
+                emit=emit,
+                stop=stop,
+                rate_limit_bytes_per_second=rate_limit_bytes_per_second,
+            ) as session:
+                yield session
+        except BaseException:
+            stop.set()
+            raise
+
+    def _configured_service(self, options: Mapping[str, str | None] | None) -> tuple[Settings, str]:
+        settings = self.settings(options)
+        settings.require_api_url()
+        if settings.token is None:
+            raise LoginRequiredError(
+                "There is no token for the service. Put one into MGMT_TOKEN, or try everything on this machine "
+                "with `mgmt --local`."
+            )
+        return settings, settings.token
+
+    def _local_service(self) -> tuple[Settings, str]:
+        from dataclasses import replace
+
+        control = import_local_control()
+        settings = self.settings()
+        try:
+            endpoint = control.start()
+        except control.LocalBackendError as error:
+            raise LocalStateError(str(error), code="local-backend") from error
+        token = settings.token if self.environment.get("MGMT_TOKEN") else endpoint.token
+        return replace(settings, api_url=endpoint.url, bucket=None), token or endpoint.token
+
+
+def import_local_control() -> Any:
+    """Import what starts and stops the embedded backend.
+
+    Raises:
+        NotConfiguredError: If the extra `[local]` is not installed.
+    """
+    try:
+        from mgmt_local import control
+    except ImportError as error:
+        raise NotConfiguredError(
+            "The embedded backend is not installed. Install it with: pip install 'media-mgmt[local]'",
+            code="local-not-installed",
+        ) from error
+    return control
+
+
+def shown_base(settings: Settings) -> Path:
+    """Return the folder that paths in the team's records are relative to: MGMT_LOCAL_DIR around us, or here."""
+    here = Path.cwd()
+    base = settings.local_dir.absolute() if settings.local_dir is not None else here
+    return base if here.is_relative_to(base) else here

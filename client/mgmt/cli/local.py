@@ -1,0 +1,117 @@
+"""`mgmt local`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from mgmt.cli.invocation import Invocation, import_local_control
+from mgmt.errors import EXIT_OK, LocalStateError
+
+
+@click.group()
+def local() -> None:
+    """Run the whole service on this machine, without AWS.
+
+    The same code that runs in the Lambda, a real storage engine and a record store, on 127.0.0.1 only.
+    `mgmt --local COMMAND` starts it when needed; it ends by itself after ten idle minutes.
+
+    \b
+    Example:
+      mgmt local start
+
+    \b
+    Exit codes: 0 done, 9 it cannot start, 10 the extra [local] is not installed.
+    """
+
+
+@local.command("start")
+@click.pass_obj
+def local_start(invocation: Invocation) -> int:
+    """Start the embedded backend and return when it answers; one that runs is left alone.
+
+    \b
+    Example:
+      mgmt local start
+
+    \b
+    Exit codes: 0 it answers, 9 it cannot start, 10 not installed.
+    """
+    endpoint = _control(lambda control: control.start())
+    _say(invocation, {"running": True, "url": endpoint.url}, f"The embedded backend answers at {endpoint.url}")
+    return EXIT_OK
+
+
+@local.command("stop")
+@click.pass_obj
+def local_stop(invocation: Invocation) -> int:
+    """Stop the embedded backend; what it stores stays.
+
+    \b
+    Example:
+      mgmt local stop
+
+    \b
+    Exit codes: 0 it does not run any more, 9 it cannot be stopped, 10 not installed.
+    """
+    was_running = _control(lambda control: control.stop())
+    _say(invocation, {"running": False}, "Stopped." if was_running else "It was not running.")
+    return EXIT_OK
+
+
+@local.command("status")
+@click.pass_obj
+def local_status(invocation: Invocation) -> int:
+    """Say whether the embedded backend runs, and where.
+
+    \b
+    Example:
+      mgmt --json local status
+
+    \b
+    Exit codes: 0 said (running or not), 10 not installed.
+    """
+    status = _control(lambda control: control.status())
+    said = f"Running at {status.url} (process {status.pid})." if status.running else "Not running."
+    _say(invocation, {"running": status.running, "url": status.url, "pid": status.pid}, said)
+    return EXIT_OK
+
+
+@local.command("token")
+@click.argument("name")
+@click.option("--admin", is_flag=True, help="A person who may do what admins may.")
+@click.pass_obj
+def local_token(invocation: Invocation, name: str, admin: bool) -> int:
+    """Print a token for another person of this name, to play a team on one machine.
+
+    \b
+    Example:
+      MGMT_TOKEN=$(mgmt local token anna) mgmt --local upload clip.mp4
+
+    \b
+    Exit codes: 0 printed, 2 usage, 9 it cannot be kept, 10 not installed.
+    """
+    token = _control(lambda control: control.issue_token(name, admin=admin))
+    output = invocation.output()
+    if invocation.as_json:
+        output.json({"type": "token", "name": name, "token": token})
+    else:
+        output.line(token)
+    return EXIT_OK
+
+
+def _control(call: Any) -> Any:
+    control = import_local_control()
+    try:
+        return call(control)
+    except control.LocalBackendError as error:
+        raise LocalStateError(str(error), code="local-backend") from error
+
+
+def _say(invocation: Invocation, value: dict[str, Any], said: str) -> None:
+    output = invocation.output()
+    if invocation.as_json:
+        output.json({"type": "local", **value})
+    else:
+        output.line(said)

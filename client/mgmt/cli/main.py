@@ -1,0 +1,145 @@
+"""The command itself: global options, commands loaded when they are used, and the outermost edge."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from collections.abc import Sequence
+from importlib import import_module
+from typing import Any, Final, NamedTuple
+
+import click
+
+from mgmt.cli.invocation import Invocation
+from mgmt.errors import EXIT_OK, CancelledError, MgmtError, UsageError
+from mgmt_contract.version import __version__
+
+INTERRUPTED: Final = "Interrupted. Nothing is lost: the same command again goes on from here."
+
+
+class CommandEntry(NamedTuple):
+    """Where a command lives and what it does in a line, so that `mgmt --help` need not import it."""
+
+    module: str
+    summary: str
+
+
+COMMANDS: Final = {
+    "upload": CommandEntry("mgmt.cli.upload", "Upload files or directories, safely and provably."),
+    "history": CommandEntry("mgmt.cli.history", "List the team's uploads, newest first."),
+    "show": CommandEntry("mgmt.cli.history", "Show one upload, whole."),
+    "config": CommandEntry("mgmt.cli.config", "Say which service and folders to use."),
+    "local": CommandEntry("mgmt.cli.local", "Run the whole service on this machine, without AWS."),
+}
+
+
+class _LazyGroup(click.Group):
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002  click's signature
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002  click's signature
+        if cmd_name not in COMMANDS:
+            return None
+        command: click.Command = getattr(import_module(COMMANDS[cmd_name].module), cmd_name)
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002  click's signature
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, entry.summary) for name, entry in COMMANDS.items()])
+
+
+@click.group(
+    cls=_LazyGroup,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+    epilog="Exit codes: 0 done, 2 usage, 3 some targets failed, 4 source, 5 sign-in, 6 refused, 7 unavailable "
+    "(run again, it resumes), 8 integrity, 9 local disk or state, 10 not configured, 130 interrupted.",
+)
+@click.version_option(__version__, prog_name="mgmt")
+@click.option("-v", "--verbose", is_flag=True, help="Show calls and retries; secrets are cut out.")
+@click.option("-q", "--quiet", is_flag=True, help="Show errors only.")
+@click.option("--json", "as_json", is_flag=True, help="Write JSON lines, for programs.")
+@click.option("--local", "use_local", is_flag=True, help="Use the embedded backend on this machine.")
+@click.option("--no-color", is_flag=True, help="No colours (NO_COLOR does the same).")
+@click.pass_context
+def mgmt(ctx: click.Context, /, **flags: Any) -> None:
+    """Put footage safely into S3, see what the team has uploaded, and get it back.
+
+    \b
+    Example:
+      mgmt upload clip.mp4 DCIM
+    """
+    if flags["verbose"] and flags["quiet"]:
+        raise click.UsageError("--verbose and --quiet exclude each other.")
+    ctx.obj = Invocation(os.environ, **flags)
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Run one command and return its exit code; every error becomes a sentence here."""
+    for stream in (sys.stdout, sys.stderr):
+        reconfigure = getattr(stream, "reconfigure", None)
+        if reconfigure is not None:
+            reconfigure(errors="backslashreplace")
+    as_json = "--json" in arguments
+    try:
+        result = mgmt.main(args=list(arguments), prog_name="mgmt", standalone_mode=False)
+    except BrokenPipeError:
+        _silence_stdout()
+        return EXIT_OK
+    except Exception as error:  # noqa: BLE001  the outermost edge: no traceback reaches a user
+        return _report(_translate(error), as_json=as_json)
+    except KeyboardInterrupt:
+        return _report(CancelledError(INTERRUPTED), as_json=as_json)
+    return result if isinstance(result, int) else EXIT_OK
+
+
+def _translate(error: Exception) -> MgmtError:
+    """Turn whatever ended a command into an error with a sentence and an exit code."""
+    if isinstance(error, MgmtError):
+        return error
+    if isinstance(error, click.exceptions.Abort):
+        return CancelledError(INTERRUPTED)
+    if isinstance(error, click.ClickException):
+        context = getattr(error, "ctx", None)
+        hint = f" See `{context.command_path} --help`." if context is not None else ""
+        return UsageError(error.format_message() + hint)
+    return _describe_bug(error)
+
+
+def _describe_bug(error: Exception) -> MgmtError:
+    import traceback
+
+    if os.environ.get("MGMT_TRACEBACK"):
+        traceback.print_exception(error)
+    where = traceback.extract_tb(error.__traceback__)[-1]
+    return MgmtError(
+        f"This is a bug in mgmt {__version__}: {type(error).__name__} at {where.name}:{where.lineno}. "
+        "Your sources are untouched. Please report it; MGMT_TRACEBACK=1 shows where it happened.",
+        code="bug",
+    )
+
+
+def _report(error: MgmtError, *, as_json: bool) -> int:
+    from mgmt.render import Output, Style
+
+    Output(Style(as_json=as_json)).error(error)
+    return error.exit_code
+
+
+def _silence_stdout() -> None:
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def run() -> None:
+    """Entry point of the `mgmt` command."""
+    if hasattr(signal, "SIGTERM"):
+        signal.signal(signal.SIGTERM, _interrupt)
+    exit_code = main(sys.argv[1:])
+    if exit_code == CancelledError.exit_code:
+        # Threads may still sit in a send: their bytes are lost anyway, and a person wants the prompt back.
+        os._exit(exit_code)
+    sys.exit(exit_code)
+
+
+def _interrupt(*_: object) -> None:
+    raise KeyboardInterrupt

@@ -1,0 +1,190 @@
+"""How an upload ends: done with proof, already there, or failed; and what becomes of the local files then."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+
+from mgmt.errors import IntegrityError, MgmtError
+from mgmt.events import AlreadyThere, Finished, Notice
+from mgmt.jobs import Job
+from mgmt.session import Session
+from mgmt_contract import messages
+from mgmt_contract.parts import ITEMS_MAX
+from mgmt_contract.records import FileRecord, UploadRecord
+from mgmt_contract.wire import format_time
+
+
+@dataclass
+class Summary:
+    """What a command's uploads came to."""
+
+    succeeded: int = 0
+    skipped: int = 0
+    """Already there."""
+    errors: list[MgmtError] = field(default_factory=list)
+
+
+class Ending:
+    """Ends the jobs of one command, and keeps count."""
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+        self.summary = Summary()
+
+    def end_done(self, ended: Sequence[tuple[Job, UploadRecord]]) -> None:
+        """Delete the archives of proven objects, and write down how the local files ended.
+
+        Raises:
+            IntegrityError: If a record does not state what the client computed; nothing is deleted then.
+        """
+        clean_ups = []
+        for job, record in ended:
+            check_proof(job, record)
+            clean_up = self._clean(job)
+            clean_ups.append(clean_up)
+            _apply(clean_up, record)
+        self._session.journal.finish(self._session.service_url, clean_ups)
+        kept = {clean_up.operation_id for clean_up in clean_ups if clean_up.archive_status == "completed"}
+        entries = [
+            job.entry(self._session.service_url, has_ended=True)
+            for job, _ in ended
+            if job.operation_id in kept and job.archive is not None
+        ]
+        self._session.journal.put(entries)
+        for _, record in ended:
+            self.summary.succeeded += 1
+            self._session.emit(Finished(record))
+
+    def end_already_there(self, job: Job, existing: messages.Existing) -> None:
+        """End a job whose content is stored under its name already."""
+        self._discard(job)
+        self.summary.skipped += 1
+        finished_at = format_time(existing.finished_at) if existing.finished_at else None
+        self._session.emit(AlreadyThere(job.target_path, existing.s3_object_key, existing.actor, finished_at))
+
+    def end_failed(self, job: Job, error: MgmtError) -> None:
+        """End a job that failed: tell the service; keep the archive only if bytes of it were sent."""
+        error.operation_id = job.operation_id
+        record = self._report_failure(job, error) or _failed_record(job, error)
+        if job.has_sent_bytes and job.archive is not None:
+            self._session.journal.put([job.entry(self._session.service_url, has_ended=True)])
+        else:
+            self._discard(job)
+        self._count_failure(record, error)
+
+    def end_unprepared(self, target: str, error: MgmtError) -> None:
+        """End a target that could not even become a job."""
+        self._count_failure(_unprepared_record(target, error), error)
+
+    def unreported(self) -> list[messages.CleanUp]:
+        """Return clean-ups to send along with the next call."""
+        return self._session.journal.unreported(self._session.service_url, ITEMS_MAX)
+
+    def note_reported(self, clean_ups: Sequence[messages.CleanUp]) -> None:
+        """Note that the service has been told."""
+        self._session.journal.note_reported(clean_ups)
+
+    def report_clean_ups(self) -> None:
+        """Tell the service how local files ended, as far as no later call has carried it along."""
+        while clean_ups := self.unreported():
+            self._session.api.clean_up(messages.CleanUpRequest(clean_ups))
+            self.note_reported(clean_ups)
+
+    def _clean(self, job: Job) -> messages.CleanUp:
+        is_deleted = not job.options.keep_archive and self._delete_archive(job)
+        return messages.CleanUp(job.operation_id, "completed", "deleted" if is_deleted else "completed")
+
+    def _delete_archive(self, job: Job) -> bool:
+        try:
+            job.archive_path.unlink(missing_ok=True)
+        except OSError as error:
+            message = f"The upload is safe, but {job.archive_path} could not be deleted ({error}). Delete it by hand."
+            self._session.emit(Notice(message, "archive-not-deleted", job.operation_id))
+            return False
+        return True
+
+    def _discard(self, job: Job) -> None:
+        """Remove an archive that was made for nothing: making it again is cheap."""
+        if job.archive is not None and not job.options.keep_archive:
+            self._delete_archive(job)
+        self._session.journal.forget([job.operation_id])
+
+    def _report_failure(self, job: Job, error: MgmtError) -> UploadRecord | None:
+        if job.lease is None:
+            return None
+        item = messages.FailItem(job.operation_id, job.lease.epoch, error.code, error.message)
+        request = messages.FailRequest(self._session.journal.machine_id, [item])
+        try:
+            [result] = self._session.api.fail(request).results
+        except MgmtError as second:
+            message = f"The failure of {job.target_path} could not be recorded: {second.message}"
+            self._session.emit(Notice(message, "failure-not-recorded", job.operation_id))
+            return None
+        return result.record if isinstance(result.record, UploadRecord) else None
+
+    def _count_failure(self, record: UploadRecord, error: MgmtError) -> None:
+        self.summary.errors.append(error)
+        self._session.emit(Finished(record, error))
+
+
+def check_proof(job: Job, record: UploadRecord) -> None:
+    """Compare what S3 states of the object, as the service has recorded it, with what was computed here.
+
+    Raises:
+        IntegrityError: If they disagree or the record does not say; the archive stays.
+    """
+    content = job.content
+    if content is None:  # the operation had succeeded before: there is no archive of this run to delete
+        return
+    stated = (record.s3_file_record.size if record.s3_file_record else None, record.crc64nvme)
+    if record.status != "success" or stated != (content.size, content.crc64nvme):
+        raise IntegrityError(
+            f"{job.target_path}: the service states {stated[0]} bytes with checksum {stated[1]}, expected "
+            f"{content.size} bytes with {content.crc64nvme}. The archive is kept at {job.archive_path}.",
+            code="proof-missing",
+            operation_id=job.operation_id,
+        )
+
+
+def _apply(clean_up: messages.CleanUp, record: UploadRecord) -> None:
+    if record.source_file_record is not None:
+        record.source_file_record = replace(record.source_file_record, status=clean_up.source_status)
+    if record.compressed_file_record is not None:
+        record.compressed_file_record = replace(record.compressed_file_record, status=clean_up.archive_status)
+
+
+def _failed_record(job: Job, error: MgmtError) -> UploadRecord:
+    """Make the record of a job that ended before the service had one."""
+    record = _unprepared_record(job.target_path, error)
+    source = replace(job.source.file_record, status="failed")
+    return replace(
+        record,
+        operation_id=job.operation_id,
+        compressed_file_path=job.shown_archive_path,
+        source_file_record=source,
+    )
+
+
+def _unprepared_record(target: str, error: MgmtError) -> UploadRecord:
+    now = datetime.now(UTC)
+    return UploadRecord(
+        operation_id=error.operation_id or "",
+        operation_type="upload",
+        target_path=target,
+        started_at=now,
+        status="failed",
+        result_path=None,
+        error_message=error.message,
+        compression_type="gzip",
+        compressed_file_path="",
+        s3_bucket="",
+        s3_object_key="",
+        source_file_record=FileRecord(target, target, "local", 0, is_directory=False, status="failed"),
+        compressed_file_record=None,
+        s3_file_record=None,
+        phase="failed",
+        finished_at=now,
+        error_code=error.code,
+    )

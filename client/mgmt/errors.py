@@ -1,0 +1,105 @@
+"""The client's error tree and its exit codes.
+
+    MgmtError
+    ├── UsageError            2   the command line
+    ├── SourceError           4   the source cannot be uploaded, or there is no such thing
+    ├── LoginRequiredError    5   no valid token
+    ├── RefusedError          6   the service says no
+    ├── UnavailableError      7   run again, it resumes
+    ├── IntegrityError        8   bytes disagree
+    ├── LocalStateError       9   local disk or state
+    ├── NotConfiguredError   10   no service known
+    └── CancelledError      130   Ctrl-C or a termination signal; resumable
+
+Exit code 1 is a bug, 3 means that some of several targets failed for reasons of their own.
+Every sentence says what happened, what was expected, and what to do next.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar, Final
+
+EXIT_OK: Final = 0
+EXIT_BUG: Final = 1
+EXIT_PARTLY_FAILED: Final = 3
+
+
+class MgmtError(Exception):
+    """Something a user can understand and act on."""
+
+    exit_code: ClassVar[int] = EXIT_BUG
+    default_code: ClassVar[str] = "error"
+    stops_everything: ClassVar[bool] = True
+    """False where only the one target is concerned and the others go on."""
+
+    def __init__(self, message: str, *, code: str | None = None, operation_id: str | None = None) -> None:
+        super().__init__(message)
+        self.message = message
+        self.code = code or self.default_code
+        self.operation_id = operation_id
+
+
+class UsageError(MgmtError):
+    """The command line asks for something that has no meaning."""
+
+    exit_code = 2
+    default_code = "usage"
+
+
+class SourceError(MgmtError):
+    """The source cannot be uploaded, or there is no such thing."""
+
+    exit_code = 4
+    default_code = "source"
+    stops_everything = False
+
+
+class LoginRequiredError(MgmtError):
+    """There is no token, or the service does not accept it."""
+
+    exit_code = 5
+    default_code = "login-required"
+
+
+class RefusedError(MgmtError):
+    """The service has understood and says no."""
+
+    exit_code = 6
+    default_code = "refused"
+    stops_everything = False
+
+
+class UnavailableError(MgmtError):
+    """The service or the storage could not be reached for too long; the same command resumes."""
+
+    exit_code = 7
+    default_code = "unavailable"
+
+
+class IntegrityError(MgmtError):
+    """Bytes disagree, and sending them again did not help."""
+
+    exit_code = 8
+    default_code = "integrity"
+    stops_everything = False
+
+
+class LocalStateError(MgmtError):
+    """The local disk or mgmt's own state does not allow it."""
+
+    exit_code = 9
+    default_code = "local-state"
+
+
+class NotConfiguredError(MgmtError):
+    """No service is configured, or it is not the expected one."""
+
+    exit_code = 10
+    default_code = "not-configured"
+
+
+class CancelledError(MgmtError):
+    """Interrupted by the user or by the system; nothing is lost."""
+
+    exit_code = 130
+    default_code = "interrupted"

@@ -1,0 +1,63 @@
+"""What happens while a command works: plain values that a renderer turns into bars, lines or JSON."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal
+
+from mgmt.errors import MgmtError
+from mgmt_contract.records import UploadRecord
+
+Stage = Literal["packing", "uploading", "confirming"]
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far one stage of one operation has come."""
+
+    operation_id: str
+    target_path: str
+    stage: Stage
+    done_bytes: int
+    total_bytes: int | None
+    """None while the total is not known."""
+
+
+@dataclass(frozen=True)
+class Notice:
+    """Something a person should know though the work goes on."""
+
+    message: str
+    code: str
+    operation_id: str | None = None
+
+
+@dataclass(frozen=True)
+class Trace:
+    """A detail for `--verbose`: a call, a retry; never with a secret in it."""
+
+    message: str
+
+
+@dataclass(frozen=True)
+class Finished:
+    """One operation in its final state, with what went wrong if it failed."""
+
+    record: UploadRecord
+    error: MgmtError | None = None
+
+
+@dataclass(frozen=True)
+class AlreadyThere:
+    """The same content is stored under this name already; nothing was sent and nothing recorded."""
+
+    target_path: str
+    s3_object_key: str
+    actor: str | None
+    finished_at: str | None
+
+
+Event = Progress | Notice | Trace | Finished | AlreadyThere
+Emit = Callable[[Event], None]
+"""May be called from any thread."""

@@ -1,0 +1,198 @@
+"""One source on its way: what is known of it so far, and what is still open."""
+
+from __future__ import annotations
+
+import os
+import unicodedata
+from collections.abc import Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from mgmt.archive import PackedArchive, current_codec, is_ours, read_archive
+from mgmt.errors import SourceError
+from mgmt.journal import Entry, Journal, new_operation_id
+from mgmt.layout import archive_file_name
+from mgmt.source import Source, look
+from mgmt_contract.messages import Content, Lease, Packing, StartItem
+from mgmt_contract.names import InvalidNameError, join_key
+from mgmt_contract.wire import to_json
+
+
+@dataclass(frozen=True)
+class UploadOptions:
+    """How a command's uploads are to be made."""
+
+    prefix: str = ""
+    as_name: str | None = None
+    replace: bool = False
+    excludes: tuple[str, ...] = ()
+    plan: str = "auto"
+    keep_archive: bool = False
+    archive_dir: Path | None = None
+    jobs: int = 4
+    storage_class: str | None = None
+    tags: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass
+class Job:
+    """One upload of one source; filled in stage by stage."""
+
+    operation_id: str
+    source: Source
+    target_path: str
+    archive_path: Path
+    options: UploadOptions
+    held: ExitStack = field(default_factory=ExitStack)
+    """Keeps other processes of this machine away from the same archive; closed when the job ends."""
+    archive: PackedArchive | None = None
+    lease: Lease | None = None
+    """None until the service has recorded the operation."""
+    has_sent_bytes: bool = False
+
+    @property
+    def destination(self) -> str:
+        """Prefix and name, as far as the client decides them: one half of what makes an upload the same."""
+        return f"{self.options.prefix}/{self.source.name}"
+
+    @property
+    def shown_archive_path(self) -> str:
+        """The archive's path as the team may see it: beside the shown source, or only its name."""
+        if self.options.archive_dir is not None:
+            return self.archive_path.name
+        return os.path.join(os.path.dirname(self.target_path), self.archive_path.name)  # noqa: PTH118, PTH120  a text to show, not a path to open
+
+    @property
+    def content(self) -> Content | None:
+        """What the packed archive is; None until it is whole."""
+        return self.archive.content if self.archive is not None else None
+
+    @property
+    def packing(self) -> Packing:
+        """How the archive's bytes are made."""
+        return Packing(current_codec(self.options.plan), self.options.plan)
+
+    def start_item(self) -> StartItem:
+        """Ask for this upload: with its content where the archive is whole, else with a bound."""
+        content = self.content
+        return StartItem(
+            operation_id=self.operation_id,
+            name=self.source.name,
+            target_path=self.target_path,
+            source_file_record=self.source.file_record,
+            compressed_file_path=self.shown_archive_path,
+            packing=self.packing,
+            content=content,
+            upper_bound=self.source.upper_bound_bytes if content is None else None,
+            prefix=self.options.prefix,
+            replace=self.options.replace,
+            storage_class=self.options.storage_class,
+            tags=dict(self.options.tags),
+        )
+
+    def entry(self, service_url: str, *, has_ended: bool = False) -> Entry:
+        """Write this upload down as it stands."""
+        content = self.content
+        found = self.archive_path.stat() if content else None
+        return Entry(
+            operation_id=self.operation_id,
+            service=service_url,
+            source_path=os.fspath(self.source.path),
+            destination=self.destination,
+            archive_path=os.fspath(self.archive_path),
+            fingerprint=self.source.fingerprint,
+            plan=to_json(self.packing),
+            archive_size=found.st_size if found else None,
+            archive_mtime_ns=found.st_mtime_ns if found else None,
+            has_ended=has_ended,
+            content=content,
+        )
+
+
+def prepare_job(target: str, options: UploadOptions, journal: Journal, service_url: str, shown_base: Path) -> Job:
+    """Look at a target and find out whether it was begun before.
+
+    The job holds its archive path from here on; whoever ends it closes `job.held`.
+
+    Raises:
+        SourceError: If the target cannot be uploaded, or its archive's name is taken by somebody's file.
+        RefusedError: If another process of this machine is at it.
+        LocalStateError: If the journal cannot be used.
+    """
+    shown = show_path(target, shown_base)
+    source = look(target, name=options.as_name, excludes=options.excludes, shown_as=shown)
+    _check_name(source, options)
+    folder = options.archive_dir or source.path.parent
+    job = Job(new_operation_id(), source, shown, folder.absolute() / archive_file_name(source.name), options)
+    job.held.enter_context(journal.hold(job.archive_path))
+    try:
+        _take_up(job, journal, service_url)
+    except BaseException:
+        job.held.close()
+        raise
+    return job
+
+
+def _take_up(job: Job, journal: Journal, service_url: str) -> None:
+    """Go on with an unfinished operation of the same source, and with its archive where it is whole."""
+    path = job.archive_path
+    archive_is_known = journal.knows_archive(path)
+    if os.path.lexists(path) and not archive_is_known:
+        raise SourceError(_explain_foreign(path), code="archive-exists")
+    entry = journal.find(service_url, os.fspath(job.source.path), job.destination)
+    if entry is None or entry.fingerprint != job.source.fingerprint:
+        return
+    if entry.plan != to_json(job.packing):
+        return
+    if not entry.has_ended:
+        job.operation_id = entry.operation_id
+    if archive_is_known and entry.archive_path == os.fspath(path) and entry.content is not None:
+        job.archive = _reuse_archive(path, entry.content, job)
+
+
+def _reuse_archive(path: Path, content: Content, job: Job) -> PackedArchive | None:
+    """Return the archive that an earlier run has left, or None where it is not what was written down."""
+    found = read_archive(path)
+    if (found.size, found.crc64nvme) != (content.size, content.crc64nvme):
+        return None
+    return PackedArchive(
+        path=path,
+        size=content.size,
+        crc64nvme=content.crc64nvme,
+        content_digest=content.content_digest,
+        uncompressed_size=content.uncompressed_size,
+        member_count=content.member_count,
+        packing=job.packing,
+        parts=(),
+    )
+
+
+def _check_name(source: Source, options: UploadOptions) -> None:
+    try:
+        join_key("", options.prefix, source.name)
+    except InvalidNameError as error:
+        raise SourceError(
+            f"{source.file_record.path!r} cannot be stored under its name: {error}. "
+            "Choose another name for it with --as NAME.",
+            code="invalid-name",
+        ) from error
+
+
+def _explain_foreign(path: Path) -> str:
+    made_by = "an earlier mgmt made it and it was kept or downloaded" if is_ours(path) else "mgmt did not make it"
+    return (
+        f"{path} is there already and {made_by}, so it is left alone. Expected: a free place for the archive. "
+        "Move that file away, or use --archive-dir DIR or --as NAME."
+    )
+
+
+def show_path(target: str, base: Path) -> str:
+    """Say a target's path as the team may see it: relative to `base`, or only its name; no home folders."""
+    absolute = Path(os.path.abspath(target))  # noqa: PTH100  resolve() would follow links
+    try:
+        shown = absolute.relative_to(base).as_posix()
+    except ValueError:
+        shown = absolute.name
+    text = os.fsencode(shown if shown != "." else absolute.name).decode("utf-8", "backslashreplace")
+    return unicodedata.normalize("NFC", text)

@@ -1,0 +1,272 @@
+"""Promise: what this machine has begun, written down before the service is told.
+
+Only a hint: the service's records are the truth. It lets the same command, after a crash or a lost
+network, go on with the same operation and the same archive, and it tells mgmt's own archives from
+anybody else's.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import sqlite3
+import time
+import uuid
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import filelock
+
+from mgmt.errors import LocalStateError, RefusedError
+from mgmt_contract.messages import CleanUp, Content
+from mgmt_contract.wire import from_json, to_json
+
+_SCHEMA_VERSION: Final = 1
+_SCHEMA: Final = """
+CREATE TABLE uploads (
+    operation_id TEXT PRIMARY KEY,
+    service      TEXT NOT NULL,
+    source_path  BLOB NOT NULL,
+    destination  TEXT NOT NULL,
+    archive_path BLOB NOT NULL,
+    fingerprint  TEXT NOT NULL,
+    plan         TEXT NOT NULL,
+    archive_size INTEGER,
+    archive_mtime_ns INTEGER,
+    has_ended    INTEGER NOT NULL,
+    content      TEXT,
+    began_at     REAL NOT NULL
+) STRICT;
+CREATE INDEX uploads_by_source ON uploads (service, source_path, destination);
+CREATE INDEX uploads_by_archive ON uploads (archive_path);
+CREATE TABLE clean_ups (operation_id TEXT PRIMARY KEY, service TEXT NOT NULL, clean_up TEXT NOT NULL) STRICT;
+"""
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One upload that was begun here and has not ended."""
+
+    operation_id: str
+    service: str
+    """Address of the service the operation belongs to."""
+    source_path: str
+    destination: str
+    """Prefix and name, as far as the client decides them."""
+    archive_path: str
+    fingerprint: str
+    """Tells whether the source is what it was when the upload began."""
+    plan: str
+    archive_size: int | None = None
+    archive_mtime_ns: int | None = None
+    has_ended: bool = False
+    """The operation has failed, or succeeded with its archive kept: only the archive is still ours."""
+    content: Content | None = None
+    """What the packed archive is; None until it is whole."""
+
+
+def new_operation_id() -> str:
+    """Mint a UUID of version 7: sortable by time, unique without asking anybody (RFC 9562, section 5.7)."""
+    milliseconds = time.time_ns() // 1_000_000
+    value = (milliseconds & 0xFFFF_FFFF_FFFF) << 80 | int.from_bytes(os.urandom(10))
+    value = value & ~(0xF << 76) | 0x7 << 76
+    value = value & ~(0x3 << 62) | 0x2 << 62
+    return str(uuid.UUID(int=value))
+
+
+class Journal:
+    """This machine's unfinished uploads, in an SQLite file of the state folder; for one thread at a time.
+
+    Every method may raise LocalStateError where the file cannot be used.
+    """
+
+    def __init__(self, state_dir: Path) -> None:
+        self._state_dir = state_dir
+        with _translate_errors(state_dir):
+            state_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
+            path = state_dir / "journal.sqlite"
+            self._database = sqlite3.connect(path, isolation_level=None, timeout=30, check_same_thread=False)
+            self._database.execute("PRAGMA journal_mode=WAL")
+            self._database.execute("PRAGMA synchronous=FULL")
+            self._create_schema()
+
+    def close(self) -> None:
+        """Close the file."""
+        self._database.close()
+
+    @property
+    def machine_id(self) -> str:
+        """This machine's id: kept apart from the journal, so that a lost journal keeps its leases."""
+        path = self._state_dir / "machine-id"
+        with _translate_errors(self._state_dir):
+            if not path.exists():
+                temporary = path.with_suffix(f".{uuid.uuid4().hex}")
+                temporary.write_text(str(uuid.uuid4()), encoding="ascii")
+                try:
+                    os.link(temporary, path)  # two first runs at once: one id wins
+                except FileExistsError:
+                    pass
+                finally:
+                    temporary.unlink()
+            return str(uuid.UUID(path.read_text(encoding="ascii").strip()))
+
+    @contextmanager
+    def hold(self, archive_path: Path) -> Iterator[None]:
+        """Keep other processes of this machine away from the upload that makes this archive.
+
+        The lock ends with the process, however that ends.
+
+        Raises:
+            RefusedError: If another process holds it.
+        """
+        locks = self._state_dir / "locks"
+        with _translate_errors(self._state_dir):
+            locks.mkdir(exist_ok=True, mode=0o700)
+        digest = hashlib.sha256(os.fsencode(archive_path)).hexdigest()[:32]
+        lock = filelock.FileLock(locks / f"{digest}.lock")
+        try:
+            lock.acquire(timeout=0)
+        except filelock.Timeout as error:
+            raise RefusedError(
+                f"Another mgmt on this machine is uploading {archive_path.name} right now. "
+                "Wait for it to end, or upload under another name with --as.",
+                code="busy-here",
+            ) from error
+        try:
+            yield
+        finally:
+            lock.release()
+
+    def find(self, service: str, source_path: str, destination: str) -> Entry | None:
+        """Return the newest unfinished upload of this source to this destination."""
+        query = "service = ? AND source_path = ? AND destination = ? ORDER BY began_at DESC LIMIT 1"
+        return next(self._select(query, (service, os.fsencode(source_path), destination)), None)
+
+    def knows_archive(self, path: Path) -> bool:
+        """Tell whether a file is an archive that this journal has seen finished, by path, size and time."""
+        try:
+            found = path.stat()
+        except OSError:
+            return False
+        query = "archive_path = ? AND archive_size = ? AND archive_mtime_ns = ?"
+        return next(self._select(query, (os.fsencode(path), found.st_size, found.st_mtime_ns)), None) is not None
+
+    def archives_in(self, folder: Path) -> set[str]:
+        """Return the paths of all archives of unfinished uploads in a folder."""
+        prefix = os.fsencode(folder / "_")[:-1]
+        entries = self._select("archive_path >= ? AND archive_path < ?", (prefix, prefix + b"\xff"))
+        return {entry.archive_path for entry in entries}
+
+    def put(self, entries: Iterable[Entry]) -> None:
+        """Write entries down, all or none, on the disk when this returns."""
+        statement = "INSERT OR REPLACE INTO uploads VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+        self._change([(statement, _row_of(entry)) for entry in entries])
+
+    def forget(self, operation_ids: Iterable[str]) -> None:
+        """Cross out uploads that have ended."""
+        self._change([("DELETE FROM uploads WHERE operation_id = ?", (each,)) for each in operation_ids])
+
+    def finish(self, service: str, clean_ups: Iterable[CleanUp]) -> None:
+        """Cross out uploads that have succeeded, and keep what is still to be reported of them."""
+        changes: list[tuple[str, tuple[str, ...]]] = []
+        for each in clean_ups:
+            changes.append(("DELETE FROM uploads WHERE operation_id = ?", (each.operation_id,)))
+            row = (each.operation_id, service, to_json(each))
+            changes.append(("INSERT OR REPLACE INTO clean_ups VALUES (?, ?, ?)", row))
+        self._change(changes)
+
+    def unreported(self, service: str, limit: int) -> list[CleanUp]:
+        """Return clean-ups that the service has not been told yet."""
+        with _translate_errors(self._state_dir):
+            rows = self._database.execute(
+                "SELECT clean_up FROM clean_ups WHERE service = ? LIMIT ?", (service, limit)
+            ).fetchall()
+        return [from_json(CleanUp, row[0]) for row in rows]
+
+    def note_reported(self, clean_ups: Iterable[CleanUp]) -> None:
+        """Cross out clean-ups that the service has been told."""
+        self._change([("DELETE FROM clean_ups WHERE operation_id = ?", (each.operation_id,)) for each in clean_ups])
+
+    def _select(self, condition: str, values: tuple[object, ...]) -> Iterator[Entry]:
+        columns = ", ".join(_COLUMNS)
+        with _translate_errors(self._state_dir):
+            rows = self._database.execute(
+                f"SELECT {columns} FROM uploads WHERE {condition}",  # noqa: S608  both are our own text
+                values,
+            ).fetchall()
+        for row in rows:
+            yield _entry_of(row)
+
+    def _change(self, statements: Iterable[tuple[str, tuple[object, ...]]]) -> None:
+        with _translate_errors(self._state_dir):
+            self._database.execute("BEGIN IMMEDIATE")
+            try:
+                for statement, values in statements:
+                    self._database.execute(statement, values)
+            except BaseException:
+                self._database.execute("ROLLBACK")
+                raise
+            else:
+                self._database.execute("COMMIT")
+
+    def _create_schema(self) -> None:
+        self._database.execute("BEGIN IMMEDIATE")  # two first runs at once: one creates
+        [version] = self._database.execute("PRAGMA user_version").fetchone()
+        if version == 0:
+            for statement in filter(str.strip, _SCHEMA.split(";")):
+                self._database.execute(statement)
+            self._database.execute(f"PRAGMA user_version={_SCHEMA_VERSION}")
+        self._database.execute("COMMIT")
+        if version > _SCHEMA_VERSION:
+            raise LocalStateError(
+                f"The journal in {self._state_dir} was written by a newer mgmt. Update mgmt on this machine.",
+                code="journal",
+            )
+
+
+_COLUMNS: Final = (
+    "operation_id",
+    "service",
+    "source_path",
+    "destination",
+    "archive_path",
+    "fingerprint",
+    "plan",
+    "archive_size",
+    "archive_mtime_ns",
+    "has_ended",
+    "content",
+)
+
+
+def _row_of(entry: Entry) -> tuple[object, ...]:
+    values = {name: getattr(entry, name) for name in _COLUMNS}
+    values |= {name: os.fsencode(values[name]) for name in _PATHS}  # any file name works, text or not
+    values["content"] = to_json(entry.content) if entry.content else None
+    return (*values.values(), time.time())
+
+
+def _entry_of(row: tuple[object, ...]) -> Entry:
+    values: dict[str, Any] = dict(zip(_COLUMNS, row, strict=True))
+    values |= {name: os.fsdecode(values[name]) for name in _PATHS}
+    values["has_ended"] = bool(values["has_ended"])
+    values["content"] = from_json(Content, values["content"]) if values["content"] else None
+    return Entry(**values)
+
+
+_PATHS: Final = ("source_path", "archive_path")
+
+
+@contextmanager
+def _translate_errors(state_dir: Path) -> Iterator[None]:
+    try:
+        yield
+    except (sqlite3.Error, OSError, ValueError) as error:
+        raise LocalStateError(
+            f"mgmt's own state in {state_dir} cannot be used: {error}. "
+            "Free some space or mend its permissions; or set MGMT_STATE_DIR to another folder.",
+            code="journal",
+        ) from error

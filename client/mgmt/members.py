@@ -1,0 +1,204 @@
+"""What goes into an archive: members in order, and what is known of all of them together.
+
+Ground for `source`, which finds the members, and `archive`, which packs them; neither knows the other.
+"""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import os
+import unicodedata
+from collections.abc import Callable, Generator, Mapping
+from typing import Final, Literal, NamedTuple, Protocol
+
+from mgmt.errors import SourceError
+from mgmt.layout import TAR_END_BYTES, TAR_RECORD_BYTES, archive_bound_bytes, padded_bytes
+
+MemberKind = Literal["file", "directory", "symlink", "hardlink"]
+HeaderForm = Literal["ustar", "pax", "gnu"]
+
+NANOSECONDS: Final = 1_000_000_000
+USTAR_NAME_MAX_BYTES: Final = 100
+USTAR_SIZE_LIMIT_BYTES: Final = 8**11
+"""8 GiB: eleven octal digits end here."""
+USTAR_SECONDS_LIMIT: Final = 8**11
+
+_LETTERS: Final[Mapping[MemberKind, bytes]] = {
+    "file": b"f",
+    "directory": b"d",
+    "symlink": b"s",
+    "hardlink": b"h",
+}
+_PAX_RECORDS_BYTES: Final = 256
+"""Room for everything in a PAX header but the two paths: five keys, lengths, a size and a time."""
+_GONE: Final = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ESTALE, errno.EISDIR})
+
+
+class Member(NamedTuple):
+    """One file, folder or link as it goes into an archive."""
+
+    path: bytes
+    """From the root member on, with "/" between the names; the names' own bytes."""
+    kind: MemberKind
+    mode: int
+    """Permission bits."""
+    size_bytes: int
+    """0 for all but files."""
+    mtime_ns: int
+    target: bytes
+    """A symlink's text, or the path of the member that carries a hard link's data; else empty."""
+    status: os.stat_result
+    """As it was when the member was found; a file that has another one after reading has changed."""
+    open: Callable[[], int]
+    """Opens a file for reading. Only good until the next member is asked for."""
+
+    @property
+    def mtime_seconds(self) -> int:
+        """Whole seconds, rounded down: archives carry no fractions."""
+        return self.mtime_ns // NANOSECONDS
+
+
+class Packable(Protocol):
+    """What packing needs to know of a source."""
+
+    @property
+    def path(self) -> os.PathLike[str]:
+        """Absolute."""
+
+    @property
+    def is_directory(self) -> bool:
+        """False for a single file."""
+
+    @property
+    def upper_bound_bytes(self) -> int:
+        """The archive's size at most."""
+
+    @property
+    def fingerprint(self) -> str:
+        """Of the members, as they were looked at."""
+
+    def members(self) -> Generator[Member]:
+        """Find the members anew, in the archive's order."""
+
+
+class Survey:
+    """Counts, sizes and the fingerprint of a source, gathered member by member at constant memory."""
+
+    def __init__(self) -> None:
+        self.member_count = 0
+        self.uncompressed_size = 0
+        self.newest_path = b""
+        """The file or link with the youngest modification time: the first suspect when something changed."""
+        self._newest_ns = 0
+        self._tar_bytes = TAR_END_BYTES
+        self._hash = hashlib.sha256()
+
+    def add(self, member: Member) -> None:
+        """Count a member in.
+
+        A folder's time is left out of the fingerprint: system files that are not packed come and go in it.
+        So are inode numbers: camera cards (exFAT, FAT) get new ones whenever they are plugged in.
+        """
+        mtime_ns = 0 if member.kind == "directory" else member.mtime_ns
+        self._hash.update(b"%b%d\0" % (frame(member), mtime_ns))
+        self.member_count += 1
+        self.uncompressed_size += member.size_bytes
+        self._tar_bytes += header_bound_bytes(member) + padded_bytes(member.size_bytes)
+        if mtime_ns > self._newest_ns:
+            self._newest_ns, self.newest_path = mtime_ns, member.path
+
+    @property
+    def fingerprint(self) -> str:
+        """Same fingerprint: same members, with the same types, modes, sizes, times and link targets."""
+        return "sha256:" + self._hash.hexdigest()
+
+    @property
+    def upper_bound_bytes(self) -> int:
+        """Bytes that no archive of these members exceeds, whatever compresses them how."""
+        return archive_bound_bytes(self._tar_bytes)
+
+
+def frame(member: Member) -> bytes:
+    """Write what makes out a member but its time and its content, the same on every system.
+
+    Path, NUL, one letter for its kind, mode in octal, space, size in decimal, NUL, link target, NUL. Neither a
+    path nor a target holds a NUL, so different members have different frames, and none begins another's.
+    """
+    letter = _LETTERS[member.kind]
+    return b"%b\0%b%o %d\0%b\0" % (member.path, letter, member.mode, member.size_bytes, member.target)
+
+
+def header_form(member: Member) -> HeaderForm:
+    """Choose how a member's tar header is written: the plainest form that every tool reads right.
+
+    `ustar` has room for ASCII, sizes below 8 GiB and times until 2242. `pax` takes everything and says that
+    its text is UTF-8. `gnu` takes bare bytes: for names that are no UTF-8, and for those that are but not in
+    NFC, which bsdtar would otherwise rewrite, laying two files on one another.
+    """
+    if member.path.isascii() and member.target.isascii():
+        fits = (
+            len(member.target) <= USTAR_NAME_MAX_BYTES
+            and member.size_bytes < USTAR_SIZE_LIMIT_BYTES
+            and 0 <= member.mtime_ns < USTAR_SECONDS_LIMIT * NANOSECONDS
+        )
+        return "ustar" if fits else "pax"
+    return "pax" if _is_plain_text(member.path) and _is_plain_text(member.target) else "gnu"
+
+
+def header_bound_bytes(member: Member) -> int:
+    """Bound what a member's tar header takes.
+
+    Ustar: one record if the path is short, and what cannot be cut for it goes to PAX. PAX: the member's own
+    record, one for the extension, and in it the two paths and little else. GNU: the own record, and for each
+    path a record and the path in whole records.
+    """
+    form = header_form(member)
+    if form == "gnu":
+        # Each path may be followed by a slash, and is by a NUL.
+        return 3 * TAR_RECORD_BYTES + padded_bytes(len(member.path) + 2) + padded_bytes(len(member.target) + 2)
+    if form == "ustar" and len(member.path) < USTAR_NAME_MAX_BYTES:
+        return TAR_RECORD_BYTES
+    records = len(member.path) + len(member.target) + _PAX_RECORDS_BYTES
+    return 2 * TAR_RECORD_BYTES + padded_bytes(records)
+
+
+def _is_plain_text(path: bytes) -> bool:
+    try:
+        return unicodedata.is_normalized("NFC", path.decode())
+    except UnicodeDecodeError:
+        return False
+
+
+def shown(path: bytes | str) -> str:
+    r"""Write a path so that every message can carry it: bytes that are no text become \xNN.
+
+    >>> shown(b"caf\xe9.mov")
+    'caf\\xe9.mov'
+    """
+    return os.fsencode(path).decode("utf-8", "backslashreplace")
+
+
+def source_changed(path: bytes | str) -> SourceError:
+    """Make the error for a file or folder that did not stay as it was."""
+    return SourceError(
+        f"'{shown(path)}' changed while it was read. An archive must hold one state of it: "
+        "wait until nothing writes there any more, then run the same command again.",
+        code="source-changed",
+    )
+
+
+def source_unreadable(path: bytes | str, cause: str) -> SourceError:
+    """Make the error for a file or folder that cannot be read."""
+    return SourceError(
+        f"'{shown(path)}' cannot be read: {cause}. Everything in the source must be readable: "
+        "give yourself the right to read it, or leave it out with --exclude.",
+        code="source-unreadable",
+    )
+
+
+def source_failure(path: bytes | str, error: OSError) -> SourceError:
+    """Turn what the system said about a source into a sentence: it is gone, or it cannot be read."""
+    if error.errno in _GONE:
+        return source_changed(path)
+    return source_unreadable(path, error.strerror or str(error))

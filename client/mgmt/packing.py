@@ -1,0 +1,87 @@
+"""Pack a job's source: to the end before anything is sent, or while its parts are already going up."""
+
+from __future__ import annotations
+
+import threading
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from mgmt.archive import PackedArchive, pack
+from mgmt.errors import CancelledError, MgmtError
+from mgmt.events import Progress
+from mgmt.jobs import Job
+from mgmt.sending import Meter, PartFeed, PartsSender
+from mgmt.session import Session
+from mgmt_contract import messages
+
+
+def pack_job(session: Session, job: Job, *, stop: threading.Event | None = None, **part_hooks: Any) -> PackedArchive:
+    """Pack a job's source to its archive; one of ours that an earlier run has left there makes way.
+
+    Raises:
+        SourceError: If the source cannot be read or changes meanwhile.
+        LocalStateError: If the disk is full.
+        CancelledError: If the command was stopped.
+    """
+
+    def note_progress(done_bytes: int) -> None:
+        total_bytes = job.source.uncompressed_size
+        session.emit(Progress(job.operation_id, job.target_path, "packing", done_bytes, total_bytes))
+
+    if session.journal.knows_archive(job.archive_path):
+        job.archive_path.unlink(missing_ok=True)
+    return pack(
+        job.source,
+        job.archive_path,
+        plan=job.options.plan,
+        on_progress=note_progress,
+        stop=stop or session.stop,
+        **part_hooks,
+    )
+
+
+def pack_and_send(session: Session, job: Job, multipart: messages.Multipart) -> None:
+    """Send parts as they reach the disk; return when all are sent and the archive is whole.
+
+    Where sending fails, packing goes on to the end: the archive is then there for the next try. Where the
+    command is stopped, packing stops too.
+
+    Raises:
+        MgmtError: What ended the packing or the sending.
+    """
+    stop = threading.Event()
+    feed = PartFeed()
+    opened: list[Path] = []
+    hooks = {"part_size_bytes": multipart.part_size, "on_part": feed.put, "on_open": opened.append}
+    thread = threading.Thread(target=partial(_pack_into, session, job, stop, feed, hooks), name="pack")
+    thread.start()
+    meter = Meter(session, job, None)
+    sender = PartsSender(session, job, multipart.part_size, lambda: _where(opened, job), meter)
+    try:
+        sender.send(feed, multipart.received_parts)
+    except MgmtError as error:
+        if isinstance(error, CancelledError):
+            stop.set()
+        raise
+    except BaseException:
+        stop.set()
+        raise
+    finally:
+        thread.join()
+        if job.archive is not None:
+            session.journal.put([job.entry(session.service_url)])
+
+
+def _pack_into(session: Session, job: Job, stop: threading.Event, feed: PartFeed, hooks: dict[str, Any]) -> None:
+    try:
+        job.archive = pack_job(session, job, stop=stop, **hooks)
+    except BaseException as error:  # noqa: BLE001  handed to the sending thread, which raises it
+        feed.close(None, error)
+    else:
+        feed.close(job.content)
+
+
+def _where(opened: list[Path], job: Job) -> Path:
+    """Return the archive's present path: temporary while it grows, its own once it is whole."""
+    return job.archive_path if job.archive is not None else opened[0]

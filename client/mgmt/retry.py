@@ -1,0 +1,87 @@
+"""The one retry policy: full jitter between tries, and a budget of time without progress.
+
+Counting tries gives up within a minute when a laptop changes its network; time without one byte of
+progress is what a person means by "it does not work". Waiting ends at once when the command is stopped.
+"""
+
+from __future__ import annotations
+
+import random
+import threading
+import time
+from collections.abc import Callable
+from typing import Final
+
+from mgmt.errors import CancelledError, UnavailableError
+
+START_BUDGET_SECONDS: Final = 20.0
+"""How long the service may be out of reach before the first answer."""
+PROGRESS_BUDGET_SECONDS: Final = 15 * 60.0
+"""How long nothing may move, once something has."""
+_FIRST_DELAY_SECONDS: Final = 0.5
+_LONGEST_DELAY_SECONDS: Final = 30.0
+
+
+class Patience:
+    """How long a command keeps trying; shared by all its requests, so that progress of one counts for all."""
+
+    def __init__(
+        self,
+        stop: threading.Event,
+        *,
+        start_budget_seconds: float = START_BUDGET_SECONDS,
+        budget_seconds: float = PROGRESS_BUDGET_SECONDS,
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.stop = stop
+        self._start_budget_seconds = start_budget_seconds
+        self._budget_seconds = budget_seconds
+        self._monotonic = monotonic
+        self._answered = False
+        self._last_progress = monotonic()
+
+    @property
+    def has_progressed(self) -> bool:
+        """Whether anything at all has succeeded so far."""
+        return self._answered
+
+    def note_progress(self) -> None:
+        """Say that something moved: an answer came, or bytes went out and were taken."""
+        self._answered = True
+        self._last_progress = self._monotonic()
+
+    def check_stopped(self) -> None:
+        """Give up at once where the command was stopped.
+
+        Raises:
+            CancelledError: If it was.
+        """
+        if self.stop.is_set():
+            raise CancelledError("Interrupted. Nothing is lost: the same command again goes on from here.")
+
+    def wait(self, attempt: int, why: str, *, retry_after_seconds: float | None = None) -> None:
+        """Wait before try number `attempt` + 1, or give up.
+
+        The other side may ask for a longer pause; the budget stays the same.
+
+        Raises:
+            UnavailableError: If nothing has moved for the whole budget; `why` tells the last reason.
+            CancelledError: If the command is stopped meanwhile.
+        """
+        self.check_stopped()
+        now = self._monotonic()
+        ceiling = min(_LONGEST_DELAY_SECONDS, _FIRST_DELAY_SECONDS * 2 ** min(attempt, 10))
+        delay = max(random.uniform(0, ceiling), retry_after_seconds or 0)  # noqa: S311  jitter is no secret
+        budget = self._budget_seconds if self._answered else self._start_budget_seconds
+        left = self._last_progress + budget - now
+        if left <= 0:
+            raise UnavailableError(
+                f"No progress for {_in_words(budget)}: {why}. "
+                "Nothing is lost; check the connection and run the same command again."
+            )
+        self.stop.wait(min(delay, left))
+        self.check_stopped()
+
+
+def _in_words(seconds: float) -> str:
+    return f"{seconds / 60:.0f} minutes" if seconds >= 120 else f"{seconds:.0f} s"

@@ -1,0 +1,258 @@
+"""Carry an archive to the storage: whole, or in parts while it is still being packed.
+
+Every PUT is tried again until the storage has the bytes or no progress was made for too long. A URL that
+is refused, or a connection that breaks, gets a fresh URL: over TLS an expired one often shows only as a
+broken connection.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Final
+
+from mgmt.api import error_of
+from mgmt.errors import IntegrityError, RefusedError
+from mgmt.events import Progress, Trace
+from mgmt.jobs import Job
+from mgmt.session import Session
+from mgmt.transfer import PutOutcome, PutResult
+from mgmt_contract import messages
+from mgmt_contract.parts import SIGN_PARTS_MAX, PartSpan
+
+CORRUPTED_TRIES_MAX: Final = 5
+"""How often the same bytes may arrive corrupted before somebody must look at the machine or the network."""
+REFUSED_TRIES_MAX: Final = 5
+"""How many fresh URLs in a row may be refused."""
+
+
+@contextmanager
+def sending_pool(workers: int) -> Iterator[ThreadPoolExecutor]:
+    """Run a pool of sending threads; where something goes wrong, what has not begun is dropped at once."""
+    pool = ThreadPoolExecutor(workers, thread_name_prefix="send")
+    try:
+        yield pool
+    except BaseException:
+        pool.shutdown(wait=False, cancel_futures=True)
+        raise
+    pool.shutdown()
+
+
+class Meter:
+    """Counts the bytes of one upload that are on their way or there, over all its threads."""
+
+    def __init__(self, session: Session, job: Job, total_bytes: int | None) -> None:
+        self._session = session
+        self._job = job
+        self.total_bytes = total_bytes
+        self._lock = threading.Lock()
+        self._done_bytes = 0
+
+    def add(self, size_bytes: int) -> None:
+        """Note bytes sent, or a negative number of bytes that were sent in vain."""
+        with self._lock:
+            self._done_bytes += size_bytes
+            done_bytes = self._done_bytes
+        self._session.emit(
+            Progress(self._job.operation_id, self._job.target_path, "uploading", done_bytes, self.total_bytes)
+        )
+
+
+class _Slice:
+    """One slice's way to the storage: the tries, what they came to, and when to give up."""
+
+    def __init__(self, session: Session, job: Job, span: PartSpan, path: Callable[[], Path], meter: Meter) -> None:
+        self._session = session
+        self._job = job
+        self._span = span
+        self._path = path
+        self._meter = meter
+        self._sent_bytes = 0
+        self._most_sent_bytes = 0
+        self._counts = dict.fromkeys(PutOutcome, 0)
+
+    def send(self, signed: messages.SignedRequest, sign_again: Callable[[], messages.SignedRequest | None]) -> None:
+        """Send until stored, or until only the service can tell (`sign_again` may answer None: nothing to send)."""
+        attempt = 0
+        while True:
+            self._sent_bytes = 0
+            result = self._put(signed)
+            if result.outcome in (PutOutcome.STORED, PutOutcome.EXISTS, PutOutcome.GONE):
+                self._session.patience.note_progress()
+                return
+            self._give_up_or_wait(result, attempt)
+            attempt += 1
+            fresh = sign_again()
+            if fresh is None:
+                return
+            signed = fresh
+
+    def _put(self, signed: messages.SignedRequest) -> PutResult:
+        self._job.has_sent_bytes = True
+        span = self._span
+        try:
+            return self._session.carrier.put(signed, self._path(), span.offset, span.length, self._note_bytes)
+        except FileNotFoundError:
+            # The archive got its final name between asking for the path and opening it.
+            return self._session.carrier.put(signed, self._path(), span.offset, span.length, self._note_bytes)
+
+    def _note_bytes(self, size_bytes: int) -> None:
+        self._meter.add(size_bytes)
+        if size_bytes > 0:
+            self._sent_bytes += size_bytes
+            if self._sent_bytes > self._most_sent_bytes:  # further than any try before: that is progress
+                self._most_sent_bytes = self._sent_bytes
+                self._session.patience.note_progress()
+
+    def _give_up_or_wait(self, result: PutResult, attempt: int) -> None:
+        self._counts[result.outcome] += 1
+        what = f"{self._job.target_path}: part {self._span.number}"
+        if self._counts[PutOutcome.CORRUPTED] >= CORRUPTED_TRIES_MAX:
+            raise IntegrityError(
+                f"{what} was sent {CORRUPTED_TRIES_MAX} times and arrived corrupted each time ({result.reason}). "
+                "Something between here and the storage changes bytes: try another network or machine. "
+                f"The archive is kept at {self._job.archive_path}.",
+                code="corrupted",
+                operation_id=self._job.operation_id,
+            )
+        if self._counts[PutOutcome.REFUSED] >= REFUSED_TRIES_MAX:
+            raise RefusedError(
+                f"{what}: the storage refuses {REFUSED_TRIES_MAX} fresh URLs in a row ({result.reason}). "
+                "Tell the admin; the archive is kept and the same command tries again.",
+                code="storage-refuses",
+                operation_id=self._job.operation_id,
+            )
+        self._session.emit(Trace(f"{what}: {result.reason}; trying again"))
+        self._session.patience.wait(attempt, result.reason, retry_after_seconds=result.retry_after_seconds)
+
+
+def send_whole(session: Session, job: Job, signed: messages.SignedRequest, meter: Meter) -> None:
+    """Send a whole archive with one PUT.
+
+    Raises:
+        IntegrityError: If it arrived corrupted too often.
+        RefusedError: If fresh URLs are refused too often, or the service says no.
+        UnavailableError: If nothing moved for too long.
+        CancelledError: If the command was stopped.
+    """
+    archive = job.archive
+    assert archive is not None  # noqa: S101  a whole archive is what this function sends
+
+    def sign_again() -> messages.SignedRequest | None:
+        request = messages.StartRequest(session.journal.machine_id, [job.start_item()])
+        [result] = session.api.start(request).results
+        if result.problem is not None:
+            raise error_of(result.problem)
+        job.lease = result.lease or job.lease
+        return result.request
+
+    span = PartSpan(1, 0, archive.size)
+    _Slice(session, job, span, lambda: archive.path, meter).send(signed, sign_again)
+
+
+class PartFeed:
+    """Hands parts from the packing thread to the sending ones, as they reach the disk."""
+
+    def __init__(self, parts: Iterable[messages.Part] = (), *, content: messages.Content | None = None) -> None:
+        self._parts = list(parts)
+        self._content = content
+        self._is_closed = content is not None
+        self._error: BaseException | None = None
+        self._changed = threading.Condition()
+
+    def put(self, part: messages.Part) -> None:
+        """Offer one more part."""
+        with self._changed:
+            self._parts.append(part)
+            self._changed.notify_all()
+
+    def close(self, content: messages.Content | None, error: BaseException | None = None) -> None:
+        """Say that no more parts come, and what the whole is or why there is none."""
+        with self._changed:
+            self._content, self._error, self._is_closed = content, error, True
+            self._changed.notify_all()
+
+    def take(self) -> tuple[list[messages.Part], messages.Content | None]:
+        """Wait for parts and take what there is, up to one call's worth.
+
+        With the last parts comes the content; no parts and a content mean that everything was taken.
+
+        Raises:
+            BaseException: What ended the packing, where it failed.
+        """
+        with self._changed:
+            while not self._parts and not self._is_closed:
+                self._changed.wait(1.0)  # a bounded wait lets Ctrl-C through on every system
+            if self._error is not None:
+                raise self._error
+            taken, self._parts = self._parts[:SIGN_PARTS_MAX], self._parts[SIGN_PARTS_MAX:]
+            is_last = self._is_closed and not self._parts
+            return taken, self._content if is_last else None
+
+
+class PartsSender:
+    """Signs and sends the parts of one archive with a bounded number of workers."""
+
+    def __init__(
+        self, session: Session, job: Job, part_size_bytes: int, path: Callable[[], Path], meter: Meter
+    ) -> None:
+        self._session = session
+        self._job = job
+        self._part_size_bytes = part_size_bytes
+        self._path = path
+        self._meter = meter
+
+    def send(self, feed: PartFeed, received: Sequence[int] = ()) -> None:
+        """Send every part the feed gives, except those that the storage holds already.
+
+        Raises:
+            IntegrityError: If a part arrived corrupted too often.
+            RefusedError: If fresh URLs are refused too often, or the service says no.
+            UnavailableError: If nothing moved for too long.
+            CancelledError: If the command was stopped.
+        """
+        there = frozenset(received)
+        workers = self._job.options.jobs
+        with sending_pool(workers) as pool:
+            under_way: set[Future[None]] = set()
+            content = None
+            while content is None:
+                under_way = _await_room(under_way, workers)
+                parts, content = feed.take()
+                self._meter.add(sum(part.length for part in parts if part.number in there))
+                wanted = [part for part in parts if part.number not in there]
+                if wanted:
+                    under_way |= {pool.submit(self._send_part, *pair) for pair in self._sign(wanted, content)}
+            _await_room(under_way, 0)
+
+    def _sign(
+        self, parts: list[messages.Part], content: messages.Content | None
+    ) -> list[tuple[messages.Part, messages.SignedRequest]]:
+        assert self._job.lease is not None  # noqa: S101  parts are only sent under a lease
+        item = messages.SignItem(self._job.operation_id, self._job.lease.epoch, parts, content)
+        [result] = self._session.api.sign(messages.SignRequest(self._session.journal.machine_id, [item])).results
+        if result.problem is not None:
+            raise error_of(result.problem)
+        urls = {signed.number: signed.request for signed in result.parts}
+        return [(part, urls[part.number]) for part in parts]
+
+    def _send_part(self, part: messages.Part, signed: messages.SignedRequest) -> None:
+        self._session.patience.check_stopped()
+        span = PartSpan(part.number, (part.number - 1) * self._part_size_bytes, part.length)
+        one_slice = _Slice(self._session, self._job, span, self._path, self._meter)
+        one_slice.send(signed, lambda: self._sign([part], None)[0][1])
+
+
+def _await_room(under_way: set[Future[None]], room: int) -> set[Future[None]]:
+    """Wait until at most `room` parts are under way; raise what went wrong with any."""
+    while True:
+        done = {future for future in under_way if future.done()}
+        for future in done:
+            future.result()
+        under_way = under_way - done
+        if len(under_way) <= room:
+            return under_way
+        wait(under_way, timeout=1.0, return_when=FIRST_COMPLETED)

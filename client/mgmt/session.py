@@ -1,0 +1,64 @@
+"""What one run of a command works with: the service, the storage, this machine's state, and a way to stop."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from mgmt.api import ServiceApi
+from mgmt.connection import Connections
+from mgmt.events import Emit
+from mgmt.journal import Journal
+from mgmt.retry import Patience
+from mgmt.settings import Settings
+from mgmt.transfer import Carrier, RateLimit
+
+
+@dataclass(frozen=True)
+class Session:
+    """The organs of one run, wired."""
+
+    settings: Settings
+    service_url: str
+    api: ServiceApi
+    carrier: Carrier
+    journal: Journal
+    patience: Patience
+    emit: Emit
+
+    @property
+    def stop(self) -> threading.Event:
+        """Set it to end everything that is under way, soon and resumable."""
+        return self.patience.stop
+
+
+@contextmanager
+def open_session(
+    settings: Settings,
+    *,
+    token: str,
+    state_dir: Path,
+    emit: Emit,
+    stop: threading.Event,
+    rate_limit_bytes_per_second: int | None = None,
+) -> Iterator[Session]:
+    """Wire a session for the configured service and close it in the end.
+
+    Raises:
+        NotConfiguredError: If no service is configured.
+        LocalStateError: If the journal cannot be used.
+    """
+    service_url = settings.require_api_url()
+    patience = Patience(stop)
+    connections = Connections(ca_bundle=settings.ca_bundle)
+    journal = Journal(state_dir)
+    try:
+        api = ServiceApi(service_url, lambda: token, connections, patience, emit)
+        carrier = Carrier(connections, stop, RateLimit(rate_limit_bytes_per_second, stop))
+        yield Session(settings, service_url, api, carrier, journal, patience, emit)
+    finally:
+        journal.close()
+        connections.close()

@@ -1,0 +1,43 @@
+"""What `all` means: every entry of a folder but system files and mgmt's own archives."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Collection, Iterator
+from pathlib import Path
+
+from mgmt.archive import is_ours
+from mgmt.events import Emit, Notice
+from mgmt.layout import is_temporary_name
+from mgmt.source import is_system_name
+from mgmt.source.rules import special_kind
+from mgmt.wording import printable
+from mgmt_contract.names import ARCHIVE_SUFFIX
+
+
+def everything_in(folder: Path, known_archives: Collection[str], emit: Emit) -> Iterator[str]:
+    """Name every entry to upload, sorted; what a person might miss is said.
+
+    Args:
+        folder: Where to look, not below.
+        known_archives: Paths of archives that the journal knows as ours.
+        emit: Told of sockets, pipes and devices, and of archives that mgmt has made.
+    """
+    for name in sorted(os.listdir(folder), key=os.fsencode):  # noqa: PTH208  names are what is wanted
+        reason = _reason_to_skip(folder / name, known_archives)
+        if reason is None:
+            yield name
+        elif reason:
+            emit(Notice(f"{printable(name)} is skipped: {reason}.", "skipped"))
+
+
+def _reason_to_skip(path: Path, known_archives: Collection[str]) -> str | None:
+    """Say why an entry is left out; empty where nobody would expect it to be uploaded."""
+    if is_system_name(path.name) or is_temporary_name(path.name) or os.fspath(path) in known_archives:
+        return ""
+    if path.name.endswith(ARCHIVE_SUFFIX) and is_ours(path):
+        return "an archive that mgmt has made (name it to upload it all the same)"
+    try:
+        return special_kind(path.stat())
+    except OSError:
+        return None  # a dangling link or an unreadable entry fails by name, not in silence

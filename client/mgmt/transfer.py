@@ -1,0 +1,170 @@
+"""Carry: PUT a slice of the archive to a presigned URL, and say what came of it."""
+
+from __future__ import annotations
+
+import enum
+import re
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO, Final, cast
+from urllib.parse import urlsplit
+
+import urllib3
+
+from mgmt.connection import BLOCK_SIZE_BYTES, Connections
+from mgmt.errors import CancelledError
+from mgmt_contract.messages import SignedRequest
+
+
+class PutOutcome(enum.Enum):
+    """What a PUT came to, and so what to do next."""
+
+    STORED = "stored"
+    CORRUPTED = "the storage received other bytes than were sent"
+    REFUSED = "the storage does not accept the URL (any more)"
+    EXISTS = "an object is stored under this name already"
+    GONE = "the storage does not know the upload any more"
+    RETRY = "the storage asks to try again"
+    BROKEN = "the connection broke"
+
+
+@dataclass(frozen=True)
+class PutResult:
+    """A PUT's outcome with the reason in words (never with a URL in it)."""
+
+    outcome: PutOutcome
+    reason: str
+    retry_after_seconds: float | None = None
+
+
+_CORRUPTION_CODES: Final = frozenset(
+    {
+        "BadDigest",
+        "InvalidDigest",
+        "XAmzContentChecksumMismatch",
+        "XAmzContentSHA256Mismatch",
+        "IncompleteBody",
+    }
+)
+_RETRY_CODES: Final = frozenset({"RequestTimeout", "SlowDown", "InternalError", "OperationAborted"})
+_OUTCOME_OF_STATUS: Final = {
+    403: PutOutcome.REFUSED,
+    404: PutOutcome.GONE,
+    409: PutOutcome.RETRY,
+    412: PutOutcome.EXISTS,
+}
+
+
+class RateLimit:
+    """Bytes per second that all workers together may send."""
+
+    def __init__(self, bytes_per_second: int | None, stop: threading.Event) -> None:
+        self._bytes_per_second = bytes_per_second
+        self._stop = stop
+        self._lock = threading.Lock()
+        self._free_at = 0.0
+
+    def take(self, size_bytes: int) -> None:
+        """Wait until `size_bytes` more may be sent."""
+        if self._bytes_per_second is None:
+            return
+        with self._lock:
+            begin = max(self._free_at, time.monotonic())
+            self._free_at = begin + size_bytes / self._bytes_per_second
+        self._stop.wait(max(0.0, begin - time.monotonic()))
+
+
+class Carrier:
+    """Sends slices of archives; one for a whole run, used from several threads."""
+
+    def __init__(self, connections: Connections, stop: threading.Event, rate_limit: RateLimit) -> None:
+        self._connections = connections
+        self._stop = stop
+        self._rate_limit = rate_limit
+
+    def put(
+        self, signed: SignedRequest, path: Path, offset: int, length: int, on_bytes: Callable[[int], None]
+    ) -> PutResult:
+        """Send `length` bytes of the file at `path` from `offset` on.
+
+        `on_bytes` is told of bytes as they leave, and of their number as a negative one where the try
+        turned out to be in vain.
+
+        Raises:
+            CancelledError: If the command was stopped.
+            OSError: If the file cannot be read.
+        """
+        with path.open("rb") as file:
+            file.seek(offset)
+            body = _Slice(file, length, self._stop, self._rate_limit, on_bytes)
+            result = self._send(signed, body)
+        if result.outcome is not PutOutcome.STORED and body.sent_bytes:
+            on_bytes(-body.sent_bytes)
+        return result
+
+    def _send(self, signed: SignedRequest, body: _Slice) -> PutResult:
+        headers = {**signed.headers, "content-length": str(body.length)}
+        try:
+            response = self._connections.pool_for(signed.url).request(
+                "PUT",
+                signed.url,
+                body=cast("BinaryIO", body) if body.length else b"",  # all that is asked of a body is read()
+                headers=headers,
+                redirect=False,
+            )
+        except urllib3.exceptions.HTTPError as error:
+            host = urlsplit(signed.url).hostname
+            return PutResult(PutOutcome.BROKEN, f"the connection to {host} broke ({type(error).__name__})")
+        return _read_answer(response)
+
+
+class _Slice:
+    """A bounded view of a file that urllib3 reads as a body."""
+
+    def __init__(
+        self,
+        file: BinaryIO,
+        length: int,
+        stop: threading.Event,
+        rate_limit: RateLimit,
+        on_bytes: Callable[[int], None],
+    ) -> None:
+        self._file = file
+        self.length = length
+        self.sent_bytes = 0
+        self._stop = stop
+        self._rate_limit = rate_limit
+        self._on_bytes = on_bytes
+
+    def read(self, size: int = -1) -> bytes:
+        if self._stop.is_set():
+            raise CancelledError("Interrupted. Nothing is lost: the same command again goes on from here.")
+        left = self.length - self.sent_bytes
+        data: bytes = self._file.read(min(left, BLOCK_SIZE_BYTES if size < 0 else size))
+        self._rate_limit.take(len(data))
+        self.sent_bytes += len(data)
+        self._on_bytes(len(data))
+        return data
+
+
+def _read_answer(response: urllib3.BaseHTTPResponse) -> PutResult:
+    if response.status == 200:
+        return PutResult(PutOutcome.STORED, "")
+    found = re.search(rb"<Code>([A-Za-z0-9]{1,64})</Code>", response.data)
+    code = found[1].decode() if found else ""
+    reason = f"the storage answers {response.status} {code}".rstrip()
+    retry_after = response.headers.get("retry-after", "")
+    return PutResult(
+        _outcome_of(response.status, code), reason, float(retry_after) if retry_after.isdecimal() else None
+    )
+
+
+def _outcome_of(status: int, code: str) -> PutOutcome:
+    if code in _CORRUPTION_CODES:
+        return PutOutcome.CORRUPTED
+    if code in _RETRY_CODES or status >= 500 or status == 429:
+        return PutOutcome.RETRY
+    return _OUTCOME_OF_STATUS.get(status, PutOutcome.REFUSED)

@@ -1,0 +1,231 @@
+"""The upload use case: look, pack, promise, ask, carry, confirm, clean.
+
+Small sources go in batches: packed, started with one call, sent in parallel, confirmed with one call that
+also reports the clean-up of the batch before. A large source is sent while it is still being packed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
+from pathlib import Path, PurePosixPath
+from typing import Final
+
+from mgmt.api import error_of
+from mgmt.archive import read_archive
+from mgmt.ending import Ending, Summary
+from mgmt.errors import IntegrityError, MgmtError
+from mgmt.events import Notice, Progress
+from mgmt.jobs import Job, UploadOptions, prepare_job
+from mgmt.packing import pack_and_send, pack_job
+from mgmt.sending import Meter, PartFeed, PartsSender, send_whole, sending_pool
+from mgmt.session import Session
+from mgmt.source import is_system_name
+from mgmt_contract import messages
+from mgmt_contract.parts import ITEMS_MAX, SINGLE_PUT_MAX_BYTES
+
+SEND_ROUNDS_MAX: Final = 5
+"""How often parts are sent again that the storage had acknowledged and does not have."""
+BATCH_SIZE_MAX_BYTES: Final = 256 * 1024 * 1024
+"""Archives of one batch that may lie on the disk at a time."""
+_SKIPPED_NAMED_MAX: Final = 20
+
+_Started = tuple[Job, messages.StartResult]
+
+
+def upload(targets: Iterable[str], options: UploadOptions, session: Session, shown_base: Path) -> Summary:
+    """Upload every target; a failure that concerns one target alone does not stop the others.
+
+    Args:
+        targets: Paths as the user named them.
+        options: How to upload them.
+        session: The wired organs.
+        shown_base: Folder that paths in the team's records are relative to.
+
+    Raises:
+        MgmtError: For causes that stop everything: no sign-in, service or storage out of reach, disk full,
+            not configured, interrupted. What was begun stays resumable.
+    """
+    uploader = _Uploader(options, session, shown_base)
+    for batch in uploader.batches(targets):
+        try:
+            uploader.upload_batch(batch)
+        finally:
+            for job in batch:
+                job.held.close()
+    uploader.ending.report_clean_ups()
+    return uploader.ending.summary
+
+
+def _is_large(job: Job) -> bool:
+    return job.source.upper_bound_bytes > SINGLE_PUT_MAX_BYTES
+
+
+class _Uploader:
+    """One command's uploads."""
+
+    def __init__(self, options: UploadOptions, session: Session, shown_base: Path) -> None:
+        self._options = options
+        self._session = session
+        self._shown_base = shown_base
+        self._machine_id = session.journal.machine_id
+        self.ending = Ending(session)
+
+    def batches(self, targets: Iterable[str]) -> Iterator[list[Job]]:
+        """Look at the targets and group them: a large one alone, small ones by the hundred."""
+        batch: list[Job] = []
+        batch_bytes = 0
+        for target in targets:
+            job = self._prepare(target)
+            if job is None:
+                continue
+            if _is_large(job):
+                yield [job]
+                continue
+            batch_bytes += job.source.upper_bound_bytes
+            if len(batch) == ITEMS_MAX or (batch and batch_bytes > BATCH_SIZE_MAX_BYTES):
+                yield batch
+                batch, batch_bytes = [], job.source.upper_bound_bytes
+            batch.append(job)
+        if batch:
+            yield batch
+
+    def upload_batch(self, batch: list[Job]) -> None:
+        """Take jobs through every stage; one that fails drops out, the others go on."""
+        jobs = [job for job in batch if _is_large(job) or self._comes_through(job, self._pack)]
+        self._promise(jobs)
+        for _ in range(SEND_ROUNDS_MAX):
+            jobs = self._confirm(self._send_all(self._start(jobs)))
+            if not jobs:
+                return
+        for job in jobs:
+            message = f"{job.target_path}: the storage loses bytes that it has acknowledged. Tell the admin."
+            self.ending.end_failed(job, IntegrityError(message, code="parts-lost"))
+
+    def _prepare(self, target: str) -> Job | None:
+        session = self._session
+        try:
+            job = prepare_job(target, self._options, session.journal, session.service_url, self._shown_base)
+        except MgmtError as error:
+            if error.stops_everything:
+                raise
+            self.ending.end_unprepared(target, error)
+            return None
+        self._say_skipped(job)
+        return job
+
+    def _say_skipped(self, job: Job) -> None:
+        """Name what a person might miss in the archive; system files nobody misses."""
+        missed = [skipped for skipped in job.source.skipped if not is_system_name(PurePosixPath(skipped.path).name)]
+        for path, reason in missed[:_SKIPPED_NAMED_MAX]:
+            self._session.emit(Notice(f"{path} is skipped: {reason}.", "skipped", job.operation_id))
+        if len(missed) > _SKIPPED_NAMED_MAX:
+            message = f"{len(missed) - _SKIPPED_NAMED_MAX} more entries of {job.target_path} are skipped."
+            self._session.emit(Notice(message, "skipped", job.operation_id))
+
+    def _comes_through(self, job: Job, step: Callable[[Job], object]) -> bool:
+        """Do one step for a job; end the job if it fails for a reason of its own."""
+        try:
+            step(job)
+        except MgmtError as error:
+            if error.stops_everything:
+                raise
+            self.ending.end_failed(job, error)
+            return False
+        return True
+
+    def _pack(self, job: Job) -> None:
+        if job.archive is None:
+            job.archive = pack_job(self._session, job)
+
+    def _promise(self, jobs: Sequence[Job]) -> None:
+        self._session.journal.put([job.entry(self._session.service_url) for job in jobs])
+
+    def _start(self, jobs: list[Job]) -> list[_Started]:
+        """Ask for all; end those that need nothing more, return those that have bytes to send."""
+        if not jobs:
+            return []
+        request = messages.StartRequest(
+            self._machine_id,
+            [job.start_item() for job in jobs],
+            expected_bucket=self._session.settings.bucket,
+            clean_ups=self.ending.unreported(),
+        )
+        results = self._session.api.start(request).results
+        self.ending.note_reported(request.clean_ups)
+        pairs = list(zip(jobs, results, strict=True))
+        to_send = [(job, result) for job, result in pairs if self._has_to_send(job, result)]
+        taken = [job for job, result in pairs if result.outcome == "name_taken"]
+        return to_send + self._start_packed(taken)
+
+    def _has_to_send(self, job: Job, result: messages.StartResult) -> bool:
+        job.lease = result.lease
+        if result.problem is not None:
+            self.ending.end_failed(job, error_of(result.problem))
+        elif result.outcome == "already_there" and result.existing is not None:
+            self.ending.end_already_there(job, result.existing)
+        elif result.record is not None:
+            self.ending.end_done([(job, result.record)])
+        return result.outcome in ("put", "multipart")
+
+    def _start_packed(self, jobs: list[Job]) -> list[_Started]:
+        """Something is stored under these names: pack to the end, so that contents can be compared, ask again."""
+        packed = [job for job in jobs if self._comes_through(job, self._pack)]
+        self._promise(packed)
+        return self._start(packed)
+
+    def _send_all(self, started: Sequence[_Started]) -> list[Job]:
+        """Carry every job's bytes; return the jobs whose bytes are all sent."""
+        if len(started) == 1:
+            [(job, result)] = started
+            return [job] if self._comes_through(job, partial(self._send, result)) else []
+        with sending_pool(self._options.jobs) as pool:
+            futures = [(job, pool.submit(self._send, result, job)) for job, result in started]
+            return [job for job, future in futures if self._comes_through(job, lambda _, f=future: f.result())]  # type: ignore[misc]
+
+    def _send(self, result: messages.StartResult, job: Job) -> None:
+        if result.multipart is None and result.request is not None and job.archive is not None:
+            send_whole(self._session, job, result.request, Meter(self._session, job, job.archive.size))
+        elif result.multipart is not None and job.archive is not None:
+            self._send_packed_parts(job, result.multipart)
+        elif result.multipart is not None:
+            pack_and_send(self._session, job, result.multipart)
+
+    def _send_packed_parts(self, job: Job, multipart: messages.Multipart) -> None:
+        parts = read_archive(job.archive_path, multipart.part_size).parts
+        meter = Meter(self._session, job, job.archive.size if job.archive else None)
+        sender = PartsSender(self._session, job, multipart.part_size, lambda: job.archive_path, meter)
+        sender.send(PartFeed(parts, content=job.content), multipart.received_parts)
+
+    def _confirm(self, jobs: list[Job]) -> list[Job]:
+        """Have the service compare what the storage holds; return the jobs of which bytes are missing."""
+        incomplete: list[Job] = []
+        attempt = 0
+        while jobs:
+            pairs = list(zip(jobs, self._complete(jobs), strict=True))
+            self.ending.end_done([(job, result.record) for job, result in pairs if result.record is not None])
+            for job, result in pairs:
+                if result.problem is not None:
+                    self.ending.end_failed(job, error_of(result.problem))
+            incomplete += [job for job, result in pairs if result.outcome == "incomplete"]
+            jobs = [job for job, result in pairs if result.outcome == "completing"]
+            if jobs:
+                pause_seconds = max(result.retry_after_seconds or 1 for _, result in pairs)
+                self._session.patience.note_progress()  # it answers, and it is at work
+                self._session.patience.wait(attempt, "the storage is joining parts", retry_after_seconds=pause_seconds)
+                attempt += 1
+        return incomplete
+
+    def _complete(self, jobs: Sequence[Job]) -> list[messages.CompleteResult]:
+        for job in jobs:
+            size = job.archive.size if job.archive else 0
+            self._session.emit(Progress(job.operation_id, job.target_path, "confirming", 0, size))
+        items = [
+            messages.CompleteItem(job.operation_id, job.lease.epoch, job.content)
+            for job in jobs
+            if job.lease is not None and job.content is not None
+        ]
+        request = messages.CompleteRequest(self._machine_id, items, clean_ups=self.ending.unreported())
+        results = self._session.api.complete(request).results
+        self.ending.note_reported(request.clean_ups)
+        return results

@@ -1,0 +1,52 @@
+"""What the README generates: tables of exit codes and settings, between markers.
+
+`python tests/support/generated_docs.py` writes them; a test compares.
+"""
+
+from __future__ import annotations
+
+import inspect
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+from mgmt import errors
+from mgmt.settings import VARIABLES
+
+README = Path(__file__).parents[2] / "README.md"
+
+_WITHOUT_CLASS = {
+    errors.EXIT_OK: "done, or already there",
+    errors.EXIT_BUG: "a bug in mgmt",
+    errors.EXIT_PARTLY_FAILED: "some of several targets failed, for reasons of their own (4, 6, 8)",
+}
+
+
+def exit_codes_table() -> str:
+    """Write the table of exit codes from the error tree."""
+    meanings = dict(_WITHOUT_CLASS)
+    for kind in errors.MgmtError.__subclasses__():
+        meanings[kind.exit_code] = (inspect.getdoc(kind) or "").splitlines()[0].rstrip(".")
+    rows = [f"| {code} | {meaning[0].lower() + meaning[1:]} |" for code, meaning in sorted(meanings.items())]
+    return "\n".join(["| exit | means |", "| --- | --- |", *rows])
+
+
+def settings_table() -> str:
+    """Write the table of settings."""
+    rows = [f"| `{variable.name}` | {variable.meaning} |" for variable in VARIABLES.values()]
+    return "\n".join(["| variable | is |", "| --- | --- |", *rows])
+
+
+GENERATED: dict[str, Callable[[], str]] = {"exit codes": exit_codes_table, "settings": settings_table}
+
+
+def filled_in(text: str) -> str:
+    """Return a document with every generated part written anew."""
+    for name, generate in GENERATED.items():
+        pattern = re.compile(rf"(<!-- generated: {name} -->\n).*?(<!-- end -->)", re.DOTALL)
+        text = pattern.sub(lambda found, generate=generate: f"{found[1]}{generate()}\n{found[2]}", text)
+    return text
+
+
+if __name__ == "__main__":
+    README.write_text(filled_in(README.read_text(encoding="utf-8")), encoding="utf-8")

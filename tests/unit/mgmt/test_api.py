@@ -1,0 +1,180 @@
+import socket
+import threading
+from datetime import UTC, datetime
+
+import pytest
+import urllib3
+
+from mgmt.api import ERROR_OF_PROBLEM, ServiceApi, error_of, explain_connection_error
+from mgmt.connection import Connections
+from mgmt.errors import (
+    CancelledError,
+    LoginRequiredError,
+    MgmtError,
+    NotConfiguredError,
+    RefusedError,
+    SourceError,
+    UnavailableError,
+)
+from mgmt.retry import Patience
+from mgmt_contract.messages import HistoryRequest, Service
+from mgmt_contract.problems import PROBLEMS, make_problem
+from mgmt_contract.wire import to_plain
+from support.scripted_server import Answer, json_answer, scripted_server
+
+SERVICE = Service(1, 1, "0", "bucket", "region", "", 1, 1, 1, 1, 1)
+GOOD = json_answer(to_plain(SERVICE))
+HTML = Answer(200, b"<html>Please sign in to the hotel network</html>", {"content-type": "text/html"})
+
+
+@pytest.fixture
+def traces():
+    return []
+
+
+@pytest.fixture
+def make_api(traces):
+    connections = Connections()
+
+    def make(url, *, budget_seconds=5.0, stop=None, token=lambda: "sesame"):
+        patience = Patience(
+            stop or threading.Event(), start_budget_seconds=budget_seconds, budget_seconds=budget_seconds
+        )
+        return ServiceApi(url, token, connections, patience, traces.append)
+
+    yield make
+    connections.close()
+
+
+def test_an_answer_is_the_contracts_type(make_api):
+    with scripted_server(GOOD) as server:
+        assert make_api(server.url + "/stage/").describe() == SERVICE
+        assert [asked.path for asked in server.asked] == ["/stage/v1/service"]
+
+
+def test_the_token_is_asked_for_before_each_call_and_shown_only_where_needed(make_api, traces):
+    tokens = iter(["first", "second"])
+    empty = json_answer({"results": []})
+    with scripted_server(GOOD, empty, empty) as server:
+        api = make_api(server.url, token=lambda: next(tokens))
+        api.describe()
+        api.look_up(["a"])
+        api.look_up(["b"])
+        sent = [asked.headers.get("authorization") for asked in server.asked]
+    assert sent == [None, "Bearer first", "Bearer second"]
+    assert "first" not in repr(traces)
+
+
+def test_history_filters_are_query_parameters(make_api):
+    with scripted_server(json_answer({"records": [], "cursor": None})) as server:
+        since = datetime(2026, 1, 2, tzinfo=UTC)
+        make_api(server.url).history(HistoryRequest(actor="anna & co", mine=True, since=since, limit=7))
+        assert (
+            server.asked[0].path == "/v1/history?actor=anna+%26+co&mine=true&since=2026-01-02T00%3A00%3A00.000Z&limit=7"
+        )
+
+
+@pytest.mark.parametrize(
+    "passing",
+    [
+        Answer(503, b"", {}),
+        Answer(429, b"{}", {"content-type": "application/json"}),
+        Answer(504, b'{"message":"Endpoint request timed out"}', {"content-type": "application/json"}),
+        json_answer(to_plain(make_problem("storage-unavailable", "busy")), 503, "application/problem+json"),
+        json_answer(to_plain(make_problem("changed-meanwhile", "busy")), 409, "application/problem+json"),
+        Answer(breaks=True),
+    ],
+)
+def test_what_may_pass_is_asked_again(make_api, passing):
+    with scripted_server(passing, passing, GOOD) as server:
+        assert make_api(server.url).describe() == SERVICE
+        assert len(server.asked) == 3
+
+
+@pytest.mark.parametrize("code", [code for code, kind in PROBLEMS.items() if not kind.retryable])
+def test_a_problem_that_waiting_cannot_mend_ends_with_its_own_error(make_api, code):
+    problem = make_problem(code, "what happened; what to do")
+    with scripted_server(json_answer(to_plain(problem), problem.status, "application/problem+json")) as server:
+        with pytest.raises(ERROR_OF_PROBLEM[code], match="what happened; what to do") as caught:
+            make_api(server.url).describe()
+        assert len(server.asked) == 1
+    assert caught.value.code == code
+
+
+def test_every_problem_has_an_exit_code_and_a_new_one_is_a_refusal():
+    assert set(ERROR_OF_PROBLEM) == set(PROBLEMS)
+    newer = make_problem("not-allowed", "no")
+    assert type(error_of(newer.__class__(**{**vars(newer), "code": "of-tomorrow"}))) is RefusedError
+
+
+@pytest.mark.parametrize(
+    ("answer", "error"),
+    [
+        (Answer(401, b'{"message":"Unauthorized"}', {"content-type": "application/json"}), LoginRequiredError),
+        (Answer(403, b'{"message":"Forbidden"}', {"content-type": "application/json"}), RefusedError),
+        (HTML, UnavailableError),
+        (Answer(404, b"<html>", {"content-type": "text/html"}), UnavailableError),
+        (Answer(302, b"", {"location": "http://portal.example"}), UnavailableError),
+        (json_answer({"hello": "world"}), RefusedError),
+    ],
+)
+def test_what_is_no_answer_of_the_service_is_said_at_once(make_api, answer, error):
+    with scripted_server(answer) as server:
+        with pytest.raises(error) as caught:
+            make_api(server.url).describe()
+        assert len(server.asked) == 1
+    assert caught.value.exit_code == error.exit_code
+    assert "hotel" not in caught.value.message
+
+
+def test_a_service_that_stays_away_ends_the_wait_with_the_reason(make_api):
+    with socket.socket() as unused:
+        unused.bind(("127.0.0.1", 0))
+        url = f"http://127.0.0.1:{unused.getsockname()[1]}"
+        with pytest.raises(UnavailableError, match=r"refuses the connection.*same command again"):
+            make_api(url, budget_seconds=0.3).describe()
+
+
+def test_a_host_that_is_not_found_is_named():
+    reason = urllib3.exceptions.NameResolutionError("no.example", None, socket.gaierror(-2, "not known"))
+    error = urllib3.exceptions.MaxRetryError(None, "/v1/service?X-Amz-Signature=secret", reason)
+    assert explain_connection_error(error, "https://no.example") == "the host of https://no.example is not found"
+
+
+def test_a_stopped_command_asks_nothing_more(make_api):
+    stop = threading.Event()
+    stop.set()
+    with scripted_server(GOOD) as server:
+        with pytest.raises(CancelledError):
+            make_api(server.url, stop=stop).describe()
+        assert server.asked == []
+
+
+def test_loopback_is_never_sent_to_a_proxy_and_others_are_with_its_password(monkeypatch):
+    with scripted_server(GOOD) as server:
+        monkeypatch.setenv("http_proxy", server.url.replace("//", "//anna:s%40fe@"))
+        monkeypatch.setenv("no_proxy", "")
+        connections = Connections()
+        direct = connections.pool_for("http://127.0.0.1:1/").proxy
+        connections.pool_for("http://service.example/").request("GET", "http://service.example/x")
+        connections.close()
+        assert direct is None
+        assert server.asked[0].path == "http://service.example/x"
+        assert server.asked[0].headers["proxy-authorization"] == "Basic YW5uYTpzQGZl"
+
+
+def test_a_missing_certificate_file_is_named(tmp_path):
+    with pytest.raises(NotConfiguredError, match=r"MGMT_CA_BUNDLE names .*company\.pem"):
+        Connections(ca_bundle=tmp_path / "company.pem")
+
+
+def test_exit_codes_are_the_documents():
+    codes = {kind.exit_code: kind for kind in _all_errors()}
+    assert set(codes) == {1, 2, 4, 5, 6, 7, 8, 9, 10, 130}
+    only_one_target = {code for code, kind in codes.items() if not kind.stops_everything}
+    assert only_one_target == {4, 6, 8}
+    assert SourceError("x").operation_id is None
+
+
+def _all_errors():
+    return [MgmtError, *MgmtError.__subclasses__()]

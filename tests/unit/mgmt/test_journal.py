@@ -1,0 +1,193 @@
+import multiprocessing
+import os
+import sqlite3
+import subprocess
+import sys
+import threading
+import uuid
+from dataclasses import replace
+
+import pytest
+
+from mgmt.errors import LocalStateError, RefusedError
+from mgmt.journal import Entry, Journal, new_operation_id
+from mgmt_contract.messages import CleanUp, Content
+
+CONTENT = Content(10, "AAAAAAAAAAA=", "sha256:" + "0" * 64, 5, 1)
+
+
+@pytest.fixture
+def journal(tmp_path):
+    journal = Journal(tmp_path / "state")
+    yield journal
+    journal.close()
+
+
+def entry(**changes):
+    first = Entry(new_operation_id(), "https://s", "/a/clip", "p/clip", "/a/clip.tar.gz", "f1", "auto isal")
+    return replace(first, **changes)
+
+
+def test_ids_are_of_version_7_unique_and_sorted_by_time():
+    ids = [new_operation_id() for _ in range(1000)]
+    assert len(set(ids)) == 1000
+    assert {uuid.UUID(each).version for each in ids} == {7}
+    assert {uuid.UUID(each).variant for each in ids} == {uuid.RFC_4122}
+    times = [uuid.UUID(each).int >> 80 for each in ids]
+    assert times == sorted(times)
+
+
+def test_what_was_written_down_is_found_again_by_another_run(journal, tmp_path):
+    written = entry(content=CONTENT, archive_size=10, archive_mtime_ns=7)
+    journal.put([written])
+    with_names_that_are_no_text = entry(source_path=os.fsdecode(b"/a/\xff"), archive_path=os.fsdecode(b"/\xff.tar.gz"))
+    journal.put([with_names_that_are_no_text])
+    journal.close()
+    again = Journal(tmp_path / "state")
+    assert again.find("https://s", "/a/clip", "p/clip") == written
+    assert again.find("https://s", os.fsdecode(b"/a/\xff"), "p/clip") == with_names_that_are_no_text
+    assert again.find("https://other", "/a/clip", "p/clip") is None
+    assert again.find("https://s", "/a/clip", "q/clip") is None
+    again.close()
+
+
+def test_the_newest_of_several_is_found(journal):
+    for fingerprint in ("f1", "f2"):
+        journal.put([entry(fingerprint=fingerprint)])
+    assert journal.find("https://s", "/a/clip", "p/clip").fingerprint == "f2"
+
+
+def test_a_forgotten_upload_is_gone(journal):
+    written = entry()
+    journal.put([written])
+    journal.forget([written.operation_id])
+    assert journal.find("https://s", "/a/clip", "p/clip") is None
+
+
+def test_an_archive_is_ours_only_with_the_size_and_time_written_down(journal, tmp_path):
+    archive = tmp_path / "clip.tar.gz"
+    assert not journal.knows_archive(archive)
+    archive.write_bytes(b"0123456789")
+    found = archive.stat()
+    journal.put([entry(archive_path=str(archive), archive_size=10, archive_mtime_ns=found.st_mtime_ns)])
+    assert journal.knows_archive(archive)
+    os.utime(archive, ns=(0, found.st_mtime_ns + 1))
+    assert not journal.knows_archive(archive)
+
+
+def test_archives_are_found_by_folder(journal):
+    journal.put([entry(archive_path="/a/b/x.tar.gz"), entry(archive_path="/a/bb/y.tar.gz")])
+    from pathlib import Path
+
+    assert journal.archives_in(Path("/a/b")) == {"/a/b/x.tar.gz"}
+
+
+def test_a_clean_up_is_kept_until_the_service_was_told(journal):
+    written = entry()
+    clean_up = CleanUp(written.operation_id, "completed", "deleted")
+    journal.put([written])
+    journal.finish("https://s", [clean_up])
+    assert journal.find("https://s", "/a/clip", "p/clip") is None
+    assert journal.unreported("https://s", 10) == [clean_up]
+    assert journal.unreported("https://other", 10) == []
+    journal.note_reported([clean_up])
+    assert journal.unreported("https://s", 10) == []
+
+
+def test_the_machine_keeps_its_id_when_the_journal_is_lost(journal, tmp_path):
+    machine_id = journal.machine_id
+    assert uuid.UUID(machine_id)
+    journal.close()
+    for file in (tmp_path / "state").glob("journal*"):
+        file.unlink()
+    again = Journal(tmp_path / "state")
+    assert again.machine_id == machine_id
+    again.close()
+
+
+def test_first_runs_at_once_agree_on_journal_and_machine_id(tmp_path):
+    with multiprocessing.get_context("spawn").Pool(2) as pool:
+        ids = pool.map(_machine_id, [tmp_path / "new"] * 8)
+    assert len(set(ids)) == 1
+
+
+def test_two_processes_cannot_make_the_same_archive(journal, tmp_path):
+    """A second process is refused while the first holds the archive, and not after it was killed."""
+    archive = tmp_path / "clip.tar.gz"
+    child = subprocess.Popen(
+        [sys.executable, "-c", _HOLD, str(tmp_path / "state"), str(archive)],
+        stdout=subprocess.PIPE,
+        stdin=subprocess.PIPE,
+    )
+    try:
+        assert child.stdout.readline() == b"held\n"
+        with pytest.raises(RefusedError, match="Another mgmt on this machine"), journal.hold(archive):
+            pass
+        with journal.hold(tmp_path / "other.tar.gz"):
+            pass
+    finally:
+        child.kill()
+        child.communicate()
+    with journal.hold(archive):
+        pass
+
+
+def test_a_journal_that_cannot_be_used_is_named(tmp_path):
+    (tmp_path / "file").write_text("in the way")
+    with pytest.raises(LocalStateError, match="file"):
+        Journal(tmp_path / "file")
+    (tmp_path / "broken").mkdir()
+    (tmp_path / "broken" / "journal.sqlite").write_bytes(b"no database" * 1000)
+    with pytest.raises(LocalStateError, match="broken"):
+        Journal(tmp_path / "broken")
+
+
+def test_a_journal_of_a_newer_version_is_left_alone(journal, tmp_path):
+    journal.close()
+    database = sqlite3.connect(tmp_path / "state" / "journal.sqlite")
+    database.execute("PRAGMA user_version=99")
+    database.close()
+    with pytest.raises(LocalStateError, match="newer mgmt"):
+        Journal(tmp_path / "state")
+
+
+def test_a_failed_change_changes_nothing(journal):
+    good, bad = entry(), replace(entry(), plan=None)
+    with pytest.raises(LocalStateError):
+        journal.put([good, bad])
+    assert journal.find("https://s", "/a/clip", "p/clip") is None
+
+
+def test_writers_in_two_threads_wait_for_each_other(tmp_path):
+    journals = [Journal(tmp_path / "state") for _ in range(2)]
+
+    def write(journal):
+        for _ in range(30):
+            journal.put([entry(source_path="/many")])
+
+    threads = [threading.Thread(target=write, args=(each,)) for each in journals]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(list(journals[0]._select("source_path = ?", (b"/many",)))) == 60
+    for journal in journals:
+        journal.close()
+
+
+_HOLD = """
+import sys
+from pathlib import Path
+from mgmt.journal import Journal
+with Journal(Path(sys.argv[1])).hold(Path(sys.argv[2])):
+    print("held", flush=True)
+    sys.stdin.read()
+"""
+
+
+def _machine_id(state_dir):
+    journal = Journal(state_dir)
+    try:
+        return journal.machine_id
+    finally:
+        journal.close()

@@ -1,0 +1,106 @@
+import threading
+
+import pytest
+
+from mgmt.errors import CancelledError, UnavailableError
+from mgmt.retry import Patience
+
+
+class Clock:
+    """Time that passes only when somebody waits for it, or is told to."""
+
+    def __init__(self, patience_stop):
+        self.now = 100.0
+        self.waits = []
+        patience_stop.wait = self._wait
+
+    def _wait(self, seconds):
+        self.waits.append(seconds)
+        self.now += seconds
+        return False
+
+    def __call__(self):
+        return self.now
+
+
+@pytest.fixture
+def stop():
+    return threading.Event()
+
+
+@pytest.fixture
+def clock(stop):
+    return Clock(stop)
+
+
+def test_before_the_first_answer_it_gives_up_after_the_start_budget(stop, clock):
+    patience = Patience(stop, start_budget_seconds=20, budget_seconds=900, monotonic=clock)
+    with pytest.raises(UnavailableError, match=r"No progress for 20 s: no route\. .*same command again"):
+        _wait_for_ever(patience, "no route")
+    assert clock.now == pytest.approx(120)
+
+
+def test_after_progress_it_gives_up_after_the_budget_without_progress(stop, clock):
+    patience = Patience(stop, start_budget_seconds=20, budget_seconds=900, monotonic=clock)
+    clock.now += 15
+    patience.note_progress()
+    with pytest.raises(UnavailableError, match="15 minutes"):
+        _wait_for_ever(patience, "gone")
+    assert clock.now == pytest.approx(115 + 900)
+
+
+def test_any_progress_begins_the_budget_anew(stop, clock):
+    patience = Patience(stop, budget_seconds=60, monotonic=clock)
+    patience.note_progress()
+    for _ in range(50):
+        clock.now += 59
+        patience.wait(0, "slow")
+        patience.note_progress()
+    assert patience.has_progressed
+
+
+def test_delays_grow_and_stay_bounded(stop, clock):
+    patience = Patience(stop, budget_seconds=10_000, monotonic=clock)
+    patience.note_progress()
+    for attempt in range(200):
+        patience.wait(attempt, "gone")
+    assert max(clock.waits[:1]) <= 0.5
+    assert 20 < max(clock.waits) <= 30
+
+
+def test_the_other_side_may_ask_for_a_longer_pause(stop, clock):
+    patience = Patience(stop, budget_seconds=900, monotonic=clock)
+    patience.note_progress()
+    patience.wait(0, "throttled", retry_after_seconds=45)
+    assert clock.waits == [45]
+
+
+def test_a_stopped_command_does_not_wait():
+    stop = threading.Event()
+    stop.set()
+    with pytest.raises(CancelledError, match="same command again"):
+        Patience(stop).wait(0, "gone")
+
+
+def test_a_wait_ends_when_the_command_is_stopped():
+    """With a real event and a real clock: a pause of an hour is over as soon as somebody stops it."""
+    stop = threading.Event()
+    patience = Patience(stop, start_budget_seconds=3600)
+    caught = []
+
+    def wait():
+        try:
+            patience.wait(0, "gone", retry_after_seconds=3600)
+        except CancelledError as error:
+            caught.append(error)
+
+    thread = threading.Thread(target=wait)
+    thread.start()
+    stop.set()
+    thread.join(10)
+    assert caught
+
+
+def _wait_for_ever(patience, why):
+    for attempt in range(1000):
+        patience.wait(attempt, why)

@@ -1,0 +1,114 @@
+import threading
+import time
+
+import pytest
+
+from mgmt.connection import Connections
+from mgmt.errors import CancelledError
+from mgmt.transfer import Carrier, PutOutcome, RateLimit
+from mgmt_contract.messages import SignedRequest
+from support.scripted_server import Answer, scripted_server
+
+
+@pytest.fixture
+def stop():
+    return threading.Event()
+
+
+@pytest.fixture
+def carrier(stop):
+    connections = Connections()
+    yield Carrier(connections, stop, RateLimit(None, stop))
+    connections.close()
+
+
+@pytest.fixture
+def archive(tmp_path):
+    path = tmp_path / "a.tar.gz"
+    path.write_bytes(bytes(range(256)) * 4096)
+    return path
+
+
+def signed(server, **headers):
+    return SignedRequest(f"{server.url}/key?X-Amz-Signature=secret", headers, 900)
+
+
+def test_exactly_the_slice_and_exactly_the_signed_headers_are_sent(carrier, archive):
+    sent = []
+    with scripted_server(Answer()) as server:
+        result = carrier.put(
+            signed(server, **{"x-amz-checksum-crc64nvme": "abc="}), archive, 1000, 500_000, sent.append
+        )
+        [asked] = server.asked
+    assert result.outcome is PutOutcome.STORED
+    assert asked.body == archive.read_bytes()[1000:501_000]
+    assert asked.headers["content-length"] == "500000"
+    assert asked.headers["x-amz-checksum-crc64nvme"] == "abc="
+    assert "transfer-encoding" not in asked.headers
+    assert not [name for name in asked.headers if name.startswith("x-amz-") and name != "x-amz-checksum-crc64nvme"]
+    assert sum(sent) == 500_000
+
+
+def test_an_empty_slice_is_an_empty_body(carrier, archive):
+    with scripted_server(Answer()) as server:
+        assert carrier.put(signed(server), archive, 0, 0, lambda _: None).outcome is PutOutcome.STORED
+        assert server.asked[0].headers["content-length"] == "0"
+
+
+@pytest.mark.parametrize(
+    ("status", "code", "outcome"),
+    [
+        (400, "BadDigest", PutOutcome.CORRUPTED),
+        (400, "XAmzContentChecksumMismatch", PutOutcome.CORRUPTED),
+        (400, "IncompleteBody", PutOutcome.CORRUPTED),
+        (400, "RequestTimeout", PutOutcome.RETRY),
+        (403, "AccessDenied", PutOutcome.REFUSED),
+        (403, "SignatureDoesNotMatch", PutOutcome.REFUSED),
+        (404, "NoSuchUpload", PutOutcome.GONE),
+        (409, "ConditionalRequestConflict", PutOutcome.RETRY),
+        (412, "PreconditionFailed", PutOutcome.EXISTS),
+        (429, "", PutOutcome.RETRY),
+        (500, "InternalError", PutOutcome.RETRY),
+        (503, "SlowDown", PutOutcome.RETRY),
+        (501, "NotImplemented", PutOutcome.RETRY),
+        (400, "InvalidArgument", PutOutcome.REFUSED),
+        (302, "", PutOutcome.REFUSED),
+    ],
+)
+def test_an_answer_says_what_to_do_next(carrier, archive, status, code, outcome):
+    sent = []
+    body = f"<Error><Code>{code}</Code></Error>".encode() if code else b""
+    with scripted_server(Answer(status, body, {"retry-after": "7"})) as server:
+        result = carrier.put(signed(server), archive, 0, 1000, sent.append)
+    assert result.outcome is outcome
+    assert result.retry_after_seconds == 7
+    assert f"{status} {code}".strip() in result.reason
+    assert "secret" not in result.reason
+    assert sum(sent) == 0
+
+
+def test_a_broken_connection_takes_its_bytes_back(carrier, archive):
+    sent = []
+    with scripted_server(Answer(breaks=True)) as server:
+        result = carrier.put(signed(server), archive, 0, 1_000_000, sent.append)
+    assert result.outcome is PutOutcome.BROKEN
+    assert "secret" not in result.reason
+    assert sum(sent) == 0
+    assert max(sent) > 0
+
+
+def test_a_stopped_command_stops_in_the_middle_of_a_slice(carrier, archive, stop):
+    with scripted_server(Answer()) as server, pytest.raises(CancelledError):
+        carrier.put(signed(server), archive, 0, 1_000_000, lambda _: stop.set())
+
+
+def test_all_workers_together_keep_to_the_rate(stop):
+    limit = RateLimit(1_000_000, stop)
+    began = time.monotonic()
+    threads = [threading.Thread(target=lambda: [limit.take(50_000) for _ in range(2)]) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    # 300 kB at 1 MB/s: the last of six pieces may begin after 0.25 s.
+    assert time.monotonic() - began >= 0.24
