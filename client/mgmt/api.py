@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final, TypeVar
 from urllib.parse import urlencode
 
@@ -28,6 +28,7 @@ from mgmt_contract.version import __version__
 from mgmt_contract.wire import MessageError, from_json, to_json, to_plain
 
 T = TypeVar("T")
+L = TypeVar("L", messages.StartResponse, messages.SignResponse, messages.CompleteResponse, messages.RecordsResponse)
 Token = Callable[[], str]
 """Returns an access token that is valid now; asked before every call, so that a long upload outlives one."""
 
@@ -92,19 +93,19 @@ class ServiceApi:
 
     def start(self, request: messages.StartRequest) -> messages.StartResponse:
         """Begin uploads, or begin them again."""
-        return self._call(routes.START, messages.StartResponse, request)
+        return self._call_list(routes.START, messages.StartResponse, request)
 
     def sign(self, request: messages.SignRequest) -> messages.SignResponse:
         """Ask for the URLs of parts."""
-        return self._call(routes.SIGN, messages.SignResponse, request)
+        return self._call_list(routes.SIGN, messages.SignResponse, request)
 
     def complete(self, request: messages.CompleteRequest) -> messages.CompleteResponse:
         """Have the service look at the storage, compare and record."""
-        return self._call(routes.COMPLETE, messages.CompleteResponse, request)
+        return self._call_list(routes.COMPLETE, messages.CompleteResponse, request)
 
     def fail(self, request: messages.FailRequest) -> messages.RecordsResponse:
         """Record that uploads have failed."""
-        return self._call(routes.FAIL, messages.RecordsResponse, request)
+        return self._call_list(routes.FAIL, messages.RecordsResponse, request)
 
     def clean_up(self, request: messages.CleanUpRequest) -> messages.RecordsResponse:
         """Report how local files ended."""
@@ -118,6 +119,22 @@ class ServiceApi:
         """Fetch one page of the team's operations."""
         return self._call(routes.HISTORY, messages.HistoryResponse, query=_query_of(request))
 
+    def _call_list(self, route: routes.Route, kind: type[L], request: Any) -> L:
+        """Make a call of many items; items that may succeed later are asked for again."""
+        response = self._call(route, kind, request, counts_as_progress=_has_settled)
+        results = list(response.results)
+        attempt = 0
+        while passing := {index: problem for index, each in enumerate(results) if (problem := _passing_problem(each))}:
+            again, problem = list(passing), next(iter(passing.values()))
+            self._emit(Trace(f"{route.path}: {len(again)} of {len(results)} items: {problem.detail}; trying again"))
+            self._patience.wait(attempt, problem.detail, retry_after_seconds=problem.retry_after_seconds)
+            part = replace(request, items=[request.items[index] for index in again])
+            answered = self._call(route, kind, part, counts_as_progress=_has_settled)
+            for index, result in zip(again, answered.results, strict=True):
+                results[index] = result
+            attempt += 1
+        return replace(response, results=results)
+
     def _call(
         self,
         route: routes.Route,
@@ -125,6 +142,7 @@ class ServiceApi:
         request: Any = None,
         *,
         query: Mapping[str, str] | None = None,
+        counts_as_progress: Callable[[T], bool] = lambda _: True,
     ) -> T:
         url = self._base_url + route.path + (f"?{urlencode(query)}" if query else "")
         body = to_json(request).encode() if request is not None else None
@@ -135,7 +153,8 @@ class ServiceApi:
             if answer is not None:
                 if 200 <= answer.status < 300:
                     result = self._read(answer, kind)
-                    self._patience.note_progress()
+                    if counts_as_progress(result):
+                        self._patience.note_progress()
                     return result
                 why = self._explain_refusal(answer)
             self._emit(Trace(f"{route.method} {route.path}: {why}; trying again"))
@@ -239,6 +258,16 @@ def _problem_of(answer: _Answer) -> Problem | None:
 def _is_retryable(problem: Problem) -> bool:
     kind = PROBLEMS.get(problem.code)
     return kind.retryable if kind else problem.status in _RETRY_STATUSES
+
+
+def _passing_problem(result: Any) -> Problem | None:
+    """Return the problem of an item that may succeed when it is asked for again."""
+    problem: Problem | None = result.problem
+    return problem if problem is not None and _is_retryable(problem) else None
+
+
+def _has_settled(response: Any) -> bool:
+    return not all(map(_passing_problem, response.results))
 
 
 def _seconds(text: str | None) -> float | None:

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 
-from mgmt.errors import IntegrityError, MgmtError
-from mgmt.events import AlreadyThere, Finished, Notice
+from mgmt.errors import IntegrityError, MgmtError, UnavailableError
+from mgmt.events import AlreadyThere, Finished, Notice, Trace
 from mgmt.jobs import Job
 from mgmt.session import Session
 from mgmt_contract import messages
@@ -48,17 +48,19 @@ class Ending:
         self._session.journal.finish(self._session.service_url, clean_ups)
         kept = {clean_up.operation_id for clean_up in clean_ups if clean_up.archive_status == "completed"}
         entries = [
-            job.entry(self._session.service_url, has_ended=True)
+            job.entry(self._session.service_url, ended_as="kept")
             for job, _ in ended
             if job.operation_id in kept and job.archive is not None
         ]
         self._session.journal.put(entries)
-        for _, record in ended:
+        for job, record in ended:
+            job.has_ended = True
             self.summary.succeeded += 1
             self._session.emit(Finished(record))
 
     def end_already_there(self, job: Job, existing: messages.Existing) -> None:
         """End a job whose content is stored under its name already."""
+        job.has_ended = True
         self._discard(job)
         self.summary.skipped += 1
         finished_at = format_time(existing.finished_at) if existing.finished_at else None
@@ -66,10 +68,11 @@ class Ending:
 
     def end_failed(self, job: Job, error: MgmtError) -> None:
         """End a job that failed: tell the service; keep the archive only if bytes of it were sent."""
+        job.has_ended = True
         error.operation_id = job.operation_id
         record = self._report_failure(job, error) or _failed_record(job, error)
         if job.has_sent_bytes and job.archive is not None:
-            self._session.journal.put([job.entry(self._session.service_url, has_ended=True)])
+            self._session.journal.put([job.entry(self._session.service_url, ended_as="failed")])
         else:
             self._discard(job)
         self._count_failure(record, error)
@@ -77,6 +80,15 @@ class Ending:
     def end_unprepared(self, target: str, error: MgmtError) -> None:
         """End a target that could not even become a job."""
         self._count_failure(_unprepared_record(target, error), error)
+
+    def let_go(self, job: Job) -> None:
+        """Let go of a job, also of one whose run was stopped before its end.
+
+        Where bytes were sent, journal and archive are left to go on with; otherwise nothing is.
+        """
+        if not job.has_ended and not job.has_sent_bytes:
+            self._discard(job)
+        job.held.close()
 
     def unreported(self) -> list[messages.CleanUp]:
         """Return clean-ups to send along with the next call."""
@@ -88,9 +100,13 @@ class Ending:
 
     def report_clean_ups(self) -> None:
         """Tell the service how local files ended, as far as no later call has carried it along."""
-        while clean_ups := self.unreported():
-            self._session.api.clean_up(messages.CleanUpRequest(clean_ups))
-            self.note_reported(clean_ups)
+        try:
+            while clean_ups := self.unreported():
+                self._session.api.clean_up(messages.CleanUpRequest(clean_ups))
+                self.note_reported(clean_ups)
+        except UnavailableError as error:
+            # The uploads are safe; the journal keeps what is left to report for the next command.
+            self._session.emit(Trace(f"The clean-up is not reported yet: {error.message}"))
 
     def _clean(self, job: Job) -> messages.CleanUp:
         is_deleted = not job.options.keep_archive and self._delete_archive(job)
@@ -107,7 +123,7 @@ class Ending:
 
     def _discard(self, job: Job) -> None:
         """Remove an archive that was made for nothing: making it again is cheap."""
-        if job.archive is not None and not job.options.keep_archive:
+        if job.archive is not None and not job.options.keep_archive and not job.archive_was_kept:
             self._delete_archive(job)
         self._session.journal.forget([job.operation_id])
 

@@ -8,11 +8,12 @@ from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Literal
 
 from mgmt.archive import PackedArchive, current_codec, is_ours, read_archive
 from mgmt.errors import SourceError
 from mgmt.journal import Entry, Journal, new_operation_id
-from mgmt.layout import archive_file_name
+from mgmt.layout import archive_file_name, temporary_name
 from mgmt.source import Source, look
 from mgmt_contract.messages import Content, Lease, Packing, StartItem
 from mgmt_contract.names import InvalidNameError, join_key
@@ -35,7 +36,7 @@ class UploadOptions:
     tags: Mapping[str, str] = field(default_factory=dict)
 
 
-@dataclass
+@dataclass(eq=False)
 class Job:
     """One upload of one source; filled in stage by stage."""
 
@@ -50,6 +51,12 @@ class Job:
     lease: Lease | None = None
     """None until the service has recorded the operation."""
     has_sent_bytes: bool = False
+    """In this run or an earlier one: from then on the archive is worth keeping."""
+    archive_was_kept: bool = False
+    """The archive is one that an earlier run was asked to keep."""
+    has_ended: bool = False
+    is_renewed: bool = False
+    """The operation was given up for one under a new id, which must not happen twice."""
 
     @property
     def destination(self) -> str:
@@ -73,6 +80,11 @@ class Job:
         """How the archive's bytes are made."""
         return Packing(current_codec(self.options.plan), self.options.plan)
 
+    def renew(self) -> str:
+        """Go on under a new id; return the old one."""
+        old_id, self.operation_id, self.is_renewed = self.operation_id, new_operation_id(), True
+        return old_id
+
     def start_item(self) -> StartItem:
         """Ask for this upload: with its content where the archive is whole, else with a bound."""
         content = self.content
@@ -91,7 +103,7 @@ class Job:
             tags=dict(self.options.tags),
         )
 
-    def entry(self, service_url: str, *, has_ended: bool = False) -> Entry:
+    def entry(self, service_url: str, *, ended_as: Literal["failed", "kept"] | None = None) -> Entry:
         """Write this upload down as it stands."""
         content = self.content
         found = self.archive_path.stat() if content else None
@@ -105,7 +117,7 @@ class Job:
             plan=to_json(self.packing),
             archive_size=found.st_size if found else None,
             archive_mtime_ns=found.st_mtime_ns if found else None,
-            has_ended=has_ended,
+            ended_as=ended_as,
             content=content,
         )
 
@@ -137,18 +149,35 @@ def prepare_job(target: str, options: UploadOptions, journal: Journal, service_u
 def _take_up(job: Job, journal: Journal, service_url: str) -> None:
     """Go on with an unfinished operation of the same source, and with its archive where it is whole."""
     path = job.archive_path
-    archive_is_known = journal.knows_archive(path)
-    if os.path.lexists(path) and not archive_is_known:
+    is_known = journal.knows_archive(path)
+    # Killed between giving the archive its name and writing that down: promised here, and it carries our mark.
+    is_promised = not is_known and journal.has_promised(path) and is_ours(path)
+    if os.path.lexists(path) and not (is_known or is_promised):
         raise SourceError(_explain_foreign(path), code="archive-exists")
+    if is_promised:
+        path.unlink()
     entry = journal.find(service_url, os.fspath(job.source.path), job.destination)
-    if entry is None or entry.fingerprint != job.source.fingerprint:
+    if entry is None:
         return
-    if entry.plan != to_json(job.packing):
+    unfinished_path(Path(entry.archive_path), entry.operation_id).unlink(missing_ok=True)
+    if (entry.fingerprint, entry.plan) != (job.source.fingerprint, to_json(job.packing)):
         return
-    if not entry.has_ended:
+    if entry.ended_as is None:
         job.operation_id = entry.operation_id
-    if archive_is_known and entry.archive_path == os.fspath(path) and entry.content is not None:
+    if is_known and entry.archive_path == os.fspath(path) and entry.content is not None:
         job.archive = _reuse_archive(path, entry.content, job)
+        job.has_sent_bytes = job.archive is not None
+        job.archive_was_kept = entry.ended_as == "kept"
+
+
+def unfinished_path(archive_path: Path, operation_id: str) -> Path:
+    """Say where an operation's archive lies while it is being packed: found again after a crash."""
+    return archive_path.with_name(temporary_name(archive_path.name, unfinished_token(operation_id)))
+
+
+def unfinished_token(operation_id: str) -> str:
+    """Take the random end of an operation's id to tell its unfinished archive from others."""
+    return operation_id[-8:]
 
 
 def _reuse_archive(path: Path, content: Content, job: Job) -> PackedArchive | None:

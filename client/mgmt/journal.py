@@ -10,13 +10,14 @@ from __future__ import annotations
 import hashlib
 import os
 import sqlite3
+import threading
 import time
 import uuid
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 import filelock
 
@@ -36,7 +37,7 @@ CREATE TABLE uploads (
     plan         TEXT NOT NULL,
     archive_size INTEGER,
     archive_mtime_ns INTEGER,
-    has_ended    INTEGER NOT NULL,
+    ended_as     TEXT,
     content      TEXT,
     began_at     REAL NOT NULL
 ) STRICT;
@@ -62,8 +63,8 @@ class Entry:
     plan: str
     archive_size: int | None = None
     archive_mtime_ns: int | None = None
-    has_ended: bool = False
-    """The operation has failed, or succeeded with its archive kept: only the archive is still ours."""
+    ended_as: Literal["failed", "kept"] | None = None
+    """The operation has failed, or succeeded with its archive kept by request: only the archive is still ours."""
     content: Content | None = None
     """What the packed archive is; None until it is whole."""
 
@@ -78,13 +79,14 @@ def new_operation_id() -> str:
 
 
 class Journal:
-    """This machine's unfinished uploads, in an SQLite file of the state folder; for one thread at a time.
+    """This machine's unfinished uploads, in an SQLite file of the state folder; for any thread.
 
     Every method may raise LocalStateError where the file cannot be used.
     """
 
     def __init__(self, state_dir: Path) -> None:
         self._state_dir = state_dir
+        self._lock = threading.Lock()
         with _translate_errors(state_dir):
             state_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
             path = state_dir / "journal.sqlite"
@@ -154,6 +156,11 @@ class Journal:
         query = "archive_path = ? AND archive_size = ? AND archive_mtime_ns = ?"
         return next(self._select(query, (os.fsencode(path), found.st_size, found.st_mtime_ns)), None) is not None
 
+    def has_promised(self, path: Path) -> bool:
+        """Tell whether an archive was to be made at this path when the run that began it ended."""
+        query = "archive_path = ? AND archive_size IS NULL AND ended_as IS NULL"
+        return next(self._select(query, (os.fsencode(path),)), None) is not None
+
     def archives_in(self, folder: Path) -> set[str]:
         """Return the paths of all archives of unfinished uploads in a folder."""
         prefix = os.fsencode(folder / "_")[:-1]
@@ -180,7 +187,7 @@ class Journal:
 
     def unreported(self, service: str, limit: int) -> list[CleanUp]:
         """Return clean-ups that the service has not been told yet."""
-        with _translate_errors(self._state_dir):
+        with _translate_errors(self._state_dir), self._lock:
             rows = self._database.execute(
                 "SELECT clean_up FROM clean_ups WHERE service = ? LIMIT ?", (service, limit)
             ).fetchall()
@@ -192,7 +199,7 @@ class Journal:
 
     def _select(self, condition: str, values: tuple[object, ...]) -> Iterator[Entry]:
         columns = ", ".join(_COLUMNS)
-        with _translate_errors(self._state_dir):
+        with _translate_errors(self._state_dir), self._lock:
             rows = self._database.execute(
                 f"SELECT {columns} FROM uploads WHERE {condition}",  # noqa: S608  both are our own text
                 values,
@@ -201,7 +208,7 @@ class Journal:
             yield _entry_of(row)
 
     def _change(self, statements: Iterable[tuple[str, tuple[object, ...]]]) -> None:
-        with _translate_errors(self._state_dir):
+        with _translate_errors(self._state_dir), self._lock:
             self._database.execute("BEGIN IMMEDIATE")
             try:
                 for statement, values in statements:
@@ -237,7 +244,7 @@ _COLUMNS: Final = (
     "plan",
     "archive_size",
     "archive_mtime_ns",
-    "has_ended",
+    "ended_as",
     "content",
 )
 
@@ -252,7 +259,6 @@ def _row_of(entry: Entry) -> tuple[object, ...]:
 def _entry_of(row: tuple[object, ...]) -> Entry:
     values: dict[str, Any] = dict(zip(_COLUMNS, row, strict=True))
     values |= {name: os.fsdecode(values[name]) for name in _PATHS}
-    values["has_ended"] = bool(values["has_ended"])
     values["content"] = from_json(Content, values["content"]) if values["content"] else None
     return Entry(**values)
 

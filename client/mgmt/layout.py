@@ -82,9 +82,14 @@ def archive_file_name(source_name: str) -> str:
     return _shorten(source_name, NAME_MAX_BYTES - len(mark)) + mark
 
 
-def temporary_name(archive_file: str) -> str:
-    """Make a fresh name for the unfinished archive that will become `archive_file`, in the same folder."""
-    ending = f".mgmt-{secrets.token_hex(_TOKEN_HEX_DIGITS // 2)}.part"
+def temporary_name(archive_file: str, token: str | None = None) -> str:
+    """Name the unfinished archive that will become `archive_file`, in the same folder.
+
+    Args:
+        archive_file: The archive's own name.
+        token: Eight hexadecimal digits that tell this attempt from others; fresh ones by default.
+    """
+    ending = f".mgmt-{token or secrets.token_hex(_TOKEN_HEX_DIGITS // 2)}.part"
     return "." + _shorten(archive_file, NAME_MAX_BYTES - len(ending) - 1) + ending
 
 

@@ -10,7 +10,7 @@ from typing import Any
 from mgmt.archive import PackedArchive, pack
 from mgmt.errors import CancelledError, MgmtError
 from mgmt.events import Progress
-from mgmt.jobs import Job
+from mgmt.jobs import Job, unfinished_path, unfinished_token
 from mgmt.sending import Meter, PartFeed, PartsSender
 from mgmt.session import Session
 from mgmt_contract import messages
@@ -31,12 +31,14 @@ def pack_job(session: Session, job: Job, *, stop: threading.Event | None = None,
 
     if session.journal.knows_archive(job.archive_path):
         job.archive_path.unlink(missing_ok=True)
+    unfinished_path(job.archive_path, job.operation_id).unlink(missing_ok=True)
     return pack(
         job.source,
         job.archive_path,
         plan=job.options.plan,
         on_progress=note_progress,
         stop=stop or session.stop,
+        token=unfinished_token(job.operation_id),
         **part_hooks,
     )
 
@@ -51,7 +53,7 @@ def pack_and_send(session: Session, job: Job, multipart: messages.Multipart) -> 
         MgmtError: What ended the packing or the sending.
     """
     stop = threading.Event()
-    feed = PartFeed()
+    feed = PartFeed(multipart.part_size)
     opened: list[Path] = []
     hooks = {"part_size_bytes": multipart.part_size, "on_part": feed.put, "on_open": opened.append}
     thread = threading.Thread(target=partial(_pack_into, session, job, stop, feed, hooks), name="pack")
@@ -69,13 +71,12 @@ def pack_and_send(session: Session, job: Job, multipart: messages.Multipart) -> 
         raise
     finally:
         thread.join()
-        if job.archive is not None:
-            session.journal.put([job.entry(session.service_url)])
 
 
 def _pack_into(session: Session, job: Job, stop: threading.Event, feed: PartFeed, hooks: dict[str, Any]) -> None:
     try:
         job.archive = pack_job(session, job, stop=stop, **hooks)
+        session.journal.put([job.entry(session.service_url)])
     except BaseException as error:  # noqa: BLE001  handed to the sending thread, which raises it
         feed.close(None, error)
     else:

@@ -154,9 +154,15 @@ def send_whole(session: Session, job: Job, signed: messages.SignedRequest, meter
 
 
 class PartFeed:
-    """Hands parts from the packing thread to the sending ones, as they reach the disk."""
+    """Hands parts from the packing thread to the sending ones, as they reach the disk.
 
-    def __init__(self, parts: Iterable[messages.Part] = (), *, content: messages.Content | None = None) -> None:
+    A part shorter than the others is the last one, and waits for the content that must go along with it.
+    """
+
+    def __init__(
+        self, part_size_bytes: int, parts: Iterable[messages.Part] = (), *, content: messages.Content | None = None
+    ) -> None:
+        self._part_size_bytes = part_size_bytes
         self._parts = list(parts)
         self._content = content
         self._is_closed = content is not None
@@ -184,13 +190,19 @@ class PartFeed:
             BaseException: What ended the packing, where it failed.
         """
         with self._changed:
-            while not self._parts and not self._is_closed:
+            while not self._ready() and not self._is_closed:
                 self._changed.wait(1.0)  # a bounded wait lets Ctrl-C through on every system
             if self._error is not None:
                 raise self._error
-            taken, self._parts = self._parts[:SIGN_PARTS_MAX], self._parts[SIGN_PARTS_MAX:]
+            taken = self._ready()[:SIGN_PARTS_MAX]
+            del self._parts[: len(taken)]
             is_last = self._is_closed and not self._parts
             return taken, self._content if is_last else None
+
+    def _ready(self) -> list[messages.Part]:
+        if self._is_closed or not self._parts or self._parts[-1].length == self._part_size_bytes:
+            return self._parts
+        return self._parts[:-1]
 
 
 class PartsSender:

@@ -30,6 +30,8 @@ BATCH_SIZE_MAX_BYTES: Final = 256 * 1024 * 1024
 """Archives of one batch that may lie on the disk at a time."""
 _SKIPPED_NAMED_MAX: Final = 20
 
+_RENEWABLE_CODES: Final = frozenset({"operation-differs", "operation-failed"})
+
 _Started = tuple[Job, messages.StartResult]
 
 
@@ -52,13 +54,17 @@ def upload(targets: Iterable[str], options: UploadOptions, session: Session, sho
             uploader.upload_batch(batch)
         finally:
             for job in batch:
-                job.held.close()
+                uploader.ending.let_go(job)
     uploader.ending.report_clean_ups()
     return uploader.ending.summary
 
 
 def _is_large(job: Job) -> bool:
     return job.source.upper_bound_bytes > SINGLE_PUT_MAX_BYTES
+
+
+def _is_renewable(job: Job, result: messages.StartResult) -> bool:
+    return result.problem is not None and result.problem.code in _RENEWABLE_CODES and not job.is_renewed
 
 
 class _Uploader:
@@ -92,6 +98,7 @@ class _Uploader:
 
     def upload_batch(self, batch: list[Job]) -> None:
         """Take jobs through every stage; one that fails drops out, the others go on."""
+        self._promise(batch)  # before packing: whoever is killed meanwhile knows his left-overs again
         jobs = [job for job in batch if _is_large(job) or self._comes_through(job, self._pack)]
         self._promise(jobs)
         for _ in range(SEND_ROUNDS_MAX):
@@ -154,9 +161,10 @@ class _Uploader:
         results = self._session.api.start(request).results
         self.ending.note_reported(request.clean_ups)
         pairs = list(zip(jobs, results, strict=True))
-        to_send = [(job, result) for job, result in pairs if self._has_to_send(job, result)]
+        renewable = [job for job, result in pairs if _is_renewable(job, result)]
         taken = [job for job, result in pairs if result.outcome == "name_taken"]
-        return to_send + self._start_packed(taken)
+        to_send = [pair for pair in pairs if pair[0] not in renewable and self._has_to_send(*pair)]
+        return to_send + self._start_packed(taken) + self._start_renewed(renewable)
 
     def _has_to_send(self, job: Job, result: messages.StartResult) -> bool:
         job.lease = result.lease
@@ -164,7 +172,7 @@ class _Uploader:
             self.ending.end_failed(job, error_of(result.problem))
         elif result.outcome == "already_there" and result.existing is not None:
             self.ending.end_already_there(job, result.existing)
-        elif result.record is not None:
+        elif result.outcome == "done" and result.record is not None:
             self.ending.end_done([(job, result.record)])
         return result.outcome in ("put", "multipart")
 
@@ -173,6 +181,12 @@ class _Uploader:
         packed = [job for job in jobs if self._comes_through(job, self._pack)]
         self._promise(packed)
         return self._start(packed)
+
+    def _start_renewed(self, jobs: list[Job]) -> list[_Started]:
+        """Begin anew where the service will not go on with what was begun: it ended, or other options were given."""
+        self._session.journal.forget([job.renew() for job in jobs])
+        self._promise(jobs)
+        return self._start(jobs)
 
     def _send_all(self, started: Sequence[_Started]) -> list[Job]:
         """Carry every job's bytes; return the jobs whose bytes are all sent."""
@@ -195,7 +209,7 @@ class _Uploader:
         parts = read_archive(job.archive_path, multipart.part_size).parts
         meter = Meter(self._session, job, job.archive.size if job.archive else None)
         sender = PartsSender(self._session, job, multipart.part_size, lambda: job.archive_path, meter)
-        sender.send(PartFeed(parts, content=job.content), multipart.received_parts)
+        sender.send(PartFeed(multipart.part_size, parts, content=job.content), multipart.received_parts)
 
     def _confirm(self, jobs: list[Job]) -> list[Job]:
         """Have the service compare what the storage holds; return the jobs of which bytes are missing."""
@@ -203,7 +217,7 @@ class _Uploader:
         attempt = 0
         while jobs:
             pairs = list(zip(jobs, self._complete(jobs), strict=True))
-            self.ending.end_done([(job, result.record) for job, result in pairs if result.record is not None])
+            self.ending.end_done([(job, r.record) for job, r in pairs if r.outcome == "done" and r.record is not None])
             for job, result in pairs:
                 if result.problem is not None:
                     self.ending.end_failed(job, error_of(result.problem))

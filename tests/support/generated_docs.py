@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import inspect
-import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -43,8 +42,9 @@ GENERATED: dict[str, Callable[[], str]] = {"exit codes": exit_codes_table, "sett
 def filled_in(text: str) -> str:
     """Return a document with every generated part written anew."""
     for name, generate in GENERATED.items():
-        pattern = re.compile(rf"(<!-- generated: {name} -->\n).*?(<!-- end -->)", re.DOTALL)
-        text = pattern.sub(lambda found, generate=generate: f"{found[1]}{generate()}\n{found[2]}", text)
+        begin, end = f"<!-- generated: {name} -->\n", "<!-- end -->"
+        before, _, rest = text.partition(begin)
+        text = f"{before}{begin}{generate()}\n{end}{rest.partition(end)[2]}"
     return text
 
 

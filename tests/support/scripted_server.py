@@ -83,7 +83,7 @@ class ScriptedServer:
                 self.end_headers()
                 self.wfile.write(answer.body)
 
-            do_GET = do_POST = do_PUT = _answer  # noqa: N815  the names http.server looks for
+            do_GET = do_POST = do_PUT = do_DELETE = do_HEAD = _answer  # noqa: N815  the names http.server looks for
 
             def log_message(self, *_: object) -> None:
                 pass

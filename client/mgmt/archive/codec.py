@@ -1,0 +1,149 @@
+"""Deflate, block by block: which blocks are worth it, and how they are written.
+
+A block is looked at through four small samples. What hardly shrinks, as footage does, is stored: that costs a
+memory copy and nothing else, and never grows. The rest is deflated with the 32 KiB before it as dictionary and
+ends on a byte boundary, so blocks can be deflated at the same time and written one behind the other as the
+data of one gzip member.
+"""
+
+from __future__ import annotations
+
+import platform
+import struct
+import zlib
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Final, Literal, NamedTuple, get_args
+
+from mgmt.errors import UsageError
+from mgmt.layout import FORMAT_VERSION, STORED_SIZE_MAX_BYTES
+
+PlanName = Literal["auto", "store", "fast", "best"]
+Piece = bytes | memoryview
+
+DICTIONARY_BYTES: Final = 32 * 1024
+"""Deflate's window (RFC 1951)."""
+LAST_BLOCK: Final = b"\x01\x00\x00\xff\xff"
+"""An empty stored block with the final bit: ends the deflate data."""
+
+_RAW: Final = -15
+_MEMORY_LEVEL: Final = 9
+_SAMPLE_BYTES: Final = 8 * 1024
+_SAMPLE_COUNT: Final = 4
+_STORED_HEADER: Final = struct.Struct("<BHH")
+
+
+class Deflater(NamedTuple):
+    """A library that deflates; the two are called alike."""
+
+    name: str
+    version: str
+    library: Any
+    """A module with zlib's interface: `compressobj`, `compress`, `crc32`."""
+
+
+ZLIB: Final = Deflater("zlib", zlib.ZLIB_RUNTIME_VERSION, zlib)
+
+
+def _quickest() -> Deflater:
+    try:
+        import isal
+        from isal import isal_zlib
+    except ImportError:  # no wheel for this machine: several times slower, and as right
+        return ZLIB
+    return Deflater("isal", isal.__version__, isal_zlib)
+
+
+QUICKEST: Final = _quickest()
+
+
+class Plan(NamedTuple):
+    """How blocks are treated."""
+
+    deflater: Deflater
+    level: int
+    worth_percent: int
+    """Samples must shrink to this, or the block is stored; 0 stores all."""
+
+
+def _plans(quick: Deflater) -> Mapping[str, Plan]:
+    return {
+        # isal 2 takes no more time than isal 1 and leaves less; zlib has nothing quicker than 1.
+        "auto": Plan(quick, 2 if quick is not ZLIB else 1, 97),
+        "store": Plan(quick, 0, 0),
+        "fast": Plan(quick, 1, 80),
+        # zlib 6 comes within 1 % of zlib 9 and is three times as fast.
+        "best": Plan(ZLIB, 6, 97),
+    }
+
+
+PLANS: Final = _plans(QUICKEST)
+
+checksum_crc32: Final[Callable[[Piece, int], int]] = QUICKEST.library.crc32
+"""Continues a CRC-32 over a piece, as gzip's trailer wants it."""
+
+
+def plan_named(name: str) -> Plan:
+    """Find a plan.
+
+    Raises:
+        UsageError: If there is none of that name.
+    """
+    if name not in PLANS:
+        raise UsageError(f"There is no compression {name!r}. Choose one of: {', '.join(get_args(PlanName))}.")
+    return PLANS[name]
+
+
+def current_codec(plan: str = "auto") -> str:
+    """Name what this installation packs a plan's archives with: same text, same source, same bytes.
+
+    The machine's kind belongs to it, because isal takes other ways on other processors.
+    """
+    deflater = plan_named(plan).deflater
+    if plan == "store":
+        return f"mgmt {FORMAT_VERSION}, stored"
+    return f"mgmt {FORMAT_VERSION}, {deflater.name} {deflater.version}, {platform.machine()}"
+
+
+def encode(plan: Plan, block: memoryview, dictionary: memoryview) -> Sequence[Piece]:
+    """Turn a block into deflate data that ends on a byte boundary and is no longer than its stored form.
+
+    Called from several threads at once; depends on nothing but its arguments.
+    """
+    if _is_worth_it(plan, block):
+        deflated = _deflate(plan, block, dictionary)
+        if sum(map(len, deflated)) < len(block):
+            return deflated
+    return store(block)
+
+
+def store(block: memoryview) -> list[Piece]:
+    """Write a block as stored deflate blocks: headers, and views of the very bytes."""
+    pieces: list[Piece] = []
+    for offset in range(0, len(block), STORED_SIZE_MAX_BYTES):
+        piece = block[offset : offset + STORED_SIZE_MAX_BYTES]
+        pieces += (_STORED_HEADER.pack(0, len(piece), len(piece) ^ 0xFFFF), piece)
+    return pieces
+
+
+def _is_worth_it(plan: Plan, block: memoryview) -> bool:
+    if not plan.worth_percent:
+        return False
+    sample = _sample(block)
+    # Level 1 tells noise from content well enough. One call, as each costs a change of threads.
+    shrunk_bytes = len(plan.deflater.library.compress(sample, 1, _RAW))
+    return shrunk_bytes * 100 <= len(sample) * plan.worth_percent
+
+
+def _sample(block: memoryview) -> Piece:
+    """Take samples evenly from the block; of a small one everything."""
+    if len(block) <= _SAMPLE_BYTES * _SAMPLE_COUNT:
+        return block
+    stride = (len(block) - _SAMPLE_BYTES) // (_SAMPLE_COUNT - 1)
+    return b"".join(block[start : start + _SAMPLE_BYTES] for start in range(0, len(block), stride))
+
+
+def _deflate(plan: Plan, block: memoryview, dictionary: memoryview) -> tuple[Piece, Piece]:
+    library = plan.deflater.library
+    settings = (plan.level, library.DEFLATED, _RAW, _MEMORY_LEVEL, library.Z_DEFAULT_STRATEGY)
+    deflating = library.compressobj(*settings, dictionary) if dictionary else library.compressobj(*settings)
+    return deflating.compress(block), deflating.flush(library.Z_SYNC_FLUSH)

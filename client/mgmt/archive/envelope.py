@@ -1,0 +1,40 @@
+"""The gzip member around the tar stream, with the comment that tells our archives from others."""
+
+from __future__ import annotations
+
+import os
+import struct
+from pathlib import Path
+from typing import Final
+
+from mgmt.layout import GZIP_COMMENT
+
+_HAS_COMMENT: Final = 0x10
+_SYSTEM_UNKNOWN: Final = 255
+_FIXED: Final = struct.Struct("<2sBBIBB")
+"""Magic, method (8: deflate), flags, time, extra flags, system (RFC 1952)."""
+
+GZIP_HEADER: Final = _FIXED.pack(b"\x1f\x8b", 8, _HAS_COMMENT, 0, 0, _SYSTEM_UNKNOWN) + GZIP_COMMENT + b"\0"
+"""Neither time nor name nor system: the bytes depend on the content only."""
+_OURS: Final = GZIP_HEADER[: _FIXED.size] + GZIP_COMMENT.split()[0] + b" "
+"""As any version of mgmt begins an archive."""
+
+
+def gzip_trailer(crc32: int, size_bytes: int) -> bytes:
+    """Write the trailer; gzip keeps the size modulo 4 GiB."""
+    return struct.pack("<II", crc32, size_bytes & 0xFFFFFFFF)
+
+
+def is_ours(path: str | Path) -> bool:
+    """Tell whether mgmt made the file at `path`; False as well for what is missing or cannot be read."""
+    flags = os.O_RDONLY | getattr(os, "O_BINARY", 0) | getattr(os, "O_NONBLOCK", 0)
+    try:
+        descriptor = os.open(path, flags | getattr(os, "O_NOFOLLOW", 0))
+    except OSError:
+        return False
+    try:
+        return os.read(descriptor, len(_OURS)) == _OURS
+    except OSError:  # a folder, or a disk that fails
+        return False
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,80 @@
+"""Tar headers: plain ustar where it holds everything, `tarfile`'s PAX or GNU form where it does not.
+
+Owners are left out (uid and gid 0, no names) and times are whole seconds, so that a copy of the source
+elsewhere has the same headers. Which form a member takes is decided in `mgmt.members.header_form`.
+"""
+
+from __future__ import annotations
+
+import struct
+import tarfile
+import zlib
+from collections.abc import Mapping
+from typing import Final
+
+from mgmt.members import USTAR_NAME_MAX_BYTES, Member, MemberKind, header_form
+
+_PREFIX_MAX_BYTES: Final = 155
+_TYPES: Final[Mapping[MemberKind, bytes]] = {
+    "file": tarfile.REGTYPE,
+    "directory": tarfile.DIRTYPE,
+    "symlink": tarfile.SYMTYPE,
+    "hardlink": tarfile.LNKTYPE,
+}
+_USTAR: Final = struct.Struct("100s8s16s12s12s8sc100s88s155s12x")
+"""Name; mode; uid and gid; size; time; checksum; type; link target; magic, owners and device; prefix."""
+_NOBODY: Final = b"0000000\x000000000\x00"
+_MAGIC: Final = b"ustar\x0000"
+_CHECKSUM_AT: Final = 148
+
+
+def header(member: Member) -> bytes:
+    """Write the header of a member: whole tar records."""
+    form = header_form(member)
+    if form == "ustar":
+        name = member.path + b"/" if member.kind == "directory" else member.path
+        cut = _split(name)
+        if cut is not None:
+            return _ustar(member, name, cut)
+    info = _tar_info(member)
+    if form == "gnu":
+        return info.tobuf(tarfile.GNU_FORMAT, "utf-8", "surrogateescape")
+    return info.tobuf(tarfile.PAX_FORMAT, "utf-8", "surrogateescape")
+
+
+def _split(name: bytes) -> int | None:
+    """Say where to cut a name in prefix and rest: 0 for no cut, None if there is none that fits."""
+    if len(name) <= USTAR_NAME_MAX_BYTES:
+        return 0
+    cut = name.find(b"/", len(name) - USTAR_NAME_MAX_BYTES - 1, -1)
+    return cut if 0 < cut <= _PREFIX_MAX_BYTES else None
+
+
+def _ustar(member: Member, name: bytes, cut: int) -> bytes:
+    prefix, rest = (name[:cut], name[cut + 1 :]) if cut else (b"", name)
+    record = _USTAR.pack(
+        rest,
+        b"%07o" % member.mode,
+        _NOBODY,
+        b"%011o" % member.size_bytes,
+        b"%011o" % member.mtime_seconds,
+        b"        ",  # the checksum counts itself as spaces
+        _TYPES[member.kind],
+        member.target,
+        _MAGIC,
+        prefix,
+    )
+    # Adler-32's low half is 1 and the sum of the bytes modulo 65,521. A record of ASCII in 415 bytes at most
+    # stays below, so this is the sum itself, at a tenth of what adding up in Python takes.
+    checksum = (zlib.adler32(record) & 0xFFFF) - 1
+    return b"%b%06o\0%b" % (record[:_CHECKSUM_AT], checksum, record[_CHECKSUM_AT + 7 :])
+
+
+def _tar_info(member: Member) -> tarfile.TarInfo:
+    info = tarfile.TarInfo(member.path.decode("utf-8", "surrogateescape"))
+    info.type = _TYPES[member.kind]
+    info.linkname = member.target.decode("utf-8", "surrogateescape")
+    info.mode = member.mode
+    info.size = member.size_bytes
+    info.mtime = member.mtime_seconds
+    return info

@@ -1,0 +1,193 @@
+"""Packing a source: members to tar, tar to deflate, deflate to the disk, and every checksum on the way."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Callable, Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Final
+
+from mgmt.archive.checksums import PartSums
+from mgmt.archive.codec import LAST_BLOCK, Piece, checksum_crc32, current_codec, encode, plan_named
+from mgmt.archive.digest import ContentDigest
+from mgmt.archive.envelope import GZIP_HEADER, gzip_trailer
+from mgmt.archive.pipeline import Pipeline
+from mgmt.archive.stream import TarStream
+from mgmt.archive.unfinished import UnfinishedArchive
+from mgmt.errors import CancelledError, SourceError
+from mgmt.members import Packable, Survey, shown
+from mgmt_contract.messages import Content, Packing, Part
+
+_WORKERS_MAX: Final = 8
+"""More would wait for the one thread that reads and writes, and each costs two blocks of memory."""
+
+
+@dataclass(frozen=True)
+class PackedArchive:
+    """A whole archive on the disk, and all that was computed while it was written."""
+
+    path: Path
+    size: int
+    crc64nvme: str
+    content_digest: str
+    uncompressed_size: int
+    member_count: int
+    packing: Packing
+    parts: tuple[Part, ...]
+
+    @property
+    def content(self) -> Content:
+        """What the service is told of it."""
+        return Content(self.size, self.crc64nvme, self.content_digest, self.uncompressed_size, self.member_count)
+
+
+def pack(  # noqa: PLR0913  one verb; all but its two objects are settings with a default
+    source: Packable,
+    archive_path: str | Path,
+    *,
+    plan: str = "auto",
+    workers: int | None = None,
+    part_size_bytes: int | None = None,
+    on_open: Callable[[Path], None] | None = None,
+    on_part: Callable[[Part], None] | None = None,
+    on_progress: Callable[[int], None] | None = None,
+    stop: threading.Event | None = None,
+    token: str | None = None,
+) -> PackedArchive:
+    """Pack a source into a `.tar.gz` that appears at `archive_path` when it is whole, or not at all.
+
+    The bytes depend on the source, the codec and the plan, and on nothing else: not on the number of workers,
+    not on the day. Memory stays the same whatever the size. While packing, the bytes lie in a temporary file
+    beside `archive_path`; it is gone when this returns or raises. An existing file is never replaced.
+
+    All hooks are called in the calling thread and hold packing up for as long as they take.
+
+    Args:
+        source: What was looked at; members are found anew and must be the same still.
+        archive_path: In an existing folder that is not part of the source.
+        plan: auto, store, fast or best.
+        workers: Threads that compress; as many as there are processors by default.
+        part_size_bytes: Size of every part but the last; one part by default.
+        on_open: Gets the temporary file's path. Who opens it then can read all parts, also after it got its
+            name (on Windows it must be closed by then).
+        on_part: Gets each part as soon as its bytes can be read from the temporary file.
+        on_progress: Gets the bytes of the source's files packed so far, about once per MiB.
+        stop: Ends packing soon after it was set.
+        token: Eight hexadecimal digits for the temporary file's name, so that who was killed finds it again.
+
+    Raises:
+        SourceError: source-changed, source-unreadable, archive-exists or archive-inside-source.
+        LocalStateError: disk-full, archive-too-large or archive-unwritable.
+        CancelledError: If `stop` was set.
+        UsageError: If there is no such plan.
+    """
+    final_path = Path(os.path.abspath(archive_path))  # noqa: PTH100  resolving would follow links
+    chosen = plan_named(plan)
+    _refuse_inside(source, final_path)
+    with UnfinishedArchive(final_path, source.upper_bound_bytes, token) as unfinished:
+        if on_open is not None:
+            on_open(unfinished.path)
+        run = _Run(source, unfinished, PartSums(part_size_bytes, on_part), on_progress, stop)
+        run.pack(partial(encode, chosen), workers or _processors())
+        unfinished.publish()
+    return PackedArchive(
+        path=final_path,
+        size=run.sums.size_bytes,
+        crc64nvme=run.sums.crc64nvme,
+        content_digest=run.digest.text(),
+        uncompressed_size=run.survey.uncompressed_size,
+        member_count=run.survey.member_count,
+        packing=Packing(current_codec(plan), plan),
+        parts=tuple(run.sums.parts),
+    )
+
+
+class _Run:
+    """One packing while it lasts: writes what the pipeline delivers, and watches over the source."""
+
+    def __init__(
+        self,
+        source: Packable,
+        unfinished: UnfinishedArchive,
+        sums: PartSums,
+        on_progress: Callable[[int], None] | None,
+        stop: threading.Event | None,
+    ) -> None:
+        self.sums = sums
+        self.digest = ContentDigest()
+        self.survey = Survey()
+        self._source = source
+        self._unfinished = unfinished
+        self._on_progress = on_progress
+        self._stop = stop
+        self._crc32 = 0
+        self._tar_bytes = 0
+
+    def pack(self, encode_block: Callable[[memoryview, memoryview], Sequence[Piece]], workers: int) -> None:
+        self._write([GZIP_HEADER])
+        with Pipeline(encode=encode_block, digest=self.digest.add, deliver=self._deliver, workers=workers) as pipeline:
+            self._add_members(TarStream(pipeline))
+            pipeline.finish()
+        self._write([LAST_BLOCK, gzip_trailer(self._crc32, self._tar_bytes)])
+        self.sums.close()
+        if self.survey.fingerprint != self._source.fingerprint:
+            raise self._changed()
+
+    def _add_members(self, stream: TarStream) -> None:
+        self._stream = stream
+        with closing(self._source.members()) as members:
+            for member in members:
+                self._refuse_stopped()
+                self.survey.add(member)
+                stream.add(member)
+        stream.close()
+
+    def _deliver(self, block: memoryview, pieces: Sequence[Piece]) -> None:
+        self._refuse_stopped()
+        self._crc32 = checksum_crc32(block, self._crc32)
+        self._tar_bytes += len(block)
+        self._write(pieces)
+        if self._on_progress is not None:
+            self._on_progress(self._stream.content_bytes)
+
+    def _write(self, pieces: Sequence[Piece]) -> None:
+        self._unfinished.write(pieces)
+        for piece in pieces:
+            self.sums.add(piece)
+        # Whoever was promised the bound has planned with it; a source that exceeds it is another source.
+        if self.sums.size_bytes > self._source.upper_bound_bytes:
+            raise self._changed()
+
+    def _refuse_stopped(self) -> None:
+        if self._stop is not None and self._stop.is_set():
+            raise CancelledError("Packing was stopped. Nothing is lost: the same command starts it again.")
+
+    def _changed(self) -> SourceError:
+        suspect = shown(self.survey.newest_path or os.fspath(self._source.path))
+        return SourceError(
+            f"'{shown(os.fspath(self._source.path))}' is no longer what was looked at before packing; the youngest "
+            f"in it is '{suspect}'. Wait until nothing writes there any more, then run the same command again.",
+            code="source-changed",
+        )
+
+
+def _refuse_inside(source: Packable, final_path: Path) -> None:
+    if not source.is_directory:
+        return
+    root = Path(os.path.realpath(source.path))
+    folder = Path(os.path.realpath(final_path.parent))
+    if folder == root or root in folder.parents:
+        raise SourceError(
+            f"The archive of '{shown(os.fspath(source.path))}' would lie in the folder it is made of. Choose a "
+            "folder outside with --archive-dir.",
+            code="archive-inside-source",
+        )
+
+
+def _processors() -> int:
+    usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return min(usable, _WORKERS_MAX)

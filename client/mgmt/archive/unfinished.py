@@ -1,0 +1,194 @@
+"""The archive while it is being written: a temporary file beside the place where it will appear."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Final, NoReturn, Self
+
+from mgmt.archive.codec import Piece
+from mgmt.errors import LocalStateError, MgmtError, SourceError
+from mgmt.layout import temporary_name
+from mgmt.members import shown
+from mgmt_contract.parts import MIB
+
+_FLAGS: Final = (
+    os.O_RDWR
+    | os.O_CREAT
+    | os.O_EXCL
+    | getattr(os, "O_BINARY", 0)
+    | getattr(os, "O_CLOEXEC", 0)
+    | getattr(os, "O_NOFOLLOW", 0)
+)
+_MODE: Final = 0o600
+"""What is inside may have been readable by its owner only."""
+_FULL: Final = frozenset({errno.ENOSPC, errno.EDQUOT})
+_VECTOR_MAX: Final = 512
+"""Pieces per call; systems take at least 1,024 (IOV_MAX), macOS and Linux alike."""
+
+
+class UnfinishedArchive:
+    """A file that becomes `final_path` when it is whole, or vanishes.
+
+    Leaving the context removes the temporary file, whatever happened. Only `publish` gives it its name, and
+    it never takes a name that is in use.
+    """
+
+    def __init__(self, final_path: Path, size_bound_bytes: int, token: str | None = None) -> None:
+        self._final_path = final_path
+        self._size_bound_bytes = size_bound_bytes
+        self._written_bytes = 0
+        self.path = final_path.with_name(temporary_name(final_path.name, token))
+        if os.path.lexists(final_path):
+            raise _taken(final_path)
+        try:
+            self._descriptor = os.open(self.path, _FLAGS, _MODE)
+        except OSError as error:
+            self._refuse(error)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._close()
+        with contextlib.suppress(FileNotFoundError):
+            self.path.unlink()
+
+    def write(self, pieces: Sequence[Piece]) -> None:
+        """Append pieces; on return they can be read from the file.
+
+        Raises:
+            LocalStateError: disk-full, archive-too-large or archive-unwritable.
+        """
+        try:
+            self._written_bytes += _write(self._descriptor, pieces)
+        except OSError as error:
+            self._refuse(error)
+
+    def publish(self) -> None:
+        """Make the file durable and give it its name.
+
+        Raises:
+            SourceError: archive-exists, if another file has that name by now; it is left alone.
+            LocalStateError: If the disk refuses.
+        """
+        try:
+            # Content before the name: after a power cut, a file of this name is whole.
+            os.fsync(self._descriptor)
+            # Closed before renaming: Windows renames no open file.
+            self._close()
+            _rename_without_replacing(self.path, self._final_path)
+            # The name itself: without this a power cut may still take it back.
+            _sync_folder(self._final_path.parent)
+        except FileExistsError as error:
+            raise _taken(self._final_path) from error
+        except OSError as error:
+            self._refuse(error)
+
+    def _close(self) -> None:
+        if self._descriptor >= 0:
+            os.close(self._descriptor)
+            self._descriptor = -1
+
+    def _refuse(self, error: OSError) -> NoReturn:
+        if error.errno in _FULL:
+            raise self._disk_full() from error
+        if error.errno == errno.EFBIG:
+            raise self._too_large() from error
+        folder = shown(os.fspath(self._final_path.parent))
+        raise LocalStateError(
+            f"The archive cannot be written to '{folder}': {error.strerror or error}. Make the folder writable, "
+            "or choose another one with --archive-dir.",
+            code="archive-unwritable",
+        ) from error
+
+    def _disk_full(self) -> MgmtError:
+        folder = self._final_path.parent
+        missing_bytes = self._size_bound_bytes - self._written_bytes - _free_bytes(folder)
+        return LocalStateError(
+            f"The disk of '{shown(os.fspath(folder))}' is full: the archive may need {_sized(missing_bytes)} more "
+            "than is free. Free that much, or choose a folder on another disk with --archive-dir.",
+            code="disk-full",
+        )
+
+    def _too_large(self) -> MgmtError:
+        return LocalStateError(
+            f"The file system of '{shown(os.fspath(self._final_path.parent))}' takes no file as large as this "
+            f"archive, up to {_sized(self._size_bound_bytes)}. Choose a folder elsewhere with --archive-dir.",
+            code="archive-too-large",
+        )
+
+
+def _write(descriptor: int, pieces: Sequence[Piece]) -> int:
+    total_bytes = sum(map(len, pieces))
+    waiting = list(pieces)
+    while waiting:
+        if hasattr(os, "writev"):
+            written_bytes = os.writev(descriptor, waiting[:_VECTOR_MAX])
+        else:
+            written_bytes = os.write(descriptor, waiting[0])
+        waiting = _without(waiting, written_bytes)
+    return total_bytes
+
+
+def _without(pieces: list[Piece], written_bytes: int) -> list[Piece]:
+    """Drop what was written from the front; a disk that is nearly full takes a part only."""
+    for index, piece in enumerate(pieces):
+        if written_bytes < len(piece):
+            return [memoryview(piece)[written_bytes:], *pieces[index + 1 :]]
+        written_bytes -= len(piece)
+    return []
+
+
+def _rename_without_replacing(source: Path, target: Path) -> None:
+    """Give a file a new name in one step, failing if the name is in use."""
+    if os.name == "nt":
+        source.rename(target)  # Windows never replaces
+        return
+    try:
+        # A second name for the same file: the one call of POSIX that never replaces.
+        os.link(source, target)
+    except FileExistsError:
+        raise
+    except OSError:
+        # exFAT and some network disks know no second name. Take the name with an empty file, which fails if
+        # there is one, and put ours in its place.
+        os.close(os.open(target, _FLAGS, _MODE))
+        source.replace(target)
+    else:
+        source.unlink()
+
+
+def _sync_folder(folder: Path) -> None:
+    if os.name == "nt":
+        return  # folders cannot be opened there
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        # Some network disks refuse to; they keep names in an order of their own anyway.
+        with contextlib.suppress(OSError):
+            os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _taken(path: Path) -> SourceError:
+    return SourceError(
+        f"'{shown(os.fspath(path))}' exists already, and mgmt overwrites no file. Rename or remove it, or put the "
+        "archive elsewhere with --archive-dir.",
+        code="archive-exists",
+    )
+
+
+def _free_bytes(folder: Path) -> int:
+    try:
+        return shutil.disk_usage(folder).free
+    except OSError:
+        return 0
+
+
+def _sized(size_bytes: int) -> str:
+    return f"{max(1, -(-size_bytes // MIB)):,} MiB"

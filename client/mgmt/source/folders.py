@@ -1,0 +1,155 @@
+"""One folder at a time, entered and left like rooms: how a walk sees the disk.
+
+Where the system can open names relative to an open folder, paths may be longer than the system's limit for
+one, and nobody can lead the walk astray by swapping a folder for a link. Elsewhere plain paths must do.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Callable, Iterable
+from functools import partial
+from typing import Final, Protocol
+
+OPEN_FILE_FLAGS: Final = (
+    os.O_RDONLY
+    | getattr(os, "O_BINARY", 0)
+    | getattr(os, "O_CLOEXEC", 0)
+    | getattr(os, "O_NONBLOCK", 0)  # a pipe put there meanwhile must not hold us up
+)
+_NO_FOLLOW: Final[int] = getattr(os, "O_NOFOLLOW", 0)
+_OPEN_FOLDER_FLAGS: Final[int] = os.O_RDONLY | getattr(os, "O_DIRECTORY", 0) | getattr(os, "O_CLOEXEC", 0)
+
+HAS_DESCRIPTORS: Final = {os.open, os.stat, os.readlink, os.access} <= os.supports_dir_fd and (
+    os.scandir in os.supports_fd
+)
+
+ASKS_EFFECTIVE_IDS: Final = os.access in os.supports_effective_ids
+"""Opening goes by the effective user, so asking should."""
+
+
+class MovedError(OSError):
+    """The folder that the walk stands in is no longer where it was entered."""
+
+
+class Folder(Protocol):
+    """The folder a walk stands in; every name is one of its entries."""
+
+    def names(self) -> list[bytes]:
+        """List the entries, last first, so that the next is popped from the end."""
+
+    def status(self, name: bytes) -> os.stat_result:
+        """Look at an entry, not through it."""
+
+    def link_target(self, name: bytes) -> bytes:
+        """Read a symlink."""
+
+    def is_readable(self, name: bytes) -> bool:
+        """Ask the system whether a file may be read, without opening it."""
+
+    def opener(self, name: bytes) -> Callable[[], int]:
+        """Return what opens a file for as long as the walk stands here."""
+
+    def enter(self, name: bytes, status: os.stat_result) -> None:
+        """Go into the entry that was looked at as `status`."""
+
+    def leave(self) -> None:
+        """Go back to the folder that this one was entered from."""
+
+    def close(self) -> None:
+        """Let go of everything."""
+
+
+def open_folder(path: str) -> Folder:
+    """Stand in the folder at `path`; a symlink there is followed."""
+    return _DescriptorFolder(path) if HAS_DESCRIPTORS else _PathFolder(path)
+
+
+class _DescriptorFolder:
+    """Holds one descriptor, however deep: up again leads "..", checked against where we came from."""
+
+    def __init__(self, path: str) -> None:
+        self._descriptor = os.open(path, _OPEN_FOLDER_FLAGS)
+        self._came_from: list[tuple[int, int, int]] = []
+
+    def names(self) -> list[bytes]:
+        with os.scandir(self._descriptor) as entries:
+            return _last_first(os.fsencode(entry.name) for entry in entries)
+
+    def status(self, name: bytes) -> os.stat_result:
+        return os.stat(name, dir_fd=self._descriptor, follow_symlinks=False)
+
+    def link_target(self, name: bytes) -> bytes:
+        return os.readlink(name, dir_fd=self._descriptor)
+
+    def is_readable(self, name: bytes) -> bool:
+        return os.access(name, os.R_OK, dir_fd=self._descriptor, effective_ids=ASKS_EFFECTIVE_IDS)
+
+    def opener(self, name: bytes) -> Callable[[], int]:
+        return partial(os.open, name, OPEN_FILE_FLAGS | _NO_FOLLOW, dir_fd=self._descriptor)
+
+    def enter(self, name: bytes, status: os.stat_result) -> None:
+        here = _identity(os.fstat(self._descriptor))
+        self._step(name, _identity(status))
+        self._came_from.append(here)
+
+    def leave(self) -> None:
+        self._step(b"..", self._came_from.pop())
+
+    def close(self) -> None:
+        os.close(self._descriptor)
+
+    def _step(self, name: bytes, expected: tuple[int, int, int]) -> None:
+        following = os.open(name, _OPEN_FOLDER_FLAGS | _NO_FOLLOW, dir_fd=self._descriptor)
+        os.close(self._descriptor)
+        self._descriptor = following
+        if _identity(os.fstat(following)) != expected:
+            raise MovedError
+
+
+class _PathFolder:
+    """Joins names to paths: for systems that cannot open relative to a folder."""
+
+    def __init__(self, path: str) -> None:
+        self._path = os.fsencode(path)
+
+    def names(self) -> list[bytes]:
+        with os.scandir(self._path) as entries:
+            return _last_first(entry.name for entry in entries)
+
+    def status(self, name: bytes) -> os.stat_result:
+        return os.lstat(self._at(name))
+
+    def link_target(self, name: bytes) -> bytes:
+        return os.readlink(self._at(name))  # noqa: PTH115  pathlib knows no bytes
+
+    def is_readable(self, name: bytes) -> bool:
+        return os.access(self._at(name), os.R_OK, effective_ids=ASKS_EFFECTIVE_IDS)
+
+    def opener(self, name: bytes) -> Callable[[], int]:
+        return partial(os.open, self._at(name), OPEN_FILE_FLAGS | _NO_FOLLOW)
+
+    def enter(self, name: bytes, status: os.stat_result) -> None:
+        path = self._at(name)
+        if _identity(os.lstat(path)) != _identity(status):
+            raise MovedError
+        self._path = path
+
+    def leave(self) -> None:
+        self._path = os.path.dirname(self._path)  # noqa: PTH120  pathlib knows no bytes
+
+    def close(self) -> None:
+        pass  # nothing is held
+
+    def _at(self, name: bytes) -> bytes:
+        return os.path.join(self._path, name)  # noqa: PTH118  pathlib knows no bytes
+
+
+def _last_first(names: Iterable[bytes]) -> list[bytes]:
+    return sorted(names, reverse=True)
+
+
+def _identity(status: os.stat_result) -> tuple[int, int, int]:
+    # With its kind: the number of a folder just removed is given to the next thing made, such as a link.
+    return status.st_dev, status.st_ino, stat.S_IFMT(status.st_mode)

@@ -1,0 +1,81 @@
+"""Which entries of a folder stay out of an archive, and what they are called then."""
+
+from __future__ import annotations
+
+import fnmatch
+import os
+import re
+import stat
+from collections.abc import Sequence
+from typing import Final
+
+from mgmt.layout import TEMPORARY_SUFFIX, is_temporary_name
+
+_SYSTEM_NAME: Final = re.compile(
+    rb"""(?isx) \.ds_store | \._.* | thumbs\.db | desktop\.ini
+    | \.spotlight-v100 | \.trashes | \.fseventsd | \$recycle\.bin"""
+)
+"""Names that systems litter folders with, in capital or small letters: they write some in several ways."""
+
+SYSTEM_FILE: Final = "a system file"
+"""The reason to skip that needs no warning: nobody misses these."""
+
+_SPECIAL_KINDS: Final = {
+    stat.S_IFSOCK: "a socket",
+    stat.S_IFIFO: "a named pipe",
+    stat.S_IFCHR: "a device",
+    stat.S_IFBLK: "a device",
+}
+_JUNCTION_TAG: Final = 0xA0000003
+"""Windows' IO_REPARSE_TAG_MOUNT_POINT: looks like a folder and may lead back to where it stands."""
+
+
+def is_system_name(name: str | bytes) -> bool:
+    """Tell whether a name belongs to the files that systems litter folders with.
+
+    >>> is_system_name(".DS_Store"), is_system_name("._clip.mov"), is_system_name("clip.mov")
+    (True, True, False)
+    """
+    return _SYSTEM_NAME.fullmatch(os.fsencode(name)) is not None
+
+
+def special_kind(status: os.stat_result) -> str | None:
+    """Name what is neither file, folder nor symlink; None for those three."""
+    if getattr(status, "st_reparse_tag", 0) == _JUNCTION_TAG:
+        return "a junction"
+    kind = stat.S_IFMT(status.st_mode)
+    if kind in (stat.S_IFREG, stat.S_IFDIR, stat.S_IFLNK):
+        return None
+    return _SPECIAL_KINDS.get(kind, "a special file")
+
+
+def reason_to_skip(name: bytes) -> str | None:
+    """Say why nobody would want an entry of that name, if so."""
+    if _SYSTEM_NAME.fullmatch(name):
+        return SYSTEM_FILE
+    if name.endswith(TEMPORARY_SUFFIX) and is_temporary_name(name):
+        return "an unfinished archive of mgmt"
+    return None
+
+
+class Excludes:
+    """What the user wants left out, by name.
+
+    A glob is compared with an entry's name and with its path below the root; a folder that is left out
+    takes all below it along. Nothing of it is reported as skipped: it was asked for.
+    """
+
+    def __init__(self, globs: Sequence[str]) -> None:
+        patterns = [fnmatch.translate(glob.rstrip("/")) for glob in globs]
+        self._pattern = re.compile("|".join(patterns)) if patterns else None
+
+    def leave_out(self, name: bytes, path: bytes) -> bool:
+        """Tell whether an entry is left out; `path` starts with the root's name."""
+        if self._pattern is None:
+            return False
+        below_root = path.partition(b"/")[2]
+        return any(self._pattern.match(_text(candidate)) for candidate in (name, below_root))
+
+
+def _text(name: bytes) -> str:
+    return name.decode("utf-8", "surrogateescape")

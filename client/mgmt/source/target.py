@@ -1,0 +1,153 @@
+"""The named target: whether it can be uploaded at all, and everything known of it before packing."""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+from collections.abc import Generator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from mgmt.errors import SourceError, UsageError
+from mgmt.members import Member, Survey, shown, source_unreadable
+from mgmt.source.rules import Excludes, is_system_name, special_kind
+from mgmt.source.walk import Skipped, Walk
+from mgmt_contract.records import FileRecord
+
+
+@dataclass(frozen=True)
+class Source:
+    """A file or folder as it was looked at; nothing of its content is held."""
+
+    path: Path
+    """Absolute; if it is a symlink, the archive holds what it leads to."""
+    name: str
+    """The root member's name in the archive."""
+    file_record: FileRecord
+    is_directory: bool
+    uncompressed_size: int
+    """Bytes of all regular files together, each hard-linked one once."""
+    member_count: int
+    upper_bound_bytes: int
+    """No archive of this source is larger, whatever compresses it how."""
+    fingerprint: str
+    """Differs as soon as a member was added, removed or changed."""
+    skipped: tuple[Skipped, ...] = ()
+    """The first thousand entries that stay out of the archive, with the reason."""
+    skipped_count: int = 0
+    excludes: tuple[str, ...] = ()
+
+    def members(self) -> Generator[Member]:
+        """Find the members anew, as they are now, in the archive's order."""
+        return Walk(os.fspath(self.path), self.name, Excludes(self.excludes)).members()
+
+
+def look(
+    target: str | Path,
+    *,
+    name: str | None = None,
+    excludes: Sequence[str] = (),
+    shown_as: str | None = None,
+) -> Source:
+    """Look at a file or folder that is to be uploaded: every name and size in it, no content.
+
+    A symlink named as target is followed, as a person who uploads `latest` wants the footage and not a
+    pointer to it; links inside a folder stay links, as with `tar`. Sockets, pipes and devices inside are
+    skipped and listed, and so are system files and unfinished archives of mgmt. The order of members is that
+    of their names' bytes, the same on every system.
+
+    Args:
+        target: Path, absolute or relative to the current directory.
+        name: Root member's name, where it shall not be the target's own.
+        excludes: Globs compared with each entry's name and with its path below the target.
+        shown_as: Path for the record, if not the one given.
+
+    Raises:
+        SourceError: With code source-missing, source-special, source-is-system-file, source-unreadable,
+            source-changed or source-nameless.
+        UsageError: If the target or the name is empty or is no name.
+    """
+    given = os.fspath(target)
+    if not given:
+        raise UsageError("The target's name is empty. Name a file or folder, such as: mgmt upload clip.mp4")
+    path = os.path.abspath(given)  # noqa: PTH100  keeps a symlink's own name
+    own_name = os.path.basename(path)  # noqa: PTH119  for the same string
+    root_name = _named_by_itself(given, own_name) if name is None else _chosen(name)
+    status = _status(given, path)
+    _refuse_special(given, own_name, status)
+    is_directory = stat.S_ISDIR(status.st_mode)
+    walk = Walk(path, root_name, Excludes(excludes))
+    survey = Survey()
+    for member in walk.members(asks_readable=True):
+        survey.add(member)
+    size = 0 if is_directory else survey.uncompressed_size
+    shown_path = given if shown_as is None else shown_as
+    return Source(
+        path=Path(path),
+        name=root_name,
+        file_record=FileRecord(own_name or root_name, shown_path, "local", size, is_directory, "pending"),
+        is_directory=is_directory,
+        uncompressed_size=survey.uncompressed_size,
+        member_count=survey.member_count,
+        upper_bound_bytes=survey.upper_bound_bytes,
+        fingerprint=survey.fingerprint,
+        skipped=tuple(walk.skipped.kept),
+        skipped_count=walk.skipped.count,
+        excludes=tuple(excludes),
+    )
+
+
+def _named_by_itself(given: str, own_name: str) -> str:
+    if own_name:
+        return own_name
+    raise SourceError(
+        f"'{shown(given)}' has no name of its own to call the archive by. Name a folder in it, or choose a "
+        "name with --as NAME.",
+        code="source-nameless",
+    )
+
+
+def _chosen(name: str) -> str:
+    if name in ("", ".", "..") or any(sign in name for sign in ("/", "\0", os.sep)):
+        raise UsageError(f"{name!r} cannot name an archive. Give one plain name without slashes.")
+    return name
+
+
+def _status(given: str, path: str) -> os.stat_result:
+    try:
+        return os.stat(path)  # noqa: PTH116  as above
+    except (FileNotFoundError, NotADirectoryError) as error:
+        if os.path.islink(path):  # noqa: PTH114  as above
+            raise _missing(f"'{shown(given)}' is a link that leads nowhere.") from error
+        raise _missing(f"There is no '{shown(given)}' here.") from error
+    except (OSError, ValueError) as error:
+        if isinstance(error, ValueError) or error.errno == errno.ENAMETOOLONG:
+            raise _missing(f"'{shown(given)}' can be no file's name.") from error
+        if error.errno == errno.ELOOP:
+            raise _missing(f"'{shown(given)}' is a link that leads back to itself.") from error
+        raise source_unreadable(given, error.strerror or str(error)) from error
+
+
+def _missing(what_happened: str) -> SourceError:
+    return SourceError(
+        f"{what_happened} A file or folder was expected: compare the name with what `ls` lists, and mind the "
+        "current directory.",
+        code="source-missing",
+    )
+
+
+def _refuse_special(given: str, own_name: str, status: os.stat_result) -> None:
+    if is_system_name(own_name):
+        raise SourceError(
+            f"'{shown(given)}' is one of the files that the system litters folders with; these are never "
+            "uploaded. Rename it if it is yours all the same.",
+            code="source-is-system-file",
+        )
+    kind = special_kind(status)
+    if kind is not None:
+        raise SourceError(
+            f"'{shown(given)}' is {kind}. Only files and folders can be uploaded: copy what it delivers into "
+            "a file and upload that.",
+            code="source-special",
+        )

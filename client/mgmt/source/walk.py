@@ -1,0 +1,186 @@
+"""The members of a source in the archive's order: by the names' bytes, a folder before what is in it."""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Callable, Generator
+from contextlib import closing
+from typing import Final, NamedTuple, NoReturn
+
+from mgmt.errors import SourceError
+from mgmt.members import Member, shown, source_changed, source_failure, source_unreadable
+from mgmt.source.folders import ASKS_EFFECTIVE_IDS, OPEN_FILE_FLAGS, Folder, MovedError, open_folder
+from mgmt.source.rules import Excludes, reason_to_skip, special_kind
+
+_SKIPPED_KEPT_MAX: Final = 1_000
+
+
+class Skipped(NamedTuple):
+    """An entry that is not in the archive though nobody excluded it."""
+
+    path: str
+    """From the root member on."""
+    reason: str
+    """Such as "a socket"."""
+
+
+class SkippedList:
+    """Counts what was skipped and keeps the first thousand: memory must not grow with the source."""
+
+    def __init__(self) -> None:
+        self.count = 0
+        self.kept: list[Skipped] = []
+
+    def add(self, path: bytes, reason: str) -> None:
+        """Note one more."""
+        self.count += 1
+        if len(self.kept) < _SKIPPED_KEPT_MAX:
+            self.kept.append(Skipped(shown(path), reason))
+
+
+class Walk:
+    """Finds the members of one target, each time it is asked.
+
+    Memory holds the names of the folders from the root to here, and one path per file with hard links of
+    which not all have come by yet. Links are never followed, except the target itself.
+    """
+
+    def __init__(self, path: str, root_name: str, excludes: Excludes) -> None:
+        self._path = path
+        self._root = os.fsencode(root_name)
+        self._excludes = excludes
+        self._first_links: dict[tuple[int, int], tuple[bytes, int]] = {}
+        self.skipped = SkippedList()
+
+    def members(self, *, asks_readable: bool = False) -> Generator[Member]:
+        """Yield the members; `asks_readable` has every file's right to be read asked for on the way.
+
+        Raises:
+            SourceError: If an entry cannot be read or does not stay what it was.
+        """
+        status = _look_through(self._path, self._root)
+        if not stat.S_ISDIR(status.st_mode):
+            if asks_readable and not _is_readable(self._path):
+                _refuse_unreadable(self._root)
+            yield self._file(self._root, status, lambda: os.open(self._path, OPEN_FILE_FLAGS))
+            return
+        yield _folder(self._root, status)
+        try:
+            folder = open_folder(self._path)
+        except OSError as error:
+            raise source_failure(self._root, error) from error
+        with closing(folder):
+            yield from self._below(folder, asks_readable=asks_readable)
+
+    def _below(self, folder: Folder, *, asks_readable: bool) -> Generator[Member]:
+        prefixes = [self._root + b"/"]
+        levels = [_names(folder, self._root)]
+        while levels:
+            if not levels[-1]:
+                levels.pop()
+                left = prefixes.pop()
+                if levels:
+                    _leave(folder, left)
+                continue
+            name = levels[-1].pop()
+            path = prefixes[-1] + name
+            member = self._find(folder, name, path, asks_readable=asks_readable)
+            if member is None:
+                continue
+            yield member
+            if member.kind == "directory":
+                _enter(folder, name, member)
+                prefixes.append(path + b"/")
+                levels.append(_names(folder, path))
+
+    def _find(self, folder: Folder, name: bytes, path: bytes, *, asks_readable: bool) -> Member | None:
+        if self._excludes.leave_out(name, path):
+            return None
+        reason = reason_to_skip(name)
+        try:
+            status = folder.status(name)
+            kind = stat.S_IFMT(status.st_mode)
+            if reason is None and kind == stat.S_IFREG:
+                if asks_readable and not folder.is_readable(name):
+                    _refuse_unreadable(path)
+                return self._file(path, status, folder.opener(name))
+            reason = reason or special_kind(status)
+            if reason is None:
+                is_link = kind == stat.S_IFLNK
+                return _symlink(path, status, folder.link_target(name)) if is_link else _folder(path, status)
+        except OSError as error:
+            raise source_failure(path, error) from error
+        self.skipped.add(path, reason)
+        return None
+
+    def _file(self, path: bytes, status: os.stat_result, opener: Callable[[], int]) -> Member:
+        first = self._first_link(path, status) if status.st_nlink > 1 else None
+        mode, mtime_ns = stat.S_IMODE(status.st_mode), status.st_mtime_ns
+        if first is not None:
+            return Member(path, "hardlink", mode, 0, mtime_ns, first, status, _cannot_open)
+        return Member(path, "file", mode, status.st_size, mtime_ns, b"", status, opener)
+
+    def _first_link(self, path: bytes, status: os.stat_result) -> bytes | None:
+        """Return the path under which this file came by before; forget it once all its links have."""
+        key = status.st_dev, status.st_ino
+        first, missing = self._first_links.pop(key, (None, status.st_nlink))
+        if missing > 1:
+            self._first_links[key] = (path if first is None else first, missing - 1)
+        return first
+
+
+def _folder(path: bytes, status: os.stat_result) -> Member:
+    mode = stat.S_IMODE(status.st_mode)
+    return Member(path, "directory", mode, 0, status.st_mtime_ns, b"", status, _cannot_open)
+
+
+def _symlink(path: bytes, status: os.stat_result, target: bytes) -> Member:
+    if os.name == "nt":
+        target = target.replace(b"\\", b"/")
+    # A link's own mode means nothing and differs between systems; tar writes 0777.
+    return Member(path, "symlink", 0o777, 0, status.st_mtime_ns, target, status, _cannot_open)
+
+
+def _cannot_open() -> NoReturn:
+    raise AssertionError("only files that carry data are opened")
+
+
+def _is_readable(path: str) -> bool:
+    return os.access(path, os.R_OK, effective_ids=ASKS_EFFECTIVE_IDS)
+
+
+def _refuse_unreadable(path: bytes) -> NoReturn:
+    raise source_unreadable(path, "permission denied")
+
+
+def _look_through(path: str, shown_as: bytes) -> os.stat_result:
+    try:
+        return os.stat(path)  # noqa: PTH116  the path may hold bytes that pathlib would not keep
+    except OSError as error:
+        raise source_failure(shown_as, error) from error
+
+
+def _names(folder: Folder, path: bytes) -> list[bytes]:
+    try:
+        return folder.names()
+    except OSError as error:
+        raise source_failure(path, error) from error
+
+
+def _enter(folder: Folder, name: bytes, member: Member) -> None:
+    try:
+        folder.enter(name, member.status)
+    except OSError as error:
+        raise _step_failure(member.path, error) from error
+
+
+def _leave(folder: Folder, path: bytes) -> None:
+    try:
+        folder.leave()
+    except OSError as error:
+        raise _step_failure(path.rstrip(b"/"), error) from error
+
+
+def _step_failure(path: bytes, error: OSError) -> SourceError:
+    return source_changed(path) if isinstance(error, MovedError) else source_failure(path, error)

@@ -1,0 +1,1 @@
+"""The service: handler -> routes -> service -> ports <- adapters."""

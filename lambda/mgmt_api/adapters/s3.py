@@ -1,0 +1,283 @@
+"""The object store on S3, or on a storage engine that speaks its language.
+
+Actions used: s3:PutObject, s3:PutObjectTagging (where tags are given), s3:GetObject (HEAD, If-Match),
+s3:ListBucket (so that HEAD on nothing is 404 and not 403), s3:ListMultipartUploadParts,
+s3:AbortMultipartUpload. The presigned URLs can do what the role that signs them can, and no more.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, Final
+from urllib.parse import quote, urlencode
+
+from botocore.exceptions import ClientError
+
+from mgmt_api.adapters.clients import LOST_ANSWERS, UNREACHED, error_code, error_status
+from mgmt_api.ports import (
+    ContentRefusedError,
+    NewObject,
+    NoSuchMultipartUploadError,
+    OperationInProgressError,
+    PreconditionFailedError,
+    StorageError,
+    StorageUnavailableError,
+    StoredObject,
+    StoredPart,
+    WriteCondition,
+)
+from mgmt_contract.messages import Part, SignedRequest
+
+if TYPE_CHECKING:
+    from mypy_boto3_s3 import S3Client
+
+COMPLETION_WAIT_SECONDS: Final = 20.0
+"""How long a call waits for S3 to join parts: S3 may take minutes, a call to the service at most 29 s."""
+
+_OPERATION_ID: Final = "operation-id"
+"""Name of the object's metadata that says which operation stored it."""
+
+_HEADERS: Final = {
+    "ContentLength": "content-length",
+    "ChecksumCRC64NVME": "x-amz-checksum-crc64nvme",
+    "IfNoneMatch": "if-none-match",
+    "IfMatch": "if-match",
+    "StorageClass": "x-amz-storage-class",
+    "Tagging": "x-amz-tagging",
+}
+"""The header that carries each parameter, and that is signed with it."""
+
+
+class _NoSuchObjectError(StorageError):
+    """Nothing is stored under the key."""
+
+
+_ERRORS: Final[Mapping[str, type[StorageError]]] = {
+    "NoSuchUpload": NoSuchMultipartUploadError,
+    "InternalError": StorageUnavailableError,
+    "RequestTimeout": StorageUnavailableError,
+    "ServiceUnavailable": StorageUnavailableError,
+    "SlowDown": StorageUnavailableError,
+}
+_COMPLETION_ERRORS: Final[Mapping[str, type[StorageError]]] = {
+    **_ERRORS,
+    "PreconditionFailed": PreconditionFailedError,
+    "NoSuchKey": PreconditionFailedError,  # the object that was to be replaced is gone
+    "ConditionalRequestConflict": OperationInProgressError,
+    "OperationAborted": OperationInProgressError,
+    "BadDigest": ContentRefusedError,
+    "EntityTooLarge": ContentRefusedError,
+    "EntityTooSmall": ContentRefusedError,
+    "InvalidDigest": ContentRefusedError,
+    "InvalidPart": ContentRefusedError,
+    "InvalidPartOrder": ContentRefusedError,
+    "InvalidRequest": ContentRefusedError,  # MpuObjectSize is not the parts' sum
+}
+_HEAD_ERRORS: Final[Mapping[str, type[StorageError]]] = {**_ERRORS, "404": _NoSuchObjectError}
+"""Source: Amazon S3 API Reference, "Error responses" and "CompleteMultipartUpload", read 2026-11."""
+
+
+class S3ObjectStore:
+    """One bucket; may be used from several threads.
+
+    Args:
+        client: From `make_s3_client`, which sees to it that URLs are signed with version 4.
+        bucket: The bucket's name.
+        completion_wait_seconds: How long a completion is waited for.
+    """
+
+    def __init__(
+        self, client: S3Client, bucket: str, *, completion_wait_seconds: float = COMPLETION_WAIT_SECONDS
+    ) -> None:
+        self._client = client
+        self._bucket = bucket
+        self._completion_wait_seconds = completion_wait_seconds
+
+    # --- presigned URLs --------------------------------------------------------------------------------
+
+    def presign_put(
+        self,
+        new_object: NewObject,
+        *,
+        size: int,
+        crc64nvme: str,
+        condition: WriteCondition,
+        expires_in_seconds: int,
+    ) -> SignedRequest:
+        """Sign the PUT of a whole object: key, length, checksum, condition and metadata are bound."""
+        parameters = {
+            "ContentLength": size,
+            "ChecksumCRC64NVME": crc64nvme,
+            **_creation_parameters(new_object),
+            **_condition_parameters(condition),
+        }
+        return self._presign("put_object", parameters, expires_in_seconds)
+
+    def presign_part(self, key: str, multipart_upload_id: str, part: Part, *, expires_in_seconds: int) -> SignedRequest:
+        """Sign the PUT of one part: upload, number, length and checksum are bound."""
+        parameters = {
+            "Key": key,
+            "UploadId": multipart_upload_id,
+            "PartNumber": part.number,
+            "ContentLength": part.length,
+            "ChecksumCRC64NVME": part.crc64nvme,
+        }
+        return self._presign("upload_part", parameters, expires_in_seconds)
+
+    def _presign(self, method: str, parameters: dict[str, Any], expires_in_seconds: int) -> SignedRequest:
+        url = self._client.generate_presigned_url(
+            method, Params={"Bucket": self._bucket, **parameters}, ExpiresIn=expires_in_seconds
+        )
+        headers = {_HEADERS[parameter]: str(value) for parameter, value in parameters.items() if parameter in _HEADERS}
+        for name, value in parameters.get("Metadata", {}).items():
+            headers[f"x-amz-meta-{name}"] = value
+        return SignedRequest(url, headers, expires_in_seconds)
+
+    # --- multipart uploads -----------------------------------------------------------------------------
+
+    def create_multipart_upload(self, new_object: NewObject) -> str:
+        """Begin a multipart upload with a full-object CRC64NVME and return S3's id."""
+        with _port_errors():
+            answer = self._client.create_multipart_upload(
+                Bucket=self._bucket,
+                ChecksumAlgorithm="CRC64NVME",
+                ChecksumType="FULL_OBJECT",
+                **_creation_parameters(new_object),
+            )
+        return answer["UploadId"]
+
+    def list_parts(self, key: str, multipart_upload_id: str) -> list[StoredPart]:
+        """Return the parts the store holds, by number, the last sent of each.
+
+        SeaweedFS lists a part as often as it was sent, in any order, with times in whole seconds. Which of
+        two within one second is meant does not matter here: a number is signed for the same bytes only.
+        """
+        with _port_errors():
+            pages = self._client.get_paginator("list_parts").paginate(
+                Bucket=self._bucket, Key=key, UploadId=multipart_upload_id
+            )
+            listed = [part for page in pages for part in page.get("Parts", [])]
+        listed.sort(key=lambda part: part["LastModified"])
+        latest = {
+            part["PartNumber"]: StoredPart(
+                part["PartNumber"], part["Size"], part["ETag"], part.get("ChecksumCRC64NVME")
+            )
+            for part in listed
+        }
+        return [latest[number] for number in sorted(latest)]
+
+    def complete_multipart_upload(
+        self,
+        key: str,
+        multipart_upload_id: str,
+        parts: Sequence[StoredPart],
+        *,
+        size: int,
+        crc64nvme: str,
+        condition: WriteCondition,
+    ) -> None:
+        """Join the parts to the object; the store compares size and full checksum itself.
+
+        What S3 has not joined within `completion_wait_seconds` goes on there: OperationInProgressError.
+        """
+        sent = sum(part.size for part in parts)
+        if not parts or sent != size:
+            # Said here, because not every engine compares: SeaweedFS passes over MpuObjectSize.
+            raise ContentRefusedError(f"the {len(parts)} parts have {sent} bytes together, expected {size}")
+        with _port_errors(_COMPLETION_ERRORS, lost_answer=OperationInProgressError):
+            _call_within(
+                self._completion_wait_seconds,
+                lambda: self._client.complete_multipart_upload(
+                    Bucket=self._bucket,
+                    Key=key,
+                    UploadId=multipart_upload_id,
+                    MultipartUpload={"Parts": [{"PartNumber": part.number, "ETag": part.etag} for part in parts]},
+                    ChecksumCRC64NVME=crc64nvme,
+                    ChecksumType="FULL_OBJECT",
+                    MpuObjectSize=size,
+                    **_condition_parameters(condition),
+                ),
+            )
+
+    def abort_multipart_upload(self, key: str, multipart_upload_id: str) -> None:
+        """Throw the parts away; an upload that is gone already is no error."""
+        try:
+            with _port_errors():
+                self._client.abort_multipart_upload(Bucket=self._bucket, Key=key, UploadId=multipart_upload_id)
+        except NoSuchMultipartUploadError:
+            return
+
+    # --- objects ---------------------------------------------------------------------------------------
+
+    def head_object(self, key: str) -> StoredObject | None:
+        """Return the current object under the key, or None where there is none."""
+        try:
+            with _port_errors(_HEAD_ERRORS):
+                answer = self._client.head_object(Bucket=self._bucket, Key=key, ChecksumMode="ENABLED")
+        except _NoSuchObjectError:
+            return None
+        return StoredObject(
+            key=key,
+            size=answer["ContentLength"],
+            etag=answer["ETag"],
+            crc64nvme=answer.get("ChecksumCRC64NVME"),
+            operation_id=answer["Metadata"].get(_OPERATION_ID),
+            version_id=answer.get("VersionId"),
+            storage_class=answer.get("StorageClass"),
+        )
+
+
+def _creation_parameters(new_object: NewObject) -> dict[str, Any]:
+    """Return what belongs to an object from its creation on: to its PUT, or to CreateMultipartUpload."""
+    parameters: dict[str, Any] = {
+        "Key": new_object.key,
+        "Metadata": {_OPERATION_ID: new_object.operation_id},
+    }
+    if new_object.storage_class is not None:
+        parameters["StorageClass"] = new_object.storage_class
+    if new_object.tags:
+        parameters["Tagging"] = urlencode(new_object.tags, quote_via=quote)
+    return parameters
+
+
+def _condition_parameters(condition: WriteCondition) -> dict[str, Any]:
+    if condition.replaces_etag is None:
+        return {"IfNoneMatch": "*"}
+    return {"IfMatch": condition.replaces_etag}
+
+
+def _call_within(seconds: float, call: Callable[[], object]) -> None:
+    """Make a call that may last longer than anybody can wait; it goes on in its own thread."""
+    pool = ThreadPoolExecutor(1)
+    future = pool.submit(call)
+    pool.shutdown(wait=False)
+    try:
+        future.result()
+    except TimeoutError as error:
+        raise OperationInProgressError(f"S3 is still at work after {seconds:g} s") from error
+
+
+@contextmanager
+def _port_errors(
+    kinds: Mapping[str, type[StorageError]] = _ERRORS,
+    *,
+    lost_answer: type[StorageError] = StorageUnavailableError,
+) -> Iterator[None]:
+    """Turn botocore's errors into the port's.
+
+    Args:
+        kinds: The port's error for each of S3's codes; the rest are told by the HTTP status.
+        lost_answer: What it means when the request went out and no answer came back.
+    """
+    try:
+        yield
+    except LOST_ANSWERS as error:
+        raise lost_answer(f"the answer of S3 was lost: {error}") from error
+    except UNREACHED as error:
+        raise StorageUnavailableError(f"S3 cannot be reached: {error}") from error
+    except ClientError as error:
+        status = error_status(error)
+        otherwise = StorageUnavailableError if status == 429 or status >= 500 else StorageError
+        raise kinds.get(error_code(error), otherwise)(f"S3 answered {status}: {error}") from error

@@ -1,0 +1,221 @@
+"""The table of the service as data: keys, indexes, and how an entity becomes an item and an item an entity.
+
+One table, strings as keys:
+
+| item | pk | sk |
+| --- | --- | --- |
+| operation | `OP#id` | `OP` |
+| signed parts, up to 100 numbers each | `OP#id` | `PARTS#epoch#bucket` |
+| name | `NAME#folded key` | `NAME` |
+
+Attributes are stored as DynamoDB's own types and under the entities' names, so that a person can read the
+table; what is None is left out. Signed parts live beside their operation and not in it: a write costs by the
+size of the whole item. Nothing here needs boto3: the stack is built from the same definition.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import zlib
+from collections.abc import Iterable, Mapping
+from decimal import Decimal
+from typing import Any, Final, NamedTuple
+
+from mgmt_api.entities import Name, Operation
+from mgmt_contract.messages import Part
+from mgmt_contract.names import fold_key
+from mgmt_contract.records import UploadRecord
+from mgmt_contract.wire import from_plain, to_plain
+
+Item = dict[str, Any]
+"""An item's attributes in Python's types: what boto3's serializer takes and gives."""
+
+
+class KeyAttributes(NamedTuple):
+    """The two key attributes of the table or of an index; both are strings."""
+
+    partition: str
+    sort: str
+
+
+TABLE_KEYS: Final = KeyAttributes("pk", "sk")
+INDEXES: Final[Mapping[str, KeyAttributes]] = {
+    "feed": KeyAttributes("feed_pk", "order"),
+    "by_actor": KeyAttributes("actor_pk", "order"),
+    "by_name": KeyAttributes("name_pk", "order"),
+    "open": KeyAttributes("open_pk", "order"),
+}
+"""All sorted by start time and id. `open` is sparse: it holds what is pending or has failed."""
+INDEX_PROJECTION: Final = "KEYS_ONLY"
+"""An index names operations only; the items are then read from the table, and so as they are now."""
+
+WRITE_ID: Final = "write_id"
+"""An attribute of every item: which write it is the result of."""
+
+PARTITION_KEY_MAX_BYTES: Final = 2048
+"""Source: Amazon DynamoDB Developer Guide, "Quotas: partition key length", read 2026-11."""
+PARTS_PER_ITEM: Final = 100
+
+_OPERATION_SORT: Final = "OP"
+_NAME_SORT: Final = "NAME"
+_REQUIRED_RECORD_FIELDS: Final = tuple(
+    field.name
+    for field in dataclasses.fields(UploadRecord)
+    if field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING
+)
+
+
+# --- keys ----------------------------------------------------------------------------------------------
+
+
+def operation_key(operation_id: str) -> Item:
+    """Return the key of an operation's item."""
+    return {"pk": f"OP#{operation_id}", "sk": _OPERATION_SORT}
+
+
+def name_key(key: str) -> Item:
+    """Return the key of a name's item: the same for all keys that differ only by case or normalization."""
+    return {"pk": _partition("NAME", fold_key(key)), "sk": _NAME_SORT}
+
+
+def parts_prefix(lease_epoch: int) -> str:
+    """Return what the sort keys of all signed parts of an epoch begin with."""
+    return f"PARTS#{lease_epoch}#"
+
+
+def parts_key(operation_id: str, lease_epoch: int, bucket: int) -> Item:
+    """Return the key of the item that holds one bucket of signed parts."""
+    return {"pk": f"OP#{operation_id}", "sk": f"{parts_prefix(lease_epoch)}{bucket:02d}"}
+
+
+def parts_bucket(number: int) -> int:
+    """Say which bucket a part number lies in: 0 for parts 1 to 100."""
+    return (number - 1) // PARTS_PER_ITEM
+
+
+def feed_partitions(shards: int) -> list[str]:
+    """Return every partition of the feed."""
+    return [f"F#{shard}" for shard in range(shards)]
+
+
+def actor_partition(actor: str) -> str:
+    """Return the partition of one person's operations."""
+    return _partition("A", actor)
+
+
+def base_name_partition(base_name: str) -> str:
+    """Return the partition of the operations on one archive name, under any prefix."""
+    return _partition("N", base_name)
+
+
+def open_partitions(status: str, shards: int) -> list[str]:
+    """Return every partition of the operations that are pending, or that have failed.
+
+    Sharded like the feed: every upload passes through, so one partition would limit the whole table.
+    """
+    return [f"S#{status}#{shard}" for shard in range(shards)]
+
+
+def shard_of(operation_id: str, shards: int) -> int:
+    """Choose the shard of an operation; the same for as long as the number of shards is."""
+    return zlib.crc32(operation_id.encode()) % shards
+
+
+def _partition(kind: str, text: str) -> str:
+    """Join a partition key; a text too long for one (case folding can double it) gives way to its digest."""
+    partition = f"{kind}#{text}"
+    if len(partition.encode()) <= PARTITION_KEY_MAX_BYTES:
+        return partition
+    return f"{kind}#sha256:{hashlib.sha256(text.encode()).hexdigest()}"
+
+
+# --- operations ----------------------------------------------------------------------------------------
+
+
+def operation_item(operation: Operation, shards: int) -> Item:
+    """Write an operation as an item, with the keys of every index it belongs in."""
+    shard = shard_of(operation.id, shards)
+    keys = operation_key(operation.id) | {
+        "order": operation.order,
+        "feed_pk": feed_partitions(shards)[shard],
+        "actor_pk": actor_partition(operation.record.actor),
+        "name_pk": base_name_partition(operation.base_name),
+    }
+    status = operation.record.status
+    if status != "success":
+        keys["open_pk"] = open_partitions(status, shards)[shard]
+    return keys | _plain_item(operation)
+
+
+def read_operation(item: Mapping[str, Any]) -> Operation:
+    """Read an operation from its item.
+
+    Raises:
+        MessageError: If the item is not what `operation_item` writes.
+    """
+    plain = _attributes(item)
+    plain["record"] = dict.fromkeys(_REQUIRED_RECORD_FIELDS) | plain["record"]
+    return from_plain(Operation, plain)
+
+
+# --- names ---------------------------------------------------------------------------------------------
+
+
+def name_item(name: Name) -> Item:
+    """Write a name as an item."""
+    return name_key(name.key) | _plain_item(name)
+
+
+def read_name(item: Mapping[str, Any]) -> Name:
+    """Read a name from its item.
+
+    Raises:
+        MessageError: If the item is not what `name_item` writes.
+    """
+    plain = _attributes(item)
+    if "current" in plain:
+        plain["current"].setdefault("version_id", None)
+    return from_plain(Name, plain)
+
+
+# --- signed parts --------------------------------------------------------------------------------------
+
+
+def parts_item(key: Item, parts: Iterable[Part], revision: int) -> Item:
+    """Write a bucket of signed parts as an item: number to length and checksum."""
+    signed = {str(part.number): [part.length, part.crc64nvme] for part in parts}
+    return key | {"parts": signed, "revision": revision}
+
+
+def read_parts(item: Mapping[str, Any]) -> dict[int, Part]:
+    """Read a bucket of signed parts from its item."""
+    return {
+        int(number): Part(int(number), int(length), crc64nvme) for number, (length, crc64nvme) in item["parts"].items()
+    }
+
+
+# --- both ways -----------------------------------------------------------------------------------------
+
+
+def _attributes(item: Mapping[str, Any]) -> Item:
+    """Return the attributes that are the entity's own; the reader passes over the rest."""
+    return {name: _without_decimals(value) for name, value in item.items()}
+
+
+def _plain_item(entity: Operation | Name) -> Item:
+    return {name: _without_none(value) for name, value in to_plain(entity).items() if value is not None}
+
+
+def _without_none(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _without_none(item) for key, item in value.items() if item is not None}
+    return value
+
+
+def _without_decimals(value: Any) -> Any:
+    if isinstance(value, Decimal):
+        return int(value)
+    if isinstance(value, dict):
+        return {key: _without_decimals(item) for key, item in value.items()}
+    return value

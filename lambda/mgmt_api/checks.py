@@ -1,0 +1,192 @@
+"""What a request must look like beyond its types; every refusal is a problem whose sentence names the field.
+
+Source of the limits on tags and storage classes: Amazon S3 User Guide, "Categorizing your objects using
+tags", and Amazon S3 API Reference, "PutObject", read 2026-11.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import re
+from typing import Final
+
+from mgmt_contract.messages import Content, StartItem
+from mgmt_contract.names import InvalidNameError, join_key
+from mgmt_contract.parts import ITEMS_MAX, OBJECT_SIZE_MAX_BYTES
+from mgmt_contract.problems import ProblemError
+
+TEXT_MAX_BYTES: Final = 16 * 1024
+"""Longest path in a record: any path a file system takes, even escaped."""
+LABEL_MAX_CHARACTERS: Final = 200
+COUNT_MAX: Final = 2**53 - 1
+"""Largest whole number that every JSON reader keeps exactly."""
+TAGS_MAX: Final = 10
+STORAGE_CLASSES: Final = frozenset(
+    {
+        "STANDARD",
+        "STANDARD_IA",
+        "ONEZONE_IA",
+        "INTELLIGENT_TIERING",
+        "GLACIER_IR",
+        "GLACIER",
+        "DEEP_ARCHIVE",
+    }
+)
+
+_UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
+_DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
+_ERROR_CODE = re.compile(r"[a-z0-9-]{1,64}")
+_TAG_KEY = re.compile(r"[\w +\-=.:/@]{1,128}")
+_TAG_VALUE = re.compile(r"[\w +\-=.:/@]{0,256}")
+
+
+def is_operation_id(text: str) -> bool:
+    """Tell whether a text can be an operation's id: a UUID in lower case."""
+    return _UUID.fullmatch(text) is not None
+
+
+def check_count(field: str, count: int, *, at_least: int = 1) -> None:
+    """Refuse a list that is too short or too long.
+
+    Raises:
+        ProblemError: invalid-request.
+    """
+    _require(at_least <= count <= ITEMS_MAX, f"{field} holds {count}, expected {at_least} to {ITEMS_MAX}")
+
+
+def check_machine_id(machine_id: str) -> None:
+    """Refuse a machine id that is no UUID.
+
+    Raises:
+        ProblemError: invalid-request.
+    """
+    _require(is_operation_id(machine_id), "machine_id is no UUID in lower case")
+
+
+def check_start_item(item: StartItem) -> None:
+    """Refuse an upload that cannot be what a client means.
+
+    Raises:
+        ProblemError: invalid-request or too-large.
+    """
+    _require(is_operation_id(item.operation_id), "operation_id is no UUID in lower case")
+    _require(
+        (item.content is None) != (item.upper_bound is None),
+        "exactly one of content and upper_bound is to be given",
+    )
+    if item.content is not None:
+        check_content(item.content)
+    else:
+        _check_object_size("upper_bound", item.upper_bound or 0)
+    _check_source(item)
+    _check_label("packing.codec", item.packing.codec)
+    _check_label("packing.plan", item.packing.plan)
+    _check_storage(item)
+
+
+def check_content(content: Content) -> None:
+    """Refuse sizes, checksums and digests that are none.
+
+    Raises:
+        ProblemError: invalid-request or too-large.
+    """
+    _check_object_size("content.size", content.size)
+    check_checksum("content.crc64nvme", content.crc64nvme)
+    _require(
+        _DIGEST.fullmatch(content.content_digest) is not None,
+        "content.content_digest is not sha256: and 64 hexadecimal digits",
+    )
+    _check_number("content.uncompressed_size", content.uncompressed_size)
+    _check_number("content.member_count", content.member_count)
+
+
+def check_checksum(field: str, text: str) -> None:
+    """Refuse what is not the base64 of eight bytes as S3 writes it.
+
+    Raises:
+        ProblemError: invalid-request.
+    """
+    try:
+        raw = base64.b64decode(text, validate=True)
+    except (binascii.Error, ValueError):
+        raw = b""
+    right = len(raw) == 8 and base64.b64encode(raw).decode() == text
+    _require(right, f"{field} is not the base64 of eight bytes")
+
+
+def check_error_code(text: str) -> None:
+    """Refuse an error code that is none.
+
+    Raises:
+        ProblemError: invalid-request.
+    """
+    _require(
+        _ERROR_CODE.fullmatch(text) is not None,
+        "error_code is not 1 to 64 lower-case letters, digits and hyphens",
+    )
+
+
+def make_key(root_prefix: str, item: StartItem) -> str:
+    """Join an upload's object key.
+
+    Raises:
+        ProblemError: invalid-name, with the reason.
+    """
+    try:
+        return join_key(root_prefix, item.prefix, item.name)
+    except InvalidNameError as error:
+        raise ProblemError("invalid-name", f"{error}. Choose another name with --as or another --prefix.") from error
+
+
+def _check_source(item: StartItem) -> None:
+    source = item.source_file_record
+    _require(source.location == "local", "source_file_record.location is not local")
+    _check_number("source_file_record.size", source.size)
+    texts = {
+        "target_path": item.target_path,
+        "compressed_file_path": item.compressed_file_path,
+        "source_file_record.name": source.name,
+        "source_file_record.path": source.path,
+    }
+    for field, text in texts.items():
+        right = 0 < len(text.encode()) <= TEXT_MAX_BYTES
+        _require(right, f"{field} has {len(text.encode())} bytes, expected 1 to {TEXT_MAX_BYTES}")
+
+
+def _check_storage(item: StartItem) -> None:
+    if item.storage_class is not None:
+        known = ", ".join(sorted(STORAGE_CLASSES))
+        _require(item.storage_class in STORAGE_CLASSES, f"storage_class is none of {known}")
+    _require(len(item.tags) <= TAGS_MAX, f"{len(item.tags)} tags, S3 takes at most {TAGS_MAX}")
+    for key, value in item.tags.items():
+        _require(
+            _TAG_KEY.fullmatch(key) is not None and not key.lower().startswith("aws:"),
+            "a tag's key is 1 to 128 letters, digits, spaces or + - = . _ : / @, not beginning with aws:",
+        )
+        _require(
+            _TAG_VALUE.fullmatch(value) is not None,
+            f"the value of tag {key} is not up to 256 letters, digits, spaces and + - = . _ : / @",
+        )
+
+
+def _check_object_size(field: str, size_bytes: int) -> None:
+    _require(size_bytes >= 0, f"{field} is {size_bytes}, expected 0 or more")
+    if size_bytes > OBJECT_SIZE_MAX_BYTES:
+        raise ProblemError(
+            "too-large",
+            f"{field} is {size_bytes} bytes, S3 takes at most {OBJECT_SIZE_MAX_BYTES}. Upload it in pieces.",
+        )
+
+
+def _check_number(field: str, number: int) -> None:
+    _require(0 <= number <= COUNT_MAX, f"{field} is {number}, expected 0 to {COUNT_MAX}")
+
+
+def _check_label(field: str, text: str) -> None:
+    _require(0 < len(text) <= LABEL_MAX_CHARACTERS, f"{field} is not 1 to {LABEL_MAX_CHARACTERS} characters")
+
+
+def _require(right: bool, sentence: str) -> None:
+    if not right:
+        raise ProblemError("invalid-request", f"{sentence}.")

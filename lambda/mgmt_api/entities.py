@@ -1,0 +1,151 @@
+"""What the service keeps: an operation with its phase and lease, and a name with who holds it."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from datetime import datetime
+
+from mgmt_contract.messages import Content
+from mgmt_contract.names import base_name
+from mgmt_contract.records import (
+    STATUS_OF_PHASE,
+    OperationStatus,
+    OperationType,
+    Phase,
+    UploadRecord,
+    may_follow,
+)
+from mgmt_contract.wire import format_time
+
+
+class IllegalTransitionError(Exception):
+    """A phase that may not follow the present one: a fault in the service, never a user's."""
+
+
+@dataclass(frozen=True)
+class Actor:
+    """Who asks, as the verified token says."""
+
+    id: str
+    """The token's subject."""
+    name: str
+    is_admin: bool = False
+
+
+@dataclass(frozen=True)
+class Operation:
+    """An operation as it is stored: the team's record and what only the service needs beside it."""
+
+    record: UploadRecord
+    lease_epoch: int
+    machine_id: str
+    lease_expires_at: datetime
+    multipart_upload_id: str | None = None
+    """S3's id, stored by compare-and-set; None before it exists and for a whole-object PUT."""
+    part_size: int | None = None
+    """Bytes of every part but the last; None for a whole-object PUT."""
+    upper_bound: int | None = None
+    content: Content | None = None
+    replaces_etag: str | None = None
+    """The object this upload may replace; None where it may only create."""
+    revision: int = 0
+    """Grows with each write; a write names the revision it was computed from."""
+
+    @property
+    def id(self) -> str:
+        """The operation's id."""
+        return self.record.operation_id
+
+    @property
+    def phase(self) -> Phase:
+        """The operation's phase."""
+        return self.record.phase
+
+    @property
+    def order(self) -> str:
+        """Sort key of every index: start time, then id."""
+        return f"{format_time(self.record.started_at)}#{self.record.operation_id}"
+
+    @property
+    def base_name(self) -> str:
+        """The archive's name without any prefix: what the index of names is sorted under."""
+        return base_name(self.record.s3_object_key)
+
+    def advance(self, phase: Phase, **changes: object) -> Operation:
+        """Return the operation in another phase, its record's fields changed as named.
+
+        The one way an operation's record changes: the table of transitions is checked here, and the
+        record's status always follows its phase.
+
+        Raises:
+            IllegalTransitionError: If `phase` may not follow the present one.
+        """
+        if not may_follow(self.phase, phase):
+            raise IllegalTransitionError(f"{self.id}: {self.phase} -> {phase}")
+        status = STATUS_OF_PHASE[phase]
+        record = dataclasses.replace(self.record, phase=phase, status=status, **changes)  # type: ignore[arg-type]
+        return dataclasses.replace(self, record=record)
+
+
+@dataclass(frozen=True)
+class CurrentVersion:
+    """The object that is stored under a key now, as the service confirmed it."""
+
+    operation_id: str
+    actor: str
+    finished_at: datetime
+    size: int
+    crc64nvme: str
+    content_digest: str
+    etag: str
+    version_id: str | None
+
+
+@dataclass(frozen=True)
+class PendingUpload:
+    """The upload that has reserved a name, and until when nobody else may."""
+
+    operation_id: str
+    machine_id: str
+    actor: str
+    actor_id: str
+    lease_expires_at: datetime
+
+
+@dataclass(frozen=True)
+class Name:
+    """One key: what is stored there and who is about to store."""
+
+    key: str
+    current: CurrentVersion | None = None
+    pending: PendingUpload | None = None
+    revision: int = 0
+    """0: not stored yet."""
+
+
+@dataclass(frozen=True)
+class HistoryQuery:
+    """Which operations to find, newest first."""
+
+    limit: int
+    actor: str | None = None
+    actor_id: str | None = None
+    status: OperationStatus | None = None
+    operation_type: OperationType | None = None
+    base_name: str | None = None
+    key: str | None = None
+    """Only this whole key; `base_name` is given beside it."""
+    since: datetime | None = None
+    until: datetime | None = None
+    after: str | None = None
+    """The `order` of the last operation already seen."""
+
+
+@dataclass(frozen=True)
+class HistoryPage:
+    """Operations found, newest first."""
+
+    operations: list[Operation]
+    after: str | None
+    """Where the next page begins; None where there is nothing more."""

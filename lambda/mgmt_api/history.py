@@ -1,0 +1,124 @@
+"""What the team has done: records by id, and pages of them, newest first."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import dataclasses
+import hashlib
+import json
+import re
+import unicodedata
+from datetime import datetime
+
+from mgmt_api.backends import Backends
+from mgmt_api.checks import check_count, is_operation_id
+from mgmt_api.entities import Actor, HistoryQuery
+from mgmt_contract.messages import (
+    HISTORY_LIMIT_MAX,
+    HistoryRequest,
+    HistoryResponse,
+    LookUpRequest,
+    RecordResult,
+    RecordsResponse,
+)
+from mgmt_contract.names import base_name
+from mgmt_contract.problems import ProblemError, make_problem
+from mgmt_contract.wire import to_json
+
+_ORDER = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z#[0-9a-f-]{36}")
+
+
+def look_up(backends: Backends, request: LookUpRequest) -> RecordsResponse:
+    """Return the records of operations, whoever they belong to.
+
+    Raises:
+        ProblemError: invalid-request, where the list is too long or empty.
+    """
+    check_count("operation_ids", len(request.operation_ids))
+    found = backends.records.get_operations({id_ for id_ in request.operation_ids if is_operation_id(id_)})
+    return RecordsResponse(
+        [
+            RecordResult(id_, "record", found[id_].record) if id_ in found else _make_unknown(id_)
+            for id_ in request.operation_ids
+        ]
+    )
+
+
+def _make_unknown(operation_id: str) -> RecordResult:
+    problem = make_problem("no-such-operation", "No operation is recorded under this id.", operation_id=operation_id)
+    return RecordResult(operation_id, "problem", problem=problem)
+
+
+def find_history(backends: Backends, actor: Actor, request: HistoryRequest) -> HistoryResponse:
+    """Return a page of the team's operations, newest first.
+
+    Raises:
+        ProblemError: invalid-request, where a filter or the cursor is none.
+    """
+    query = _make_query(actor, request)
+    filters = _fingerprint(query)
+    if request.cursor is not None:
+        query = dataclasses.replace(query, after=_read_cursor(request.cursor, filters))
+    page = backends.records.find_operations(query)
+    records = [operation.record for operation in page.operations]
+    return HistoryResponse(
+        records=list(records), cursor=None if page.after is None else _make_cursor(page.after, filters)
+    )
+
+
+def _make_query(actor: Actor, request: HistoryRequest) -> HistoryQuery:
+    if not 1 <= request.limit <= HISTORY_LIMIT_MAX:
+        raise ProblemError("invalid-request", f"limit is {request.limit}, expected 1 to {HISTORY_LIMIT_MAX}.")
+    return HistoryQuery(
+        limit=request.limit,
+        actor=request.actor,
+        actor_id=actor.id if request.mine else None,
+        status=request.status,
+        operation_type=request.operation_type,
+        base_name=base_name(request.name) if request.name else None,
+        key=_whole_key(request.name) if request.name else None,
+        since=_require_zone("since", request.since),
+        until=_require_zone("until", request.until),
+    )
+
+
+def _whole_key(name: str) -> str | None:
+    """Complete a name that holds a slash to the key it stands for."""
+    folder, slash, _ = unicodedata.normalize("NFC", name).strip("/").rpartition("/")
+    return f"{folder}/{base_name(name)}" if slash else None
+
+
+def _require_zone(field: str, moment: datetime | None) -> datetime | None:
+    if moment is not None and moment.tzinfo is None:
+        raise ProblemError("invalid-request", f"{field} has no time zone, expected one such as Z.")
+    return moment
+
+
+# --- cursors -------------------------------------------------------------------------------------------
+
+
+def _fingerprint(query: HistoryQuery) -> str:
+    """Hash the filters, so that a cursor cannot go on in another list; a page's length may change."""
+    filters = to_json(dataclasses.replace(query, limit=0))
+    return hashlib.sha256(filters.encode()).hexdigest()[:16]
+
+
+def _make_cursor(after: str, filters: str) -> str:
+    return base64.urlsafe_b64encode(json.dumps([after, filters]).encode()).decode()
+
+
+def _read_cursor(cursor: str, filters: str) -> str:
+    try:
+        after, made_for = json.loads(base64.b64decode(cursor, altchars=b"-_", validate=True))
+    except (binascii.Error, ValueError, TypeError) as error:
+        raise _make_cursor_error() from error
+    if made_for != filters or not isinstance(after, str) or _ORDER.fullmatch(after) is None:
+        raise _make_cursor_error()
+    return after
+
+
+def _make_cursor_error() -> ProblemError:
+    return ProblemError(
+        "invalid-request", "cursor was not made by this service for these filters. Begin with the first page."
+    )

@@ -1,0 +1,71 @@
+"""Lists: one result per item, in order, and no item's trouble is another's."""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+from collections.abc import Callable, Sequence
+from typing import Final, Protocol, TypeVar
+
+from mgmt_api.ports import ConflictError, RecordsUnavailableError, StorageError
+from mgmt_contract.problems import Problem, ProblemError, make_problem
+
+logger = logging.getLogger(__name__)
+
+DECISIONS_MAX: Final = 5
+"""How often a decision is made again because a conditional write was lost to another call."""
+
+
+class Item(Protocol):
+    """Anything in a list that concerns one operation."""
+
+    @property
+    def operation_id(self) -> str:
+        """The operation's id."""
+
+
+ItemT = TypeVar("ItemT", bound=Item)
+ResultT = TypeVar("ResultT")
+
+
+def answer_each(
+    items: Sequence[ItemT],
+    answer: Callable[[ItemT], ResultT],
+    refuse: Callable[[str, Problem], ResultT],
+) -> list[ResultT]:
+    """Answer every item, or refuse it with the problem it met."""
+    return [_answer(item, answer, refuse) for item in items]
+
+
+def _answer(item: ItemT, answer: Callable[[ItemT], ResultT], refuse: Callable[[str, Problem], ResultT]) -> ResultT:
+    try:
+        return decide(lambda: answer(item))
+    except ProblemError as error:
+        problem = error.problem
+    except (RecordsUnavailableError, StorageError) as error:
+        logger.warning("a store does not answer", extra={"operation_id": item.operation_id, "reason": str(error)})
+        problem = make_unavailable_problem()
+    return refuse(item.operation_id, dataclasses.replace(problem, operation_id=item.operation_id))
+
+
+def decide(decision: Callable[[], ResultT]) -> ResultT:
+    """Make a decision from what is stored; again, where a conditional write was lost meanwhile.
+
+    Raises:
+        ProblemError: changed-meanwhile, where others are faster every time.
+    """
+    for _ in range(DECISIONS_MAX):
+        try:
+            return decision()
+        except ConflictError as error:
+            logger.info("decided again", extra={"reason": str(error)})
+    raise ProblemError(
+        "changed-meanwhile", "Other calls keep changing the same record. Ask again.", retry_after_seconds=1
+    )
+
+
+def make_unavailable_problem() -> Problem:
+    """Fill the problem of a store that does not answer."""
+    return make_problem(
+        "storage-unavailable", "The storage does not answer just now. Ask again.", retry_after_seconds=2
+    )

@@ -1,0 +1,208 @@
+"""The ports: exactly the calls the service makes of a record store and of an object store.
+
+One abstract test suite per port runs against the fake and against every adapter.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Protocol
+
+from mgmt_api.entities import HistoryPage, HistoryQuery, Name, Operation
+from mgmt_contract.messages import Part, SignedRequest
+
+Clock = Callable[[], datetime]
+"""The service's time: aware, UTC."""
+
+
+# --- records -------------------------------------------------------------------------------------------
+
+
+class ConflictError(Exception):
+    """A conditional write was refused: what is stored is not what the writer had read."""
+
+
+class RecordsUnavailableError(Exception):
+    """The record store does not answer or throttles; asking again may help."""
+
+
+class RecordStore(Protocol):
+    """Operations, names and signed parts, every write conditional. Reads are consistent, queries soon are.
+
+    Every method may raise RecordsUnavailableError.
+    """
+
+    def get_operations(self, operation_ids: Iterable[str]) -> dict[str, Operation]:
+        """Return the operations that exist, by id; at most 100 ids."""
+
+    def create_operation(self, operation: Operation) -> Operation:
+        """Store a new operation and return it with its first revision.
+
+        Raises:
+            ConflictError: If the id exists.
+        """
+
+    def update_operation(self, operation: Operation) -> Operation:
+        """Store an operation over the revision it was computed from and return it with the next.
+
+        Raises:
+            ConflictError: If another revision, or none, is stored.
+        """
+
+    def get_names(self, keys: Iterable[str]) -> dict[str, Name]:
+        """Return the names that exist under the folded forms of `keys`, by folded key; at most 100.
+
+        A returned name's own `key` may differ from the asked one by case or normalization.
+        """
+
+    def put_name(self, name: Name) -> Name:
+        """Store a name over the revision it was computed from (0: create) and return it with the next.
+
+        Raises:
+            ConflictError: If another revision is stored.
+        """
+
+    def get_signed_parts(self, operation_id: str, lease_epoch: int) -> dict[int, Part]:
+        """Return every part signed so far in this epoch, by number."""
+
+    def add_signed_parts(self, operation_id: str, lease_epoch: int, parts: Sequence[Part]) -> None:
+        """Remember what is about to be signed. The same part again is no change.
+
+        Nothing is stored unless everything is. At most 100 parts.
+
+        Raises:
+            ConflictError: If a number was signed before for another length or checksum.
+        """
+
+    def find_operations(self, query: HistoryQuery) -> HistoryPage:
+        """Return a page of operations, newest first by start time.
+
+        Costs a constant number of queries, whatever is stored. Filters no index serves look at a bounded
+        number of operations, so a page may be short, even empty, and still have a successor.
+        """
+
+
+# --- objects -------------------------------------------------------------------------------------------
+
+
+class StorageError(Exception):
+    """What the object store answers instead of success."""
+
+
+class PreconditionFailedError(StorageError):
+    """An object stands where none, or another, was expected (412)."""
+
+
+class OperationInProgressError(StorageError):
+    """Another request on the same key or upload is at work (409), or the answer was lost: look again."""
+
+
+class NoSuchMultipartUploadError(StorageError):
+    """The multipart upload was completed, aborted, or never existed."""
+
+
+class ContentRefusedError(StorageError):
+    """The store has compared bytes, sizes or parts with what was declared, and refused."""
+
+
+class StorageUnavailableError(StorageError):
+    """The store does not answer or throttles; asking again may help."""
+
+
+@dataclass(frozen=True)
+class WriteCondition:
+    """Create only, or replace exactly one object."""
+
+    replaces_etag: str | None = None
+    """None: create only (If-None-Match: *); else If-Match."""
+
+
+@dataclass(frozen=True)
+class NewObject:
+    """What belongs to an object from its creation on, however its bytes arrive."""
+
+    key: str
+    operation_id: str
+    """Stored as the object's own metadata: how it is known as ours after a lost answer."""
+    storage_class: str | None = None
+    tags: Mapping[str, str] | None = None
+
+
+@dataclass(frozen=True)
+class StoredPart:
+    """A part as ListParts states it."""
+
+    number: int
+    size: int
+    etag: str
+    crc64nvme: str | None
+    """None where the store does not tell."""
+
+
+@dataclass(frozen=True)
+class StoredObject:
+    """An object as HeadObject states it."""
+
+    key: str
+    size: int
+    etag: str
+    crc64nvme: str | None
+    """The full-object checksum, base64; None where the store holds none."""
+    operation_id: str | None
+    version_id: str | None
+    storage_class: str | None
+
+
+class ObjectStore(Protocol):
+    """One bucket. Every method but the presigning ones may raise StorageUnavailableError."""
+
+    def presign_put(
+        self,
+        new_object: NewObject,
+        *,
+        size: int,
+        crc64nvme: str,
+        condition: WriteCondition,
+        expires_in_seconds: int,
+    ) -> SignedRequest:
+        """Sign the PUT of a whole object: key, length, checksum, condition and metadata are bound."""
+
+    def presign_part(self, key: str, multipart_upload_id: str, part: Part, *, expires_in_seconds: int) -> SignedRequest:
+        """Sign the PUT of one part: upload, number, length and checksum are bound."""
+
+    def create_multipart_upload(self, new_object: NewObject) -> str:
+        """Begin a multipart upload with a full-object CRC64NVME and return S3's id. Not idempotent."""
+
+    def list_parts(self, key: str, multipart_upload_id: str) -> list[StoredPart]:
+        """Return the parts the store holds, by number, the last sent of each.
+
+        Raises:
+            NoSuchMultipartUploadError: If the upload is gone.
+        """
+
+    def complete_multipart_upload(
+        self,
+        key: str,
+        multipart_upload_id: str,
+        parts: Sequence[StoredPart],
+        *,
+        size: int,
+        crc64nvme: str,
+        condition: WriteCondition,
+    ) -> None:
+        """Join the parts to the object; the store compares size and full checksum itself.
+
+        Raises:
+            NoSuchMultipartUploadError: If the upload is gone (perhaps completed by an earlier call).
+            PreconditionFailedError: If the condition does not hold.
+            OperationInProgressError: If an earlier completion may still be at work.
+            ContentRefusedError: If the store's bytes are not the declared ones.
+        """
+
+    def abort_multipart_upload(self, key: str, multipart_upload_id: str) -> None:
+        """Throw the parts away; an upload that is gone already is no error."""
+
+    def head_object(self, key: str) -> StoredObject | None:
+        """Return the current object under the key, or None where there is none."""

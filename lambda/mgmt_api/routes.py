@@ -1,0 +1,189 @@
+"""The routes: a contract message in, one use case, a contract message out."""
+
+from __future__ import annotations
+
+import binascii
+from typing import Annotated, Any, Final, TypeVar
+
+from aws_lambda_powertools import Logger
+from aws_lambda_powertools.event_handler import APIGatewayHttpResolver, Response
+from aws_lambda_powertools.event_handler.exceptions import NotFoundError, ServiceError
+from aws_lambda_powertools.event_handler.openapi.exceptions import (
+    RequestUnsupportedContentType,
+    RequestValidationError,
+)
+from aws_lambda_powertools.event_handler.openapi.params import Body
+from pydantic import TypeAdapter, ValidationError
+
+from mgmt_api.access import read_actor
+from mgmt_api.answers import answer, answer_problem, make_validation_error
+from mgmt_api.backends import Backends
+from mgmt_api.cleaning import clean_up
+from mgmt_api.completion import complete_uploads
+from mgmt_api.description import describe_service
+from mgmt_api.ending import fail_uploads
+from mgmt_api.entities import Actor
+from mgmt_api.history import find_history, look_up
+from mgmt_api.items import make_unavailable_problem
+from mgmt_api.ports import RecordsUnavailableError, StorageError
+from mgmt_api.signing import sign_parts
+from mgmt_api.uploads import start_uploads
+from mgmt_contract import messages, routes
+from mgmt_contract.problems import ProblemError, make_problem
+
+logger = Logger(service="mgmt_api")
+
+HISTORY_FILTERS: Final = TypeAdapter(messages.HistoryRequest)
+"""Validates query parameters, whose values are all texts."""
+
+ResultsT = TypeVar(
+    "ResultsT",
+    messages.StartResponse,
+    messages.SignResponse,
+    messages.CompleteResponse,
+    messages.RecordsResponse,
+)
+
+
+class Api:
+    """The calls of the protocol on one set of backends."""
+
+    def __init__(self, resolver: APIGatewayHttpResolver, backends: Backends) -> None:
+        self._resolver = resolver
+        self._backends = backends
+
+    def describe(self) -> Response[str]:
+        """What the service says of itself, without sign-in."""
+        return answer(describe_service(self._backends.settings))
+
+    def start(self, request: Annotated[messages.StartRequest, Body()]) -> Response[str]:
+        """Begin uploads, or begin them again under the same ids."""
+        actor = self._actor()
+        return self._answer_list(actor, start_uploads(self._backends, actor, request))
+
+    def sign(self, request: Annotated[messages.SignRequest, Body()]) -> Response[str]:
+        """Ask for the URLs of parts."""
+        actor = self._actor()
+        return self._answer_list(actor, sign_parts(self._backends, actor, request))
+
+    def complete(self, request: Annotated[messages.CompleteRequest, Body()]) -> Response[str]:
+        """Ask the service to look at the storage, compare, and record."""
+        actor = self._actor()
+        return self._answer_list(actor, complete_uploads(self._backends, actor, request))
+
+    def fail(self, request: Annotated[messages.FailRequest, Body()]) -> Response[str]:
+        """Record failures."""
+        actor = self._actor()
+        return self._answer_list(actor, fail_uploads(self._backends, actor, request))
+
+    def clean_up(self, request: Annotated[messages.CleanUpRequest, Body()]) -> Response[str]:
+        """Report how local files ended."""
+        actor = self._actor()
+        return self._answer_list(actor, clean_up(self._backends, actor, request))
+
+    def look_up(self, request: Annotated[messages.LookUpRequest, Body()]) -> Response[str]:
+        """Ask for the records of operations."""
+        self._actor()
+        return answer(look_up(self._backends, request))
+
+    def history(self) -> Response[str]:
+        """Find the team's operations, newest first."""
+        actor = self._actor()
+        filters = self._resolver.current_event.query_string_parameters or {}
+        try:
+            request = HISTORY_FILTERS.validate_python(filters)
+        except ValidationError as error:
+            raise make_validation_error(error.errors()) from error
+        return answer(find_history(self._backends, actor, request))
+
+    def _actor(self) -> Actor:
+        return read_actor(self._resolver.current_event.raw_event, self._backends.settings)
+
+    def _answer_list(self, actor: Actor, response: ResultsT) -> Response[str]:
+        for result in response.results:
+            problem = result.problem
+            logger.info(
+                "answered",
+                extra={
+                    "path": self._resolver.current_event.path,
+                    "actor": actor.name,
+                    "actor_id": actor.id,
+                    "operation_id": result.operation_id,
+                    "outcome": result.outcome,
+                    "code": problem.code if problem else None,
+                    "key": _find_key(result),
+                },
+            )
+        return answer(response)
+
+
+def _find_key(result: Any) -> str | None:
+    """Find the key that a result is about, where it says so."""
+    record = getattr(result, "record", None)
+    return getattr(result, "s3_object_key", None) or getattr(record, "s3_object_key", None)
+
+
+def add_routes(resolver: APIGatewayHttpResolver, backends: Backends) -> None:
+    """Register every route of the contract."""
+    api = Api(resolver, backends)
+    calls = (
+        (routes.DESCRIBE, api.describe, messages.Service),
+        (routes.START, api.start, messages.StartResponse),
+        (routes.SIGN, api.sign, messages.SignResponse),
+        (routes.COMPLETE, api.complete, messages.CompleteResponse),
+        (routes.FAIL, api.fail, messages.RecordsResponse),
+        (routes.CLEAN_UP, api.clean_up, messages.RecordsResponse),
+        (routes.LOOK_UP, api.look_up, messages.RecordsResponse),
+        (routes.HISTORY, api.history, messages.HistoryResponse),
+    )
+    for route, call, message in calls:
+        resolver.route(
+            rule=route.path,
+            method=route.method,
+            operation_id=call.__name__,
+            summary=(call.__doc__ or "").partition("\n")[0],
+            responses=_describe_success(message),
+        )(call)
+
+
+def _describe_success(message: type) -> dict[int, Any]:
+    """Describe what a call answers, for the OpenAPI document only.
+
+    The routes themselves answer text that the contract wrote: pydantic would write times otherwise.
+    """
+    return {200: {"description": "A result", "content": {"application/json": {"model": message}}}}
+
+
+def add_problems(resolver: APIGatewayHttpResolver) -> None:
+    """Answer every error as a problem; nothing leaves the resolver unanswered."""
+    answer_with = resolver.exception_handler
+    answer_with(ProblemError)(_answer_refusal)
+    answer_with(RequestValidationError)(lambda error: _answer_refusal(make_validation_error(error.errors())))
+    # A body that is not the base64 or UTF-8 that the event says fails while Powertools decodes it.
+    answer_with([RequestUnsupportedContentType, binascii.Error, UnicodeDecodeError])(
+        lambda _: answer_problem(make_problem("invalid-request", "The body is not UTF-8 in application/json."))
+    )
+    answer_with(NotFoundError)(
+        lambda _: answer_problem(
+            make_problem("no-such-route", "This service has no such path, or not for this method.")
+        )
+    )
+    answer_with([RecordsUnavailableError, StorageError])(_answer_unavailable)
+    answer_with([ServiceError, Exception])(_answer_fault)
+
+
+def _answer_refusal(error: ProblemError) -> Response[str]:
+    logger.info("refused", extra={"code": error.problem.code, "detail": error.problem.detail})
+    return answer_problem(error.problem)
+
+
+def _answer_unavailable(error: Exception) -> Response[str]:
+    logger.warning("a store does not answer", extra={"reason": str(error)})
+    return answer_problem(make_unavailable_problem())
+
+
+def _answer_fault(error: Exception) -> Response[str]:
+    logger.error("the service failed", exc_info=error)
+    return answer_problem(
+        make_problem("internal-error", "The service failed. Nothing is lost; the same call may be made again.")
+    )

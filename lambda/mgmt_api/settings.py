@@ -1,0 +1,72 @@
+"""The service's settings, from the environment; missing ones are named at start."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+MINUTE_SECONDS = 60
+
+
+class SettingsError(Exception):
+    """The environment does not configure the service; the sentence names every missing or wrong variable."""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What a deployment decides."""
+
+    bucket: str
+    table: str
+    region: str
+    root_prefix: str = ""
+    admin_group: str = "admins"
+    actor_claim: str = "username"
+    """The claim that names a person; the subject is used where a token lacks it."""
+    url_life_seconds: int = 15 * MINUTE_SECONDS
+    lease_seconds: int = 10 * MINUTE_SECONDS
+    feed_shards: int = 1
+    """Fixed at deployment: 1 is enough for tens of uploads a second."""
+    issuer: str | None = None
+    client_id: str | None = None
+    audience: str | None = None
+    scopes: tuple[str, ...] = ()
+
+
+_REQUIRED = {"bucket": "MGMT_BUCKET", "table": "MGMT_TABLE", "region": "AWS_REGION"}
+_TEXTS = {
+    "root_prefix": "MGMT_ROOT_PREFIX",
+    "admin_group": "MGMT_ADMIN_GROUP",
+    "actor_claim": "MGMT_ACTOR_CLAIM",
+    "issuer": "MGMT_ISSUER",
+    "client_id": "MGMT_CLIENT_ID",
+    "audience": "MGMT_AUDIENCE",
+}
+_NUMBERS = {
+    "url_life_seconds": ("MGMT_URL_LIFE_SECONDS", range(30, 3601)),
+    "lease_seconds": ("MGMT_LEASE_SECONDS", range(30, 24 * 3600 + 1)),
+    "feed_shards": ("MGMT_FEED_SHARDS", range(1, 33)),
+}
+
+
+def read_settings(environment: Mapping[str, str]) -> Settings:
+    """Read the settings from environment variables.
+
+    Raises:
+        SettingsError: If a required variable is missing or a number is not one in its range.
+    """
+    faults = [f"{variable} is missing" for variable in _REQUIRED.values() if not environment.get(variable)]
+    values: dict[str, object] = {name: environment.get(variable) for name, variable in _REQUIRED.items()}
+    values |= {name: environment[variable] for name, variable in _TEXTS.items() if environment.get(variable)}
+    for name, (variable, allowed) in _NUMBERS.items():
+        text = environment.get(variable)
+        if not text:
+            continue
+        if text.isdecimal() and int(text) in allowed:
+            values[name] = int(text)
+        else:
+            faults.append(f"{variable} is {text!r}, expected a number from {allowed[0]} to {allowed[-1]}")
+    if faults:
+        raise SettingsError("; ".join(faults))
+    values["scopes"] = tuple(environment.get("MGMT_SCOPES", "").split())
+    return Settings(**values)  # type: ignore[arg-type]

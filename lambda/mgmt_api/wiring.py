@@ -1,0 +1,36 @@
+"""The service put together: the same for AWS, for one machine and for tests, on whatever stores."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from aws_lambda_powertools.event_handler import APIGatewayHttpResolver
+
+from mgmt_api.answers import read_body
+from mgmt_api.backends import Backends
+from mgmt_api.ports import Clock, ObjectStore, RecordStore
+from mgmt_api.routes import add_problems, add_routes
+from mgmt_api.settings import Settings
+
+App = Callable[[Mapping[str, Any], Any], dict[str, Any]]
+"""Takes an API Gateway event (payload format 2.0) and a Lambda context, and returns the answer."""
+
+
+def build_resolver(backends: Backends) -> APIGatewayHttpResolver:
+    """Make the resolver with every route and every problem."""
+    resolver = APIGatewayHttpResolver(
+        enable_validation=True, response_validation_error_http_code=500, json_body_deserializer=read_body
+    )
+    add_routes(resolver, backends)
+    add_problems(resolver)
+    return resolver
+
+
+def build_app(settings: Settings, records: RecordStore, objects: ObjectStore, clock: Clock) -> App:
+    """Put the service together.
+
+    The app is not safe for threads: the resolver keeps the event in a class attribute. Whoever serves
+    several requests at once holds a lock around it.
+    """
+    return build_resolver(Backends(settings, records, objects, clock)).resolve

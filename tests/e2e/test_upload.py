@@ -1,0 +1,252 @@
+import hashlib
+import io
+import random
+import tarfile
+
+import pytest
+
+MB = 1_000_000
+
+
+def noise(size, seed=1):
+    return random.Random(seed).randbytes(size)
+
+
+def members(archive):
+    with tarfile.open(fileobj=io.BytesIO(archive)) as tar:
+        return {member.name: tar.extractfile(member).read() if member.isfile() else None for member in tar}
+
+
+def test_a_small_file_is_stored_recorded_and_its_archive_deleted(team, anna):
+    (anna.work / "clip.mp4").write_bytes(noise(100_000))
+    run = anna.run("--json", "upload", "clip.mp4")
+    assert (run.exit_code, run.stderr) == (0, "")
+    [record] = run.records
+    archive = team.objects()["clip.mp4.tar.gz"]
+    assert members(archive) == {"clip.mp4": noise(100_000)}
+    assert record["status"] == "success"
+    assert record["actor"] == "anna"
+    assert record["result_path"] == record["s3_object_key"] == "clip.mp4.tar.gz"
+    assert record["s3_bucket"] == team.bucket
+    statuses = [record[f"{stage}_file_record"]["status"] for stage in ("source", "compressed", "s3")]
+    assert statuses == ["completed", "deleted", "completed"]
+    assert record["source_file_record"]["size"] == 100_000
+    assert record["s3_file_record"]["size"] == record["compressed_file_record"]["size"] == len(archive)
+    assert run.lines[-1] == {"type": "summary", "succeeded": 1, "failed": 0, "skipped": 0}
+    assert anna.left_overs() == []
+    assert (anna.work / "clip.mp4").read_bytes() == noise(100_000)
+
+
+def test_a_large_directory_goes_in_parts_and_comes_back_whole(team, anna):
+    for number in range(3):
+        path = anna.work / "card" / f"{number}" / "C0001.MP4"
+        path.parent.mkdir(parents=True)
+        path.write_bytes(noise(12 * MB, number))
+    run = anna.run("--json", "upload", "card")
+    assert (run.exit_code, run.stderr) == (0, "")
+    [record] = run.records
+    archive = team.objects()["card.tar.gz"]
+    assert {name for name in members(archive) if name.endswith("MP4")} == {f"card/{n}/C0001.MP4" for n in range(3)}
+    assert members(archive)["card/2/C0001.MP4"] == noise(12 * MB, 2)
+    assert record["source_file_record"]["size"] == 0
+    assert record["uncompressed_size"] == 36 * MB
+    assert sorted(put.part_number for put in team.storage.puts) == [1, 2, 3]
+    assert anna.left_overs() == []
+    assert team.multipart_uploads() == 0
+
+
+def test_the_same_again_is_already_there_and_sends_nothing(team, anna, bert):
+    for laptop in (anna, bert):
+        (laptop.work / "clip.mp4").write_bytes(noise(50_000))
+    assert anna.run("upload", "clip.mp4").exit_code == 0
+    sent = len(team.storage.puts)
+    for laptop in (anna, bert):
+        run = laptop.run("--json", "upload", "clip.mp4")
+        assert run.exit_code == 0
+        assert run.lines[0]["type"] == "already_there"
+        assert run.lines[0]["actor"] == "anna"
+        assert run.lines[-1] == {"type": "summary", "succeeded": 0, "failed": 0, "skipped": 1}
+        assert laptop.left_overs() == []
+    assert len(team.storage.puts) == sent
+    assert team.versions("clip.mp4.tar.gz") == 1
+
+
+def test_a_large_one_again_is_already_there_and_sends_nothing(team, anna):
+    (anna.work / "big.mov").write_bytes(noise(20 * MB))
+    assert anna.run("upload", "big.mov").exit_code == 0
+    sent = len(team.storage.puts)
+    run = anna.run("upload", "big.mov")
+    assert run.exit_code == 0
+    assert "already uploaded as big.mov.tar.gz, uploaded by anna" in run.stdout
+    assert len(team.storage.puts) == sent
+    assert anna.left_overs() == []
+
+
+def test_other_content_under_the_name_is_refused_and_replaced_only_on_demand(team, anna, bert):
+    (anna.work / "clip.mp4").write_bytes(b"first")
+    (bert.work / "clip.mp4").write_bytes(b"second")
+    assert anna.run("upload", "clip.mp4").exit_code == 0
+    first = team.objects()
+    refused = bert.run("upload", "clip.mp4")
+    assert refused.exit_code == 6
+    assert "anna" in refused.stderr
+    assert "--replace" in refused.stderr
+    assert team.objects() == first
+    assert bert.left_overs() == []
+    assert bert.run("upload", "--replace", "clip.mp4").exit_code == 0
+    assert members(team.objects()["clip.mp4.tar.gz"]) == {"clip.mp4": b"second"}
+    assert team.versions("clip.mp4.tar.gz") == 2
+
+
+def test_a_large_one_is_refused_and_replaced_likewise(team, anna):
+    (anna.work / "big.mov").write_bytes(noise(17 * MB, 1))
+    assert anna.run("upload", "big.mov").exit_code == 0
+    (anna.work / "big.mov").write_bytes(noise(17 * MB, 2))
+    assert anna.run("upload", "big.mov").exit_code == 6
+    assert anna.left_overs() == []
+    assert anna.run("upload", "--replace", "big.mov").exit_code == 0
+    assert members(team.objects()["big.mov.tar.gz"]) == {"big.mov": noise(17 * MB, 2)}
+    assert team.versions("big.mov.tar.gz") == 2
+
+
+def test_all_takes_every_entry_in_batches_of_few_calls(team, anna):
+    for number in range(120):
+        (anna.work / f"{number:03}.jpg").write_bytes(noise(1000, number))
+    (anna.work / ".DS_Store").write_bytes(b"litter")
+    run = anna.run("-v", "--json", "upload", "all")
+    assert run.exit_code == 0
+    assert run.lines[-1] == {"type": "summary", "succeeded": 120, "failed": 0, "skipped": 0}
+    assert len(team.objects()) == 120
+    assert anna.left_overs() == []
+    again = anna.run("--json", "upload", "all")
+    assert again.lines[-1] == {"type": "summary", "succeeded": 0, "failed": 0, "skipped": 120}
+
+
+def test_one_that_fails_does_not_stop_the_others(team, anna):
+    for name in ("a", "c"):
+        (anna.work / name).write_bytes(b"x")
+    run = anna.run("--json", "upload", "a", "missing", "c")
+    assert run.exit_code == 3
+    assert run.lines[-1] == {"type": "summary", "succeeded": 2, "failed": 1, "skipped": 0}
+    assert '"exit_code":4' in run.stderr
+    assert set(team.objects()) == {"a.tar.gz", "c.tar.gz"}
+
+
+def test_prefix_name_tags_and_kept_archive(team, anna):
+    (anna.work / "DCIM").mkdir()
+    (anna.work / "DCIM" / "a.jpg").write_bytes(b"x")
+    (anna.work / "DCIM" / "a.xml").write_bytes(b"x")
+    run = anna.run(
+        "--json", "upload", "DCIM", "--prefix", "shoots/day1", "--as", "cam-a", "--exclude", "*.xml",
+        "--tag", "project=x", "--keep-archive", "--compression", "store",
+    )  # fmt: skip
+    assert (run.exit_code, run.stderr) == (0, "")
+    key = "shoots/day1/cam-a.tar.gz"
+    assert set(members(team.objects()[key])) == {"cam-a", "cam-a/a.jpg"}
+    assert anna.left_overs() == ["cam-a.tar.gz"]
+    assert (anna.work / "cam-a.tar.gz").read_bytes() == team.objects()[key]
+    assert run.records[0]["compressed_file_record"]["status"] == "completed"
+    tags = team.s3.get_object_tagging(Bucket=team.bucket, Key=key)["TagSet"]
+    assert tags == [{"Key": "project", "Value": "x"}]
+    again = anna.run("upload", "DCIM", "--prefix", "shoots/day1", "--as", "cam-a", "--exclude", "*.xml", "--keep-archive",
+                     "--compression", "store")  # fmt: skip
+    assert again.exit_code == 0
+    assert "already uploaded" in again.stdout
+    assert anna.left_overs() == ["cam-a.tar.gz"]
+    without_keeping = ("--prefix", "shoots/day1", "--as", "cam-a", "--exclude", "*.xml", "--compression", "store")
+    assert anna.run("upload", "DCIM", *without_keeping).exit_code == 0
+    assert anna.left_overs() == ["cam-a.tar.gz"]
+
+
+def test_an_archive_that_is_not_ours_is_left_alone(team, anna):
+    (anna.work / "clip.mp4").write_bytes(b"x")
+    (anna.work / "clip.mp4.tar.gz").write_bytes(b"somebody's")
+    run = anna.run("upload", "clip.mp4")
+    assert run.exit_code == 4
+    assert "--archive-dir" in run.stderr
+    assert (anna.work / "clip.mp4.tar.gz").read_bytes() == b"somebody's"
+    assert team.objects() == {}
+    elsewhere = anna.folder / "archives"
+    elsewhere.mkdir()
+    assert anna.run("upload", "clip.mp4", "--archive-dir", str(elsewhere)).exit_code == 0
+    assert list(elsewhere.iterdir()) == []
+
+
+def test_the_archives_bytes_are_the_same_from_a_copy_elsewhere(team, anna, bert):
+    """Two laptops, two folders, the same tree and times: one archive, byte for byte."""
+    import os
+
+    digests = []
+    for laptop in (anna, bert):
+        tree = laptop.work / "tree"
+        (tree / "sub").mkdir(parents=True)
+        (tree / "sub" / "a.txt").write_text("text\n" * 10_000)
+        for path in (tree / "sub" / "a.txt", tree / "sub", tree):
+            os.utime(path, (1_700_000_000, 1_700_000_000))
+        assert laptop.run("upload", "tree", "--prefix", laptop.folder.name).exit_code == 0
+    digests = {hashlib.sha256(archive).hexdigest() for archive in team.objects().values()}
+    assert len(digests) == 1
+
+
+@pytest.mark.parametrize("name", ["Café – día.mov", "-dash", "🎬", "it's; $HOME"])
+def test_awkward_names_arrive(team, anna, name):
+    (anna.work / name).write_bytes(b"x")
+    assert anna.run("upload", "--", name).exit_code == 0
+    [archive] = team.objects().values()
+    assert set(members(archive)) == {name}
+
+
+def test_history_and_show_tell_the_team(team, anna, bert):
+    for laptop, name in ((anna, "a"), (bert, "b")):
+        (laptop.work / name).write_bytes(b"x" * 1000)
+        assert laptop.run("upload", name, "--prefix", "p").exit_code == 0
+    newest_first = [record["s3_object_key"] for record in anna.run("--json", "history").records]
+    assert newest_first == ["p/b.tar.gz", "p/a.tar.gz"]
+    assert [record["actor"] for record in anna.run("--json", "history", "--mine").records] == ["anna"]
+    assert [record["actor"] for record in anna.run("--json", "history", "--by", "bert").records] == ["bert"]
+    for name in ("a", "a.tar.gz", "p/a.tar.gz"):
+        assert len(anna.run("--json", "history", name).records) == 1
+    assert anna.run("--json", "history", "--status", "failed").records == []
+    table = anna.run("history")
+    assert table.stdout.splitlines()[0].split() == ["WHEN", "WHO", "STATUS", "SIZE", "RATIO", "KEY"]
+    [record] = anna.run("--json", "show", "b").records
+    assert record["status"] == "success"
+    assert anna.run("--json", "show", record["operation_id"]).records == [record]
+    assert "crc64nvme" in anna.run("show", "b").stdout
+    assert anna.run("show", "nothing").exit_code == 4
+
+
+def test_a_name_under_several_keys_is_listed(team, anna):
+    (anna.work / "a").write_bytes(b"x")
+    for prefix in ("p", "q"):
+        assert anna.run("upload", "a", "--prefix", prefix).exit_code == 0
+    run = anna.run("show", "a")
+    assert run.exit_code == 2
+    assert "p/a.tar.gz" in run.stderr
+    assert "q/a.tar.gz" in run.stderr
+    assert anna.run("show", "p/a.tar.gz").exit_code == 0
+
+
+def test_no_token_and_a_wrong_one_need_a_sign_in(anna):
+    (anna.work / "a").write_bytes(b"x")
+    assert anna.run("upload", "a", MGMT_TOKEN="").exit_code == 5
+    run = anna.run("upload", "a", MGMT_TOKEN="wrong")
+    assert run.exit_code == 5
+    assert "wrong" not in run.stderr
+    assert anna.left_overs() == []
+
+
+def test_a_bucket_that_is_not_the_pinned_one_is_refused(team, anna):
+    (anna.work / "a").write_bytes(b"x")
+    assert anna.run("upload", "a", MGMT_BUCKET="other").exit_code == 10
+    assert team.objects() == {}
+    assert anna.run("upload", "a", MGMT_BUCKET=team.bucket).exit_code == 0
+
+
+def test_a_twin_by_case_is_told(team, anna):
+    (anna.work / "Clip").write_bytes(b"x")
+    (anna.work / "clip").write_bytes(b"y")
+    assert anna.run("upload", "Clip").exit_code == 0
+    run = anna.run("upload", "clip")
+    assert run.exit_code == 6
+    assert "Clip.tar.gz" in run.stderr

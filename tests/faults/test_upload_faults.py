@@ -1,0 +1,209 @@
+"""What networks, storages and people do to an upload; each time one object, one true record, nothing stray."""
+
+import random
+import signal
+import threading
+
+import pytest
+
+MB = 1_000_000
+
+
+def noise(size, seed=1):
+    return random.Random(seed).randbytes(size)
+
+
+@pytest.fixture
+def small(anna):
+    (anna.work / "clip.mp4").write_bytes(noise(200_000))
+    return "clip.mp4"
+
+
+@pytest.fixture
+def large(anna):
+    """Three parts."""
+    (anna.work / "big.mov").write_bytes(noise(40 * MB))
+    return "big.mov"
+
+
+def assert_one_good_upload(team, laptop, name):
+    [record] = [each for each in laptop.run("--json", "history", name).records if each["status"] == "success"]
+    [(key, archive)] = team.objects().items()
+    assert record["s3_object_key"] == key == f"{name}.tar.gz"
+    assert record["s3_file_record"]["size"] == len(archive)
+    assert record["compressed_file_record"]["status"] == "deleted"
+    assert laptop.left_overs() == []
+    assert team.multipart_uploads() == 0
+    assert team.versions(key) == 1
+
+
+@pytest.mark.parametrize("fault", ["flip", "cut", "lose-answer", "refuse"])
+def test_a_part_that_goes_wrong_once_is_sent_again_and_only_that_part(team, anna, large, fault):
+    team.storage.fault = lambda put: fault if put.part_number == 2 and put.attempt == 0 else "none"
+    run = anna.run("--json", "upload", large)
+    assert (run.exit_code, run.stderr) == (0, "")
+    assert sorted(put.part_number for put in team.storage.puts) == [1, 2, 2, 3]
+    assert_one_good_upload(team, anna, large)
+
+
+@pytest.mark.parametrize("fault", ["flip", "cut", "lose-answer", "refuse"])
+def test_a_small_archive_that_goes_wrong_once_is_sent_again(team, anna, small, fault):
+    team.storage.fault = lambda put: fault if put.attempt == 0 else "none"
+    run = anna.run("--json", "upload", small)
+    assert (run.exit_code, run.stderr) == (0, "")
+    assert len(team.storage.puts) == 2
+    assert_one_good_upload(team, anna, small)
+
+
+@pytest.mark.parametrize("name", ["clip.mp4", "big.mov"])
+def test_corruption_of_every_attempt_ends_with_8_the_archive_kept_and_the_record_failed(team, anna, small, large, name):
+    """And when the network is mended, the same command finishes with the archive that was kept."""
+    team.storage.fault = lambda put: "flip" if put.part_number in (None, 2) else "none"
+    run = anna.run("--json", "upload", name)
+    assert run.exit_code == 8
+    assert "archive is kept" in run.stderr
+    assert team.objects() == {}
+    assert team.multipart_uploads() == 0
+    [record] = anna.run("--json", "history", name).records
+    assert (record["status"], record["error_code"]) == ("failed", "corrupted")
+    assert run.records == [record]
+    assert anna.left_overs() == [f"{name}.tar.gz"]
+    team.storage.reset()
+    assert anna.run("upload", name).exit_code == 0
+    assert_one_good_upload(team, anna, name)
+
+
+def test_kill_9_in_the_middle_then_the_same_command_sends_only_what_is_missing(team, anna, large):
+    team.storage.fault = lambda put: "stall" if put.part_number == 3 else "none"
+    process = anna.begin("upload", large, "--jobs", "1")
+    assert team.storage.stalled.wait(30)
+    process.kill()
+    process.communicate()
+    [pending] = anna.run("--json", "history").records
+    assert pending["status"] == "pending"
+    team.storage.reset()
+    run = anna.run("--json", "upload", large)
+    assert (run.exit_code, run.stderr) == (0, "")
+    assert run.records[0]["operation_id"] == pending["operation_id"]
+    assert [put.part_number for put in team.storage.puts] == [3]
+    assert_one_good_upload(team, anna, large)
+    assert len(anna.run("--json", "history").records) == 1
+
+
+@pytest.mark.parametrize("name", ["clip.mp4", "big.mov"])
+def test_kill_9_after_the_last_byte_then_the_same_command_confirms(team, anna, small, large, name):
+    """The storage has everything, the client never learned of it."""
+    last = {"clip.mp4": None, "big.mov": 3}[name]
+    team.storage.fault = lambda put: "stall-after" if False else ("stall" if put.part_number == last and put.attempt == 1 else "lose-answer" if put.part_number == last else "none")  # fmt: skip
+    process = anna.begin("upload", name, "--jobs", "1")
+    assert team.storage.stalled.wait(30)
+    process.kill()
+    process.communicate()
+    team.storage.reset()
+    run = anna.run("--json", "upload", name)
+    assert (run.exit_code, run.stderr) == (0, "")
+    assert_one_good_upload(team, anna, name)
+
+
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupt_ends_soon_with_130_and_is_resumable(team, anna, large, how):
+    team.storage.fault = lambda put: "stall" if put.part_number == 2 else "none"
+    process = anna.begin("--json", "upload", large)
+    assert team.storage.stalled.wait(30)
+    process.send_signal(how)
+    _, stderr = process.communicate(timeout=5)
+    assert process.returncode == 130
+    assert '"exit_code":130' in stderr
+    assert "Traceback" not in stderr
+    team.storage.reset()
+    assert anna.run("upload", large).exit_code == 0
+    assert 1 not in [put.part_number for put in team.storage.puts]
+    assert_one_good_upload(team, anna, large)
+
+
+def test_two_people_uploading_one_name_at_once(team, anna, bert):
+    """One wins; the other is told at the start, by whom, and nothing of theirs is sent or left."""
+    for laptop, seed in ((anna, 1), (bert, 2)):
+        (laptop.work / "big.mov").write_bytes(noise(20 * MB, seed))
+    team.storage.fault = lambda put: "stall" if put.attempt == 0 else "none"
+    process = anna.begin("upload", "big.mov", "--jobs", "1")
+    assert team.storage.stalled.wait(30)
+    sent = len(team.storage.puts)
+    refused = bert.run("upload", "big.mov")
+    assert refused.exit_code == 6
+    assert "anna is uploading" in refused.stderr
+    assert bert.left_overs() == []
+    assert len(team.storage.puts) == sent
+    process.kill()
+    process.communicate()
+    from datetime import timedelta
+
+    team.storage.reset()
+    team.ahead = timedelta(hours=1)  # anna never came back: her lease has lapsed
+    assert bert.run("upload", "big.mov").exit_code == 0
+    assert team.multipart_uploads() == 0
+    statuses = {(each["actor"], each["status"], each["error_code"]) for each in bert.run("--json", "history").records}
+    assert statuses == {("anna", "failed", "superseded"), ("bert", "success", None)}
+    late = anna.run("upload", "big.mov")
+    assert late.exit_code == 6
+    assert "bert" in late.stderr
+
+
+def test_the_same_machine_does_not_upload_the_same_thing_twice_at_once(team, anna, large):
+    team.storage.fault = lambda put: "stall"
+    process = anna.begin("upload", large, "--jobs", "1")
+    assert team.storage.stalled.wait(30)
+    run = anna.run("upload", large)
+    assert run.exit_code == 6
+    assert "Another mgmt on this machine" in run.stderr
+    process.kill()
+    process.communicate()
+    team.storage.reset()
+    assert anna.run("upload", large).exit_code == 0
+    assert_one_good_upload(team, anna, large)
+
+
+def test_a_source_that_changed_after_a_crash_is_a_new_upload(team, anna, large):
+    team.storage.fault = lambda put: "stall" if put.part_number == 2 else "none"
+    process = anna.begin("upload", large, "--jobs", "1")
+    assert team.storage.stalled.wait(30)
+    process.kill()
+    process.communicate()
+    team.storage.reset()
+    (anna.work / large).write_bytes(noise(40 * MB, seed=2))
+    assert anna.run("upload", large).exit_code == 0
+    statuses = sorted(each["status"] for each in anna.run("--json", "history").records)
+    assert statuses == ["failed", "success"]
+    assert_one_good_upload(team, anna, large)
+
+
+def test_a_service_that_goes_away_for_a_moment_is_waited_for(team, anna, small):
+    """The records throw for a while: the client asks again, and everything is done once."""
+    from mgmt_api.ports import RecordsUnavailableError
+
+    failures = threading.Semaphore(3)
+    original = team.records.put_name
+
+    def put_name(name):
+        if failures.acquire(blocking=False):
+            raise RecordsUnavailableError("busy")
+        return original(name)
+
+    team.records.put_name = put_name
+    run = anna.run("--json", "upload", small)
+    assert (run.exit_code, run.stderr) == (0, "")
+    assert_one_good_upload(team, anna, small)
+
+
+def test_no_secret_is_in_any_output_or_file(team, anna, large):
+    """Neither token nor signature: not in verbose output, not in the journal, not in the records."""
+    team.storage.fault = lambda put: "cut" if put.attempt == 0 else "none"
+    run = anna.run("-v", "upload", large)
+    assert run.exit_code == 0
+    token = anna.environment["MGMT_TOKEN"]
+    written = run.stdout + run.stderr + anna.run("--json", "history").stdout
+    for path in [*anna.folder.rglob("*"), *team.folder.glob("*.sqlite*")]:
+        if path.is_file() and path.name != "big.mov":
+            written += path.read_bytes().decode("latin-1")
+    assert "Signature" not in written
+    assert token not in written

@@ -1,0 +1,107 @@
+"""The CDK app, synthesized as an admin would: by the CDK command, from `infra/`, unchanged."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from support.node import cdk_command, node_path
+from support.toolchain import wheels_directory
+
+INFRA = Path(__file__).resolve().parents[2] / "infra"
+STACK = "mgmt"
+
+
+class CommandFailedError(Exception):
+    """A command ended with an error; the text is all it said."""
+
+
+@dataclass(frozen=True)
+class Assembly:
+    """What `cdk synth` has made."""
+
+    directory: Path
+
+    @property
+    def template(self) -> dict[str, Any]:
+        """The stack's CloudFormation template."""
+        template: dict[str, Any] = json.loads(self.template_path.read_text())
+        return template
+
+    @property
+    def template_path(self) -> Path:
+        """Where the template is."""
+        return self.directory / f"{STACK}.template.json"
+
+    @property
+    def code_directory(self) -> Path:
+        """The function's code, bundled, before it is zipped."""
+        (directory,) = [path for path in self.directory.glob("asset.*") if path.is_dir()]
+        return directory
+
+    def find(self, resource_type: str) -> dict[str, dict[str, Any]]:
+        """Return the resources of a type, whole, by logical id."""
+        resources = self.template["Resources"].items()
+        return {name: resource for name, resource in resources if resource["Type"] == resource_type}
+
+    def only(self, resource_type: str) -> dict[str, Any]:
+        """Return the one resource of a type, whole."""
+        (resource,) = self.find(resource_type).values()
+        return resource
+
+
+def synthesize(directory: Path, home: Path, context: Mapping[str, str]) -> Assembly:
+    """Synthesize the app with this context and nothing of this user's own settings.
+
+    Raises:
+        CommandFailedError: If the app, or a rule that checks it, refuses.
+    """
+    words = [f"--context={key}={value}" for key, value in context.items()]
+    run_cdk(["synth", "--quiet", "--output", str(directory), *words], make_environment(home), cwd=INFRA)
+    return Assembly(directory)
+
+
+def run_cdk(words: list[str], environment: Mapping[str, str], *, cwd: Path) -> str:
+    """Run the CDK command and return what it said.
+
+    Raises:
+        CommandFailedError: If it ends with an error.
+    """
+    done = subprocess.run(
+        [*cdk_command(), *words, "--no-notices"],
+        env=environment,
+        cwd=cwd,
+        check=False,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    if done.returncode != 0:
+        raise CommandFailedError(f"cdk {' '.join(words)} ended with {done.returncode}:\n{done.stdout}")
+    return done.stdout
+
+
+def make_environment(home: Path) -> dict[str, str]:
+    """Make the environment for the CDK command: this one, without any account or setting of the user's.
+
+    The certificates a company needs stay. Wheels come from the folder they were downloaded to, so that
+    nothing is asked of a network.
+    """
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(("AWS_", "CDK_", "JSII_"))}
+    return kept | {
+        "HOME": str(home),
+        "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]]),
+        "JSII_NODE": str(node_path()),
+        "JSII_RUNTIME_PACKAGE_CACHE_ROOT": str(Path(sys.prefix) / "jsii"),  # unpacking takes long: only once
+        "PIP_NO_INDEX": "1",
+        "PIP_FIND_LINKS": str(wheels_directory()),
+        "AWS_EC2_METADATA_DISABLED": "true",
+        "CDK_DISABLE_CLI_TELEMETRY": "true",
+        "CI": "true",
+    }

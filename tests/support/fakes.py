@@ -1,0 +1,388 @@
+"""In-memory fakes of both ports: honest about conditions, bytes and checksums; nothing is mocked.
+
+`FakeObjectStore.put` and `put_part` let a test play the client: they answer the status S3 would.
+"""
+
+from __future__ import annotations
+
+import base64
+import copy
+import hashlib
+import itertools
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
+
+from anycrc import Model  # type: ignore[import-untyped]  # it has no annotations
+
+from mgmt_api.entities import HistoryPage, HistoryQuery, Name, Operation
+from mgmt_api.ports import (
+    Clock,
+    ConflictError,
+    ContentRefusedError,
+    NewObject,
+    NoSuchMultipartUploadError,
+    PreconditionFailedError,
+    StoredObject,
+    StoredPart,
+    WriteCondition,
+)
+from mgmt_contract.messages import Part, SignedRequest
+from mgmt_contract.names import fold_key
+from mgmt_contract.parts import PART_SIZE_MIN_BYTES
+from mgmt_contract.records import STATUS_OF_PHASE, may_follow
+from mgmt_contract.wire import format_time
+
+_CRC64NVME = Model("CRC64-NVME")
+
+
+def crc64nvme(body: bytes) -> str:
+    """The checksum of some bytes as S3 writes it."""
+    return base64.b64encode(_CRC64NVME.calc(body).to_bytes(8, "big")).decode()
+
+
+class ManualClock:
+    """A clock that moves only when told to."""
+
+    def __init__(self, start: datetime = datetime(2026, 11, 1, 12, tzinfo=UTC)) -> None:
+        self.now = start
+
+    def __call__(self) -> datetime:
+        """Tell the time."""
+        return self.now
+
+    def advance(self, seconds: float) -> None:
+        """Let time pass."""
+        self.now += timedelta(seconds=seconds)
+
+
+# --- records -------------------------------------------------------------------------------------------
+
+
+class FakeRecordStore:
+    """A record store in dictionaries.
+
+    With `examined_per_call`, a page looks at no more operations than that, as an adapter does where no
+    index serves a filter.
+    """
+
+    def __init__(self, *, examined_per_call: int | None = None) -> None:
+        self.operations: dict[str, Operation] = {}
+        self.names: dict[str, Name] = {}
+        self.signed_parts: dict[tuple[str, int], dict[int, Part]] = {}
+        self._examined_per_call = examined_per_call
+
+    def get_operations(self, operation_ids: Iterable[str]) -> dict[str, Operation]:
+        """See `RecordStore`."""
+        wanted = set(operation_ids)
+        return {id_: copy.deepcopy(self.operations[id_]) for id_ in wanted if id_ in self.operations}
+
+    def create_operation(self, operation: Operation) -> Operation:
+        """See `RecordStore`."""
+        if operation.id in self.operations:
+            raise ConflictError(f"operation {operation.id} exists")
+        return self._store_operation(replace(operation, revision=1))
+
+    def update_operation(self, operation: Operation) -> Operation:
+        """See `RecordStore`."""
+        stored = self.operations.get(operation.id)
+        if stored is None or stored.revision != operation.revision:
+            raise ConflictError(f"operation {operation.id} is not at revision {operation.revision}")
+        return self._store_operation(replace(operation, revision=operation.revision + 1))
+
+    def _store_operation(self, operation: Operation) -> Operation:
+        self.operations[operation.id] = copy.deepcopy(operation)
+        return operation
+
+    def get_names(self, keys: Iterable[str]) -> dict[str, Name]:
+        """See `RecordStore`."""
+        wanted = {fold_key(key) for key in keys}
+        return {folded: self.names[folded] for folded in wanted if folded in self.names}
+
+    def put_name(self, name: Name) -> Name:
+        """See `RecordStore`."""
+        folded = fold_key(name.key)
+        stored = self.names.get(folded)
+        if (stored.revision if stored else 0) != name.revision:
+            raise ConflictError(f"name {name.key} is not at revision {name.revision}")
+        self.names[folded] = replace(name, revision=name.revision + 1)
+        return self.names[folded]
+
+    def get_signed_parts(self, operation_id: str, lease_epoch: int) -> dict[int, Part]:
+        """See `RecordStore`."""
+        return dict(self.signed_parts.get((operation_id, lease_epoch), {}))
+
+    def add_signed_parts(self, operation_id: str, lease_epoch: int, parts: Sequence[Part]) -> None:
+        """See `RecordStore`."""
+        known = self.get_signed_parts(operation_id, lease_epoch)
+        for part in parts:
+            if known.setdefault(part.number, part) != part:
+                raise ConflictError(f"part {part.number} was signed for other bytes")
+        self.signed_parts[operation_id, lease_epoch] = known
+
+    def find_operations(self, query: HistoryQuery) -> HistoryPage:
+        """See `RecordStore`."""
+        stored = sorted(self.operations.values(), key=lambda operation: operation.order, reverse=True)
+        ahead = [operation for operation in stored if query.after is None or operation.order < query.after]
+        found: list[Operation] = []
+        for examined, operation in enumerate(ahead, start=1):
+            if _fits(operation, query):
+                found.append(copy.deepcopy(operation))
+            if len(found) == query.limit or examined == self._examined_per_call:
+                return HistoryPage(found, operation.order if examined < len(ahead) else None)
+        return HistoryPage(found, None)
+
+
+class StrictRecordStore(FakeRecordStore):
+    """Refuses a phase that may not follow the stored one, and a status that is not the phase's."""
+
+    def _store_operation(self, operation: Operation) -> Operation:
+        stored = self.operations.get(operation.id)
+        assert may_follow(stored.phase if stored else None, operation.phase)
+        assert operation.record.status == STATUS_OF_PHASE[operation.phase]
+        return super()._store_operation(operation)
+
+
+def _fits(operation: Operation, query: HistoryQuery) -> bool:
+    record = operation.record
+    wanted = (
+        (query.actor, record.actor),
+        (query.actor_id, record.actor_id),
+        (query.status, record.status),
+        (query.operation_type, record.operation_type),
+        (query.base_name, operation.base_name),
+        (query.key, record.s3_object_key),
+    )
+    started = format_time(record.started_at)
+    return (
+        all(asked is None or asked == there for asked, there in wanted)
+        and (query.since is None or format_time(query.since) <= started)
+        and (query.until is None or started < format_time(query.until))
+    )
+
+
+# --- objects -------------------------------------------------------------------------------------------
+
+
+@dataclass
+class _Upload:
+    new_object: NewObject
+    parts: dict[int, tuple[StoredPart, bytes]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class _Promise:
+    """What one presigned URL is good for."""
+
+    key: str
+    length: int
+    crc64nvme: str
+    expires_at: datetime
+    new_object: NewObject | None = None
+    condition: WriteCondition | None = None
+    multipart_upload_id: str | None = None
+    part_number: int = 0
+
+
+class FakeObjectStore:
+    """A versioned bucket in dictionaries that compares bytes and conditions as S3 does.
+
+    With `tells_part_checksums=False` ListParts states none, as SeaweedFS does.
+    """
+
+    def __init__(self, clock: Clock | None = None, *, tells_part_checksums: bool = True) -> None:
+        self.versions: dict[str, list[tuple[StoredObject, bytes]]] = {}
+        self.uploads: dict[str, _Upload] = {}
+        self._clock: Clock = clock or ManualClock()
+        self._tells_part_checksums = tells_part_checksums
+        self._promises: dict[str, _Promise] = {}
+        self._deleted: set[str] = set()
+        self._serial = itertools.count(1)
+
+    # What the service does.
+
+    def presign_put(
+        self,
+        new_object: NewObject,
+        *,
+        size: int,
+        crc64nvme: str,
+        condition: WriteCondition,
+        expires_in_seconds: int,
+    ) -> SignedRequest:
+        """See `ObjectStore`."""
+        expires_at = self._clock() + timedelta(seconds=expires_in_seconds)
+        promise = _Promise(new_object.key, size, crc64nvme, expires_at, new_object, condition)
+        etag = condition.replaces_etag
+        headers = {
+            "if-none-match" if etag is None else "if-match": etag or "*",
+            "x-amz-meta-operation-id": new_object.operation_id,
+        }
+        return self._sign(promise, headers, expires_in_seconds)
+
+    def presign_part(self, key: str, multipart_upload_id: str, part: Part, *, expires_in_seconds: int) -> SignedRequest:
+        """See `ObjectStore`."""
+        expires_at = self._clock() + timedelta(seconds=expires_in_seconds)
+        promise = _Promise(
+            key,
+            part.length,
+            part.crc64nvme,
+            expires_at,
+            multipart_upload_id=multipart_upload_id,
+            part_number=part.number,
+        )
+        return self._sign(promise, {}, expires_in_seconds)
+
+    def _sign(self, promise: _Promise, headers: Mapping[str, str], expires_in_seconds: int) -> SignedRequest:
+        url = f"https://bucket.invalid/{promise.key}?X-Amz-Signature={next(self._serial):064x}"
+        self._promises[url] = promise
+        headers = {
+            "content-length": str(promise.length),
+            "x-amz-checksum-crc64nvme": promise.crc64nvme,
+            **headers,
+        }
+        return SignedRequest(url, headers, expires_in_seconds)
+
+    def create_multipart_upload(self, new_object: NewObject) -> str:
+        """See `ObjectStore`."""
+        multipart_upload_id = f"upload-{next(self._serial)}"
+        self.uploads[multipart_upload_id] = _Upload(new_object)
+        return multipart_upload_id
+
+    def list_parts(self, key: str, multipart_upload_id: str) -> list[StoredPart]:
+        """See `ObjectStore`."""
+        stored = self._upload(key, multipart_upload_id).parts
+        parts = [stored[number][0] for number in sorted(stored)]
+        return parts if self._tells_part_checksums else [replace(part, crc64nvme=None) for part in parts]
+
+    def complete_multipart_upload(
+        self,
+        key: str,
+        multipart_upload_id: str,
+        parts: Sequence[StoredPart],
+        *,
+        size: int,
+        crc64nvme: str,
+        condition: WriteCondition,
+    ) -> None:
+        """See `ObjectStore`."""
+        upload = self._upload(key, multipart_upload_id)
+        body = _join(upload, parts)
+        if len(body) != size or _crc64nvme_of(body) != crc64nvme:
+            raise ContentRefusedError(f"{len(body)} bytes, checksum {_crc64nvme_of(body)}")
+        if self._refusal(key, condition) is not None:
+            raise PreconditionFailedError(key)
+        self._store(upload.new_object, body, etag=_etag(body, count=len(parts)))
+        del self.uploads[multipart_upload_id]
+
+    def abort_multipart_upload(self, key: str, multipart_upload_id: str) -> None:
+        """See `ObjectStore`."""
+        if multipart_upload_id in self.uploads:
+            self._upload(key, multipart_upload_id)
+            del self.uploads[multipart_upload_id]
+
+    def head_object(self, key: str) -> StoredObject | None:
+        """See `ObjectStore`."""
+        if key in self._deleted or key not in self.versions:
+            return None
+        return self.versions[key][-1][0]
+
+    # What a client does with a presigned URL.
+
+    def put(self, request: SignedRequest, body: bytes) -> int:
+        """Send a whole object; return the HTTP status S3 would answer."""
+        promise = self._promises.get(request.url)
+        if promise is None or promise.new_object is None or promise.condition is None:
+            return 403
+        refusal = self._check(promise, request, body) or self._refusal(promise.key, promise.condition)
+        if refusal is None:
+            self._store(promise.new_object, body)
+        return refusal or 200
+
+    def put_part(self, request: SignedRequest, body: bytes) -> int:
+        """Send one part; return the HTTP status S3 would answer."""
+        promise = self._promises.get(request.url)
+        if promise is None or promise.multipart_upload_id is None:
+            return 403
+        refusal = self._check(promise, request, body)
+        upload = self.uploads.get(promise.multipart_upload_id)
+        if refusal is None and upload is None:
+            return 404
+        if refusal is None and upload is not None:
+            part = StoredPart(promise.part_number, len(body), _etag(body), promise.crc64nvme)
+            upload.parts[promise.part_number] = (part, body)
+        return refusal or 200
+
+    def _check(self, promise: _Promise, request: SignedRequest, body: bytes) -> int | None:
+        signed = {"content-length": str(promise.length), "x-amz-checksum-crc64nvme": promise.crc64nvme}
+        if self._clock() >= promise.expires_at or not signed.items() <= request.headers.items():
+            return 403
+        right = len(body) == promise.length and _crc64nvme_of(body) == promise.crc64nvme
+        return None if right else 400
+
+    # What others do to the bucket.
+
+    def place(self, key: str, body: bytes, *, operation_id: str | None = None) -> StoredObject:
+        """Store an object past the service."""
+        return self._store(NewObject(key, operation_id or ""), body)
+
+    def delete(self, key: str) -> None:
+        """Lay a delete marker over an object."""
+        self._deleted.add(key)
+
+    def read(self, key: str) -> bytes:
+        """Return the current object's bytes."""
+        return self.versions[key][-1][1]
+
+    # How it is kept.
+
+    def _upload(self, key: str, multipart_upload_id: str) -> _Upload:
+        upload = self.uploads.get(multipart_upload_id)
+        if upload is None or upload.new_object.key != key:
+            raise NoSuchMultipartUploadError(multipart_upload_id)
+        return upload
+
+    def _refusal(self, key: str, condition: WriteCondition) -> int | None:
+        current = self.head_object(key)
+        if condition.replaces_etag is None:
+            return None if current is None else 412
+        if current is None:
+            return 404
+        return None if current.etag == condition.replaces_etag else 412
+
+    def _store(self, new_object: NewObject, body: bytes, *, etag: str | None = None) -> StoredObject:
+        stored = StoredObject(
+            key=new_object.key,
+            size=len(body),
+            etag=etag or _etag(body),
+            crc64nvme=_crc64nvme_of(body),
+            operation_id=new_object.operation_id or None,
+            version_id=f"version-{next(self._serial)}",
+            storage_class=new_object.storage_class,
+        )
+        self.versions.setdefault(new_object.key, []).append((stored, body))
+        self._deleted.discard(new_object.key)
+        return stored
+
+
+def _etag(body: bytes, count: int = 0) -> str:
+    """The same for the same bytes, as S3's is; of another form for an object that was joined."""
+    digest = hashlib.md5(body, usedforsecurity=False).hexdigest()
+    return f'"{digest}-{count}"' if count else f'"{digest}"'
+
+
+_crc64nvme_of = crc64nvme
+
+
+def _join(upload: _Upload, parts: Sequence[StoredPart]) -> bytes:
+    numbers = [part.number for part in parts]
+    if not numbers or numbers != sorted(set(numbers)):
+        raise ContentRefusedError(f"parts {numbers} are not in order")
+    for part in parts:
+        there = upload.parts.get(part.number)
+        if there is None or there[0].etag != part.etag:
+            raise ContentRefusedError(f"part {part.number} is not there under this ETag")
+    bodies = [upload.parts[number][1] for number in numbers]
+    if any(len(body) < PART_SIZE_MIN_BYTES for body in bodies[:-1]):
+        raise ContentRefusedError("a part but the last is too small")
+    return b"".join(bodies)

@@ -1,0 +1,153 @@
+"""A proxy before the storage engine that does to a PUT what networks do: flips a bit, cuts, loses an answer."""
+
+from __future__ import annotations
+
+import http.client
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Literal
+from urllib.parse import parse_qs, urlsplit
+
+Fault = Literal["none", "flip", "cut", "lose-answer", "refuse", "stall"]
+
+
+@dataclass(frozen=True)
+class Put:
+    """One PUT of a client, as the proxy sees it."""
+
+    path: str
+    part_number: int | None
+    body: bytes
+    attempt: int
+    """How often this very object or part was sent before, from 0."""
+
+
+class _Server(ThreadingHTTPServer):
+    daemon_threads = True
+
+    def handle_error(self, *_: object) -> None:
+        """Say nothing: clients that hang up are what the tests are about."""
+
+
+class FaultyStorage:
+    """Forwards everything; `fault` decides what happens to each PUT of a client."""
+
+    def __init__(self, upstream_url: str) -> None:
+        upstream = urlsplit(upstream_url)
+        self.upstream = (upstream.hostname or "", upstream.port or 80)
+        self.fault: Callable[[Put], Fault] = lambda _: "none"
+        self.puts: list[Put] = []
+        self.stalled = threading.Event()
+        """Set when a PUT was stalled: its answer never comes until the proxy is closed."""
+        self._closing = threading.Event()
+        self._lock = threading.Lock()
+        self._server = _Server(("127.0.0.1", 0), self._make_handler())
+        self._thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.01})
+        self._thread.start()
+
+    @property
+    def url(self) -> str:
+        """The proxy's address: what presigned URLs are made for."""
+        return f"http://127.0.0.1:{self._server.server_address[1]}"
+
+    def reset(self) -> None:
+        """Forget what was sent and do nothing to what comes."""
+        self.fault = lambda _: "none"
+        self.puts.clear()
+        self.stalled.clear()
+
+    def close(self) -> None:
+        """Stop the proxy."""
+        self._closing.set()
+        self._server.shutdown()
+        self._thread.join()
+        self._server.server_close()
+
+    def note(self, path: str, body: bytes) -> Put:
+        """Remember a PUT and count its attempts."""
+        query = parse_qs(urlsplit(path).query)
+        number = int(query["partNumber"][0]) if "partNumber" in query else None
+        key = (urlsplit(path).path, number)
+        with self._lock:
+            attempt = sum((urlsplit(put.path).path, put.part_number) == key for put in self.puts)
+            put = Put(path, number, body, attempt)
+            self.puts.append(put)
+        return put
+
+    def wait_until_closed(self) -> None:
+        """Hold an answer back."""
+        self.stalled.set()
+        self._closing.wait(60)
+
+    def _make_handler(self) -> type[BaseHTTPRequestHandler]:
+        proxy = self
+
+        class Handler(BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.1"
+
+            def _forward(self) -> None:
+                body = self.rfile.read(int(self.headers.get("content-length", 0)))
+                is_client_put = self.command == "PUT" and "X-Amz-Signature" in self.path
+                fault = proxy.fault(proxy.note(self.path, body)) if is_client_put else "none"
+                if fault in ("cut", "stall"):
+                    if fault == "stall":
+                        proxy.wait_until_closed()
+                    self.close_connection = True
+                elif fault == "refuse":
+                    self._answer(403, [], b"<Error><Code>AccessDenied</Code></Error>")
+                else:
+                    self._pass_on(_flip(body) if fault == "flip" else body, answers=fault != "lose-answer")
+
+            def _pass_on(self, body: bytes, *, answers: bool) -> None:
+                connection = http.client.HTTPConnection(*proxy.upstream, timeout=60)
+                connection.putrequest(self.command, self.path, skip_host=True, skip_accept_encoding=True)
+                for name, value in self.headers.items():
+                    connection.putheader(name, value)
+                connection.endheaders(body or None)
+                response = connection.getresponse()
+                content = response.read()
+                dropped = _HOP_HEADERS if self.command == "HEAD" else _HOP_HEADERS | {"content-length"}
+                headers = [pair for pair in response.getheaders() if pair[0].lower() not in dropped]
+                connection.close()
+                if answers:
+                    self._answer(response.status, headers, content)
+                else:
+                    self.close_connection = True
+
+            def _answer(self, status: int, headers: list[tuple[str, str]], content: bytes) -> None:
+                self.send_response_only(status)
+                for name, value in headers:
+                    self.send_header(name, value)
+                if self.command != "HEAD" and status != 204:  # to HEAD the length of what GET would give is told
+                    self.send_header("content-length", str(len(content)))
+                self.end_headers()
+                if self.command != "HEAD":
+                    self.wfile.write(content)
+
+            do_GET = do_PUT = do_POST = do_HEAD = do_DELETE = _forward  # noqa: N815  the names http.server looks for
+
+            def log_message(self, *_: object) -> None:
+                pass
+
+        return Handler
+
+
+_HOP_HEADERS = frozenset({"connection", "transfer-encoding", "date", "server"})
+
+
+def _flip(body: bytes) -> bytes:
+    middle = len(body) // 2
+    return body[:middle] + bytes([body[middle] ^ 1]) + body[middle + 1 :]
+
+
+@contextmanager
+def faulty_storage(upstream_url: str) -> Iterator[FaultyStorage]:
+    """Run a proxy before a storage engine."""
+    proxy = FaultyStorage(upstream_url)
+    try:
+        yield proxy
+    finally:
+        proxy.close()

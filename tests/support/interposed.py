@@ -1,0 +1,54 @@
+"""A store with somebody between: every call can be seen, and made to fail, before or after its effect."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, cast
+
+from mgmt_api.ports import ObjectStore, RecordStore
+
+Hook = Callable[[str], None]
+
+
+def _pass(_: str) -> None:
+    """Let the call happen."""
+
+
+class _Interposed:
+    def __init__(self, store: object, before: Hook, after: Hook) -> None:
+        self._store = store
+        self._before = before
+        self._after = after
+
+    def __getattr__(self, name: str) -> Any:
+        method = getattr(self._store, name)
+
+        def call(*arguments: Any, **named: Any) -> Any:
+            self._before(name)
+            result = method(*arguments, **named)
+            self._after(name)
+            return result
+
+        return call
+
+
+def interpose_records(store: RecordStore, *, before: Hook = _pass, after: Hook = _pass) -> RecordStore:
+    """Put hooks before and after every call of a record store; each gets the method's name."""
+    return cast("RecordStore", _Interposed(store, before, after))
+
+
+def interpose_objects(store: ObjectStore, *, before: Hook = _pass, after: Hook = _pass) -> ObjectStore:
+    """Put hooks before and after every call of an object store; each gets the method's name."""
+    return cast("ObjectStore", _Interposed(store, before, after))
+
+
+def fail_at(method: str, error: Exception, *, times: int = 1) -> Hook:
+    """Make a hook that raises at the first calls of one method."""
+    left = [times]
+
+    def hook(name: str) -> None:
+        if name == method and left[0] > 0:
+            left[0] -= 1
+            raise error
+
+    return hook

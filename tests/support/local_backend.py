@@ -1,0 +1,109 @@
+"""The embedded backend in tests: started, spoken to, killed, and looked at from outside."""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+import psutil  # type: ignore[import-untyped]  # its types are a distribution of their own
+import urllib3
+
+from mgmt_contract.messages import SignedRequest
+from mgmt_contract.routes import Route
+from mgmt_contract.wire import from_json, to_plain
+from mgmt_local import control
+from mgmt_local.control import Endpoint
+
+T = TypeVar("T")
+
+DEADLINE_SECONDS = 60.0
+
+
+@contextmanager
+def local_backend(state_dir: Path, *, idle_seconds: float = 600) -> Iterator[Endpoint]:
+    """Run the backend in the background; at the end it is gone, however the test has left it."""
+    try:
+        yield control.start(state_dir, idle_seconds=idle_seconds)
+    finally:
+        control.stop(state_dir)
+
+
+def wait_until(condition: Callable[[], object], *, seconds: float = DEADLINE_SECONDS) -> None:
+    """Wait for a condition of the outside world that sends no event."""
+    deadline = time.monotonic() + seconds
+    pause = threading.Event()
+    while not condition():
+        assert time.monotonic() < deadline, f"still not so after {seconds} s"
+        pause.wait(0.02)
+
+
+def gateway_process(state_dir: Path) -> psutil.Process:
+    """Return the running background process."""
+    pid = control.status(state_dir).pid
+    assert pid is not None
+    return psutil.Process(pid)
+
+
+def engine_process(state_dir: Path) -> psutil.Process:
+    """Return the running storage engine's process."""
+    return psutil.Process(json.loads((state_dir / "engine" / "engine.json").read_text("utf-8"))["pid"])
+
+
+def processes_in(folder: Path) -> list[psutil.Process]:
+    """Return every process that works in a folder: gateway and engine both do."""
+    return [process for process in psutil.process_iter() if _works_in(process, folder)]
+
+
+def _works_in(process: psutil.Process, folder: Path) -> bool:
+    try:
+        return process.status() != psutil.STATUS_ZOMBIE and Path(process.cwd()).is_relative_to(folder)
+    except psutil.Error:
+        return False
+
+
+@dataclass
+class Person:
+    """Somebody who speaks the protocol to a backend over HTTP."""
+
+    endpoint: Endpoint
+    machine_id: str = "machine-1"
+
+    def call(self, route: Route, kind: type[T], body: Any = None) -> T:
+        """Make one call."""
+        status, text = request(
+            self.endpoint.url, route.method, route.path, token=self.endpoint.token, body=to_plain(body)
+        )
+        assert status == 200, text
+        return from_json(kind, text)
+
+    def send(self, signed: SignedRequest, body: bytes) -> int:
+        """PUT to a presigned URL and return the status."""
+        with urllib3.PoolManager(retries=False, timeout=30) as pool:
+            return pool.request("PUT", signed.url, body=body, headers=signed.headers).status
+
+
+def request(
+    url: str,
+    method: str,
+    path: str,
+    *,
+    token: str | None = None,
+    body: Any = None,
+    headers: dict[str, str] | None = None,
+) -> tuple[int, str]:
+    """Send one request to a gateway; return status and body."""
+    sent = dict(headers or {})
+    if token is not None:
+        sent["authorization"] = f"Bearer {token}"
+    if body is not None and not isinstance(body, bytes):
+        sent["content-type"] = "application/json"
+        body = json.dumps(body).encode()
+    with urllib3.PoolManager(retries=False, timeout=30) as pool:
+        answer = pool.request(method, url + path, body=body, headers=sent, redirect=False)
+        return answer.status, answer.data.decode()

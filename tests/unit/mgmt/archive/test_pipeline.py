@@ -1,0 +1,113 @@
+from __future__ import annotations
+
+import threading
+
+import pytest
+
+from mgmt.archive.pipeline import Block, Pipeline
+from mgmt.layout import BLOCK_SIZE_BYTES
+
+
+class Recorder:
+    """Stands at the pipeline's three ends."""
+
+    def __init__(self) -> None:
+        self.dictionaries: list[bytes] = []
+        self.digested: list[bytes] = []
+        self.delivered: list[tuple[bytes, int]] = []
+
+    def encode(self, block: memoryview, dictionary: memoryview) -> list[bytes]:
+        self.dictionaries.append(bytes(dictionary))
+        return [bytes(block[:1]), b"%d" % len(block)]
+
+    def deliver(self, block: memoryview, pieces: list[bytes]) -> None:
+        assert bytes(block[:1]) == pieces[0]
+        self.delivered.append((pieces[0], threading.get_ident()))
+
+    def pipeline(self, workers: int) -> Pipeline:
+        return Pipeline(encode=self.encode, digest=self.digested.extend, deliver=self.deliver, workers=workers)
+
+
+def fill(block: Block, byte: bytes, size_bytes: int = BLOCK_SIZE_BYTES) -> None:
+    block.view[block.end : block.end + size_bytes] = byte * size_bytes
+    block.end += size_bytes
+    block.digested.append(byte)
+
+
+LETTERS = [b"%c" % letter for letter in range(65, 91)]
+
+
+@pytest.mark.parametrize("workers", [1, 2, 5])
+def test_blocks_are_delivered_and_digested_in_order_in_the_callers_thread(workers):
+    recorder = Recorder()
+    with recorder.pipeline(workers) as pipeline:
+        for letter in LETTERS:
+            block = pipeline.take()
+            fill(block, letter)
+            pipeline.push(block)
+        pipeline.finish()
+    assert recorder.delivered == [(letter, threading.get_ident()) for letter in LETTERS]
+    assert recorder.digested == LETTERS
+
+
+def test_every_block_but_the_first_knows_the_end_of_the_one_before():
+    recorder = Recorder()
+    with recorder.pipeline(1) as pipeline:
+        for letter in LETTERS:
+            block = pipeline.take()
+            fill(block, letter)
+            pipeline.push(block)
+        pipeline.finish()
+    assert recorder.dictionaries == [b"", *(letter * 32_768 for letter in LETTERS[:-1])]
+
+
+def test_a_fixed_number_of_blocks_is_used_again_and_again():
+    recorder = Recorder()
+    seen = set()
+    with recorder.pipeline(2) as pipeline:
+        for _ in range(50):
+            block = pipeline.take()
+            seen.add(id(block))
+            fill(block, b"x")
+            pipeline.push(block)
+        pipeline.finish()
+    assert len(seen) == 8
+
+
+def test_a_block_is_not_used_again_before_it_is_digested():
+    """However far the digest lags behind, it sees what was there."""
+    gate = threading.Event()
+    digested = []
+
+    def digest(pieces: list[memoryview]) -> None:
+        gate.wait(timeout=30)
+        digested.extend(bytes(piece) for piece in pieces)
+
+    with Pipeline(encode=lambda *_: [], digest=digest, deliver=lambda *_: None, workers=1) as pipeline:
+        for index, letter in enumerate(LETTERS):
+            if index == 6:  # all blocks are on their way now
+                threading.Timer(0.05, gate.set).start()
+            block = pipeline.take()
+            fill(block, letter)
+            block.digested = [block.view[Block.START : Block.START + 1]]
+            pipeline.push(block)
+        pipeline.finish()
+    assert digested == LETTERS
+
+
+@pytest.mark.parametrize("where", ["encode", "digest"])
+def test_an_error_beside_arrives_in_the_callers_thread(where):
+    pushed = threading.Event()
+
+    def fail(*_: object) -> list[bytes]:
+        pushed.wait(timeout=30)
+        raise ZeroDivisionError
+
+    ends = {"encode": lambda *_: [], "digest": lambda *_: None, "deliver": lambda *_: None, where: fail}
+    with Pipeline(**ends, workers=1) as pipeline:
+        block = pipeline.take()
+        fill(block, b"x")
+        pipeline.push(block)
+        pushed.set()
+        with pytest.raises(ZeroDivisionError):
+            pipeline.finish()

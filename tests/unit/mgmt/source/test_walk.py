@@ -1,0 +1,202 @@
+from __future__ import annotations
+
+import os
+import tracemalloc
+from collections.abc import Callable
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from mgmt.errors import SourceError
+from mgmt.source import folders, look
+from support.trees import awkward_tree, copy_tree, deep_file, many_files, open_descriptors
+
+
+@pytest.fixture(params=[True, False], ids=["by descriptor", "by path"])
+def either_folder(request, monkeypatch):
+    """Run the test with both ways to see the disk."""
+    monkeypatch.setattr(folders, "HAS_DESCRIPTORS", request.param)
+
+
+def facts(root: Path) -> list[tuple[object, ...]]:
+    return [
+        (m.path, m.kind, m.mode, m.size_bytes, m.target, m.kind == "directory" or m.mtime_ns)
+        for m in look(root).members()
+    ]
+
+
+@pytest.mark.usefixtures("either_folder")
+def test_members_come_in_the_order_of_their_names_bytes_with_folders_first(tmp_path):
+    tree = awkward_tree(tmp_path / "P")
+    found = [member.path.split(b"/") for member in look(tree).members()]
+    assert found == sorted(found)
+    expected = {os.fsencode(path.relative_to(tmp_path)) for path in [tree, *tree.rglob("*")]}
+    assert {b"/".join(names) for names in found} == expected
+    assert len(found) == len(expected)
+
+
+def test_both_ways_to_see_the_disk_find_the_same(tmp_path, monkeypatch):
+    tree = awkward_tree(tmp_path / "P")
+    by_descriptor = facts(tree)
+    monkeypatch.setattr(folders, "HAS_DESCRIPTORS", False)
+    assert facts(tree) == by_descriptor
+
+
+@pytest.mark.usefixtures("either_folder")
+def test_files_are_opened_where_they_were_found(tmp_path):
+    (tmp_path / "P" / "sub").mkdir(parents=True)
+    (tmp_path / "P" / "sub" / "a").write_bytes(b"inner")
+    for member in look(tmp_path / "P").members():
+        if member.kind == "file":
+            descriptor = member.open()
+            assert os.read(descriptor, 10) == b"inner"
+            os.close(descriptor)
+
+
+def test_a_path_longer_than_the_system_takes_is_found_and_read(tmp_path):
+    (tmp_path / "P").mkdir()
+    path = deep_file(tmp_path / "P", b"bottom")
+    assert len(path) > 4_000
+    with closing(look(tmp_path / "P").members()) as members:
+        for member in members:
+            if member.kind == "file":
+                assert member.path == b"P/" + path
+                descriptor = member.open()
+                assert os.read(descriptor, 10) == b"bottom"
+                os.close(descriptor)
+
+
+def test_depth_costs_no_descriptors(tmp_path):
+    """A tree may be deeper than the number of files that a process may have open."""
+    folder = tmp_path / "P"
+    folder.joinpath(*["d"] * 300).mkdir(parents=True)
+    with closing(look(folder).members()) as members:
+        before = open_descriptors()
+        deepest = max(open_descriptors() for _ in members)
+    assert deepest - before <= 1
+
+
+def test_a_walk_given_up_leaves_nothing_open(tmp_path):
+    (tmp_path / "P" / "sub").mkdir(parents=True)
+    before = open_descriptors()
+    members = look(tmp_path / "P").members()
+    next(members), next(members)
+    members.close()
+    assert open_descriptors() == before
+
+
+def failure(root: Path, path: bytes, change: Callable[[], object]) -> SourceError:
+    """Walk, and change the disk when `path` has come by; nothing outside may come by then."""
+
+    def walk() -> None:
+        with closing(look(root).members()) as members:
+            for member in members:
+                assert b"outside" not in member.path
+                if member.path == path:
+                    change()
+
+    with pytest.raises(SourceError) as caught:
+        walk()
+    return caught.value
+
+
+@pytest.mark.usefixtures("either_folder")
+def test_a_folder_moved_away_while_the_walk_is_in_it_is_noticed(tmp_path):
+    (tmp_path / "P" / "sub").mkdir(parents=True)
+    (tmp_path / "P" / "sub" / "x").touch()
+    (tmp_path / "P" / "z").touch()
+    (tmp_path / "elsewhere").mkdir()
+
+    def move() -> None:
+        (tmp_path / "P" / "sub").rename(tmp_path / "elsewhere" / "sub")
+        (tmp_path / "P" / "z").unlink()
+
+    assert failure(tmp_path / "P", b"P/sub/x", move).code == "source-changed"
+
+
+@pytest.mark.usefixtures("either_folder")
+def test_a_folder_swapped_for_a_link_is_not_followed(tmp_path):
+    (tmp_path / "P" / "sub").mkdir(parents=True)
+    (tmp_path / "target").mkdir()
+    (tmp_path / "target" / "outside").touch()
+
+    def swap() -> None:
+        (tmp_path / "P" / "sub").rmdir()
+        (tmp_path / "P" / "sub").symlink_to(tmp_path / "target")
+
+    error = failure(tmp_path / "P", b"P/sub", swap)
+    assert error.code == "source-changed"
+    assert "'P/sub'" in error.message
+
+
+def test_an_entry_that_vanishes_after_it_was_listed_is_named(tmp_path):
+    root = many_files(tmp_path / "P", 3)
+    error = failure(root, b"P/00000/0000000.txt", (root / "00000" / "0000002.txt").unlink)
+    assert error.code == "source-changed"
+    assert "'P/00000/0000002.txt'" in error.message
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda root: (root / "new").touch(),
+        lambda root: (root / "a").unlink(),
+        lambda root: (root / "a").rename(root / "b"),
+        lambda root: (root / "a").write_bytes(b"longer than before"),
+        lambda root: (root / "a").chmod(0o600),
+        lambda root: os.utime(root / "a", ns=(0, 1)),
+        lambda root: ((root / "link").unlink(), (root / "link").symlink_to("there")),
+        lambda root: ((root / "a").unlink(), (root / "a").mkdir()),
+        lambda root: (root / "sub").chmod(0o700),
+    ],
+    ids=["added", "removed", "renamed", "grown", "mode", "time", "link", "kind", "folder mode"],
+)
+def test_every_change_shows_in_the_fingerprint(tmp_path, change):
+    root = tmp_path / "P"
+    (root / "sub").mkdir(parents=True)
+    (root / "a").write_bytes(b"content")
+    (root / "link").symlink_to("here")
+    before = look(root)
+    assert look(root) == before
+    change(root)
+    assert look(root).fingerprint != before.fingerprint
+
+
+def test_what_is_not_packed_does_not_show_in_the_fingerprint(tmp_path):
+    """A file browser that drops a system file into a folder changes the folder's time, nothing else."""
+    (tmp_path / "P").mkdir()
+    before = look(tmp_path / "P").fingerprint
+    (tmp_path / "P" / ".DS_Store").write_bytes(b"x")
+    assert look(tmp_path / "P").fingerprint == before
+
+
+def test_a_copy_with_its_times_has_the_same_fingerprint(tmp_path):
+    """So does a camera card that was taken out and put in again: inode numbers do not count."""
+    tree = awkward_tree(tmp_path / "here" / "P")
+    (tmp_path / "there").mkdir()
+    copy = copy_tree(tree, tmp_path / "there" / "P")
+    assert look(copy).fingerprint == look(tree).fingerprint
+
+
+def peak_bytes(root: Path) -> int:
+    look(root)
+    tracemalloc.start()
+    try:
+        look(root)
+        return tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+
+
+def test_memory_holds_the_names_of_one_branch_and_no_more(tmp_path):
+    """6,000 names would take some 500 kB."""
+    assert peak_bytes(many_files(tmp_path / "P", 6_000)) < 64 * 1024
+
+
+def test_hard_links_that_were_all_seen_are_forgotten(tmp_path):
+    """3,000 paths and keys would take more than 600 kB."""
+    root = many_files(tmp_path / "P", 3_000)
+    for path in list(root.rglob("*.txt")):
+        os.link(path, f"{path}.twin")
+    assert peak_bytes(root) < 96 * 1024

@@ -1,0 +1,45 @@
+"""Reporting how local files ended."""
+
+from __future__ import annotations
+
+import pytest
+
+from mgmt_contract.messages import CleanUp
+from support.studio import RefusedError, item_for
+
+BODY = b"bytes"
+
+
+def test_both_files_end_as_reported(ada):
+    done = ada.upload(item_for("clip", BODY), BODY)
+    (result,) = ada.clean_up(CleanUp(done.operation_id, "moved", "deleted"))
+    assert result.outcome == "record"
+    assert result.record.source_file_record.status == "moved"
+    assert result.record.compressed_file_record.status == "deleted"
+    assert result.record.s3_file_record.status == "completed"
+    assert (result.record.status, result.record.finished_at) == ("success", done.record.finished_at)
+
+
+def test_the_same_report_again_writes_nothing(studio, ada):
+    done = ada.upload(item_for("clip", BODY), BODY)
+    first = ada.clean_up(CleanUp(done.operation_id, "completed", "deleted"))
+    revision = studio.operation(done.operation_id).revision
+    assert ada.clean_up(CleanUp(done.operation_id, "completed", "deleted")) == first
+    assert studio.operation(done.operation_id).revision == revision
+
+
+def test_only_the_owner_reports_and_only_of_a_success(studio, ada, bob):
+    done = ada.upload(item_for("clip", BODY), BODY)
+    pending = ada.start(item_for("next", BODY))
+    (theirs,) = bob.clean_up(CleanUp(done.operation_id, "moved", "deleted"))
+    assert theirs.problem.code == "not-allowed"
+    (early,) = ada.clean_up(CleanUp(pending.operation_id, "moved", "deleted"))
+    assert early.problem.code == "invalid-request"
+    (unknown,) = ada.clean_up(CleanUp("nonsense", "moved", "deleted"))
+    assert unknown.problem.code == "no-such-operation"
+    assert studio.operation(done.operation_id).record.source_file_record.status == "completed"
+
+
+def test_an_empty_list_is_refused(ada):
+    with pytest.raises(RefusedError, match="invalid-request"):
+        ada.clean_up()

@@ -1,0 +1,45 @@
+"""The function as Lambda imports it."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+
+from mgmt_contract import routes
+from support.events import make_event
+
+ENVIRONMENT = {
+    "MGMT_BUCKET": "footage",
+    "MGMT_TABLE": "records",
+    "AWS_REGION": "eu-west-1",
+    "AWS_ACCESS_KEY_ID": "key",
+    "AWS_SECRET_ACCESS_KEY": "secret",
+}
+
+
+def run(code: str, environment: dict[str, str]) -> subprocess.CompletedProcess[str]:
+    kept = {name: os.environ[name] for name in ("PATH", "SYSTEMROOT", "PYTHONPATH") if name in os.environ}
+    return subprocess.run(
+        [sys.executable, "-c", code], env=kept | environment, capture_output=True, text=True, check=False, timeout=60
+    )
+
+
+def test_it_answers_from_the_environment_alone():
+    event = make_event(routes.DESCRIBE)
+    code = (
+        f"import json; from mgmt_api.handler import lambda_handler; print(json.dumps(lambda_handler({event!r}, None)))"
+    )
+    done = run(code, ENVIRONMENT)
+    assert done.returncode == 0, done.stderr
+    answer = json.loads(done.stdout.splitlines()[-1])
+    assert json.loads(answer["body"])["bucket"] == "footage"
+
+
+def test_it_names_every_missing_setting_at_import():
+    environment = {name: text for name, text in ENVIRONMENT.items() if not name.startswith("MGMT_")}
+    done = run("import mgmt_api.handler", environment)
+    assert done.returncode == 1
+    assert "SettingsError" in done.stderr
+    assert "MGMT_BUCKET is missing; MGMT_TABLE is missing" in done.stderr
