@@ -3,7 +3,6 @@
 
 PYTHON ?= python3
 BIN := .venv/bin
-CDK_VERSION := 2.1148.1
 
 .DEFAULT_GOAL := help
 .PHONY: help try setup test lint format docs clean tools
@@ -14,10 +13,10 @@ help:  ## Show what there is to make
 try: .venv/runtime.done  ## Upload a sample (or FILE=/path) to a service of your own on this machine
 	@$(BIN)/python -m mgmt_local.demo $(if $(FILE),"$(FILE)")
 
-setup: .venv/dev.done .venv/ministack.done .venv/cdk.done  ## Make the whole development environment in .venv
+setup: .venv/tools.done  ## Make the whole development environment in .venv
 
 test: setup tools  ## Run all tests
-	$(BIN)/python -m pytest -n 2 --dist loadgroup
+	$(BIN)/python -m pytest -n 2 --dist loadfile
 
 lint: .venv/dev.done  ## Check style, types and the walls between packages
 	$(BIN)/ruff check .
@@ -54,14 +53,9 @@ clean:  ## Stop what `make try` left and remove everything that was made
 	$(BIN)/python -m pip install --quiet --require-hashes -r requirements/dev.txt
 	@touch $@
 
-.venv/ministack.done: .venv/created requirements/ministack.txt
-	$(PYTHON) -m venv .venv/ministack
-	.venv/ministack/bin/python -m pip install --quiet --require-hashes -r requirements/ministack.txt
-	@touch $@
-
-# npm comes with Node, from a wheel: the same version everywhere.
-.venv/cdk.done: .venv/dev.done
-	$(BIN)/npm install --silent --no-audit --no-fund --no-save --prefix .venv/cdk aws-cdk@$(CDK_VERSION)
+# The CDK command (by npm, which comes with Node from a wheel), ministack, and the function's wheels.
+.venv/tools.done: .venv/dev.done requirements/ministack.txt requirements/lambda.txt tests/support/toolchain.py
+	PYTHONPATH=tests:infra $(BIN)/python -m support.toolchain
 	@touch $@
 
 tools:

@@ -1,0 +1,54 @@
+"""When the embedded backend was last used, and whether it may end."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+
+class Activity:
+    """Counts requests and remembers the last; once closed, it admits no more.
+
+    Closing and admitting exclude each other: a request is either answered or never begun.
+    """
+
+    def __init__(self, idle_seconds: float) -> None:
+        self.idle_seconds = idle_seconds
+        self._condition = threading.Condition()
+        self._running = 0
+        self._last = time.monotonic()
+        self._closed = False
+
+    @contextmanager
+    def admit(self) -> Iterator[bool]:
+        """Run a request; yields False where there is to be none any more."""
+        with self._condition:
+            admitted = not self._closed
+            self._running += admitted
+        try:
+            yield admitted
+        finally:
+            with self._condition:
+                self._running -= admitted
+                self._last = time.monotonic()
+                self._condition.notify_all()
+
+    def touch(self) -> None:
+        """Take note of use that is no request."""
+        with self._condition:
+            self._last = time.monotonic()
+
+    def close_if_idle(self) -> bool:
+        """Close if nothing has happened for long enough, and say whether that is so."""
+        with self._condition:
+            idle = not self._running and time.monotonic() - self._last >= self.idle_seconds
+            self._closed = self._closed or idle
+            return idle
+
+    def close(self, timeout_seconds: float) -> None:
+        """Admit no more requests and wait for the running ones."""
+        with self._condition:
+            self._closed = True
+            self._condition.wait_for(lambda: not self._running, timeout_seconds)

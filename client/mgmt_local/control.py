@@ -1,0 +1,252 @@
+"""Starts, stops and finds the embedded backend. Light: a command imports it and nothing of the service.
+
+with no backend running:   start() -> a background process -> endpoint.json -> Endpoint
+with one running:          start() -> endpoint.json, one request -> Endpoint
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import IO, Any, Final
+
+from mgmt_local import tokens
+from mgmt_local.alive import is_alive
+from mgmt_local.errors import LocalBackendError
+from mgmt_local.state import StateFolder, open_state_folder, read_json, tail_log
+
+IDLE_SECONDS: Final = 600.0
+START_TIMEOUT_SECONDS: Final = 90.0
+
+_STOP_TIMEOUT_SECONDS: Final = 30.0
+_PROBE_TIMEOUT_SECONDS: Final = 5.0
+_POLL_SECONDS: Final = 0.02
+_NOT_PASSED_ON: Final = ("AWS_", "MGMT_")
+"""Prefixes of variables that mean something to this process, and something else to the background one."""
+_NO_AWS: Final = {
+    "AWS_CONFIG_FILE": os.devnull,
+    "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
+    "AWS_EC2_METADATA_DISABLED": "true",
+}
+"""The user's own AWS settings are for AWS."""
+_launched: Final[list[subprocess.Popen[bytes]]] = []
+"""Kept, because a forgotten process object complains of a process that goes on, which is what it is to do."""
+
+
+@dataclass(frozen=True)
+class Endpoint:
+    """Where the embedded backend answers, and the token of this machine's user, who is an admin there."""
+
+    url: str
+    token: str = field(repr=False)
+
+
+@dataclass(frozen=True)
+class Status:
+    """Whether the embedded backend runs, and where its things are."""
+
+    running: bool
+    state_dir: Path
+    log: Path
+    url: str | None = None
+    pid: int | None = None
+    started_at: str | None = None
+
+
+def start(
+    state_dir: Path | None = None,
+    *,
+    idle_seconds: float = IDLE_SECONDS,
+    timeout_seconds: float = START_TIMEOUT_SECONDS,
+) -> Endpoint:
+    """Return the running backend, started if need be, once it answers.
+
+    Several callers at once share one. It outlives this process and its terminal, and ends by itself when
+    nobody has used it for a while.
+
+    Args:
+        state_dir: Where it keeps everything, instead of the user's data directory.
+        idle_seconds: After how long without use a backend started by this call ends.
+        timeout_seconds: How long to wait for it.
+
+    Raises:
+        LocalBackendError: If it cannot be started or does not answer.
+    """
+    folder = open_state_folder(state_dir)
+    url = _find_running(folder)
+    if url is None:
+        deadline = time.monotonic() + timeout_seconds
+        with _lock(folder, timeout_seconds):
+            url = _find_running(folder) or _await_leaving(folder, deadline) or _launch(folder, idle_seconds, deadline)
+            return Endpoint(url, tokens.own_token(folder))
+    return Endpoint(url, tokens.own_token(folder))
+
+
+def stop(state_dir: Path | None = None) -> bool:
+    """End the backend and whatever is left of a killed one; False where nothing runs.
+
+    Raises:
+        LocalBackendError: If it does not end.
+    """
+    from mgmt_local.leftovers import end_left_engine
+    from mgmt_local.processes import end_process, find_process
+
+    folder = open_state_folder(state_dir)
+    deadline = time.monotonic() + _STOP_TIMEOUT_SECONDS
+    with _lock(folder, START_TIMEOUT_SECONDS):
+        was_running = False
+        while _server_lives(folder):
+            was_running = True
+            # One whose starter was killed announces itself later; one that is ending has taken the file away.
+            if process := find_process(read_json(folder.endpoint)):
+                end_process(process, _STOP_TIMEOUT_SECONDS)
+            elif time.monotonic() > deadline:
+                raise LocalBackendError(f"the embedded backend does not end; its log is {folder.log}")
+            time.sleep(_POLL_SECONDS)
+        folder.endpoint.unlink(missing_ok=True)
+        return end_left_engine(folder.engine) or was_running
+
+
+def status(state_dir: Path | None = None) -> Status:
+    """Say whether the backend runs; asking does not count as use, and starts nothing."""
+    folder = open_state_folder(state_dir)
+    with _lock(folder, START_TIMEOUT_SECONDS):
+        endpoint = read_json(folder.endpoint) if _server_lives(folder) else None
+    if endpoint is None:
+        return Status(running=False, state_dir=folder.path, log=folder.log)
+    return Status(
+        running=True,
+        state_dir=folder.path,
+        log=folder.log,
+        url=endpoint["url"],
+        pid=endpoint["pid"],
+        started_at=endpoint["started_at"],
+    )
+
+
+def issue_token(name: str, admin: bool = False, state_dir: Path | None = None) -> str:
+    """Make a token that plays another person; a running backend knows it at once.
+
+    Raises:
+        LocalBackendError: If `name` cannot be a person's name.
+    """
+    return tokens.issue_token(open_state_folder(state_dir), name, admin=admin)
+
+
+def _find_running(folder: StateFolder) -> str | None:
+    """Return the address of the backend that answers now; no process is looked for and no lock taken."""
+    endpoint = read_json(folder.endpoint)
+    if endpoint is None:
+        return None
+    url = str(endpoint["url"])
+    return url if is_alive(url, str(endpoint["secret"]), _PROBE_TIMEOUT_SECONDS) else None
+
+
+def _await_leaving(folder: StateFolder, deadline: float) -> str | None:
+    """Wait while a process still holds the folder: it is ending, or slow to answer, or its starter was killed."""
+    while _server_lives(folder):
+        if time.monotonic() > deadline:
+            raise LocalBackendError(
+                f"the embedded backend runs but does not answer; its log is {folder.log}. "
+                "Run `mgmt local stop` and try again"
+            )
+        time.sleep(_POLL_SECONDS)
+        if url := _find_running(folder):
+            return url
+    return None
+
+
+def _launch(folder: StateFolder, idle_seconds: float, deadline: float) -> str:
+    folder.endpoint.unlink(missing_ok=True)
+    tokens.own_token(folder)
+    with _open_log(folder) as log:
+        process = _spawn(folder, idle_seconds, log)
+    _launched.append(process)
+    while process.poll() is None:
+        if url := _find_running(folder):
+            return url
+        if time.monotonic() > deadline:
+            _give_up(folder, process)
+            raise LocalBackendError(f"the embedded backend did not answer in time; its log is {folder.log}")
+        time.sleep(_POLL_SECONDS)
+    raise LocalBackendError(
+        f"the embedded backend could not start; the end of its log, {folder.log}:\n{tail_log(folder.log)}"
+    )
+
+
+def _give_up(folder: StateFolder, process: subprocess.Popen[bytes]) -> None:
+    from mgmt_local.leftovers import end_left_engine
+
+    process.terminate()
+    with contextlib.suppress(subprocess.TimeoutExpired):
+        process.wait(_STOP_TIMEOUT_SECONDS)
+    process.kill()
+    process.wait()
+    end_left_engine(folder.engine)
+
+
+def _spawn(folder: StateFolder, idle_seconds: float, log: IO[bytes]) -> subprocess.Popen[bytes]:
+    # -P: nothing is imported from the folder it runs in.
+    command = [sys.executable, "-P", "-m", "mgmt_local", "serve"]
+    command += ["--state-dir", os.fspath(folder.path), "--idle-seconds", str(idle_seconds)]
+    return subprocess.Popen(
+        command,
+        cwd=folder.path,
+        env=_environment(),
+        stdin=subprocess.DEVNULL,
+        stdout=log,
+        stderr=subprocess.STDOUT,
+        **_detachment(),
+    )
+
+
+def _detachment() -> dict[str, Any]:
+    if sys.platform == "win32":
+        flags = subprocess.CREATE_NEW_PROCESS_GROUP | subprocess.CREATE_NO_WINDOW
+        return {"creationflags": flags | subprocess.DETACHED_PROCESS}
+    return {"start_new_session": True, "umask": 0o077}
+
+
+def _environment() -> dict[str, str]:
+    passed_on = {
+        name: value
+        for name, value in os.environ.items()
+        # A proxy has no business between processes of one machine.
+        if not name.upper().startswith(_NOT_PASSED_ON) and not name.upper().endswith("_PROXY")
+    }
+    return passed_on | _NO_AWS
+
+
+def _open_log(folder: StateFolder) -> IO[bytes]:
+    return os.fdopen(os.open(folder.log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600), "ab")
+
+
+def _server_lives(folder: StateFolder) -> bool:
+    """Say whether a background process holds the folder. Only under the control lock: asking takes its lock."""
+    import filelock
+
+    try:
+        with filelock.FileLock(folder.server_lock, timeout=0, mode=0o600):
+            return False
+    except filelock.Timeout:
+        return True
+
+
+@contextlib.contextmanager
+def _lock(folder: StateFolder, timeout_seconds: float) -> Iterator[None]:
+    # Takes a twentieth of a second to import; a command before a running backend does without.
+    import filelock
+
+    try:
+        with filelock.FileLock(folder.control_lock, timeout=timeout_seconds, mode=0o600):
+            yield
+    except filelock.Timeout as error:
+        raise LocalBackendError(
+            f"another command has been starting or stopping the backend for {timeout_seconds:.0f} s"
+        ) from error

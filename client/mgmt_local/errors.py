@@ -1,0 +1,7 @@
+"""The one error a caller of the embedded backend has to know."""
+
+from __future__ import annotations
+
+
+class LocalBackendError(Exception):
+    """The embedded backend cannot do what was asked; the sentence says why and what to do."""

@@ -1,0 +1,36 @@
+"""What a killed backend leaves behind, found and cleared away by the next."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Final
+
+from mgmt_local.ports import EnginePorts, remove_sockets
+from mgmt_local.processes import describe_process, end_process, find_process
+from mgmt_local.state import read_json, write_private_json
+
+_ENGINE_FILE: Final = "engine.json"
+_END_TIMEOUT_SECONDS: Final = 5.0
+
+
+def record_engine(data_dir: Path, pid: int, ports: EnginePorts) -> None:
+    """Note which process works on a data folder, for whoever comes after."""
+    write_private_json(data_dir / _ENGINE_FILE, describe_process(pid) | {"ports": ports})
+
+
+def forget_engine(data_dir: Path, ports: EnginePorts) -> None:
+    """Clear away what an ended engine leaves."""
+    remove_sockets(ports)
+    (data_dir / _ENGINE_FILE).unlink(missing_ok=True)
+
+
+def end_left_engine(data_dir: Path) -> bool:
+    """End the engine that a killed process has left on a data folder; False where there is none."""
+    left = read_json(data_dir / _ENGINE_FILE)
+    if left is None:
+        return False
+    process = find_process(left)
+    if process is not None:
+        end_process(process, _END_TIMEOUT_SECONDS)
+    forget_engine(data_dir, EnginePorts(*left["ports"]))
+    return process is not None

@@ -1,0 +1,62 @@
+"""Processes of ours, known again by more than their id: who got a reused one is not mistaken for them."""
+
+from __future__ import annotations
+
+import contextlib
+from typing import Any, Final
+
+import psutil  # type: ignore[import-untyped]  # its types are a distribution of their own
+
+_CREATION_TOLERANCE_SECONDS: Final = 0.5
+
+
+def describe_process(pid: int) -> dict[str, Any]:
+    """Return what a state file keeps of a process, to find it again."""
+    process = psutil.Process(pid)
+    return {"pid": pid, "created_at": process.create_time(), "command": process.cmdline()}
+
+
+def find_process(description: dict[str, Any] | None) -> psutil.Process | None:
+    """Return the process that was described, or None if it has ended."""
+    with contextlib.suppress(psutil.Error, KeyError, TypeError, ValueError):
+        if description is not None:
+            process = psutil.Process(int(description["pid"]))
+            if process.status() != psutil.STATUS_ZOMBIE and _is_described(process, description):
+                return process
+    return None
+
+
+def _is_described(process: psutil.Process, description: dict[str, Any]) -> bool:
+    """Compare the time of creation, or the command line: setting the clock changes the one, nothing the other."""
+    difference_seconds = abs(process.create_time() - float(description["created_at"]))
+    return bool(difference_seconds <= _CREATION_TOLERANCE_SECONDS or process.cmdline() == description["command"])
+
+
+def end_process(process: psutil.Process, timeout_seconds: float) -> None:
+    """Ask a process to end, wait, and kill it if it does not."""
+    with contextlib.suppress(psutil.NoSuchProcess):
+        process.terminate()
+        try:
+            process.wait(timeout_seconds)
+        except psutil.TimeoutExpired:
+            process.kill()
+            process.wait(timeout_seconds)
+
+
+def has_outside_connections(pid: int, port: int) -> bool:
+    """Say whether anybody but this process is connected to a port of the process `pid`.
+
+    Where the system does not tell, the answer is yes.
+    """
+    try:
+        ours = {connection.laddr for connection in psutil.Process().net_connections("tcp")}
+        return any(
+            connection.status == psutil.CONN_ESTABLISHED
+            and connection.laddr.port == port
+            and connection.raddr not in ours
+            for connection in psutil.Process(pid).net_connections("tcp")
+        )
+    except psutil.NoSuchProcess:
+        return False
+    except psutil.AccessDenied:
+        return True

@@ -1,0 +1,304 @@
+"""The record store of the embedded backend: one SQLite file.
+
+A write-ahead log, synced with every commit: what was acknowledged survives `kill -9` and a power cut.
+Entities are kept as the contract's JSON, beside the columns that queries need.
+"""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import threading
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Final
+
+from mgmt_api.entities import HistoryPage, HistoryQuery, Name, Operation
+from mgmt_api.ports import ConflictError, RecordsUnavailableError
+from mgmt_contract.messages import Part
+from mgmt_contract.names import fold_key
+from mgmt_contract.wire import format_time, from_json, to_json
+from mgmt_local.errors import LocalBackendError
+
+SCHEMA_VERSION: Final = 1
+"""Kept in the file as `user_version`; 0 is a file without tables."""
+BUSY_TIMEOUT_SECONDS: Final = 5.0
+"""How long a write waits for another process's."""
+_RETRY_SECONDS: Final = 0.01
+
+_SCHEMA: Final = (
+    """
+    CREATE TABLE operations (
+        id TEXT PRIMARY KEY,
+        revision INTEGER NOT NULL,
+        started_order TEXT NOT NULL,
+        actor TEXT NOT NULL,
+        actor_id TEXT NOT NULL,
+        status TEXT NOT NULL,
+        operation_type TEXT NOT NULL,
+        base_name TEXT NOT NULL,
+        key TEXT NOT NULL,
+        document TEXT NOT NULL
+    )
+    """,
+    "CREATE INDEX feed ON operations (started_order)",
+    "CREATE INDEX by_actor ON operations (actor, started_order)",
+    "CREATE INDEX by_name ON operations (base_name, started_order)",
+    "CREATE INDEX by_status ON operations (status, started_order)",
+    """
+    CREATE TABLE names (
+        folded_key TEXT PRIMARY KEY,
+        revision INTEGER NOT NULL,
+        document TEXT NOT NULL
+    )
+    """,
+    """
+    CREATE TABLE signed_parts (
+        operation_id TEXT NOT NULL,
+        lease_epoch INTEGER NOT NULL,
+        number INTEGER NOT NULL,
+        length INTEGER NOT NULL,
+        crc64nvme TEXT NOT NULL,
+        PRIMARY KEY (operation_id, lease_epoch, number)
+    ) WITHOUT ROWID
+    """,
+)
+
+_INSERT_OPERATION: Final = """
+    INSERT INTO operations VALUES (
+        :id, :revision, :started_order, :actor, :actor_id, :status, :operation_type, :base_name, :key,
+        :document
+    )
+"""
+_UPDATE_OPERATION: Final = """
+    UPDATE operations SET
+        revision = :revision, started_order = :started_order, actor = :actor, actor_id = :actor_id,
+        status = :status, operation_type = :operation_type, base_name = :base_name, key = :key,
+        document = :document
+    WHERE id = :id AND revision = :revision - 1
+"""
+_INSERT_NAME: Final = "INSERT INTO names VALUES (:folded_key, :revision, :document)"
+_UPDATE_NAME: Final = """
+    UPDATE names SET revision = :revision, document = :document
+    WHERE folded_key = :folded_key AND revision = :revision - 1
+"""
+
+
+class SQLiteRecordStore:
+    """Operations, names and signed parts in one SQLite file that only its owner can read.
+
+    May be used from several threads and by several processes at once.
+
+    Raises:
+        LocalBackendError: If a newer mgmt wrote the file, it is damaged, or it is something else.
+        RecordsUnavailableError: If another process holds the file for too long.
+        OSError: If the file cannot be made.
+    """
+
+    def __init__(self, path: Path) -> None:
+        # Made before SQLite opens it: the log beside it gets the same mode.
+        os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
+        path.chmod(0o600)
+        self._lock = threading.Lock()
+        self._connection = sqlite3.connect(
+            path, timeout=BUSY_TIMEOUT_SECONDS, isolation_level=None, check_same_thread=False
+        )
+        try:
+            self._prepare()
+        except BaseException:
+            self._connection.close()
+            raise
+
+    def close(self) -> None:
+        """Close the file; the store cannot be used afterwards."""
+        with self._lock:
+            self._connection.close()
+
+    def _prepare(self) -> None:
+        with _port_errors():
+            self._enter_write_ahead_log()
+            self._connection.execute("PRAGMA synchronous = FULL")
+        with self._write() as connection:
+            (version,) = connection.execute("PRAGMA user_version").fetchone()
+            if version > SCHEMA_VERSION:
+                raise LocalBackendError(
+                    f"the records are of version {version}, this mgmt knows {SCHEMA_VERSION}: install a newer"
+                )
+            if version < SCHEMA_VERSION:
+                for statement in _SCHEMA:
+                    connection.execute(statement)
+                connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
+
+    def _enter_write_ahead_log(self) -> None:
+        """Switch to the log; SQLite does not wait here while another process opens or closes the file."""
+        deadline = time.monotonic() + BUSY_TIMEOUT_SECONDS
+        while True:
+            try:
+                self._connection.execute("PRAGMA journal_mode = WAL")
+            except sqlite3.OperationalError:
+                if time.monotonic() > deadline:
+                    raise
+                time.sleep(_RETRY_SECONDS)
+            else:
+                return
+
+    # --- operations and names --------------------------------------------------------------------------
+
+    def get_operations(self, operation_ids: Iterable[str]) -> dict[str, Operation]:
+        """Return the operations that exist, by id; at most 100 ids."""
+        with self._read() as connection:
+            documents = [
+                document
+                for operation_id in dict.fromkeys(operation_ids)
+                for (document,) in connection.execute("SELECT document FROM operations WHERE id = ?", (operation_id,))
+            ]
+        operations = (from_json(Operation, document) for document in documents)
+        return {operation.id: operation for operation in operations}
+
+    def create_operation(self, operation: Operation) -> Operation:
+        """Store a new operation."""
+        created = replace(operation, revision=1)
+        self._write_row(_INSERT_OPERATION, _operation_row(created))
+        return created
+
+    def update_operation(self, operation: Operation) -> Operation:
+        """Store an operation over the revision it was computed from."""
+        updated = replace(operation, revision=operation.revision + 1)
+        self._write_row(_UPDATE_OPERATION, _operation_row(updated))
+        return updated
+
+    def get_names(self, keys: Iterable[str]) -> dict[str, Name]:
+        """Return the names that exist under the folded forms of `keys`, by folded key; at most 100."""
+        with self._read() as connection:
+            documents = {
+                folded_key: document
+                for folded_key in map(fold_key, keys)
+                for (document,) in connection.execute("SELECT document FROM names WHERE folded_key = ?", (folded_key,))
+            }
+        return {folded_key: from_json(Name, document) for folded_key, document in documents.items()}
+
+    def put_name(self, name: Name) -> Name:
+        """Store a name over the revision it was computed from."""
+        stored = replace(name, revision=name.revision + 1)
+        row = {
+            "folded_key": fold_key(name.key),
+            "revision": stored.revision,
+            "document": to_json(stored),
+        }
+        self._write_row(_INSERT_NAME if name.revision == 0 else _UPDATE_NAME, row)
+        return stored
+
+    # --- signed parts ----------------------------------------------------------------------------------
+
+    def get_signed_parts(self, operation_id: str, lease_epoch: int) -> dict[int, Part]:
+        """Return every part signed so far in this epoch, by number."""
+        with self._read() as connection:
+            rows = connection.execute(
+                "SELECT number, length, crc64nvme FROM signed_parts"
+                " WHERE operation_id = ? AND lease_epoch = ? ORDER BY number",
+                (operation_id, lease_epoch),
+            ).fetchall()
+        return {number: Part(number, length, crc64nvme) for number, length, crc64nvme in rows}
+
+    def add_signed_parts(self, operation_id: str, lease_epoch: int, parts: Sequence[Part]) -> None:
+        """Remember what is about to be signed; all or nothing."""
+        with self._write() as connection:
+            for part in parts:
+                connection.execute(
+                    "INSERT INTO signed_parts VALUES (?, ?, ?, ?, ?) ON CONFLICT DO NOTHING",
+                    (operation_id, lease_epoch, part.number, part.length, part.crc64nvme),
+                )
+                signed = connection.execute(
+                    "SELECT number, length, crc64nvme FROM signed_parts"
+                    " WHERE operation_id = ? AND lease_epoch = ? AND number = ?",
+                    (operation_id, lease_epoch, part.number),
+                ).fetchone()
+                if Part(*signed) != part:
+                    raise ConflictError(f"part {part.number} was signed as {signed}, now asked for as {part}")
+
+    # --- history ---------------------------------------------------------------------------------------
+
+    def find_operations(self, query: HistoryQuery) -> HistoryPage:
+        """Return a page of operations, newest first by start time; only the last can be short."""
+        conditions, values = _conditions(query)
+        with self._read() as connection:
+            # One more than asked for tells whether there are more.
+            rows = connection.execute(
+                f"SELECT document FROM operations WHERE {conditions}"  # noqa: S608 - no value is in the text
+                " ORDER BY started_order DESC LIMIT ?",
+                [*values, query.limit + 1],
+            ).fetchall()
+        operations = [from_json(Operation, document) for (document,) in rows[: query.limit]]
+        return HistoryPage(operations, operations[-1].order if len(rows) > query.limit else None)
+
+    # --- calls -----------------------------------------------------------------------------------------
+
+    def _write_row(self, statement: str, row: dict[str, Any]) -> None:
+        with self._write() as connection:
+            if connection.execute(statement, row).rowcount == 0:
+                raise ConflictError(f"revision {row['revision'] - 1} is not the stored one")
+
+    @contextmanager
+    def _read(self) -> Iterator[sqlite3.Connection]:
+        with self._lock, _port_errors():
+            yield self._connection
+
+    @contextmanager
+    def _write(self) -> Iterator[sqlite3.Connection]:
+        """Give the connection within a transaction that holds the file's write lock from its beginning."""
+        with self._lock, _port_errors():
+            self._connection.execute("BEGIN IMMEDIATE")
+            try:
+                yield self._connection
+                self._connection.execute("COMMIT")
+            except BaseException:
+                self._connection.rollback()
+                raise
+
+
+def _operation_row(operation: Operation) -> dict[str, Any]:
+    record = operation.record
+    return {
+        "id": operation.id,
+        "revision": operation.revision,
+        "started_order": operation.order,
+        "actor": record.actor,
+        "actor_id": record.actor_id,
+        "status": record.status,
+        "operation_type": record.operation_type,
+        "base_name": operation.base_name,
+        "key": record.s3_object_key,
+        "document": to_json(operation),
+    }
+
+
+def _conditions(query: HistoryQuery) -> tuple[str, list[str]]:
+    """Write a query's filters as SQL and the values for its question marks."""
+    bounds = [query.after, format_time(query.until) if query.until else None]
+    filters = {
+        "actor = ?": query.actor,
+        "actor_id = ?": query.actor_id,
+        "status = ?": query.status,
+        "operation_type = ?": query.operation_type,
+        "base_name = ?": query.base_name,
+        "key = ?": query.key,
+        "started_order >= ?": format_time(query.since) if query.since else None,
+        "started_order < ?": min((bound for bound in bounds if bound), default=None),
+    }
+    asked = {condition: value for condition, value in filters.items() if value is not None}
+    return " AND ".join(asked) or "TRUE", list(asked.values())
+
+
+@contextmanager
+def _port_errors() -> Iterator[None]:
+    try:
+        yield
+    except sqlite3.IntegrityError as error:
+        raise ConflictError(f"stored already: {error}") from error
+    except sqlite3.OperationalError as error:
+        raise RecordsUnavailableError(f"the records cannot be read or written now: {error}") from error
+    except sqlite3.DatabaseError as error:
+        raise LocalBackendError(f"the records cannot be used: {error}") from error

@@ -1,0 +1,201 @@
+"""The background process: storage engine, records, the service's own code and the gateway before it."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import logging
+import os
+import queue
+import secrets
+import signal
+import threading
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Final, Literal
+
+import filelock
+
+from mgmt_local.activity import Activity
+from mgmt_local.engine import OUTPUT_FILE, StorageEngine
+from mgmt_local.errors import LocalBackendError
+from mgmt_local.gateway import App, Gateway
+from mgmt_local.processes import describe_process, has_outside_connections
+from mgmt_local.state import StateFolder, trim_log, write_private_json
+from mgmt_local.tokens import TokenFile
+
+BUCKET: Final = "mgmt-local"
+EXIT_FAILED: Final = 1
+
+_SERVER_LOCK_TIMEOUT_SECONDS: Final = 3.0
+"""Others hold the lock for a moment only, to see whether a server does."""
+_CHECK_SECONDS_MAX: Final = 10.0
+_CHECKS_PER_IDLE_TIME: Final = 10
+_RESTARTS_MAX: Final = 3
+_RESTART_WINDOW_SECONDS: Final = 600.0
+
+_logger = logging.getLogger(__name__)
+Signal = Literal["stop", "engine ended"]
+
+
+def serve(folder: StateFolder, *, idle_seconds: float) -> int:
+    """Run the embedded backend until it is idle, told to end, or past help; return the exit code.
+
+    The endpoint file is there exactly while the gateway answers, unless this process is killed.
+    """
+    signals: queue.SimpleQueue[Signal] = queue.SimpleQueue()
+    for name in ("SIGTERM", "SIGINT", "SIGBREAK"):
+        if hasattr(signal, name):
+            # A simple queue is what a signal handler may put into at any moment.
+            signal.signal(getattr(signal, name), lambda *_: signals.put("stop"))
+    try:
+        with _sole_server(folder), _run_backend(folder, signals, idle_seconds) as backend:
+            backend.watch()
+    except LocalBackendError as error:
+        _logger.error("%s", error)  # noqa: TRY400 - a sentence for a user; there is no bug to trace
+        return EXIT_FAILED
+    return 0
+
+
+class Backend:
+    """The running parts, and who looks after them."""
+
+    def __init__(
+        self, folder: StateFolder, engine: StorageEngine, activity: Activity, signals: queue.SimpleQueue[Signal]
+    ) -> None:
+        self.engine = engine
+        self._folder = folder
+        self._activity = activity
+        self._signals = signals
+        self._restarts: list[float] = []
+        self._check_seconds = min(_CHECK_SECONDS_MAX, activity.idle_seconds / _CHECKS_PER_IDLE_TIME)
+        self._follow_engine()
+
+    def watch(self) -> None:
+        """Look after everything until it is time to end.
+
+        Raises:
+            LocalBackendError: If the engine cannot be kept running.
+        """
+        while True:
+            try:
+                event = self._signals.get(timeout=self._check_seconds)
+            except queue.Empty:
+                if self._is_over():
+                    _logger.info("nobody has used the backend for a while: it ends")
+                    return
+                continue
+            if event == "stop":
+                _logger.info("told to end")
+                return
+            self._restart_engine()
+
+    def stop_engine(self) -> None:
+        """End the engine that runs now."""
+        self.engine.stop()
+
+    def _is_over(self) -> bool:
+        """Say whether it is time to end; parts on their way to the engine never pass the gateway."""
+        for log in (self._folder.log, self.engine.data_dir / OUTPUT_FILE):
+            trim_log(log)
+        if has_outside_connections(self.engine.pid, self.engine.ports.s3):
+            self._activity.touch()
+        return self._activity.close_if_idle()
+
+    def _restart_engine(self) -> None:
+        """Bring the engine back where it was: addresses handed out already stay good."""
+        now = time.monotonic()
+        self._restarts = [moment for moment in self._restarts if now - moment < _RESTART_WINDOW_SECONDS]
+        if len(self._restarts) >= _RESTARTS_MAX:
+            raise LocalBackendError(f"the storage engine ended {_RESTARTS_MAX + 1} times in a short while")
+        self._restarts.append(now)
+        _logger.warning("the storage engine ended (status %s) and is started again", self.engine.poll())
+        ended = self.engine
+        self.engine = StorageEngine.start(
+            ended.data_dir, access_key=ended.access_key, secret_key=ended.secret_key, ports=ended.ports
+        )
+        self._follow_engine()
+
+    def _follow_engine(self) -> None:
+        engine = self.engine
+
+        def report_end() -> None:
+            engine.wait()
+            self._signals.put("engine ended")
+
+        threading.Thread(target=report_end, name="engine watch", daemon=True).start()
+
+
+@contextlib.contextmanager
+def _sole_server(folder: StateFolder) -> Iterator[None]:
+    """Hold the lock that says that this folder's backend lives; it ends with the process, however that ends."""
+    lock = filelock.FileLock(folder.server_lock, timeout=_SERVER_LOCK_TIMEOUT_SECONDS, mode=0o600)
+    try:
+        lock.acquire()
+    except filelock.Timeout as error:
+        raise LocalBackendError(f"another embedded backend runs on {folder.path}") from error
+    try:
+        folder.endpoint.unlink(missing_ok=True)
+        yield
+    finally:
+        lock.release()
+
+
+@contextlib.contextmanager
+def _run_backend(folder: StateFolder, signals: queue.SimpleQueue[Signal], idle_seconds: float) -> Iterator[Backend]:
+    """Start everything, announce it once it answers, and end it in the opposite order."""
+    with contextlib.ExitStack() as running, ThreadPoolExecutor(1) as beside:
+        # The service's libraries take as long to import as the engine takes to boot.
+        importing = beside.submit(importlib.import_module, "mgmt_api.wiring")
+        activity = Activity(idle_seconds)
+        backend = Backend(folder, _start_engine(folder.engine), activity, signals)
+        running.callback(backend.stop_engine)
+        importing.result()
+        app = running.enter_context(_open_app(folder.records, backend.engine))
+        gateway = Gateway(app, TokenFile(folder.tokens), activity)
+        running.callback(gateway.close)
+        running.callback(folder.endpoint.unlink, missing_ok=True)
+        _announce(folder, gateway)
+        yield backend
+
+
+def _start_engine(data_dir: Path) -> StorageEngine:
+    # Keys live as long as this process: nobody else ever needs them.
+    engine = StorageEngine.start(
+        data_dir, access_key=secrets.token_hex(10).upper(), secret_key=secrets.token_urlsafe(30)
+    )
+    try:
+        engine.ensure_bucket(BUCKET)
+    except BaseException:
+        engine.stop()
+        raise
+    return engine
+
+
+@contextlib.contextmanager
+def _open_app(records_path: Path, engine: StorageEngine) -> Iterator[App]:
+    """Put the service together as on AWS, over the local stores."""
+    from mgmt_api.adapters.clients import make_s3_client
+    from mgmt_api.adapters.s3 import S3ObjectStore
+    from mgmt_api.settings import Settings
+    from mgmt_api.wiring import build_app
+    from mgmt_local.engine import REGION
+    from mgmt_local.records import SQLiteRecordStore
+
+    client = make_s3_client(
+        REGION, endpoint_url=engine.endpoint_url, access_key=engine.access_key, secret_key=engine.secret_key
+    )
+    settings = Settings(bucket=BUCKET, table="local", region=REGION)
+    with contextlib.closing(client), contextlib.closing(SQLiteRecordStore(records_path)) as records:
+        yield build_app(settings, records, S3ObjectStore(client, BUCKET), lambda: datetime.now(UTC))
+
+
+def _announce(folder: StateFolder, gateway: Gateway) -> None:
+    started_at = datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
+    process = describe_process(os.getpid())
+    endpoint = {"url": gateway.url, "secret": gateway.secret, "started_at": started_at, **process}
+    write_private_json(folder.endpoint, endpoint)
+    _logger.info("answering at %s", gateway.url)

@@ -1,0 +1,113 @@
+"""The embedded backend's folder: where everything lies, and how private files are written."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import secrets
+import stat
+from pathlib import Path
+from typing import Any, Final
+
+from mgmt_local.errors import LocalBackendError
+
+STATE_DIR_VARIABLE: Final = "MGMT_LOCAL_STATE_DIR"
+
+_LOG_SIZE_MAX_BYTES: Final = 4 * 1024 * 1024
+
+
+class StateFolder:
+    """The paths of everything that survives the background process, and of what describes a running one."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.endpoint = path / "endpoint.json"
+        """Where the gateway answers; there only while it does."""
+        self.tokens = path / "tokens.json"
+        self.own_token = path / "token.json"
+        self.records = path / "records.sqlite"
+        self.engine = path / "engine"
+        self.log = path / "backend.log"
+        self.control_lock = path / "control.lock"
+        """Held while the background process is being started or stopped."""
+        self.server_lock = path / "server.lock"
+        """Held by the background process as long as it lives, however it ends."""
+        self.tokens_lock = path / "tokens.lock"
+
+
+def open_state_folder(state_dir: Path | None = None) -> StateFolder:
+    """Return the folder, made if missing; only its owner can look into it.
+
+    Args:
+        state_dir: Instead of the one the environment names, or the user's data directory.
+
+    Raises:
+        LocalBackendError: If it belongs to somebody else, or cannot be made.
+    """
+    path = (state_dir or _default_path()).absolute()
+    try:
+        path.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if os.name == "posix":
+            _close_to_others(path)
+    except OSError as error:
+        raise LocalBackendError(f"the embedded backend cannot use its folder {path}: {error.strerror}") from error
+    return StateFolder(path)
+
+
+def _default_path() -> Path:
+    named = os.environ.get(STATE_DIR_VARIABLE)
+    if named:
+        return Path(named)
+    import platformdirs
+
+    return platformdirs.user_data_path("mgmt", appauthor=False) / "local"
+
+
+def _close_to_others(path: Path) -> None:
+    state = path.stat()
+    if state.st_uid != os.geteuid():
+        raise LocalBackendError(f"{path} belongs to another user; set {STATE_DIR_VARIABLE} to a folder of your own")
+    if stat.S_IMODE(state.st_mode) != stat.S_IRWXU:
+        path.chmod(stat.S_IRWXU)
+
+
+def write_private_json(path: Path, value: object) -> None:
+    """Write a file that only the user can read; readers see the old content or the new, never a part."""
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
+    try:
+        with os.fdopen(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
+            json.dump(value, file)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+
+
+def read_json(path: Path) -> dict[str, Any] | None:
+    """Return what a file of ours holds, or None where there is none or it is not whole."""
+    with contextlib.suppress(FileNotFoundError, ValueError):
+        value = json.loads(path.read_text("utf-8"))
+        if isinstance(value, dict):
+            return value
+    return None
+
+
+def trim_log(path: Path, size_max_bytes: int = _LOG_SIZE_MAX_BYTES) -> None:
+    """Empty a log that has grown too large, keeping what it held beside it.
+
+    Its writers append, and go on at its new end; lines written in between are lost.
+    """
+    with contextlib.suppress(OSError):
+        if path.stat().st_size > size_max_bytes:
+            path.with_suffix(path.suffix + ".old").write_bytes(path.read_bytes()[-size_max_bytes:])
+            os.truncate(path, 0)
+
+
+def tail_log(path: Path, lines: int = 12) -> str:
+    """Return the last lines of a log, or nothing where there is none."""
+    with contextlib.suppress(OSError):
+        return "\n".join(path.read_text("utf-8", "replace").splitlines()[-lines:])
+    return ""

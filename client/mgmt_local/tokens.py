@@ -1,0 +1,132 @@
+"""Bearer secrets of the embedded backend: who may speak to it, and as whom."""
+
+from __future__ import annotations
+
+import contextlib
+import getpass
+import hashlib
+import hmac
+import secrets
+import uuid
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from mgmt_local.errors import LocalBackendError
+from mgmt_local.state import StateFolder, read_json, write_private_json
+
+ADMIN_GROUP: Final = "admins"
+_NAME_LENGTH_MAX: Final = 128
+_LOCK_TIMEOUT_SECONDS: Final = 10
+
+
+@dataclass(frozen=True)
+class Identity:
+    """Whom a token stands for."""
+
+    name: str
+    subject: str
+    groups: tuple[str, ...] = ()
+
+
+class TokenFile:
+    """The tokens of a running gateway; one issued meanwhile is known at the next request.
+
+    Only hashes are stored. They need no salt and no slow function: what is hashed is 32 random bytes.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._version: tuple[int, int] | None = None
+        self._entries: list[tuple[str, Identity]] = []
+
+    def find(self, token: str) -> Identity | None:
+        """Return whom a token stands for, or None; takes as long for a wrong one as for a right one."""
+        self._reload()
+        hashed = _hash(token)
+        found = None
+        for known, identity in self._entries:
+            if hmac.compare_digest(known, hashed):
+                found = identity
+        return found
+
+    def _reload(self) -> None:
+        version = _version_of(self._path)
+        if version != self._version:
+            self._entries = [(entry["hash"], _to_identity(entry)) for entry in _read_entries(self._path)]
+            self._version = version
+
+
+def issue_token(folder: StateFolder, name: str, *, admin: bool = False) -> str:
+    """Make a token for a person, known from now on; the same name is always the same person.
+
+    Raises:
+        LocalBackendError: If the name is empty, too long or not printable.
+    """
+    if not (name and name.isprintable() and name == name.strip() and len(name) <= _NAME_LENGTH_MAX):
+        raise LocalBackendError(f"{name!r} cannot be a person's name: 1 to {_NAME_LENGTH_MAX} printable characters")
+    token = secrets.token_urlsafe(32)
+    with _lock(folder):
+        entries = _read_entries(folder.tokens)
+        subject = next((entry["subject"] for entry in entries if entry["name"] == name), str(uuid.uuid4()))
+        groups = [ADMIN_GROUP] if admin else []
+        entries.append({"hash": _hash(token), "name": name, "subject": subject, "groups": groups})
+        write_private_json(folder.tokens, {"tokens": entries})
+    return token
+
+
+def own_token(folder: StateFolder) -> str:
+    """Return the token of the user of this machine, who is an admin here; made if there is none."""
+    stored = _read_own_token(folder)
+    return stored or _issue_own_token(folder)
+
+
+def _read_own_token(folder: StateFolder) -> str | None:
+    stored = read_json(folder.own_token)
+    # Both files are needed: a token whose hash was lost opens nothing.
+    return str(stored["token"]) if stored and folder.tokens.exists() else None
+
+
+def _issue_own_token(folder: StateFolder) -> str:
+    token = issue_token(folder, _user_name(), admin=True)
+    write_private_json(folder.own_token, {"token": token})
+    return token
+
+
+def _user_name() -> str:
+    with contextlib.suppress(OSError, KeyError, ImportError):
+        return getpass.getuser().strip()[:_NAME_LENGTH_MAX] or "local"
+    return "local"
+
+
+@contextlib.contextmanager
+def _lock(folder: StateFolder) -> Iterator[None]:
+    # Takes a twentieth of a second to import, and most commands only read.
+    import filelock
+
+    try:
+        with filelock.FileLock(folder.tokens_lock, timeout=_LOCK_TIMEOUT_SECONDS, mode=0o600):
+            yield
+    except filelock.Timeout as error:
+        raise LocalBackendError(f"another process keeps {folder.tokens_lock} locked") from error
+
+
+def _read_entries(path: Path) -> list[dict[str, Any]]:
+    return list((read_json(path) or {}).get("tokens", ()))
+
+
+def _to_identity(entry: dict[str, Any]) -> Identity:
+    return Identity(entry["name"], entry["subject"], tuple(entry["groups"]))
+
+
+def _version_of(path: Path) -> tuple[int, int] | None:
+    try:
+        state = path.stat()
+    except FileNotFoundError:
+        return None
+    return state.st_mtime_ns, state.st_ino
+
+
+def _hash(token: str) -> str:
+    return hashlib.sha256(token.encode("utf-8", "surrogatepass")).hexdigest()

@@ -1,0 +1,90 @@
+"""The HTTP API in front of the function: routes from the contract, tokens checked before it runs."""
+
+from __future__ import annotations
+
+import json
+
+import aws_cdk as cdk
+from aws_cdk import aws_apigatewayv2 as gateway
+from aws_cdk import aws_apigatewayv2_authorizers as authorizers
+from aws_cdk import aws_apigatewayv2_integrations as integrations
+from aws_cdk import aws_lambda as lambda_
+from aws_cdk import aws_logs as logs
+from constructs import Construct
+
+from mgmt_contract.routes import ROUTES, Route
+from mgmt_infra.deployment import Deployment
+from mgmt_infra.rules import set_aside
+
+ACCESS_LOG_FIELDS = {
+    "requestId": "$context.requestId",
+    "time": "$context.requestTimeEpoch",
+    "route": "$context.routeKey",
+    "status": "$context.status",
+    "latency_ms": "$context.responseLatency",
+    "sent_bytes": "$context.responseLength",
+    "source_ip": "$context.identity.sourceIp",
+    "actor_id": "$context.authorizer.claims.sub",
+    "authorizer_error": "$context.authorizer.error",
+    "error": "$context.error.message",
+    "integration_error": "$context.integrationErrorMessage",
+}
+"""What the gateway writes down of each call; no header, no body, no token."""
+
+
+class Api(Construct):
+    """One route per call of the contract, and nothing besides."""
+
+    def __init__(
+        self, scope: Construct, construct_id: str, *, function: lambda_.IFunction, deployment: Deployment
+    ) -> None:
+        super().__init__(scope, construct_id)
+        self._deployment = deployment
+        self._api = gateway.HttpApi(self, "HttpApi", api_name=deployment.stack_name, create_default_stage=False)
+        self._authorizer = authorizers.HttpJwtAuthorizer("Tokens", deployment.issuer, jwt_audience=deployment.audiences)
+        self._integration = integrations.HttpLambdaIntegration("Function", function, scope_permission_to_route=False)
+        for route in ROUTES:
+            self._add_route(route)
+        self.url = self._make_stage().url
+
+    def _add_route(self, route: Route) -> None:
+        scopes = list(self._deployment.settings.scopes)
+        (added,) = self._api.add_routes(
+            path=route.path,
+            methods=[gateway.HttpMethod(route.method)],
+            integration=self._integration,
+            authorizer=self._authorizer if route.needs_sign_in else None,
+            authorization_scopes=scopes if route.needs_sign_in and scopes else None,
+        )
+        if not route.needs_sign_in:
+            set_aside(
+                added,
+                "APIG4",
+                "The service describes itself before sign-in: it tells clients where to sign in, and holds nothing "
+                "that is not public.",
+            )
+
+    def _make_stage(self) -> gateway.HttpStage:
+        stage = gateway.HttpStage(
+            self,
+            "Stage",
+            http_api=self._api,
+            stage_name="$default",
+            auto_deploy=True,
+            throttle=gateway.ThrottleSettings(
+                rate_limit=self._deployment.requests_per_second, burst_limit=self._deployment.request_burst
+            ),
+        )
+        self._log_access(stage)
+        return stage
+
+    def _log_access(self, stage: gateway.HttpStage) -> None:
+        log = logs.LogGroup(
+            self, "AccessLog", retention=logs.RetentionDays.THREE_MONTHS, removal_policy=cdk.RemovalPolicy.DESTROY
+        )
+        resource = stage.node.default_child
+        if not isinstance(resource, gateway.CfnStage):
+            raise TypeError(f"the stage's resource is {resource!r}")
+        resource.access_log_settings = gateway.CfnStage.AccessLogSettingsProperty(
+            destination_arn=log.log_group_arn, format=json.dumps(ACCESS_LOG_FIELDS)
+        )

@@ -1,0 +1,26 @@
+"""The one stack: storage, the function, and the API in front of it."""
+
+from __future__ import annotations
+
+import aws_cdk as cdk
+from constructs import Construct
+
+from mgmt_infra.api import Api
+from mgmt_infra.deployment import Deployment
+from mgmt_infra.service import Service
+from mgmt_infra.storage import Storage
+
+
+class MgmtStack(cdk.Stack):
+    """Everything of one service; bucket and table outlive the stack."""
+
+    def __init__(self, scope: Construct, deployment: Deployment) -> None:
+        super().__init__(
+            scope, deployment.stack_name, description="Media uploads for a team: API, records and storage."
+        )
+        storage = Storage(self, "Storage", url_life_seconds=deployment.settings.url_life_seconds)
+        service = Service(self, "Service", storage=storage, deployment=deployment)
+        api = Api(self, "Api", function=service.function, deployment=deployment)
+        cdk.CfnOutput(self, "ApiUrl", value=api.url, description="What `mgmt login` takes.")
+        cdk.CfnOutput(self, "BucketName", value=storage.bucket.bucket_name)
+        cdk.CfnOutput(self, "TableName", value=storage.table.table_name)

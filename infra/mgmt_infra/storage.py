@@ -1,0 +1,78 @@
+"""The bucket that holds the archives, the table that holds the records."""
+
+from __future__ import annotations
+
+import aws_cdk as cdk
+from aws_cdk import aws_dynamodb as dynamodb
+from aws_cdk import aws_s3 as s3
+from constructs import Construct
+
+from mgmt_api.adapters.table import INDEX_PROJECTION, INDEXES, TABLE_KEYS
+from mgmt_infra.bucket_policy import add_belts
+from mgmt_infra.rules import set_aside
+
+ABANDONED_AFTER_DAYS = 30
+"""S3 counts from a multipart upload's start, not from its last part: long enough to finish a slow one."""
+
+
+class Storage(Construct):
+    """Both outlive the stack: `cdk destroy` leaves them and what they hold."""
+
+    def __init__(self, scope: Construct, construct_id: str, *, url_life_seconds: int) -> None:
+        super().__init__(scope, construct_id)
+        self.bucket = self._make_bucket()
+        add_belts(self.bucket, url_life_seconds=url_life_seconds)
+        self.table = self._make_table()
+
+    def _make_bucket(self) -> s3.Bucket:
+        bucket = s3.Bucket(
+            self,
+            "Bucket",
+            versioned=True,
+            block_public_access=s3.BlockPublicAccess.BLOCK_ALL,
+            object_ownership=s3.ObjectOwnership.BUCKET_OWNER_ENFORCED,
+            encryption=s3.BucketEncryption.S3_MANAGED,
+            enforce_ssl=True,
+            minimum_tls_version=1.2,
+            removal_policy=cdk.RemovalPolicy.RETAIN,
+            lifecycle_rules=[
+                s3.LifecycleRule(
+                    id="abandoned-multipart-uploads",
+                    abort_incomplete_multipart_upload_after=cdk.Duration.days(ABANDONED_AFTER_DAYS),
+                )
+            ],
+        )
+        set_aside(
+            bucket,
+            "S1",
+            "Every write is presigned for one recorded operation of one person: the records tell who stored what. "
+            "Server access logs are a second bucket to pay for and to look after; an account that wants them has "
+            "CloudTrail's data events without a change here.",
+        )
+        return bucket
+
+    def _make_table(self) -> dynamodb.Table:
+        table = dynamodb.Table(
+            self,
+            "Table",
+            partition_key=_text(TABLE_KEYS.partition),
+            sort_key=_text(TABLE_KEYS.sort),
+            billing_mode=dynamodb.BillingMode.PAY_PER_REQUEST,
+            point_in_time_recovery_specification=dynamodb.PointInTimeRecoverySpecification(
+                point_in_time_recovery_enabled=True
+            ),
+            deletion_protection=True,
+            removal_policy=cdk.RemovalPolicy.RETAIN,
+        )
+        for name, keys in INDEXES.items():
+            table.add_global_secondary_index(
+                index_name=name,
+                partition_key=_text(keys.partition),
+                sort_key=_text(keys.sort),
+                projection_type=dynamodb.ProjectionType[INDEX_PROJECTION],
+            )
+        return table
+
+
+def _text(name: str) -> dynamodb.Attribute:
+    return dynamodb.Attribute(name=name, type=dynamodb.AttributeType.STRING)

@@ -1,0 +1,99 @@
+"""Every implementation of both ports, made fresh for a test."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from mgmt_api.adapters.dynamodb import DynamoDBRecordStore
+from mgmt_api.adapters.s3 import S3ObjectStore
+from mgmt_api.ports import ObjectStore, RecordStore
+from mgmt_contract.messages import SignedRequest
+from mgmt_local.engine import StorageEngine
+from mgmt_local.records import SQLiteRecordStore
+from support.engine import connect, send, storage_engine, versioned_bucket
+from support.fakes import FakeObjectStore, FakeRecordStore
+from support.moto_table import create_table, moto_dynamodb
+
+MakeRecordStore = Callable[[], RecordStore]
+Send = Callable[[SignedRequest, bytes], int]
+
+
+# --- record stores -------------------------------------------------------------------------------------
+
+
+def _make_sqlite_stores(folder: Path, stack: ExitStack) -> MakeRecordStore:
+    numbers = itertools.count()
+
+    def make() -> RecordStore:
+        store = SQLiteRecordStore(folder / f"records-{next(numbers)}.sqlite")
+        stack.callback(store.close)
+        return store
+
+    return make
+
+
+def _make_dynamodb_stores(shards: int, stack: ExitStack) -> MakeRecordStore:
+    client = stack.enter_context(moto_dynamodb())
+    numbers = itertools.count()
+    return lambda: DynamoDBRecordStore(client, create_table(client, f"records-{next(numbers)}"), shards)
+
+
+@pytest.fixture
+def record_store_maker(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[MakeRecordStore]:
+    """Give a function that makes an empty store of the kind the test is parametrized with."""
+    with ExitStack() as stack:
+        makers: dict[str, Callable[[], MakeRecordStore]] = {
+            "fake": lambda: FakeRecordStore,
+            "sqlite": lambda: _make_sqlite_stores(tmp_path, stack),
+            "dynamodb": lambda: _make_dynamodb_stores(1, stack),
+            "dynamodb-of-4-shards": lambda: _make_dynamodb_stores(4, stack),
+        }
+        yield makers[request.param]()
+
+
+@pytest.fixture
+def store(record_store_maker: MakeRecordStore) -> RecordStore:
+    """Give one empty record store."""
+    return record_store_maker()
+
+
+# --- object stores -------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="session")
+def engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[StorageEngine]:
+    """Give one running storage engine for all tests of this process."""
+    with storage_engine(tmp_path_factory.mktemp("engine")) as running:
+        yield running
+
+
+@pytest.fixture
+def bucket(engine: StorageEngine) -> Iterator[str]:
+    """Give an empty bucket that keeps versions."""
+    with versioned_bucket(engine) as name:
+        yield name
+
+
+@dataclass(frozen=True)
+class Storage:
+    """An object store and what a client does with the URLs it signs."""
+
+    store: ObjectStore
+    put: Send
+    put_part: Send
+
+
+@pytest.fixture
+def storage(request: pytest.FixtureRequest) -> Storage:
+    """Give an empty object store of the kind the test is parametrized with."""
+    if request.param == "fake":
+        fake = FakeObjectStore()
+        return Storage(fake, fake.put, fake.put_part)
+    engine, bucket = request.getfixturevalue("engine"), request.getfixturevalue("bucket")
+    return Storage(S3ObjectStore(connect(engine), bucket), send, send)

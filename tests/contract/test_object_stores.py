@@ -1,0 +1,432 @@
+"""One suite for the fake and for S3 as a real engine speaks it: signed bytes arrive, all others do not."""
+
+from __future__ import annotations
+
+import secrets
+from dataclasses import replace
+from datetime import timedelta
+
+import botocore.auth
+import botocore.crt.auth
+import pytest
+import urllib3
+
+from mgmt_api.adapters.s3 import S3ObjectStore
+from mgmt_api.ports import (
+    ContentRefusedError,
+    NewObject,
+    NoSuchMultipartUploadError,
+    ObjectStore,
+    PreconditionFailedError,
+    StorageError,
+    StoredObject,
+    StoredPart,
+    WriteCondition,
+)
+from mgmt_contract.messages import Part, SignedRequest
+from mgmt_contract.parts import PART_SIZE_MIN_BYTES
+from mgmt_local.engine import StorageEngine
+from support.engine import connect, send
+from support.fakes import crc64nvme
+
+both = pytest.mark.parametrize("storage", ["fake", "s3"], indirect=True)
+engine_only = pytest.mark.parametrize("storage", ["s3"], indirect=True)
+
+NEW = NewObject("team/clip é+1.tar.gz", "operation-1")
+CREATE_ONLY = WriteCondition()
+BODY = b"footage, packed"
+LIFE_SECONDS = 60
+
+
+def sign(
+    store: ObjectStore,
+    body: bytes = BODY,
+    condition: WriteCondition = CREATE_ONLY,
+    new_object: NewObject = NEW,
+) -> SignedRequest:
+    """Sign the PUT of a body."""
+    return store.presign_put(
+        new_object,
+        size=len(body),
+        crc64nvme=crc64nvme(body),
+        condition=condition,
+        expires_in_seconds=LIFE_SECONDS,
+    )
+
+
+def head(store: ObjectStore) -> StoredObject:
+    stored = store.head_object(NEW.key)
+    assert stored is not None
+    return stored
+
+
+def flip_a_bit(body: bytes) -> bytes:
+    return body[:-1] + bytes([body[-1] ^ 1])
+
+
+@both
+class TestPresignedPut:
+    @pytest.mark.parametrize("body", [BODY, b"", secrets.token_bytes(300_000)], ids=["some", "none", "much"])
+    def test_the_signed_bytes_arrive_and_head_tells_what_they_are(self, storage, body: bytes):
+        assert storage.store.head_object(NEW.key) is None
+        assert storage.put(sign(storage.store, body), body) == 200
+        stored = head(storage.store)
+        assert (stored.key, stored.size, stored.crc64nvme) == (NEW.key, len(body), crc64nvme(body))
+        assert stored.operation_id == NEW.operation_id
+        assert stored.etag
+        assert stored.version_id
+
+    def test_the_request_says_how_long_it_lives_and_every_header_to_send(self, storage):
+        request = sign(storage.store)
+        assert request.expires_in_seconds == LIFE_SECONDS
+        assert request.headers["content-length"] == str(len(BODY))
+        assert request.headers["x-amz-checksum-crc64nvme"] == crc64nvme(BODY)
+
+    @pytest.mark.parametrize("other", [BODY + b".", BODY[:-1], b"", flip_a_bit(BODY)])
+    def test_no_other_bytes_do(self, storage, other: bytes):
+        request = sign(storage.store)
+        headers = request.headers | {"content-length": str(len(other))}
+        assert storage.put(replace(request, headers=headers), other) in (400, 403)
+        assert storage.store.head_object(NEW.key) is None
+
+    def test_the_checksum_cannot_be_exchanged_with_the_bytes(self, storage):
+        request, other = sign(storage.store), flip_a_bit(BODY)
+        headers = request.headers | {"x-amz-checksum-crc64nvme": crc64nvme(other)}
+        assert storage.put(replace(request, headers=headers), other) == 403
+        assert storage.store.head_object(NEW.key) is None
+
+    def test_what_is_there_is_not_overwritten(self, storage):
+        request, other = sign(storage.store), flip_a_bit(BODY)
+        assert storage.put(request, BODY) == 200
+        stored = head(storage.store)
+        assert storage.put(request, BODY) == 412
+        assert storage.put(sign(storage.store, other), other) == 412
+        assert head(storage.store) == stored
+
+    def test_the_object_that_was_seen_is_replaced_once(self, storage):
+        storage.put(sign(storage.store), BODY)
+        first, other = head(storage.store), flip_a_bit(BODY)
+        request = sign(storage.store, other, WriteCondition(first.etag))
+        assert storage.put(request, other) == 200
+        second = head(storage.store)
+        assert second.crc64nvme == crc64nvme(other)
+        assert second.version_id != first.version_id
+        assert storage.put(request, other) == 412
+        assert storage.put(sign(storage.store, BODY, WriteCondition(first.etag)), BODY) == 412
+        assert head(storage.store) == second
+
+    def test_nothing_is_replaced_where_nothing_is(self, storage):
+        request = sign(storage.store, BODY, WriteCondition('"0123456789abcdef0123456789abcdef"'))
+        assert storage.put(request, BODY) in (404, 412)
+        assert storage.store.head_object(NEW.key) is None
+
+
+@engine_only
+class TestSignatures:
+    """What only an engine that verifies signatures can refuse."""
+
+    @pytest.mark.parametrize(
+        ("found", "instead"),
+        [("X-Amz-Signature=", "X-Amz-Signature=0"), ("clip", "clop"), ("X-Amz-Expires=6", "X-Amz-Expires=7")],
+        ids=["signature", "key", "life"],
+    )
+    def test_a_url_that_was_changed_is_refused(self, storage, found: str, instead: str):
+        request = sign(storage.store)
+        assert found in request.url
+        changed = replace(request, url=request.url.replace(found, instead, 1))
+        assert storage.put(changed, BODY) == 403
+        assert storage.store.head_object(NEW.key) is None
+
+    def test_a_url_is_refused_once_it_has_expired(self, storage, monkeypatch: pytest.MonkeyPatch):
+        now = botocore.auth.get_current_datetime
+
+        def earlier(*arguments, **options):
+            return now(*arguments, **options) - timedelta(seconds=LIFE_SECONDS + 1)
+
+        with monkeypatch.context() as patch:
+            for signer in (botocore.auth, botocore.crt.auth):  # the second signs where awscrt is installed
+                patch.setattr(signer, "get_current_datetime", earlier)
+            request = sign(storage.store)
+        assert storage.put(request, BODY) == 403
+        assert storage.store.head_object(NEW.key) is None
+
+    def test_each_signed_header_is_needed(self, storage):
+        rich = replace(NEW, storage_class="STANDARD_IA", tags={"shoot": "day 1"})
+        request = sign(storage.store, new_object=rich)
+        assert len(request.headers) == 6
+        for name in request.headers.keys() - {"content-length"}:
+            headers = {each: value for each, value in request.headers.items() if each != name}
+            assert storage.put(replace(request, headers=headers), BODY) == 403, name
+        assert storage.store.head_object(NEW.key) is None
+        assert storage.put(request, BODY) == 200
+
+    def test_a_url_is_good_for_nothing_but_its_put(self, storage):
+        request = sign(storage.store)
+        storage.put(request, BODY)
+        with urllib3.PoolManager(retries=False, timeout=10) as pool:
+            for method in ("GET", "HEAD", "DELETE", "POST"):
+                answer = pool.request(method, request.url, body=BODY, headers=request.headers)
+                assert answer.status in (403, 405), method
+        assert head(storage.store).size == len(BODY)
+
+
+@engine_only
+class TestStoredBeside:
+    """What goes with the bytes, whichever way they come."""
+
+    RICH = replace(NEW, storage_class="STANDARD_IA", tags={"shoot": "day 1/2", "k&=": "ü"})
+
+    def test_a_put_carries_storage_class_and_tags(self, storage, engine: StorageEngine, bucket: str):
+        assert storage.put(sign(storage.store, new_object=self.RICH), BODY) == 200
+        assert head(storage.store).storage_class == "STANDARD_IA"
+        assert read_tags(engine, bucket) == self.RICH.tags
+
+    def test_a_multipart_upload_carries_storage_class_and_tags(self, storage, engine: StorageEngine, bucket: str):
+        upload = Multipart(storage, self.RICH)
+        upload.send([BODY])
+        upload.complete([BODY])
+        assert head(storage.store).storage_class == "STANDARD_IA"
+        assert head(storage.store).operation_id == NEW.operation_id
+        assert read_tags(engine, bucket) == self.RICH.tags
+
+
+def read_tags(engine: StorageEngine, bucket: str) -> dict[str, str]:
+    tags = connect(engine).get_object_tagging(Bucket=bucket, Key=NEW.key)["TagSet"]
+    return {tag["Key"]: tag["Value"] for tag in tags}
+
+
+# --- multipart uploads ---------------------------------------------------------------------------------
+
+FIRST = secrets.token_bytes(PART_SIZE_MIN_BYTES)
+LAST = b"the rest"
+BODIES = [FIRST, LAST]
+
+
+class Multipart:
+    """One multipart upload and what a client sends to it."""
+
+    def __init__(self, storage, new_object: NewObject = NEW) -> None:
+        self.storage = storage
+        self.store: ObjectStore = storage.store
+        self.id = self.store.create_multipart_upload(new_object)
+
+    def sign(self, number: int, body: bytes) -> SignedRequest:
+        part = Part(number, len(body), crc64nvme(body))
+        return self.store.presign_part(NEW.key, self.id, part, expires_in_seconds=LIFE_SECONDS)
+
+    def send(self, bodies: list[bytes]) -> None:
+        for number, body in enumerate(bodies, start=1):
+            assert self.storage.put_part(self.sign(number, body), body) == 200
+
+    def list_parts(self) -> list[StoredPart]:
+        return self.store.list_parts(NEW.key, self.id)
+
+    def complete(
+        self,
+        bodies: list[bytes],
+        condition: WriteCondition = CREATE_ONLY,
+        *,
+        parts: list[StoredPart] | None = None,
+    ) -> None:
+        whole = b"".join(bodies)
+        self.store.complete_multipart_upload(
+            NEW.key,
+            self.id,
+            self.list_parts() if parts is None else parts,
+            size=len(whole),
+            crc64nvme=crc64nvme(whole),
+            condition=condition,
+        )
+
+
+@both
+class TestMultipart:
+    def test_parts_become_one_object_with_one_checksum(self, storage):
+        upload = Multipart(storage)
+        upload.send(BODIES)
+        assert storage.store.head_object(NEW.key) is None
+        upload.complete(BODIES)
+        stored, whole = head(storage.store), FIRST + LAST
+        assert (stored.size, stored.crc64nvme) == (len(whole), crc64nvme(whole))
+        assert stored.operation_id == NEW.operation_id
+        assert stored.version_id
+
+    def test_an_empty_object_is_one_empty_part(self, storage):
+        upload = Multipart(storage)
+        upload.send([b""])
+        upload.complete([b""])
+        assert (head(storage.store).size, head(storage.store).crc64nvme) == (0, crc64nvme(b""))
+
+    def test_the_parts_are_listed_by_number_whatever_came_first(self, storage):
+        upload = Multipart(storage)
+        assert upload.list_parts() == []
+        for number in (3, 1, 2):
+            body = bytes(number)
+            assert storage.put_part(upload.sign(number, body), body) == 200
+        assert [(part.number, part.size) for part in upload.list_parts()] == [(1, 1), (2, 2), (3, 3)]
+
+    def test_a_part_sent_again_is_listed_once_and_used_once(self, storage):
+        upload = Multipart(storage)
+        upload.send(BODIES)
+        upload.send(BODIES)
+        assert [(part.number, part.size) for part in upload.list_parts()] == [(1, len(FIRST)), (2, len(LAST))]
+        upload.complete(BODIES)
+        assert head(storage.store).crc64nvme == crc64nvme(FIRST + LAST)
+
+    @pytest.mark.parametrize("other", [LAST + b".", LAST[:-1], flip_a_bit(LAST)])
+    def test_a_part_is_the_signed_bytes_or_none(self, storage, other: bytes):
+        upload = Multipart(storage)
+        request = upload.sign(2, LAST)
+        headers = request.headers | {"content-length": str(len(other))}
+        assert storage.put_part(replace(request, headers=headers), other) in (400, 403)
+        assert upload.list_parts() == []
+
+    def test_a_part_has_exactly_two_signed_headers(self, storage):
+        request = Multipart(storage).sign(1, LAST)
+        assert request.headers == {
+            "content-length": str(len(LAST)),
+            "x-amz-checksum-crc64nvme": crc64nvme(LAST),
+        }
+
+    def test_another_whole_checksum_is_refused_and_the_parts_stay(self, storage):
+        upload = Multipart(storage)
+        upload.send(BODIES)
+        with pytest.raises(ContentRefusedError):
+            upload.complete([FIRST, flip_a_bit(LAST)])
+        assert storage.store.head_object(NEW.key) is None
+        upload.complete(BODIES)
+        assert head(storage.store).size == len(FIRST + LAST)
+
+    def test_another_size_is_refused(self, storage):
+        upload = Multipart(storage)
+        upload.send(BODIES)
+        with pytest.raises(ContentRefusedError):
+            storage.store.complete_multipart_upload(
+                NEW.key,
+                upload.id,
+                upload.list_parts(),
+                size=len(FIRST + LAST) + 1,
+                crc64nvme=crc64nvme(FIRST + LAST),
+                condition=CREATE_ONLY,
+            )
+        assert storage.store.head_object(NEW.key) is None
+
+    def test_parts_that_are_not_there_are_refused(self, storage):
+        upload = Multipart(storage)
+        upload.send(BODIES)
+        first, last = upload.list_parts()
+        for parts in ([], [first], [last, first], [replace(first, etag='"0"'), last], [first, replace(last, number=3)]):
+            with pytest.raises(ContentRefusedError):
+                upload.complete(BODIES, parts=parts)
+        assert storage.store.head_object(NEW.key) is None
+
+    def test_a_part_but_the_last_that_is_too_small_is_refused(self, storage):
+        upload = Multipart(storage)
+        upload.send([LAST, LAST])
+        with pytest.raises(ContentRefusedError):
+            upload.complete([LAST, LAST])
+
+    def test_an_object_that_came_meanwhile_is_not_overwritten(self, storage):
+        upload = Multipart(storage)
+        upload.send(BODIES)
+        storage.put(sign(storage.store), BODY)
+        with pytest.raises(PreconditionFailedError):
+            upload.complete(BODIES)
+        assert head(storage.store).size == len(BODY)
+
+    def test_the_object_that_was_seen_is_replaced_and_no_other(self, storage):
+        storage.put(sign(storage.store), BODY)
+        upload = Multipart(storage)
+        upload.send(BODIES)
+        with pytest.raises(PreconditionFailedError):
+            upload.complete(BODIES, WriteCondition('"0123456789abcdef0123456789abcdef"'))
+        assert head(storage.store).size == len(BODY)
+        upload.complete(BODIES, WriteCondition(head(storage.store).etag))
+        assert head(storage.store).size == len(FIRST + LAST)
+
+    def test_nothing_is_replaced_where_nothing_is(self, storage):
+        upload = Multipart(storage)
+        upload.send([LAST])
+        with pytest.raises(PreconditionFailedError):
+            upload.complete([LAST], WriteCondition('"0123456789abcdef0123456789abcdef"'))
+        assert storage.store.head_object(NEW.key) is None
+
+    def test_completing_again_changes_nothing(self, storage):
+        upload = Multipart(storage)
+        upload.send(BODIES)
+        parts = upload.list_parts()
+        upload.complete(BODIES, parts=parts)
+        stored = head(storage.store)
+        with pytest.raises((NoSuchMultipartUploadError, PreconditionFailedError)):
+            upload.complete(BODIES, parts=parts)
+        assert head(storage.store) == stored
+
+    def test_a_completed_upload_is_gone(self, storage):
+        upload = Multipart(storage)
+        upload.send([LAST])
+        upload.complete([LAST])
+        with pytest.raises(NoSuchMultipartUploadError):
+            upload.list_parts()
+        assert storage.put_part(upload.sign(1, LAST), LAST) == 404
+        upload.store.abort_multipart_upload(NEW.key, upload.id)
+        assert head(storage.store).size == len(LAST)
+
+    def test_aborting_throws_the_parts_away_and_may_be_repeated(self, storage):
+        upload = Multipart(storage)
+        upload.send([LAST])
+        parts = upload.list_parts()
+        for _ in range(2):
+            upload.store.abort_multipart_upload(NEW.key, upload.id)
+        with pytest.raises(NoSuchMultipartUploadError):
+            upload.list_parts()
+        with pytest.raises(NoSuchMultipartUploadError):
+            upload.complete([LAST], parts=parts)
+        assert storage.put_part(upload.sign(1, LAST), LAST) == 404
+        assert storage.store.head_object(NEW.key) is None
+
+    def test_uploads_of_one_key_know_nothing_of_each_other(self, storage):
+        first, second = Multipart(storage), Multipart(storage)
+        assert first.id != second.id
+        first.send([LAST])
+        second.send([b"another"])
+        first.store.abort_multipart_upload(NEW.key, first.id)
+        second.complete([b"another"])
+        assert head(storage.store).size == len(b"another")
+
+
+# --- the bucket ----------------------------------------------------------------------------------------
+
+
+def test_the_bucket_keeps_what_was_replaced(engine: StorageEngine, bucket: str):
+    client = connect(engine)
+    store = S3ObjectStore(client, bucket)
+    send(sign(store), BODY)
+    first, other = head(store), flip_a_bit(BODY)
+    assert first.version_id is not None
+    send(sign(store, other, WriteCondition(first.etag)), other)
+    old = client.get_object(Bucket=bucket, Key=NEW.key, VersionId=first.version_id)
+    assert old["Body"].read() == BODY
+    assert client.get_object(Bucket=bucket, Key=NEW.key)["Body"].read() == other
+
+
+def test_a_deleted_object_is_none_and_its_key_is_free(engine: StorageEngine, bucket: str):
+    client = connect(engine)
+    store = S3ObjectStore(client, bucket)
+    send(sign(store), BODY)
+    client.delete_object(Bucket=bucket, Key=NEW.key)
+    assert store.head_object(NEW.key) is None
+    assert send(sign(store), BODY) == 200
+
+
+def test_an_object_of_somebody_else_has_no_operation(engine: StorageEngine, bucket: str):
+    client = connect(engine)
+    client.put_object(Bucket=bucket, Key=NEW.key, Body=BODY)
+    stored = head(S3ObjectStore(client, bucket))
+    assert (stored.size, stored.operation_id, stored.storage_class) == (len(BODY), None, None)
+
+
+def test_what_has_no_name_in_the_port_is_still_a_storage_error(engine: StorageEngine, bucket: str):
+    store = S3ObjectStore(connect(engine), "no-such-bucket")
+    with pytest.raises(StorageError, match="NoSuchBucket") as caught:
+        store.create_multipart_upload(NEW)
+    assert type(caught.value) is StorageError

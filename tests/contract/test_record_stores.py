@@ -1,0 +1,387 @@
+"""One suite for the fake, SQLite and DynamoDB: what the service may rely on, whichever stands behind it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from datetime import timedelta
+from threading import Barrier
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from mgmt_api.entities import CurrentVersion, HistoryQuery, Name, Operation, PendingUpload
+from mgmt_api.ports import ConflictError, RecordStore
+from mgmt_contract.messages import Content, Part
+from mgmt_contract.names import fold_key
+from mgmt_contract.records import FileRecord, Phase
+from support.fakes import FakeRecordStore
+from support.operations import START, make_id, make_operation
+
+ADAPTERS = ("sqlite", "dynamodb", "dynamodb-of-4-shards")
+every_store = pytest.mark.parametrize("record_store_maker", ["fake", *ADAPTERS], indirect=True)
+every_adapter = pytest.mark.parametrize("record_store_maker", ADAPTERS, indirect=True)
+
+KEY = "team/Clip.mp4.tar.gz"
+PENDING = PendingUpload(make_id(1), "machine-1", "kim", "subject-of-kim", START)
+CURRENT = CurrentVersion(make_id(2), "lee", START, 2**45, "AAAAAAAAAAA=", "sha256:" + "0" * 64, '"e"', None)
+
+
+def find_all(store: RecordStore, query: HistoryQuery) -> list[Operation]:
+    """Read every page of a query, as a client with a cursor does."""
+    found: list[Operation] = []
+    while True:
+        page = store.find_operations(query)
+        assert len(page.operations) <= query.limit
+        found += page.operations
+        if page.after is None:
+            return found
+        assert query.after is None or page.after < query.after, "each page goes further back"
+        query = replace(query, after=page.after)
+
+
+def count_wins(attempts: Sequence[Callable[[], object]]) -> int:
+    """Run every attempt at the same moment in a thread of its own and count those not refused."""
+    barrier = Barrier(len(attempts))
+
+    def run(attempt: Callable[[], object]) -> bool:
+        barrier.wait()
+        try:
+            attempt()
+        except ConflictError:
+            return False
+        return True
+
+    with ThreadPoolExecutor(len(attempts)) as pool:
+        return sum(pool.map(run, attempts))
+
+
+@every_store
+class TestOperations:
+    def test_what_was_stored_is_read_back_whole(self, store: RecordStore):
+        plain = make_operation(1)
+        record = replace(
+            plain.record,
+            compressed_file_record=FileRecord(
+                "ü.tar.gz", "ü.tar.gz", "local", 2**45, is_directory=False, status="deleted"
+            ),
+            s3_file_record=FileRecord("ü.tar.gz", "k/ü.tar.gz", "s3", 2**45, is_directory=False, status="completed"),
+            tags={"shoot": "día 1", "empty": ""},
+            finished_at=START + timedelta(milliseconds=1),
+            error_message="",
+            member_count=0,
+        )
+        rich = replace(
+            plain,
+            record=record,
+            multipart_upload_id="upload-1",
+            part_size=2**24,
+            upper_bound=2**45,
+            content=Content(2**45, "AAAAAAAAAAA=", "sha256:" + "0" * 64, 2**45, 1_000_000),
+            replaces_etag='"etag"',
+        )
+        for operation in (plain, replace(rich, record=replace(record, operation_id=make_id(2)))):
+            stored = store.create_operation(operation)
+            assert stored == replace(operation, revision=1)
+            assert store.get_operations([operation.id]) == {operation.id: stored}
+
+    def test_only_those_that_exist_are_read(self, store: RecordStore):
+        first = store.create_operation(make_operation(1))
+        assert store.get_operations([make_id(9), first.id, first.id]) == {first.id: first}
+        assert store.get_operations([]) == {}
+
+    def test_a_hundred_are_read_at_once(self, store: RecordStore):
+        stored = [store.create_operation(make_operation(number)) for number in range(100)]
+        assert store.get_operations([each.id for each in stored]) == {each.id: each for each in stored}
+
+    def test_an_id_is_taken_once(self, store: RecordStore):
+        stored = store.create_operation(make_operation(1))
+        with pytest.raises(ConflictError):
+            store.create_operation(make_operation(1, actor="lee"))
+        with pytest.raises(ConflictError):
+            store.create_operation(stored)
+        assert store.get_operations([stored.id]) == {stored.id: stored}
+
+    def test_each_update_is_the_next_revision(self, store: RecordStore):
+        first = store.create_operation(make_operation(1))
+        second = store.update_operation(first.advance("completing"))
+        third = store.update_operation(second.advance("done", result_path=KEY))
+        assert [first.revision, second.revision, third.revision] == [1, 2, 3]
+        assert store.get_operations([first.id]) == {first.id: third}
+
+    def test_a_field_set_to_nothing_is_gone(self, store: RecordStore):
+        first = store.create_operation(replace(make_operation(1), multipart_upload_id="upload-1"))
+        second = store.update_operation(replace(first, multipart_upload_id=None))
+        assert store.get_operations([first.id])[first.id] == second
+        assert second.multipart_upload_id is None
+
+    def test_an_update_over_another_revision_is_refused(self, store: RecordStore):
+        first = store.create_operation(make_operation(1))
+        second = store.update_operation(first.advance("completing"))
+        for stale in (first, replace(first, revision=0), replace(first, revision=3)):
+            with pytest.raises(ConflictError):
+                store.update_operation(stale.advance("failed"))
+        assert store.get_operations([first.id]) == {first.id: second}
+
+    @pytest.mark.parametrize("revision", [0, 1])
+    def test_an_update_of_nothing_is_refused(self, store: RecordStore, revision: int):
+        with pytest.raises(ConflictError):
+            store.update_operation(replace(make_operation(1), revision=revision))
+        assert store.get_operations([make_id(1)]) == {}
+
+
+@every_store
+class TestNames:
+    def test_what_was_stored_is_read_back_whole(self, store: RecordStore):
+        names = (
+            Name("a/plain.tar.gz"),
+            Name("a/reserved.tar.gz", pending=PENDING),
+            Name("a/stored.tar.gz", current=CURRENT),
+            Name("a/both.tar.gz", current=replace(CURRENT, version_id="v1"), pending=PENDING),
+        )
+        for name in names:
+            stored = store.put_name(name)
+            assert stored == replace(name, revision=1)
+            assert store.get_names([name.key]) == {fold_key(name.key): stored}
+
+    @pytest.mark.parametrize("asked", ["team/CLIP.mp4.tar.gz", KEY, "TEAM/clip.MP4.TAR.GZ"])
+    def test_a_name_is_found_in_any_case(self, store: RecordStore, asked: str):
+        stored = store.put_name(Name(KEY, current=CURRENT))
+        assert store.get_names([asked, "team/other.tar.gz"]) == {fold_key(asked): stored}
+        assert stored.key == KEY
+
+    def test_a_name_is_found_in_any_normalization(self, store: RecordStore):
+        stored = store.put_name(Name("caf\u00e9.tar.gz"))
+        assert store.get_names(["cafe\u0301.tar.gz", "CAFE\u0301.tar.gz"]) == {fold_key(stored.key): stored}
+
+    def test_a_name_that_differs_only_by_case_cannot_be_created_beside_it(self, store: RecordStore):
+        stored = store.put_name(Name(KEY, pending=PENDING))
+        with pytest.raises(ConflictError):
+            store.put_name(Name(KEY.upper(), pending=replace(PENDING, actor="lee")))
+        assert store.get_names([KEY]) == {fold_key(KEY): stored}
+
+    def test_only_the_revision_that_was_read_is_replaced(self, store: RecordStore):
+        first = store.put_name(Name(KEY, pending=PENDING))
+        second = store.put_name(replace(first, pending=None, current=CURRENT))
+        assert second == Name(KEY, current=CURRENT, revision=2)
+        for stale in (first, replace(first, revision=0), replace(first, revision=3)):
+            with pytest.raises(ConflictError):
+                store.put_name(stale)
+        assert store.get_names([KEY]) == {fold_key(KEY): second}
+
+    def test_a_name_never_stored_has_no_revision_to_replace(self, store: RecordStore):
+        with pytest.raises(ConflictError):
+            store.put_name(Name(KEY, revision=1))
+        assert store.get_names([KEY]) == {}
+
+    @pytest.mark.parametrize("key", ["x" * 1024, "\u0587" * 512], ids=["plain", "doubled by case folding"])
+    def test_the_longest_keys_fit(self, store: RecordStore, key: str):
+        stored = store.put_name(Name(key, pending=PENDING))
+        assert store.get_names([key, key[:-1]]) == {fold_key(key): stored}
+
+
+@every_store
+class TestSignedParts:
+    def test_an_operation_begins_with_none(self, store: RecordStore):
+        assert store.get_signed_parts(make_id(1), 1) == {}
+
+    def test_parts_add_up_within_their_epoch(self, store: RecordStore):
+        first, second = Part(1, 5, "AAAAAAAAAAA="), Part(2, 7, "AAAAAAAAAAE=")
+        store.add_signed_parts(make_id(1), 1, [second])
+        store.add_signed_parts(make_id(1), 1, [first])
+        store.add_signed_parts(make_id(1), 10, [Part(1, 6, "AAAAAAAAAAI=")])
+        store.add_signed_parts(make_id(2), 1, [Part(3, 6, "AAAAAAAAAAI=")])
+        assert store.get_signed_parts(make_id(1), 1) == {1: first, 2: second}
+
+    def test_the_same_part_again_is_no_change(self, store: RecordStore):
+        parts = [Part(number, 5, "AAAAAAAAAAA=") for number in range(1, 4)]
+        for _ in range(2):
+            store.add_signed_parts(make_id(1), 1, parts)
+        assert store.get_signed_parts(make_id(1), 1) == {part.number: part for part in parts}
+
+    @pytest.mark.parametrize("other", [Part(2, 6, "AAAAAAAAAAA="), Part(2, 5, "AAAAAAAAAAE=")])
+    def test_other_bytes_are_refused_and_nothing_of_the_call_is_kept(self, store: RecordStore, other: Part):
+        signed = Part(2, 5, "AAAAAAAAAAA=")
+        store.add_signed_parts(make_id(1), 1, [signed])
+        for parts in ([Part(1, 5, "AA=="), other, Part(300, 5, "AA==")], [Part(300, 5, "AA=="), other]):
+            with pytest.raises(ConflictError):
+                store.add_signed_parts(make_id(1), 1, parts)
+        assert store.get_signed_parts(make_id(1), 1) == {2: signed}
+
+    def test_one_call_cannot_sign_a_part_twice_for_different_bytes(self, store: RecordStore):
+        with pytest.raises(ConflictError):
+            store.add_signed_parts(make_id(1), 1, [Part(1, 5, "AA=="), Part(1, 6, "AA==")])
+        assert store.get_signed_parts(make_id(1), 1) == {}
+
+    @pytest.mark.parametrize("numbers", [range(1, 101), range(51, 151), range(100, 10_001, 100)])
+    def test_a_hundred_parts_wherever_they_lie(self, store: RecordStore, numbers: range):
+        parts = {number: Part(number, 5 + number, "AAAAAAAAAAA=") for number in numbers}
+        store.add_signed_parts(make_id(1), 1, list(parts.values()))
+        assert store.get_signed_parts(make_id(1), 1) == parts
+
+    def test_all_parts_of_an_epoch_are_read_at_once(self, store: RecordStore):
+        parts = {number: Part(number, 2**33, "AAAAAAAAAAA=") for number in range(9_001, 10_001)}
+        for begin in range(9_001, 10_001, 100):
+            store.add_signed_parts(make_id(1), 1, [parts[number] for number in range(begin, begin + 100)])
+        assert store.get_signed_parts(make_id(1), 1) == parts
+
+
+@every_adapter
+class TestManyAtOnce:
+    """The fake is left out: it serves one thread."""
+
+    def test_of_two_that_create_one_operation_one_wins(self, store: RecordStore):
+        for number in range(10):
+            rivals = [make_operation(number, actor=actor) for actor in ("kim", "lee", "max")]
+            assert count_wins([lambda rival=rival: store.create_operation(rival) for rival in rivals]) == 1
+
+    def test_of_two_writers_of_one_revision_one_wins(self, store: RecordStore):
+        operation = store.create_operation(make_operation(1))
+        for _ in range(10):
+            rivals = [replace(operation, machine_id=machine) for machine in ("a", "b", "c")]
+            assert count_wins([lambda rival=rival: store.update_operation(rival) for rival in rivals]) == 1
+            [operation] = store.get_operations([operation.id]).values()
+        assert operation.revision == 11
+
+    def test_of_two_that_reserve_a_name_one_wins(self, store: RecordStore):
+        for number in range(10):
+            rivals = [
+                Name(f"Clip{number}.tar.gz", pending=PENDING),
+                Name(f"clip{number}.TAR.GZ", pending=replace(PENDING, actor="lee")),
+            ]
+            assert count_wins([lambda rival=rival: store.put_name(rival) for rival in rivals]) == 1
+
+    def test_parts_signed_at_once_are_all_kept(self, store: RecordStore):
+        parts = {number: Part(number, number, "AAAAAAAAAAA=") for number in range(96, 106)}
+        pairs = [[parts[number], parts[number + 5]] for number in range(96, 101)]
+        assert count_wins([lambda p=p: store.add_signed_parts(make_id(1), 1, p) for p in pairs]) == 5
+        assert store.get_signed_parts(make_id(1), 1) == parts
+
+    def test_of_two_that_sign_one_part_for_different_bytes_one_wins(self, store: RecordStore):
+        for number in range(1, 400, 99):
+            rivals = [
+                [Part(number, length, "AAAAAAAAAAA="), Part(number + 1, length, "AAAAAAAAAAA=")] for length in (1, 2)
+            ]
+            wins = count_wins([lambda r=r: store.add_signed_parts(make_id(1), 1, r) for r in rivals])
+            signed = store.get_signed_parts(make_id(1), 1)
+            assert wins == 1
+            assert list(signed.values())[-2:] in rivals
+
+
+# --- history -------------------------------------------------------------------------------------------
+
+ACTORS = ("kim", "lee")
+KEYS = ("a/clip.tar.gz", "b/clip.tar.gz", "b/Clip.tar.gz", "b/other.tar.gz")
+PHASES: tuple[Phase, ...] = ("reserved", "carrying", "completing", "done", "failed")
+MOMENTS = st.integers(0, 5).map(lambda seconds: START + timedelta(seconds=seconds, microseconds=500))
+
+queries = st.builds(
+    HistoryQuery,
+    limit=st.integers(1, 6),
+    actor=st.none() | st.sampled_from([*ACTORS, "nobody"]),
+    actor_id=st.none() | st.sampled_from([f"subject-of-{actor}" for actor in ACTORS]),
+    status=st.none() | st.sampled_from(["pending", "success", "failed"]),
+    operation_type=st.none() | st.sampled_from(["upload", "delete"]),
+    base_name=st.none() | st.sampled_from(["clip.tar.gz", "Clip.tar.gz", "missing.tar.gz"]),
+    key=st.none() | st.sampled_from(KEYS),
+    since=st.none() | MOMENTS,
+    until=st.none() | MOMENTS,
+)
+facts = st.lists(
+    st.tuples(
+        st.sampled_from(ACTORS),
+        st.sampled_from(KEYS),
+        st.sampled_from(PHASES),
+        st.sampled_from([0, 0.001, 1, 2, 3, 3.999, 4]),
+    ),
+    max_size=14,
+)
+
+
+@every_adapter
+@settings(
+    deadline=None,
+    max_examples=40,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)
+@given(facts=facts, asked=st.lists(queries, min_size=1, max_size=6))
+def test_every_store_finds_what_the_fake_finds(record_store_maker, facts, asked):
+    """For any operations and filters the pages together are the fake's answer, newest first, each once."""
+    store, fake = record_store_maker(), FakeRecordStore()
+    for number, (actor, key, phase, seconds) in enumerate(facts):
+        operation = make_operation(number, key=key, actor=actor, phase=phase, seconds=seconds)
+        assert store.create_operation(operation) == fake.create_operation(operation)
+    for query in asked:
+        everything = fake.find_operations(replace(query, limit=100)).operations
+        assert find_all(store, query) == everything
+
+
+@every_store
+class TestHistory:
+    def test_nothing_is_found_where_nothing_is(self, store: RecordStore):
+        page = store.find_operations(HistoryQuery(limit=50))
+        assert (page.operations, page.after) == ([], None)
+
+    @pytest.mark.parametrize("limit", [1, 7, 100])
+    def test_pages_are_full_and_the_last_one_knows_it_is(self, store: RecordStore, limit: int):
+        count = 2 * limit if limit < 100 else limit + 3
+        stored = [store.create_operation(make_operation(n, seconds=n // 3)) for n in range(count)]
+        page = store.find_operations(HistoryQuery(limit=limit))
+        assert page.operations == stored[::-1][:limit]
+        assert page.after == page.operations[-1].order
+        assert find_all(store, HistoryQuery(limit=limit)) == stored[::-1]
+
+    def test_a_page_that_ends_where_the_history_ends_has_no_successor(self, store: RecordStore):
+        stored = [store.create_operation(make_operation(number)) for number in range(5)]
+        page = store.find_operations(HistoryQuery(limit=5))
+        assert (page.operations, page.after) == (stored[::-1], None)
+
+    def test_a_page_shows_operations_as_they_are_now(self, store: RecordStore):
+        first = store.create_operation(make_operation(1))
+        second = store.update_operation(first.advance("completing"))
+        third = store.update_operation(second.advance("done", etag='"etag"'))
+        for query in (
+            HistoryQuery(limit=5),
+            HistoryQuery(limit=5, actor="kim"),
+            HistoryQuery(limit=5, base_name="clip.mp4.tar.gz"),
+            HistoryQuery(limit=5, status="success"),
+        ):
+            assert store.find_operations(query).operations == [third]
+
+    def test_an_operation_moves_between_the_statuses(self, store: RecordStore):
+        first = store.create_operation(make_operation(1))
+        other = store.create_operation(make_operation(2))
+
+        def found() -> list[list[Operation]]:
+            statuses = ("pending", "failed", "success")
+            return [find_all(store, HistoryQuery(limit=5, status=status)) for status in statuses]
+
+        assert found() == [[other, first], [], []]
+        failed = store.update_operation(first.advance("failed"))
+        assert found() == [[other], [failed], []]
+        done = store.update_operation(store.update_operation(other.advance("completing")).advance("done"))
+        assert found() == [[], [failed], [done]]
+
+    def test_what_is_stored_between_two_pages_moves_nothing(self, store: RecordStore):
+        stored = [store.create_operation(make_operation(number, seconds=number)) for number in range(6)]
+        page = store.find_operations(HistoryQuery(limit=3))
+        store.create_operation(make_operation(100, seconds=100))
+        store.update_operation(stored[3].advance("completing"))
+        rest = store.find_operations(HistoryQuery(limit=3, after=page.after))
+        assert rest.operations == stored[2::-1]
+
+    def test_a_span_begins_with_since_and_ends_before_until(self, store: RecordStore):
+        stored = [store.create_operation(make_operation(number, seconds=number)) for number in range(5)]
+        span = HistoryQuery(limit=9, since=stored[1].record.started_at, until=stored[4].record.started_at)
+        assert find_all(store, span) == stored[3:0:-1]
+        assert find_all(store, replace(span, since=span.until, until=span.since)) == []
+
+    @pytest.mark.parametrize("limit", [1, 100])
+    def test_the_needle_at_the_bottom_is_found_by_reading_on(self, store: RecordStore, limit: int):
+        """Filters that no index serves may leave pages short, but lose nothing."""
+        needle = store.create_operation(make_operation(0, actor="lee", key="a/needle.tar.gz"))
+        for number in range(1, 130):
+            store.create_operation(make_operation(number, actor="kim", key=f"a/{number}.tar.gz", seconds=1))
+        assert find_all(store, HistoryQuery(limit=limit, actor_id="subject-of-lee")) == [needle]

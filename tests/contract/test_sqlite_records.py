@@ -1,0 +1,199 @@
+"""What only SQLite has to show: a file that survives its writer, belongs to one person, and has a version."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+
+import pytest
+
+from mgmt_api.entities import HistoryQuery, Name
+from mgmt_api.ports import RecordsUnavailableError
+from mgmt_local import records
+from mgmt_local.errors import LocalBackendError
+from mgmt_local.records import SCHEMA_VERSION, SQLiteRecordStore
+from support.operations import make_id, make_operation
+
+WRITER = """
+import itertools, sys
+from pathlib import Path
+from mgmt_api.entities import Name
+from mgmt_contract.messages import Part
+from mgmt_local.records import SQLiteRecordStore
+from support.operations import make_operation
+
+store = SQLiteRecordStore(Path(sys.argv[1]))
+for number in itertools.count(int(sys.argv[2])):
+    operation = store.update_operation(store.create_operation(make_operation(number)))
+    store.put_name(Name(f"name-{number}"))
+    store.add_signed_parts(operation.id, 1, [Part(1, number, "AAAAAAAAAAA=")])
+    print(number, flush=True)
+"""
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "records.sqlite"
+
+
+OPENER = """
+import sys
+from pathlib import Path
+from mgmt_local.records import SQLiteRecordStore
+
+sys.stdin.read()
+for _ in range(25):
+    SQLiteRecordStore(Path(sys.argv[1])).close()
+"""
+
+
+@contextmanager
+def writer(path: Path, first: int) -> Iterator[subprocess.Popen[str]]:
+    """Run a process that writes and says what was acknowledged, until it is killed."""
+    process = run(WRITER, path, str(first))
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.communicate()
+
+
+def run(script: str, path: Path, *arguments: str) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, "-c", script, os.fspath(path), *arguments],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(entry for entry in sys.path if entry)},
+    )
+
+
+def read_numbers(process: subprocess.Popen[str], count: int) -> list[int]:
+    assert process.stdout is not None
+    return [int(process.stdout.readline()) for _ in range(count)]
+
+
+def assert_holds(path: Path, numbers: list[int]) -> None:
+    with closing(SQLiteRecordStore(path)) as store:
+        for number in numbers:
+            [operation] = store.get_operations([make_id(number)]).values()
+            [name] = store.get_names([f"name-{number}"]).values()
+            [part] = store.get_signed_parts(operation.id, 1).values()
+            assert (operation.revision, name.revision, part.length) == (2, 1, number)
+
+
+def test_no_acknowledged_write_is_lost_when_the_writer_is_killed(path: Path):
+    for first in (0, 1000, 2000):
+        with writer(path, first) as process:
+            acknowledged = read_numbers(process, 5)
+            process.kill()
+            assert process.stdout is not None
+            acknowledged += [int(line) for line in process.stdout]
+        assert_holds(path, acknowledged)
+
+
+def test_two_processes_write_at_once(path: Path):
+    with writer(path, 0) as one, writer(path, 1000) as other:
+        acknowledged = read_numbers(one, 3) + read_numbers(other, 3)
+    assert_holds(path, acknowledged)
+
+
+def test_processes_that_open_and_close_the_file_at_once_do_not_meet(path: Path):
+    """SQLite itself does not wait where one makes the log and another removes it."""
+    openers = [run(OPENER, path) for _ in range(4)]
+    ended = [opener.communicate() for opener in openers]
+    assert [errors for _, errors in ended] == [""] * 4
+    assert [opener.returncode for opener in openers] == [0] * 4
+
+
+def test_another_process_that_keeps_the_file_makes_it_unavailable(path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(records, "BUSY_TIMEOUT_SECONDS", 0.05)
+    with closing(SQLiteRecordStore(path)) as store, closing(sqlite3.connect(path)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        with pytest.raises(RecordsUnavailableError):
+            store.put_name(Name("a"))
+        assert store.get_names(["a"]) == {}, "reading does not wait for a writer"
+        other.rollback()
+        assert store.put_name(Name("a")).revision == 1
+
+
+@pytest.mark.skipif(os.name != "posix", reason="other systems keep rights elsewhere than in a mode")
+def test_only_the_owner_can_read_the_file_and_its_log(path: Path):
+    umask = os.umask(0)
+    try:
+        with closing(SQLiteRecordStore(path)) as store:
+            store.put_name(Name("a"))
+            files = sorted(path.parent.iterdir())
+            assert [file.name for file in files] == [path.name, f"{path.name}-shm", f"{path.name}-wal"]
+            assert [file.stat().st_mode & 0o777 for file in files] == [0o600] * 3
+    finally:
+        os.umask(umask)
+
+
+@pytest.mark.skipif(os.name != "posix", reason="other systems keep rights elsewhere than in a mode")
+def test_a_file_that_others_could_read_is_closed_to_them(path: Path):
+    SQLiteRecordStore(path).close()
+    path.chmod(0o644)
+    SQLiteRecordStore(path).close()
+    assert path.stat().st_mode & 0o777 == 0o600
+
+
+def test_every_commit_is_synced_into_a_write_ahead_log(path: Path):
+    with closing(SQLiteRecordStore(path)) as store:
+        assert store._connection.execute("PRAGMA journal_mode").fetchone() == ("wal",)
+        assert store._connection.execute("PRAGMA synchronous").fetchone() == (2,)
+
+
+def test_the_file_says_its_version(path: Path):
+    SQLiteRecordStore(path).close()
+    with closing(sqlite3.connect(path)) as connection:
+        assert connection.execute("PRAGMA user_version").fetchone() == (SCHEMA_VERSION,)
+
+
+def test_a_file_of_a_newer_version_is_refused_and_left_as_it_is(path: Path):
+    with closing(sqlite3.connect(path)) as connection:
+        connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION + 1}")
+    with pytest.raises(LocalBackendError, match="newer"):
+        SQLiteRecordStore(path)
+    with closing(sqlite3.connect(path)) as connection:
+        assert connection.execute("SELECT count(*) FROM sqlite_master").fetchone() == (0,)
+
+
+def test_a_file_that_is_something_else_is_refused(path: Path):
+    path.write_bytes(b"notes of somebody" * 100)
+    with pytest.raises(LocalBackendError, match="not a database"):
+        SQLiteRecordStore(path)
+    assert path.read_bytes() == b"notes of somebody" * 100
+
+
+def test_a_folder_that_is_not_there_is_named(tmp_path: Path):
+    with pytest.raises(FileNotFoundError):
+        SQLiteRecordStore(tmp_path / "missing" / "records.sqlite")
+
+
+@pytest.mark.parametrize(
+    ("query", "index"),
+    [
+        (HistoryQuery(limit=5), "feed"),
+        (HistoryQuery(limit=5, actor="kim", after="2026"), "by_actor"),
+        (HistoryQuery(limit=5, base_name="clip.tar.gz"), "by_name"),
+        (HistoryQuery(limit=5, status="pending"), "by_status"),
+    ],
+)
+def test_a_page_is_read_from_an_index_and_not_sorted(path: Path, query: HistoryQuery, index: str):
+    """What a page costs does not grow with the history."""
+    statements: list[str] = []
+    with closing(SQLiteRecordStore(path)) as store:
+        store.create_operation(make_operation(1))
+        store._connection.set_trace_callback(statements.append)
+        store.find_operations(query)
+        store._connection.set_trace_callback(None)
+        [statement] = statements
+        plan = store._connection.execute(f"EXPLAIN QUERY PLAN {statement}").fetchall()
+    assert [f"INDEX {index}" in row[3] for row in plan] == [True], plan

@@ -1,0 +1,230 @@
+"""The embedded backend killed, crashed and forgotten: what it kept is there, and nothing is left over."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import socket
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import psutil
+import pytest
+import urllib3
+
+from mgmt_contract.messages import (
+    CompleteItem,
+    CompleteRequest,
+    CompleteResponse,
+    CompleteResult,
+    Content,
+    HistoryResponse,
+    Part,
+    SignItem,
+    SignRequest,
+    SignResponse,
+    StartItem,
+    StartRequest,
+    StartResponse,
+    StartResult,
+)
+from mgmt_contract.parts import PART_SIZE_DEFAULT_BYTES
+from mgmt_contract.routes import COMPLETE, HISTORY, SIGN, START
+from mgmt_local import control
+from support.local_backend import (
+    Person,
+    engine_process,
+    gateway_process,
+    local_backend,
+    processes_in,
+    wait_until,
+)
+from support.studio import content_of, item_for, part_of
+
+BODY = os.urandom(300_000)
+FIRST_PART, LAST_PART = os.urandom(PART_SIZE_DEFAULT_BYTES), b"the end"
+
+
+def start(person: Person, item: StartItem) -> StartResult:
+    (result,) = person.call(START, StartResponse, StartRequest(person.machine_id, [item])).results
+    assert result.problem is None, result.problem
+    return result
+
+
+def complete(person: Person, started: StartResult, content: Content) -> CompleteResult:
+    item = CompleteItem(started.operation_id, started.lease.epoch, content)
+    (result,) = person.call(COMPLETE, CompleteResponse, CompleteRequest(person.machine_id, [item])).results
+    return result
+
+
+def upload(person: Person, name: str, body: bytes = BODY) -> CompleteResult:
+    started = start(person, item_for(name, body))
+    assert person.send(started.request, body) == 200
+    return complete(person, started, content_of(body))
+
+
+def send_part(person: Person, started: StartResult, part: Part, body: bytes, final: Content | None = None) -> int:
+    item = SignItem(started.operation_id, started.lease.epoch, [part], final)
+    (result,) = person.call(SIGN, SignResponse, SignRequest(person.machine_id, [item])).results
+    assert result.problem is None, result.problem
+    return person.send(result.parts[0].request, body)
+
+
+def history(person: Person) -> dict[str, str]:
+    records = person.call(HISTORY, HistoryResponse).records
+    return {record.source_file_record.name: record.status for record in records}
+
+
+def kill(*processes: psutil.Process) -> None:
+    for process in processes:
+        process.kill()
+    psutil.wait_procs(processes, timeout=30)
+
+
+@pytest.fixture
+def state_dir(tmp_path: Path) -> Iterator[Path]:
+    yield tmp_path
+    control.stop(tmp_path)
+    assert processes_in(tmp_path) == []
+
+
+def test_a_whole_upload_ends_in_the_history(state_dir: Path):
+    with local_backend(state_dir) as endpoint:
+        person = Person(endpoint)
+        assert upload(person, "clip.mp4").outcome == "done"
+        assert start(person, item_for("clip.mp4", BODY)).outcome == "already_there"
+        assert history(person) == {"clip.mp4": "success"}
+
+
+@pytest.mark.parametrize("victims", [("gateway",), ("engine",), ("gateway", "engine")], ids="+".join)
+def test_everything_survives_a_kill(state_dir: Path, victims: tuple[str, ...]):
+    """Objects, records, leases and an open multipart upload with its part; the next start works as ever."""
+    person = Person(control.start(state_dir))
+    assert upload(person, "before.mp4").outcome == "done"
+    whole = FIRST_PART + LAST_PART
+    item = item_for("large.mov", None, upper_bound=2 * PART_SIZE_DEFAULT_BYTES)
+    started = start(person, item)
+    assert send_part(person, started, part_of(1, FIRST_PART), FIRST_PART) == 200
+
+    doomed = {"gateway": gateway_process(state_dir), "engine": engine_process(state_dir)}
+    kill(*(doomed[name] for name in victims))
+    if victims == ("engine",):
+        wait_until(lambda: engine_runs(state_dir))
+
+    person = Person(control.start(state_dir))
+    assert len(processes_in(state_dir)) == 2, "no stray process"
+    assert history(person) == {"before.mp4": "success", "large.mov": "pending"}
+    again = start(person, item)
+    assert again.multipart.received_parts == (1,), "the part was kept"
+    assert send_part(person, again, part_of(2, LAST_PART), LAST_PART, content_of(whole)) == 200
+    assert complete(person, again, content_of(whole)).outcome == "done"
+    assert start(person, item_for("before.mp4", BODY)).outcome == "already_there"
+
+
+def engine_runs(state_dir: Path) -> bool:
+    with contextlib.suppress(FileNotFoundError, psutil.Error):
+        port = urlsplit(f"//x:{_engine_port(state_dir)}").port
+        with socket.socket() as probe:
+            return probe.connect_ex(("127.0.0.1", port)) == 0
+    return False
+
+
+def _engine_port(state_dir: Path) -> str:
+    options = dict(option.split("=", 1) for option in engine_process(state_dir).cmdline() if "=" in option)
+    return options["-s3.port"]
+
+
+def test_a_crashed_engine_comes_back_under_the_same_address(state_dir: Path):
+    """URLs handed out before the crash are good after it."""
+    person = Person(control.start(state_dir))
+    started = start(person, item_for("clip.mp4", BODY))
+    former = engine_process(state_dir)
+    kill(former)
+    wait_until(lambda: engine_runs(state_dir) and engine_process(state_dir).pid != former.pid)
+    wait_until(lambda: send_or_not(person, started) == 200)
+    assert complete(person, started, content_of(BODY)).outcome == "done"
+
+
+def send_or_not(person: Person, started: StartResult) -> int | None:
+    with contextlib.suppress(urllib3.exceptions.HTTPError):
+        return person.send(started.request, BODY)
+    return None
+
+
+def test_an_engine_that_will_not_stay_ends_the_backend_in_order(state_dir: Path):
+    person = Person(control.start(state_dir))
+    gateway, killed = gateway_process(state_dir), set()
+    for _ in range(4):
+        wait_until(lambda: not gateway.is_running() or engine_is_another(state_dir, killed))
+        victim = engine_process(state_dir)
+        killed.add(victim.pid)
+        kill(victim)
+    gateway.wait(30)
+    assert not (state_dir / "endpoint.json").exists()
+    assert processes_in(state_dir) == []
+    assert "ended 4 times" in (state_dir / "backend.log").read_text("utf-8")
+    assert history(Person(control.start(state_dir), person.machine_id)) == {}
+
+
+def engine_is_another(state_dir: Path, former: set[int]) -> bool:
+    with contextlib.suppress(FileNotFoundError, psutil.Error):
+        return engine_process(state_dir).pid not in former
+    return False
+
+
+@pytest.mark.skipif(os.name != "posix", reason="signals are of POSIX")
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_termination_signal_ends_it_in_order(state_dir: Path, number: int):
+    control.start(state_dir)
+    gateway = gateway_process(state_dir)
+    gateway.send_signal(number)
+    gateway.wait(30)
+    assert processes_in(state_dir) == []
+    assert {path.name for path in state_dir.iterdir()}.isdisjoint({"endpoint.json"})
+    assert not (state_dir / "engine" / "engine.json").exists()
+
+
+def test_unused_it_ends_by_itself(state_dir: Path):
+    control.start(state_dir, idle_seconds=0.5)
+    gateway_process(state_dir).wait(30)
+    assert processes_in(state_dir) == []
+    assert not (state_dir / "endpoint.json").exists()
+    assert not control.status(state_dir).running
+    assert Person(control.start(state_dir)).call(HISTORY, HistoryResponse).records == []
+
+
+def test_a_long_part_on_its_way_to_the_engine_is_use(state_dir: Path):
+    """The bytes of a part never pass the gateway; that they flow keeps it alive, and once they end it ends."""
+    person = Person(control.start(state_dir, idle_seconds=0.5))
+    gateway = gateway_process(state_dir)
+    started = start(person, item_for("clip.mp4", BODY))
+    hold, holding = threading.Event(), threading.Event()
+
+    def slowly() -> Iterator[bytes]:
+        yield BODY[:1000]
+        holding.set()
+        hold.wait(30)
+        yield BODY[1000:]
+
+    with urllib3.PoolManager(retries=False, timeout=60) as pool:
+        answers: list[int] = []
+        request = started.request
+
+        def put() -> None:
+            sent = pool.request("PUT", request.url, body=slowly(), headers=request.headers)
+            answers.append(sent.status)
+
+        sender = threading.Thread(target=put)
+        sender.start()
+        assert holding.wait(30)
+        with pytest.raises(psutil.TimeoutExpired):
+            gateway.wait(2)
+        hold.set()
+        sender.join(30)
+    assert answers == [200]
+    gateway.wait(30)
+    person = Person(control.start(state_dir))
+    assert complete(person, started, content_of(BODY)).outcome == "done"

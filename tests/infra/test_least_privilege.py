@@ -1,0 +1,185 @@
+"""The role allows what the service does, and nothing else.
+
+Every call that the adapters make, or sign for a client, is recorded while people upload, replace, give up and
+look; each is put to the policies of the synthesized template, and each granted permission must have been used.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import ExitStack
+from typing import Any
+
+import pytest
+
+from mgmt_api.adapters.dynamodb import DynamoDBRecordStore
+from mgmt_api.adapters.s3 import S3ObjectStore
+from mgmt_api.adapters.table import INDEXES
+from mgmt_api.settings import Settings
+from mgmt_contract.messages import CleanUp
+from mgmt_contract.parts import MIB
+from support.assembly import Assembly
+from support.engine import connect, send, storage_engine, versioned_bucket
+from support.moto_table import create_table, moto_dynamodb
+from support.permissions import requests_of
+from support.policies import Request, Statement, find_matches, read_statements
+from support.studio import Machine, Studio, content_of, item_for, part_of, parts_of
+
+pytestmark = [pytest.mark.cdk, pytest.mark.xdist_group("assembly")]
+
+TABLE = "records"
+PREFIX = "team/footage"
+LOG = "arn:aws:logs:::log-group:service"
+
+
+class Recorder:
+    """Writes down what every call of a client would need to be allowed."""
+
+    def __init__(self) -> None:
+        self.requests: list[Request] = []
+
+    def listen(self, client: Any) -> Any:
+        client.meta.events.register("provide-client-params.*.*", self._record)
+        return client
+
+    def _record(self, params: dict[str, Any], model: Any, **_: Any) -> None:
+        service = model.service_model.service_id.hyphenize()
+        self.requests += requests_of(service, model.name, params)
+
+
+class Sender:
+    """Plays the client's part of a presigned URL against the engine."""
+
+    def put(self, request: Any, body: bytes) -> int:
+        return send(request, body)
+
+    put_part = put
+
+
+@pytest.fixture(scope="module")
+def bucket_and_requests(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, list[Request]]]:
+    """The requests of everything the service does, and the bucket it was done in."""
+    recorder = Recorder()
+    with ExitStack() as stack:
+        engine = stack.enter_context(storage_engine(tmp_path_factory.mktemp("engine")))
+        bucket = stack.enter_context(versioned_bucket(engine))
+        dynamodb = stack.enter_context(moto_dynamodb())
+        create_table(dynamodb, TABLE)
+        studio = Studio(Settings(bucket=bucket, table=TABLE, region="eu-west-1", root_prefix=PREFIX))
+        records = DynamoDBRecordStore(recorder.listen(dynamodb), TABLE, 1)
+        studio.serve(records, S3ObjectStore(recorder.listen(connect(engine)), bucket))
+        studio.objects = Sender()  # type: ignore[assignment]
+        do_everything(studio.person("ada"))
+        yield bucket, recorder.requests
+
+
+def do_everything(ada: Machine) -> None:
+    """Make every call of the contract, with everything that makes the adapters take another way."""
+    small, large = b"small", bytes(17 * MIB)
+    first = item_for("clip.mp4", small, tags={"project": "film"})
+    assert ada.upload(first, small).outcome == "done"
+    again = item_for("clip.mp4", small + b"er", replace=True)
+    assert ada.upload(again, small + b"er").outcome == "done"
+    assert ada.start(item_for("clip.mp4", small + b"er")).outcome == "already_there"
+    assert ada.upload(item_for("reel.mov", large, tags={"project": "film"}), large).outcome == "done"
+    assert ada.upload(item_for("reel.mov", large[1:], replace=True), large[1:]).outcome == "done"
+    give_up_a_transfer(ada)
+    assert ada.clean_up(CleanUp(first.operation_id, "completed", "deleted"))[0].outcome == "record"
+    assert ada.look_up(first.operation_id)[0].outcome == "record"
+    for query in ({}, {"name": "clip.mp4"}, {"actor": "ada"}, {"status": "failed"}):
+        assert ada.history(**query).records, query
+
+
+def give_up_a_transfer(ada: Machine) -> None:
+    """Send one part of an archive that is still being packed, look what has arrived, and give up."""
+    part = bytes(16 * MIB)
+    started = ada.start(item_for("unfinished.mov", None, upper_bound=64 * MIB))
+    ada.send_parts(ada.sign(started, [part_of(1, part)]), part, len(part))
+    parts = parts_of(part + b"end", len(part))
+    assert ada.sign(started, parts[1:], content_of(part + b"end")).outcome == "signed"
+    assert ada.complete(started, content_of(part + b"end")).outcome == "incomplete"
+    assert ada.fail(started).outcome == "record"
+
+
+@pytest.fixture(scope="module")
+def requests(bucket_and_requests) -> list[Request]:
+    return bucket_and_requests[1]
+
+
+@pytest.fixture(scope="module")
+def names(assembly: Assembly, bucket_and_requests) -> dict[str, str]:
+    """What the template's logical ids stand for here."""
+    log = assembly.only("AWS::Lambda::Function")["Properties"]["LoggingConfig"]["LogGroup"]["Ref"]
+    return {
+        next(iter(assembly.find("AWS::S3::Bucket"))): f"arn:aws:s3:::{bucket_and_requests[0]}",
+        next(iter(assembly.find("AWS::DynamoDB::Table"))): f"arn:aws:dynamodb:::table/{TABLE}",
+        log: LOG,
+    }
+
+
+@pytest.fixture(scope="module")
+def role(assembly: Assembly, names) -> list[Statement]:
+    return read_statements(assembly.only("AWS::IAM::Policy")["Properties"]["PolicyDocument"], names)
+
+
+@pytest.fixture(scope="module")
+def belts(assembly: Assembly, names) -> list[Statement]:
+    return read_statements(assembly.only("AWS::S3::BucketPolicy")["Properties"]["PolicyDocument"], names)
+
+
+def test_the_role_has_one_policy_and_only_lambda_may_take_it(assembly: Assembly):
+    role = assembly.only("AWS::IAM::Role")["Properties"]
+    assert role.keys() == {"AssumeRolePolicyDocument"}
+    (statement,) = role["AssumeRolePolicyDocument"]["Statement"]
+    assert statement["Principal"] == {"Service": "lambda.amazonaws.com"}
+
+
+def test_every_call_of_the_service_is_allowed(requests, role):
+    assert [request for request in requests if not find_matches(role, "Allow", request)] == []
+
+
+def test_no_call_of_the_service_is_stopped_by_the_bucket(requests, belts):
+    """Every write that creates an object carries a condition, whichever way it goes."""
+    assert [request for request in requests if find_matches(belts, "Deny", request)] == []
+
+
+def test_every_permission_is_used(requests, role):
+    granted = {
+        (action, resource)
+        for statement in role
+        for action in statement["Action"]
+        for resource in statement["Resource"]
+        if not action.startswith("logs:")  # used by Lambda itself
+    }
+    used = {
+        (action, resource)
+        for action, resource in granted
+        for request in requests
+        if find_matches([{"Effect": "Allow", "Action": [action], "Resource": [resource]}], "Allow", request)
+    }
+    assert granted - used == set()
+
+
+def test_every_index_is_reached(requests):
+    indexes = {request.resource.partition("/index/")[2] for request in requests}
+    assert indexes - {""} == set(INDEXES)
+
+
+def test_no_action_is_a_pattern_and_no_resource_is_everything(role):
+    resources = {resource for statement in role for resource in statement["Resource"]}
+    assert not [action for statement in role for action in statement["Action"] if "*" in action]
+    assert {resource for resource in resources if "*" in resource} == {
+        resource for resource in resources if resource.endswith(f"/{PREFIX}/*")
+    }
+
+
+def test_nothing_can_be_destroyed(role):
+    """Neither a version nor a record nor the bucket itself: there is no word for it in the policy."""
+    actions = {action for statement in role for action in statement["Action"]}
+    assert not [action for action in actions if "Delete" in action or ("Put" in action and "Bucket" in action)]
+
+
+@pytest.mark.parametrize("key", ["team/other/x.tar.gz", "x.tar.gz", f"{PREFIX}-2/x.tar.gz"])
+def test_keys_outside_the_prefix_are_out_of_reach(role, bucket_and_requests, key):
+    request = Request("s3:PutObject", f"arn:aws:s3:::{bucket_and_requests[0]}/{key}")
+    assert find_matches(role, "Allow", request) == []

@@ -1,0 +1,245 @@
+"""What the synthesized stack is: asked of its CloudFormation template and of the bundled code."""
+
+from __future__ import annotations
+
+import filecmp
+import io
+import json
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import pytest
+
+from mgmt_api.adapters.table import INDEX_PROJECTION, INDEXES, TABLE_KEYS, KeyAttributes
+from mgmt_api.settings import Settings, read_settings
+from mgmt_contract.routes import DESCRIBE, ROUTES
+from support.assembly import Assembly
+from support.policies import as_list
+
+pytestmark = [pytest.mark.cdk, pytest.mark.xdist_group("assembly")]
+
+LAMBDA = Path(__file__).resolve().parents[2] / "lambda"
+ZIP_MAX_BYTES = 4_000_000
+
+
+# --- rules ---------------------------------------------------------------------------------------------
+
+
+def test_no_rule_of_cdk_nag_is_broken_or_set_aside_but_these(assembly: Assembly):
+    """Each is set aside for one construct, with a reason."""
+    (report,) = json.loads((assembly.directory / "validation-report.json").read_text())["pluginReports"]
+    assert report["violations"] == []
+    aside = {each["acknowledgedAt"]: each for each in report["suppressedViolations"]}
+    assert {path: each["ruleName"].partition("[")[0] for path, each in aside.items()} == {
+        "mgmt/Storage/Bucket": "AwsSolutions-S1",
+        "mgmt/Service/Role": "AwsSolutions-IAM5",
+        "mgmt/Service/Function": "AwsSolutions-L1",
+        "mgmt/Api/HttpApi/GET--v1--service": "AwsSolutions-APIG4",
+    }
+    assert all(len(each["reason"]) > 80 and len(each["violatingConstructs"]) == 1 for each in aside.values())
+
+
+def test_cfn_lint_finds_nothing(assembly: Assembly):
+    """W3005 is left out: CDK writes dependencies that follow from references anyway."""
+    cfn_lint = Path(sys.executable).with_name("cfn-lint")
+    command = [str(cfn_lint), "--ignore-checks", "W3005", "--", str(assembly.template_path)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (0, "")
+
+
+# --- storage -------------------------------------------------------------------------------------------
+
+
+def test_the_bucket_is_private_versioned_and_encrypted(assembly: Assembly):
+    bucket = assembly.only("AWS::S3::Bucket")["Properties"]
+    assert bucket["VersioningConfiguration"] == {"Status": "Enabled"}
+    assert set(bucket["PublicAccessBlockConfiguration"].values()) == {True}
+    assert len(bucket["PublicAccessBlockConfiguration"]) == 4
+    assert bucket["OwnershipControls"] == {"Rules": [{"ObjectOwnership": "BucketOwnerEnforced"}]}
+    (encryption,) = bucket["BucketEncryption"]["ServerSideEncryptionConfiguration"]
+    assert encryption["ServerSideEncryptionByDefault"] == {"SSEAlgorithm": "AES256"}
+
+
+def test_only_abandoned_multipart_uploads_are_ever_removed(assembly: Assembly):
+    """No rule expires an object or a version; parts go thirty days after the upload began."""
+    (rule,) = assembly.only("AWS::S3::Bucket")["Properties"]["LifecycleConfiguration"]["Rules"]
+    assert rule.pop("AbortIncompleteMultipartUpload") == {"DaysAfterInitiation": 30}
+    assert rule == {"Id": "abandoned-multipart-uploads", "Status": "Enabled"}
+
+
+def test_the_table_is_what_the_adapter_expects(assembly: Assembly):
+    table = assembly.only("AWS::DynamoDB::Table")["Properties"]
+    names = set(TABLE_KEYS).union(*INDEXES.values())
+    assert table["KeySchema"] == _key_schema(TABLE_KEYS)
+    assert {name["AttributeName"]: name["AttributeType"] for name in table["AttributeDefinitions"]} == dict.fromkeys(
+        names, "S"
+    )
+    assert {index["IndexName"]: index["KeySchema"] for index in table["GlobalSecondaryIndexes"]} == {
+        name: _key_schema(keys) for name, keys in INDEXES.items()
+    }
+    projections = {index["Projection"]["ProjectionType"] for index in table["GlobalSecondaryIndexes"]}
+    assert projections == {INDEX_PROJECTION}
+
+
+def test_the_table_can_be_restored_and_costs_by_use(assembly: Assembly):
+    table = assembly.only("AWS::DynamoDB::Table")["Properties"]
+    assert table["BillingMode"] == "PAY_PER_REQUEST"
+    assert table["PointInTimeRecoverySpecification"] == {"PointInTimeRecoveryEnabled": True}
+    assert table["DeletionProtectionEnabled"] is True
+
+
+@pytest.mark.parametrize("resource_type", ["AWS::S3::Bucket", "AWS::DynamoDB::Table"])
+def test_footage_and_records_outlive_the_stack(assembly: Assembly, resource_type):
+    resource = assembly.only(resource_type)
+    assert (resource["DeletionPolicy"], resource["UpdateReplacePolicy"]) == ("Retain", "Retain")
+
+
+# --- function ------------------------------------------------------------------------------------------
+
+
+def test_the_function_reads_every_setting_from_its_environment(assembly: Assembly, context):
+    """None of the context's values is a default, so a variable that is not passed on is noticed."""
+    variables = assembly.only("AWS::Lambda::Function")["Properties"]["Environment"]["Variables"]
+    names = {name: _reference(value) for name, value in variables.items()}
+    bucket, table = (next(iter(assembly.find(kind))) for kind in ("AWS::S3::Bucket", "AWS::DynamoDB::Table"))
+    assert read_settings(names | {"AWS_REGION": "eu-west-1"}) == Settings(
+        bucket=bucket,
+        table=table,
+        region="eu-west-1",
+        root_prefix=context["root_prefix"],
+        admin_group=context["admin_group"],
+        actor_claim=context["actor_claim"],
+        url_life_seconds=int(context["url_life_seconds"]),
+        lease_seconds=int(context["lease_seconds"]),
+        feed_shards=int(context["feed_shards"]),
+        issuer=context["issuer"],
+        client_id=context["client_id"],
+        audience=context["audience"],
+        scopes=tuple(context["scopes"].split()),
+    )
+
+
+def test_the_function_answers_before_the_api_gives_up(assembly: Assembly):
+    assert assembly.only("AWS::Lambda::Function")["Properties"]["Timeout"] == 29
+
+
+def test_the_function_runs_on_arm_and_is_not_traced(assembly: Assembly):
+    function = assembly.only("AWS::Lambda::Function")["Properties"]
+    assert (function["Runtime"], function["Architectures"]) == ("python3.13", ["arm64"])
+    assert function["MemorySize"] == 512
+    assert "TracingConfig" not in function
+
+
+def test_every_log_is_kept_for_a_while_only(assembly: Assembly):
+    groups = assembly.find("AWS::Logs::LogGroup")
+    assert len(groups) == 2
+    assert {group["Properties"]["RetentionInDays"] for group in groups.values()} == {90}
+    logging = assembly.only("AWS::Lambda::Function")["Properties"]["LoggingConfig"]
+    assert logging["LogGroup"]["Ref"] in groups
+
+
+# --- code ----------------------------------------------------------------------------------------------
+
+
+def test_the_code_is_the_lambda_folder_as_it_stands(assembly: Assembly):
+    """Also: the handler that is named is there."""
+    files = [
+        path.relative_to(LAMBDA) for path in LAMBDA.rglob("*") if path.is_file() and "__pycache__" not in path.parts
+    ]
+    _, differing, missing = filecmp.cmpfiles(LAMBDA, assembly.code_directory, map(str, files), shallow=False)
+    assert (differing, missing) == ([], [])
+    module, function = assembly.only("AWS::Lambda::Function")["Properties"]["Handler"].rsplit(".", 1)
+    source = (assembly.code_directory / module.replace(".", "/")).with_suffix(".py").read_text()
+    assert f"def {function}(" in source
+
+
+def test_the_code_holds_its_requirements_for_the_right_platform(assembly: Assembly):
+    libraries = [path.name for path in assembly.code_directory.rglob("*.so")]
+    assert libraries == ["_pydantic_core.cpython-313-aarch64-linux-gnu.so"]
+    assert (assembly.code_directory / "aws_lambda_powertools").is_dir()
+
+
+def test_the_code_brings_nothing_that_lambda_has_or_nobody_runs(assembly: Assembly):
+    names = {path.name for path in assembly.code_directory.rglob("*")}
+    assert names.isdisjoint({"boto3", "botocore", "__pycache__", "bin", "tests"})
+
+
+def test_the_zip_is_small(assembly: Assembly):
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
+        for path in assembly.code_directory.rglob("*"):
+            archive.write(path, path.relative_to(assembly.code_directory))
+    assert len(buffer.getvalue()) <= ZIP_MAX_BYTES
+
+
+# --- api -----------------------------------------------------------------------------------------------
+
+
+def test_there_is_a_route_for_each_call_of_the_contract_and_no_other(assembly: Assembly):
+    keys = {route["Properties"]["RouteKey"] for route in assembly.find("AWS::ApiGatewayV2::Route").values()}
+    assert keys == {f"{route.method} {route.path}" for route in ROUTES}
+
+
+def test_every_route_but_the_description_needs_a_token_with_a_scope(assembly: Assembly, context):
+    (authorizer,) = assembly.find("AWS::ApiGatewayV2::Authorizer")
+    for resource in assembly.find("AWS::ApiGatewayV2::Route").values():
+        route = resource["Properties"]
+        if route["RouteKey"] == f"{DESCRIBE.method} {DESCRIBE.path}":
+            assert route["AuthorizationType"] == "NONE"
+        else:
+            assert route["AuthorizationType"] == "JWT"
+            assert route["AuthorizerId"] == {"Ref": authorizer}
+            assert route["AuthorizationScopes"] == context["scopes"].split()
+
+
+def test_tokens_come_from_the_issuer_for_this_service(assembly: Assembly, context):
+    authorizer = assembly.only("AWS::ApiGatewayV2::Authorizer")["Properties"]
+    assert authorizer["AuthorizerType"] == "JWT"
+    assert authorizer["IdentitySource"] == ["$request.header.Authorization"]
+    assert authorizer["JwtConfiguration"] == {
+        "Issuer": context["issuer"],
+        "Audience": [context["audience"], context["client_id"]],
+    }
+
+
+def test_the_api_is_throttled(assembly: Assembly, context):
+    throttle = assembly.only("AWS::ApiGatewayV2::Stage")["Properties"]["DefaultRouteSettings"]
+    assert throttle["ThrottlingRateLimit"] == int(context["requests_per_second"])
+    assert throttle["ThrottlingBurstLimit"] == int(context["request_burst"])
+
+
+def test_calls_are_logged_without_what_they_carry(assembly: Assembly):
+    """No header, no body, no query: nothing that could hold a token or a signature."""
+    settings = assembly.only("AWS::ApiGatewayV2::Stage")["Properties"]["AccessLogSettings"]
+    fields = json.loads(settings["Format"])
+    assert {"$context.requestId", "$context.status", "$context.authorizer.claims.sub"} <= set(fields.values())
+    assert not [value for value in fields.values() if "header" in value.lower() or not value.startswith("$context.")]
+    assert _reference(settings["DestinationArn"]) in assembly.find("AWS::Logs::LogGroup")
+
+
+def test_only_this_api_may_call_the_function(assembly: Assembly):
+    permission = assembly.only("AWS::Lambda::Permission")["Properties"]
+    assert permission["Principal"] == "apigateway.amazonaws.com"
+    (api,) = assembly.find("AWS::ApiGatewayV2::Api")
+    assert {"Ref": api} in permission["SourceArn"]["Fn::Join"][1]
+
+
+def test_the_admin_is_told_address_bucket_and_table(assembly: Assembly):
+    assert assembly.template["Outputs"].keys() == {"ApiUrl", "BucketName", "TableName"}
+
+
+def _key_schema(keys: KeyAttributes) -> list[dict[str, str]]:
+    return [
+        {"AttributeName": keys.partition, "KeyType": "HASH"},
+        {"AttributeName": keys.sort, "KeyType": "RANGE"},
+    ]
+
+
+def _reference(value):
+    """Reduce a reference to the logical id it names; anything else stays."""
+    if isinstance(value, dict):
+        (target,) = value.values()
+        return as_list(target)[0]
+    return value

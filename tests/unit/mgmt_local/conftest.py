@@ -1,0 +1,16 @@
+"""One storage engine for the tests that only look at it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from mgmt_local.engine import StorageEngine
+from support.engine import storage_engine
+
+
+@pytest.fixture(scope="session")
+def engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[StorageEngine]:
+    with storage_engine(tmp_path_factory.mktemp("engine")) as running:
+        yield running

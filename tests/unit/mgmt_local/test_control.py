@@ -1,0 +1,187 @@
+"""Starting, finding and stopping the backend from a command."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import stat
+import subprocess
+import sys
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import filelock
+import psutil
+import pytest
+
+from mgmt_contract.messages import HistoryResponse
+from mgmt_contract.routes import DESCRIBE, HISTORY
+from mgmt_local import control
+from mgmt_local.control import Endpoint
+from mgmt_local.errors import LocalBackendError
+from mgmt_local.processes import describe_process
+from mgmt_local.state import StateFolder, write_private_json
+from support.local_backend import Person, gateway_process, local_backend, processes_in, request
+
+START = "import sys; from pathlib import Path; from mgmt_local import control; print(control.start(Path(sys.argv[1])).url)"
+
+
+@pytest.fixture(scope="module")
+def state_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("local")
+
+
+@pytest.fixture(scope="module")
+def endpoint(state_dir: Path) -> Iterator[Endpoint]:
+    with local_backend(state_dir) as running:
+        yield running
+
+
+def test_starting_it_again_finds_it(state_dir: Path, endpoint: Endpoint):
+    assert control.start(state_dir) == endpoint
+    status = control.status(state_dir)
+    assert (status.running, status.url, status.state_dir) == (True, endpoint.url, state_dir)
+    assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ", status.started_at)
+    assert psutil.pid_exists(status.pid)
+
+
+def test_answers_as_the_service_to_the_users_own_token(endpoint: Endpoint):
+    assert Person(endpoint).call(HISTORY, HistoryResponse).records == []
+    status, text = request(endpoint.url, *DESCRIBE[:2])
+    assert (status, json.loads(text)["bucket"]) == (200, "mgmt-local")
+
+
+def test_another_person_is_known_at_once(state_dir: Path, endpoint: Endpoint):
+    token = control.issue_token("ada", admin=False, state_dir=state_dir)
+    assert request(endpoint.url, *HISTORY[:2], token=token)[0] == 200
+    assert request(endpoint.url, *HISTORY[:2], token=token[:-1])[0] == 401
+
+
+def test_every_listening_socket_is_on_loopback(state_dir: Path, endpoint: Endpoint):
+    gateway = gateway_process(state_dir)
+    family = [gateway, *gateway.children(recursive=True)]
+    assert len(family) == 2
+    listening = [each for process in family for each in process.net_connections() if each.status == "LISTEN"]
+    assert {each.laddr.ip for each in listening} == {"127.0.0.1"}
+    assert len(listening) == 11
+
+
+@pytest.mark.skipif(os.name != "posix", reason="modes are of POSIX")
+def test_everything_it_keeps_is_for_the_user_only(state_dir: Path, endpoint: Endpoint):
+    assert stat.S_IMODE(state_dir.stat().st_mode) == 0o700
+    modes = {path.name: stat.S_IMODE(path.lstat().st_mode) for path in state_dir.iterdir()}
+    assert {name: mode for name, mode in modes.items() if mode & 0o077} == {}
+
+
+def test_is_detached_from_the_terminal_and_the_working_directory(state_dir: Path, endpoint: Endpoint):
+    gateway = gateway_process(state_dir)
+    assert os.getsid(gateway.pid) == gateway.pid
+    assert gateway.terminal() is None
+    assert Path(gateway.cwd()) == state_dir
+
+
+def test_neither_secrets_nor_settings_of_the_caller_are_visible_in_it(state_dir: Path, endpoint: Endpoint):
+    secret = json.loads((state_dir / "endpoint.json").read_text("utf-8"))["secret"]
+    for process in processes_in(state_dir):
+        command = " ".join(process.cmdline())
+        assert endpoint.token not in command
+        assert secret not in command
+    assert endpoint.token not in repr(endpoint)
+
+
+def test_the_callers_aws_settings_and_proxy_do_not_reach_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    (tmp_path / "aws").write_text("[profile other]\nendpoint_url = http://127.0.0.1:1\n")
+    for name, value in {
+        "AWS_PROFILE": "missing",
+        "AWS_CONFIG_FILE": str(tmp_path / "aws"),
+        "AWS_ENDPOINT_URL": "http://127.0.0.1:1",
+        "HTTP_PROXY": "http://127.0.0.1:1",
+        "http_proxy": "http://127.0.0.1:1",
+        "ALL_PROXY": "http://127.0.0.1:1",
+        "MGMT_TOKEN": "secret",
+        "PYTHONWARNINGS": "error",
+    }.items():
+        monkeypatch.setenv(name, value)
+    with local_backend(tmp_path / "local") as endpoint:
+        assert request(endpoint.url, *DESCRIBE[:2])[0] == 200
+        assert "MGMT_TOKEN" not in gateway_process(tmp_path / "local").environ()
+
+
+def test_several_commands_at_once_share_one(tmp_path: Path):
+    command = [sys.executable, "-c", START, str(tmp_path)]
+    try:
+        with ThreadPoolExecutor(4) as commands:
+            urls = commands.map(lambda _: subprocess.check_output(command, timeout=120), range(4))
+            assert len(set(urls)) == 1
+        assert len(processes_in(tmp_path)) == 2
+    finally:
+        control.stop(tmp_path)
+    assert processes_in(tmp_path) == []
+
+
+def test_nothing_runs_before_the_start_and_after_the_stop(tmp_path: Path):
+    assert not control.stop(tmp_path)
+    assert not control.status(tmp_path).running
+    with local_backend(tmp_path):
+        assert control.stop(tmp_path)
+        assert not (tmp_path / "endpoint.json").exists()
+        assert processes_in(tmp_path) == []
+        assert not control.stop(tmp_path)
+        status = control.status(tmp_path)
+    assert (status.running, status.url, status.pid) == (False, None, None)
+    assert status.log == tmp_path / "backend.log"
+    assert "told to end" in status.log.read_text("utf-8")
+
+
+def test_a_stale_endpoint_whose_id_belongs_to_somebody_else_by_now(tmp_path: Path):
+    """Neither is the stranger taken for the backend, nor ended in its place."""
+    stranger = {**describe_process(os.getpid()), "created_at": 1.0, "command": ["python", "-m", "mgmt_local"]}
+    stale = {"url": "http://127.0.0.1:1", "secret": "s", "started_at": "2026-11-01T12:00:00Z", **stranger}
+    write_private_json(tmp_path / "endpoint.json", stale)
+    assert not control.status(tmp_path).running
+    assert not control.stop(tmp_path)
+    write_private_json(tmp_path / "endpoint.json", stale)
+    with local_backend(tmp_path) as endpoint:
+        assert endpoint.url != stale["url"]
+
+
+def test_why_it_cannot_start_is_told_with_the_end_of_its_log(tmp_path: Path):
+    (tmp_path / "engine").write_text("a file where the engine's folder should be")
+    with pytest.raises(LocalBackendError, match="could not start") as caught:
+        control.start(tmp_path)
+    assert "engine" in str(caught.value)
+    assert str(tmp_path / "backend.log") in str(caught.value)
+    assert processes_in(tmp_path) == []
+    assert not (tmp_path / "endpoint.json").exists()
+
+
+def test_one_that_does_not_answer_in_time_is_given_up(tmp_path: Path):
+    with pytest.raises(LocalBackendError, match="did not answer in time"):
+        control.start(tmp_path, timeout_seconds=0.3)
+    control.stop(tmp_path)
+    assert processes_in(tmp_path) == []
+
+
+def test_one_that_holds_the_folder_without_answering_is_named(tmp_path: Path):
+    folder = StateFolder(tmp_path)
+    with filelock.FileLock(folder.server_lock):
+        with pytest.raises(LocalBackendError, match="does not answer"):
+            control.start(tmp_path, timeout_seconds=0.1)
+        assert subprocess.run(
+            [sys.executable, "-m", "mgmt_local", "serve", "--state-dir", str(tmp_path)],
+            check=False,
+            capture_output=True,
+            timeout=60,
+            text=True,
+            env=os.environ | {"MGMT_LOCAL_STATE_DIR": ""},
+        ).stderr.endswith(f"another embedded backend runs on {tmp_path}\n")
+
+
+def test_commands_import_nothing_of_the_service():
+    """What every `mgmt` with a local backend pays for is a few modules of the standard library."""
+    code = "import sys; from mgmt_local import control, errors; print(*sys.modules)"
+    loaded = subprocess.check_output([sys.executable, "-c", code], text=True).split()
+    heavy = {"boto3", "botocore", "mgmt_api", "pydantic", "aws_lambda_powertools", "cryptography", "psutil", "filelock"}
+    assert heavy.isdisjoint(name.partition(".")[0] for name in loaded)
