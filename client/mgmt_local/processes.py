@@ -44,17 +44,18 @@ def end_process(process: psutil.Process, timeout_seconds: float) -> None:
 
 
 def has_outside_connections(pid: int, port: int) -> bool:
-    """Say whether anybody but this process is connected to a port of the process `pid`.
+    """Say whether anybody but this process, and `pid` itself, is connected to a port of the process `pid`.
 
     Where the system does not tell, the answer is yes.
     """
     try:
-        ours = {connection.laddr for connection in psutil.Process().net_connections("tcp")}
+        theirs = psutil.Process(pid).net_connections("tcp")
+        inside = {connection.laddr for connection in (*theirs, *psutil.Process().net_connections("tcp"))}
         return any(
             connection.status == psutil.CONN_ESTABLISHED
             and connection.laddr.port == port
-            and connection.raddr not in ours
-            for connection in psutil.Process(pid).net_connections("tcp")
+            and connection.raddr not in inside
+            for connection in theirs
         )
     except psutil.NoSuchProcess:
         return False

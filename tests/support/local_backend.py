@@ -72,7 +72,7 @@ class Person:
     """Somebody who speaks the protocol to a backend over HTTP."""
 
     endpoint: Endpoint
-    machine_id: str = "machine-1"
+    machine_id: str = "0192e4a0-0000-7000-8000-000000000001"
 
     def call(self, route: Route, kind: type[T], body: Any = None) -> T:
         """Make one call."""

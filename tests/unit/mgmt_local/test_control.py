@@ -65,7 +65,6 @@ def test_every_listening_socket_is_on_loopback(state_dir: Path, endpoint: Endpoi
     assert len(family) == 2
     listening = [each for process in family for each in process.net_connections() if each.status == "LISTEN"]
     assert {each.laddr.ip for each in listening} == {"127.0.0.1"}
-    assert len(listening) == 11
 
 
 @pytest.mark.skipif(os.name != "posix", reason="modes are of POSIX")

@@ -20,6 +20,7 @@ from mgmt_local import engine as engine_module
 from mgmt_local.engine import StorageEngine, find_engine
 from mgmt_local.errors import LocalBackendError
 from mgmt_local.ports import EnginePorts, choose_ports
+from support.local_backend import wait_until
 
 BUCKET = "footage"
 ACCESS_KEY, SECRET_KEY = secrets.token_hex(10), secrets.token_hex(20)
@@ -100,10 +101,10 @@ def test_bucket_keeps_versions_and_is_made_once(engine: StorageEngine):
 
 
 def test_everything_listens_on_loopback_only(engine: StorageEngine):
-    found = listeners(engine)
-    ports = {connection.laddr.port for connection in found}
-    assert {connection.laddr.ip for connection in found} == {"127.0.0.1"}
-    assert ports == {*engine.ports, *(engine.ports.grpc(service) for service in EnginePorts._fields)}
+    expected = {*engine.ports, *(engine.ports.grpc(service) for service in EnginePorts._fields)}
+    # S3 answers before the last of them does.
+    wait_until(lambda: {connection.laddr.port for connection in listeners(engine)} == expected)
+    assert {connection.laddr.ip for connection in listeners(engine)} == {"127.0.0.1"}
 
 
 @pytest.mark.parametrize(

@@ -69,7 +69,7 @@ def test_only_connections_of_others_count():
         port = listener.getsockname()[1]
         assert not has_outside_connections(os.getpid(), port)
         with socket.create_connection(("127.0.0.1", port)), listener.accept()[0]:
-            assert not has_outside_connections(os.getpid(), port), "our own"
+            assert not has_outside_connections(os.getpid(), port), "its own"
         connect = (
             f"import socket, sys; s = socket.create_connection(('127.0.0.1', {port})); "
             "print('up', flush=True); sys.stdin.read()"
