@@ -64,7 +64,9 @@ class Ending:
         self._discard(job)
         self.summary.skipped += 1
         finished_at = format_time(existing.finished_at) if existing.finished_at else None
-        self._session.emit(AlreadyThere(job.target_path, existing.s3_object_key, existing.actor, finished_at))
+        self._session.emit(
+            AlreadyThere(job.operation_id, job.target_path, existing.s3_object_key, existing.actor, finished_at)
+        )
 
     def end_failed(self, job: Job, error: MgmtError) -> None:
         """End a job that failed: tell the service; keep the archive only if bytes of it were sent."""

@@ -52,6 +52,7 @@ class Finished:
 class AlreadyThere:
     """The same content is stored under this name already; nothing was sent and nothing recorded."""
 
+    operation_id: str
     target_path: str
     s3_object_key: str
     actor: str | None

@@ -58,7 +58,7 @@ def pack_and_send(session: Session, job: Job, multipart: messages.Multipart) -> 
     hooks = {"part_size_bytes": multipart.part_size, "on_part": feed.put, "on_open": opened.append}
     thread = threading.Thread(target=partial(_pack_into, session, job, stop, feed, hooks), name="pack")
     thread.start()
-    meter = Meter(session, job, None)
+    meter = Meter(session, job)
     sender = PartsSender(session, job, multipart.part_size, lambda: _where(opened, job), meter)
     try:
         sender.send(feed, multipart.received_parts)

@@ -10,7 +10,8 @@ import json
 import sys
 import threading
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Any, Final, Self, TextIO
 
@@ -22,6 +23,8 @@ from mgmt_contract.wire import to_plain
 
 PLAIN_PROGRESS_SECONDS: Final = 30.0
 JSON_PROGRESS_SECONDS: Final = 1.0
+BARS_MAX: Final = 8
+"""More at a time nobody reads."""
 
 
 @dataclass(frozen=True)
@@ -44,6 +47,17 @@ class Output:
         self.stderr = stderr or sys.stderr
         self._lock = threading.Lock()
         self._closed: set[int] = set()
+        self._bars: Any = None
+
+    @contextmanager
+    def bars(self) -> Iterator[Any]:
+        """Show rich's bars on stderr while the context lasts; lines are then written above them."""
+        self._bars = make_bars(self)
+        try:
+            with self._bars:
+                yield self._bars
+        finally:
+            self._bars = None
 
     def line(self, text: str) -> None:
         """Write a result line to stdout."""
@@ -81,10 +95,20 @@ class Output:
             if id(stream) in self._closed:
                 return
             try:
-                stream.write(text + "\n")
-                stream.flush()
+                if self._bars is not None and stream.isatty():
+                    self._bars.console.print(_as_is(text), soft_wrap=True)
+                else:
+                    stream.write(text + "\n")
+                    stream.flush()
             except BrokenPipeError:
                 self._closed.add(id(stream))
+
+
+def _as_is(text: str) -> Any:
+    """Give a line that may hold our own colours to rich, which would show their codes otherwise."""
+    from rich.text import Text
+
+    return Text.from_ansi(text)
 
 
 _COLORS: Final = {"red": "31", "green": "32", "yellow": "33", "dim": "2", "bold": "1"}
@@ -102,21 +126,21 @@ class UploadRenderer:
         self._style = output.style
         self._began = time.monotonic()
         self._bars: Any = None
-        self._tasks: dict[str, Any] = {}
+        self._open_bars = ExitStack()
+        self._tasks: dict[tuple[str, str], Any] = {}
         self._last_shown: dict[str, float] = {}
+        self._ended: set[str] = set()
         self._lock = threading.Lock()
 
     def __enter__(self) -> Self:
         """Open the bars, where there is a terminal."""
         if self._style.bars and not self._style.as_json and self._style.verbosity >= 0:
-            self._bars = make_bars(self._output)
-            self._bars.start()
+            self._bars = self._open_bars.enter_context(self._output.bars())
         return self
 
     def __exit__(self, *_: object) -> None:
         """Close the bars."""
-        if self._bars is not None:
-            self._bars.stop()
+        self._open_bars.close()
 
     def emit(self, event: Event) -> None:
         """Show an event; may be called from any thread."""
@@ -125,9 +149,10 @@ class UploadRenderer:
                 case Progress():
                     self._show_progress(event)
                 case Finished():
-                    self._drop_bar(event.record.operation_id)
+                    self._end(event.record.operation_id)
                     self._show_finished(event)
                 case AlreadyThere():
+                    self._end(event.operation_id)
                     self._show_already_there(event)
                 case Notice():
                     self._show_notice(event)
@@ -144,7 +169,15 @@ class UploadRenderer:
             said = ", ".join(f"{count} {what}" for count, what in counts if count) or "nothing to upload"
             self._output.aside(f"{said} in {duration_in_words(time.monotonic() - self._began)}")
 
+    def _end(self, operation_id: str) -> None:
+        """Show nothing more of an operation: parts that were under way may still move after a failure."""
+        self._last_shown.pop(operation_id, None)
+        self._ended.add(operation_id)
+        self._drop_bars(operation_id)
+
     def _show_progress(self, event: Progress) -> None:
+        if event.operation_id in self._ended:
+            return
         if self._bars is not None:
             self._move_bar(event)
             return
@@ -161,18 +194,20 @@ class UploadRenderer:
             self._output.aside(said)
 
     def _move_bar(self, event: Progress) -> None:
-        key = f"{event.operation_id} {event.stage}"
+        key = (event.operation_id, event.stage)
+        if event.stage == "confirming":
+            self._drop_bars(event.operation_id)
         if key not in self._tasks:
             label = f"{event.stage:<10} {printable(event.target_path)}"
-            self._tasks[key] = self._bars.add_task(label, total=event.total_bytes)
-        total = event.total_bytes if event.stage != "confirming" else None
+            is_visible = sum(task.visible for task in self._bars.tasks) < BARS_MAX
+            self._tasks[key] = self._bars.add_task(label, total=event.total_bytes, visible=is_visible)
+        total = event.total_bytes if event.stage != "confirming" else None  # nobody knows how long S3 takes
         self._bars.update(self._tasks[key], completed=event.done_bytes, total=total)
-        if event.stage == "packing" and event.total_bytes is not None and event.done_bytes >= event.total_bytes:
+        if total is not None and event.done_bytes >= total:
             self._bars.update(self._tasks[key], visible=False)
 
-    def _drop_bar(self, operation_id: str) -> None:
-        self._last_shown.pop(operation_id, None)
-        for key in [key for key in self._tasks if key.startswith(operation_id)]:
+    def _drop_bars(self, operation_id: str) -> None:
+        for key in [key for key in self._tasks if key[0] == operation_id]:
             self._bars.remove_task(self._tasks.pop(key))
 
     def _show_finished(self, event: Finished) -> None:
@@ -218,6 +253,7 @@ def make_bars(output: Output) -> Any:
         TimeRemainingColumn(compact=True),
         console=Console(file=output.stderr, no_color=not output.style.colors),
         transient=True,
+        expand=True,
     )
 
 
@@ -228,7 +264,8 @@ def describe_success(record: UploadRecord) -> str:
     said = f"{printable(record.target_path)} → s3://{record.s3_bucket}/{printable(record.s3_object_key)}  "
     said += size_in_words(size)
     if source:
-        said += f" ({ratio_in_words(size, source)} of {size_in_words(source)})"
+        ratio = ratio_in_words(size, source)
+        said += f" ({ratio} of {size_in_words(source)})" if ratio != "-" else f" (from {size_in_words(source)})"
     if record.finished_at is not None:
         seconds = (record.finished_at - record.started_at).total_seconds()
         said += f" in {duration_in_words(seconds)}"

@@ -44,10 +44,9 @@ def sending_pool(workers: int) -> Iterator[ThreadPoolExecutor]:
 class Meter:
     """Counts the bytes of one upload that are on their way or there, over all its threads."""
 
-    def __init__(self, session: Session, job: Job, total_bytes: int | None) -> None:
+    def __init__(self, session: Session, job: Job) -> None:
         self._session = session
         self._job = job
-        self.total_bytes = total_bytes
         self._lock = threading.Lock()
         self._done_bytes = 0
 
@@ -56,9 +55,12 @@ class Meter:
         with self._lock:
             self._done_bytes += size_bytes
             done_bytes = self._done_bytes
-        self._session.emit(
-            Progress(self._job.operation_id, self._job.target_path, "uploading", done_bytes, self.total_bytes)
-        )
+        job = self._job
+        self._session.emit(Progress(job.operation_id, job.target_path, "uploading", done_bytes, self._total_bytes()))
+
+    def _total_bytes(self) -> int:
+        """Bytes to send; as long as the archive is not whole, the source's size stands for it."""
+        return self._job.archive.size if self._job.archive is not None else self._job.source.uncompressed_size
 
 
 class _Slice:

@@ -199,7 +199,7 @@ class _Uploader:
 
     def _send(self, result: messages.StartResult, job: Job) -> None:
         if result.multipart is None and result.request is not None and job.archive is not None:
-            send_whole(self._session, job, result.request, Meter(self._session, job, job.archive.size))
+            send_whole(self._session, job, result.request, Meter(self._session, job))
         elif result.multipart is not None and job.archive is not None:
             self._send_packed_parts(job, result.multipart)
         elif result.multipart is not None:
@@ -207,7 +207,7 @@ class _Uploader:
 
     def _send_packed_parts(self, job: Job, multipart: messages.Multipart) -> None:
         parts = read_archive(job.archive_path, multipart.part_size).parts
-        meter = Meter(self._session, job, job.archive.size if job.archive else None)
+        meter = Meter(self._session, job)
         sender = PartsSender(self._session, job, multipart.part_size, lambda: job.archive_path, meter)
         sender.send(PartFeed(multipart.part_size, parts, content=job.content), multipart.received_parts)
 

@@ -66,10 +66,12 @@ def moment_in_words(moment: datetime | None) -> str:
 def ratio_in_words(part: int | None, whole: int | None) -> str:
     """Write how much is left of a size after packing; a dash where that says nothing.
 
-    >>> ratio_in_words(50, 200), ratio_in_words(5, 0)
-    ('25 %', '-')
+    Of a few bytes the archive's framing is many times as large.
+
+    >>> ratio_in_words(50, 200), ratio_in_words(5, 0), ratio_in_words(128, 6)
+    ('25 %', '-', '-')
     """
-    if part is None or not whole:
+    if part is None or not whole or part > 10 * whole:
         return "-"
     return f"{100 * part / whole:.0f} %"
 

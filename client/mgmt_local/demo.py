@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import random
 import shlex
@@ -44,7 +45,7 @@ def make_sample(folder: Path) -> Path:
     whole = folder.parent / "sample.whole"
     if whole.exists():
         return folder
-    print(f"making a sample folder in {folder} ...", flush=True)
+    _say(f"making a sample folder in {folder} ...")
     for path, content in _sample_files():
         file = folder / path
         file.parent.mkdir(parents=True, exist_ok=True)
@@ -76,10 +77,16 @@ def _run(folder: Path, arguments: Sequence[str], where: Path) -> int:
         "MGMT_LOCAL_STATE_DIR": os.fspath(folder / "backend"),
     }
     inherited = {name: value for name, value in os.environ.items() if not name.startswith("MGMT_")}
-    print(f"\n$ mgmt {shlex.join(arguments)}", flush=True)
+    _say(f"\n$ mgmt {shlex.join(arguments)}")
     where.mkdir(parents=True, exist_ok=True)
     command = [sys.executable, "-m", "mgmt", *arguments]
     return subprocess.run(command, cwd=where, env={**inherited, **places}, check=False).returncode
+
+
+def _say(text: str) -> None:
+    # Whoever has closed the pipe hears no more, and what was started is stopped all the same.
+    with contextlib.suppress(BrokenPipeError):
+        print(text, flush=True)
 
 
 if __name__ == "__main__":

@@ -11,9 +11,11 @@ _CREATION_TOLERANCE_SECONDS: Final = 0.5
 
 
 def describe_process(pid: int) -> dict[str, Any]:
-    """Return what a state file keeps of a process, to find it again."""
-    process = psutil.Process(pid)
-    return {"pid": pid, "created_at": process.create_time(), "command": process.cmdline()}
+    """Return what a state file keeps of a process, to find it again; nothing of one that has ended."""
+    with contextlib.suppress(psutil.NoSuchProcess):
+        process = psutil.Process(pid)
+        return {"pid": pid, "created_at": process.create_time(), "command": process.cmdline()}
+    return {}
 
 
 def find_process(description: dict[str, Any] | None) -> psutil.Process | None:

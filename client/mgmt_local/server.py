@@ -70,7 +70,7 @@ class Backend:
         self._folder = folder
         self._activity = activity
         self._signals = signals
-        self._restarts: list[float] = []
+        self._ends: list[float] = []
         self._check_seconds = min(_CHECK_SECONDS_MAX, activity.idle_seconds / _CHECKS_PER_IDLE_TIME)
         self._follow_engine()
 
@@ -107,17 +107,26 @@ class Backend:
 
     def _restart_engine(self) -> None:
         """Bring the engine back where it was: addresses handed out already stay good."""
-        now = time.monotonic()
-        self._restarts = [moment for moment in self._restarts if now - moment < _RESTART_WINDOW_SECONDS]
-        if len(self._restarts) >= _RESTARTS_MAX:
-            raise LocalBackendError(f"the storage engine ended {_RESTARTS_MAX + 1} times in a short while")
-        self._restarts.append(now)
-        _logger.warning("the storage engine ended (status %s) and is started again", self.engine.poll())
         ended = self.engine
-        self.engine = StorageEngine.start(
-            ended.data_dir, access_key=ended.access_key, secret_key=ended.secret_key, ports=ended.ports
-        )
-        self._follow_engine()
+        while True:
+            self._count_end()
+            _logger.warning("the storage engine ended (status %s) and is started again", ended.poll())
+            try:
+                self.engine = StorageEngine.start(
+                    ended.data_dir, access_key=ended.access_key, secret_key=ended.secret_key, ports=ended.ports
+                )
+            except LocalBackendError as error:
+                _logger.warning("%s", error)
+            else:
+                self._follow_engine()
+                return
+
+    def _count_end(self) -> None:
+        """Take note of an end, and give up where there were too many."""
+        now = time.monotonic()
+        self._ends = [moment for moment in self._ends if now - moment < _RESTART_WINDOW_SECONDS] + [now]
+        if len(self._ends) > _RESTARTS_MAX:
+            raise LocalBackendError(f"the storage engine ended {len(self._ends)} times in a short while")
 
     def _follow_engine(self) -> None:
         engine = self.engine

@@ -55,6 +55,13 @@ def engine_process(state_dir: Path) -> psutil.Process:
     return psutil.Process(json.loads((state_dir / "engine" / "engine.json").read_text("utf-8"))["pid"])
 
 
+def listeners(pid: int) -> list[Any]:
+    """Return every listening socket of a process and those it has started."""
+    process = psutil.Process(pid)
+    family = [process, *process.children(recursive=True)]
+    return [found for one in family for found in one.net_connections() if found.status == psutil.CONN_LISTEN]
+
+
 def processes_in(folder: Path) -> list[psutil.Process]:
     """Return every process that works in a folder: gateway and engine both do."""
     return [process for process in psutil.process_iter() if _works_in(process, folder)]

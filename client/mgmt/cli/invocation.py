@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import sys
 import threading
 from collections.abc import Iterator, Mapping
@@ -17,6 +18,10 @@ if TYPE_CHECKING:  # only names for annotations: none of this is needed for `mgm
     from mgmt.render import Output
     from mgmt.session import Session
     from mgmt.settings import Settings
+
+
+_LOCAL_MODULES = ("aws_lambda_powertools", "boto3", "cryptography", "psutil", "pydantic")
+"""What `[local]` brings and a plain install does not."""
 
 
 @dataclass(frozen=True)
@@ -120,13 +125,15 @@ def import_local_control() -> Any:
     Raises:
         NotConfiguredError: If the extra `[local]` is not installed.
     """
-    try:
-        from mgmt_local import control
-    except ImportError as error:
+    missing = [name for name in _LOCAL_MODULES if importlib.util.find_spec(name) is None]
+    if missing:
         raise NotConfiguredError(
-            "The embedded backend is not installed. Install it with: pip install 'media-mgmt[local]'",
+            f"The embedded backend is not installed ({', '.join(missing)} is missing). "
+            "Install it with: pip install 'media-mgmt[local]'",
             code="local-not-installed",
-        ) from error
+        )
+    from mgmt_local import control
+
     return control
 
 

@@ -11,7 +11,6 @@ from typing import Any, Final, NamedTuple
 
 import click
 
-from mgmt.cli.invocation import Invocation
 from mgmt.errors import EXIT_OK, CancelledError, MgmtError, UsageError
 from mgmt_contract.version import __version__
 
@@ -71,6 +70,8 @@ def mgmt(ctx: click.Context, /, **flags: Any) -> None:
     """
     if flags["verbose"] and flags["quiet"]:
         raise click.UsageError("--verbose and --quiet exclude each other.")
+    from mgmt.cli.invocation import Invocation
+
     ctx.obj = Invocation(os.environ, **flags)
 
 

@@ -97,7 +97,7 @@ def test_json_has_a_record_with_the_documents_fields_and_an_error_line():
 
 def test_json_of_everything_else_is_one_line_each():
     screen = Screen(as_json=True)
-    screen.show(AlreadyThere("a", "k", "anna", None), Notice("n", "code"), Trace("t"))
+    screen.show(AlreadyThere("id-2", "a", "k", "anna", None), Notice("n", "code"), Trace("t"))
     UploadRenderer(screen.output).summarize(1, 2, 3)
     assert [line["type"] for line in screen.json_lines] == ["already_there", "notice", "summary"]
     assert screen.json_lines[-1] == {"type": "summary", "succeeded": 1, "failed": 2, "skipped": 3}
@@ -122,7 +122,7 @@ def test_quiet_shows_errors_only():
     said, aside = Screen(verbosity=-1).show(
         Notice("n", "c"),
         Trace("t"),
-        AlreadyThere("a", "k", None, None),
+        AlreadyThere("id-2", "a", "k", None, None),
         Finished(make_record()),
         Finished(make_record(), error),
     )
@@ -191,5 +191,6 @@ def test_bars_show_on_a_terminal_and_leave_nothing_behind():
             renderer.emit(Progress("id-1", "clip.mp4", stage, 1, 2))
         renderer.emit(Progress("id-1", "clip.mp4", "packing", 2, 2))
         renderer.emit(Finished(make_record()))
-    assert not renderer._tasks
+        renderer.emit(Progress("id-1", "clip.mp4", "uploading", 1, 2))  # a part that was still under way
+        assert not renderer._tasks
     assert "clip.mp4" in output.stdout.getvalue()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -12,6 +13,7 @@ from mgmt_api.backends import Backends
 from mgmt_api.completion import complete_uploads
 from mgmt_api.ending import fail_uploads
 from mgmt_api.entities import Actor
+from mgmt_api.ports import RecordsUnavailableError
 from mgmt_api.signing import sign_parts
 from mgmt_api.uploads import start_uploads
 from mgmt_contract.messages import (
@@ -26,7 +28,7 @@ from mgmt_contract.messages import (
     StartResult,
 )
 from support.fakes import StrictRecordStore
-from support.interposed import interpose_objects, interpose_records
+from support.interposed import fail_at, interpose_objects, interpose_records
 from support.studio import SETTINGS, Machine, Studio, content_of, item_for, part_of
 
 KEY = "clip.tar.gz"
@@ -242,6 +244,22 @@ def test_completing_twice_at_once_is_done_twice(in_parts):
     def inner(scene):
         scene.studio.clock.advance(1)
         assert scene.ada.complete(scene.plain) == "done"
+
+    run_races(lambda: Scene(in_parts=in_parts, replace=False), let_ada_send, outer, inner)
+
+
+@both
+def test_a_success_has_one_time_even_where_two_calls_record_it(in_parts):
+    """The second call comes as far as the name, and no further."""
+
+    def inner(scene):
+        scene.studio.clock.advance(1)
+        error = RecordsUnavailableError("throttled")
+        records = interpose_records(scene.studio.records, before=fail_at("update_operation", error))
+        assert scene.ada.complete(dataclasses.replace(scene.plain, records=records)) in ("problem", "done")
+
+    def outer(scene, backends):
+        assert scene.ada.complete(backends) == "done"
 
     run_races(lambda: Scene(in_parts=in_parts, replace=False), let_ada_send, outer, inner)
 

@@ -20,7 +20,7 @@ from mgmt_local import engine as engine_module
 from mgmt_local.engine import StorageEngine, find_engine
 from mgmt_local.errors import LocalBackendError
 from mgmt_local.ports import EnginePorts, choose_ports
-from support.local_backend import wait_until
+from support.local_backend import listeners
 
 BUCKET = "footage"
 ACCESS_KEY, SECRET_KEY = secrets.token_hex(10), secrets.token_hex(20)
@@ -29,12 +29,6 @@ HTTP2_PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes([0, 0, 0, 4, 0, 0, 0
 
 def start(folder: Path, ports: EnginePorts | None = None) -> StorageEngine:
     return StorageEngine.start(folder, access_key=ACCESS_KEY, secret_key=SECRET_KEY, ports=ports)
-
-
-def listeners(engine: StorageEngine) -> list:
-    process = psutil.Process(engine.pid)
-    family = [process, *process.children(recursive=True)]
-    return [found for one in family for found in one.net_connections() if found.status == psutil.CONN_LISTEN]
 
 
 def get(port: int, path: str, method: str = "GET", body: bytes | None = None) -> tuple[int, bytes]:
@@ -102,9 +96,7 @@ def test_bucket_keeps_versions_and_is_made_once(engine: StorageEngine):
 
 def test_everything_listens_on_loopback_only(engine: StorageEngine):
     expected = {*engine.ports, *(engine.ports.grpc(service) for service in EnginePorts._fields)}
-    # S3 answers before the last of them does.
-    wait_until(lambda: {connection.laddr.port for connection in listeners(engine)} == expected)
-    assert {connection.laddr.ip for connection in listeners(engine)} == {"127.0.0.1"}
+    assert {connection.laddr for connection in listeners(engine.pid)} == {("127.0.0.1", port) for port in expected}
 
 
 @pytest.mark.parametrize(
@@ -201,9 +193,9 @@ def test_almost_nothing_is_allocated_ahead(tmp_path: Path):
 
 def test_a_port_that_is_taken_ends_the_start_with_the_reason(tmp_path: Path):
     ports = choose_ports()
-    with socket.create_server(("127.0.0.1", ports.s3)):
-        with pytest.raises(LocalBackendError, match="not available") as caught:
-            start(tmp_path, ports)
+    refused = pytest.raises(LocalBackendError, match="not available")
+    with socket.create_server(("127.0.0.1", ports.s3)), refused as caught:
+        start(tmp_path, ports)
     assert "ended at once" in str(caught.value)
 
 

@@ -46,7 +46,7 @@ DOCUMENTED = {
     "body": "Hello from Lambda",
     "isBase64Encoded": False,
 }
-"""The documentation's example of payload format 2.0, without what mutual TLS, path parameters and stage variables add."""
+"""The documentation's example of payload 2.0, without what mutual TLS, path parameters and stage variables add."""
 
 
 def request(target: str = "/my/path", *headers: tuple[str, str], body: bytes = b"") -> Request:
@@ -107,8 +107,8 @@ def test_path_is_decoded_and_query_is_not():
 @pytest.mark.parametrize(
     ("headers", "body", "is_text"),
     [
-        ([("content-type", "application/json; charset=utf-8")], "{}".encode(), True),
-        ([("content-type", "application/problem+json")], "{}".encode(), True),
+        ([("content-type", "application/json; charset=utf-8")], b"{}", True),
+        ([("content-type", "application/problem+json")], b"{}", True),
         ([("content-type", "text/plain")], "grün".encode(), True),
         ([("content-type", "application/octet-stream")], b"abc", False),
         ([("content-type", "application/json")], b"\xff\xfe", False),

@@ -42,6 +42,14 @@ def test_an_ended_process_is_not_found_even_before_it_is_waited_for(sleeper: sub
     assert find_process(description) is None
 
 
+def test_nothing_is_kept_of_a_process_that_has_ended_already(sleeper: subprocess.Popen[bytes]):
+    sleeper.kill()
+    os.waitid(os.P_PID, sleeper.pid, os.WEXITED | os.WNOWAIT)
+    assert describe_process(sleeper.pid) == {}
+    sleeper.wait()
+    assert describe_process(sleeper.pid) == {}
+
+
 def test_another_process_under_the_same_id_is_not_it(sleeper: subprocess.Popen[bytes]):
     description = describe_process(sleeper.pid) | {"created_at": 1.0, "command": ["weed", "mini"]}
     assert find_process(description) is None

@@ -44,7 +44,7 @@ def test_a_folder_of_somebody_else_is_refused(tmp_path: Path, monkeypatch: pytes
 
 def test_a_file_in_its_place_is_an_error_with_its_name(tmp_path: Path):
     (tmp_path / "file").write_text("")
-    with pytest.raises(LocalBackendError, match="cannot use its folder .*file"):
+    with pytest.raises(LocalBackendError, match=r"cannot use its folder .*file"):
         open_state_folder(tmp_path / "file")
 
 
