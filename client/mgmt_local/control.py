@@ -175,6 +175,9 @@ def _launch(folder: StateFolder, idle_seconds: float, deadline: float) -> str:
             _give_up(folder, process)
             raise LocalBackendError(f"the embedded backend did not answer in time; its log is {folder.log}")
         time.sleep(_POLL_SECONDS)
+    # One that a killed command had just begun to start may have been first.
+    if url := _await_leaving(folder, deadline):
+        return url
     raise LocalBackendError(
         f"the embedded backend could not start; the end of its log, {folder.log}:\n{tail_log(folder.log)}"
     )

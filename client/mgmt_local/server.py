@@ -30,7 +30,7 @@ from mgmt_local.tokens import TokenFile
 BUCKET: Final = "mgmt-local"
 EXIT_FAILED: Final = 1
 
-_SERVER_LOCK_TIMEOUT_SECONDS: Final = 3.0
+_SERVER_LOCK_TIMEOUT_SECONDS: Final = 1.0
 """Others hold the lock for a moment only, to see whether a server does."""
 _CHECK_SECONDS_MAX: Final = 10.0
 _CHECKS_PER_IDLE_TIME: Final = 10

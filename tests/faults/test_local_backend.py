@@ -15,24 +15,9 @@ import psutil
 import pytest
 import urllib3
 
-from mgmt_contract.messages import (
-    CompleteItem,
-    CompleteRequest,
-    CompleteResponse,
-    CompleteResult,
-    Content,
-    HistoryResponse,
-    Part,
-    SignItem,
-    SignRequest,
-    SignResponse,
-    StartItem,
-    StartRequest,
-    StartResponse,
-    StartResult,
-)
+from mgmt_contract.messages import HistoryResponse, StartResult
 from mgmt_contract.parts import PART_SIZE_DEFAULT_BYTES
-from mgmt_contract.routes import COMPLETE, HISTORY, SIGN, START
+from mgmt_contract.routes import HISTORY
 from mgmt_local import control
 from support.local_backend import (
     Person,
@@ -46,31 +31,6 @@ from support.studio import content_of, item_for, part_of
 
 BODY = os.urandom(300_000)
 FIRST_PART, LAST_PART = os.urandom(PART_SIZE_DEFAULT_BYTES), b"the end"
-
-
-def start(person: Person, item: StartItem) -> StartResult:
-    (result,) = person.call(START, StartResponse, StartRequest(person.machine_id, [item])).results
-    assert result.problem is None, result.problem
-    return result
-
-
-def complete(person: Person, started: StartResult, content: Content) -> CompleteResult:
-    item = CompleteItem(started.operation_id, started.lease.epoch, content)
-    (result,) = person.call(COMPLETE, CompleteResponse, CompleteRequest(person.machine_id, [item])).results
-    return result
-
-
-def upload(person: Person, name: str, body: bytes = BODY) -> CompleteResult:
-    started = start(person, item_for(name, body))
-    assert person.send(started.request, body) == 200
-    return complete(person, started, content_of(body))
-
-
-def send_part(person: Person, started: StartResult, part: Part, body: bytes, final: Content | None = None) -> int:
-    item = SignItem(started.operation_id, started.lease.epoch, [part], final)
-    (result,) = person.call(SIGN, SignResponse, SignRequest(person.machine_id, [item])).results
-    assert result.problem is None, result.problem
-    return person.send(result.parts[0].request, body)
 
 
 def history(person: Person) -> dict[str, str]:
@@ -94,8 +54,8 @@ def state_dir(tmp_path: Path) -> Iterator[Path]:
 def test_a_whole_upload_ends_in_the_history(state_dir: Path):
     with local_backend(state_dir) as endpoint:
         person = Person(endpoint)
-        assert upload(person, "clip.mp4").outcome == "done"
-        assert start(person, item_for("clip.mp4", BODY)).outcome == "already_there"
+        assert person.upload("clip.mp4", BODY).outcome == "done"
+        assert person.start(item_for("clip.mp4", BODY)).outcome == "already_there"
         assert history(person) == {"clip.mp4": "success"}
 
 
@@ -103,11 +63,11 @@ def test_a_whole_upload_ends_in_the_history(state_dir: Path):
 def test_everything_survives_a_kill(state_dir: Path, victims: tuple[str, ...]):
     """Objects, records, leases and an open multipart upload with its part; the next start works as ever."""
     person = Person(control.start(state_dir))
-    assert upload(person, "before.mp4").outcome == "done"
+    assert person.upload("before.mp4", BODY).outcome == "done"
     whole = FIRST_PART + LAST_PART
     item = item_for("large.mov", None, upper_bound=2 * PART_SIZE_DEFAULT_BYTES)
-    started = start(person, item)
-    assert send_part(person, started, part_of(1, FIRST_PART), FIRST_PART) == 200
+    started = person.start(item)
+    assert person.send_part(started, part_of(1, FIRST_PART), FIRST_PART) == 200
 
     doomed = {"gateway": gateway_process(state_dir), "engine": engine_process(state_dir)}
     kill(*(doomed[name] for name in victims))
@@ -117,11 +77,11 @@ def test_everything_survives_a_kill(state_dir: Path, victims: tuple[str, ...]):
     person = Person(control.start(state_dir))
     assert len(processes_in(state_dir)) == 2, "no stray process"
     assert history(person) == {"before.mp4": "success", "large.mov": "pending"}
-    again = start(person, item)
+    again = person.start(item)
     assert again.multipart.received_parts == (1,), "the part was kept"
-    assert send_part(person, again, part_of(2, LAST_PART), LAST_PART, content_of(whole)) == 200
-    assert complete(person, again, content_of(whole)).outcome == "done"
-    assert start(person, item_for("before.mp4", BODY)).outcome == "already_there"
+    assert person.send_part(again, part_of(2, LAST_PART), LAST_PART, content_of(whole)) == 200
+    assert person.complete(again, content_of(whole)).outcome == "done"
+    assert person.start(item_for("before.mp4", BODY)).outcome == "already_there"
 
 
 def engine_runs(state_dir: Path) -> bool:
@@ -140,12 +100,12 @@ def _engine_port(state_dir: Path) -> str:
 def test_a_crashed_engine_comes_back_under_the_same_address(state_dir: Path):
     """URLs handed out before the crash are good after it."""
     person = Person(control.start(state_dir))
-    started = start(person, item_for("clip.mp4", BODY))
+    started = person.start(item_for("clip.mp4", BODY))
     former = engine_process(state_dir)
     kill(former)
     wait_until(lambda: engine_runs(state_dir) and engine_process(state_dir).pid != former.pid)
     wait_until(lambda: send_or_not(person, started) == 200)
-    assert complete(person, started, content_of(BODY)).outcome == "done"
+    assert person.complete(started, content_of(BODY)).outcome == "done"
 
 
 def send_or_not(person: Person, started: StartResult) -> int | None:
@@ -206,7 +166,7 @@ def test_a_long_part_on_its_way_to_the_engine_is_use(state_dir: Path):
     """The bytes of a part never pass the gateway; that they flow keeps it alive, and once they end it ends."""
     person = Person(control.start(state_dir, idle_seconds=0.5))
     gateway = gateway_process(state_dir)
-    started = start(person, item_for("clip.mp4", BODY))
+    started = person.start(item_for("clip.mp4", BODY))
     hold, holding = threading.Event(), threading.Event()
 
     def slowly() -> Iterator[bytes]:
@@ -233,4 +193,4 @@ def test_a_long_part_on_its_way_to_the_engine_is_use(state_dir: Path):
     assert answers == [200]
     gateway.wait(30)
     person = Person(control.start(state_dir))
-    assert complete(person, started, content_of(BODY)).outcome == "done"
+    assert person.complete(started, content_of(BODY)).outcome == "done"

@@ -3,14 +3,17 @@
 import random
 import signal
 import threading
+from datetime import timedelta
 
 import pytest
+
+from mgmt_api.ports import RecordsUnavailableError
 
 MB = 1_000_000
 
 
 def noise(size, seed=1):
-    return random.Random(seed).randbytes(size)
+    return random.Random(seed).randbytes(size)  # noqa: S311  noise stands for footage
 
 
 @pytest.fixture
@@ -94,7 +97,13 @@ def test_kill_9_in_the_middle_then_the_same_command_sends_only_what_is_missing(t
 def test_kill_9_after_the_last_byte_then_the_same_command_confirms(team, anna, small, large, name):
     """The storage has everything, the client never learned of it."""
     last = {"clip.mp4": None, "big.mov": 3}[name]
-    team.storage.fault = lambda put: "stall-after" if False else ("stall" if put.part_number == last and put.attempt == 1 else "lose-answer" if put.part_number == last else "none")  # fmt: skip
+
+    def lose_the_answer_then_stall(put):
+        if put.part_number != last:
+            return "none"
+        return "lose-answer" if put.attempt == 0 else "stall"
+
+    team.storage.fault = lose_the_answer_then_stall
     process = anna.begin("upload", name, "--jobs", "1")
     assert team.storage.stalled.wait(30)
     process.kill()
@@ -136,8 +145,6 @@ def test_two_people_uploading_one_name_at_once(team, anna, bert):
     assert len(team.storage.puts) == sent
     process.kill()
     process.communicate()
-    from datetime import timedelta
-
     team.storage.reset()
     team.ahead = timedelta(hours=1)  # anna never came back: her lease has lapsed
     assert bert.run("upload", "big.mov").exit_code == 0
@@ -179,8 +186,6 @@ def test_a_source_that_changed_after_a_crash_is_a_new_upload(team, anna, large):
 
 def test_a_service_that_goes_away_for_a_moment_is_waited_for(team, anna, small):
     """The records throw for a while: the client asks again, and everything is done once."""
-    from mgmt_api.ports import RecordsUnavailableError
-
     failures = threading.Semaphore(3)
     original = team.records.put_name
 

@@ -1,12 +1,12 @@
 """What is shipped: the wheel's files, and that a plain install is the client and nothing more."""
 
-import importlib.metadata as metadata
 import os
 import re
 import resource
 import subprocess
 import sys
 import zipfile
+from importlib import metadata
 from pathlib import Path
 
 import pytest
@@ -70,8 +70,8 @@ def test_the_wheel_is_called_and_licensed_as_the_project_says(wheel):
         assert f"{folder}licenses/LICENSE" in archive.namelist()
         assert (
             archive.read(f"{folder}entry_points.txt").decode().split()
-            == "[console_scripts] mgmt = mgmt.cli.main:run".split()
-        )  # noqa: SIM905  the file's words
+            == ["[console_scripts]", "mgmt", "=", "mgmt.cli.main:run"]
+        )
     assert text.startswith("Metadata-Version")
     assert "Name: media-mgmt\n" in text
     assert "License-Expression: Apache-2.0\n" in text

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Literal
+from typing import ClassVar, Literal
 from urllib.parse import parse_qs, urlsplit
 
 Fault = Literal["none", "flip", "cut", "lose-answer", "refuse", "stall"]
@@ -44,7 +44,7 @@ class FaultyStorage:
         """Set when a PUT was stalled: its answer never comes until the proxy is closed."""
         self._closing = threading.Event()
         self._lock = threading.Lock()
-        self._server = _Server(("127.0.0.1", 0), self._make_handler())
+        self._server = _Server(("127.0.0.1", 0), type("Handler", (_Handler,), {"proxy": self}))
         self._thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.01})
         self._thread.start()
 
@@ -82,57 +82,55 @@ class FaultyStorage:
         self.stalled.set()
         self._closing.wait(60)
 
-    def _make_handler(self) -> type[BaseHTTPRequestHandler]:
-        proxy = self
 
-        class Handler(BaseHTTPRequestHandler):
-            protocol_version = "HTTP/1.1"
+class _Handler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    proxy: ClassVar[FaultyStorage]
 
-            def _forward(self) -> None:
-                body = self.rfile.read(int(self.headers.get("content-length", 0)))
-                is_client_put = self.command == "PUT" and "X-Amz-Signature" in self.path
-                fault = proxy.fault(proxy.note(self.path, body)) if is_client_put else "none"
-                if fault in ("cut", "stall"):
-                    if fault == "stall":
-                        proxy.wait_until_closed()
-                    self.close_connection = True
-                elif fault == "refuse":
-                    self._answer(403, [], b"<Error><Code>AccessDenied</Code></Error>")
-                else:
-                    self._pass_on(_flip(body) if fault == "flip" else body, answers=fault != "lose-answer")
+    def _forward(self) -> None:
+        body = self.rfile.read(int(self.headers.get("content-length", 0)))
+        is_client_put = self.command == "PUT" and "X-Amz-Signature" in self.path
+        fault = self.proxy.fault(self.proxy.note(self.path, body)) if is_client_put else "none"
+        if fault in ("cut", "stall"):
+            if fault == "stall":
+                self.proxy.wait_until_closed()
+            self.close_connection = True
+        elif fault == "refuse":
+            self._answer(403, [], b"<Error><Code>AccessDenied</Code></Error>")
+        else:
+            self._pass_on(_flip(body) if fault == "flip" else body, answers=fault != "lose-answer")
 
-            def _pass_on(self, body: bytes, *, answers: bool) -> None:
-                connection = http.client.HTTPConnection(*proxy.upstream, timeout=60)
-                connection.putrequest(self.command, self.path, skip_host=True, skip_accept_encoding=True)
-                for name, value in self.headers.items():
-                    connection.putheader(name, value)
-                connection.endheaders(body or None)
-                response = connection.getresponse()
-                content = response.read()
-                dropped = _HOP_HEADERS if self.command == "HEAD" else _HOP_HEADERS | {"content-length"}
-                headers = [pair for pair in response.getheaders() if pair[0].lower() not in dropped]
-                connection.close()
-                if answers:
-                    self._answer(response.status, headers, content)
-                else:
-                    self.close_connection = True
+    def _pass_on(self, body: bytes, *, answers: bool) -> None:
+        connection = http.client.HTTPConnection(*self.proxy.upstream, timeout=60)
+        connection.putrequest(self.command, self.path, skip_host=True, skip_accept_encoding=True)
+        for name, value in self.headers.items():
+            connection.putheader(name, value)
+        connection.endheaders(body or None)
+        response = connection.getresponse()
+        content = response.read()
+        # HEAD tells the length of what GET would give; everything else the length of what follows.
+        dropped = _HOP_HEADERS if self.command == "HEAD" else _HOP_HEADERS | {"content-length"}
+        headers = [pair for pair in response.getheaders() if pair[0].lower() not in dropped]
+        connection.close()
+        if answers:
+            self._answer(response.status, headers, content)
+        else:
+            self.close_connection = True
 
-            def _answer(self, status: int, headers: list[tuple[str, str]], content: bytes) -> None:
-                self.send_response_only(status)
-                for name, value in headers:
-                    self.send_header(name, value)
-                if self.command != "HEAD" and status != 204:  # to HEAD the length of what GET would give is told
-                    self.send_header("content-length", str(len(content)))
-                self.end_headers()
-                if self.command != "HEAD":
-                    self.wfile.write(content)
+    def _answer(self, status: int, headers: list[tuple[str, str]], content: bytes) -> None:
+        self.send_response_only(status)
+        for name, value in headers:
+            self.send_header(name, value)
+        if self.command != "HEAD" and status != 204:
+            self.send_header("content-length", str(len(content)))
+        self.end_headers()
+        if self.command != "HEAD":
+            self.wfile.write(content)
 
-            do_GET = do_PUT = do_POST = do_HEAD = do_DELETE = _forward  # noqa: N815  the names http.server looks for
+    do_GET = do_PUT = do_POST = do_HEAD = do_DELETE = _forward  # noqa: N815  the names http.server looks for
 
-            def log_message(self, *_: object) -> None:
-                pass
-
-        return Handler
+    def log_message(self, *_: object) -> None:
+        """Say nothing."""
 
 
 _HOP_HEADERS = frozenset({"connection", "transfer-encoding", "date", "server"})

@@ -14,11 +14,27 @@ from typing import Any, TypeVar
 import psutil  # type: ignore[import-untyped]  # its types are a distribution of their own
 import urllib3
 
-from mgmt_contract.messages import SignedRequest
-from mgmt_contract.routes import Route
+from mgmt_contract.messages import (
+    CompleteItem,
+    CompleteRequest,
+    CompleteResponse,
+    CompleteResult,
+    Content,
+    Part,
+    SignedRequest,
+    SignItem,
+    SignRequest,
+    SignResponse,
+    StartItem,
+    StartRequest,
+    StartResponse,
+    StartResult,
+)
+from mgmt_contract.routes import COMPLETE, SIGN, START, Route
 from mgmt_contract.wire import from_json, to_plain
 from mgmt_local import control
 from mgmt_local.control import Endpoint
+from support.studio import content_of, item_for
 
 T = TypeVar("T")
 
@@ -89,10 +105,41 @@ class Person:
         assert status == 200, text
         return from_json(kind, text)
 
+    def start(self, item: StartItem) -> StartResult:
+        """Start one upload."""
+        (result,) = self.call(START, StartResponse, StartRequest(self.machine_id, [item])).results
+        assert result.problem is None, result.problem
+        return result
+
+    def send_part(self, started: StartResult, part: Part, body: bytes, final: Content | None = None) -> int:
+        """Have a part signed and send it; return the storage's status."""
+        item = SignItem(started.operation_id, _epoch_of(started), [part], final)
+        (result,) = self.call(SIGN, SignResponse, SignRequest(self.machine_id, [item])).results
+        assert result.problem is None, result.problem
+        return self.send(result.parts[0].request, body)
+
+    def complete(self, started: StartResult, content: Content) -> CompleteResult:
+        """Have one upload completed."""
+        item = CompleteItem(started.operation_id, _epoch_of(started), content)
+        (result,) = self.call(COMPLETE, CompleteResponse, CompleteRequest(self.machine_id, [item])).results
+        return result
+
+    def upload(self, name: str, body: bytes) -> CompleteResult:
+        """Upload a small archive whole."""
+        started = self.start(item_for(name, body))
+        assert started.request is not None, started
+        assert self.send(started.request, body) == 200
+        return self.complete(started, content_of(body))
+
     def send(self, signed: SignedRequest, body: bytes) -> int:
         """PUT to a presigned URL and return the status."""
         with urllib3.PoolManager(retries=False, timeout=30) as pool:
             return pool.request("PUT", signed.url, body=body, headers=signed.headers).status
+
+
+def _epoch_of(started: StartResult) -> int:
+    assert started.lease is not None, started
+    return started.lease.epoch
 
 
 def request(

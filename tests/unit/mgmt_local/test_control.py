@@ -23,11 +23,14 @@ from mgmt_local.control import Endpoint
 from mgmt_local.errors import LocalBackendError
 from mgmt_local.processes import describe_process
 from mgmt_local.state import StateFolder, write_private_json
-from support.local_backend import Person, gateway_process, listeners, local_backend, processes_in, request
+from support.local_backend import Person, gateway_process, listeners, local_backend, processes_in, request, wait_until
 
-START = (
-    "import sys; from pathlib import Path; from mgmt_local import control; print(control.start(Path(sys.argv[1])).url)"
-)
+START_AND_PRINT = """
+import sys
+from pathlib import Path
+from mgmt_local import control
+print(control.start(Path(sys.argv[1])).url)
+"""
 
 
 @pytest.fixture(scope="module")
@@ -104,17 +107,34 @@ def test_the_callers_aws_settings_and_proxy_do_not_reach_it(tmp_path: Path, monk
     }.items():
         monkeypatch.setenv(name, value)
     with local_backend(tmp_path / "local") as endpoint:
-        assert request(endpoint.url, *DESCRIBE[:2])[0] == 200
+        assert Person(endpoint).upload("clip.mp4", b"bytes").outcome == "done", "S3 was asked"
         assert "MGMT_TOKEN" not in gateway_process(tmp_path / "local").environ()
 
 
 def test_several_commands_at_once_share_one(tmp_path: Path):
-    command = [sys.executable, "-c", START, str(tmp_path)]
+    command = [sys.executable, "-c", START_AND_PRINT, str(tmp_path)]
     try:
         with ThreadPoolExecutor(4) as commands:
             urls = commands.map(lambda _: subprocess.check_output(command, timeout=120), range(4))
             assert len(set(urls)) == 1
         assert len(processes_in(tmp_path)) == 2
+    finally:
+        control.stop(tmp_path)
+    assert processes_in(tmp_path) == []
+
+
+@pytest.mark.parametrize(
+    ("moment", "command", "left"),
+    [("backend.log", control.start, 2), ("engine.json", control.start, 2), ("engine.json", control.stop, 0)],
+)
+def test_a_command_killed_while_it_starts_one_hinders_no_other(tmp_path: Path, moment: str, command, left: int):
+    """What it had begun is used, or ended; never doubled."""
+    with subprocess.Popen([sys.executable, "-c", START_AND_PRINT, str(tmp_path)], stdout=subprocess.PIPE) as starter:
+        wait_until(lambda: next(tmp_path.rglob(moment), None))
+        starter.kill()
+    try:
+        assert command(tmp_path)
+        wait_until(lambda: len(processes_in(tmp_path)) == left)
     finally:
         control.stop(tmp_path)
     assert processes_in(tmp_path) == []

@@ -191,6 +191,17 @@ def test_almost_nothing_is_allocated_ahead(tmp_path: Path):
     assert allocated < 4 * 1024 * 1024
 
 
+def test_any_folder_name_will_do(tmp_path: Path):
+    """Longer than a socket's path may be, and with what the engine takes for a list of folders."""
+    with start(tmp_path / "a, b 'ü" / ("long-" * 30)) as engine:
+        engine.ensure_bucket(BUCKET)
+    assert {path.name for path in tmp_path.iterdir()} == {"a, b 'ü"}
+
+
+def test_reports_to_nobody(engine: StorageEngine):
+    assert "-master.telemetry=false" in psutil.Process(engine.pid).cmdline()
+
+
 def test_a_port_that_is_taken_ends_the_start_with_the_reason(tmp_path: Path):
     ports = choose_ports()
     refused = pytest.raises(LocalBackendError, match="not available")
