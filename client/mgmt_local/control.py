@@ -217,12 +217,7 @@ def _detachment() -> dict[str, Any]:
 
 
 def _environment() -> dict[str, str]:
-    passed_on = {
-        name: value
-        for name, value in os.environ.items()
-        # A proxy has no business between processes of one machine.
-        if not name.upper().startswith(_NOT_PASSED_ON) and not name.upper().endswith("_PROXY")
-    }
+    passed_on = {name: value for name, value in os.environ.items() if not name.startswith(_NOT_PASSED_ON)}
     return passed_on | _NO_AWS
 
 

@@ -75,6 +75,16 @@ def test_no_header_exceeds_its_bound_or_breaks_a_record(given_member):
     assert len(raw) <= header_bound_bytes(given_member)
 
 
+@pytest.mark.parametrize("letter", ["a", "\u00e9", "e\u0301", "\udcff"], ids=["ascii", "NFC", "NFD", "no text"])
+@pytest.mark.parametrize("kind", ["directory", "symlink"])
+def test_the_bound_holds_at_every_length(letter, kind):
+    for length in range(1, 1_300):
+        path = (letter * length).encode("utf-8", "surrogateescape")[:length]
+        for target in (b"", path) if kind == "symlink" else (b"",):
+            linked = member(path, kind, target=target, mtime_ns=-1)
+            assert len(header(linked)) <= header_bound_bytes(linked)
+
+
 @given(
     st.lists(st.from_regex(rb"[ -.0-~]{1,70}", fullmatch=True), min_size=1, max_size=4).map(b"/".join),
     st.sampled_from(["file", "directory", "symlink", "hardlink"]),

@@ -1,0 +1,202 @@
+import json
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+from importlib import import_module
+
+import click
+import pytest
+from click.testing import CliRunner
+
+from mgmt.cli.main import COMMANDS, main, mgmt
+from mgmt.errors import MgmtError
+from support.generated_docs import README, filled_in
+from support.scripted_server import Answer, json_answer, scripted_server
+
+
+@pytest.fixture(autouse=True)
+def a_machine_without_settings(tmp_path, monkeypatch):
+    for name in [name for name in os.environ if name.startswith("MGMT_")]:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("MGMT_CONFIG", str(tmp_path / "config"))
+    monkeypatch.setenv("MGMT_STATE_DIR", str(tmp_path / "state"))
+    (tmp_path / "work").mkdir()
+    monkeypatch.chdir(tmp_path / "work")
+
+
+def every_command():
+    for name, entry in COMMANDS.items():
+        command = getattr(import_module(entry.module), name)
+        yield name, command
+        if isinstance(command, click.Group):
+            yield from ((f"{name} {sub}", each) for sub, each in command.commands.items())
+
+
+ALL = dict(every_command())
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_every_command_has_help_with_an_example_and_its_exit_codes(name):
+    result = CliRunner().invoke(mgmt, [*name.split(), "--help"])
+    assert result.exit_code == 0
+    assert "Example" in result.output
+    assert f"mgmt {name.split()[0]}" in result.output.partition("Example")[2] or "mgmt --json" in result.output
+    assert "Exit codes: 0" in result.output
+    said = result.output.partition("Exit codes:")[2].partition("Options:")[0]
+    codes = {int(code) for code in re.findall(r"\b(\d+) [a-z]", said)}
+    assert codes <= {0, 2, 3, *(kind.exit_code for kind in MgmtError.__subclasses__())}
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_the_list_of_commands_says_what_the_command_says(name):
+    first = (ALL[name].help or "").split("\n\n")[0]
+    assert " ".join(first.split()).startswith(COMMANDS[name].summary.rstrip(".").split(";")[0].split(",")[0])
+
+
+def test_the_readme_is_as_generated():
+    text = README.read_text(encoding="utf-8")
+    assert filled_in(text) == text
+
+
+def test_a_bad_option_is_a_sentence_with_2(capsys):
+    assert main(["upload", "--no-such-option", "x"]) == 2
+    assert "no-such-option" in capsys.readouterr().err
+    assert main(["--json", "nothing"]) == 2
+    assert json.loads(capsys.readouterr().err)["exit_code"] == 2
+
+
+@pytest.mark.parametrize(
+    ("arguments", "exit_code"),
+    [
+        (["upload", ""], 2),
+        (["upload", "--as", "x", "a", "b"], 2),
+        (["upload", "--as", "x", "all"], 2),
+        (["-v", "-q", "history"], 2),
+        (["upload", "a"], 10),
+        (["history"], 10),
+        (["show", "a"], 10),
+        (["config", "get", "MGMT_BUCKET"], 10),
+        (["config", "get", "MGMT_TOKEN"], 2),
+        (["config", "set", "PATH", "x"], 2),
+        (["config", "set", "MGMT_API_URL", "nonsense"], 2),
+    ],
+)
+def test_what_makes_no_sense_or_is_not_configured_says_so(arguments, exit_code, capsys):
+    assert main(arguments) == exit_code
+    said = capsys.readouterr().err
+    assert said.startswith("mgmt: ")
+    assert "Traceback" not in said
+
+
+@pytest.mark.parametrize(
+    "arguments", [["--limit-rate", "fast"], ["--limit-rate", "0"], ["--tag", "novalue"], ["--tag", "=x"]]
+)
+def test_bad_values_of_options_are_usage_errors(arguments, monkeypatch):
+    monkeypatch.setenv("MGMT_API_URL", "http://127.0.0.1:1")
+    monkeypatch.setenv("MGMT_TOKEN", "sesame")
+    assert main(["upload", "a", *arguments]) == 2
+
+
+def test_config_is_set_read_listed_and_removed(capsys, tmp_path):
+    assert main(["config", "set", "MGMT_API_URL", "https://s.example"]) == 0
+    assert main(["config", "set", "MGMT_OBJECT_PREFIX", "shoots"]) == 0
+    assert main(["config", "get", "MGMT_API_URL"]) == 0
+    assert capsys.readouterr().out == "https://s.example\n"
+    assert main(["--json", "config", "list"]) == 0
+    listed = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert {
+        "type": "setting",
+        "name": "MGMT_OBJECT_PREFIX",
+        "value": "shoots",
+        "origin": str(tmp_path / "config"),
+    } in listed
+    assert main(["config", "set", "MGMT_OBJECT_PREFIX", ""]) == 0
+    assert main(["config", "get", "MGMT_OBJECT_PREFIX"]) == 10
+    assert main(["config", "path"]) == 0
+    assert capsys.readouterr().out.splitlines()[-1] == str(tmp_path / "config")
+
+
+def test_a_token_is_not_listed(capsys, monkeypatch):
+    monkeypatch.setenv("MGMT_TOKEN", "sesame")
+    assert main(["config", "list"]) == 0
+    out = capsys.readouterr().out
+    assert "sesame" not in out
+    assert "MGMT_TOKEN=(set)" in out
+
+
+def test_config_asks_with_what_is_there_as_default(tmp_path):
+    (tmp_path / "config").write_text("# ours\nMGMT_API_URL=https://old.example\nMGMT_BUCKET=b\n")
+    answers = "https://new.example\n\nshoots\n\n\n\n"
+    result = CliRunner().invoke(mgmt, ["config"], input=answers)
+    assert result.exit_code == 0
+    text = (tmp_path / "config").read_text()
+    assert text == "# ours\nMGMT_API_URL=https://new.example\nMGMT_BUCKET=b\nMGMT_OBJECT_PREFIX=shoots\n"
+
+
+def test_a_bug_is_a_sentence_and_not_a_traceback(capsys, monkeypatch):
+    monkeypatch.setattr("mgmt.settings.resolve_settings", lambda *_: 1 / 0)
+    assert main(["history"]) == 1
+    said = capsys.readouterr().err
+    assert "This is a bug in mgmt" in said
+    assert "Traceback" not in said
+
+
+def test_a_captive_portal_ends_with_7_and_leaves_nothing(capsys, monkeypatch, tmp_path):
+    (tmp_path / "work" / "clip").write_text("x")
+    portal = Answer(200, b"<html>Welcome to the airport", {"content-type": "text/html"})
+    with scripted_server(portal) as server:
+        monkeypatch.setenv("MGMT_API_URL", server.url)
+        monkeypatch.setenv("MGMT_TOKEN", "sesame")
+        assert main(["upload", "clip"]) == 7
+    assert "sign-in page" in capsys.readouterr().err
+    assert [path.name for path in (tmp_path / "work").iterdir()] == ["clip"]
+
+
+def test_a_bad_time_says_what_is_expected(capsys, monkeypatch):
+    assert main(["history", "--since", "yesterday"]) == 2
+    assert "7d" in capsys.readouterr().err
+
+
+def test_relative_and_absolute_times_reach_the_service(monkeypatch, capsys):
+    with scripted_server(json_answer({"records": []})) as server:
+        monkeypatch.setenv("MGMT_API_URL", server.url)
+        monkeypatch.setenv("MGMT_TOKEN", "sesame")
+        assert main(["history", "--since", "7d", "--until", "2026-11-01T12:00Z"]) == 0
+        assert "until=2026-11-01T12%3A00%3A00.000Z" in server.asked[0].path
+        assert "since=20" in server.asked[0].path
+    assert capsys.readouterr().err == "Nothing found.\n"
+
+
+def test_output_piped_into_head_is_no_error(monkeypatch):
+    """A reader that has read enough closes the pipe; that is its right, and no traceback is due."""
+    record = {
+        "operation_id": "x", "operation_type": "upload", "target_path": "t", "started_at": "2026-01-01T00:00:00Z",
+        "status": "success", "result_path": None, "error_message": None, "compression_type": "gzip",
+        "compressed_file_path": "", "s3_bucket": "b", "s3_object_key": "k" * 5000, "source_file_record": None,
+        "compressed_file_record": None, "s3_file_record": None,
+    }  # fmt: skip
+    with scripted_server(json_answer({"records": [record] * 100})) as server:
+        environment = {**os.environ, "MGMT_API_URL": server.url, "MGMT_TOKEN": "sesame"}
+        command = f"{sys.executable} -m mgmt --json history | head -n 1"
+        done = subprocess.run(command, shell=True, env=environment, capture_output=True, text=True, check=False)  # noqa: S602  the pipe is the test
+    assert done.returncode == 0
+    assert done.stderr == ""
+    assert len(done.stdout.splitlines()) == 1
+
+
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupt_while_waiting_for_the_service_is_130(tmp_path, how):
+    with socket.create_server(("127.0.0.1", 0)) as deaf:
+        environment = {**os.environ, "MGMT_API_URL": f"http://127.0.0.1:{deaf.getsockname()[1]}", "MGMT_TOKEN": "t"}
+        process = subprocess.Popen(
+            [sys.executable, "-m", "mgmt", "history"], env=environment, stderr=subprocess.PIPE, text=True
+        )
+        connection, _ = deaf.accept()
+        process.send_signal(how)
+        _, stderr = process.communicate(timeout=5)
+        connection.close()
+    assert process.returncode == 130
+    assert "Traceback" not in stderr

@@ -1,0 +1,157 @@
+import os
+import socket
+from pathlib import Path
+
+import pytest
+
+from mgmt.archive import pack
+from mgmt.errors import SourceError
+from mgmt.jobs import UploadOptions, prepare_job, show_path, unfinished_path
+from mgmt.journal import Journal
+from mgmt.source import look
+from mgmt.targets import everything_in
+
+SERVICE = "https://s.example"
+
+
+@pytest.fixture
+def journal(tmp_path):
+    journal = Journal(tmp_path / "state")
+    yield journal
+    journal.close()
+
+
+@pytest.fixture
+def work(tmp_path, monkeypatch):
+    work = tmp_path / "work"
+    work.mkdir()
+    monkeypatch.chdir(work)
+    return work
+
+
+def prepare(journal, target, **options):
+    job = prepare_job(target, UploadOptions(**options), journal, SERVICE, Path.cwd())
+    job.held.close()
+    return job
+
+
+def packed(journal, job):
+    job.archive = pack(job.source, job.archive_path)
+    journal.put([job.entry(SERVICE)])
+    return job
+
+
+def test_all_leaves_out_litter_left_overs_and_specials_and_says_what_a_person_might_miss(work, journal):
+    for name in ("b", "a", "-dash", ".hidden", "all"):
+        (work / name).write_text("x")
+    (work / "folder").mkdir()
+    for litter in (".DS_Store", "Thumbs.db", "._a", ".a.tar.gz.mgmt-01234567.part"):
+        (work / litter).write_text("x")
+    pack(look("a"), work / "a.tar.gz")
+    (work / "foreign.tar.gz").write_text("not mgmt's")
+    os.mkfifo(work / "pipe")
+    listener = socket.socket(socket.AF_UNIX)
+    listener.bind("socket")
+    notices = []
+    names = list(everything_in(work, set(), notices.append))
+    listener.close()
+    assert names == ["-dash", ".hidden", "a", "all", "b", "folder", "foreign.tar.gz"]
+    assert sorted(notice.message.split()[0] for notice in notices) == ["a.tar.gz", "pipe", "socket"]
+
+
+def test_all_in_an_empty_folder_is_nothing(work):
+    assert list(everything_in(work, set(), print)) == []
+
+
+def test_an_archive_that_the_journal_knows_is_left_out_in_silence(work, journal):
+    (work / "a").write_text("x")
+    job = packed(journal, prepare(journal, "a"))
+    notices = []
+    assert list(everything_in(work, journal.archives_in(work), notices.append)) == ["a"]
+    assert notices == []
+    assert job.archive_path.exists()
+
+
+def test_a_dangling_link_is_named_so_that_it_fails_by_name(work):
+    (work / "link").symlink_to("nowhere")
+    assert list(everything_in(work, set(), print)) == ["link"]
+
+
+def test_an_interrupted_upload_of_the_same_source_is_gone_on_with(work, journal):
+    (work / "a").write_text("x")
+    first = packed(journal, prepare(journal, "a"))
+    again = prepare(journal, "a")
+    assert again.operation_id == first.operation_id
+    assert again.archive.content == first.archive.content
+    other = prepare(journal, "a", as_name="b")
+    assert (other.operation_id == first.operation_id, other.archive) == (False, None)
+
+
+@pytest.mark.parametrize("change", ["source", "plan", "prefix"])
+def test_what_has_changed_is_another_upload(work, journal, change):
+    (work / "a").write_text("x")
+    first = packed(journal, prepare(journal, "a"))
+    if change == "source":
+        (work / "a").write_text("other")
+    options = {"plan": {"plan": "store"}, "prefix": {"prefix": "p"}}.get(change, {})
+    again = prepare(journal, "a", **options)
+    assert again.operation_id != first.operation_id
+    assert again.archive is None
+
+
+def test_an_archive_whose_bytes_are_not_those_written_down_is_packed_anew(work, journal):
+    (work / "a").write_text("x" * 1000)
+    job = packed(journal, prepare(journal, "a"))
+    found = job.archive_path.stat()
+    data = bytearray(job.archive_path.read_bytes())
+    data[len(data) // 2] ^= 1
+    job.archive_path.write_bytes(data)
+    os.utime(job.archive_path, ns=(found.st_atime_ns, found.st_mtime_ns))
+    again = prepare(journal, "a")
+    assert again.operation_id == job.operation_id
+    assert again.archive is None
+
+
+def test_what_a_killed_run_has_left_is_found_again_and_nothing_else(work, journal):
+    """Killed while packing: the unfinished file goes. Killed between the archive's name and the journal: it too."""
+    (work / "a").write_text("x")
+    job = prepare(journal, "a")
+    journal.put([job.entry(SERVICE)])
+    unfinished_path(job.archive_path, job.operation_id).write_text("half an archive")
+    of_another_machine = work / ".a.tar.gz.mgmt-00000000.part"
+    of_another_machine.write_text("live")
+    pack(job.source, job.archive_path)
+    again = prepare(journal, "a")
+    assert again.operation_id == job.operation_id
+    assert sorted(path.name for path in work.iterdir()) == [of_another_machine.name, "a"]
+
+
+def test_an_archive_nobody_promised_is_left_alone_even_if_mgmt_made_it(work, journal):
+    (work / "a").write_text("x")
+    pack(look("a"), work / "a.tar.gz")
+    with pytest.raises(SourceError, match="earlier mgmt made it") as caught:
+        prepare(journal, "a")
+    assert caught.value.code == "archive-exists"
+    (work / "a.tar.gz").write_text("foreign")
+    with pytest.raises(SourceError, match="mgmt did not make it"):
+        prepare(journal, "a")
+    assert (work / "a.tar.gz").read_text() == "foreign"
+
+
+@pytest.mark.parametrize("name", ["a\nb", os.fsdecode(b"\xff")])
+def test_a_name_that_can_be_no_key_says_to_choose_another(work, journal, name):
+    (work / name).write_text("x")
+    with pytest.raises(SourceError, match="--as NAME"):
+        prepare(journal, name)
+    assert prepare(journal, name, as_name="good").destination == "/good"
+
+
+def test_paths_are_shown_relative_and_never_with_a_home(work, tmp_path):
+    assert show_path("a/b", work) == "a/b"
+    assert show_path("./a", work) == "a"
+    assert show_path(str(work / "a"), work) == "a"
+    assert show_path(str(tmp_path / "elsewhere" / "clip"), work) == "clip"
+    assert show_path(".", work) == "work"
+    assert show_path("../other", work) == "other"
+    assert show_path(os.fsdecode(b"\xff"), work) == "\\xff"
+    assert show_path("cafe\u0301", work) == "café"
