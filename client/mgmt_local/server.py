@@ -85,7 +85,7 @@ class Backend:
                 event = self._signals.get(timeout=self._check_seconds)
             except queue.Empty:
                 if self._is_over():
-                    _logger.info("nobody has used the backend for a while: it ends")
+                    _logger.info("nobody uses the backend any more: it ends")
                     return
                 continue
             if event == "stop":
@@ -101,6 +101,8 @@ class Backend:
         """Say whether it is time to end; parts on their way to the engine never pass the gateway."""
         for log in (self._folder.log, self.engine.data_dir / OUTPUT_FILE):
             trim_log(log)
+        if not self._folder.endpoint.exists():
+            return True  # somebody has thrown the folder away, and nobody will find this backend again
         if has_outside_connections(self.engine.pid, self.engine.ports.s3):
             self._activity.touch()
         return self._activity.close_if_idle()

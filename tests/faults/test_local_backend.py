@@ -9,7 +9,6 @@ import socket
 import threading
 from collections.abc import Iterator
 from pathlib import Path
-from urllib.parse import urlsplit
 
 import psutil
 import pytest
@@ -85,16 +84,14 @@ def test_everything_survives_a_kill(state_dir: Path, victims: tuple[str, ...]):
 
 
 def engine_runs(state_dir: Path) -> bool:
-    with contextlib.suppress(FileNotFoundError, psutil.Error):
-        port = urlsplit(f"//x:{_engine_port(state_dir)}").port
-        with socket.socket() as probe:
-            return probe.connect_ex(("127.0.0.1", port)) == 0
+    with contextlib.suppress(FileNotFoundError, psutil.Error), socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", s3_port(engine_process(state_dir)))) == 0
     return False
 
 
-def _engine_port(state_dir: Path) -> str:
-    options = dict(option.split("=", 1) for option in engine_process(state_dir).cmdline() if "=" in option)
-    return options["-s3.port"]
+def s3_port(engine: psutil.Process) -> int:
+    options = dict(option.split("=", 1) for option in engine.cmdline() if "=" in option)
+    return int(options["-s3.port"])
 
 
 def test_a_crashed_engine_comes_back_under_the_same_address(state_dir: Path):
@@ -160,6 +157,17 @@ def test_unused_it_ends_by_itself(state_dir: Path):
     assert not (state_dir / "endpoint.json").exists()
     assert not control.status(state_dir).running
     assert Person(control.start(state_dir)).call(HISTORY, HistoryResponse).records == []
+
+
+def test_with_its_folder_thrown_away_it_ends(state_dir: Path):
+    """Even with a connection open that would keep it busy."""
+    control.start(state_dir, idle_seconds=5)
+    gateway, engine = gateway_process(state_dir), engine_process(state_dir)
+    connection = socket.create_connection(("127.0.0.1", s3_port(engine)))
+    (state_dir / "endpoint.json").unlink()
+    gateway.wait(30)
+    engine.wait(30)
+    connection.close()
 
 
 def test_a_long_part_on_its_way_to_the_engine_is_use(state_dir: Path):

@@ -68,10 +68,12 @@ def test_the_wheel_is_called_and_licensed_as_the_project_says(wheel):
         text = archive.read(info).decode()
         folder = info.removesuffix("METADATA")
         assert f"{folder}licenses/LICENSE" in archive.namelist()
-        assert (
-            archive.read(f"{folder}entry_points.txt").decode().split()
-            == ["[console_scripts]", "mgmt", "=", "mgmt.cli.main:run"]
-        )
+        assert archive.read(f"{folder}entry_points.txt").decode().split() == [
+            "[console_scripts]",
+            "mgmt",
+            "=",
+            "mgmt.cli.main:run",
+        ]
     assert text.startswith("Metadata-Version")
     assert "Name: media-mgmt\n" in text
     assert "License-Expression: Apache-2.0\n" in text

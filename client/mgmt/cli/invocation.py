@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import signal
 import sys
 import threading
 from collections.abc import Iterator, Mapping
@@ -82,6 +83,7 @@ class Invocation:
 
         settings, token = self._local_service() if self.use_local else self._configured_service(options)
         stop = threading.Event()
+        before = signal.signal(signal.SIGTERM, _interrupt)
         try:
             with open_session(
                 settings,
@@ -95,6 +97,8 @@ class Invocation:
         except BaseException:
             stop.set()
             raise
+        finally:
+            signal.signal(signal.SIGTERM, before)
 
     def _configured_service(self, options: Mapping[str, str | None] | None) -> tuple[Settings, str]:
         settings = self.settings(options)
@@ -117,6 +121,11 @@ class Invocation:
             raise LocalStateError(str(error), code="local-backend") from error
         token = settings.token if self.environment.get("MGMT_TOKEN") else endpoint.token
         return replace(settings, api_url=endpoint.url, bucket=None), token or endpoint.token
+
+
+def _interrupt(*_: object) -> None:
+    """Treat being told to end as what Ctrl-C is: everything stays resumable."""
+    raise KeyboardInterrupt
 
 
 def import_local_control() -> Any:

@@ -87,7 +87,8 @@ def test_json_has_a_record_with_the_documents_fields_and_an_error_line():
     [line] = screen.json_lines
     assert line["type"] == "record"
     assert line["source_file_record"] == {
-        "name": "clip.mp4", "path": "clip.mp4", "location": "local", "size": 200, "is_directory": False, "status": "completed",
+        "name": "clip.mp4", "path": "clip.mp4", "location": "local", "size": 200, "is_directory": False,
+        "status": "completed",
     }  # fmt: skip
     assert line["started_at"] == "2026-01-02T03:04:05.000Z"
     assert json.loads(aside) == {
