@@ -46,6 +46,7 @@ _SCHEMA: Final = (
     """,
     "CREATE INDEX feed ON operations (started_order)",
     "CREATE INDEX by_actor ON operations (actor, started_order)",
+    "CREATE INDEX by_actor_id ON operations (actor_id, started_order)",
     "CREATE INDEX by_name ON operations (base_name, started_order)",
     "CREATE INDEX by_status ON operations (status, started_order)",
     """

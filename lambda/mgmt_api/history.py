@@ -72,8 +72,7 @@ def _make_query(actor: Actor, request: HistoryRequest) -> HistoryQuery:
         raise ProblemError("invalid-request", f"limit is {request.limit}, expected 1 to {HISTORY_LIMIT_MAX}.")
     return HistoryQuery(
         limit=request.limit,
-        # Your own are found through the index of names, and must be yours by subject as well.
-        actor=request.actor or (actor.name if request.mine else None),
+        actor=request.actor,
         actor_id=actor.id if request.mine else None,
         status=request.status,
         operation_type=request.operation_type,

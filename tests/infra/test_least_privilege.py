@@ -86,7 +86,7 @@ def do_everything(ada: Machine) -> None:
     give_up_a_transfer(ada)
     assert ada.clean_up(CleanUp(first.operation_id, "completed", "deleted"))[0].outcome == "record"
     assert ada.look_up(first.operation_id)[0].outcome == "record"
-    for query in ({}, {"name": "clip.mp4"}, {"actor": "ada"}, {"status": "failed"}):
+    for query in ({}, {"name": "clip.mp4"}, {"actor": "ada"}, {"mine": "true"}, {"status": "failed"}):
         assert ada.history(**query).records, query
 
 

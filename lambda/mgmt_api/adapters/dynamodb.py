@@ -27,6 +27,7 @@ from mgmt_api.adapters.table import (
     INDEXES,
     WRITE_ID,
     Item,
+    actor_id_partition,
     actor_partition,
     base_name_partition,
     feed_partitions,
@@ -297,6 +298,8 @@ def _choose_index(query: HistoryQuery, shards: int) -> tuple[str, list[str]]:
         return "by_name", [base_name_partition(query.base_name)]
     if query.actor is not None:
         return "by_actor", [actor_partition(query.actor)]
+    if query.actor_id is not None:
+        return "by_actor_id", [actor_id_partition(query.actor_id)]
     if query.status in ("pending", "failed"):
         return "open", open_partitions(query.status, shards)
     return "feed", feed_partitions(shards)

@@ -254,7 +254,7 @@ def _call_within(seconds: float, call: Callable[[], object]) -> None:
     future = pool.submit(call)
     pool.shutdown(wait=False)
     try:
-        future.result()
+        future.result(seconds)
     except TimeoutError as error:
         raise OperationInProgressError(f"S3 is still at work after {seconds:g} s") from error
 

@@ -43,6 +43,7 @@ TABLE_KEYS: Final = KeyAttributes("pk", "sk")
 INDEXES: Final[Mapping[str, KeyAttributes]] = {
     "feed": KeyAttributes("feed_pk", "order"),
     "by_actor": KeyAttributes("actor_pk", "order"),
+    "by_actor_id": KeyAttributes("actor_id_pk", "order"),
     "by_name": KeyAttributes("name_pk", "order"),
     "open": KeyAttributes("open_pk", "order"),
 }
@@ -100,8 +101,13 @@ def feed_partitions(shards: int) -> list[str]:
 
 
 def actor_partition(actor: str) -> str:
-    """Return the partition of one person's operations."""
+    """Return the partition of the operations recorded under one person's name."""
     return _partition("A", actor)
+
+
+def actor_id_partition(actor_id: str) -> str:
+    """Return the partition of one subject's operations, whatever the name was."""
+    return _partition("I", actor_id)
 
 
 def base_name_partition(base_name: str) -> str:
@@ -140,6 +146,7 @@ def operation_item(operation: Operation, shards: int) -> Item:
         "order": operation.order,
         "feed_pk": feed_partitions(shards)[shard],
         "actor_pk": actor_partition(operation.record.actor),
+        "actor_id_pk": actor_id_partition(operation.record.actor_id),
         "name_pk": base_name_partition(operation.base_name),
     }
     status = operation.record.status

@@ -12,7 +12,7 @@ from awscrt import checksums as aws_checksums
 from mgmt.archive import current_codec, is_ours, pack, read_archive
 from mgmt.archive.checksums import written
 from mgmt.errors import CancelledError, LocalStateError, MgmtError, SourceError, UsageError
-from mgmt.layout import archive_file_name, is_temporary_name
+from mgmt.layout import archive_file_name, is_temporary_name, temporary_name
 from mgmt.source import look
 from mgmt_contract.messages import Part
 from mgmt_contract.parts import MIB, part_span
@@ -118,6 +118,13 @@ def test_the_unfinished_archive_lies_beside_under_a_name_of_its_own(tmp_path, pr
     assert paths[0].parent == tmp_path
     assert is_temporary_name(paths[0].name)
     assert names(tmp_path) == {"P", "P.tar.gz"}
+
+
+def test_a_token_makes_the_unfinished_archives_name_known_beforehand(tmp_path, project):
+    paths: list[Path] = []
+    pack(look(project), tmp_path / "P.tar.gz", on_open=paths.append, token="0f12ab34")
+    assert paths == [tmp_path / temporary_name("P.tar.gz", "0f12ab34")]
+    assert is_temporary_name(paths[0].name)
 
 
 def test_an_archive_can_be_read_by_its_owner_only(tmp_path, project):

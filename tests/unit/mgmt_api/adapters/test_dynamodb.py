@@ -120,6 +120,7 @@ class TestCalls:
         "served",
         [
             {"actor": "kim"},
+            {"actor_id": "subject-of-kim"},
             {"base_name": "clip.mp4.tar.gz"},
             {"status": "pending"},
             {"actor": "kim", "actor_id": "subject-of-kim", "operation_type": "upload"},
@@ -141,10 +142,10 @@ class TestCalls:
         self, store: DynamoDBRecordStore, calls: Counter[str], monkeypatch: pytest.MonkeyPatch
     ):
         monkeypatch.setattr(dynamodb, "BATCH_MAX", 5)
-        needle = store.create_operation(make_operation(0, actor="lee"))
+        needle = store.create_operation(make_operation(0, phase="done"))
         for number in range(1, 60):
             store.create_operation(make_operation(number, seconds=1))
-        query = HistoryQuery(limit=4, actor_id="subject-of-lee")
+        query = HistoryQuery(limit=4, status="success")
         pages = 0
         while True:
             calls.clear()

@@ -189,9 +189,11 @@ def slow_server(release: threading.Event) -> Iterator[str]:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         thread = threading.Thread(target=serve)
         thread.start()
-        yield f"http://127.0.0.1:{listener.getsockname()[1]}"
-        release.set()
-        thread.join()
+        try:
+            yield f"http://127.0.0.1:{listener.getsockname()[1]}"
+        finally:
+            release.set()
+            thread.join()
 
 
 def test_a_completion_that_lasts_is_left_to_itself():
