@@ -40,22 +40,25 @@ clean:  ## Stop what `make try` left and remove everything that was made
 # --- environments: a stamp says that what a file pins is installed -----------------------------------------
 
 .venv/created:
-	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "mgmt needs Python 3.11 or newer; say which: make PYTHON=python3.11")'
-	$(PYTHON) -m venv .venv
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "mgmt needs Python 3.11 or newer; say which: make PYTHON=python3.11")'
+	@$(PYTHON) -m venv .venv
 	@touch $@
 
 .venv/runtime.done: .venv/created requirements/runtime.txt pyproject.toml
-	$(BIN)/python -m pip install --quiet --require-hashes -r requirements/runtime.txt
-	$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation --editable .
+	@echo "installing the pinned requirements into .venv ..."
+	@$(BIN)/python -m pip install --quiet --require-hashes -r requirements/runtime.txt
+	@$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation --editable .
 	@touch $@
 
 .venv/dev.done: .venv/runtime.done requirements/dev.txt
-	$(BIN)/python -m pip install --quiet --require-hashes -r requirements/dev.txt
+	@echo "installing what tests and lint need ..."
+	@$(BIN)/python -m pip install --quiet --require-hashes -r requirements/dev.txt
 	@touch $@
 
 # The CDK command (by npm, which comes with Node from a wheel), ministack, and the function's wheels.
 .venv/tools.done: .venv/dev.done requirements/ministack.txt requirements/lambda.txt tests/support/toolchain.py
-	PYTHONPATH=tests:infra $(BIN)/python -m support.toolchain
+	@echo "installing the CDK command and ministack ..."
+	@PYTHONPATH=tests:infra $(BIN)/python -m support.toolchain
 	@touch $@
 
 tools:

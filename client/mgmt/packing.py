@@ -85,4 +85,4 @@ def _pack_into(session: Session, job: Job, stop: threading.Event, feed: PartFeed
 
 def _where(opened: list[Path], job: Job) -> Path:
     """Return the archive's present path: temporary while it grows, its own once it is whole."""
-    return job.archive_path if job.archive is not None else opened[0]
+    return opened[0] if opened[0].exists() else job.archive_path

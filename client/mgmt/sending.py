@@ -19,7 +19,7 @@ from mgmt.errors import IntegrityError, RefusedError
 from mgmt.events import Progress, Trace
 from mgmt.jobs import Job
 from mgmt.session import Session
-from mgmt.transfer import PutOutcome, PutResult
+from mgmt.transfer import PutOutcome, PutResult, unreadable_archive
 from mgmt_contract import messages
 from mgmt_contract.parts import SIGN_PARTS_MAX, PartSpan
 
@@ -94,12 +94,17 @@ class _Slice:
 
     def _put(self, signed: messages.SignedRequest) -> PutResult:
         self._job.has_sent_bytes = True
-        span = self._span
         try:
-            return self._session.carrier.put(signed, self._path(), span.offset, span.length, self._note_bytes)
+            return self._put_from(self._path(), signed)
         except FileNotFoundError:
-            # The archive got its final name between asking for the path and opening it.
-            return self._session.carrier.put(signed, self._path(), span.offset, span.length, self._note_bytes)
+            pass  # the archive got its final name between asking for the path and opening it
+        try:
+            return self._put_from(self._path(), signed)
+        except OSError as error:
+            raise unreadable_archive(str(self._path()), error.strerror or str(error)) from error
+
+    def _put_from(self, path: Path, signed: messages.SignedRequest) -> PutResult:
+        return self._session.carrier.put(signed, path, self._span.offset, self._span.length, self._note_bytes)
 
     def _note_bytes(self, size_bytes: int) -> None:
         self._meter.add(size_bytes)

@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 import urllib3
 
 from mgmt.connection import BLOCK_SIZE_BYTES, Connections
-from mgmt.errors import CancelledError
+from mgmt.errors import CancelledError, LocalStateError
 from mgmt_contract.messages import SignedRequest
 
 
@@ -95,7 +95,8 @@ class Carrier:
 
         Raises:
             CancelledError: If the command was stopped.
-            OSError: If the file cannot be read.
+            LocalStateError: If the file ends too early or cannot be read.
+            FileNotFoundError: If there is no such file.
         """
         with path.open("rb") as file:
             file.seek(offset)
@@ -143,11 +144,29 @@ class _Slice:
         if self._stop.is_set():
             raise CancelledError("Interrupted. Nothing is lost: the same command again goes on from here.")
         left = self.length - self.sent_bytes
-        data: bytes = self._file.read(min(left, BLOCK_SIZE_BYTES if size < 0 else size))
+        data = self._read_file(min(left, BLOCK_SIZE_BYTES if size < 0 else size))
+        if left and not data:
+            # Without this the storage would wait for bytes that never come.
+            raise unreadable_archive(self._file.name, f"it ends {left} bytes too early")
         self._rate_limit.take(len(data))
         self.sent_bytes += len(data)
         self._on_bytes(len(data))
         return data
+
+    def _read_file(self, size_bytes: int) -> bytes:
+        try:
+            return self._file.read(size_bytes)
+        except OSError as error:  # left alone, urllib3 would take it for a fault of the connection
+            raise unreadable_archive(self._file.name, error.strerror or str(error)) from error
+
+
+def unreadable_archive(path: str, why: str) -> LocalStateError:
+    """Make the error for an archive that does not last until it is sent."""
+    return LocalStateError(
+        f"The archive {path} cannot be read while it is sent: {why}. It was expected to stay until the upload is "
+        "confirmed; run the same command again to pack it anew.",
+        code="archive-unreadable",
+    )
 
 
 def _read_answer(response: urllib3.BaseHTTPResponse) -> PutResult:

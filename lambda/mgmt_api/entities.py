@@ -137,6 +137,7 @@ class HistoryQuery:
     key: str | None = None
     """Only this whole key; `base_name` is given beside it."""
     since: datetime | None = None
+    """Started then or later; `until`: before then. Both in whole milliseconds, as times are stored."""
     until: datetime | None = None
     after: str | None = None
     """The `order` of the last operation already seen."""

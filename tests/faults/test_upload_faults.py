@@ -212,3 +212,22 @@ def test_no_secret_is_in_any_output_or_file(team, anna, large):
             written += path.read_bytes().decode("latin-1")
     assert "Signature" not in written
     assert token not in written
+
+
+def test_an_archive_that_vanishes_while_it_is_sent_is_packed_anew_by_the_same_command(team, anna, large):
+    def remove_the_archive(put):
+        if put.part_number == 1 and put.attempt == 0:
+            for path in anna.work.glob("*.tar.gz*"):
+                path.unlink()
+            for path in anna.work.glob(".*.part"):
+                path.unlink()
+            return "cut"
+        return "none"
+
+    team.storage.fault = remove_the_archive
+    run = anna.run("upload", large, "--jobs", "1")
+    assert run.exit_code in (0, 9), run.stderr  # 0 where the file was still open, or not yet there, when it was removed
+    team.storage.reset()
+    assert anna.run("upload", large).exit_code == 0
+    assert anna.left_overs() == []
+    assert team.multipart_uploads() == 0

@@ -156,9 +156,13 @@ def _rename_without_replacing(source: Path, target: Path) -> None:
         raise
     except OSError:
         # exFAT and some network disks know no second name. Take the name with an empty file, which fails if
-        # there is one, and put ours in its place.
+        # there is one, and put ours in its place; where that fails, the empty one goes again.
         os.close(os.open(target, _FLAGS, _MODE))
-        source.replace(target)
+        try:
+            source.replace(target)
+        except OSError:
+            target.unlink()
+            raise
     else:
         source.unlink()
 

@@ -83,9 +83,6 @@ def make_s3_client(
             read_timeout=8,
             retries={"mode": "standard", "total_max_attempts": 2},
             max_pool_connections=_MOST_CONNECTIONS,
-            # Every checksum here comes from the client; botocore's own ones would need awscrt.
-            request_checksum_calculation="when_required",
-            response_checksum_validation="when_required",
         ),
     )
     return client

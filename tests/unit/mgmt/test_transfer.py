@@ -4,7 +4,7 @@ import time
 import pytest
 
 from mgmt.connection import Connections
-from mgmt.errors import CancelledError
+from mgmt.errors import CancelledError, LocalStateError
 from mgmt.transfer import Carrier, PutOutcome, RateLimit
 from mgmt_contract.messages import SignedRequest
 from support.scripted_server import Answer, scripted_server
@@ -112,3 +112,8 @@ def test_all_workers_together_keep_to_the_rate(stop):
         thread.join()
     # 300 kB at 1 MB/s: the last of six pieces may begin after 0.25 s.
     assert time.monotonic() - began >= 0.24
+
+
+def test_an_archive_that_is_too_short_is_an_error_and_not_a_wait(carrier, archive):
+    with scripted_server(Answer()) as server, pytest.raises(LocalStateError, match="too early"):
+        carrier.put(signed(server), archive, 0, archive.stat().st_size + 1, lambda _: None)

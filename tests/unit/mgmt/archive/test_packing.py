@@ -203,6 +203,18 @@ def test_disks_without_hard_links_get_their_archive_too(tmp_path, project, monke
     assert names(tmp_path) == {"P", "P.tar.gz"}
 
 
+def test_an_unfinished_archive_that_somebody_removes_leaves_no_empty_one(tmp_path, project):
+    """The name is taken with an empty file on some disks; where nothing can be put there, that one goes too."""
+    with pytest.raises(LocalStateError):
+        pack(look(project), tmp_path / "P.tar.gz", on_progress=lambda _: remove_unfinished(tmp_path))
+    assert names(tmp_path) == {"P"}
+
+
+def remove_unfinished(folder: Path) -> None:
+    for path in folder.glob(".*.part"):
+        path.unlink()
+
+
 def forbid_links(monkeypatch: pytest.MonkeyPatch) -> None:
     """As exFAT and many network disks do."""
 
