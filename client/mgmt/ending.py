@@ -29,34 +29,30 @@ class Summary:
 class Ending:
     """Ends the jobs of one command, and keeps count."""
 
-    def __init__(self, session: Session) -> None:
+    def __init__(self, session: Session, summary: Summary) -> None:
         self._session = session
-        self.summary = Summary()
+        self.summary = summary
 
     def end_done(self, ended: Sequence[tuple[Job, UploadRecord]]) -> None:
-        """Delete the archives of proven objects, and write down how the local files ended.
-
-        Raises:
-            IntegrityError: If a record does not state what the client computed; nothing is deleted then.
-        """
-        clean_ups = []
-        for job, record in ended:
-            check_proof(job, record)
-            clean_up = self._clean(job)
-            clean_ups.append(clean_up)
-            _apply(clean_up, record)
-        self._session.journal.finish(self._session.service_url, clean_ups)
-        kept = {clean_up.operation_id for clean_up in clean_ups if clean_up.archive_status == "completed"}
-        entries = [
-            job.entry(self._session.service_url, ended_as="kept")
-            for job, _ in ended
-            if job.operation_id in kept and job.archive is not None
-        ]
-        self._session.journal.put(entries)
-        for job, record in ended:
+        """Delete the archives of proven objects, and write down how the local files ended."""
+        proven = [(job, record) for job, record in ended if self._is_proven(job, record)]
+        clean_ups = {job: self._clean(job) for job, _ in proven}
+        self._session.journal.finish(self._session.service_url, clean_ups.values())
+        kept = [job for job, clean_up in clean_ups.items() if clean_up.archive_status == "completed" and job.archive]
+        self._session.journal.put([job.entry(self._session.service_url, ended_as="kept") for job in kept])
+        for job, record in proven:
             job.has_ended = True
             self.summary.succeeded += 1
+            _apply(clean_ups[job], record)
             self._session.emit(Finished(record))
+
+    def _is_proven(self, job: Job, record: UploadRecord) -> bool:
+        try:
+            check_proof(job, record)
+        except IntegrityError as error:
+            self.end_failed(job, error)
+            return False
+        return True
 
     def end_already_there(self, job: Job, existing: messages.Existing) -> None:
         """End a job whose content is stored under its name already."""

@@ -160,14 +160,17 @@ class UploadRenderer:
                     if self._style.verbosity > 0:
                         self._output.aside(self._output.paint(printable(event.message), "dim"))
 
-    def summarize(self, succeeded: int, failed: int, skipped: int) -> None:
-        """Say what all of it came to."""
+    def summarize(self, succeeded: int, failed: int, skipped: int, *, was_stopped: bool = False) -> None:
+        """Say what all of it came to; one upload has said so itself."""
         if self._style.as_json:
             self._output.json({"type": "summary", "succeeded": succeeded, "failed": failed, "skipped": skipped})
-        elif succeeded + failed + skipped != 1:
-            counts = ((succeeded, "uploaded"), (skipped, "already there"), (failed, "failed"))
-            said = ", ".join(f"{count} {what}" for count, what in counts if count) or "nothing to upload"
+            return
+        counts = ((succeeded, "uploaded"), (skipped, "already there"), (failed, "failed"))
+        said = ", ".join(f"{count} {what}" for count, what in counts if count)
+        if succeeded + failed + skipped > 1:
             self._output.aside(f"{said} in {duration_in_words(time.monotonic() - self._began)}")
+        elif not said and not was_stopped:
+            self._output.aside("There is nothing to upload here.")
 
     def _end(self, operation_id: str) -> None:
         """Show nothing more of an operation: parts that were under way may still move after a failure."""

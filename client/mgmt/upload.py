@@ -35,7 +35,9 @@ _RENEWABLE_CODES: Final = frozenset({"operation-differs", "operation-failed"})
 _Started = tuple[Job, messages.StartResult]
 
 
-def upload(targets: Iterable[str], options: UploadOptions, session: Session, shown_base: Path) -> Summary:
+def upload(
+    targets: Iterable[str], options: UploadOptions, session: Session, shown_base: Path, summary: Summary
+) -> None:
     """Upload every target; a failure that concerns one target alone does not stop the others.
 
     Args:
@@ -43,12 +45,13 @@ def upload(targets: Iterable[str], options: UploadOptions, session: Session, sho
         options: How to upload them.
         session: The wired organs.
         shown_base: Folder that paths in the team's records are relative to.
+        summary: Filled in as uploads end, so that it also tells of a run that was stopped.
 
     Raises:
         MgmtError: For causes that stop everything: no sign-in, service or storage out of reach, disk full,
             not configured, interrupted. What was begun stays resumable.
     """
-    uploader = _Uploader(options, session, shown_base)
+    uploader = _Uploader(options, session, shown_base, Ending(session, summary))
     for batch in uploader.batches(targets):
         try:
             uploader.upload_batch(batch)
@@ -56,7 +59,6 @@ def upload(targets: Iterable[str], options: UploadOptions, session: Session, sho
             for job in batch:
                 uploader.ending.let_go(job)
     uploader.ending.report_clean_ups()
-    return uploader.ending.summary
 
 
 def _is_large(job: Job) -> bool:
@@ -70,12 +72,12 @@ def _is_renewable(job: Job, result: messages.StartResult) -> bool:
 class _Uploader:
     """One command's uploads."""
 
-    def __init__(self, options: UploadOptions, session: Session, shown_base: Path) -> None:
+    def __init__(self, options: UploadOptions, session: Session, shown_base: Path, ending: Ending) -> None:
         self._options = options
         self._session = session
         self._shown_base = shown_base
         self._machine_id = session.journal.machine_id
-        self.ending = Ending(session)
+        self.ending = ending
 
     def batches(self, targets: Iterable[str]) -> Iterator[list[Job]]:
         """Look at the targets and group them: a large one alone, small ones by the hundred."""

@@ -55,6 +55,7 @@ def upload(invocation: Invocation, /, targets: tuple[str, ...], **options: Any) 
       4 source, 5 sign-in, 6 refused, 7 unavailable (run again), 8 integrity,
       9 local disk or state, 10 not configured, 130 interrupted.
     """
+    from mgmt.ending import Summary
     from mgmt.render import UploadRenderer
     from mgmt.upload import upload as run_upload
 
@@ -64,16 +65,19 @@ def upload(invocation: Invocation, /, targets: tuple[str, ...], **options: Any) 
         raise UsageError("--as gives one name, so it goes with exactly one target.", code="as-needs-one-target")
     rate = _parse_rate(options.pop("limit_rate"))
     prefix = options.pop("prefix")
+    summary = Summary()
     with UploadRenderer(invocation.output()) as renderer:
-        session_options = {"object_prefix": prefix}
-        with invocation.session(renderer.emit, options=session_options, rate_limit_bytes_per_second=rate) as session:
-            upload_options = _make_options(options, prefix=session.settings.object_prefix if prefix is None else prefix)
-            summary = run_upload(
-                _expand(targets, upload_options.archive_dir, session),
-                upload_options,
-                session,
-                shown_base(session.settings),
-            )
+        try:
+            with invocation.session(
+                renderer.emit, options={"object_prefix": prefix}, rate_limit_bytes_per_second=rate
+            ) as session:
+                in_force = session.settings.object_prefix if prefix is None else prefix
+                upload_options = _make_options(options, prefix=in_force)
+                expanded = _expand(targets, upload_options.archive_dir, session)
+                run_upload(expanded, upload_options, session, shown_base(session.settings), summary)
+        except BaseException:
+            renderer.summarize(summary.succeeded, len(summary.errors), summary.skipped, was_stopped=True)
+            raise
         renderer.summarize(summary.succeeded, len(summary.errors), summary.skipped)
     return exit_code_of(summary.errors, summary.succeeded + summary.skipped + len(summary.errors))
 

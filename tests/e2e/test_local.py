@@ -1,0 +1,63 @@
+"""`--local`: the whole thing on one machine, through the command a person types."""
+
+import os
+
+import pytest
+
+from support.team import Laptop
+
+
+@pytest.fixture
+def laptop(tmp_path):
+    """A machine with nothing configured; what it started in the background is stopped."""
+    (tmp_path / "work").mkdir()
+    environment = {
+        "MGMT_CONFIG": os.fspath(tmp_path / "config"),
+        "MGMT_STATE_DIR": os.fspath(tmp_path / "state"),
+        "MGMT_LOCAL_STATE_DIR": os.fspath(tmp_path / "backend"),
+    }
+    laptop = Laptop(tmp_path, tmp_path / "work", environment)
+    yield laptop
+    assert laptop.run("local", "stop").exit_code == 0
+
+
+def test_a_newcomer_uploads_looks_and_stops(laptop):
+    (laptop.work / "clip.mp4").write_bytes(os.urandom(100_000))
+    (laptop.work / "card").mkdir()
+    (laptop.work / "card" / "a.jpg").write_bytes(os.urandom(10_000))
+    assert laptop.run("local", "status").stdout == "Not running.\n"
+    run = laptop.run("--local", "upload", "clip.mp4", "card")
+    assert run.exit_code == 0, run.stderr
+    assert "clip.mp4 → s3://" in run.stdout
+    assert "2 uploaded" in run.stderr
+    everything = laptop.run("--local", "--json", "upload", "all")
+    assert everything.lines[-1] == {"type": "summary", "succeeded": 0, "failed": 0, "skipped": 2}
+    assert len(laptop.run("--local", "--json", "history").records) == 2
+    [shown] = laptop.run("--local", "--json", "show", "clip.mp4").records
+    assert shown["status"] == "success"
+    assert "Running at http://127.0.0.1:" in laptop.run("local", "status").stdout
+    assert laptop.run("local", "stop").stdout == "Stopped.\n"
+    assert laptop.run("local", "stop").stdout == "It was not running.\n"
+    assert len(laptop.run("--local", "--json", "history").records) == 2, "what is stored stays"
+
+
+def test_one_machine_can_play_a_team(laptop):
+    (laptop.work / "clip.mp4").write_bytes(b"x")
+    anna, bert = (laptop.run("local", "token", name).stdout.strip() for name in ("anna", "bert"))
+    assert laptop.run("--local", "upload", "clip.mp4", MGMT_TOKEN=anna).exit_code == 0
+    (laptop.work / "clip.mp4").write_bytes(b"y")
+    refused = laptop.run("--local", "upload", "clip.mp4", MGMT_TOKEN=bert)
+    assert refused.exit_code == 6
+    assert "anna" in refused.stderr
+    [record] = laptop.run("--local", "--json", "history").records
+    assert record["actor"] == "anna"
+
+
+def test_two_commands_at_once_share_one_backend(laptop):
+    for name in ("a", "b"):
+        (laptop.work / name).write_text(name)
+    processes = [laptop.begin("--local", "upload", name) for name in ("a", "b")]
+    for process in processes:
+        _, stderr = process.communicate(timeout=60)
+        assert process.returncode == 0, stderr
+    assert {record["target_path"] for record in laptop.run("--local", "--json", "history").records} == {"a", "b"}
