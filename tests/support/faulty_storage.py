@@ -5,7 +5,7 @@ from __future__ import annotations
 import http.client
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import ClassVar, Literal
@@ -101,17 +101,16 @@ class _Handler(BaseHTTPRequestHandler):
             self._pass_on(_flip(body) if fault == "flip" else body, answers=fault != "lose-answer")
 
     def _pass_on(self, body: bytes, *, answers: bool) -> None:
-        connection = http.client.HTTPConnection(*self.proxy.upstream, timeout=60)
-        connection.putrequest(self.command, self.path, skip_host=True, skip_accept_encoding=True)
-        for name, value in self.headers.items():
-            connection.putheader(name, value)
-        connection.endheaders(body or None)
-        response = connection.getresponse()
-        content = response.read()
+        with closing(http.client.HTTPConnection(*self.proxy.upstream, timeout=60)) as connection:
+            connection.putrequest(self.command, self.path, skip_host=True, skip_accept_encoding=True)
+            for name, value in self.headers.items():
+                connection.putheader(name, value)
+            connection.endheaders(body or None)
+            response = connection.getresponse()
+            content = response.read()
         # HEAD tells the length of what GET would give; everything else the length of what follows.
         dropped = _HOP_HEADERS if self.command == "HEAD" else _HOP_HEADERS | {"content-length"}
         headers = [pair for pair in response.getheaders() if pair[0].lower() not in dropped]
-        connection.close()
         if answers:
             self._answer(response.status, headers, content)
         else:
