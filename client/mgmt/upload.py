@@ -6,6 +6,8 @@ also reports the clean-up of the batch before. A large source is sent while it i
 
 from __future__ import annotations
 
+import os
+import unicodedata
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from pathlib import Path, PurePosixPath
@@ -14,7 +16,7 @@ from typing import Final
 from mgmt.api import error_of
 from mgmt.archive import read_archive
 from mgmt.ending import Ending, Summary
-from mgmt.errors import IntegrityError, MgmtError
+from mgmt.errors import IntegrityError, MgmtError, SourceError
 from mgmt.events import Notice, Progress
 from mgmt.jobs import Job, UploadOptions, prepare_job
 from mgmt.packing import pack_and_send, pack_job
@@ -77,6 +79,7 @@ class _Uploader:
         self._session = session
         self._shown_base = shown_base
         self._machine_id = session.journal.machine_id
+        self._first_of_name: dict[str, Path] = {}
         self.ending = ending
 
     def batches(self, targets: Iterable[str]) -> Iterator[list[Job]]:
@@ -114,6 +117,8 @@ class _Uploader:
     def _prepare(self, target: str) -> Job | None:
         session = self._session
         try:
+            if self._is_repeated(target):
+                return None
             job = prepare_job(target, self._options, session.journal, session.service_url, self._shown_base)
         except MgmtError as error:
             if error.stops_everything:
@@ -122,6 +127,26 @@ class _Uploader:
             return None
         self._say_skipped(job)
         return job
+
+    def _is_repeated(self, target: str) -> bool:
+        """Tell whether this very target came before in this command.
+
+        Raises:
+            SourceError: If another one of the same name did: they would be one object.
+        """
+        path = Path(target).absolute()
+        name = unicodedata.normalize("NFC", self._options.as_name or path.name)
+        first = self._first_of_name.setdefault(name, path)
+        if first is path:
+            return False
+        if first == path:
+            self._session.emit(Notice(f"{target} is named more than once; it is uploaded once.", "repeated"))
+            return True
+        raise SourceError(
+            f"{target!r} would be stored under the same name as {os.fspath(first)!r}. Upload it in a command of its "
+            "own, with --as NAME or another --prefix.",
+            code="same-name",
+        )
 
     def _say_skipped(self, job: Job) -> None:
         """Name what a person might miss in the archive; system files nobody misses."""

@@ -249,3 +249,21 @@ def test_a_twin_by_case_is_told(team, anna):
     run = anna.run("upload", "clip")
     assert run.exit_code == 6
     assert "Clip.tar.gz" in run.stderr
+
+
+def test_two_targets_of_one_name_are_not_made_one_object(team, anna):
+    for folder in ("a", "b"):
+        (anna.work / folder).mkdir()
+        (anna.work / folder / "clip").write_text(folder)
+    run = anna.run("upload", "a/clip", "b/clip")
+    assert run.exit_code == 3
+    assert "--as NAME" in run.stderr
+    [archive] = team.objects().values()
+    assert members(archive) == {"clip": b"a"}
+
+
+def test_one_target_named_twice_is_uploaded_once(team, anna):
+    (anna.work / "clip").write_text("x")
+    run = anna.run("--json", "upload", "clip", "clip")
+    assert run.exit_code == 0
+    assert run.lines[-1]["succeeded"] == 1
