@@ -109,7 +109,7 @@ class ServiceApi:
 
     def clean_up(self, request: messages.CleanUpRequest) -> messages.RecordsResponse:
         """Report how local files ended."""
-        return self._call(routes.CLEAN_UP, messages.RecordsResponse, request)
+        return self._call_list(routes.CLEAN_UP, messages.RecordsResponse, request)
 
     def look_up(self, operation_ids: list[str]) -> messages.RecordsResponse:
         """Fetch the records of operations."""

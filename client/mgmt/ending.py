@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 
-from mgmt.errors import IntegrityError, MgmtError, UnavailableError
+from mgmt.errors import CancelledError, IntegrityError, MgmtError
 from mgmt.events import AlreadyThere, Finished, Notice, Trace
 from mgmt.jobs import Job
 from mgmt.session import Session
@@ -37,9 +37,9 @@ class Ending:
         """Delete the archives of proven objects, and write down how the local files ended."""
         proven = [(job, record) for job, record in ended if self._is_proven(job, record)]
         clean_ups = {job: self._clean(job) for job, _ in proven}
-        self._session.journal.finish(self._session.service_url, clean_ups.values())
         kept = [job for job, clean_up in clean_ups.items() if clean_up.archive_status == "completed" and job.archive]
-        self._session.journal.put([job.entry(self._session.service_url, ended_as="kept") for job in kept])
+        entries = [job.entry(self._session.service_url, ended_as="kept") for job in kept]
+        self._session.journal.finish(self._session.service_url, clean_ups.values(), entries)
         for job, record in proven:
             job.has_ended = True
             self.summary.succeeded += 1
@@ -69,7 +69,11 @@ class Ending:
         job.has_ended = True
         error.operation_id = job.operation_id
         record = self._report_failure(job, error) or _failed_record(job, error)
-        if job.has_sent_bytes and job.archive is not None:
+        if record.status == "success" and not isinstance(error, IntegrityError):
+            self.end_done([(job, record)])  # it had come through before the failure was known
+            return
+        is_worth_keeping = job.has_sent_bytes or isinstance(error, IntegrityError)
+        if is_worth_keeping and job.archive is not None:
             self._session.journal.put([job.entry(self._session.service_url, ended_as="failed")])
         else:
             self._discard(job)
@@ -102,27 +106,39 @@ class Ending:
             while clean_ups := self.unreported():
                 self._session.api.clean_up(messages.CleanUpRequest(clean_ups))
                 self.note_reported(clean_ups)
-        except UnavailableError as error:
+        except CancelledError:
+            raise
+        except MgmtError as error:
             # The uploads are safe; the journal keeps what is left to report for the next command.
             self._session.emit(Trace(f"The clean-up is not reported yet: {error.message}"))
 
     def _clean(self, job: Job) -> messages.CleanUp:
-        is_deleted = not job.options.keep_archive and self._delete_archive(job)
+        is_deleted = not self._is_kept(job) and self._delete_archive(job)
         return messages.CleanUp(job.operation_id, "completed", "deleted" if is_deleted else "completed")
 
+    def _is_kept(self, job: Job) -> bool:
+        return job.options.keep_archive or job.archive_was_kept
+
     def _delete_archive(self, job: Job) -> bool:
+        """Delete the archive if it is the one that was packed: somebody may have put another file there since."""
+        if job.archive is None or self._session.journal.find_archive(job.archive_path) is None:
+            return not job.archive_path.exists()
         try:
             job.archive_path.unlink(missing_ok=True)
         except OSError as error:
-            message = f"The upload is safe, but {job.archive_path} could not be deleted ({error}). Delete it by hand."
+            message = (
+                f"{job.archive_path} is not needed any more and could not be deleted ({error}). Delete it by hand."
+            )
             self._session.emit(Notice(message, "archive-not-deleted", job.operation_id))
             return False
         return True
 
     def _discard(self, job: Job) -> None:
         """Remove an archive that was made for nothing: making it again is cheap."""
-        if job.archive is not None and not job.options.keep_archive and not job.archive_was_kept:
-            self._delete_archive(job)
+        if job.archive is not None and self._is_kept(job):
+            self._session.journal.put([job.entry(self._session.service_url, ended_as="kept")])
+            return
+        self._delete_archive(job)
         self._session.journal.forget([job.operation_id])
 
     def _report_failure(self, job: Job, error: MgmtError) -> UploadRecord | None:

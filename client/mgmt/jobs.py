@@ -11,12 +11,12 @@ from pathlib import Path
 from typing import Literal
 
 from mgmt.archive import PackedArchive, current_codec, is_ours, read_archive
-from mgmt.errors import SourceError
+from mgmt.errors import LocalStateError, SourceError
 from mgmt.journal import Entry, Journal, new_operation_id
 from mgmt.layout import archive_file_name, temporary_name
 from mgmt.source import Source, look
 from mgmt_contract.messages import Content, Lease, Packing, StartItem
-from mgmt_contract.names import InvalidNameError, join_key
+from mgmt_contract.names import InvalidNameError, fold_key, join_key
 from mgmt_contract.wire import to_json
 
 
@@ -106,7 +106,10 @@ class Job:
     def entry(self, service_url: str, *, ended_as: Literal["failed", "kept"] | None = None) -> Entry:
         """Write this upload down as it stands."""
         content = self.content
-        found = self.archive_path.stat() if content else None
+        try:
+            found = self.archive_path.stat() if content else None
+        except OSError:  # it has vanished: the next run packs it anew
+            found = content = None
         return Entry(
             operation_id=self.operation_id,
             service=service_url,
@@ -137,37 +140,74 @@ def prepare_job(target: str, options: UploadOptions, journal: Journal, service_u
     _check_name(source, options)
     folder = options.archive_dir or source.path.parent
     job = Job(new_operation_id(), source, shown, folder.absolute() / archive_file_name(source.name), options)
-    job.held.enter_context(journal.hold(job.archive_path))
     try:
+        # One process per archive and per object: neither file nor operation is shared.
+        job.held.enter_context(journal.hold(os.fspath(job.archive_path), job.source.name))
+        job.held.enter_context(journal.hold(f"{service_url} {fold_key(job.destination)}", job.source.name))
         _take_up(job, journal, service_url)
+    except OSError as error:
+        job.held.close()
+        raise LocalStateError(
+            f"What an earlier run left at {job.archive_path} cannot be removed: {error.strerror or error}. "
+            "Make the folder writable, or use --archive-dir DIR.",
+            code="left-over",
+            operation_id=job.operation_id,
+        ) from error
     except BaseException:
         job.held.close()
         raise
     return job
 
 
-def _take_up(job: Job, journal: Journal, service_url: str) -> None:
+def _take_up(job: Job, journal: Journal, service: str) -> None:
     """Go on with an unfinished operation of the same source, and with its archive where it is whole."""
     path = job.archive_path
-    is_known = journal.knows_archive(path)
-    # Killed between giving the archive its name and writing that down: promised here, and it carries our mark.
-    is_promised = not is_known and journal.has_promised(path) and is_ours(path)
-    if os.path.lexists(path) and not (is_known or is_promised):
+    known = journal.find_archive(path)
+    if known is None and os.path.lexists(path):
+        _remove_promised(path, journal)
+    entry = journal.find(service, os.fspath(job.source.path), job.destination)
+    if entry is not None and entry.ended_as is None:
+        unfinished_path(Path(entry.archive_path), entry.operation_id).unlink(missing_ok=True)
+        if _is_same(entry, job):
+            job.operation_id = entry.operation_id
+            job.has_sent_bytes = True  # perhaps: the service knows
+        else:
+            journal.forget([entry.operation_id])
+    if known is not None and known.content is not None and _is_same(known, job):
+        job.archive = _reuse_archive(path, known.content, job)
+        job.has_sent_bytes = job.has_sent_bytes or job.archive is not None
+    if known is not None and known.ended_as == "kept":
+        if job.archive is None:
+            raise SourceError(_explain_kept(path), code="archive-exists")
+        job.archive_was_kept = True
+    if known is not None and job.archive is None:
+        path.unlink(missing_ok=True)  # of other content, or not what was written down: packed anew
+
+
+def _remove_promised(path: Path, journal: Journal) -> None:
+    """Remove what a killed run has left at the archive's place; leave anything else alone.
+
+    That run had promised the archive and was killed between giving it its name and writing that down; on
+    disks without hard links it may have left an empty file that only holds the name.
+
+    Raises:
+        SourceError: If it is not such a left-over.
+    """
+    is_left_over = is_ours(path) or (path.is_file() and path.stat().st_size == 0)
+    if not (journal.has_promised(path) and is_left_over):
         raise SourceError(_explain_foreign(path), code="archive-exists")
-    if is_promised:
-        path.unlink()
-    entry = journal.find(service_url, os.fspath(job.source.path), job.destination)
-    if entry is None:
-        return
-    unfinished_path(Path(entry.archive_path), entry.operation_id).unlink(missing_ok=True)
-    if (entry.fingerprint, entry.plan) != (job.source.fingerprint, to_json(job.packing)):
-        return
-    if entry.ended_as is None:
-        job.operation_id = entry.operation_id
-    if is_known and entry.archive_path == os.fspath(path) and entry.content is not None:
-        job.archive = _reuse_archive(path, entry.content, job)
-        job.has_sent_bytes = job.archive is not None
-        job.archive_was_kept = entry.ended_as == "kept"
+    path.unlink()
+
+
+def _is_same(entry: Entry, job: Job) -> bool:
+    return (entry.fingerprint, entry.plan) == (job.source.fingerprint, to_json(job.packing))
+
+
+def _explain_kept(path: Path) -> str:
+    return (
+        f"{path} was kept on request and holds what the source was then, so it is left alone. Expected: a free "
+        "place for the new archive. Move that file away, or use --archive-dir DIR."
+    )
 
 
 def unfinished_path(archive_path: Path, operation_id: str) -> Path:

@@ -46,6 +46,8 @@ CREATE INDEX uploads_by_archive ON uploads (archive_path);
 CREATE TABLE clean_ups (operation_id TEXT PRIMARY KEY, service TEXT NOT NULL, clean_up TEXT NOT NULL) STRICT;
 """
 
+_PUT: Final = "INSERT OR REPLACE INTO uploads VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+
 
 @dataclass(frozen=True)
 class Entry:
@@ -106,7 +108,10 @@ class Journal:
         with _translate_errors(self._state_dir):
             if not path.exists():
                 temporary = path.with_suffix(f".{uuid.uuid4().hex}")
-                temporary.write_text(str(uuid.uuid4()), encoding="ascii")
+                with temporary.open("w", encoding="ascii") as file:
+                    file.write(str(uuid.uuid4()))
+                    file.flush()
+                    os.fsync(file.fileno())  # an empty id after a power cut would be of no machine
                 try:
                     os.link(temporary, path)  # two first runs at once: one id wins
                 except FileExistsError:
@@ -116,10 +121,14 @@ class Journal:
             return str(uuid.UUID(path.read_text(encoding="ascii").strip()))
 
     @contextmanager
-    def hold(self, archive_path: Path) -> Iterator[None]:
-        """Keep other processes of this machine away from the upload that makes this archive.
+    def hold(self, what: str, shown: str) -> Iterator[None]:
+        """Keep other processes of this machine away from an archive's path, or from an object.
 
         The lock ends with the process, however that ends.
+
+        Args:
+            what: Tells it from all others.
+            shown: Its name in the message.
 
         Raises:
             RefusedError: If another process holds it.
@@ -127,13 +136,13 @@ class Journal:
         locks = self._state_dir / "locks"
         with _translate_errors(self._state_dir):
             locks.mkdir(exist_ok=True, mode=0o700)
-        digest = hashlib.sha256(os.fsencode(archive_path)).hexdigest()[:32]
+        digest = hashlib.sha256(os.fsencode(what)).hexdigest()[:32]
         lock = filelock.FileLock(locks / f"{digest}.lock")
         try:
             lock.acquire(timeout=0)
         except filelock.Timeout as error:
             raise RefusedError(
-                f"Another mgmt on this machine is uploading {archive_path.name} right now. "
+                f"Another mgmt on this machine is uploading {shown!r} right now. "
                 "Wait for it to end, or upload under another name with --as.",
                 code="busy-here",
             ) from error
@@ -147,14 +156,14 @@ class Journal:
         query = "service = ? AND source_path = ? AND destination = ? ORDER BY began_at DESC LIMIT 1"
         return next(self._select(query, (service, os.fsencode(source_path), destination)), None)
 
-    def knows_archive(self, path: Path) -> bool:
-        """Tell whether a file is an archive that this journal has seen finished, by path, size and time."""
+    def find_archive(self, path: Path) -> Entry | None:
+        """Return the newest upload whose finished archive is the file at this path, by path, size and time."""
         try:
-            found = path.stat()
+            found = path.lstat()
         except OSError:
-            return False
-        query = "archive_path = ? AND archive_size = ? AND archive_mtime_ns = ?"
-        return next(self._select(query, (os.fsencode(path), found.st_size, found.st_mtime_ns)), None) is not None
+            return None
+        query = "archive_path = ? AND archive_size = ? AND archive_mtime_ns = ? ORDER BY began_at DESC LIMIT 1"
+        return next(self._select(query, (os.fsencode(path), found.st_size, found.st_mtime_ns)), None)
 
     def has_promised(self, path: Path) -> bool:
         """Tell whether an archive was to be made at this path when the run that began it ended."""
@@ -169,20 +178,20 @@ class Journal:
 
     def put(self, entries: Iterable[Entry]) -> None:
         """Write entries down, all or none, on the disk when this returns."""
-        statement = "INSERT OR REPLACE INTO uploads VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
-        self._change([(statement, _row_of(entry)) for entry in entries])
+        self._change([(_PUT, _row_of(entry)) for entry in entries])
 
     def forget(self, operation_ids: Iterable[str]) -> None:
         """Cross out uploads that have ended."""
         self._change([("DELETE FROM uploads WHERE operation_id = ?", (each,)) for each in operation_ids])
 
-    def finish(self, service: str, clean_ups: Iterable[CleanUp]) -> None:
-        """Cross out uploads that have succeeded, and keep what is still to be reported of them."""
-        changes: list[tuple[str, tuple[str, ...]]] = []
+    def finish(self, service: str, clean_ups: Iterable[CleanUp], kept: Iterable[Entry] = ()) -> None:
+        """Cross out uploads that have succeeded; remember what is to be reported, and the archives that stay."""
+        changes: list[tuple[str, tuple[object, ...]]] = []
         for each in clean_ups:
             changes.append(("DELETE FROM uploads WHERE operation_id = ?", (each.operation_id,)))
             row = (each.operation_id, service, to_json(each))
             changes.append(("INSERT OR REPLACE INTO clean_ups VALUES (?, ?, ?)", row))
+        changes += [(_PUT, _row_of(entry)) for entry in kept]
         self._change(changes)
 
     def unreported(self, service: str, limit: int) -> list[CleanUp]:

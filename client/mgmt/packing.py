@@ -8,16 +8,16 @@ from pathlib import Path
 from typing import Any
 
 from mgmt.archive import PackedArchive, pack
-from mgmt.errors import CancelledError, MgmtError
+from mgmt.errors import IntegrityError, MgmtError, UnavailableError
 from mgmt.events import Progress
-from mgmt.jobs import Job, unfinished_path, unfinished_token
+from mgmt.jobs import Job, unfinished_token
 from mgmt.sending import Meter, PartFeed, PartsSender
 from mgmt.session import Session
 from mgmt_contract import messages
 
 
 def pack_job(session: Session, job: Job, *, stop: threading.Event | None = None, **part_hooks: Any) -> PackedArchive:
-    """Pack a job's source to its archive; one of ours that an earlier run has left there makes way.
+    """Pack a job's source to its archive.
 
     Raises:
         SourceError: If the source cannot be read or changes meanwhile.
@@ -29,9 +29,6 @@ def pack_job(session: Session, job: Job, *, stop: threading.Event | None = None,
         total_bytes = job.source.uncompressed_size
         session.emit(Progress(job.operation_id, job.target_path, "packing", done_bytes, total_bytes))
 
-    if session.journal.knows_archive(job.archive_path):
-        job.archive_path.unlink(missing_ok=True)
-    unfinished_path(job.archive_path, job.operation_id).unlink(missing_ok=True)
     return pack(
         job.source,
         job.archive_path,
@@ -46,8 +43,8 @@ def pack_job(session: Session, job: Job, *, stop: threading.Event | None = None,
 def pack_and_send(session: Session, job: Job, multipart: messages.Multipart) -> None:
     """Send parts as they reach the disk; return when all are sent and the archive is whole.
 
-    Where sending fails, packing goes on to the end: the archive is then there for the next try. Where the
-    command is stopped, packing stops too.
+    Where the storage is out of reach or bytes arrive corrupted, packing goes on to the end: the archive is then
+    there for the next try. Otherwise it stops.
 
     Raises:
         MgmtError: What ended the packing or the sending.
@@ -63,14 +60,24 @@ def pack_and_send(session: Session, job: Job, multipart: messages.Multipart) -> 
     try:
         sender.send(feed, multipart.received_parts)
     except MgmtError as error:
-        if isinstance(error, CancelledError):
+        if not isinstance(error, UnavailableError | IntegrityError):
             stop.set()
         raise
     except BaseException:
         stop.set()
         raise
     finally:
+        _join(thread, stop)
+
+
+def _join(thread: threading.Thread, stop: threading.Event) -> None:
+    try:
+        while thread.is_alive():
+            thread.join(1.0)  # a bounded wait lets Ctrl-C through on every system
+    except BaseException:
+        stop.set()
         thread.join()
+        raise
 
 
 def _pack_into(session: Session, job: Job, stop: threading.Event, feed: PartFeed, hooks: dict[str, Any]) -> None:

@@ -38,17 +38,25 @@ class Patience:
         self._budget_seconds = budget_seconds
         self._monotonic = monotonic
         self._answered = False
-        self._last_progress = monotonic()
-
-    @property
-    def has_progressed(self) -> bool:
-        """Whether anything at all has succeeded so far."""
-        return self._answered
+        self._failing_since: float | None = None
 
     def note_progress(self) -> None:
         """Say that something moved: an answer came, or bytes went out and were taken."""
         self._answered = True
-        self._last_progress = self._monotonic()
+        self._failing_since = None
+
+    def now(self) -> float:
+        """Tell the time that waiting is measured with, in seconds."""
+        return self._monotonic()
+
+    def check_silence(self, since: float, why: str) -> None:
+        """Give up on something that has not moved since then, whatever else has.
+
+        Raises:
+            UnavailableError: If that is longer ago than the budget.
+        """
+        if self._monotonic() - since > self._budget_seconds:
+            raise _out_of_patience(self._budget_seconds, why)
 
     def check_stopped(self) -> None:
         """Give up at once where the command was stopped.
@@ -62,6 +70,9 @@ class Patience:
     def wait(self, attempt: int, why: str, *, retry_after_seconds: float | None = None) -> None:
         """Wait before try number `attempt` + 1, or give up.
 
+        What counts is the time since the first failure after the last progress: a long silence in which
+        nothing was tried, such as packing, costs no patience.
+
         The other side may ask for a longer pause; the budget stays the same.
 
         Raises:
@@ -70,17 +81,22 @@ class Patience:
         """
         self.check_stopped()
         now = self._monotonic()
+        self._failing_since = now if self._failing_since is None else self._failing_since
         ceiling = min(_LONGEST_DELAY_SECONDS, _FIRST_DELAY_SECONDS * 2 ** min(attempt, 10))
         delay = max(random.uniform(0, ceiling), retry_after_seconds or 0)  # noqa: S311  jitter is no secret
         budget = self._budget_seconds if self._answered else self._start_budget_seconds
-        left = self._last_progress + budget - now
+        left = self._failing_since + budget - now
         if left <= 0:
-            raise UnavailableError(
-                f"No progress for {_in_words(budget)}: {why}. "
-                "Nothing is lost; check the connection and run the same command again."
-            )
+            raise _out_of_patience(budget, why)
         self.stop.wait(min(delay, left))
         self.check_stopped()
+
+
+def _out_of_patience(budget_seconds: float, why: str) -> UnavailableError:
+    return UnavailableError(
+        f"No progress for {_in_words(budget_seconds)}: {why}. "
+        "Nothing is lost; check the connection and run the same command again."
+    )
 
 
 def _in_words(seconds: float) -> str:

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Final
 
 from mgmt.api import error_of
-from mgmt.errors import IntegrityError, RefusedError
+from mgmt.errors import IntegrityError, UnavailableError
 from mgmt.events import Progress, Trace
 from mgmt.jobs import Job
 from mgmt.session import Session
@@ -25,6 +25,8 @@ from mgmt_contract.parts import SIGN_PARTS_MAX, PartSpan
 
 CORRUPTED_TRIES_MAX: Final = 5
 """How often the same bytes may arrive corrupted before somebody must look at the machine or the network."""
+FAST_WINDOW_SECONDS: Final = 30.0
+"""Parts signed together that went out within this time were not too many."""
 REFUSED_TRIES_MAX: Final = 5
 """How many fresh URLs in a row may be refused."""
 
@@ -74,7 +76,9 @@ class _Slice:
         self._meter = meter
         self._sent_bytes = 0
         self._most_sent_bytes = 0
-        self._counts = dict.fromkeys(PutOutcome, 0)
+        self._last_outcome = PutOutcome.STORED
+        self._times_in_a_row = 0
+        self._moved_at = session.patience.now()
 
     def send(self, signed: messages.SignedRequest, sign_again: Callable[[], messages.SignedRequest | None]) -> None:
         """Send until stored, or until only the service can tell (`sign_again` may answer None: nothing to send)."""
@@ -112,12 +116,14 @@ class _Slice:
             self._sent_bytes += size_bytes
             if self._sent_bytes > self._most_sent_bytes:  # further than any try before: that is progress
                 self._most_sent_bytes = self._sent_bytes
+                self._moved_at = self._session.patience.now()
                 self._session.patience.note_progress()
 
     def _give_up_or_wait(self, result: PutResult, attempt: int) -> None:
-        self._counts[result.outcome] += 1
+        self._times_in_a_row = self._times_in_a_row + 1 if result.outcome is self._last_outcome else 1
+        self._last_outcome = result.outcome
         what = f"{self._job.target_path}: part {self._span.number}"
-        if self._counts[PutOutcome.CORRUPTED] >= CORRUPTED_TRIES_MAX:
+        if result.outcome is PutOutcome.CORRUPTED and self._times_in_a_row >= CORRUPTED_TRIES_MAX:
             raise IntegrityError(
                 f"{what} was sent {CORRUPTED_TRIES_MAX} times and arrived corrupted each time ({result.reason}). "
                 "Something between here and the storage changes bytes: try another network or machine. "
@@ -125,13 +131,15 @@ class _Slice:
                 code="corrupted",
                 operation_id=self._job.operation_id,
             )
-        if self._counts[PutOutcome.REFUSED] >= REFUSED_TRIES_MAX:
-            raise RefusedError(
+        if result.outcome is PutOutcome.REFUSED and self._times_in_a_row >= REFUSED_TRIES_MAX:
+            raise UnavailableError(
                 f"{what}: the storage refuses {REFUSED_TRIES_MAX} fresh URLs in a row ({result.reason}). "
-                "Tell the admin; the archive is kept and the same command tries again.",
+                "Tell the admin; nothing is lost, and the same command goes on from here.",
                 code="storage-refuses",
                 operation_id=self._job.operation_id,
             )
+        # The service's answers to asking for fresh URLs are no progress of this slice.
+        self._session.patience.check_silence(self._moved_at, result.reason)
         self._session.emit(Trace(f"{what}: {result.reason}; trying again"))
         self._session.patience.wait(attempt, result.reason, retry_after_seconds=result.retry_after_seconds)
 
@@ -141,8 +149,8 @@ def send_whole(session: Session, job: Job, signed: messages.SignedRequest, meter
 
     Raises:
         IntegrityError: If it arrived corrupted too often.
-        RefusedError: If fresh URLs are refused too often, or the service says no.
-        UnavailableError: If nothing moved for too long.
+        RefusedError: If the service says no.
+        UnavailableError: If nothing moved for too long, or fresh URLs are refused.
         CancelledError: If the command was stopped.
     """
     archive = job.archive
@@ -188,8 +196,8 @@ class PartFeed:
             self._content, self._error, self._is_closed = content, error, True
             self._changed.notify_all()
 
-    def take(self) -> tuple[list[messages.Part], messages.Content | None]:
-        """Wait for parts and take what there is, up to one call's worth.
+    def take(self, most: int) -> tuple[list[messages.Part], messages.Content | None]:
+        """Wait for parts and take what there is, up to `most`.
 
         With the last parts comes the content; no parts and a content mean that everything was taken.
 
@@ -201,7 +209,7 @@ class PartFeed:
                 self._changed.wait(1.0)  # a bounded wait lets Ctrl-C through on every system
             if self._error is not None:
                 raise self._error
-            taken = self._ready()[:SIGN_PARTS_MAX]
+            taken = self._ready()[:most]
             del self._parts[: len(taken)]
             is_last = self._is_closed and not self._parts
             return taken, self._content if is_last else None
@@ -223,14 +231,15 @@ class PartsSender:
         self._part_size_bytes = part_size_bytes
         self._path = path
         self._meter = meter
+        self._signed_at = session.patience.now()
 
     def send(self, feed: PartFeed, received: Sequence[int] = ()) -> None:
         """Send every part the feed gives, except those that the storage holds already.
 
         Raises:
             IntegrityError: If a part arrived corrupted too often.
-            RefusedError: If fresh URLs are refused too often, or the service says no.
-            UnavailableError: If nothing moved for too long.
+            RefusedError: If the service says no.
+            UnavailableError: If nothing moved for too long, or fresh URLs are refused.
             CancelledError: If the command was stopped.
         """
         there = frozenset(received)
@@ -238,19 +247,41 @@ class PartsSender:
         with sending_pool(workers) as pool:
             under_way: set[Future[None]] = set()
             content = None
+            window = 2 * workers
             while content is None:
-                under_way = _await_room(under_way, workers)
-                parts, content = feed.take()
+                under_way = self._await_room(under_way, workers)
+                window = self._next_window(window)
+                parts, content = feed.take(window)
                 self._meter.add(sum(part.length for part in parts if part.number in there))
                 wanted = [part for part in parts if part.number not in there]
                 if wanted:
                     under_way |= {pool.submit(self._send_part, *pair) for pair in self._sign(wanted, content)}
-            _await_room(under_way, 0)
+            self._await_room(under_way, 0)
+
+    def _next_window(self, window: int) -> int:
+        """Choose how many parts to sign ahead: more while they go out fast, fewer when URLs and lease grow old."""
+        is_fast = self._session.patience.now() - self._signed_at < FAST_WINDOW_SECONDS
+        return min(SIGN_PARTS_MAX, 2 * window) if is_fast else max(self._job.options.jobs, window // 2)
+
+    def _await_room(self, under_way: set[Future[None]], room: int) -> set[Future[None]]:
+        """Wait until at most `room` parts are under way; raise what went wrong with any. Keeps the lease alive."""
+        while True:
+            done = {future for future in under_way if future.done()}
+            for future in done:
+                future.result()
+            under_way = under_way - done
+            if len(under_way) <= room:
+                return under_way
+            lease = self._job.lease
+            if lease and self._session.patience.now() - self._signed_at > lease.expires_in_seconds / 3:
+                self._sign([], None)
+            wait(under_way, timeout=1.0, return_when=FIRST_COMPLETED)
 
     def _sign(
         self, parts: list[messages.Part], content: messages.Content | None
     ) -> list[tuple[messages.Part, messages.SignedRequest]]:
         assert self._job.lease is not None  # noqa: S101  parts are only sent under a lease
+        self._signed_at = self._session.patience.now()
         item = messages.SignItem(self._job.operation_id, self._job.lease.epoch, parts, content)
         [result] = self._session.api.sign(messages.SignRequest(self._session.journal.machine_id, [item])).results
         if result.problem is not None:
@@ -263,15 +294,3 @@ class PartsSender:
         span = PartSpan(part.number, (part.number - 1) * self._part_size_bytes, part.length)
         one_slice = _Slice(self._session, self._job, span, self._path, self._meter)
         one_slice.send(signed, lambda: self._sign([part], None)[0][1])
-
-
-def _await_room(under_way: set[Future[None]], room: int) -> set[Future[None]]:
-    """Wait until at most `room` parts are under way; raise what went wrong with any."""
-    while True:
-        done = {future for future in under_way if future.done()}
-        for future in done:
-            future.result()
-        under_way = under_way - done
-        if len(under_way) <= room:
-            return under_way
-        wait(under_way, timeout=1.0, return_when=FIRST_COMPLETED)

@@ -23,6 +23,7 @@ class Session:
 
     settings: Settings
     service_url: str
+    """What tells this service from others in the journal: its address, or the embedded backend's folder."""
     api: ServiceApi
     carrier: Carrier
     journal: Journal
@@ -36,7 +37,7 @@ class Session:
 
 
 @contextmanager
-def open_session(
+def open_session(  # noqa: PLR0913  everything a run is made of
     settings: Settings,
     *,
     token: str,
@@ -44,8 +45,11 @@ def open_session(
     emit: Emit,
     stop: threading.Event,
     rate_limit_bytes_per_second: int | None = None,
+    journal_name: str | None = None,
 ) -> Iterator[Session]:
     """Wire a session for the configured service and close it in the end.
+
+    The journal calls the service by its address, or by `journal_name` where the address changes.
 
     Raises:
         NotConfiguredError: If no service is configured.
@@ -58,7 +62,7 @@ def open_session(
     try:
         api = ServiceApi(service_url, lambda: token, connections, patience, emit)
         carrier = Carrier(connections, stop, RateLimit(rate_limit_bytes_per_second, stop))
-        yield Session(settings, service_url, api, carrier, journal, patience, emit)
+        yield Session(settings, journal_name or service_url, api, carrier, journal, patience, emit)
     finally:
         journal.close()
         connections.close()

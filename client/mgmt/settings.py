@@ -100,11 +100,11 @@ def resolve_settings(
         candidates = (
             ("option", (options or {}).get(name)),
             ("environment", environment.get(variable.name)),
-            (str(config_path), in_file.get(variable.name)),
+            (str(config_path), None if variable.is_secret else in_file.get(variable.name)),
         )
         for origin, value in candidates:
             if value:
-                values[name], origins[name] = value, origin
+                values[name], origins[name] = value.strip() if variable.is_secret else value, origin
                 break
     for name, value in values.items():
         check_value(name, value, origins[name])
@@ -121,6 +121,8 @@ def check_value(name: str, value: str, origin: str) -> None:
     Raises:
         UsageError: With what was expected and where the value came from.
     """
+    if name == "token" and not (value.isascii() and value.isprintable() and " " not in value):
+        raise UsageError("MGMT_TOKEN holds characters that no token has. Copy it again.", code="bad-token")
     if name != "api_url":
         return
     parts = urlsplit(value)

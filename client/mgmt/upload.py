@@ -16,7 +16,7 @@ from typing import Final
 from mgmt.api import error_of
 from mgmt.archive import read_archive
 from mgmt.ending import Ending, Summary
-from mgmt.errors import IntegrityError, MgmtError, SourceError
+from mgmt.errors import IntegrityError, MgmtError, SourceError, UnavailableError
 from mgmt.events import Notice, Progress
 from mgmt.jobs import Job, UploadOptions, prepare_job
 from mgmt.packing import pack_and_send, pack_job
@@ -32,7 +32,9 @@ BATCH_SIZE_MAX_BYTES: Final = 256 * 1024 * 1024
 """Archives of one batch that may lie on the disk at a time."""
 _SKIPPED_NAMED_MAX: Final = 20
 
-_RENEWABLE_CODES: Final = frozenset({"operation-differs", "operation-failed"})
+_RENEWABLE_CODES: Final = frozenset({"operation-differs", "operation-failed", "not-allowed"})
+COMPLETING_MAX_SECONDS: Final = 3600.0
+"""How long S3 may take to join parts; minutes are usual for the largest objects."""
 
 _Started = tuple[Job, messages.StartResult]
 
@@ -242,6 +244,7 @@ class _Uploader:
         """Have the service compare what the storage holds; return the jobs of which bytes are missing."""
         incomplete: list[Job] = []
         attempt = 0
+        deadline = self._session.patience.now() + COMPLETING_MAX_SECONDS
         while jobs:
             pairs = list(zip(jobs, self._complete(jobs), strict=True))
             self.ending.end_done([(job, r.record) for job, r in pairs if r.outcome == "done" and r.record is not None])
@@ -252,7 +255,8 @@ class _Uploader:
             jobs = [job for job, result in pairs if result.outcome == "completing"]
             if jobs:
                 pause_seconds = max(result.retry_after_seconds or 1 for _, result in pairs)
-                self._session.patience.note_progress()  # it answers, and it is at work
+                if self._session.patience.now() > deadline:
+                    raise UnavailableError("The storage does not come to an end with joining parts. Run again later.")
                 self._session.patience.wait(attempt, "the storage is joining parts", retry_after_seconds=pause_seconds)
                 attempt += 1
         return incomplete

@@ -42,13 +42,13 @@ def draft_operation(
 def is_same_request(operation: Operation, item: StartItem, key: str) -> bool:
     """Tell whether a start request is the one that an operation was started with.
 
-    One that was started with a bound may come again with its content: the archive has become whole since.
+    From which folder it comes does not matter. One that was started with a bound may come again with its
+    content: the archive has become whole since.
     """
     record = operation.record
-    asked = (key, item.target_path, item.packing.codec, item.packing.plan, item.storage_class, item.tags)
+    asked = (key, item.packing.codec, item.packing.plan, item.storage_class, item.tags)
     stored = (
         record.s3_object_key,
-        record.target_path,
         record.codec,
         record.compression_plan,
         record.storage_class,

@@ -106,7 +106,7 @@ def _answer_completing(backends: Backends, operation: Operation, *, elsewhere: b
     """Answer while the storage assembles the object: nothing is left to send, only to ask for completion."""
     if elsewhere or operation.content is None or operation.part_size is None:
         raise ProblemError(
-            "name-reserved",
+            "changed-meanwhile",
             f"{operation.record.s3_object_key} is being completed. Ask again.",
             retry_after_seconds=COMPLETING_RETRY_SECONDS,
         )

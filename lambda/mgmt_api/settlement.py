@@ -125,6 +125,9 @@ def _look_again(backends: Backends, operation: Operation, name: Name, refusal: S
         raise refusal
     if isinstance(refusal, ContentRefusedError):
         return Standing(_fail_for_content(backends, operation, f"the storage refused to join the parts: {refusal}"))
+    if type(refusal) is StorageError:
+        # Refused for a reason nobody knows (rights, a key, a policy): to ask again is bounded by the client.
+        raise StorageUnavailableError(f"the storage refuses to join the parts: {refusal}") from refusal
     still_open = _is_open(operation, stored)
     if isinstance(refusal, NoSuchMultipartUploadError) and still_open:
         return _reopen(backends, operation)

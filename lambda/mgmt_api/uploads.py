@@ -152,7 +152,7 @@ class _Desk:
         ended = end_unfinished(self._backends, holder, name, SUPERSEDED, message)
         if ended.phase == "completing":
             raise ProblemError(
-                "name-reserved",
+                "changed-meanwhile",
                 f"{name.key}, uploaded by {ended.record.actor}, is being completed. Ask again.",
                 retry_after_seconds=COMPLETING_RETRY_SECONDS,
             )

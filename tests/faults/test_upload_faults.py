@@ -217,17 +217,82 @@ def test_no_secret_is_in_any_output_or_file(team, anna, large):
 def test_an_archive_that_vanishes_while_it_is_sent_is_packed_anew_by_the_same_command(team, anna, large):
     def remove_the_archive(put):
         if put.part_number == 1 and put.attempt == 0:
-            for path in anna.work.glob("*.tar.gz*"):
-                path.unlink()
-            for path in anna.work.glob(".*.part"):
+            for path in [*anna.work.glob("*.tar.gz*"), *anna.work.glob(".*.part")]:
                 path.unlink()
             return "cut"
         return "none"
 
     team.storage.fault = remove_the_archive
     run = anna.run("upload", large, "--jobs", "1")
-    assert run.exit_code in (0, 9), run.stderr  # 0 where the file was still open, or not yet there, when it was removed
+    assert run.exit_code == 9
+    assert "same command again" in run.stderr or "--archive-dir" in run.stderr
     team.storage.reset()
     assert anna.run("upload", large).exit_code == 0
-    assert anna.left_overs() == []
-    assert team.multipart_uploads() == 0
+    assert_one_good_upload(team, anna, large)
+
+
+def test_a_resume_that_is_stopped_early_keeps_what_was_sent(team, anna, large):
+    """Killed while sending, then without a valid token, then right: nothing that arrived is sent again."""
+    team.storage.fault = lambda put: "stall" if put.part_number == 3 else "none"
+    process = anna.begin("upload", large, "--jobs", "1")
+    assert team.storage.stalled.wait(30)
+    process.kill()
+    process.communicate()
+    for path in anna.work.glob("*.tar.gz"):
+        path.unlink()  # as if it had been killed while packing
+    assert anna.run("upload", large, MGMT_TOKEN="wrong").exit_code == 5
+    team.storage.reset()
+    assert anna.run("upload", large).exit_code == 0
+    assert {1, 2}.isdisjoint(put.part_number for put in team.storage.puts)
+    assert_one_good_upload(team, anna, large)
+
+
+def test_another_source_of_the_same_name_does_not_end_the_one_under_way(team, anna):
+    for card, seed in (("a", 1), ("b", 2)):
+        (anna.work / card).mkdir()
+        (anna.work / card / "DCIM").write_bytes(noise(20 * MB, seed))
+    team.storage.fault = lambda put: "stall"
+    process = anna.begin("upload", "a/DCIM", "--jobs", "1")
+    assert team.storage.stalled.wait(30)
+    run = anna.run("upload", "b/DCIM")
+    assert run.exit_code == 6
+    assert "--as" in run.stderr
+    process.kill()
+    process.communicate()
+    [record] = anna.run("--json", "history").records
+    assert record["status"] == "pending"
+
+
+def test_a_file_that_somebody_put_in_the_archives_place_is_not_deleted(team, anna, small):
+    def replace_the_small_archive(put):
+        (anna.work / "clip.mp4.tar.gz").unlink()
+        (anna.work / "clip.mp4.tar.gz").write_text("somebody's")
+        return "none"
+
+    team.storage.fault = replace_the_small_archive
+    run = anna.run("--json", "upload", "clip.mp4")
+    assert (anna.work / "clip.mp4.tar.gz").read_text() == "somebody's"
+    assert run.exit_code == 0
+    assert len(run.records) == 1
+
+
+def test_a_kept_archive_survives_later_uploads_of_the_same_source(team, anna, small):
+    assert anna.run("upload", small, "--keep-archive").exit_code == 0
+    kept = (anna.work / f"{small}.tar.gz").read_bytes()
+    assert anna.run("upload", small, "--prefix", "elsewhere").exit_code == 0
+    assert (anna.work / f"{small}.tar.gz").read_bytes() == kept
+    (anna.work / small).write_bytes(noise(1000, seed=9))
+    run = anna.run("upload", small, "--replace")
+    assert run.exit_code == 4
+    assert "kept on request" in run.stderr
+    assert (anna.work / f"{small}.tar.gz").read_bytes() == kept
+
+
+def test_already_there_with_a_kept_archive_stays_so(team, anna, bert, small):
+    (bert.work / small).write_bytes((anna.work / small).read_bytes())
+    assert anna.run("upload", small).exit_code == 0
+    for _ in range(2):
+        run = bert.run("upload", small, "--keep-archive")
+        assert run.exit_code == 0
+        assert "already uploaded" in run.stdout
+        assert bert.left_overs() == [f"{small}.tar.gz"]

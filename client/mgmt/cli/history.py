@@ -116,7 +116,10 @@ def _parse_moment(text: str | None, now: datetime) -> datetime | None:
     found = re.fullmatch(r"(\d+)([mhdw])", text)
     if found:
         unit = {"m": "minutes", "h": "hours", "d": "days", "w": "weeks"}[found[2]]
-        return now - timedelta(**{unit: int(found[1])})
+        try:
+            return now - timedelta(**{unit: int(found[1])})
+        except OverflowError as error:
+            raise UsageError(f"{text!r} is longer ago than time is counted.", code="bad-time") from error
     try:
         moment = datetime.fromisoformat(text)
     except ValueError as error:

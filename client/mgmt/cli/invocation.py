@@ -92,6 +92,8 @@ class Invocation:
                 emit=emit,
                 stop=stop,
                 rate_limit_bytes_per_second=rate_limit_bytes_per_second,
+                # The embedded backend has another port each time it is started.
+                journal_name=f"local {self.environment.get('MGMT_LOCAL_STATE_DIR', '')}" if self.use_local else None,
             ) as session:
                 yield session
         except BaseException:

@@ -107,7 +107,7 @@ def _expand(targets: tuple[str, ...], archive_dir: Path | None, session: Session
         here = Path.cwd()
         folders = {here, (archive_dir or here).absolute()}
         known = set().union(*(session.journal.archives_in(folder) for folder in folders))
-        yield from everything_in(here, known, session.emit)
+        yield from (name for name in everything_in(here, known, session.emit) if here / name not in folders)
 
 
 def _parse_tag(text: str) -> tuple[str, str]:

@@ -66,13 +66,13 @@ def test_a_forgotten_upload_is_gone(journal):
 
 def test_an_archive_is_ours_only_with_the_size_and_time_written_down(journal, tmp_path):
     archive = tmp_path / "clip.tar.gz"
-    assert not journal.knows_archive(archive)
+    assert journal.find_archive(archive) is None
     archive.write_bytes(b"0123456789")
     found = archive.stat()
     journal.put([entry(archive_path=str(archive), archive_size=10, archive_mtime_ns=found.st_mtime_ns)])
-    assert journal.knows_archive(archive)
+    assert journal.find_archive(archive) is not None
     os.utime(archive, ns=(0, found.st_mtime_ns + 1))
-    assert not journal.knows_archive(archive)
+    assert journal.find_archive(archive) is None
 
 
 def test_archives_are_found_by_folder(journal):
@@ -121,14 +121,14 @@ def test_two_processes_cannot_make_the_same_archive(journal, tmp_path):
     )
     try:
         assert child.stdout.readline() == b"held\n"
-        with pytest.raises(RefusedError, match="Another mgmt on this machine"), journal.hold(archive):
+        with pytest.raises(RefusedError, match="Another mgmt on this machine"), journal.hold(str(archive), "clip"):
             pass
-        with journal.hold(tmp_path / "other.tar.gz"):
+        with journal.hold(str(tmp_path / "other.tar.gz"), "other"):
             pass
     finally:
         child.kill()
         child.communicate()
-    with journal.hold(archive):
+    with journal.hold(str(archive), "clip"):
         pass
 
 
@@ -179,7 +179,7 @@ _HOLD = """
 import sys
 from pathlib import Path
 from mgmt.journal import Journal
-with Journal(Path(sys.argv[1])).hold(Path(sys.argv[2])):
+with Journal(Path(sys.argv[1])).hold(sys.argv[2], "clip"):
     print("held", flush=True)
     sys.stdin.read()
 """

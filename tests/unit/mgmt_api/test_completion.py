@@ -405,7 +405,7 @@ def test_an_upload_that_is_completing_is_never_superseded(studio, ada, bob):
     ada.complete(started, CONTENT)
     studio.clock.advance(600)
     problem = bob.start(item_for("clip", b"bobs")).problem
-    assert (problem.code, problem.retry_after_seconds) == ("name-reserved", 3)
+    assert (problem.code, problem.retry_after_seconds) == ("changed-meanwhile", 3)
     assert "is being completed" in problem.detail
     assert ada.fail(started).problem.code == "changed-meanwhile"
     taken = bob.start(item_for("clip", b"bobs"))
@@ -429,7 +429,7 @@ def test_starting_again_while_completing_finds_nothing_left_to_send(studio, ada)
     again = ada.start(item)
     assert (again.outcome, again.multipart.received_parts) == ("multipart", (1,))
     studio.clock.advance(600)
-    assert ada.elsewhere().start(item).problem.code == "name-reserved"
+    assert ada.elsewhere().start(item).problem.code == "changed-meanwhile"
     done = ada.elsewhere().start(item)
     assert (done.outcome, done.record.status) == ("done", "success")
 

@@ -65,7 +65,6 @@ def test_the_id_of_somebody_else_tells_nothing(ada, bob):
     [
         {"name": "other"},
         {"prefix": "other"},
-        {"target_path": "other"},
         {"content": content_of(b"other")},
         {"content": None, "upper_bound": 100},
         {"tags": {"a": "b"}},
