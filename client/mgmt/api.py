@@ -144,8 +144,8 @@ class ServiceApi:
         query: Mapping[str, str] | None = None,
         counts_as_progress: Callable[[T], bool] = lambda _: True,
     ) -> T:
-        url = self._base_url + route.path + (f"?{urlencode(query)}" if query else "")
-        body = to_json(request).encode() if request is not None else None
+        url = self._base_url + route.path + (f"?{urlencode(query, errors='replace')}" if query else "")
+        body = to_json(request).encode(errors="replace") if request is not None else None
         attempt = 0
         while True:
             self._patience.check_stopped()

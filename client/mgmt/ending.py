@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
@@ -199,6 +200,7 @@ def _failed_record(job: Job, error: MgmtError) -> UploadRecord:
 
 def _unprepared_record(target: str, error: MgmtError) -> UploadRecord:
     now = datetime.now(UTC)
+    target = os.fsencode(target).decode("utf-8", "backslashreplace")
     return UploadRecord(
         operation_id=error.operation_id or "",
         operation_type="upload",

@@ -23,6 +23,8 @@ EXIT_OK: Final = 0
 EXIT_BUG: Final = 1
 EXIT_PARTLY_FAILED: Final = 3
 
+INTERRUPTED: Final = "Interrupted. Nothing is lost: the same command again goes on from here."
+
 
 class MgmtError(Exception):
     """Something a user can understand and act on."""

@@ -59,8 +59,9 @@ def _find_by_name(api: ServiceApi, name: str) -> OperationRecord | None:
         if best.status != "success" and record.status == "success":
             newest[record.s3_object_key] = record
     if len(newest) > 1:
-        keys = "\n  ".join(sorted(newest))
-        raise UsageError(f"{name!r} fits several keys; name one of them whole:\n  {keys}", code="several-keys")
+        raise UsageError(
+            f"{name!r} fits several keys; name one of them whole: {', '.join(sorted(newest))}", code="several-keys"
+        )
     return next(iter(newest.values()), None)
 
 

@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable
 from typing import Final
 
-from mgmt.errors import CancelledError, UnavailableError
+from mgmt.errors import INTERRUPTED, CancelledError, UnavailableError
 
 START_BUDGET_SECONDS: Final = 20.0
 """How long the service may be out of reach before the first answer."""
@@ -65,7 +65,7 @@ class Patience:
             CancelledError: If it was.
         """
         if self.stop.is_set():
-            raise CancelledError("Interrupted. Nothing is lost: the same command again goes on from here.")
+            raise CancelledError(INTERRUPTED)
 
     def wait(self, attempt: int, why: str, *, retry_after_seconds: float | None = None) -> None:
         """Wait before try number `attempt` + 1, or give up.

@@ -16,7 +16,7 @@ from typing import Final
 
 from mgmt.api import error_of
 from mgmt.errors import IntegrityError, UnavailableError
-from mgmt.events import Progress, Trace
+from mgmt.events import Notice, Progress, Trace
 from mgmt.jobs import Job
 from mgmt.session import Session
 from mgmt.transfer import PutOutcome, PutResult, unreadable_archive
@@ -25,6 +25,8 @@ from mgmt_contract.parts import SIGN_PARTS_MAX, PartSpan
 
 CORRUPTED_TRIES_MAX: Final = 5
 """How often the same bytes may arrive corrupted before somebody must look at the machine or the network."""
+STUBBORN_TRIES: Final = 4
+"""After so many failures of one kind in a row a person is told."""
 FAST_WINDOW_SECONDS: Final = 30.0
 """Parts signed together that went out within this time were not too many."""
 REFUSED_TRIES_MAX: Final = 5
@@ -140,7 +142,9 @@ class _Slice:
             )
         # The service's answers to asking for fresh URLs are no progress of this slice.
         self._session.patience.check_silence(self._moved_at, result.reason)
-        self._session.emit(Trace(f"{what}: {result.reason}; trying again"))
+        said = f"{what}: {result.reason}; trying again"
+        is_stubborn = self._times_in_a_row == STUBBORN_TRIES
+        self._session.emit(Notice(said, "trying-again", self._job.operation_id) if is_stubborn else Trace(said))
         self._session.patience.wait(attempt, result.reason, retry_after_seconds=result.retry_after_seconds)
 
 

@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 import urllib3
 
 from mgmt.connection import BLOCK_SIZE_BYTES, Connections
-from mgmt.errors import CancelledError, LocalStateError
+from mgmt.errors import INTERRUPTED, CancelledError, LocalStateError
 from mgmt_contract.messages import SignedRequest
 
 
@@ -142,7 +142,7 @@ class _Slice:
 
     def read(self, size: int = -1) -> bytes:
         if self._stop.is_set():
-            raise CancelledError("Interrupted. Nothing is lost: the same command again goes on from here.")
+            raise CancelledError(INTERRUPTED)
         left = self.length - self.sent_bytes
         data = self._read_file(min(left, BLOCK_SIZE_BYTES if size < 0 else size))
         if left and not data:

@@ -109,7 +109,10 @@ class _Uploader:
         jobs = [job for job in batch if _is_large(job) or self._comes_through(job, self._pack)]
         self._promise(jobs)
         for _ in range(SEND_ROUNDS_MAX):
-            jobs = self._confirm(self._send_all(self._start(jobs)))
+            sent, stopping_error = self._send_all(self._start(jobs))
+            jobs = self._confirm(sent)
+            if stopping_error is not None:
+                raise stopping_error
             if not jobs:
                 return
         for job in jobs:
@@ -217,14 +220,23 @@ class _Uploader:
         self._promise(jobs)
         return self._start(jobs)
 
-    def _send_all(self, started: Sequence[_Started]) -> list[Job]:
-        """Carry every job's bytes; return the jobs whose bytes are all sent."""
+    def _send_all(self, started: Sequence[_Started]) -> tuple[list[Job], MgmtError | None]:
+        """Carry every job's bytes; return the jobs whose bytes are all sent, and what stops the run after that."""
         if len(started) == 1:
             [(job, result)] = started
-            return [job] if self._comes_through(job, partial(self._send, result)) else []
+            return ([job] if self._comes_through(job, partial(self._send, result)) else []), None
+        sent: list[Job] = []
+        stopping_error: MgmtError | None = None
         with sending_pool(self._options.jobs) as pool:
             futures = [(job, pool.submit(self._send, result, job)) for job, result in started]
-            return [job for job, future in futures if self._comes_through(job, lambda _, f=future: f.result())]  # type: ignore[misc]
+            for job, future in futures:
+                try:
+                    if self._comes_through(job, lambda _, f=future: f.result()):  # type: ignore[misc]
+                        sent.append(job)
+                except MgmtError as error:
+                    self._session.patience.check_stopped()
+                    stopping_error = stopping_error or error
+        return sent, stopping_error
 
     def _send(self, result: messages.StartResult, job: Job) -> None:
         if result.multipart is None and result.request is not None and job.archive is not None:

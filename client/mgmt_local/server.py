@@ -28,6 +28,8 @@ from mgmt_local.state import StateFolder, trim_log, write_private_json
 from mgmt_local.tokens import TokenFile
 
 BUCKET: Final = "mgmt-local"
+KEY_PART_MAX_BYTES: Final = 255
+"""The engine keeps keys as paths, and answers 500 to longer names."""
 EXIT_FAILED: Final = 1
 
 _SERVER_LOCK_TIMEOUT_SECONDS: Final = 1.0
@@ -199,7 +201,7 @@ def _open_app(records_path: Path, engine: StorageEngine) -> Iterator[App]:
     client = make_s3_client(
         REGION, endpoint_url=engine.endpoint_url, access_key=engine.access_key, secret_key=engine.secret_key
     )
-    settings = Settings(bucket=BUCKET, table="local", region=REGION)
+    settings = Settings(bucket=BUCKET, table="local", region=REGION, key_part_max_bytes=KEY_PART_MAX_BYTES)
     with contextlib.closing(client), contextlib.closing(SQLiteRecordStore(records_path)) as records:
         yield build_app(settings, records, S3ObjectStore(client, BUCKET), lambda: datetime.now(UTC))
 

@@ -11,6 +11,7 @@ import binascii
 import re
 from typing import Final
 
+from mgmt_api.settings import Settings
 from mgmt_contract.messages import Content, StartItem
 from mgmt_contract.names import InvalidNameError, join_key
 from mgmt_contract.parts import ITEMS_MAX, OBJECT_SIZE_MAX_BYTES
@@ -127,16 +128,24 @@ def check_error_code(text: str) -> None:
     )
 
 
-def make_key(root_prefix: str, item: StartItem) -> str:
+def make_key(settings: Settings, item: StartItem) -> str:
     """Join an upload's object key.
 
     Raises:
         ProblemError: invalid-name, with the reason.
     """
     try:
-        return join_key(root_prefix, item.prefix, item.name)
+        key = join_key(settings.root_prefix, item.prefix, item.name)
     except InvalidNameError as error:
         raise ProblemError("invalid-name", f"{error}. Choose another name with --as or another --prefix.") from error
+    longest = max(len(part.encode()) for part in key.split("/"))
+    if settings.key_part_max_bytes is not None and longest > settings.key_part_max_bytes:
+        raise ProblemError(
+            "invalid-name",
+            f"A part of the key {key} has {longest} bytes; this storage takes at most {settings.key_part_max_bytes}. "
+            "Choose a shorter name with --as or another --prefix.",
+        )
+    return key
 
 
 def _check_source(item: StartItem) -> None:

@@ -27,6 +27,8 @@ class Settings:
     lease_seconds: int = 10 * MINUTE_SECONDS
     feed_shards: int = 1
     """Fixed at deployment: 1 is enough for tens of uploads a second."""
+    key_part_max_bytes: int | None = None
+    """Longest part of a key between slashes that the storage takes; S3 itself has no such limit."""
     issuer: str | None = None
     client_id: str | None = None
     audience: str | None = None

@@ -79,7 +79,7 @@ class _Desk:
     def start(self, item: StartItem) -> StartResult:
         """Start one upload."""
         check_start_item(item)
-        key = make_key(self._backends.settings.root_prefix, item)
+        key = make_key(self._backends.settings, item)
         self._refuse_second_in_list(item, key)
         operation = self._ahead.operation(item.operation_id)
         name = self._ahead.name(key)
@@ -96,7 +96,7 @@ class _Desk:
     def _find_keys(self, items: list[StartItem]) -> Iterator[tuple[str, str]]:
         for item in items:
             try:
-                yield item.operation_id, make_key(self._backends.settings.root_prefix, item)
+                yield item.operation_id, make_key(self._backends.settings, item)
             except ProblemError:
                 continue  # answered when its turn comes
 

@@ -1,6 +1,8 @@
 import hashlib
 import io
+import os
 import random
+import shutil
 import tarfile
 
 import pytest
@@ -173,8 +175,6 @@ def test_an_archive_that_is_not_ours_is_left_alone(team, anna):
 
 def test_the_archives_bytes_are_the_same_from_a_copy_elsewhere(team, anna, bert):
     """Two laptops, two folders, the same tree and times: one archive, byte for byte."""
-    import os
-
     digests = []
     for laptop in (anna, bert):
         tree = laptop.work / "tree"
@@ -267,3 +267,36 @@ def test_one_target_named_twice_is_uploaded_once(team, anna):
     run = anna.run("--json", "upload", "clip", "clip")
     assert run.exit_code == 0
     assert run.lines[-1]["succeeded"] == 1
+
+
+def test_a_name_the_storage_cannot_keep_is_refused_by_name_and_the_others_go_on(team, anna):
+    for name in ("a", "n" * 250):
+        (anna.work / name).write_text("x")
+    run = anna.run("--json", "upload", "all")
+    assert run.exit_code == 3
+    assert '"code":"invalid-name"' in run.stderr
+    assert "shorter name with --as" in run.stderr
+    assert set(team.objects()) == {"a.tar.gz"}
+    assert anna.left_overs() == []
+
+
+@pytest.mark.parametrize("arguments", [["show", "bad\udcff"], ["history", "bad\udcff"], ["history", "--by", "k\udcff"]])
+def test_bytes_that_are_no_text_are_just_not_found(anna, arguments):
+    assert anna.run(*arguments).exit_code in (0, 4)
+
+
+def test_a_source_whose_name_is_no_text_is_uploaded_under_another(team, anna):
+    (anna.work / os.fsdecode(b"\xff")).write_bytes(b"x")
+    run = anna.run("--json", "upload", os.fsdecode(b"\xff"), "--as", "good")
+    assert (run.exit_code, run.stderr) == (0, "")
+    assert set(team.objects()) == {"good.tar.gz"}
+
+
+def test_a_directory_that_is_gone_is_said(anna):
+    gone = anna.folder / "gone"
+    gone.mkdir()
+    script = ["upload", "x"]
+    process = anna.begin(*script, cwd=gone)
+    shutil.rmtree(gone)
+    process.communicate(timeout=30)
+    assert process.returncode in (4, 9)

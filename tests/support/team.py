@@ -132,7 +132,7 @@ def team_at_work(folder: Path, engine: StorageEngine, bucket: str, storage: Faul
     signer = make_s3_client(
         REGION, endpoint_url=storage.url, access_key=engine.access_key, secret_key=engine.secret_key
     )
-    settings = Settings(bucket=bucket, table="", region=REGION)
+    settings = Settings(bucket=bucket, table="", region=REGION, key_part_max_bytes=255)
     team = Team("", bucket, s3, records, storage, folder)
     app = build_app(settings, records, S3ObjectStore(signer, bucket), lambda: datetime.now(UTC) + team.ahead)
     gateway = Gateway(app, TokenFile(state.tokens), Activity(3600))

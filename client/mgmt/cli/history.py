@@ -121,13 +121,12 @@ def _parse_moment(text: str | None, now: datetime) -> datetime | None:
         except OverflowError as error:
             raise UsageError(f"{text!r} is longer ago than time is counted.", code="bad-time") from error
     try:
-        moment = datetime.fromisoformat(text)
-    except ValueError as error:
+        return datetime.fromisoformat(text).astimezone(UTC)
+    except (ValueError, OverflowError) as error:
         raise UsageError(
             f"{text!r} is no time; expected something like 7d, 12h, 2026-11-01 or 2026-11-01T12:00Z.",
             code="bad-time",
         ) from error
-    return moment.astimezone(UTC)
 
 
 def _ignore(_: object) -> None:

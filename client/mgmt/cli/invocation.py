@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mgmt.errors import LocalStateError, LoginRequiredError, NotConfiguredError
+from mgmt.errors import INTERRUPTED, CancelledError, LocalStateError, LoginRequiredError, NotConfiguredError
 
 if TYPE_CHECKING:  # only names for annotations: none of this is needed for `mgmt --help`
     from mgmt.events import Emit
@@ -96,6 +96,9 @@ class Invocation:
                 journal_name=f"local {self.environment.get('MGMT_LOCAL_STATE_DIR', '')}" if self.use_local else None,
             ) as session:
                 yield session
+        except KeyboardInterrupt as error:
+            stop.set()
+            raise CancelledError(INTERRUPTED) from error
         except BaseException:
             stop.set()
             raise
@@ -148,8 +151,23 @@ def import_local_control() -> Any:
     return control
 
 
+def current_directory() -> Path:
+    """Return the folder the command runs in.
+
+    Raises:
+        LocalStateError: If it is gone.
+    """
+    try:
+        return Path.cwd()
+    except OSError as error:
+        raise LocalStateError(
+            f"The current directory cannot be used ({error.strerror or error}). Change to a folder that exists.",
+            code="no-directory",
+        ) from error
+
+
 def shown_base(settings: Settings) -> Path:
     """Return the folder that paths in the team's records are relative to: MGMT_LOCAL_DIR around us, or here."""
-    here = Path.cwd()
+    here = current_directory()
     base = settings.local_dir.absolute() if settings.local_dir is not None else here
     return base if here.is_relative_to(base) else here

@@ -12,10 +12,8 @@ from typing import Any, Final, NamedTuple
 
 import click
 
-from mgmt.errors import EXIT_OK, CancelledError, MgmtError, UsageError
+from mgmt.errors import EXIT_OK, INTERRUPTED, CancelledError, MgmtError, UsageError
 from mgmt_contract.version import __version__
-
-INTERRUPTED: Final = "Interrupted. Nothing is lost: the same command again goes on from here."
 
 
 class CommandEntry(NamedTuple):

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from mgmt.cli.invocation import Invocation, shown_base
+from mgmt.cli.invocation import Invocation, current_directory, shown_base
 from mgmt.errors import EXIT_OK, EXIT_PARTLY_FAILED, MgmtError, UsageError
 
 if TYPE_CHECKING:  # names for annotations only
@@ -92,7 +92,10 @@ def exit_code_of(errors: Sequence[MgmtError], target_count: int) -> int:
 def _make_options(options: dict[str, Any], *, prefix: str) -> UploadOptions:
     from mgmt.jobs import UploadOptions
 
-    tags = dict(_parse_tag(tag) for tag in options.pop("tags"))
+    pairs = [_parse_tag(tag) for tag in options.pop("tags")]
+    tags = dict(pairs)
+    if len(tags) != len(pairs):
+        raise UsageError("A --tag is given twice; expected each key once.", code="bad-tag")
     return UploadOptions(prefix=prefix, tags=tags, **options)
 
 
@@ -104,7 +107,7 @@ def _expand(targets: tuple[str, ...], archive_dir: Path | None, session: Session
         if target != "all":
             yield target
             continue
-        here = Path.cwd()
+        here = current_directory()
         folders = {here, (archive_dir or here).absolute()}
         known = set().union(*(session.journal.archives_in(folder) for folder in folders))
         yield from (name for name in everything_in(here, known, session.emit) if here / name not in folders)
@@ -112,7 +115,7 @@ def _expand(targets: tuple[str, ...], archive_dir: Path | None, session: Session
 
 def _parse_tag(text: str) -> tuple[str, str]:
     key, separator, value = text.partition("=")
-    if not key or not separator:
+    if not key or not separator or not text.isprintable():
         raise UsageError(f"--tag {text!r}: expected KEY=VALUE.", code="bad-tag")
     return key, value
 
