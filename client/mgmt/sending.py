@@ -258,7 +258,7 @@ class PartsSender:
                 parts, content = feed.take(window)
                 self._meter.add(sum(part.length for part in parts if part.number in there))
                 wanted = [part for part in parts if part.number not in there]
-                if wanted:
+                if wanted or content is not None:  # the content is told also where no part is left to sign
                     under_way |= {pool.submit(self._send_part, *pair) for pair in self._sign(wanted, content)}
             self._await_room(under_way, 0)
 

@@ -7,6 +7,7 @@ also reports the clean-up of the batch before. A large source is sent while it i
 from __future__ import annotations
 
 import os
+import shutil
 import unicodedata
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
@@ -23,6 +24,7 @@ from mgmt.packing import pack_and_send, pack_job
 from mgmt.sending import Meter, PartFeed, PartsSender, send_whole, sending_pool
 from mgmt.session import Session
 from mgmt.source import is_system_name
+from mgmt.wording import size_in_words
 from mgmt_contract import messages
 from mgmt_contract.parts import ITEMS_MAX, SINGLE_PUT_MAX_BYTES
 
@@ -131,7 +133,21 @@ class _Uploader:
             self.ending.end_unprepared(target, error)
             return None
         self._say_skipped(job)
+        self._warn_of_full_disk(job)
         return job
+
+    def _warn_of_full_disk(self, job: Job) -> None:
+        """Say before packing that the archive may not fit; whether it does shows only when it is packed."""
+        try:
+            free_bytes = shutil.disk_usage(job.archive_path.parent).free
+        except OSError:
+            return  # packing says what is wrong with the folder
+        if job.archive is None and free_bytes < job.source.upper_bound_bytes:
+            message = (
+                f"The archive of {job.target_path} may need {size_in_words(job.source.upper_bound_bytes)}, and "
+                f"{size_in_words(free_bytes)} are free beside it. --archive-dir DIR puts it on another disk."
+            )
+            self._session.emit(Notice(message, "disk-nearly-full", job.operation_id))
 
     def _is_repeated(self, target: str) -> bool:
         """Tell whether this very target came before in this command.

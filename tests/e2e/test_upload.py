@@ -118,6 +118,7 @@ def test_all_takes_every_entry_in_batches_of_few_calls(team, anna):
     run = anna.run("-v", "--json", "upload", "all")
     assert run.exit_code == 0
     assert run.lines[-1] == {"type": "summary", "succeeded": 120, "failed": 0, "skipped": 0}
+    assert run.stderr.count("POST /v1/uploads/") == 5, "two starts, two completions, the last clean-up"
     assert len(team.objects()) == 120
     assert anna.left_overs() == []
     again = anna.run("--json", "upload", "all")
@@ -300,3 +301,16 @@ def test_a_directory_that_is_gone_is_said(anna):
     shutil.rmtree(gone)
     process.communicate(timeout=30)
     assert process.returncode in (4, 9)
+
+
+def test_too_little_room_is_said_before_it_ends(team, anna, tmp_path):
+    """A sparse terabyte on a disk that has not as much: a warning first, and a way out."""
+    disk = os.statvfs(anna.work)
+    with (anna.work / "huge").open("wb") as file:
+        file.truncate(disk.f_bavail * disk.f_frsize + (1 << 30))
+    process = anna.begin("upload", "huge")
+    warning = process.stderr.readline()
+    process.kill()
+    process.communicate()
+    assert "--archive-dir" in warning
+    assert "free" in warning

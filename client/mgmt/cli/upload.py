@@ -58,6 +58,7 @@ def upload(invocation: Invocation, /, targets: tuple[str, ...], **options: Any) 
     from mgmt.ending import Summary
     from mgmt.render import UploadRenderer
     from mgmt.upload import upload as run_upload
+    from mgmt.wakefulness import stay_awake
 
     if "" in targets:
         raise UsageError("A target's name is empty; expected a file or directory.", code="empty-name")
@@ -66,7 +67,7 @@ def upload(invocation: Invocation, /, targets: tuple[str, ...], **options: Any) 
     rate = _parse_rate(options.pop("limit_rate"))
     prefix = options.pop("prefix")
     summary = Summary()
-    with UploadRenderer(invocation.output()) as renderer:
+    with stay_awake(), UploadRenderer(invocation.output()) as renderer:
         try:
             with invocation.session(
                 renderer.emit, options={"object_prefix": prefix}, rate_limit_bytes_per_second=rate
