@@ -8,6 +8,7 @@
 | root_prefix | folder in the bucket under which everything is stored; the role reaches nothing else | none |
 | admin_group, actor_claim | which group administers, which claim names a person | admins, username |
 | url_life_seconds, lease_seconds, feed_shards | see `mgmt_api/settings.py` | 900, 600, 1 |
+| key_part_max_bytes | longest part of a key between slashes, for a storage that has such a limit; S3 has none | none |
 | requests_per_second, request_burst | throttle of the whole API | 50, 100 |
 | architecture | arm64 or x86_64 | arm64 |
 | runtime | the function's Python | python3.13 |
