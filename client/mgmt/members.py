@@ -94,14 +94,14 @@ class Survey:
         self._tar_bytes = TAR_END_BYTES
         self._hash = hashlib.sha256()
 
-    def add(self, member: Member) -> None:
-        """Count a member in.
+    def add(self, member: Member, framed: bytes) -> None:
+        """Count a member in; `framed` is its frame.
 
         A folder's time is left out of the fingerprint: system files that are not packed come and go in it.
         So are inode numbers: camera cards (exFAT, FAT) get new ones whenever they are plugged in.
         """
         mtime_ns = 0 if member.kind == "directory" else member.mtime_ns
-        self._hash.update(b"%b%d\0" % (frame(member), mtime_ns))
+        self._hash.update(b"%b%d\0" % (framed, mtime_ns))
         self.member_count += 1
         self.uncompressed_size += member.size_bytes
         self._tar_bytes += header_bound_bytes(member) + padded_bytes(member.size_bytes)

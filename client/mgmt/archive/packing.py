@@ -19,7 +19,7 @@ from mgmt.archive.pipeline import Pipeline
 from mgmt.archive.stream import TarStream
 from mgmt.archive.unfinished import UnfinishedArchive
 from mgmt.errors import CancelledError, SourceError
-from mgmt.members import Packable, Survey, shown
+from mgmt.members import Packable, Survey, frame, shown
 from mgmt_contract.messages import Content, Packing, Part
 
 _WORKERS_MAX: Final = 8
@@ -64,7 +64,8 @@ def pack(  # noqa: PLR0913  one verb; all but its two objects are settings with 
     not on the day. Memory stays the same whatever the size. While packing, the bytes lie in a temporary file
     beside `archive_path`; it is gone when this returns or raises. An existing file is never replaced.
 
-    All hooks are called in the calling thread and hold packing up for as long as they take.
+    Hooks are called one at a time, `on_open` in the calling thread and the others in one of packing's own; they
+    hold packing up for as long as they take.
 
     Args:
         source: What was looked at; members are found anew and must be the same still.
@@ -142,8 +143,9 @@ class _Run:
         with closing(self._source.members()) as members:
             for member in members:
                 self._refuse_stopped()
-                self.survey.add(member)
-                stream.add(member)
+                framed = frame(member)
+                self.survey.add(member, framed)
+                stream.add(member, framed)
         stream.close()
 
     def _deliver(self, block: memoryview, pieces: Sequence[Piece]) -> None:

@@ -1,8 +1,8 @@
-"""Blocks on their way: filled by one thread, encoded by several, handed on in order, and used again.
+"""Blocks on their way: filled by one thread, encoded by several, delivered in order by another, and used again.
 
-The thread that fills the blocks also hands them on; the workers and the digest run beside it. There is a
-fixed number of blocks, so memory stays the same however large the source is: when all are on their way, the
-oldest must arrive before another is filled.
+The calling thread fills blocks and does nothing else, because it is the one that waits for the disk and walks
+through many files. There is a fixed number of blocks, so memory stays the same however large the source is:
+when all are on their way, the oldest must arrive before another is filled.
 """
 
 from __future__ import annotations
@@ -61,12 +61,15 @@ class Block:
 
 class _Moving(NamedTuple):
     block: Block
-    encoded: Future[Sequence[Piece]]
+    delivered: Future[None]
     digested: Future[None]
 
 
 class Pipeline:
-    """Encodes and digests blocks beside the calling thread and delivers them in order, in that thread."""
+    """Encodes, digests and delivers blocks beside the calling thread; the last two in the stream's order.
+
+    What goes wrong beside the calling thread is raised in it, by `take` or `finish`.
+    """
 
     def __init__(
         self,
@@ -81,55 +84,54 @@ class Pipeline:
         self._deliver = deliver
         self._encoders = ThreadPoolExecutor(workers, "mgmt-encode")
         self._digester = ThreadPoolExecutor(1, "mgmt-digest")
+        self._deliverer = ThreadPoolExecutor(1, "mgmt-deliver")
         self._moving: deque[_Moving] = deque()
-        self._delivered: deque[tuple[Block, Future[None]]] = deque()
         self._unmade = workers * _BLOCKS_PER_WORKER + _BLOCKS_BESIDE
         self._previous: Block | None = None
+        self._is_broken = False
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
-        for executor in (self._encoders, self._digester):
+        for executor in (self._encoders, self._digester, self._deliverer):
             executor.shutdown(cancel_futures=True)
 
     def take(self) -> Block:
         """Return an empty block to fill, when there is one again."""
-        block = self._free_block()
+        if self._unmade:
+            self._unmade -= 1
+            block = Block()
+        else:
+            block = self._arrived()
         block.begin(self._previous)
         return block
 
     def push(self, block: Block) -> None:
-        """Send a block on its way, and deliver those that have arrived. All but the last must be full."""
+        """Send a block on its way. All but the last must be full."""
         dictionary = block.dictionary if self._previous is not None else block.dictionary[:0]
         encoded = self._encoders.submit(self._encode, block.content, dictionary)
+        delivered = self._deliverer.submit(self._deliver_encoded, block.content, encoded)
         digested = self._digester.submit(self._digest, block.digested)
-        self._moving.append(_Moving(block, encoded, digested))
+        self._moving.append(_Moving(block, delivered, digested))
         self._previous = block
-        while self._moving and self._moving[0].encoded.done():
-            self._deliver_oldest()
 
     def finish(self) -> None:
-        """Wait for all blocks and deliver them."""
+        """Wait until all blocks have arrived."""
         while self._moving:
-            self._deliver_oldest()
-        while self._delivered:
-            self._reusable()
+            self._arrived()
 
-    def _free_block(self) -> Block:
-        if self._unmade:
-            self._unmade -= 1
-            return Block()
-        if not self._delivered:
-            self._deliver_oldest()
-        return self._reusable()
+    def _deliver_encoded(self, content: memoryview, encoded: Future[Sequence[Piece]]) -> None:
+        if self._is_broken:  # what follows a gap must not be taken for the stream
+            return
+        try:
+            self._deliver(content, encoded.result())
+        except BaseException:
+            self._is_broken = True
+            raise
 
-    def _deliver_oldest(self) -> None:
-        oldest = self._moving.popleft()
-        self._deliver(oldest.block.content, oldest.encoded.result())
-        self._delivered.append((oldest.block, oldest.digested))
-
-    def _reusable(self) -> Block:
-        block, digested = self._delivered.popleft()
+    def _arrived(self) -> Block:
+        block, delivered, digested = self._moving.popleft()
+        delivered.result()
         digested.result()
         return block

@@ -9,7 +9,7 @@ from typing import Final
 from mgmt.archive.headers import header
 from mgmt.archive.pipeline import Block, Pipeline
 from mgmt.layout import TAR_END_BYTES, TAR_RECORD_BYTES
-from mgmt.members import Member, frame, source_changed, source_failure
+from mgmt.members import Member, source_changed, source_failure
 
 _ZEROS: Final = bytes(TAR_END_BYTES)
 
@@ -23,14 +23,14 @@ class TarStream:
         self.content_bytes = 0
         """Bytes of files read so far."""
 
-    def add(self, member: Member) -> None:
-        """Append a member with its content.
+    def add(self, member: Member, framed: bytes) -> None:
+        """Append a member with its content; `framed` is its frame, for the digest.
 
         Raises:
             SourceError: If a file cannot be read, or is not the one that was found, or did not stay as it was.
         """
         self._put(header(member))
-        self._block.digested.append(frame(member))
+        self._block.digested.append(framed)
         if member.kind == "file":
             self._add_content(member)
 

@@ -6,10 +6,13 @@ one, and nobody can lead the walk astray by swapping a folder for a link. Elsewh
 
 from __future__ import annotations
 
+import heapq
 import os
+import re
 import stat
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from functools import partial
+from itertools import islice
 from typing import Final, Protocol
 
 OPEN_FILE_FLAGS: Final = (
@@ -25,6 +28,8 @@ HAS_DESCRIPTORS: Final = {os.open, os.stat, os.readlink, os.access} <= os.suppor
     os.scandir in os.supports_fd
 )
 
+_NAMES_PER_RUN: Final = 32_768
+
 ASKS_EFFECTIVE_IDS: Final = os.access in os.supports_effective_ids
 """Opening goes by the effective user, so asking should."""
 
@@ -36,8 +41,8 @@ class MovedError(OSError):
 class Folder(Protocol):
     """The folder a walk stands in; every name is one of its entries."""
 
-    def names(self) -> list[bytes]:
-        """List the entries, last first, so that the next is popped from the end."""
+    def names(self) -> Iterator[bytes]:
+        """List the entries as they are now, in the order of their bytes."""
 
     def status(self, name: bytes) -> os.stat_result:
         """Look at an entry, not through it."""
@@ -73,9 +78,9 @@ class _DescriptorFolder:
         self._descriptor = os.open(path, _OPEN_FOLDER_FLAGS)
         self._came_from: list[tuple[int, int, int]] = []
 
-    def names(self) -> list[bytes]:
+    def names(self) -> Iterator[bytes]:
         with os.scandir(self._descriptor) as entries:
-            return _last_first(os.fsencode(entry.name) for entry in entries)
+            return sort_names(os.fsencode(entry.name) for entry in entries)
 
     def status(self, name: bytes) -> os.stat_result:
         return os.stat(name, dir_fd=self._descriptor, follow_symlinks=False)
@@ -114,9 +119,9 @@ class _PathFolder:
     def __init__(self, path: str) -> None:
         self._path = os.fsencode(path)
 
-    def names(self) -> list[bytes]:
+    def names(self) -> Iterator[bytes]:
         with os.scandir(self._path) as entries:
-            return _last_first(entry.name for entry in entries)
+            return sort_names(entry.name for entry in entries)
 
     def status(self, name: bytes) -> os.stat_result:
         return os.lstat(self._at(name))
@@ -146,8 +151,21 @@ class _PathFolder:
         return os.path.join(self._path, name)  # noqa: PTH118  pathlib knows no bytes
 
 
-def _last_first(names: Iterable[bytes]) -> list[bytes]:
-    return sorted(names, reverse=True)
+def sort_names(names: Iterable[bytes]) -> Iterator[bytes]:
+    """Sort file names by their bytes; all are read before this returns.
+
+    A folder may hold a million of them. As objects they would take more memory than all else together, so they
+    are kept in sorted runs of one text each, and merged while they are asked for.
+    """
+    waiting = iter(names)
+    runs = []
+    while run := sorted(islice(waiting, _NAMES_PER_RUN)):
+        runs.append(b"\0".join(run))
+    return heapq.merge(*map(_split_run, runs))
+
+
+def _split_run(run: bytes) -> Iterator[bytes]:
+    return (found[0] for found in re.finditer(rb"[^\0]+", run))
 
 
 def _identity(status: os.stat_result) -> tuple[int, int, int]:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mgmt.errors import SourceError, UsageError
-from mgmt.members import Member, Survey, shown, source_unreadable
+from mgmt.members import Member, Survey, frame, shown, source_unreadable
 from mgmt.source.rules import Excludes, is_system_name, special_kind
 from mgmt.source.walk import Skipped, Walk
 from mgmt_contract.records import FileRecord
@@ -80,7 +80,7 @@ def look(
     walk = Walk(path, root_name, Excludes(excludes))
     survey = Survey()
     for member in walk.members(asks_readable=True):
-        survey.add(member)
+        survey.add(member, frame(member))
     size = 0 if is_directory else survey.uncompressed_size
     shown_path = given if shown_as is None else shown_as
     return Source(

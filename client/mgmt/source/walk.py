@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import closing
 from typing import Final, NamedTuple, NoReturn
 
@@ -42,7 +42,7 @@ class SkippedList:
 class Walk:
     """Finds the members of one target, each time it is asked.
 
-    Memory holds the names of the folders from the root to here, and one path per file with hard links of
+    Memory holds the names in the folders from the root to here, and one path per file with hard links of
     which not all have come by yet. Links are never followed, except the target itself.
     """
 
@@ -77,13 +77,13 @@ class Walk:
         prefixes = [self._root + b"/"]
         levels = [_names(folder, self._root)]
         while levels:
-            if not levels[-1]:
+            name = next(levels[-1], None)
+            if name is None:
                 levels.pop()
                 left = prefixes.pop()
                 if levels:
                     _leave(folder, left)
                 continue
-            name = levels[-1].pop()
             path = prefixes[-1] + name
             member = self._find(folder, name, path, asks_readable=asks_readable)
             if member is None:
@@ -161,7 +161,7 @@ def _look_through(path: str, shown_as: bytes) -> os.stat_result:
         raise source_failure(shown_as, error) from error
 
 
-def _names(folder: Folder, path: bytes) -> list[bytes]:
+def _names(folder: Folder, path: bytes) -> Iterator[bytes]:
     try:
         return folder.names()
     except OSError as error:

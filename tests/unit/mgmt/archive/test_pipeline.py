@@ -14,7 +14,8 @@ class Recorder:
     def __init__(self) -> None:
         self.dictionaries: list[bytes] = []
         self.digested: list[bytes] = []
-        self.delivered: list[tuple[bytes, int]] = []
+        self.delivered: list[bytes] = []
+        self.delivering_threads: set[int] = set()
 
     def encode(self, block: memoryview, dictionary: memoryview) -> list[bytes]:
         self.dictionaries.append(bytes(dictionary))
@@ -22,7 +23,8 @@ class Recorder:
 
     def deliver(self, block: memoryview, pieces: list[bytes]) -> None:
         assert bytes(block[:1]) == pieces[0]
-        self.delivered.append((pieces[0], threading.get_ident()))
+        self.delivered.append(pieces[0])
+        self.delivering_threads.add(threading.get_ident())
 
     def pipeline(self, workers: int) -> Pipeline:
         return Pipeline(encode=self.encode, digest=self.digested.extend, deliver=self.deliver, workers=workers)
@@ -38,7 +40,7 @@ LETTERS = [b"%c" % letter for letter in range(65, 91)]
 
 
 @pytest.mark.parametrize("workers", [1, 2, 5])
-def test_blocks_are_delivered_and_digested_in_order_in_the_callers_thread(workers):
+def test_blocks_are_delivered_and_digested_in_order_by_one_thread_that_is_not_the_callers(workers):
     recorder = Recorder()
     with recorder.pipeline(workers) as pipeline:
         for letter in LETTERS:
@@ -46,7 +48,9 @@ def test_blocks_are_delivered_and_digested_in_order_in_the_callers_thread(worker
             fill(block, letter)
             pipeline.push(block)
         pipeline.finish()
-    assert recorder.delivered == [(letter, threading.get_ident()) for letter in LETTERS]
+    assert recorder.delivered == LETTERS
+    assert len(recorder.delivering_threads) == 1
+    assert threading.get_ident() not in recorder.delivering_threads
     assert recorder.digested == LETTERS
 
 
@@ -95,7 +99,7 @@ def test_a_block_is_not_used_again_before_it_is_digested():
     assert digested == LETTERS
 
 
-@pytest.mark.parametrize("where", ["encode", "digest"])
+@pytest.mark.parametrize("where", ["encode", "digest", "deliver"])
 def test_an_error_beside_arrives_in_the_callers_thread(where):
     pushed = threading.Event()
 
@@ -111,3 +115,22 @@ def test_an_error_beside_arrives_in_the_callers_thread(where):
         pushed.set()
         with pytest.raises(ZeroDivisionError):
             pipeline.finish()
+
+
+def test_nothing_is_delivered_after_a_block_that_failed():
+    """A block behind a gap would look like a good one to whoever sends parts meanwhile."""
+    delivered = []
+
+    def deliver(block: memoryview, _: object) -> None:
+        if bytes(block[:1]) == b"C":
+            raise ZeroDivisionError
+        delivered.append(bytes(block[:1]))
+
+    with Pipeline(encode=lambda *_: [], digest=lambda *_: None, deliver=deliver, workers=2) as pipeline:
+        for letter in LETTERS[:6]:
+            block = pipeline.take()
+            fill(block, letter)
+            pipeline.push(block)
+        with pytest.raises(ZeroDivisionError):
+            pipeline.finish()
+    assert delivered == [b"A", b"B"]

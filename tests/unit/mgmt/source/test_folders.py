@@ -1,0 +1,32 @@
+from __future__ import annotations
+
+import random
+import tracemalloc
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mgmt.source.folders import sort_names
+
+names = st.binary(min_size=1, max_size=20).filter(lambda name: b"\0" not in name and b"/" not in name)
+
+
+@given(st.lists(names, unique=True))
+def test_names_come_in_the_order_of_their_bytes(given_names):
+    assert list(sort_names(given_names)) == sorted(given_names)
+
+
+def test_a_large_folder_comes_in_one_order_too():
+    given_names = [b"clip-%06d.mov" % number for number in range(100_000)]
+    shuffled = random.Random(5).sample(given_names, len(given_names))
+    assert list(sort_names(shuffled)) == given_names
+
+
+def test_waiting_names_take_little_more_memory_than_their_letters():
+    count, size_bytes = 200_000, 15
+    tracemalloc.start()
+    waiting = sort_names(b"clip-%06d.mov" % number for number in range(count))
+    held_bytes, _ = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert next(waiting) == b"clip-000000.mov"
+    assert held_bytes < 1.5 * count * size_bytes
