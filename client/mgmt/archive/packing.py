@@ -19,6 +19,7 @@ from mgmt.archive.pipeline import Pipeline
 from mgmt.archive.stream import TarStream
 from mgmt.archive.unfinished import UnfinishedArchive
 from mgmt.errors import CancelledError, SourceError
+from mgmt.layout import BLOCK_SIZE_BYTES
 from mgmt.members import Packable, Survey, frame, shown
 from mgmt_contract.messages import Content, Packing, Part
 
@@ -64,14 +65,15 @@ def pack(  # noqa: PLR0913  one verb; all but its two objects are settings with 
     not on the day. Memory stays the same whatever the size. While packing, the bytes lie in a temporary file
     beside `archive_path`; it is gone when this returns or raises. An existing file is never replaced.
 
-    Hooks are called one at a time, `on_open` in the calling thread and the others in one of packing's own; they
-    hold packing up for as long as they take.
+    Hooks are called one at a time, `on_open` in the calling thread and the others there or in one of packing's
+    own; they hold packing up for as long as they take.
 
     Args:
         source: What was looked at; members are found anew and must be the same still.
         archive_path: In an existing folder that is not part of the source.
         plan: auto, store, fast or best.
-        workers: Threads that compress; as many as there are processors by default.
+        workers: Threads that compress; by default as many as there are processors, and for a small source none
+            but the calling one.
         part_size_bytes: Size of every part but the last; one part by default.
         on_open: Gets the temporary file's path. Who opens it then can read all parts, also after it got its
             name (on Windows it must be closed by then).
@@ -93,7 +95,7 @@ def pack(  # noqa: PLR0913  one verb; all but its two objects are settings with 
         if on_open is not None:
             on_open(unfinished.path)
         run = _Run(source, unfinished, PartSums(part_size_bytes, on_part), on_progress, stop)
-        run.pack(partial(encode, chosen), workers or _processors())
+        run.pack(partial(encode, chosen), _processors_for(source) if workers is None else workers)
         unfinished.publish()
     return PackedArchive(
         path=final_path,
@@ -190,6 +192,8 @@ def _refuse_inside(source: Packable, final_path: Path) -> None:
         )
 
 
-def _processors() -> int:
+def _processors_for(source: Packable) -> int:
+    if source.upper_bound_bytes <= 2 * BLOCK_SIZE_BYTES:
+        return 0  # in the calling thread: others would take longer to start than to work
     usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return min(usable, _WORKERS_MAX)

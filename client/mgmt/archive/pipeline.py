@@ -7,13 +7,17 @@ when all are on their way, the oldest must arrive before another is filled.
 
 from __future__ import annotations
 
+import mmap
 from collections import deque
 from collections.abc import Callable, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
-from typing import Final, NamedTuple, Self
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
+from typing import Final, NamedTuple, ParamSpec, Self, TypeVar
 
 from mgmt.archive.codec import DICTIONARY_BYTES, Piece
 from mgmt.layout import BLOCK_SIZE_BYTES
+
+P = ParamSpec("P")
+T = TypeVar("T")
 
 _BLOCKS_PER_WORKER: Final = 2
 _BLOCKS_BESIDE: Final = 4
@@ -33,7 +37,7 @@ class Block:
     STOP: Final = DICTIONARY_BYTES + BLOCK_SIZE_BYTES
 
     def __init__(self) -> None:
-        self.buffer = bytearray(self.STOP)
+        self.buffer = mmap.mmap(-1, self.STOP)  # unlike a bytearray, it costs nothing before it is used
         self.view = memoryview(self.buffer)
         """The buffer, sliced without copying."""
         self.end = self.START
@@ -65,10 +69,23 @@ class _Moving(NamedTuple):
     digested: Future[None]
 
 
+class _CallingThread(Executor):
+    """Runs everything at once in the thread that submits it."""
+
+    def submit(self, function: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Future[T]:
+        future: Future[T] = Future()
+        try:
+            future.set_result(function(*args, **kwargs))
+        except BaseException as error:  # noqa: BLE001  an executor's way: raised by who asks for the result
+            future.set_exception(error)
+        return future
+
+
 class Pipeline:
     """Encodes, digests and delivers blocks beside the calling thread; the last two in the stream's order.
 
-    What goes wrong beside the calling thread is raised in it, by `take` or `finish`.
+    What goes wrong beside the calling thread is raised in it, by `take` or `finish`. Without workers there are
+    no other threads at all: for a block or two, starting them takes longer than the work.
     """
 
     def __init__(
@@ -82,9 +99,9 @@ class Pipeline:
         self._encode = encode
         self._digest = digest
         self._deliver = deliver
-        self._encoders = ThreadPoolExecutor(workers, "mgmt-encode")
-        self._digester = ThreadPoolExecutor(1, "mgmt-digest")
-        self._deliverer = ThreadPoolExecutor(1, "mgmt-deliver")
+        self._encoders = _executor(workers, "mgmt-encode")
+        self._digester = _executor(min(workers, 1), "mgmt-digest")
+        self._deliverer = _executor(min(workers, 1), "mgmt-deliver")
         self._moving: deque[_Moving] = deque()
         self._unmade = workers * _BLOCKS_PER_WORKER + _BLOCKS_BESIDE
         self._previous: Block | None = None
@@ -135,3 +152,7 @@ class Pipeline:
         delivered.result()
         digested.result()
         return block
+
+
+def _executor(workers: int, name: str) -> Executor:
+    return ThreadPoolExecutor(workers, name) if workers else _CallingThread()

@@ -99,16 +99,31 @@ def test_a_block_is_not_used_again_before_it_is_digested():
     assert digested == LETTERS
 
 
+def test_without_workers_all_happens_in_the_callers_thread():
+    recorder = Recorder()
+    with recorder.pipeline(0) as pipeline:
+        for letter in LETTERS:
+            block = pipeline.take()
+            fill(block, letter)
+            pipeline.push(block)
+        pipeline.finish()
+    assert (recorder.delivered, recorder.digested) == (LETTERS, LETTERS)
+    assert recorder.delivering_threads == {threading.get_ident()}
+
+
+@pytest.mark.parametrize("workers", [0, 1])
 @pytest.mark.parametrize("where", ["encode", "digest", "deliver"])
-def test_an_error_beside_arrives_in_the_callers_thread(where):
+def test_an_error_beside_arrives_in_the_callers_thread(where, workers):
     pushed = threading.Event()
+    if not workers:
+        pushed.set()
 
     def fail(*_: object) -> list[bytes]:
         pushed.wait(timeout=30)
         raise ZeroDivisionError
 
     ends = {"encode": lambda *_: [], "digest": lambda *_: None, "deliver": lambda *_: None, where: fail}
-    with Pipeline(**ends, workers=1) as pipeline:
+    with Pipeline(**ends, workers=workers) as pipeline:
         block = pipeline.take()
         fill(block, b"x")
         pipeline.push(block)
