@@ -1,11 +1,12 @@
 # Everything happens in .venv and try/; nothing outside this folder is changed,
-# except that `make test` installs bsdtar and tmux from the system's packages where they are missing.
+# except that `make test` installs bsdtar, tmux and faketime, and `make bench` pigz, from the system's packages
+# where they are missing.
 
 PYTHON ?= python3
 BIN := .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help try setup test lint format docs clean tools
+.PHONY: help try setup test coverage lint format docs pictures bench mutation clean tools bench-tools
 
 help:  ## Show what there is to make
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -16,7 +17,14 @@ try: .venv/runtime.done  ## Upload a sample (or FILE=/path) to a service of your
 setup: .venv/tools.done  ## Make the whole development environment in .venv
 
 test: setup tools  ## Run all tests
-	$(BIN)/python -m pytest -n 2 --dist loadfile
+	$(BIN)/python -m pytest -n 2 --dist loadfile --inputs-table build/inputs.md
+
+coverage: setup tools  ## Run all tests and say which lines and branches of client and service none of them reaches
+	@rm -f .coverage .coverage.*
+	$(BIN)/coverage run -m pytest -n 2 --dist loadfile
+	@echo "putting the processes' data together; of one that a test has killed there may be half a file, which is left out"
+	@$(BIN)/coverage combine --quiet
+	$(BIN)/coverage report
 
 lint: .venv/dev.done  ## Check style, types and the walls between packages
 	$(BIN)/ruff check .
@@ -31,6 +39,16 @@ format: .venv/dev.done  ## Format the code
 docs: .venv/dev.done  ## Generate what the documents generate
 	$(BIN)/python -m mgmt_api.openapi
 	$(BIN)/python tests/support/generated_docs.py
+
+pictures: setup tools  ## Draw the README's pictures anew, from a real upload
+	@PYTHONPATH=tests $(BIN)/python tests/support/pictures.py
+
+bench: .venv/bench.done bench-tools  ## Measure mgmt beside what else there is (QUICK=1 in minutes; SEED=2, ONLY="pack-text carry", DOCS=1)
+	@PYTHONPATH=tests $(BIN)/python -m bench $(if $(QUICK),--scale quick) $(if $(SEED),--seed $(SEED)) \
+	  $(if $(DOCS),--json docs/benchmark.json --pictures docs/pictures) $(ONLY)
+
+mutation: .venv/mutation.done  ## Change the code on purpose and count what the tests notice (hours; ONLY="mgmt_contract.names*")
+	@PYTHONPATH=tests $(BIN)/python -m support.mutation $(if $(ONLY),"$(ONLY)")
 
 clean:  ## Stop what `make try` left and remove everything that was made
 	@if [ -x $(BIN)/python ] && [ -d try ]; then $(BIN)/python -m mgmt_local.demo --stop; fi
@@ -61,13 +79,27 @@ clean:  ## Stop what `make try` left and remove everything that was made
 	@PYTHONPATH=tests:infra $(BIN)/python -m support.toolchain
 	@touch $@
 
-tools:
-	@for tool in bsdtar:libarchive-tools tmux:tmux; do \
+.venv/mutation.done: .venv/dev.done requirements/mutation.txt
+	@echo "installing what changes the code on purpose ..."
+	@$(BIN)/python -m pip install --quiet --require-hashes -r requirements/mutation.txt
+	@touch $@
+
+# What the benchmark compares with; its boto3 is not the product's.
+.venv/bench.done: .venv/runtime.done requirements/bench.txt
+	@echo "installing what mgmt is measured against ..."
+	@$(BIN)/python -m venv .venv/bench
+	@.venv/bench/bin/python -m pip install --quiet --require-hashes -r requirements/bench.txt
+	@touch $@
+
+tools: WANTED = bsdtar:libarchive-tools tmux:tmux faketime:faketime
+bench-tools: WANTED = pigz:pigz
+tools bench-tools:
+	@for tool in $(WANTED); do \
 	  command -v $${tool%%:*} >/dev/null && continue; \
 	  package=$${tool##*:}; \
 	  if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
 	    echo "installing $$package"; \
 	    { apt-get install -y -qq $$package || { apt-get update -qq && apt-get install -y -qq $$package; }; } >/dev/null 2>&1; \
 	  fi; \
-	  command -v $${tool%%:*} >/dev/null || echo "note: the tests need $${tool%%:*}; please install $$package"; \
+	  command -v $${tool%%:*} >/dev/null || echo "note: $${tool%%:*} is needed; please install $$package"; \
 	done

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
@@ -10,7 +11,7 @@ from urllib.parse import urlencode
 
 import urllib3
 
-from mgmt.connection import Connections
+from mgmt.connection import Connections, make_timeout
 from mgmt.errors import (
     IntegrityError,
     LoginRequiredError,
@@ -20,7 +21,8 @@ from mgmt.errors import (
     SourceError,
     UnavailableError,
 )
-from mgmt.events import Emit, Trace
+from mgmt.events import Emit, Trace, Waiting
+from mgmt.reachability import explain_connection_error, proxy_login_error, refuse_hopeless
 from mgmt.retry import Patience
 from mgmt_contract import messages, routes
 from mgmt_contract.problems import PROBLEMS, Problem
@@ -28,7 +30,14 @@ from mgmt_contract.version import __version__
 from mgmt_contract.wire import MessageError, from_json, to_json, to_plain
 
 T = TypeVar("T")
-L = TypeVar("L", messages.StartResponse, messages.SignResponse, messages.CompleteResponse, messages.RecordsResponse)
+L = TypeVar(
+    "L",
+    messages.PreviewResponse,
+    messages.StartResponse,
+    messages.SignResponse,
+    messages.CompleteResponse,
+    messages.RecordsResponse,
+)
 Token = Callable[[], str]
 """Returns an access token that is valid now; asked before every call, so that a long upload outlives one."""
 
@@ -88,8 +97,18 @@ class ServiceApi:
         self._emit = emit
 
     def describe(self) -> messages.Service:
-        """Ask the service what it is; needs no sign-in."""
-        return self._call(routes.DESCRIBE, messages.Service)
+        """Ask the service what it is; needs no sign-in.
+
+        Raises:
+            RefusedError: If its version and this one are too far apart.
+        """
+        service = self._call(routes.DESCRIBE, messages.Service)
+        refuse_other_versions(service.api_version_min, service.api_version_max, service.service_version)
+        return service
+
+    def preview(self, request: messages.PreviewRequest) -> messages.PreviewResponse:
+        """Ask what starting uploads would come to; writes nothing."""
+        return self._call_list(routes.PREVIEW, messages.PreviewResponse, request)
 
     def start(self, request: messages.StartRequest) -> messages.StartResponse:
         """Begin uploads, or begin them again."""
@@ -152,11 +171,11 @@ class ServiceApi:
             answer, why = self._send(route, url, body)
             if answer is not None:
                 if 200 <= answer.status < 300:
-                    result = self._read(answer, kind)
+                    result = self._read(route, answer, kind)
                     if counts_as_progress(result):
                         self._patience.note_progress()
                     return result
-                why = self._explain_refusal(answer)
+                why = self._explain_refusal(route, answer)
             self._emit(Trace(f"{route.method} {route.path}: {why}; trying again"))
             self._patience.wait(attempt, why, retry_after_seconds=answer.retry_after_seconds if answer else None)
             attempt += 1
@@ -168,12 +187,15 @@ class ServiceApi:
         if route.needs_sign_in:
             headers["authorization"] = f"Bearer {self._token()}"
         began = time.monotonic()
+        timeout = make_timeout(self._patience.begin_try())
+        self._emit(Waiting(f"an answer from {self._base_url}"))
         try:
             response = self._connections.pool_for(url).request(
-                route.method, url, body=body, headers=headers, redirect=False
+                route.method, url, body=body, headers=headers, redirect=False, timeout=timeout
             )
         except urllib3.exceptions.HTTPError as error:
-            return None, explain_connection_error(error, self._base_url)
+            refuse_hopeless(error, url)
+            return None, explain_connection_error(error, url)
         self._emit(Trace(f"{route.method} {route.path}: {response.status} in {time.monotonic() - began:.3f} s"))
         answer = _Answer(
             response.status,
@@ -183,34 +205,56 @@ class ServiceApi:
         )
         return answer, ""
 
-    def _read(self, answer: _Answer, kind: type[T]) -> T:
+    def _read(self, route: routes.Route, answer: _Answer, kind: type[T]) -> T:
         if "json" not in answer.content_type:
             raise self._no_service(answer)
         try:
             return from_json(kind, answer.body)
         except MessageError as error:
+            self._check_versions(route, answer)
             raise RefusedError(
                 f"The service answers what this version ({__version__}) does not understand: {error}. "
                 "Update mgmt, or ask the admin which version the service is.",
                 code="versions-differ",
             ) from error
 
-    def _explain_refusal(self, answer: _Answer) -> str:
+    def _explain_refusal(self, route: routes.Route, answer: _Answer) -> str:
         """Raise what waiting cannot mend; return the reason where it can."""
         problem = _problem_of(answer)
         if problem is not None:
             if not _is_retryable(problem):
+                if problem.code == "no-such-route" and route != routes.DESCRIBE:
+                    self._check_versions(route, answer)
                 raise error_of(problem)
             return problem.detail
         if answer.status in _RETRY_STATUSES:
             return f"the service at {self._base_url} answers {answer.status}"
+        if answer.status == 407:
+            raise proxy_login_error(self._base_url)
         if answer.status == 401:
             raise LoginRequiredError(
                 "The service does not accept the token, or none was sent. Sign in again, or renew MGMT_TOKEN."
             )
         if answer.status == 403 and "json" in answer.content_type:
             raise RefusedError("The service does not allow this with your sign-in. Ask the admin.", code="not-allowed")
+        if "json" in answer.content_type:
+            self._check_versions(route, answer)
         raise self._no_service(answer)
+
+    def _check_versions(self, route: routes.Route, answer: _Answer) -> None:
+        """Find out whether an answer is odd because the other side is of another version, or no service of ours.
+
+        Raises:
+            RefusedError: If the versions are too far apart.
+            UnavailableError: If what answers is no mgmt service.
+        """
+        described: _Answer | None = answer
+        if route != routes.DESCRIBE:
+            described, _ = self._send(routes.DESCRIBE, self._base_url + routes.DESCRIBE.path, None)
+        versions = _versions_of(described) if described else None
+        if versions is None:
+            raise self._no_service(answer)
+        refuse_other_versions(*versions)
 
     def _no_service(self, answer: _Answer) -> UnavailableError:
         return UnavailableError(
@@ -221,20 +265,35 @@ class ServiceApi:
         )
 
 
-def explain_connection_error(error: urllib3.exceptions.HTTPError, address: str) -> str:
-    """Say in words why no answer came; never with a URL's signature in it."""
-    reason: BaseException = error
-    while isinstance(getattr(reason, "reason", None), BaseException):
-        reason = reason.reason  # type: ignore[attr-defined]
-    if isinstance(reason, urllib3.exceptions.NameResolutionError):
-        return f"the host of {address} is not found"
-    if isinstance(reason, urllib3.exceptions.NewConnectionError):  # before time-outs: it is one of them by name
-        return f"{address} refuses the connection"
-    if isinstance(reason, urllib3.exceptions.TimeoutError):
-        return f"{address} does not answer in time"
-    if isinstance(reason, urllib3.exceptions.SSLError):
-        return f"the secure connection to {address} fails ({reason.args[0] if reason.args else reason})"
-    return f"the connection to {address} broke"
+def refuse_other_versions(minimum: int, maximum: int, service_version: str) -> None:
+    """Refuse a service that does not speak this client's version of the protocol.
+
+    Raises:
+        RefusedError: With which side to update.
+    """
+    ours = routes.API_VERSION
+    if minimum <= ours <= maximum:
+        return
+    what_to_do = (
+        "Update mgmt: pip install --upgrade media-mgmt"
+        if ours < minimum
+        else "The service is the older one: ask the admin to deploy the current version"
+    )
+    speaks = f"version {minimum}" if minimum == maximum else f"versions {minimum} to {maximum}"
+    raise RefusedError(
+        f"The service ({service_version}) speaks {speaks} of the protocol, and this mgmt ({__version__}) "
+        f"version {ours}. {what_to_do}.",
+        code="versions-differ",
+    )
+
+
+def _versions_of(answer: _Answer) -> tuple[int, int, str] | None:
+    """Read as much of a service's description as every version of it has; None where it is none."""
+    try:
+        value = json.loads(answer.body)
+        return int(value["api_version_min"]), int(value["api_version_max"]), str(value.get("service_version", "?"))
+    except (ValueError, TypeError, KeyError):
+        return None
 
 
 def _query_of(request: messages.HistoryRequest) -> dict[str, str]:

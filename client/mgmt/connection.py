@@ -1,16 +1,23 @@
-"""HTTP connections: one pool per run, with the proxy and the certificates this machine needs."""
+"""HTTP connections: one pool per run and way, with the proxy and the certificates this machine needs."""
 
 from __future__ import annotations
 
+import base64
 import ipaddress
+import os
 import urllib.request
+from functools import cached_property
 from pathlib import Path
-from typing import Final
-from urllib.parse import unquote, urlsplit, urlunsplit
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from urllib.parse import unquote_to_bytes, urlsplit
 
 import urllib3
 
 from mgmt.errors import NotConfiguredError
+from mgmt.trust import check_certificates, make_tls_context
+
+if TYPE_CHECKING:
+    import ssl
 
 BLOCK_SIZE_BYTES: Final = 256 * 1024
 """What urllib3 reads and sends at a time: costs half the CPU of its default on large bodies."""
@@ -18,57 +25,119 @@ CONNECT_TIMEOUT_SECONDS: Final = 10.0
 READ_TIMEOUT_SECONDS: Final = 60.0
 
 
+class Proxy(NamedTuple):
+    """A proxy as the environment or the system names it, taken apart."""
+
+    address: str
+    """Scheme, host and port: what may be shown."""
+    authorization: str | None
+    """What it is shown, as a header; a secret."""
+
+
 class Connections:
     """Pools of connections to the service and the storage: direct, or through the proxy where one is set."""
 
     def __init__(self, *, ca_bundle: Path | None = None, connections_per_host: int = 16) -> None:
-        if ca_bundle is not None and not ca_bundle.is_file():
-            raise NotConfiguredError(f"MGMT_CA_BUNDLE names {ca_bundle}, and there is no such file.", code="ca-bundle")
+        if ca_bundle is not None:
+            check_certificates(ca_bundle)
+        self._ca_bundle = ca_bundle
         self._keywords = {
             "maxsize": connections_per_host,
             "block": False,
             "retries": False,
-            "timeout": urllib3.Timeout(connect=CONNECT_TIMEOUT_SECONDS, read=READ_TIMEOUT_SECONDS),
+            "timeout": make_timeout(None),
             "blocksize": BLOCK_SIZE_BYTES,
-            "ca_certs": str(ca_bundle) if ca_bundle else None,
         }
-        self._direct = urllib3.PoolManager(**self._keywords)  # type: ignore[arg-type]
-        self._proxied: dict[str, urllib3.ProxyManager] = {}
+        self._pools: dict[tuple[str, Proxy | None], urllib3.PoolManager] = {}
 
     def pool_for(self, url: str) -> urllib3.PoolManager:
-        """Return the pool to reach `url` with: loopback is never sent to a proxy."""
-        proxy_url = _proxy_for(url)
-        if proxy_url is None:
-            return self._direct
-        if proxy_url not in self._proxied:
-            self._proxied[proxy_url] = self._make_proxied(proxy_url)
-        return self._proxied[proxy_url]
+        """Return the pool to reach `url` with: loopback is never sent to a proxy.
+
+        Raises:
+            NotConfiguredError: If a proxy is set that cannot be used.
+        """
+        way = (urlsplit(url).scheme, proxy_for(url))
+        if way not in self._pools:
+            # Whichever of two threads is first: one pool stays.
+            self._pools.setdefault(way, self._make_pool(*way))
+        return self._pools[way]
 
     def close(self) -> None:
         """Close every connection."""
-        for pool in (self._direct, *self._proxied.values()):
+        for pool in list(self._pools.values()):
             pool.clear()
 
-    def _make_proxied(self, proxy_url: str) -> urllib3.ProxyManager:
-        parts = urlsplit(proxy_url)
-        headers = None
-        if parts.username is not None:
-            password = unquote(parts.password or "")
-            headers = urllib3.make_headers(proxy_basic_auth=f"{unquote(parts.username)}:{password}")
-        address = urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], "", "", ""))
-        return urllib3.ProxyManager(address, proxy_headers=headers, **self._keywords)  # type: ignore[arg-type]
+    @cached_property
+    def _tls(self) -> ssl.SSLContext:
+        """Made when the first https address is used: reading a system's certificates takes its time."""
+        return make_tls_context(self._ca_bundle, os.environ)
+
+    def _make_pool(self, scheme: str, proxy: Proxy | None) -> urllib3.PoolManager:
+        keywords: dict[str, Any] = dict(self._keywords)
+        if scheme == "https":
+            keywords["ssl_context"] = self._tls
+        if proxy is None:
+            return urllib3.PoolManager(**keywords)
+        headers = {"proxy-authorization": proxy.authorization} if proxy.authorization else None
+        if proxy.address.startswith("https:"):
+            keywords["proxy_ssl_context"] = self._tls
+        return urllib3.ProxyManager(proxy.address, proxy_headers=headers, **keywords)
 
 
-def _proxy_for(url: str) -> str | None:
+def make_timeout(try_seconds: float | None) -> urllib3.Timeout:
+    """Say how long to wait for a connection and for an answer, with a bound on both where there is one."""
+    bound = try_seconds if try_seconds is not None else READ_TIMEOUT_SECONDS
+    return urllib3.Timeout(
+        connect=min(CONNECT_TIMEOUT_SECONDS, bound), read=min(READ_TIMEOUT_SECONDS, bound), total=try_seconds
+    )
+
+
+def proxy_for(url: str) -> Proxy | None:
+    """Say which proxy leads to an address; None where it is reached directly.
+
+    Raises:
+        NotConfiguredError: If the proxy's address is none that can be used.
+    """
     parts = urlsplit(url)
     host = parts.hostname or ""
     if _is_loopback(host) or urllib.request.proxy_bypass(host):
         return None
     proxies = urllib.request.getproxies()
-    proxy = proxies.get(parts.scheme) or proxies.get("all")
-    if proxy and "://" not in proxy:
-        proxy = f"http://{proxy}"
-    return proxy
+    named = next((name for name in (parts.scheme, "all") if proxies.get(name)), None)
+    return _parse_proxy(proxies[named], f"{named.upper()}_PROXY") if named else None
+
+
+def _parse_proxy(text: str, variable: str) -> Proxy:
+    parts = urlsplit(text if "://" in text else f"http://{text}")
+    if parts.scheme.startswith("socks"):
+        raise _bad_proxy(variable, "a SOCKS proxy, which mgmt does not speak to")
+    try:
+        host, port = parts.hostname, parts.port
+    except ValueError:
+        host, port = None, None
+    if parts.scheme not in ("http", "https") or not host:
+        raise _bad_proxy(variable, "no proxy's address")  # the text may hold a password
+    shown_host = f"[{host}]" if ":" in host else host
+    address = f"{parts.scheme}://{shown_host}" + (f":{port}" if port else "")
+    return Proxy(address, _authorize(parts.netloc.rpartition("@")[0]))
+
+
+def _authorize(userinfo: str) -> str | None:
+    if not userinfo:
+        return None
+    user, _, password = userinfo.partition(":")
+    # As curl does: the very bytes that were percent-encoded, in whichever character set they are.
+    plain = unquote_to_bytes(user) + b":" + unquote_to_bytes(password)
+    return f"Basic {base64.b64encode(plain).decode()}"
+
+
+def _bad_proxy(variable: str, what: str) -> NotConfiguredError:
+    return NotConfiguredError(
+        f"{variable} (or the system's settings) names {what}; expected http://HOST:PORT or "
+        "http://USER:PASSWORD@HOST:PORT with special characters percent-encoded. Correct it, or list the service's "
+        "host in NO_PROXY to go without a proxy.",
+        code="proxy",
+    )
 
 
 def _is_loopback(host: str) -> bool:

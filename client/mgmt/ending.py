@@ -6,10 +6,14 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
+from pathlib import Path
 
+from mgmt.api import error_of
 from mgmt.errors import CancelledError, IntegrityError, MgmtError
 from mgmt.events import AlreadyThere, Finished, Notice, Trace
 from mgmt.jobs import Job
+from mgmt.journal import Entry
+from mgmt.moves import Moves
 from mgmt.session import Session
 from mgmt_contract import messages
 from mgmt_contract.parts import ITEMS_MAX
@@ -33,19 +37,47 @@ class Ending:
     def __init__(self, session: Session, summary: Summary) -> None:
         self._session = session
         self.summary = summary
+        self.moves = Moves(session)
 
     def end_done(self, ended: Sequence[tuple[Job, UploadRecord]]) -> None:
-        """Delete the archives of proven objects, and write down how the local files ended."""
+        """Delete the archives of proven objects, move originals, and write down how the local files ended."""
         proven = [(job, record) for job, record in ended if self._is_proven(job, record)]
-        clean_ups = {job: self._clean(job) for job, _ in proven}
+        clean_ups = self._clean([job for job, _ in proven])
         kept = [job for job, clean_up in clean_ups.items() if clean_up.archive_status == "completed" and job.archive]
         entries = [job.entry(self._session.service_url, ended_as="kept") for job in kept]
         self._session.journal.finish(self._session.service_url, clean_ups.values(), entries)
         for job, record in proven:
             job.has_ended = True
             self.summary.succeeded += 1
-            _apply(clean_ups[job], record)
-            self._session.emit(Finished(record))
+            self._say_not_kept(job)
+            self._emit_done(record, clean_ups[job], job.completed_path)
+
+    def end_moved(self, entry: Entry) -> None:
+        """End a target that an earlier run has uploaded and moved, and was killed before it could say so.
+
+        Raises:
+            MgmtError: If the service cannot be asked for the record.
+        """
+        [result] = self._session.api.look_up([entry.operation_id]).results
+        if result.problem is not None:
+            raise error_of(result.problem)
+        clean_up = self.moves.finish(entry)
+        self.summary.succeeded += 1
+        if isinstance(result.record, UploadRecord):
+            self._emit_done(result.record, clean_up, Path(entry.completed_path or ""))
+
+    def _emit_done(self, record: UploadRecord, clean_up: messages.CleanUp, place: Path | None) -> None:
+        _apply(clean_up, record)
+        moved_to = os.fspath(place) if place is not None and clean_up.source_status == "moved" else None
+        self._session.emit(Finished(record, moved_to=moved_to))
+
+    def _say_not_kept(self, job: Job) -> None:
+        if job.options.keep_archive and job.archive is None:
+            message = (
+                f"{job.target_path} had been uploaded before, so no archive was made and there is none to keep. "
+                "Run `tar czf` where you need one."
+            )
+            self._session.emit(Notice(message, "archive-not-made", job.operation_id))
 
     def _is_proven(self, job: Job, record: UploadRecord) -> bool:
         try:
@@ -113,9 +145,18 @@ class Ending:
             # The uploads are safe; the journal keeps what is left to report for the next command.
             self._session.emit(Trace(f"The clean-up is not reported yet: {error.message}"))
 
-    def _clean(self, job: Job) -> messages.CleanUp:
-        is_deleted = not self._is_kept(job) and self._delete_archive(job)
-        return messages.CleanUp(job.operation_id, "completed", "deleted" if is_deleted else "completed")
+    def _clean(self, jobs: Sequence[Job]) -> dict[Job, messages.CleanUp]:
+        """Deal with the archives first and move the originals last: until then the same command finds them."""
+        deleted = {job for job in jobs if not self._is_kept(job) and self._delete_archive(job)}
+        moved = self.moves.make(jobs)
+        return {
+            job: messages.CleanUp(
+                job.operation_id,
+                "moved" if job in moved else "completed",
+                "deleted" if job in deleted else "completed",
+            )
+            for job in jobs
+        }
 
     def _is_kept(self, job: Job) -> bool:
         return job.options.keep_archive or job.archive_was_kept

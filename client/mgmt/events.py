@@ -22,6 +22,8 @@ class Progress:
     done_bytes: int
     total_bytes: int | None
     """None while the total is not known."""
+    carried_over_bytes: int = 0
+    """Of `done_bytes`: what an earlier run had sent, so that speed is counted without it."""
 
 
 @dataclass(frozen=True)
@@ -31,6 +33,13 @@ class Notice:
     message: str
     code: str
     operation_id: str | None = None
+
+
+@dataclass(frozen=True)
+class Waiting:
+    """What takes a while without anything moving, such as a service that does not answer."""
+
+    what: str
 
 
 @dataclass(frozen=True)
@@ -46,6 +55,8 @@ class Finished:
 
     record: UploadRecord
     error: MgmtError | None = None
+    moved_to: str | None = None
+    """Where the original lies now, if it was moved."""
 
 
 @dataclass(frozen=True)
@@ -59,6 +70,6 @@ class AlreadyThere:
     finished_at: str | None
 
 
-Event = Progress | Notice | Trace | Finished | AlreadyThere
+Event = Progress | Notice | Waiting | Trace | Finished | AlreadyThere
 Emit = Callable[[Event], None]
 """May be called from any thread."""

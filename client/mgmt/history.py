@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from datetime import datetime
 
 from mgmt.api import ServiceApi, error_of
 from mgmt.errors import SourceError, UsageError
@@ -12,25 +13,49 @@ from mgmt_contract.messages import HISTORY_LIMIT_MAX, HistoryRequest
 from mgmt_contract.records import OperationRecord, UploadRecord
 
 
-def find_operations(api: ServiceApi, filters: HistoryRequest, limit: int | None) -> Iterator[OperationRecord]:
-    """Yield operations that match, newest first; all of them where `limit` is None.
+class Found:
+    """The operations that match, newest first; iterate once."""
 
-    Raises:
-        MgmtError: What the service answers instead.
-    """
-    left = limit
-    cursor: str | None = None
-    while left is None or left > 0:
-        size = HISTORY_LIMIT_MAX if left is None else min(left, HISTORY_LIMIT_MAX)
-        page = api.history(replace(filters, limit=size, cursor=cursor))
-        yield from page.records
-        left = None if left is None else left - len(page.records)
-        cursor = page.cursor
-        if cursor is None:
-            return
+    def __init__(self, api: ServiceApi, filters: HistoryRequest, limit: int | None) -> None:
+        self._api = api
+        self._filters = filters
+        self._limit = limit
+        self.count = 0
+        """How many were given out so far."""
+        self.is_cut = False
+        """Set at the end, where the limit has cut the list and there may be more."""
+
+    def __iter__(self) -> Iterator[OperationRecord]:
+        """Yield operations, page by page.
+
+        Raises:
+            MgmtError: What the service answers instead.
+        """
+        cursor: str | None = None
+        while self._limit is None or self.count < self._limit:
+            size = HISTORY_LIMIT_MAX if self._limit is None else min(self._limit - self.count, HISTORY_LIMIT_MAX)
+            page = self._api.history(replace(self._filters, limit=size, cursor=cursor))
+            for record in page.records:
+                self.count += 1
+                yield record
+            cursor = page.cursor
+            if cursor is None:
+                return
+        self.is_cut = True
 
 
-def find_upload(api: ServiceApi, id_or_name: str) -> UploadRecord:
+@dataclass(frozen=True)
+class Shown:
+    """One upload and what else was stored under its key."""
+
+    record: UploadRecord
+    earlier: list[UploadRecord]
+    """The successful uploads before it, newest first."""
+    replaced_by: UploadRecord | None
+    """The newest successful upload after it."""
+
+
+def find_upload(api: ServiceApi, id_or_name: str) -> Shown:
     """Find one upload by its id, or the newest under a name (successful before failed).
 
     Raises:
@@ -39,8 +64,24 @@ def find_upload(api: ServiceApi, id_or_name: str) -> UploadRecord:
     """
     record = _look_up(api, id_or_name) if _is_operation_id(id_or_name) else _find_by_name(api, id_or_name)
     if not isinstance(record, UploadRecord):
-        raise SourceError(f"Nothing is recorded as {id_or_name!r}. `mgmt history` lists what is.", code="not-found")
-    return record
+        raise SourceError(f"Nothing is recorded as {id_or_name}. `mgmt history` lists what is.", code="not-found")
+    others = [each for each in _stored_under(api, record.s3_object_key) if each.operation_id != record.operation_id]
+    earlier = [each for each in others if _order(each) < _order(record)]
+    later = [each for each in others if _order(each) > _order(record)]
+    return Shown(record, earlier, later[0] if later and record.status == "success" else None)
+
+
+def _order(record: UploadRecord) -> tuple[datetime, str]:
+    return record.started_at, record.operation_id
+
+
+def _stored_under(api: ServiceApi, key: str) -> list[UploadRecord]:
+    """Return the successful uploads to a key, newest first."""
+    if not key:
+        return []
+    filters = HistoryRequest(name=key, operation_type="upload", status="success")
+    found = [each for each in Found(api, filters, limit=None) if isinstance(each, UploadRecord)]
+    return [each for each in found if each.s3_object_key == key]
 
 
 def _look_up(api: ServiceApi, operation_id: str) -> OperationRecord | None:
@@ -52,7 +93,7 @@ def _look_up(api: ServiceApi, operation_id: str) -> OperationRecord | None:
 
 def _find_by_name(api: ServiceApi, name: str) -> OperationRecord | None:
     newest: dict[str, UploadRecord] = {}
-    for record in find_operations(api, HistoryRequest(name=name, operation_type="upload"), limit=None):
+    for record in Found(api, HistoryRequest(name=name, operation_type="upload"), limit=None):
         if not isinstance(record, UploadRecord):
             continue
         best = newest.setdefault(record.s3_object_key, record)
@@ -60,7 +101,7 @@ def _find_by_name(api: ServiceApi, name: str) -> OperationRecord | None:
             newest[record.s3_object_key] = record
     if len(newest) > 1:
         raise UsageError(
-            f"{name!r} fits several keys; name one of them whole: {', '.join(sorted(newest))}", code="several-keys"
+            f"{name} fits {len(newest)} keys; name one of them whole: {', '.join(sorted(newest))}", code="several-keys"
         )
     return next(iter(newest.values()), None)
 

@@ -11,10 +11,12 @@ from pathlib import Path
 from typing import Literal
 
 from mgmt.archive import PackedArchive, current_codec, is_ours, read_archive
+from mgmt.completed import clear_left_over, find_place
 from mgmt.errors import LocalStateError, SourceError
 from mgmt.journal import Entry, Journal, new_operation_id
 from mgmt.layout import archive_file_name, temporary_name
-from mgmt.source import Source, look
+from mgmt.members import shown
+from mgmt.source import Excludes, Source, look
 from mgmt_contract.messages import Content, Lease, Packing, StartItem
 from mgmt_contract.names import InvalidNameError, fold_key, join_key
 from mgmt_contract.wire import to_json
@@ -31,6 +33,8 @@ class UploadOptions:
     plan: str = "auto"
     keep_archive: bool = False
     archive_dir: Path | None = None
+    completed_dir: Path | None = None
+    """Absolute; where originals are moved after success, if they are."""
     jobs: int = 4
     storage_class: str | None = None
     tags: Mapping[str, str] = field(default_factory=dict)
@@ -52,8 +56,12 @@ class Job:
     """None until the service has recorded the operation."""
     has_sent_bytes: bool = False
     """In this run or an earlier one: from then on the archive is worth keeping."""
+    completed_path: Path | None = None
+    """Where the original goes after success."""
     archive_was_kept: bool = False
     """The archive is one that an earlier run was asked to keep."""
+    has_to_repeat_parts: bool = False
+    """An earlier run may have sent parts, and the archive they are of is gone: the next may have other bytes."""
     has_ended: bool = False
     is_renewed: bool = False
     """The operation was given up for one under a new id, which must not happen twice."""
@@ -103,8 +111,10 @@ class Job:
             tags=dict(self.options.tags),
         )
 
-    def entry(self, service_url: str, *, ended_as: Literal["failed", "kept"] | None = None) -> Entry:
-        """Write this upload down as it stands."""
+    def entry(
+        self, service_url: str, *, ended_as: Literal["failed", "kept"] | None = None, is_moving: bool = False
+    ) -> Entry:
+        """Write this upload down as it stands; `is_moving` where the original is about to be moved."""
         content = self.content
         try:
             found = self.archive_path.stat() if content else None
@@ -122,6 +132,7 @@ class Job:
             archive_mtime_ns=found.st_mtime_ns if found else None,
             ended_as=ended_as,
             content=content,
+            completed_path=os.fspath(self.completed_path) if is_moving and self.completed_path else None,
         )
 
 
@@ -135,16 +146,13 @@ def prepare_job(target: str, options: UploadOptions, journal: Journal, service_u
         RefusedError: If another process of this machine is at it.
         LocalStateError: If the journal cannot be used.
     """
-    shown = show_path(target, shown_base)
-    source = look(target, name=options.as_name, excludes=options.excludes, shown_as=shown)
-    _check_name(source, options)
-    folder = options.archive_dir or source.path.parent
-    job = Job(new_operation_id(), source, shown, folder.absolute() / archive_file_name(source.name), options)
+    job = _look_at(target, options, journal, shown_base)
     try:
         # One process per archive and per object: neither file nor operation is shared.
         job.held.enter_context(journal.hold(os.fspath(job.archive_path), job.source.name))
         job.held.enter_context(journal.hold(f"{service_url} {fold_key(job.destination)}", job.source.name))
         _take_up(job, journal, service_url)
+        _find_place(job)
     except OSError as error:
         job.held.close()
         raise LocalStateError(
@@ -159,6 +167,62 @@ def prepare_job(target: str, options: UploadOptions, journal: Journal, service_u
     return job
 
 
+def inspect_job(target: str, options: UploadOptions, journal: Journal, service_url: str, shown_base: Path) -> Job:
+    """Look at a target as `prepare_job` does, and leave everything as it is; the job is good for looking only.
+
+    Raises:
+        SourceError: If the target cannot be uploaded, or its archive's name is taken by somebody's file.
+        LocalStateError: If the journal cannot be used.
+    """
+    job = _look_at(target, options, journal, shown_base)
+    path = job.archive_path
+    known = journal.find_archive(path)
+    if known is None and os.path.lexists(path) and not _is_left_over(path, journal):
+        raise SourceError(_explain_foreign(path), code="archive-exists")
+    if known is not None and known.ended_as == "kept" and not _is_same(known, job):
+        raise SourceError(_explain_kept(path), code="archive-exists")
+    entry = journal.find(service_url, os.fspath(job.source.path), job.destination)
+    if entry is not None and entry.ended_as is None and _is_same(entry, job):
+        job.operation_id = entry.operation_id
+    _find_place(job)
+    return job
+
+
+def _look_at(target: str, options: UploadOptions, journal: Journal, shown_base: Path) -> Job:
+    _refuse_own_state(target, options, journal.state_dir)
+    shown_path = show_path(target, shown_base)
+    source = look(target, name=options.as_name, excludes=options.excludes, shown_as=shown_path)
+    _check_name(source, options)
+    folder = options.archive_dir or source.path.parent
+    return Job(new_operation_id(), source, shown_path, folder.absolute() / archive_file_name(source.name), options)
+
+
+def _refuse_own_state(target: str, options: UploadOptions, state_dir: Path) -> None:
+    """Refuse a folder with mgmt's own state in it: the journal changes while it is read.
+
+    Raises:
+        SourceError: With the option that leaves it out.
+    """
+    state = Path(os.path.realpath(state_dir))
+    try:
+        inside = state.relative_to(os.path.realpath(target))
+    except ValueError:
+        return  # elsewhere, as nearly always
+    parts = [Path(*inside.parts[:count]) for count in range(1, len(inside.parts) + 1)]
+    excludes = Excludes(options.excludes)
+    if not any(excludes.leave_out(os.fsencode(part.name), b"/" + os.fsencode(part)) for part in parts):
+        raise SourceError(
+            f"mgmt's own state lies in '{shown(target)}' and changes while it is read. Leave it out with "
+            f"--exclude '{shown(os.fspath(inside))}'.",
+            code="state-inside-source",
+        )
+
+
+def _find_place(job: Job) -> None:
+    if job.options.completed_dir is not None:
+        job.completed_path = find_place(job.source, job.options.completed_dir)
+
+
 def _take_up(job: Job, journal: Journal, service: str) -> None:
     """Go on with an unfinished operation of the same source, and with its archive where it is whole."""
     path = job.archive_path
@@ -168,14 +232,17 @@ def _take_up(job: Job, journal: Journal, service: str) -> None:
     entry = journal.find(service, os.fspath(job.source.path), job.destination)
     if entry is not None and entry.ended_as is None:
         unfinished_path(Path(entry.archive_path), entry.operation_id).unlink(missing_ok=True)
+        if entry.completed_path is not None:
+            clear_left_over(job.source, Path(entry.completed_path))
         if _is_same(entry, job):
             job.operation_id = entry.operation_id
-            job.has_sent_bytes = True  # perhaps: the service knows
+            job.has_sent_bytes = job.has_to_repeat_parts = True  # perhaps: the service knows
         else:
             journal.forget([entry.operation_id])
     if known is not None and known.content is not None and _is_same(known, job):
         job.archive = _reuse_archive(path, known.content, job)
         job.has_sent_bytes = job.has_sent_bytes or job.archive is not None
+        job.has_to_repeat_parts = job.has_to_repeat_parts and job.archive is None
     if known is not None and known.ended_as == "kept":
         if job.archive is None:
             raise SourceError(_explain_kept(path), code="archive-exists")
@@ -193,10 +260,14 @@ def _remove_promised(path: Path, journal: Journal) -> None:
     Raises:
         SourceError: If it is not such a left-over.
     """
-    is_left_over = is_ours(path) or (path.is_file() and path.stat().st_size == 0)
-    if not (journal.has_promised(path) and is_left_over):
+    if not _is_left_over(path, journal):
         raise SourceError(_explain_foreign(path), code="archive-exists")
     path.unlink()
+
+
+def _is_left_over(path: Path, journal: Journal) -> bool:
+    is_possible = is_ours(path) or (path.is_file() and path.stat().st_size == 0)
+    return is_possible and journal.has_promised(path)
 
 
 def _is_same(entry: Entry, job: Job) -> bool:
@@ -242,7 +313,7 @@ def _check_name(source: Source, options: UploadOptions) -> None:
         join_key("", options.prefix, source.name)
     except InvalidNameError as error:
         raise SourceError(
-            f"{source.file_record.path!r} cannot be stored under its name: {error}. "
+            f"'{source.file_record.path}' cannot be stored under its name: {error}. "
             "Choose another name for it with --as NAME.",
             code="invalid-name",
         ) from error

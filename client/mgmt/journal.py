@@ -7,6 +7,7 @@ anybody else's.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 import sqlite3
@@ -25,8 +26,7 @@ from mgmt.errors import LocalStateError, RefusedError
 from mgmt_contract.messages import CleanUp, Content
 from mgmt_contract.wire import from_json, to_json
 
-_SCHEMA_VERSION: Final = 1
-_SCHEMA: Final = """
+_FIRST_SCHEMA: Final = """
 CREATE TABLE uploads (
     operation_id TEXT PRIMARY KEY,
     service      TEXT NOT NULL,
@@ -45,8 +45,12 @@ CREATE INDEX uploads_by_source ON uploads (service, source_path, destination);
 CREATE INDEX uploads_by_archive ON uploads (archive_path);
 CREATE TABLE clean_ups (operation_id TEXT PRIMARY KEY, service TEXT NOT NULL, clean_up TEXT NOT NULL) STRICT;
 """
-
-_PUT: Final = "INSERT OR REPLACE INTO uploads VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+_SECOND_SCHEMA: Final = """
+ALTER TABLE uploads ADD COLUMN completed_path BLOB;
+CREATE TABLE speeds (service TEXT PRIMARY KEY, bytes_per_second REAL NOT NULL, measured_at REAL NOT NULL) STRICT;
+"""
+_SCHEMAS: Final = (_FIRST_SCHEMA, _SECOND_SCHEMA)
+"""Each takes a journal from the version before to its own; a new one runs through all of them."""
 
 
 @dataclass(frozen=True)
@@ -69,6 +73,8 @@ class Entry:
     """The operation has failed, or succeeded with its archive kept by request: only the archive is still ours."""
     content: Content | None = None
     """What the packed archive is; None until it is whole."""
+    completed_path: str | None = None
+    """Where the original is to go: the upload has succeeded, the move was about to be made."""
 
 
 def new_operation_id() -> str:
@@ -102,23 +108,22 @@ class Journal:
         self._database.close()
 
     @property
+    def state_dir(self) -> Path:
+        """The folder that the journal and all else of this machine's state lie in."""
+        return self._state_dir
+
+    @property
     def machine_id(self) -> str:
         """This machine's id: kept apart from the journal, so that a lost journal keeps its leases."""
         path = self._state_dir / "machine-id"
         with _translate_errors(self._state_dir):
-            if not path.exists():
-                temporary = path.with_suffix(f".{uuid.uuid4().hex}")
-                with temporary.open("w", encoding="ascii") as file:
-                    file.write(str(uuid.uuid4()))
-                    file.flush()
-                    os.fsync(file.fileno())  # an empty id after a power cut would be of no machine
-                try:
-                    os.link(temporary, path)  # two first runs at once: one id wins
-                except FileExistsError:
-                    pass
-                finally:
-                    temporary.unlink()
-            return str(uuid.UUID(path.read_text(encoding="ascii").strip()))
+            known = _read_machine_id(path)
+            if known is not None:
+                return known
+            locks = self._state_dir / "locks"
+            locks.mkdir(exist_ok=True, mode=0o700)
+            with filelock.FileLock(locks / "machine-id.lock"):  # two first runs at once: one id wins
+                return _read_machine_id(path) or _make_machine_id(path)
 
     @contextmanager
     def hold(self, what: str, shown: str) -> Iterator[None]:
@@ -137,18 +142,23 @@ class Journal:
         with _translate_errors(self._state_dir):
             locks.mkdir(exist_ok=True, mode=0o700)
         digest = hashlib.sha256(os.fsencode(what)).hexdigest()[:32]
-        lock = filelock.FileLock(locks / f"{digest}.lock")
+        path = locks / f"{digest}.lock"
+        lock = filelock.FileLock(path)
         try:
             lock.acquire(timeout=0)
         except filelock.Timeout as error:
             raise RefusedError(
-                f"Another mgmt on this machine is uploading {shown!r} right now. "
+                f"Another mgmt on this machine is uploading '{shown}' right now. "
                 "Wait for it to end, or upload under another name with --as.",
                 code="busy-here",
             ) from error
         try:
             yield
         finally:
+            # Removed while it is still held, or each upload would leave one for ever: who opened it meanwhile
+            # finds that it has no name any more and is turned away. Windows removes it on release.
+            with contextlib.suppress(OSError):
+                path.unlink()
             lock.release()
 
     def find(self, service: str, source_path: str, destination: str) -> Entry | None:
@@ -169,6 +179,10 @@ class Journal:
         """Tell whether an archive was to be made at this path when the run that began it ended."""
         query = "archive_path = ? AND archive_size IS NULL AND ended_as IS NULL"
         return next(self._select(query, (os.fsencode(path),)), None) is not None
+
+    def moves(self, service: str) -> list[Entry]:
+        """Return the uploads whose originals were about to be moved when the run that began them ended."""
+        return list(self._select("service = ? AND completed_path IS NOT NULL", (service,)))
 
     def archives_in(self, folder: Path) -> set[str]:
         """Return the paths of all archives of unfinished uploads in a folder."""
@@ -206,6 +220,18 @@ class Journal:
         """Cross out clean-ups that the service has been told."""
         self._change([("DELETE FROM clean_ups WHERE operation_id = ?", (each.operation_id,)) for each in clean_ups])
 
+    def speed(self, service: str) -> float | None:
+        """Return the bytes per second of the last transfers to a service that were measured."""
+        with _translate_errors(self._state_dir), self._lock:
+            query = "SELECT bytes_per_second FROM speeds WHERE service = ?"
+            row = self._database.execute(query, (service,)).fetchone()
+        return row[0] if row else None
+
+    def note_speed(self, service: str, bytes_per_second: float) -> None:
+        """Remember how fast bytes went, for plans and estimates to come."""
+        row = (service, bytes_per_second, time.time())
+        self._change([("INSERT OR REPLACE INTO speeds VALUES (?, ?, ?)", row)])
+
     def _select(self, condition: str, values: tuple[object, ...]) -> Iterator[Entry]:
         columns = ", ".join(_COLUMNS)
         with _translate_errors(self._state_dir), self._lock:
@@ -231,16 +257,37 @@ class Journal:
     def _create_schema(self) -> None:
         self._database.execute("BEGIN IMMEDIATE")  # two first runs at once: one creates
         [version] = self._database.execute("PRAGMA user_version").fetchone()
-        if version == 0:
-            for statement in filter(str.strip, _SCHEMA.split(";")):
-                self._database.execute(statement)
-            self._database.execute(f"PRAGMA user_version={_SCHEMA_VERSION}")
+        for statement in ";".join(_SCHEMAS[version:]).split(";"):
+            self._database.execute(statement)
+        self._database.execute(f"PRAGMA user_version={max(version, len(_SCHEMAS))}")
         self._database.execute("COMMIT")
-        if version > _SCHEMA_VERSION:
+        if version > len(_SCHEMAS):
             raise LocalStateError(
                 f"The journal in {self._state_dir} was written by a newer mgmt. Update mgmt on this machine.",
                 code="journal",
             )
+
+
+def _read_machine_id(path: Path) -> str | None:
+    """Return the id, or None where there is none: a disk that filled up may have left an empty file."""
+    try:
+        return str(uuid.UUID(path.read_text(encoding="ascii").strip()))
+    except (FileNotFoundError, ValueError):
+        return None
+
+
+def _make_machine_id(path: Path) -> str:
+    made = str(uuid.uuid4())
+    temporary = path.with_suffix(f".{uuid.uuid4().hex}")
+    try:
+        with temporary.open("w", encoding="ascii") as file:
+            file.write(made)
+            file.flush()
+            os.fsync(file.fileno())  # an empty id after a power cut would be of no machine
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+    return made
 
 
 _COLUMNS: Final = (
@@ -255,24 +302,27 @@ _COLUMNS: Final = (
     "archive_mtime_ns",
     "ended_as",
     "content",
+    "completed_path",
 )
+_PUT: Final = f"INSERT OR REPLACE INTO uploads ({', '.join(_COLUMNS)}, began_at) VALUES ({'?, ' * len(_COLUMNS)}?)"  # noqa: S608  our own text
 
 
 def _row_of(entry: Entry) -> tuple[object, ...]:
     values = {name: getattr(entry, name) for name in _COLUMNS}
-    values |= {name: os.fsencode(values[name]) for name in _PATHS}  # any file name works, text or not
+    # Any file name works, text or not.
+    values |= {name: os.fsencode(values[name]) for name in _PATHS if values[name] is not None}
     values["content"] = to_json(entry.content) if entry.content else None
     return (*values.values(), time.time())
 
 
 def _entry_of(row: tuple[object, ...]) -> Entry:
     values: dict[str, Any] = dict(zip(_COLUMNS, row, strict=True))
-    values |= {name: os.fsdecode(values[name]) for name in _PATHS}
+    values |= {name: os.fsdecode(values[name]) for name in _PATHS if values[name] is not None}
     values["content"] = from_json(Content, values["content"]) if values["content"] else None
     return Entry(**values)
 
 
-_PATHS: Final = ("source_path", "archive_path")
+_PATHS: Final = ("source_path", "archive_path", "completed_path")
 
 
 @contextmanager

@@ -62,6 +62,9 @@ def pack_and_send(session: Session, job: Job, multipart: messages.Multipart) -> 
     except MgmtError as error:
         if not isinstance(error, UnavailableError | IntegrityError):
             stop.set()
+        _join(thread, stop)
+        if error.code == "archive-unreadable":
+            feed.raise_failure()  # packing that fails takes the file away from under the sending
         raise
     except BaseException:
         stop.set()

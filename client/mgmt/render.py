@@ -1,146 +1,124 @@
-"""The only module that prints: bars on a terminal, plain lines into a file, JSON lines for a program.
-
-Results go to stdout, everything about how it goes to stderr. A closed pipe silences the output and never
-the work.
-"""
+"""Shows what happens and what it came to: bars on a terminal, plain lines into a file, JSON lines for a program."""
 
 from __future__ import annotations
 
-import json
-import sys
 import threading
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
-from typing import Any, Final, Self, TextIO
+from collections.abc import Callable
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Final, Self
 
 from mgmt.errors import MgmtError
-from mgmt.events import AlreadyThere, Event, Finished, Notice, Progress, Trace
-from mgmt.wording import count_in_words, duration_in_words, printable, ratio_in_words, size_in_words
-from mgmt_contract.records import UploadRecord
+from mgmt.events import AlreadyThere, Event, Finished, Notice, Progress, Trace, Waiting
+from mgmt.output import Output
+from mgmt.reports import describe_success, describe_success_at_length
+from mgmt.underway import Sent, Track, UnderWay
+from mgmt.wording import (
+    clock_in_words,
+    display_width,
+    duration_in_words,
+    fold,
+    moment_in_words,
+    printable,
+    ratio_in_words,
+    size_in_words,
+    with_local_times,
+)
 from mgmt_contract.wire import to_plain
 
 PLAIN_PROGRESS_SECONDS: Final = 30.0
 JSON_PROGRESS_SECONDS: Final = 1.0
-BARS_MAX: Final = 8
-"""More at a time nobody reads."""
+WAITING_SECONDS: Final = 1.0
+"""Who looks at a terminal for longer begins to wonder."""
+UNSEEN_LINES: Final = 10
+"""After so many uploads the failed ones are named again: their lines may have scrolled away."""
+REPEATED_FAILURES_MAX: Final = 20
 
 
-@dataclass(frozen=True)
-class Style:
-    """How a run may speak."""
+class WaitingRenderer:
+    """Says what a command that only asks is waiting for, once it takes a while; and its calls with --verbose."""
 
-    as_json: bool = False
-    verbosity: int = 0
-    """-1 quiet, 0 normal, 1 verbose."""
-    colors: bool = False
-    bars: bool = False
+    def __init__(self, output: Output, *, after_seconds: float | None = None) -> None:
+        self._output = output
+        usual_seconds = WAITING_SECONDS if output.stderr.isatty() else PLAIN_PROGRESS_SECONDS
+        self._after_seconds = usual_seconds if after_seconds is None else after_seconds
+        self._said: set[str] = set()
+        self._timer: threading.Timer | None = None
 
+    def __enter__(self) -> Self:
+        """Begin."""
+        return self
 
-class Output:
-    """The two streams of a run; writing is safe from any thread and survives a closed pipe."""
+    def __exit__(self, *_: object) -> None:
+        """Say nothing more."""
+        self._stop_timer()
 
-    def __init__(self, style: Style, stdout: TextIO | None = None, stderr: TextIO | None = None) -> None:
-        self.style = style
-        self.stdout = stdout or sys.stdout
-        self.stderr = stderr or sys.stderr
-        self._lock = threading.Lock()
-        self._closed: set[int] = set()
-        self._bars: Any = None
+    def emit(self, event: Event) -> None:
+        """Show an event; may be called from any thread."""
+        if isinstance(event, Waiting):
+            self._stop_timer()
+            self._timer = threading.Timer(self._after_seconds, self._say, [event.what])
+            self._timer.daemon = True
+            self._timer.start()
+        elif isinstance(event, Trace):
+            self._stop_timer()
+            if self._output.style.verbosity > 0:
+                self._output.aside(printable(event.message))
+        elif isinstance(event, Notice) and not self._output.style.as_json:
+            self._output.note(event.message)
 
-    @contextmanager
-    def bars(self) -> Iterator[Any]:
-        """Show rich's bars on stderr while the context lasts; lines are then written above them."""
-        self._bars = make_bars(self)
-        try:
-            with self._bars:
-                yield self._bars
-        finally:
-            self._bars = None
+    def _stop_timer(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
 
-    def line(self, text: str) -> None:
-        """Write a result line to stdout."""
-        self._write(self.stdout, text)
-
-    def aside(self, text: str) -> None:
-        """Write a line about how it goes to stderr, unless quiet."""
-        if self.style.verbosity >= 0:
-            self._write(self.stderr, text)
-
-    def json(self, value: Mapping[str, Any]) -> None:
-        """Write a JSON line to stdout."""
-        self.line(_json(value))
-
-    def error(self, error: MgmtError) -> None:
-        """Write an error to stderr, as a sentence or as a JSON line."""
-        if self.style.as_json:
-            value = {
-                "type": "error",
-                "exit_code": error.exit_code,
-                "code": error.code,
-                "message": error.message,
-                "operation_id": error.operation_id,
-            }
-            self._write(self.stderr, _json(value))
-        else:
-            self._write(self.stderr, f"{self.paint('mgmt:', 'red')} {printable(error.message)}")
-
-    def paint(self, text: str, color: str) -> str:
-        """Colour a text where colours are wanted."""
-        return f"\x1b[{_COLORS[color]}m{text}\x1b[0m" if self.style.colors else text
-
-    def _write(self, stream: TextIO, text: str) -> None:
-        with self._lock:
-            if id(stream) in self._closed:
-                return
-            try:
-                if self._bars is not None and stream.isatty():
-                    self._bars.console.print(_as_is(text), soft_wrap=True)
-                else:
-                    stream.write(text + "\n")
-                    stream.flush()
-            except BrokenPipeError:
-                self._closed.add(id(stream))
+    def _say(self, what: str) -> None:
+        if not self._output.style.as_json and what not in self._said:
+            self._said.add(what)
+            self._output.note(f"waiting: {what}")
 
 
-def _as_is(text: str) -> Any:
-    """Give a line that may hold our own colours to rich, which would show their codes otherwise."""
-    from rich.text import Text
+@dataclass
+class _Sums:
+    """What the uploads of a command have come to so far."""
 
-    return Text.from_ansi(text)
-
-
-_COLORS: Final = {"red": "31", "green": "32", "yellow": "33", "dim": "2", "bold": "1"}
-
-
-def _json(value: Mapping[str, Any]) -> str:
-    return json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "backslashreplace").decode()
+    source_bytes: int = 0
+    stored_bytes: int = 0
+    lines: int = 0
+    failed: int = 0
+    first_failures: list[str] = field(default_factory=list)
 
 
 class UploadRenderer:
     """Shows a command's uploads as they go and what they came to."""
 
-    def __init__(self, output: Output) -> None:
+    def __init__(self, output: Output, *, clock: Callable[[], float] = time.monotonic) -> None:
         self._output = output
         self._style = output.style
-        self._began = time.monotonic()
-        self._bars: Any = None
+        self._underway = UnderWay(clock)
         self._open_bars = ExitStack()
-        self._tasks: dict[tuple[str, str], Any] = {}
-        self._last_shown: dict[str, float] = {}
-        self._ended: set[str] = set()
+        self._has_bars = self._style.bars and not self._style.as_json and self._style.verbosity >= 0
+        self._count: int | None = None
+        self._sums = _Sums()
+        self._last_shown: dict[tuple[str, str], float] = {}
+        self._last_plain_line = clock()
         self._lock = threading.Lock()
 
     def __enter__(self) -> Self:
         """Open the bars, where there is a terminal."""
-        if self._style.bars and not self._style.as_json and self._style.verbosity >= 0:
-            self._bars = self._open_bars.enter_context(self._output.bars())
+        if self._has_bars:
+            self._open_bars.enter_context(self._output.bars(self._underway))
         return self
 
     def __exit__(self, *_: object) -> None:
         """Close the bars."""
         self._open_bars.close()
+
+    def expect(self, count: int) -> None:
+        """Say how many uploads there will be."""
+        self._count = count
+        self._underway.expect(count)
 
     def emit(self, event: Event) -> None:
         """Show an event; may be called from any thread."""
@@ -148,9 +126,11 @@ class UploadRenderer:
             match event:
                 case Progress():
                     self._show_progress(event)
+                case Waiting():
+                    self._underway.wait_for(event.what)
+                    self._show_plain_progress()
                 case Finished():
-                    self._end(event.record.operation_id)
-                    self._show_finished(event)
+                    self._show_finished(event, self._end(event.record.operation_id))
                 case AlreadyThere():
                     self._end(event.operation_id)
                     self._show_already_there(event)
@@ -158,170 +138,142 @@ class UploadRenderer:
                     self._show_notice(event)
                 case Trace():
                     if self._style.verbosity > 0:
-                        self._output.aside(self._output.paint(printable(event.message), "dim"))
+                        self._output.aside(printable(event.message))
 
     def summarize(self, succeeded: int, failed: int, skipped: int, *, was_stopped: bool = False) -> None:
         """Say what all of it came to; one upload has said so itself."""
+        self._open_bars.close()
         if self._style.as_json:
             self._output.json({"type": "summary", "succeeded": succeeded, "failed": failed, "skipped": skipped})
             return
         counts = ((succeeded, "uploaded"), (skipped, "already there"), (failed, "failed"))
         said = ", ".join(f"{count} {what}" for count, what in counts if count)
         if succeeded + failed + skipped > 1:
-            self._output.aside(f"{said} in {duration_in_words(time.monotonic() - self._began)}")
+            self._repeat_failures()
+            self._output.aside(f"{said}{self._describe_sums()}")
+            if failed and not was_stopped:
+                self._output.aside("Mend what is named and run the same command again: nothing is sent twice.")
         elif not said and not was_stopped:
             self._output.aside("There is nothing to upload here.")
 
-    def _end(self, operation_id: str) -> None:
-        """Show nothing more of an operation: parts that were under way may still move after a failure."""
-        self._last_shown.pop(operation_id, None)
-        self._ended.add(operation_id)
-        self._drop_bars(operation_id)
+    def _end(self, operation_id: str) -> Sent | None:
+        self._sums.lines += 1
+        self._last_shown = {key: at for key, at in self._last_shown.items() if key[0] != operation_id}
+        return self._underway.end(operation_id)
+
+    def _describe_sums(self) -> str:
+        """Say bytes in, bytes stored, ratio, time and speed of all uploads together."""
+        overall = self._underway.overall()
+        elapsed = duration_in_words(overall.elapsed_seconds)
+        if not self._sums.stored_bytes:
+            return f" in {elapsed}"
+        ratio = ratio_in_words(self._sums.stored_bytes, self._sums.source_bytes)
+        said = f": {size_in_words(self._sums.source_bytes)} → {size_in_words(self._sums.stored_bytes)}"
+        said += f" ({ratio})" if ratio != "-" else ""
+        speed = overall.sent_bytes / overall.elapsed_seconds if overall.elapsed_seconds > 0 else 0
+        return f"{said} in {elapsed}" + (f", {size_in_words(speed)}/s" if speed else "")
+
+    def _repeat_failures(self) -> None:
+        if not self._sums.failed or self._sums.lines <= UNSEEN_LINES:
+            return
+        self._output.aside("Failed:")
+        for failure in self._sums.first_failures:
+            self._output.aside(f"  {failure}")
+        more = self._sums.failed - len(self._sums.first_failures)
+        if more:
+            self._output.aside(f"  and {more} more: `mgmt history --mine --status failed` lists what was recorded")
 
     def _show_progress(self, event: Progress) -> None:
-        if event.operation_id in self._ended:
+        if not self._underway.note(event):
             return
-        if self._bars is not None:
-            self._move_bar(event)
+        if not self._style.as_json:
+            self._show_plain_progress()
             return
-        interval = JSON_PROGRESS_SECONDS if self._style.as_json else PLAIN_PROGRESS_SECONDS
-        now = time.monotonic()
-        if now - self._last_shown.setdefault(event.operation_id, now) < interval:
-            return
-        self._last_shown[event.operation_id] = now
-        if self._style.as_json:
+        key, now = (event.operation_id, event.stage), self._underway.now()
+        if now - self._last_shown.setdefault(key, now) >= JSON_PROGRESS_SECONDS:
+            self._last_shown[key] = now
             self._output.json({"type": "progress", **to_plain(event)})
+
+    def _show_plain_progress(self) -> None:
+        """Write a line now and then where there are no bars, over all uploads together."""
+        now = self._underway.now()
+        if self._has_bars or self._style.as_json or now - self._last_plain_line < PLAIN_PROGRESS_SECONDS:
+            return
+        self._last_plain_line = now
+        overall, waiting = self._underway.overall(), self._underway.waiting()
+        if waiting is not None and waiting[1] >= WAITING_SECONDS:
+            self._output.aside(f"waiting {clock_in_words(waiting[1])}: {printable(waiting[0])}")
+        elif overall.count is not None:
+            done = f"{overall.ended_count} of {overall.count} done, {size_in_words(overall.sent_bytes)} sent"
+            self._output.aside(done + _pace(overall.bytes_per_second, overall.left_seconds))
         else:
-            total = f" of {size_in_words(event.total_bytes)}" if event.total_bytes else ""
-            said = f"{printable(event.target_path)}: {event.stage}, {size_in_words(event.done_bytes)}{total}"
-            self._output.aside(said)
+            for track in self._underway.tracks()[-1:]:
+                self._output.aside(_describe_track(track, now))
 
-    def _move_bar(self, event: Progress) -> None:
-        key = (event.operation_id, event.stage)
-        if event.stage == "confirming":
-            self._drop_bars(event.operation_id)
-        if key not in self._tasks:
-            label = f"{event.stage:<10} {printable(event.target_path)}"
-            is_visible = sum(task.visible for task in self._bars.tasks) < BARS_MAX
-            self._tasks[key] = self._bars.add_task(label, total=event.total_bytes, visible=is_visible)
-        total = event.total_bytes if event.stage != "confirming" else None  # nobody knows how long S3 takes
-        self._bars.update(self._tasks[key], completed=event.done_bytes, total=total)
-        if total is not None and event.done_bytes >= total:
-            self._bars.update(self._tasks[key], visible=False)
-
-    def _drop_bars(self, operation_id: str) -> None:
-        for key in [key for key in self._tasks if key[0] == operation_id]:
-            self._bars.remove_task(self._tasks.pop(key))
-
-    def _show_finished(self, event: Finished) -> None:
+    def _show_finished(self, event: Finished, sent: Sent | None) -> None:
+        record = event.record
+        if event.error is None:
+            self._sums.source_bytes += record.uncompressed_size or 0
+            self._sums.stored_bytes += record.s3_file_record.size if record.s3_file_record else 0
         if self._style.as_json:
-            self._output.json({"type": "record", **to_plain(event.record)})
+            self._output.json({"type": "record", **to_plain(record)})
         elif event.error is None and self._style.verbosity >= 0:
-            self._output.line(f"{self._output.paint('✓', 'green')} {describe_success(event.record)}")
+            self._show_success(event, sent)
+            if event.moved_to is not None:
+                moved = f"  the original was moved to {printable(event.moved_to)}"
+                self._output.line(fold(moved, self._output.width, "  "))
         if event.error is not None:
+            self._sums.failed += 1
+            if self._sums.failed <= REPEATED_FAILURES_MAX:
+                self._sums.first_failures.append(_describe_failure(record.target_path, event.error))
             self._output.error(event.error)
+
+    def _show_success(self, event: Finished, sent: Sent | None) -> None:
+        mark = self._output.paint("✓", "green")
+        width = self._output.width
+        said = describe_success(event.record, sent)
+        if width is None or display_width(said) <= width - 2:
+            self._output.line(f"{mark} {said}")
+        elif (self._count or 1) > 1:
+            self._output.line(f"{mark} {describe_success(event.record, sent, width - 2)}")
+        else:
+            first, *others = describe_success_at_length(event.record, sent)
+            self._output.line(f"{mark} {fold(first, width - 2, '  ')}")
+            for line in others:
+                self._output.line(fold(f"  {line}", width, "  "))
 
     def _show_already_there(self, event: AlreadyThere) -> None:
         if self._style.as_json:
             self._output.json({"type": "already_there", **to_plain(event)})
         elif self._style.verbosity >= 0:
-            who = f", uploaded by {event.actor} at {event.finished_at}" if event.actor else ""
-            said = f"{event.target_path} is already uploaded as {event.s3_object_key}{who}"
-            self._output.line(f"{self._output.paint('=', 'green')} {printable(said)}")
+            moment = f" on {moment_in_words(datetime.fromisoformat(event.finished_at))}" if event.finished_at else ""
+            who = f", uploaded by {event.actor}{moment}" if event.actor else ""
+            said = printable(f"{event.target_path} is already there as {event.s3_object_key}{who}")
+            self._output.line(f"{self._output.paint('=', 'green')} {fold(said, _less(self._output.width, 2), '  ')}")
 
     def _show_notice(self, event: Notice) -> None:
         if self._style.as_json:
             self._output.json({"type": "notice", **to_plain(event)})
         else:
-            self._output.aside(f"{self._output.paint('note:', 'yellow')} {printable(event.message)}")
+            self._output.note(event.message)
 
 
-def make_bars(output: Output) -> Any:
-    """Make rich's progress bars on stderr: label, bar, bytes, speed, time left."""
-    from rich.console import Console
-    from rich.progress import (
-        BarColumn,
-        DownloadColumn,
-        Progress,
-        TextColumn,
-        TimeRemainingColumn,
-        TransferSpeedColumn,
-    )
-
-    return Progress(
-        TextColumn("{task.description}", markup=False),
-        BarColumn(),
-        DownloadColumn(),
-        TransferSpeedColumn(),
-        TimeRemainingColumn(compact=True),
-        console=Console(file=output.stderr, no_color=not output.style.colors),
-        transient=True,
-        expand=True,
-    )
+def _less(width: int | None, columns: int) -> int | None:
+    return None if width is None else width - columns
 
 
-def describe_success(record: UploadRecord) -> str:
-    """Say in one line what an upload came to: key, sizes, ratio, time, speed."""
-    size = record.s3_file_record.size if record.s3_file_record else 0
-    source = record.uncompressed_size
-    said = f"{printable(record.target_path)} → s3://{record.s3_bucket}/{printable(record.s3_object_key)}  "
-    said += size_in_words(size)
-    if source:
-        ratio = ratio_in_words(size, source)
-        said += f" ({ratio} of {size_in_words(source)})" if ratio != "-" else f" (from {size_in_words(source)})"
-    if record.finished_at is not None:
-        seconds = (record.finished_at - record.started_at).total_seconds()
-        said += f" in {duration_in_words(seconds)}"
-        if seconds > 0:
-            said += f", {size_in_words(size / seconds)}/s"
-    return said
+def _describe_failure(target_path: str, error: MgmtError) -> str:
+    said = error.message if target_path in error.message else f"{target_path}: {error.message}"
+    return printable(with_local_times(said))
 
 
-def make_table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
-    """Align rows under a header; the last column is left as long as it is."""
-    table = [list(header), *([printable(cell) for cell in row] for row in rows)]
-    widths = [max(map(len, column)) for column in zip(*table, strict=True)]
-    return ["  ".join([cell.ljust(width) for cell, width in zip(row, widths, strict=True)]).rstrip() for row in table]
+def _describe_track(track: Track, now: float) -> str:
+    total = f" of {size_in_words(track.total_bytes)}" if track.total_bytes else ""
+    moved = "" if track.stage == "confirming" else f", {size_in_words(track.done_bytes)}{total}"
+    pace = _pace(track.speed.bytes_per_second(now), track.left_seconds(now))
+    return f"{printable(track.name)}: {track.stage}{moved}{pace}"
 
 
-def describe_record(record: UploadRecord) -> list[tuple[str, str]]:
-    """Say everything about one upload, as pairs of label and value."""
-    size = record.s3_file_record.size if record.s3_file_record else None
-    pairs = [
-        ("operation", record.operation_id),
-        ("status", record.status + (f": {record.error_message}" if record.error_message else "")),
-        ("source", _describe_file(record.source_file_record)),
-        ("archive", _describe_file(record.compressed_file_record)),
-        ("object", f"s3://{record.s3_bucket}/{record.s3_object_key}" if record.s3_object_key else "-"),
-        ("content", _describe_content(record)),
-        ("ratio", ratio_in_words(size, record.uncompressed_size)),
-        ("crc64nvme", record.crc64nvme or "-"),
-        ("digest", record.content_digest or "-"),
-        ("etag", record.etag or "-"),
-        ("version", record.version_id or "-"),
-        ("codec", f"{record.codec or '-'}, plan {record.compression_plan or '-'}"),
-        ("by", record.actor or "-"),
-        ("started", record.started_at.astimezone().isoformat(sep=" ", timespec="seconds")),
-    ]
-    if record.finished_at is not None:
-        seconds = (record.finished_at - record.started_at).total_seconds()
-        finished = record.finished_at.astimezone().isoformat(sep=" ", timespec="seconds")
-        pairs.append(("finished", f"{finished}, after {duration_in_words(seconds)}"))
-    if record.storage_class:
-        pairs.append(("storage class", record.storage_class))
-    if record.tags:
-        pairs.append(("tags", ", ".join(f"{key}={value}" for key, value in record.tags.items())))
-    return pairs
-
-
-def _describe_file(file: Any) -> str:
-    if file is None:
-        return "-"
-    kind = "directory" if file.is_directory else size_in_words(file.size)
-    return f"{file.path} ({kind}, {file.status})"
-
-
-def _describe_content(record: UploadRecord) -> str:
-    if record.uncompressed_size is None or record.member_count is None:
-        return "-"
-    return f"{size_in_words(record.uncompressed_size)} in {count_in_words(record.member_count, 'member')}"
+def _pace(bytes_per_second: float | None, left_seconds: float | None) -> str:
+    speed = f", {size_in_words(bytes_per_second)}/s" if bytes_per_second is not None else ""
+    return speed + (f", {clock_in_words(left_seconds)} left" if left_seconds is not None else "")

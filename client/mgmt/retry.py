@@ -18,6 +18,7 @@ START_BUDGET_SECONDS: Final = 20.0
 """How long the service may be out of reach before the first answer."""
 PROGRESS_BUDGET_SECONDS: Final = 15 * 60.0
 """How long nothing may move, once something has."""
+_SHORTEST_TRY_SECONDS: Final = 1.0
 _FIRST_DELAY_SECONDS: Final = 0.5
 _LONGEST_DELAY_SECONDS: Final = 30.0
 
@@ -32,11 +33,13 @@ class Patience:
         start_budget_seconds: float = START_BUDGET_SECONDS,
         budget_seconds: float = PROGRESS_BUDGET_SECONDS,
         monotonic: Callable[[], float] = time.monotonic,
+        on_wait: Callable[[str], object] = lambda _: None,
     ) -> None:
         self.stop = stop
         self._start_budget_seconds = start_budget_seconds
         self._budget_seconds = budget_seconds
         self._monotonic = monotonic
+        self._on_wait = on_wait
         self._answered = False
         self._failing_since: float | None = None
 
@@ -44,6 +47,17 @@ class Patience:
         """Say that something moved: an answer came, or bytes went out and were taken."""
         self._answered = True
         self._failing_since = None
+
+    def begin_try(self) -> float | None:
+        """Say that something is tried; return how many seconds it may take, or None where an answer came before.
+
+        Before the first answer a try that hangs must not outlast the budget.
+        """
+        if self._answered:
+            return None
+        now = self._monotonic()
+        self._failing_since = now if self._failing_since is None else self._failing_since
+        return max(_SHORTEST_TRY_SECONDS, self._failing_since + self._start_budget_seconds - now)
 
     def now(self) -> float:
         """Tell the time that waiting is measured with, in seconds."""
@@ -88,6 +102,7 @@ class Patience:
         left = self._failing_since + budget - now
         if left <= 0:
             raise _out_of_patience(budget, why)
+        self._on_wait(why)
         self.stop.wait(min(delay, left))
         self.check_stopped()
 

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Final
 
 from mgmt.api import error_of
-from mgmt.errors import IntegrityError, UnavailableError
+from mgmt.errors import CancelledError, IntegrityError, UnavailableError
 from mgmt.events import Notice, Progress, Trace
 from mgmt.jobs import Job
 from mgmt.session import Session
@@ -53,14 +53,18 @@ class Meter:
         self._job = job
         self._lock = threading.Lock()
         self._done_bytes = 0
+        self._carried_over_bytes = 0
 
-    def add(self, size_bytes: int) -> None:
-        """Note bytes sent, or a negative number of bytes that were sent in vain."""
+    def add(self, size_bytes: int, *, is_carried_over: bool = False) -> None:
+        """Note bytes sent, by this run or an earlier one, or a negative number of bytes that were sent in vain."""
         with self._lock:
             self._done_bytes += size_bytes
-            done_bytes = self._done_bytes
-        job = self._job
-        self._session.emit(Progress(job.operation_id, job.target_path, "uploading", done_bytes, self._total_bytes()))
+            self._carried_over_bytes += size_bytes if is_carried_over else 0
+            done_bytes, carried_over_bytes = self._done_bytes, self._carried_over_bytes
+        job, total_bytes = self._job, self._total_bytes()
+        self._session.emit(
+            Progress(job.operation_id, job.target_path, "uploading", done_bytes, total_bytes, carried_over_bytes)
+        )
 
     def _total_bytes(self) -> int:
         """Bytes to send; as long as the archive is not whole, the source's size stands for it."""
@@ -200,6 +204,12 @@ class PartFeed:
             self._content, self._error, self._is_closed = content, error, True
             self._changed.notify_all()
 
+    def raise_failure(self) -> None:
+        """Raise what ended the packing, if it failed for a reason of its own and was not stopped."""
+        with self._changed:
+            if self._error is not None and not isinstance(self._error, CancelledError):
+                raise self._error
+
     def take(self, most: int) -> tuple[list[messages.Part], messages.Content | None]:
         """Wait for parts and take what there is, up to `most`.
 
@@ -256,7 +266,7 @@ class PartsSender:
                 under_way = self._await_room(under_way, workers)
                 window = self._next_window(window)
                 parts, content = feed.take(window)
-                self._meter.add(sum(part.length for part in parts if part.number in there))
+                self._meter.add(sum(part.length for part in parts if part.number in there), is_carried_over=True)
                 wanted = [part for part in parts if part.number not in there]
                 if wanted or content is not None:  # the content is told also where no part is left to sign
                     under_way |= {pool.submit(self._send_part, *pair) for pair in self._sign(wanted, content)}

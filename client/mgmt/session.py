@@ -10,7 +10,7 @@ from pathlib import Path
 
 from mgmt.api import ServiceApi
 from mgmt.connection import Connections
-from mgmt.events import Emit
+from mgmt.events import Emit, Waiting
 from mgmt.journal import Journal
 from mgmt.retry import Patience
 from mgmt.settings import Settings
@@ -56,12 +56,12 @@ def open_session(  # noqa: PLR0913  everything a run is made of
         LocalStateError: If the journal cannot be used.
     """
     service_url = settings.require_api_url()
-    patience = Patience(stop)
+    patience = Patience(stop, on_wait=lambda why: emit(Waiting(why)))
     connections = Connections(ca_bundle=settings.ca_bundle)
     journal = Journal(state_dir)
     try:
         api = ServiceApi(service_url, lambda: token, connections, patience, emit)
-        carrier = Carrier(connections, stop, RateLimit(rate_limit_bytes_per_second, stop))
+        carrier = Carrier(connections, stop, RateLimit(rate_limit_bytes_per_second, stop), emit)
         yield Session(settings, journal_name or service_url, api, carrier, journal, patience, emit)
     finally:
         journal.close()

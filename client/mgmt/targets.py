@@ -1,34 +1,44 @@
-"""What `all` means: every entry of a folder but system files and mgmt's own archives."""
+"""What `all` means: every entry of a folder but system files, mgmt's own archives and what is excluded."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 
 from mgmt.archive import is_ours
 from mgmt.events import Emit, Notice
 from mgmt.layout import is_temporary_name
 from mgmt.source import is_system_name
-from mgmt.source.rules import special_kind
-from mgmt.wording import printable
+from mgmt.source.rules import Excludes, special_kind
 from mgmt_contract.names import ARCHIVE_SUFFIX
 
 
-def everything_in(folder: Path, known_archives: Collection[str], emit: Emit) -> Iterator[str]:
+def everything_in(
+    folder: Path, known_archives: Collection[str], emit: Emit, excludes: Sequence[str] = ()
+) -> Iterator[str]:
     """Name every entry to upload, sorted; what a person might miss is said.
 
     Args:
         folder: Where to look, not below.
         known_archives: Paths of archives that the journal knows as ours.
         emit: Told of sockets, pipes and devices, and of archives that mgmt has made.
+        excludes: Globs of entries to leave out.
     """
     for name in sorted(os.listdir(folder), key=os.fsencode):  # noqa: PTH208  names are what is wanted
+        if is_excluded(name, excludes):
+            continue
         reason = _reason_to_skip(folder / name, known_archives)
         if reason is None:
             yield name
         elif reason:
-            emit(Notice(f"{printable(name)} is skipped: {reason}.", "skipped"))
+            emit(Notice(f"{name} is skipped: {reason}.", "skipped"))
+
+
+def is_excluded(target: str, excludes: Sequence[str]) -> bool:
+    """Tell whether a target itself is what is to be left out."""
+    name = os.fsencode(Path(target).name)
+    return Excludes(excludes).leave_out(name, name + b"/" + name)
 
 
 def _reason_to_skip(path: Path, known_archives: Collection[str]) -> str | None:

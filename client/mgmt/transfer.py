@@ -16,6 +16,9 @@ import urllib3
 
 from mgmt.connection import BLOCK_SIZE_BYTES, Connections
 from mgmt.errors import INTERRUPTED, CancelledError, LocalStateError
+from mgmt.events import Emit, Trace
+from mgmt.reachability import refuse_hopeless
+from mgmt.speed import SpeedGauge
 from mgmt_contract.messages import SignedRequest
 
 
@@ -67,6 +70,11 @@ class RateLimit:
         self._lock = threading.Lock()
         self._free_at = 0.0
 
+    @property
+    def is_set(self) -> bool:
+        """Tell whether there is a limit at all."""
+        return self._bytes_per_second is not None
+
     def take(self, size_bytes: int) -> None:
         """Wait until `size_bytes` more may be sent."""
         if self._bytes_per_second is None:
@@ -80,10 +88,18 @@ class RateLimit:
 class Carrier:
     """Sends slices of archives; one for a whole run, used from several threads."""
 
-    def __init__(self, connections: Connections, stop: threading.Event, rate_limit: RateLimit) -> None:
+    def __init__(
+        self, connections: Connections, stop: threading.Event, rate_limit: RateLimit, emit: Emit = lambda _: None
+    ) -> None:
         self._connections = connections
         self._stop = stop
         self._rate_limit = rate_limit
+        self._emit = emit
+        self._gauge = SpeedGauge()
+
+    def measured_speed(self) -> float | None:
+        """Say how many bytes per second went to the storage; None where too few did, or they were held back."""
+        return None if self._rate_limit.is_set else self._gauge.bytes_per_second()
 
     def put(
         self, signed: SignedRequest, path: Path, offset: int, length: int, on_bytes: Callable[[int], None]
@@ -95,14 +111,22 @@ class Carrier:
 
         Raises:
             CancelledError: If the command was stopped.
+            UnavailableError: If the storage's certificate is not trusted, or the proxy refuses.
             LocalStateError: If the file ends too early or cannot be read.
             FileNotFoundError: If there is no such file.
         """
         with path.open("rb") as file:
             file.seek(offset)
             body = _Slice(file, length, self._stop, self._rate_limit, on_bytes)
-            result = self._send(signed, body)
-        if result.outcome is not PutOutcome.STORED and body.sent_bytes:
+            began = time.monotonic()
+            with self._gauge.sending():
+                result = self._send(signed, body)
+        said = result.reason or "stored"
+        seconds = time.monotonic() - began
+        self._emit(Trace(f"PUT {length} bytes of {path.name} from {offset} on: {said} in {seconds:.3f} s"))
+        if result.outcome is PutOutcome.STORED:
+            self._gauge.add(length)
+        elif body.sent_bytes:
             on_bytes(-body.sent_bytes)
         return result
 
@@ -117,6 +141,7 @@ class Carrier:
                 redirect=False,
             )
         except urllib3.exceptions.HTTPError as error:
+            refuse_hopeless(error, signed.url)
             host = urlsplit(signed.url).hostname
             return PutResult(PutOutcome.BROKEN, f"the connection to {host} broke ({type(error).__name__})")
         return _read_answer(response)

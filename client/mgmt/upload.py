@@ -6,25 +6,21 @@ also reports the clean-up of the batch before. A large source is sent while it i
 
 from __future__ import annotations
 
-import os
-import shutil
-import unicodedata
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Final
 
 from mgmt.api import error_of
 from mgmt.archive import read_archive
 from mgmt.ending import Ending, Summary
-from mgmt.errors import IntegrityError, MgmtError, SourceError, UnavailableError
-from mgmt.events import Notice, Progress
-from mgmt.jobs import Job, UploadOptions, prepare_job
+from mgmt.errors import IntegrityError, MgmtError, UnavailableError
+from mgmt.events import Progress, Trace
+from mgmt.jobs import Job, UploadOptions
 from mgmt.packing import pack_and_send, pack_job
+from mgmt.preparation import Preparation
 from mgmt.sending import Meter, PartFeed, PartsSender, send_whole, sending_pool
 from mgmt.session import Session
-from mgmt.source import is_system_name
-from mgmt.wording import size_in_words
 from mgmt_contract import messages
 from mgmt_contract.parts import ITEMS_MAX, SINGLE_PUT_MAX_BYTES
 
@@ -32,9 +28,8 @@ SEND_ROUNDS_MAX: Final = 5
 """How often parts are sent again that the storage had acknowledged and does not have."""
 BATCH_SIZE_MAX_BYTES: Final = 256 * 1024 * 1024
 """Archives of one batch that may lie on the disk at a time."""
-_SKIPPED_NAMED_MAX: Final = 20
-
 _RENEWABLE_CODES: Final = frozenset({"operation-differs", "operation-failed", "not-allowed"})
+_OTHER_BYTES_CODES: Final = frozenset({"part-differs", "operation-differs", "content-differs"})
 COMPLETING_MAX_SECONDS: Final = 3600.0
 """How long S3 may take to join parts; minutes are usual for the largest objects."""
 
@@ -58,13 +53,29 @@ def upload(
             not configured, interrupted. What was begun stays resumable.
     """
     uploader = _Uploader(options, session, shown_base, Ending(session, summary))
-    for batch in uploader.batches(targets):
-        try:
-            uploader.upload_batch(batch)
-        finally:
-            for job in batch:
-                uploader.ending.let_go(job)
+    uploader.ending.moves.settle()
+    try:
+        for batch in uploader.batches(targets):
+            try:
+                uploader.upload_batch(batch)
+            finally:
+                for job in batch:
+                    uploader.ending.let_go(job)
+    finally:
+        _note_speed(session)
+    uploader.ending.moves.finish_unnamed()
     uploader.ending.report_clean_ups()
+
+
+def _note_speed(session: Session) -> None:
+    """Remember how fast it went; where that cannot be, nothing is lost by it."""
+    speed = session.carrier.measured_speed()
+    if speed is None:
+        return
+    try:
+        session.journal.note_speed(session.service_url, speed)
+    except MgmtError as error:
+        session.emit(Trace(f"The speed is not remembered: {error.message}"))
 
 
 def _is_large(job: Job) -> bool:
@@ -81,9 +92,9 @@ class _Uploader:
     def __init__(self, options: UploadOptions, session: Session, shown_base: Path, ending: Ending) -> None:
         self._options = options
         self._session = session
-        self._shown_base = shown_base
         self._machine_id = session.journal.machine_id
-        self._first_of_name: dict[str, Path] = {}
+        self._preparation = Preparation(options, session, shown_base)
+        self._renewing: list[Job] = []
         self.ending = ending
 
     def batches(self, targets: Iterable[str]) -> Iterator[list[Job]]:
@@ -115,6 +126,8 @@ class _Uploader:
             jobs = self._confirm(sent)
             if stopping_error is not None:
                 raise stopping_error
+            renewing, self._renewing = self._renewing, []
+            jobs += self._begin_anew(renewing)
             if not jobs:
                 return
         for job in jobs:
@@ -122,72 +135,46 @@ class _Uploader:
             self.ending.end_failed(job, IntegrityError(message, code="parts-lost"))
 
     def _prepare(self, target: str) -> Job | None:
-        session = self._session
         try:
-            if self._is_repeated(target):
-                return None
-            job = prepare_job(target, self._options, session.journal, session.service_url, self._shown_base)
+            return None if self._was_moved(target) else self._preparation.prepare(target)
         except MgmtError as error:
             if error.stops_everything:
                 raise
             self.ending.end_unprepared(target, error)
             return None
-        self._say_skipped(job)
-        self._warn_of_full_disk(job)
-        return job
 
-    def _warn_of_full_disk(self, job: Job) -> None:
-        """Say before packing that the archive may not fit; whether it does shows only when it is packed."""
-        try:
-            free_bytes = shutil.disk_usage(job.archive_path.parent).free
-        except OSError:
-            return  # packing says what is wrong with the folder
-        if job.archive is None and free_bytes < job.source.upper_bound_bytes:
-            message = (
-                f"The archive of {job.target_path} may need {size_in_words(job.source.upper_bound_bytes)}, and "
-                f"{size_in_words(free_bytes)} are free beside it. --archive-dir DIR puts it on another disk."
-            )
-            self._session.emit(Notice(message, "disk-nearly-full", job.operation_id))
-
-    def _is_repeated(self, target: str) -> bool:
-        """Tell whether this very target came before in this command.
-
-        Raises:
-            SourceError: If another one of the same name did: they would be one object.
-        """
-        path = Path(target).absolute()
-        name = unicodedata.normalize("NFC", self._options.as_name or path.name)
-        first = self._first_of_name.setdefault(name, path)
-        if first is path:
-            return False
-        if first == path:
-            self._session.emit(Notice(f"{target} is named more than once; it is uploaded once.", "repeated"))
-            return True
-        raise SourceError(
-            f"{target!r} would be stored under the same name as {os.fspath(first)!r}. Upload it in a command of its "
-            "own, with --as NAME or another --prefix.",
-            code="same-name",
-        )
-
-    def _say_skipped(self, job: Job) -> None:
-        """Name what a person might miss in the archive; system files nobody misses."""
-        missed = [skipped for skipped in job.source.skipped if not is_system_name(PurePosixPath(skipped.path).name)]
-        for path, reason in missed[:_SKIPPED_NAMED_MAX]:
-            self._session.emit(Notice(f"{path} is skipped: {reason}.", "skipped", job.operation_id))
-        if len(missed) > _SKIPPED_NAMED_MAX:
-            message = f"{len(missed) - _SKIPPED_NAMED_MAX} more entries of {job.target_path} are skipped."
-            self._session.emit(Notice(message, "skipped", job.operation_id))
+    def _was_moved(self, target: str) -> bool:
+        """Tell whether an earlier run has uploaded a target and moved it away; that is its end."""
+        entry = self.ending.moves.take_settled(target)
+        if entry is not None:
+            self.ending.end_moved(entry)
+        return entry is not None
 
     def _comes_through(self, job: Job, step: Callable[[Job], object]) -> bool:
-        """Do one step for a job; end the job if it fails for a reason of its own."""
+        """Do one step for a job; end the job, or begin it anew, if it fails for a reason of its own."""
         try:
             step(job)
         except MgmtError as error:
             if error.stops_everything:
                 raise
-            self.ending.end_failed(job, error)
+            self._fail_or_renew(job, error)
             return False
         return True
+
+    def _fail_or_renew(self, job: Job, error: MgmtError) -> None:
+        """Begin an upload anew, once, whose archive had to be packed again and came out with other bytes.
+
+        Such as after `touch` of a folder: the content is the same, the parts that were sent are not.
+        """
+        if job.has_to_repeat_parts and not job.is_renewed and error.code in _OTHER_BYTES_CODES:
+            self._renewing.append(job)
+        else:
+            self.ending.end_failed(job, error)
+
+    def _begin_anew(self, jobs: list[Job]) -> list[Job]:
+        self._session.journal.forget([job.renew() for job in jobs])
+        self._promise(jobs)
+        return jobs
 
     def _pack(self, job: Job) -> None:
         if job.archive is None:
@@ -232,9 +219,7 @@ class _Uploader:
 
     def _start_renewed(self, jobs: list[Job]) -> list[_Started]:
         """Begin anew where the service will not go on with what was begun: it ended, or other options were given."""
-        self._session.journal.forget([job.renew() for job in jobs])
-        self._promise(jobs)
-        return self._start(jobs)
+        return self._start(self._begin_anew(jobs))
 
     def _send_all(self, started: Sequence[_Started]) -> tuple[list[Job], MgmtError | None]:
         """Carry every job's bytes; return the jobs whose bytes are all sent, and what stops the run after that."""
@@ -278,7 +263,7 @@ class _Uploader:
             self.ending.end_done([(job, r.record) for job, r in pairs if r.outcome == "done" and r.record is not None])
             for job, result in pairs:
                 if result.problem is not None:
-                    self.ending.end_failed(job, error_of(result.problem))
+                    self._fail_or_renew(job, error_of(result.problem))
             incomplete += [job for job, result in pairs if result.outcome == "incomplete"]
             jobs = [job for job, result in pairs if result.outcome == "completing"]
             if jobs:
@@ -290,14 +275,12 @@ class _Uploader:
         return incomplete
 
     def _complete(self, jobs: Sequence[Job]) -> list[messages.CompleteResult]:
+        items = []
         for job in jobs:
-            size = job.archive.size if job.archive else 0
-            self._session.emit(Progress(job.operation_id, job.target_path, "confirming", 0, size))
-        items = [
-            messages.CompleteItem(job.operation_id, job.lease.epoch, job.content)
-            for job in jobs
-            if job.lease is not None and job.content is not None
-        ]
+            assert job.lease is not None  # noqa: S101  all its bytes were sent under a lease
+            assert job.content is not None  # noqa: S101  and out of a whole archive
+            self._session.emit(Progress(job.operation_id, job.target_path, "confirming", 0, job.content.size))
+            items.append(messages.CompleteItem(job.operation_id, job.lease.epoch, job.content))
         request = messages.CompleteRequest(self._machine_id, items, clean_ups=self.ending.unreported())
         results = self._session.api.complete(request).results
         self.ending.note_reported(request.clean_ups)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
 import unicodedata
 from datetime import datetime
 from typing import Final
 
 _BIDI_CONTROLS: Final = frozenset("\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
+_PROGRAM_TIME: Final = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d+)?Z")
 
 
 def printable(text: str) -> str:
@@ -63,6 +65,26 @@ def moment_in_words(moment: datetime | None) -> str:
     return moment.astimezone().strftime("%Y-%m-%d %H:%M") if moment else "-"
 
 
+def with_local_times(text: str) -> str:
+    """Write the times of programs in a sentence as a person's own.
+
+    >>> with_local_times("no time in it")
+    'no time in it'
+    """
+    return _PROGRAM_TIME.sub(lambda found: moment_in_words(datetime.fromisoformat(found[0])), text)
+
+
+def clock_in_words(seconds: float) -> str:
+    """Write a time span as a clock does: short, and of steady width.
+
+    >>> clock_in_words(4), clock_in_words(271), clock_in_words(3723)
+    ('0:04', '4:31', '1:02:03')
+    """
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
+
+
 def ratio_in_words(part: int | None, whole: int | None) -> str:
     """Write how much is left of a size after packing; a dash where that says nothing.
 
@@ -83,3 +105,73 @@ def count_in_words(count: int, singular: str, plural: str | None = None) -> str:
     ('1 file', '2 files')
     """
     return f"{count} {singular if count == 1 else plural or singular + 's'}"
+
+
+def display_width(text: str) -> int:
+    """Count the columns that a text takes on a terminal: CJK and emoji take two.
+
+    >>> display_width("clip"), display_width("\u6620\u753b")
+    (4, 4)
+    """
+    if text.isascii():
+        return len(text)
+    from rich.cells import cell_len
+
+    return cell_len(text)
+
+
+def pad(text: str, width: int, *, right: bool = False) -> str:
+    """Fill a text with blanks up to a number of columns.
+
+    >>> pad("\u6620", 4) + "|", pad("7", 3, right=True)
+    ('\u6620  |', '  7')
+    """
+    blanks = " " * (width - display_width(text))
+    return blanks + text if right else text + blanks
+
+
+def shorten(text: str, width: int) -> str:
+    """Leave out the middle of a text that is wider than `width` columns: names differ at their ends.
+
+    >>> shorten("A001_C003_1122AB.mov", 12), shorten("clip", 12)
+    ('A001_C…B.mov', 'clip')
+    """
+    if display_width(text) <= width:
+        return text
+    tail_width = max(0, width - 1) // 2
+    head, tail = _take(text, width - 1 - tail_width), _take(text[::-1], tail_width)[::-1]
+    return f"{head}…{tail}"
+
+
+def _take(text: str, width: int) -> str:
+    """Take as many characters from the start as fit into `width` columns."""
+    taken = 0
+    for index, character in enumerate(text):
+        taken += display_width(character)
+        if taken > width:
+            return text[:index]
+    return text
+
+
+def fold(text: str, width: int | None, indent: str = "") -> str:
+    r"""Break a text into lines of at most `width` columns, between words where possible; None is no limit.
+
+    >>> fold("one two three", 8, "  ")
+    'one two\n  three'
+    """
+    if width is None or display_width(text) <= width:
+        return text
+    indent = indent if 2 * len(indent) < width else ""
+    words = text.lstrip(" ")
+    lines, line = [], " " * (len(text) - len(words))
+    for word in words.split(" "):
+        joined = f"{line} {word}" if line.strip() else line + word
+        if display_width(joined) > width and line.strip():
+            lines.append(line)
+            joined = indent + word
+        while display_width(joined) > width:
+            piece = _take(joined, width) or joined[:1]
+            lines.append(piece)
+            joined = indent + joined[len(piece) :]
+        line = joined
+    return "\n".join([*lines, line])

@@ -18,6 +18,7 @@ class Activity:
         self.idle_seconds = idle_seconds
         self._condition = threading.Condition()
         self._running = 0
+        self._holds = 0
         self._last = time.monotonic()
         self._closed = False
 
@@ -35,6 +36,15 @@ class Activity:
                 self._last = time.monotonic()
                 self._condition.notify_all()
 
+    @contextmanager
+    def hold(self) -> Iterator[None]:
+        """Count as in use while the context lasts; unlike a request, nobody waits for it when all is to end."""
+        self._count_hold(1)
+        try:
+            yield
+        finally:
+            self._count_hold(-1)
+
     def touch(self) -> None:
         """Take note of use that is no request."""
         with self._condition:
@@ -43,7 +53,8 @@ class Activity:
     def close_if_idle(self) -> bool:
         """Close if nothing has happened for long enough, and say whether that is so."""
         with self._condition:
-            idle = not self._running and time.monotonic() - self._last >= self.idle_seconds
+            is_used = self._running or self._holds
+            idle = not is_used and time.monotonic() - self._last >= self.idle_seconds
             self._closed = self._closed or idle
             return idle
 
@@ -52,3 +63,8 @@ class Activity:
         with self._condition:
             self._closed = True
             self._condition.wait_for(lambda: not self._running, timeout_seconds)
+
+    def _count_hold(self, change: int) -> None:
+        with self._condition:
+            self._holds += change
+            self._last = time.monotonic()

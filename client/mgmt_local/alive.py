@@ -3,18 +3,24 @@
 An address in a file outlives a killed process, and somebody else may be listening there by then. So the
 command sends a random challenge before it sends its token, and the gateway proves that it knows the secret
 in the file.
+
+And how a command keeps the backend from ending while it packs for an hour and asks for nothing: by a
+connection that is open as long as the command lives, however that ends.
 """
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import hmac
 import http.client
 import secrets
+from collections.abc import Iterator
 from typing import Final
 from urllib.parse import urlsplit
 
 ALIVE_PATH: Final = "/.mgmt-local/alive"
+HOLD_PATH: Final = "/.mgmt-local/hold"
 CHALLENGE_HEADER: Final = "mgmt-local-challenge"
 PROOF_HEADER: Final = "mgmt-local-proof"
 
@@ -37,3 +43,17 @@ def is_alive(url: str, secret: str, timeout_seconds: float) -> bool:
     finally:
         connection.close()
     return hmac.compare_digest(proof, prove(secret, challenge))
+
+
+@contextlib.contextmanager
+def hold_open(url: str, token: str, timeout_seconds: float) -> Iterator[None]:
+    """Keep the gateway in use while the context, or this process, lasts; one that cannot be kept is used as it is."""
+    address = urlsplit(url)
+    connection = http.client.HTTPConnection(str(address.hostname), address.port, timeout=timeout_seconds)
+    try:
+        with contextlib.suppress(OSError, http.client.HTTPException):
+            connection.request("GET", HOLD_PATH, headers={"authorization": f"Bearer {token}"})
+            connection.getresponse().read()
+        yield
+    finally:
+        connection.close()

@@ -17,8 +17,8 @@ from pathlib import Path
 from typing import IO, Any, Final
 
 from mgmt_local import tokens
-from mgmt_local.alive import is_alive
-from mgmt_local.errors import LocalBackendError
+from mgmt_local.alive import hold_open, is_alive
+from mgmt_local.errors import BadNameError, LocalBackendError
 from mgmt_local.state import StateFolder, open_state_folder, read_json, tail_log
 
 IDLE_SECONDS: Final = 600.0
@@ -35,6 +35,8 @@ _NO_AWS: Final = {
     "AWS_EC2_METADATA_DISABLED": "true",
 }
 """The user's own AWS settings are for AWS."""
+__all__ = ["BadNameError", "Endpoint", "LocalBackendError", "Status", "hold", "issue_token", "start", "status", "stop"]
+
 _launched: Final[list[subprocess.Popen[bytes]]] = []
 """Kept, because a forgotten process object complains of a process that goes on, which is what it is to do."""
 
@@ -88,6 +90,11 @@ def start(
     return Endpoint(url, tokens.own_token(folder))
 
 
+def hold(endpoint: Endpoint) -> contextlib.AbstractContextManager[None]:
+    """Keep a running backend from ending while the context lasts, or this process, however that ends."""
+    return hold_open(endpoint.url, endpoint.token, _PROBE_TIMEOUT_SECONDS)
+
+
 def stop(state_dir: Path | None = None) -> bool:
     """End the backend and whatever is left of a killed one; False where nothing runs.
 
@@ -134,7 +141,8 @@ def issue_token(name: str, admin: bool = False, state_dir: Path | None = None) -
     """Make a token that plays another person; a running backend knows it at once.
 
     Raises:
-        LocalBackendError: If `name` cannot be a person's name.
+        BadNameError: If `name` cannot be a person's name.
+        LocalBackendError: If the token cannot be kept.
     """
     return tokens.issue_token(open_state_folder(state_dir), name, admin=admin)
 

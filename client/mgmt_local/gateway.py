@@ -22,7 +22,7 @@ from typing import Any, ClassVar, Final, NamedTuple, cast
 
 from mgmt_contract.routes import DESCRIBE
 from mgmt_local.activity import Activity
-from mgmt_local.alive import ALIVE_PATH, CHALLENGE_HEADER, PROOF_HEADER, prove
+from mgmt_local.alive import ALIVE_PATH, CHALLENGE_HEADER, HOLD_PATH, PROOF_HEADER, prove
 from mgmt_local.gateway_event import Request, build_event
 from mgmt_local.ports import LOOPBACK
 from mgmt_local.tokens import Identity, TokenFile
@@ -144,6 +144,8 @@ class _Handler(BaseHTTPRequestHandler):
             path = self.path.partition("?")[0]
             taken_ms = (time.perf_counter() - started) * 1000
             _logger.info("%s %r %d %.1f ms", self.command, path, answer.status, taken_ms)
+        if path == HOLD_PATH and answer.status == HTTPStatus.NO_CONTENT:
+            self._hold()
 
     do_HEAD = do_POST = do_PUT = do_PATCH = do_DELETE = do_OPTIONS = do_GET  # noqa: N815 - likewise
 
@@ -166,6 +168,8 @@ class _Handler(BaseHTTPRequestHandler):
         identity = None if is_open_route else self._find_identity()
         if identity is None and not is_open_route:
             return _plain(HTTPStatus.UNAUTHORIZED, ("www-authenticate", "Bearer"))
+        if self.path == HOLD_PATH:
+            return Answer(HTTPStatus.NO_CONTENT)
         return self._invoke(body, identity, is_open_route=is_open_route)
 
     def _refuse_sender(self) -> Answer | None:
@@ -194,6 +198,13 @@ class _Handler(BaseHTTPRequestHandler):
         while left > 0:
             block = self.rfile.read(min(left, _DISCARD_BLOCK_BYTES))
             left = left - len(block) if block else 0
+
+    def _hold(self) -> None:
+        """Count as used until the other side is gone."""
+        self.close_connection = True
+        self.connection.settimeout(None)
+        with self._gateway.activity.hold():
+            self.rfile.read(1)
 
     def _find_identity(self) -> Identity | None:
         scheme, _, token = self.headers.get("authorization", "").partition(" ")

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from mgmt_local.errors import LocalBackendError
+from mgmt_local.errors import BadNameError, LocalBackendError
 from mgmt_local.state import StateFolder, read_json, write_private_json
 
 ADMIN_GROUP: Final = "admins"
@@ -62,10 +62,13 @@ def issue_token(folder: StateFolder, name: str, *, admin: bool = False) -> str:
     """Make a token for a person, known from now on; the same name is always the same person.
 
     Raises:
-        LocalBackendError: If the name is empty, too long or not printable.
+        BadNameError: If the name is empty, too long or not printable.
     """
     if not (name and name.isprintable() and name == name.strip() and len(name) <= _NAME_LENGTH_MAX):
-        raise LocalBackendError(f"{name!r} cannot be a person's name: 1 to {_NAME_LENGTH_MAX} printable characters")
+        raise BadNameError(
+            f"{name!r} cannot be a person's name: expected 1 to {_NAME_LENGTH_MAX} printable characters, "
+            "none of them a space at either end"
+        )
     token = secrets.token_urlsafe(32)
     with _lock(folder):
         entries = _read_entries(folder.tokens)

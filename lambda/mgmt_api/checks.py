@@ -1,8 +1,4 @@
-"""What a request must look like beyond its types; every refusal is a problem whose sentence names the field.
-
-Source of the limits on tags and storage classes: Amazon S3 User Guide, "Categorizing your objects using
-tags", and Amazon S3 API Reference, "PutObject", read 2026-11.
-"""
+"""What a request must look like beyond its types; every refusal is a problem whose sentence names the field."""
 
 from __future__ import annotations
 
@@ -16,30 +12,17 @@ from mgmt_contract.messages import Content, StartItem
 from mgmt_contract.names import InvalidNameError, join_key
 from mgmt_contract.parts import ITEMS_MAX, OBJECT_SIZE_MAX_BYTES
 from mgmt_contract.problems import ProblemError
+from mgmt_contract.storage import STORAGE_CLASSES, InvalidTagError, check_tags
 
 TEXT_MAX_BYTES: Final = 16 * 1024
 """Longest path in a record: any path a file system takes, even escaped."""
 LABEL_MAX_CHARACTERS: Final = 200
 COUNT_MAX: Final = 2**53 - 1
 """Largest whole number that every JSON reader keeps exactly."""
-TAGS_MAX: Final = 10
-STORAGE_CLASSES: Final = frozenset(
-    {
-        "STANDARD",
-        "STANDARD_IA",
-        "ONEZONE_IA",
-        "INTELLIGENT_TIERING",
-        "GLACIER_IR",
-        "GLACIER",
-        "DEEP_ARCHIVE",
-    }
-)
 
 _UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 _DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
 _ERROR_CODE = re.compile(r"[a-z0-9-]{1,64}")
-_TAG_KEY = re.compile(r"[\w +\-=.:/@]{1,128}")
-_TAG_VALUE = re.compile(r"[\w +\-=.:/@]{0,256}")
 
 
 def is_operation_id(text: str) -> bool:
@@ -165,18 +148,12 @@ def _check_source(item: StartItem) -> None:
 
 def _check_storage(item: StartItem) -> None:
     if item.storage_class is not None:
-        known = ", ".join(sorted(STORAGE_CLASSES))
+        known = ", ".join(STORAGE_CLASSES)
         _require(item.storage_class in STORAGE_CLASSES, f"storage_class is none of {known}")
-    _require(len(item.tags) <= TAGS_MAX, f"{len(item.tags)} tags, S3 takes at most {TAGS_MAX}")
-    for key, value in item.tags.items():
-        _require(
-            _TAG_KEY.fullmatch(key) is not None and not key.lower().startswith("aws:"),
-            "a tag's key is 1 to 128 letters, digits, spaces or + - = . _ : / @, not beginning with aws:",
-        )
-        _require(
-            _TAG_VALUE.fullmatch(value) is not None,
-            f"the value of tag {key} is not up to 256 letters, digits, spaces and + - = . _ : / @",
-        )
+    try:
+        check_tags(item.tags)
+    except InvalidTagError as error:
+        raise ProblemError("invalid-request", f"{error}.") from error
 
 
 def _check_object_size(field: str, size_bytes: int) -> None:

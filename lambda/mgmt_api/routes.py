@@ -26,6 +26,7 @@ from mgmt_api.entities import Actor
 from mgmt_api.history import find_history, look_up
 from mgmt_api.items import make_unavailable_problem
 from mgmt_api.ports import RecordsUnavailableError, StorageError
+from mgmt_api.preview import preview_uploads
 from mgmt_api.signing import sign_parts
 from mgmt_api.uploads import start_uploads
 from mgmt_contract import messages, routes
@@ -38,6 +39,7 @@ HISTORY_FILTERS: Final = TypeAdapter(messages.HistoryRequest)
 
 ResultsT = TypeVar(
     "ResultsT",
+    messages.PreviewResponse,
     messages.StartResponse,
     messages.SignResponse,
     messages.CompleteResponse,
@@ -55,6 +57,11 @@ class Api:
     def describe(self) -> Response[str]:
         """What the service says of itself, without sign-in."""
         return answer(describe_service(self._backends.settings))
+
+    def preview(self, request: Annotated[messages.PreviewRequest, Body()]) -> Response[str]:
+        """Ask what starting uploads would come to; nothing is written."""
+        actor = self._actor()
+        return self._answer_list(actor, preview_uploads(self._backends, actor, request))
 
     def start(self, request: Annotated[messages.StartRequest, Body()]) -> Response[str]:
         """Begin uploads, or begin them again under the same ids."""
@@ -128,6 +135,7 @@ def add_routes(resolver: APIGatewayHttpResolver, backends: Backends) -> None:
     api = Api(resolver, backends)
     calls = (
         (routes.DESCRIBE, api.describe, messages.Service),
+        (routes.PREVIEW, api.preview, messages.PreviewResponse),
         (routes.START, api.start, messages.StartResponse),
         (routes.SIGN, api.sign, messages.SignResponse),
         (routes.COMPLETE, api.complete, messages.CompleteResponse),

@@ -8,12 +8,11 @@ ended and the lease has not run out; the operation says so itself, not the name.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator
 from typing import Final
 
 from mgmt_api.access import Caller
-from mgmt_api.backends import Backends, ReadAhead
-from mgmt_api.checks import check_count, check_machine_id, check_start_item, make_key
+from mgmt_api.backends import Backends
+from mgmt_api.checks import check_count
 from mgmt_api.cleaning import apply_riding_clean_ups
 from mgmt_api.description import describe_service
 from mgmt_api.drafts import draft_operation, is_whole_put
@@ -21,11 +20,11 @@ from mgmt_api.entities import Actor, Name, Operation, PendingUpload
 from mgmt_api.existing import describe_existing, tell_owner
 from mgmt_api.items import answer_each
 from mgmt_api.multipart import open_multipart_upload
+from mgmt_api.names import AskedNames, check_request, refuse_twin
 from mgmt_api.ports import StoredObject
 from mgmt_api.replays import answer_ready, replay
 from mgmt_api.settlement import COMPLETING_RETRY_SECONDS, discard_parts, end_unfinished
 from mgmt_contract.messages import Existing, StartItem, StartRequest, StartResponse, StartResult
-from mgmt_contract.names import fold_key
 from mgmt_contract.problems import Problem, ProblemError, make_problem
 
 SUPERSEDED: Final = "superseded"
@@ -38,24 +37,12 @@ def start_uploads(backends: Backends, actor: Actor, request: StartRequest) -> St
     Raises:
         ProblemError: bucket-differs or invalid-request, before anything is recorded.
     """
-    _check_request(backends, request)
+    check_request(backends, request.machine_id, len(request.items), request.expected_bucket)
+    check_count("clean_ups", len(request.clean_ups), at_least=0)
     apply_riding_clean_ups(backends, actor, request.clean_ups)
     desk = _Desk(backends, Caller(actor, request.machine_id), request.items)
     results = answer_each(request.items, desk.start, _refuse)
     return StartResponse(service=describe_service(backends.settings), results=results)
-
-
-def _check_request(backends: Backends, request: StartRequest) -> None:
-    check_count("items", len(request.items))
-    check_count("clean_ups", len(request.clean_ups), at_least=0)
-    check_machine_id(request.machine_id)
-    expected, bucket = request.expected_bucket, backends.settings.bucket
-    if expected not in (None, bucket):
-        raise ProblemError(
-            "bucket-differs",
-            f"The service stores into {bucket}, this client expects {expected}. "
-            "Correct MGMT_BUCKET or the service's address with `mgmt config`.",
-        )
 
 
 def _refuse(operation_id: str, problem: Problem) -> StartResult:
@@ -63,51 +50,27 @@ def _refuse(operation_id: str, problem: Problem) -> StartResult:
 
 
 class _Desk:
-    """One start call: who asks, what was read ahead, and which names its items ask for."""
+    """One start call: who asks, and what its items ask for."""
 
     def __init__(self, backends: Backends, caller: Caller, items: list[StartItem]) -> None:
         self._backends = backends
         self._caller = caller
-        self._first_by_name: dict[str, tuple[str, str]] = {}
-        for operation_id, key in self._find_keys(items):
-            self._first_by_name.setdefault(fold_key(key), (operation_id, key))
-        self._ahead = ReadAhead(backends)
-        self._ahead.read_operations(item.operation_id for item in items)
-        names = self._ahead.read_names(key for _, key in self._first_by_name.values())
-        self._ahead.read_operations(name.pending.operation_id for name in names if name.pending is not None)
+        self._asked = AskedNames(backends, caller, items)
 
     def start(self, item: StartItem) -> StartResult:
         """Start one upload."""
-        check_start_item(item)
-        key = make_key(self._backends.settings, item)
-        self._refuse_second_in_list(item, key)
-        operation = self._ahead.operation(item.operation_id)
-        name = self._ahead.name(key)
+        key = self._asked.check(item)
+        operation = self._asked.ahead.operation(item.operation_id)
+        name = self._asked.ahead.name(key)
         if operation is not None:
             return replay(self._backends, self._caller, item, key, operation, name)
         name = self._clear_way(item, key, name)
-        self._refuse_twin(key, name)
+        refuse_twin(self._backends, key, name)
         stored = self._look(item, key, name)
         if stored is None:
             return self._begin(item, key, name, None)
         existing = describe_existing(self._backends, name, stored)
         return _answer_existing(item, existing) or self._begin(item, key, name, existing.etag)
-
-    def _find_keys(self, items: list[StartItem]) -> Iterator[tuple[str, str]]:
-        for item in items:
-            try:
-                yield item.operation_id, make_key(self._backends.settings, item)
-            except ProblemError:
-                continue  # answered when its turn comes
-
-    def _refuse_second_in_list(self, item: StartItem, key: str) -> None:
-        operation_id, first_key = self._first_by_name[fold_key(key)]
-        if operation_id != item.operation_id:
-            code = "name-reserved" if first_key == key else "name-differs-in-case"
-            raise ProblemError(
-                code,
-                f"{first_key} comes before {key} in the same list. Give one of them another name with --as.",
-            )
 
     def _clear_way(self, item: StartItem, key: str, name: Name) -> Name:
         """Refuse a name that somebody else is uploading under; end an upload nobody carries on.
@@ -120,32 +83,13 @@ class _Desk:
             self._caller.actor.id,
         ):
             return name
-        holder = self._find_holder(claim, name.key)
+        holder = self._asked.find_holder(claim, name.key)
         if holder is not None and holder.phase in ("done", "failed"):
             if holder.phase == "failed":
                 discard_parts(self._backends, holder)  # the call that failed it may not have come so far
             return name
-        if holder is not None:
-            claim = dataclasses.replace(claim, machine_id=holder.machine_id, lease_expires_at=holder.lease_expires_at)
-        self._refuse_reserved(claim, key, name)
+        self._asked.refuse_reserved(claim, holder, key, name)
         return name if holder is None else self._supersede(holder, item, key, name)
-
-    def _find_holder(self, claim: PendingUpload, key: str) -> Operation | None:
-        """Find the operation that reserved a name; None if it was interrupted before it was recorded."""
-        holder = self._ahead.operation(claim.operation_id)
-        return holder if holder is not None and holder.record.s3_object_key == key else None
-
-    def _refuse_reserved(self, claim: PendingUpload, key: str, name: Name) -> None:
-        left_seconds = int((claim.lease_expires_at - self._backends.now()).total_seconds())
-        own = (claim.machine_id, claim.actor_id) == (self._caller.machine_id, self._caller.actor.id)
-        if left_seconds <= 0 or (own and name.key == key):
-            return
-        code = "name-reserved" if name.key == key else "name-differs-in-case"
-        raise ProblemError(
-            code,
-            f"{claim.actor} is uploading {name.key} now. Wait until that has ended, or give yours another "
-            f"name with --as. Unless they go on, the name is free in {left_seconds} seconds.",
-        )
 
     def _supersede(self, holder: Operation, item: StartItem, key: str, name: Name) -> Name:
         message = f"Operation {item.operation_id} of {self._caller.actor.name} took the name over."
@@ -156,17 +100,7 @@ class _Desk:
                 f"{name.key}, uploaded by {ended.record.actor}, is being completed. Ask again.",
                 retry_after_seconds=COMPLETING_RETRY_SECONDS,
             )
-        return self._ahead.name(key)
-
-    def _refuse_twin(self, key: str, name: Name) -> None:
-        if name.key == key or name.current is None:
-            return
-        if self._backends.objects.head_object(name.key) is not None:
-            raise ProblemError(
-                "name-differs-in-case",
-                f"{name.key} is stored, by {name.current.actor}; {key} differs from it only by case or "
-                "normalization. Use that spelling, or another name with --as.",
-            )
+        return self._asked.ahead.name(key)
 
     def _look(self, item: StartItem, key: str, name: Name) -> StoredObject | None:
         """Look what stands under the key; a new whole object needs no look, its PUT can only create."""

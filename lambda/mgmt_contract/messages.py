@@ -216,6 +216,43 @@ class StartResponse:
     results: list[StartResult]
 
 
+# --- preview -------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class PreviewRequest:
+    """Ask what starting these uploads would come to; nothing is written."""
+
+    __pydantic_config__: ClassVar[dict[str, Any]] = STRICT
+
+    machine_id: str
+    items: list[StartItem]
+    expected_bucket: str | None = None
+
+
+@dataclass(frozen=True)
+class PreviewResult:
+    """What stands under one upload's key.
+
+    `free`: nothing is in the way. `taken`: an object is stored there; whoever knows its content's digest can tell
+    whether it is the same. `problem`: what a start would answer.
+    """
+
+    operation_id: str
+    outcome: Literal["free", "taken", "problem"]
+    s3_object_key: str | None = None
+    existing: Existing | None = None
+    problem: Problem | None = None
+
+
+@dataclass(frozen=True)
+class PreviewResponse:
+    """Results in the order of the items."""
+
+    service: Service
+    results: list[PreviewResult]
+
+
 # --- sign ----------------------------------------------------------------------------------------------
 
 

@@ -14,6 +14,7 @@ class Route(NamedTuple):
 
 
 DESCRIBE: Final = Route("GET", "/v1/service", needs_sign_in=False)
+PREVIEW: Final = Route("POST", "/v1/uploads/preview")
 START: Final = Route("POST", "/v1/uploads/start")
 SIGN: Final = Route("POST", "/v1/uploads/sign")
 COMPLETE: Final = Route("POST", "/v1/uploads/complete")
@@ -22,7 +23,7 @@ CLEAN_UP: Final = Route("POST", "/v1/uploads/clean-up")
 LOOK_UP: Final = Route("POST", "/v1/uploads/look-up")
 HISTORY: Final = Route("GET", "/v1/history")
 
-ROUTES: Final = (DESCRIBE, START, SIGN, COMPLETE, FAIL, CLEAN_UP, LOOK_UP, HISTORY)
+ROUTES: Final = (DESCRIBE, PREVIEW, START, SIGN, COMPLETE, FAIL, CLEAN_UP, LOOK_UP, HISTORY)
 
 CLIENT_VERSION_HEADER: Final = "mgmt-client-version"
 API_VERSION: Final = 1

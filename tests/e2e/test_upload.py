@@ -79,7 +79,7 @@ def test_a_large_one_again_is_already_there_and_sends_nothing(team, anna):
     sent = len(team.storage.puts)
     run = anna.run("upload", "big.mov")
     assert run.exit_code == 0
-    assert "already uploaded as big.mov.tar.gz, uploaded by anna" in run.stdout
+    assert "already there as big.mov.tar.gz, uploaded by anna" in run.stdout
     assert len(team.storage.puts) == sent
     assert anna.left_overs() == []
 
@@ -154,7 +154,7 @@ def test_prefix_name_tags_and_kept_archive(team, anna):
     without_keeping = ("--prefix", "shoots/day1", "--as", "cam-a", "--exclude", "*.xml", "--compression", "store")
     again = anna.run("upload", "DCIM", *without_keeping, "--keep-archive")
     assert again.exit_code == 0
-    assert "already uploaded" in again.stdout
+    assert "already there" in again.stdout
     assert anna.left_overs() == ["cam-a.tar.gz"]
     assert anna.run("upload", "DCIM", *without_keeping).exit_code == 0
     assert anna.left_overs() == ["cam-a.tar.gz"]

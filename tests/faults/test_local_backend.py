@@ -6,6 +6,8 @@ import contextlib
 import os
 import signal
 import socket
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -202,3 +204,27 @@ def test_a_long_part_on_its_way_to_the_engine_is_use(state_dir: Path):
     gateway.wait(30)
     person = Person(control.start(state_dir))
     assert person.complete(started, content_of(BODY)).outcome == "done"
+
+
+HOLD = """
+import sys
+from pathlib import Path
+from mgmt_local import control
+with control.hold(control.start(Path(sys.argv[1]))):
+    print("held", flush=True)
+    sys.stdin.read()
+"""
+
+
+def test_a_command_that_packs_for_longer_than_the_idle_time_finds_its_backend(state_dir: Path):
+    """It asks for nothing meanwhile; once it is gone, killed even, the backend ends as ever."""
+    control.start(state_dir, idle_seconds=0.5)
+    gateway = gateway_process(state_dir)
+    with subprocess.Popen(
+        [sys.executable, "-c", HOLD, str(state_dir)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as command:
+        assert command.stdout.readline() == "held\n"
+        with pytest.raises(psutil.TimeoutExpired):
+            gateway.wait(2)
+        command.kill()
+    gateway.wait(30)

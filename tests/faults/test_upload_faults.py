@@ -1,5 +1,6 @@
 """What networks, storages and people do to an upload; each time one object, one true record, nothing stray."""
 
+import os
 import random
 import signal
 import threading
@@ -294,5 +295,26 @@ def test_already_there_with_a_kept_archive_stays_so(team, anna, bert, small):
     for _ in range(2):
         run = bert.run("upload", small, "--keep-archive")
         assert run.exit_code == 0
-        assert "already uploaded" in run.stdout
+        assert "already there" in run.stdout
         assert bert.left_overs() == [f"{small}.tar.gz"]
+
+
+@pytest.mark.parametrize("stalled_part", [1, 2, 3])
+def test_an_archive_that_comes_out_with_other_bytes_is_begun_anew_by_itself(team, anna, stalled_part):
+    """The same content, but the folder was touched after the kill: no part that was sent or signed fits any more."""
+    (anna.work / "card").mkdir()
+    (anna.work / "card" / "big.mov").write_bytes(noise(40 * MB))
+    team.storage.fault = lambda put: "stall" if put.part_number == stalled_part else "none"
+    process = anna.begin("upload", "card", "--jobs", "1")
+    assert team.storage.stalled.wait(30)
+    process.kill()
+    process.communicate()
+    for path in anna.work.glob("*.tar.gz"):
+        path.unlink()
+    os.utime(anna.work / "card", (1_000_000_000, 1_000_000_000))
+    team.storage.reset()
+    run = anna.run("--json", "upload", "card")
+    assert (run.exit_code, run.stderr) == (0, "")
+    assert_one_good_upload(team, anna, "card")
+    statuses = sorted(each["status"] for each in anna.run("--json", "history").records)
+    assert statuses == ["failed", "success"]

@@ -77,7 +77,9 @@ def do_everything(ada: Machine) -> None:
     """Make every call of the contract, with everything that makes the adapters take another way."""
     small, large = b"small", bytes(17 * MIB)
     first = item_for("clip.mp4", small, tags={"project": "film"})
+    assert ada.preview(first)[0].outcome == "free"
     assert ada.upload(first, small).outcome == "done"
+    assert ada.preview(item_for("clip.mp4", small))[0].outcome == "taken"
     again = item_for("clip.mp4", small + b"er", replace=True)
     assert ada.upload(again, small + b"er").outcome == "done"
     assert ada.start(item_for("clip.mp4", small + b"er")).outcome == "already_there"

@@ -1,4 +1,4 @@
-"""A certificate for servers on loopback, made for one test run and trusted by nobody else."""
+"""Certificates for servers on loopback, made for one test run and trusted by nobody else."""
 
 from __future__ import annotations
 
@@ -18,6 +18,69 @@ class Certificate:
 
     certificate_path: Path
     key_path: Path
+
+
+@dataclass(frozen=True)
+class Authority:
+    """A company's own certificate authority."""
+
+    bundle_path: Path
+    """Its certificate in PEM: what MGMT_CA_BUNDLE is to name."""
+    name: x509.Name
+    key: rsa.RSAPrivateKey
+
+    def issue(self, host: str, directory: Path, *, valid_days: tuple[int, int] = (-1, 1)) -> Certificate:
+        """Make a certificate for a host, valid from and until so many days from now."""
+        key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
+        now = datetime.now(UTC)
+        certificate = (
+            x509.CertificateBuilder()
+            .subject_name(_name_of(host))
+            .issuer_name(self.name)
+            .public_key(key.public_key())
+            .serial_number(x509.random_serial_number())
+            .not_valid_before(now + timedelta(days=valid_days[0]))
+            .not_valid_after(now + timedelta(days=valid_days[1]))
+            .add_extension(x509.SubjectAlternativeName([x509.DNSName(host)]), critical=False)
+            .sign(self.key, hashes.SHA256())
+        )
+        directory.mkdir(parents=True, exist_ok=True)
+        return _write(directory, certificate, key)
+
+
+def make_authority(directory: Path) -> Authority:
+    """Make an authority as companies have them: without the extensions that only public ones must carry."""
+    key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
+    name = _name_of("Company Inspection")
+    now = datetime.now(UTC)
+    certificate = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - timedelta(days=100))
+        .not_valid_after(now + timedelta(days=100))
+        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
+        .sign(key, hashes.SHA256())
+    )
+    bundle = directory / "company.pem"
+    bundle.write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
+    return Authority(bundle, name, key)
+
+
+def _name_of(text: str) -> x509.Name:
+    return x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, text)])
+
+
+def _write(directory: Path, certificate: x509.Certificate, key: rsa.RSAPrivateKey) -> Certificate:
+    made = Certificate(directory / "certificate.pem", directory / "key.pem")
+    made.certificate_path.write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
+    made.key_path.touch(mode=0o600)
+    made.key_path.write_bytes(
+        key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+    )
+    return made
 
 
 def make_certificate(directory: Path) -> Certificate:
@@ -41,10 +104,4 @@ def make_certificate(directory: Path) -> Certificate:
         .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
         .sign(key, hashes.SHA256())
     )
-    made = Certificate(directory / "certificate.pem", directory / "key.pem")
-    made.certificate_path.write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
-    made.key_path.touch(mode=0o600)
-    made.key_path.write_bytes(
-        key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
-    )
-    return made
+    return _write(directory, certificate, key)

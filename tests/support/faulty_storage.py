@@ -11,7 +11,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import ClassVar, Literal
 from urllib.parse import parse_qs, urlsplit
 
-Fault = Literal["none", "flip", "cut", "lose-answer", "refuse", "stall"]
+Fault = Literal["none", "flip", "cut", "lose-answer", "refuse", "stall", "swallow"]
 
 
 @dataclass(frozen=True)
@@ -97,6 +97,8 @@ class _Handler(BaseHTTPRequestHandler):
             self.close_connection = True
         elif fault == "refuse":
             self._answer(403, [], b"<Error><Code>AccessDenied</Code></Error>")
+        elif fault == "swallow":
+            self._answer(200, [], b"")
         else:
             self._pass_on(_flip(body) if fault == "flip" else body, answers=fault != "lose-answer")
 

@@ -9,7 +9,11 @@ import inspect
 from collections.abc import Callable
 from pathlib import Path
 
+import click
+
 from mgmt import errors
+from mgmt.cli.history import history
+from mgmt.cli.upload import upload
 from mgmt.settings import VARIABLES
 
 README = Path(__file__).parents[2] / "README.md"
@@ -36,7 +40,25 @@ def settings_table() -> str:
     return "\n".join(["| variable | is |", "| --- | --- |", *rows])
 
 
-GENERATED: dict[str, Callable[[], str]] = {"exit codes": exit_codes_table, "settings": settings_table}
+def options_table(command: click.Command) -> str:
+    """Write the table of a command's options, as its help has them."""
+    options = [option for option in command.params if isinstance(option, click.Option) and not option.hidden]
+    rows = [f"| {_spell_option(option)} | {' '.join((option.help or '').split())} |" for option in options]
+    return "\n".join(["| option | does |", "| --- | --- |", *rows])
+
+
+def _spell_option(option: click.Option) -> str:
+    context = click.Context(click.Command("mgmt"))
+    help_record = option.get_help_record(context)
+    return f"`{help_record[0] if help_record else option.opts[0]}`".replace("|", "\\|")
+
+
+GENERATED: dict[str, Callable[[], str]] = {
+    "exit codes": exit_codes_table,
+    "settings": settings_table,
+    "upload options": lambda: options_table(upload),
+    "history options": lambda: options_table(history),
+}
 
 
 def filled_in(text: str) -> str:

@@ -27,6 +27,9 @@ from mgmt_contract.messages import (
     LookUpRequest,
     Packing,
     Part,
+    PreviewRequest,
+    PreviewResponse,
+    PreviewResult,
     RecordResult,
     RecordsResponse,
     SignedPart,
@@ -46,6 +49,7 @@ from mgmt_contract.routes import Route
 from mgmt_contract.wire import from_json
 from support.events import make_claims, make_event
 from support.fakes import FakeObjectStore, FakeRecordStore, ManualClock, crc64nvme
+from support.sentences import check_answer
 
 T = TypeVar("T")
 
@@ -99,11 +103,13 @@ class Studio:
         self._served = records, objects
 
     def app(self, event: Mapping[str, Any], context: Any = None) -> dict[str, Any]:
-        """Answer an event."""
+        """Answer an event; what it tells of problems must be fit to be read."""
         app, *sockets = _wire(self.settings)
         for socket, plug in zip(sockets, (*self._served, self.clock), strict=True):
             socket.plugged = plug
-        return app(event, context)
+        answer = app(event, context)
+        check_answer(answer["body"])
+        return answer
 
     def person(self, name: str = "ada", *, groups: tuple[str, ...] = ()) -> Machine:
         """Sit a person down at a machine of their own."""
@@ -132,6 +138,11 @@ class Machine:
         if answer["statusCode"] != 200:
             raise RefusedError(from_json(Problem, answer["body"]))
         return from_json(kind, answer["body"])
+
+    def preview(self, *items: StartItem, **more: Any) -> list[PreviewResult]:
+        """Ask what starting uploads would come to."""
+        request = PreviewRequest(self.machine_id, list(items), **more)
+        return self.call(routes.PREVIEW, PreviewResponse, request).results
 
     def start_all(self, items: list[StartItem], **more: Any) -> StartResponse:
         """Start uploads."""

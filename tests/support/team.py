@@ -38,6 +38,8 @@ class Team:
     bucket: str
     s3: S3Client
     records: SQLiteRecordStore
+    store: S3ObjectStore
+    """The service's own way to the storage."""
     storage: FaultyStorage
     folder: Path
     ahead: timedelta = field(default=timedelta())
@@ -124,17 +126,19 @@ class Laptop:
 
 
 @contextmanager
-def team_at_work(folder: Path, engine: StorageEngine, bucket: str, storage: FaultyStorage) -> Iterator[Team]:
-    """Run a service on a bucket; clients reach the storage through the proxy."""
+def team_at_work(
+    folder: Path, engine: StorageEngine, bucket: str, storage: FaultyStorage, **deployed: Any
+) -> Iterator[Team]:
+    """Run a service on a bucket, with what its admin has decided; clients reach the storage through the proxy."""
     state = open_state_folder(folder)
     records = SQLiteRecordStore(state.records)
     s3 = connect(engine)
     signer = make_s3_client(
         REGION, endpoint_url=storage.url, access_key=engine.access_key, secret_key=engine.secret_key
     )
-    settings = Settings(bucket=bucket, table="", region=REGION, key_part_max_bytes=255)
-    team = Team("", bucket, s3, records, storage, folder)
-    app = build_app(settings, records, S3ObjectStore(signer, bucket), lambda: datetime.now(UTC) + team.ahead)
+    settings = Settings(bucket=bucket, table="", region=REGION, key_part_max_bytes=255, **deployed)
+    team = Team("", bucket, s3, records, S3ObjectStore(signer, bucket), storage, folder)
+    app = build_app(settings, records, team.store, lambda: datetime.now(UTC) + team.ahead)
     gateway = Gateway(app, TokenFile(state.tokens), Activity(3600))
     team.url = gateway.url
     try:

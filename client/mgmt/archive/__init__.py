@@ -1,8 +1,21 @@
 """Packing: one standard `.tar.gz`, with the same bytes for the same source, checksums taken on the way."""
 
 from mgmt.archive.codec import PlanName, current_codec
+from mgmt.archive.comparison import compute_content_digest
 from mgmt.archive.envelope import is_ours
 from mgmt.archive.existing import ArchiveSums, read_archive
 from mgmt.archive.packing import PackedArchive, pack
+from mgmt.archive.unfinished import rename_without_replacing, sync_folder
 
-__all__ = ["ArchiveSums", "PackedArchive", "PlanName", "current_codec", "is_ours", "pack", "read_archive"]
+__all__ = [
+    "ArchiveSums",
+    "PackedArchive",
+    "PlanName",
+    "compute_content_digest",
+    "current_codec",
+    "is_ours",
+    "pack",
+    "read_archive",
+    "rename_without_replacing",
+    "sync_folder",
+]

@@ -81,9 +81,9 @@ class UnfinishedArchive:
             os.fsync(self._descriptor)
             # Closed before renaming: Windows renames no open file.
             self._close()
-            _rename_without_replacing(self.path, self._final_path)
+            rename_without_replacing(self.path, self._final_path)
             # The name itself: without this a power cut may still take it back.
-            _sync_folder(self._final_path.parent)
+            sync_folder(self._final_path.parent)
         except FileExistsError as error:
             raise _taken(self._final_path) from error
         except OSError as error:
@@ -144,7 +144,7 @@ def _without(pieces: list[Piece], written_bytes: int) -> list[Piece]:
     return []
 
 
-def _rename_without_replacing(source: Path, target: Path) -> None:
+def rename_without_replacing(source: Path, target: Path) -> None:
     """Give a file a new name in one step, failing if the name is in use."""
     if os.name == "nt":
         source.rename(target)  # Windows never replaces
@@ -164,10 +164,20 @@ def _rename_without_replacing(source: Path, target: Path) -> None:
             target.unlink()
             raise
     else:
-        source.unlink()
+        _take_away(source, or_else=target)
 
 
-def _sync_folder(folder: Path) -> None:
+def _take_away(name: Path, *, or_else: Path) -> None:
+    """Remove one of a file's two names; the other one where that fails, so that it does not keep both."""
+    try:
+        name.unlink()
+    except OSError:
+        or_else.unlink()
+        raise
+
+
+def sync_folder(folder: Path) -> None:
+    """Make the names in a folder durable."""
     if os.name == "nt":
         return  # folders cannot be opened there
     descriptor = os.open(folder, os.O_RDONLY)

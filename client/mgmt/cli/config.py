@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import click
 
 from mgmt.cli.invocation import Invocation
 from mgmt.errors import EXIT_OK, UsageError
-
-_ASKED = ("api_url", "bucket", "object_prefix", "local_dir", "completed_dir", "ca_bundle")
 
 
 @click.group(invoke_without_command=True)
@@ -15,32 +15,41 @@ _ASKED = ("api_url", "bucket", "object_prefix", "local_dir", "completed_dir", "c
 def config(ctx: click.Context) -> int:
     """Say which service and folders to use; asks for each setting.
 
+    Enter keeps what is there, a single - clears it. The service is asked whether it is one, and nothing is
+    written before the last answer.
+
     \b
     Examples:
       mgmt config
       mgmt config set MGMT_API_URL https://uploads.example.com
 
     \b
-    Exit codes: 0 done, 2 usage, 9 the file cannot be written, 130 interrupted.
+    Exit codes: 0 done, 2 usage, 6 the service is of another version,
+      7 it does not answer, 9 the file cannot be written, 10 it stores into
+      another bucket than the pinned one, 130 interrupted: nothing is written.
     """
     if ctx.invoked_subcommand is not None:
         return EXIT_OK
-    from mgmt.settings import VARIABLES, check_value, read_config, write_config
+    from mgmt.cli.questions import Questions
+    from mgmt.config_file import read_config, write_config
+    from mgmt.render import WaitingRenderer
 
     invocation: Invocation = ctx.obj
-    path = invocation.config_path
-    present = read_config(path)
-    changes: dict[str, str | None] = {}
-    for name in _ASKED:
-        variable = VARIABLES[name]
-        answer = click.prompt(
-            f"{variable.name} ({variable.meaning})", default=present.get(variable.name, ""), err=True
-        ).strip()
-        if answer:
-            check_value(name, answer, "your answer")
-        changes[variable.name] = answer or None
-    write_config(path, changes)
-    invocation.output().aside(f"Written to {path}.")
+    path, source = invocation.config_path, invocation.config_source
+    present = read_config(source)
+    # Not the settings in force: what is wrong with them is to be mended here.
+    ca_bundle = invocation.environment.get("MGMT_CA_BUNDLE") or present.get("MGMT_CA_BUNDLE")
+    output = invocation.output()
+    if source != path and present:
+        output.aside(f"What an older mgmt kept in {source} is taken over.")
+    with WaitingRenderer(output) as waiting:
+        emit = invocation.log_events(waiting.emit)
+        changes = Questions(present, output, emit, ca_bundle=Path(ca_bundle) if ca_bundle else None).ask_all()
+    write_config(path, changes, source)
+    output.aside(f"Written to {path}.")
+    for name in changes:
+        if invocation.environment.get(name):
+            output.aside(f"note: {name} is set in the environment as well, and that goes first.")
     return EXIT_OK
 
 
@@ -51,6 +60,8 @@ def config(ctx: click.Context) -> int:
 def config_set(invocation: Invocation, name: str, value: str) -> int:
     """Set one variable in the config file; an empty VALUE removes it.
 
+    Folders and files are kept with their whole path. The service is not asked.
+
     \b
     Example:
       mgmt config set MGMT_OBJECT_PREFIX shoots
@@ -58,12 +69,14 @@ def config_set(invocation: Invocation, name: str, value: str) -> int:
     \b
     Exit codes: 0 done, 2 no such variable or bad value, 9 the file cannot be written.
     """
-    from mgmt.settings import check_value, write_config
+    from mgmt.answers import accept_answer, is_missing_folder
+    from mgmt.config_file import write_config
 
     field = _field_of(name)
-    if value:
-        check_value(field, value, "the command line")
-    write_config(invocation.config_path, {name: value or None})
+    kept = accept_answer(field, value, "the command line") if value else None
+    write_config(invocation.config_path, {name: kept}, invocation.config_source)
+    if kept and is_missing_folder(field, kept):
+        invocation.output().aside(f"note: {kept} does not exist (yet).")
     return EXIT_OK
 
 

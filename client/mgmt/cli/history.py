@@ -4,12 +4,23 @@ from __future__ import annotations
 
 import re
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from itertools import chain
+from typing import TYPE_CHECKING, Any, Final
 
 import click
 
 from mgmt.cli.invocation import Invocation
 from mgmt.errors import EXIT_OK, UsageError
+from mgmt_contract.messages import HISTORY_LIMIT_DEFAULT, HistoryRequest
+
+if TYPE_CHECKING:  # names for annotations only
+    from mgmt.history import Found, Shown
+    from mgmt.output import Output
+
+_LABEL_COLUMNS: Final = 13
+_NARROW_COLUMNS: Final = 50
+"""On a narrower terminal a value stands below its label."""
+_LAST_OF_DAY: Final = timedelta(days=1, milliseconds=-1)
 
 
 @click.command()
@@ -18,10 +29,11 @@ from mgmt.errors import EXIT_OK, UsageError
 @click.option("--by", "actor", metavar="PERSON", help="Only this person's.")
 @click.option("--status", type=click.Choice(["pending", "success", "failed"]), help="Only these.")
 @click.option("--type", "operation_type", type=click.Choice(["upload"]), help="Only this kind of operation.")
-@click.option("--since", metavar="WHEN", help="From then on: 7d, 12h, 2026-11-01 or a whole ISO time.")
-@click.option("--until", metavar="WHEN", help="Up to then.")
-@click.option("--limit", type=click.IntRange(min=1), default=50, show_default=True, help="How many at most.")
+@click.option("--since", metavar="WHEN", help="From then on: 7d, 12h, 2026-11-01 (local time) or a whole ISO time.")
+@click.option("--until", metavar="WHEN", help="Up to then; a day alone is included.")
+@click.option("--limit", metavar="N", type=click.IntRange(min=1), help="How many at most.  [default: 50]")
 @click.option("--all", "everything", is_flag=True, help="No limit.")
+@click.option("--csv", "as_csv", is_flag=True, help="Comma-separated values with a header, for spreadsheets.")
 @click.pass_obj
 def history(invocation: Invocation, /, name: str | None, **options: Any) -> int:
     """List the team's uploads, newest first.
@@ -33,28 +45,28 @@ def history(invocation: Invocation, /, name: str | None, **options: Any) -> int:
       mgmt history
       mgmt history clip.mp4
       mgmt history --mine --since 7d --status failed
+      mgmt history --all --csv > uploads.csv
 
     \b
     Exit codes: 0 done (also when nothing matches), 2 usage, 5 sign-in,
       7 unavailable, 10 not configured.
     """
-    from mgmt.history import find_operations
-    from mgmt_contract.messages import HistoryRequest
-    from mgmt_contract.wire import to_plain
+    from mgmt.history import Found
+    from mgmt.render import WaitingRenderer
 
-    limit = None if options.pop("everything") else options.pop("limit")
-    options.pop("limit", None)
-    now = datetime.now(UTC)
-    since, until = _parse_moment(options.pop("since"), now), _parse_moment(options.pop("until"), now)
-    filters = HistoryRequest(name=name, since=since, until=until, **options)
+    limit, as_csv = _take_limit(options), options.pop("as_csv")
+    if as_csv and invocation.as_json:
+        raise UsageError("--csv and --json exclude each other.", code="csv-or-json")
+    filters = _make_filters(name, options)
     output = invocation.output()
-    with invocation.session(_ignore) as session:
-        records = find_operations(session.api, filters, limit)
+    with WaitingRenderer(output) as renderer, invocation.session(renderer.emit) as session:
+        found = Found(session.api, filters, limit)
         if invocation.as_json:
-            for record in records:
-                output.json({"type": "record", **to_plain(record)})
+            _print_json(output, found)
+        elif as_csv:
+            _print_csv(output, found)
         else:
-            _print_table(output, list(records))
+            _print_table(output, found)
     return EXIT_OK
 
 
@@ -62,7 +74,7 @@ def history(invocation: Invocation, /, name: str | None, **options: Any) -> int:
 @click.argument("id_or_name", metavar="ID|NAME")
 @click.pass_obj
 def show(invocation: Invocation, id_or_name: str) -> int:
-    """Show one upload, whole: stages, sizes, ratio, checksums, who, when, how long.
+    """Show one upload, whole: stages, sizes, ratio, checksums, who, when, how long, earlier versions.
 
     \b
     Examples:
@@ -74,43 +86,104 @@ def show(invocation: Invocation, id_or_name: str) -> int:
       5 sign-in, 7 unavailable, 10 not configured.
     """
     from mgmt.history import find_upload
-    from mgmt.render import describe_record
-    from mgmt.wording import printable
-    from mgmt_contract.wire import to_plain
+    from mgmt.render import WaitingRenderer
 
     output = invocation.output()
-    with invocation.session(_ignore) as session:
-        record = find_upload(session.api, id_or_name)
+    with WaitingRenderer(output) as renderer, invocation.session(renderer.emit) as session:
+        shown = find_upload(session.api, id_or_name)
     if invocation.as_json:
-        output.json({"type": "record", **to_plain(record)})
-        return EXIT_OK
-    for label, value in describe_record(record):
-        output.line(f"{output.paint(f'{label:<13}', 'dim')} {printable(value)}")
+        _print_shown_as_json(output, shown)
+    else:
+        _print_shown(output, shown)
     return EXIT_OK
 
 
-def _print_table(output: Any, records: list[Any]) -> None:
-    from mgmt.render import make_table
-    from mgmt.wording import moment_in_words, ratio_in_words, size_in_words
+def _take_limit(options: dict[str, Any]) -> int | None:
+    """Take what limits the list out of the options; None is no limit."""
+    limit: int | None = options.pop("limit")
+    if not options.pop("everything"):
+        return limit or HISTORY_LIMIT_DEFAULT
+    if limit is not None:
+        raise UsageError("--all means no limit, so it goes without --limit.", code="limit-or-all")
+    return None
 
-    if not records:
+
+def _make_filters(name: str | None, options: dict[str, Any]) -> HistoryRequest:
+    now = datetime.now(UTC)
+    since = parse_moment(options.pop("since"), now)
+    until = parse_moment(options.pop("until"), now, is_end=True)
+    if since is not None and until is not None and since > until:
+        raise UsageError("--since is after --until: no time lies between them. Exchange them.", code="bad-time")
+    return HistoryRequest(name=name, since=since, until=until, **options)
+
+
+def _print_json(output: Output, found: Found) -> None:
+    from mgmt_contract.wire import to_plain
+
+    for record in found:
+        output.json({"type": "record", **to_plain(record)})
+
+
+def _print_csv(output: Output, found: Found) -> None:
+    from mgmt.reports import CSV_FIELDS, csv_row
+    from mgmt.tables import lay_out_csv
+
+    with output.lines_end_with("\r\n"):
+        for line in lay_out_csv(CSV_FIELDS, map(csv_row, found)):
+            output.line(line)
+
+
+def _print_table(output: Output, found: Found) -> None:
+    from mgmt.reports import HISTORY_COLUMNS, history_row
+    from mgmt.tables import lay_out_table
+    from mgmt.wording import count_in_words
+
+    rows = map(history_row, found)
+    first = next(rows, None)
+    if first is None:
         output.aside("Nothing found.")
         return
-    rows = []
-    for record in records:
-        s3_file = getattr(record, "s3_file_record", None)
-        size = s3_file.size if s3_file else None
-        ratio = ratio_in_words(size, getattr(record, "uncompressed_size", None))
-        name = getattr(record, "s3_object_key", "") or record.target_path
-        said_size = size_in_words(size) if size is not None else "-"
-        rows.append((moment_in_words(record.started_at), record.actor, record.status, said_size, ratio, name))
-    header, *lines = make_table(("WHEN", "WHO", "STATUS", "SIZE", "RATIO", "KEY"), rows)
-    output.line(output.paint(header, "bold"))
-    for line in lines:
+    for line in lay_out_table(HISTORY_COLUMNS, chain([first], rows), width=output.width, paint=output.paint):
         output.line(line)
+    if found.is_cut or output.width is not None:
+        more = "; there may be more: --limit N or --all" if found.is_cut else ""
+        output.aside(f"{count_in_words(found.count, 'operation')}{more}")
 
 
-def _parse_moment(text: str | None, now: datetime) -> datetime | None:
+def _print_shown(output: Output, shown: Shown) -> None:
+    from mgmt.reports import COLOR_OF_STATUS, describe_record, describe_version
+    from mgmt.wording import fold, printable
+
+    pairs = describe_record(shown.record)
+    if shown.replaced_by is not None:
+        pairs.append(("replaced", describe_version(shown.replaced_by)))
+    pairs += [("earlier", describe_version(each)) for each in shown.earlier]
+    is_narrow = output.width is not None and output.width < _NARROW_COLUMNS
+    indent = "  " if is_narrow else " " * (_LABEL_COLUMNS + 1)
+    for label, value in pairs:
+        text = fold(indent + printable(value), output.width, indent).removeprefix(indent)
+        if label == "status":
+            status = shown.record.status
+            text = output.paint(status, COLOR_OF_STATUS[status]) + text.removeprefix(status)
+        shown_label = output.paint(f"{label:<{_LABEL_COLUMNS}}", "dim")
+        output.line(f"{shown_label}\n{indent}{text}" if is_narrow else f"{shown_label} {text}")
+
+
+def _print_shown_as_json(output: Output, shown: Shown) -> None:
+    from mgmt.reports import version_line
+    from mgmt_contract.wire import to_plain
+
+    output.json({"type": "record", **to_plain(shown.record)})
+    for earlier in shown.earlier:
+        output.json({"type": "version", **version_line(earlier)})
+
+
+def parse_moment(text: str | None, now: datetime, *, is_end: bool = False) -> datetime | None:
+    """Read a time as a person writes it: how long ago, a day, or a whole ISO time; local where no zone is given.
+
+    Raises:
+        UsageError: If it is no time.
+    """
     if text is None:
         return None
     found = re.fullmatch(r"(\d+)([mhdw])", text)
@@ -119,15 +192,13 @@ def _parse_moment(text: str | None, now: datetime) -> datetime | None:
         try:
             return now - timedelta(**{unit: int(found[1])})
         except OverflowError as error:
-            raise UsageError(f"{text!r} is longer ago than time is counted.", code="bad-time") from error
+            raise UsageError(f"{text} is longer ago than time is counted.", code="bad-time") from error
     try:
-        return datetime.fromisoformat(text).astimezone(UTC)
+        moment = datetime.fromisoformat(text)
+        is_day = re.fullmatch(r"\d{4}-?\d\d-?\d\d", text) is not None
+        return (moment + _LAST_OF_DAY if is_day and is_end else moment).astimezone(UTC)
     except (ValueError, OverflowError) as error:
         raise UsageError(
-            f"{text!r} is no time; expected something like 7d, 12h, 2026-11-01 or 2026-11-01T12:00Z.",
+            f"{text} is no time; expected something like 7d, 12h, 2026-11-01 or 2026-11-01T12:00Z.",
             code="bad-time",
         ) from error
-
-
-def _ignore(_: object) -> None:
-    """These commands show their results only."""

@@ -7,8 +7,9 @@ import signal
 import sys
 import threading
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +17,9 @@ from mgmt.errors import INTERRUPTED, CancelledError, LocalStateError, LoginRequi
 
 if TYPE_CHECKING:  # only names for annotations: none of this is needed for `mgmt --help`
     from mgmt.events import Emit
-    from mgmt.render import Output
+    from mgmt.output import Output
+    from mgmt.redaction import Redactor
+    from mgmt.runlog import RunLog
     from mgmt.session import Session
     from mgmt.settings import Settings
 
@@ -35,24 +38,65 @@ class Invocation:
     as_json: bool = False
     use_local: bool = False
     no_color: bool = False
+    arguments: tuple[str, ...] = ()
+    """The command line, for the log."""
+
+    @cached_property
+    def redactor(self) -> Redactor:
+        """What cuts the secrets of this run out of everything that is shown or written."""
+        from mgmt.redaction import Redactor
+
+        return Redactor()
+
+    @cached_property
+    def log(self) -> RunLog:
+        """The log of this run; begun by what talks to a service."""
+        from mgmt.runlog import RunLog
+        from mgmt.settings import state_directory
+
+        return RunLog(state_directory(self.environment) / "log", self.arguments, self.redactor)
+
+    def log_events(self, emit: Emit) -> Emit:
+        """Begin the log, and have every event written there before it is shown, without secrets in either."""
+        from dataclasses import replace
+
+        from mgmt.events import Event, Notice, Trace
+
+        def note(event: Event) -> None:
+            if isinstance(event, (Notice, Trace)):
+                event = replace(event, message=self.redactor(event.message))
+            self.log.note(event)
+            emit(event)
+
+        self.log.begin()
+        where = f"The log of this run is {self.log.path}"
+        emit(Trace(where if self.log.path else f"This run has no log ({self.log.problem})"))
+        return note
 
     @property
     def config_path(self) -> Path:
         """Where the config file lies."""
-        from mgmt.settings import default_config_path
+        from mgmt.config_file import default_config_path
 
         return default_config_path(self.environment)
 
+    @property
+    def config_source(self) -> Path:
+        """Which file is read: that one, or an older mgmt's as long as it does not exist."""
+        from mgmt.config_file import config_source
+
+        return config_source(self.config_path, self.environment)
+
     def output(self) -> Output:
         """Make the streams, with the manners that terminal and options ask for."""
-        from mgmt.render import Output, Style
+        from mgmt.output import Output, Style
 
         is_dumb = self.environment.get("TERM") == "dumb"
         colors = not (self.no_color or self.environment.get("NO_COLOR") or is_dumb)
         style = Style(
             as_json=self.as_json,
             verbosity=1 if self.verbose else -1 if self.quiet else 0,
-            colors=colors and sys.stderr.isatty() and sys.stdout.isatty(),
+            colors=colors,
             bars=sys.stderr.isatty() and not is_dumb,
         )
         return Output(style)
@@ -61,7 +105,7 @@ class Invocation:
         """Resolve the settings; with `--local` the service's address is the embedded backend's."""
         from mgmt.settings import resolve_settings
 
-        return resolve_settings(self.environment, self.config_path, options)
+        return resolve_settings(self.environment, self.config_source, options)
 
     @contextmanager
     def session(
@@ -78,32 +122,39 @@ class Invocation:
             LoginRequiredError: If there is no token for it.
             LocalStateError: If the embedded backend cannot start.
         """
+        from mgmt.events import Trace, Waiting
         from mgmt.session import open_session
         from mgmt.settings import state_directory
 
-        settings, token = self._local_service() if self.use_local else self._configured_service(options)
-        stop = threading.Event()
-        before = signal.signal(signal.SIGTERM, _interrupt)
-        try:
-            with open_session(
-                settings,
-                token=token,
-                state_dir=state_directory(self.environment),
-                emit=emit,
-                stop=stop,
-                rate_limit_bytes_per_second=rate_limit_bytes_per_second,
-                # The embedded backend has another port each time it is started.
-                journal_name=f"local {self.environment.get('MGMT_LOCAL_STATE_DIR', '')}" if self.use_local else None,
-            ) as session:
-                yield session
-        except KeyboardInterrupt as error:
-            stop.set()
-            raise CancelledError(INTERRUPTED) from error
-        except BaseException:
-            stop.set()
-            raise
-        finally:
-            signal.signal(signal.SIGTERM, before)
+        with _interruptible() as stop, ExitStack() as held:
+            if self.use_local:
+                emit = self.log_events(emit)
+                emit(Waiting("the embedded backend starts"))
+                settings, token = self._local_service(held)
+            else:
+                settings, token = self._configured_service(options)
+                emit = self.log_events(emit)
+            self.redactor.learn(token)
+            emit(Trace(f"The service is {settings.api_url}"))
+            yield held.enter_context(
+                open_session(
+                    settings,
+                    token=token,
+                    state_dir=state_directory(self.environment),
+                    emit=emit,
+                    stop=stop,
+                    rate_limit_bytes_per_second=rate_limit_bytes_per_second,
+                    # The embedded backend has another port each time it is started.
+                    journal_name=f"local {self.environment.get('MGMT_LOCAL_STATE_DIR', '')}"
+                    if self.use_local
+                    else None,
+                )
+            )
+
+    @property
+    def _journal_name(self) -> str | None:
+        # The embedded backend has another port each time it is started.
+        return f"local {self.environment.get('MGMT_LOCAL_STATE_DIR', '')}" if self.use_local else None
 
     def _configured_service(self, options: Mapping[str, str | None] | None) -> tuple[Settings, str]:
         settings = self.settings(options)
@@ -115,7 +166,7 @@ class Invocation:
             )
         return settings, settings.token
 
-    def _local_service(self) -> tuple[Settings, str]:
+    def _local_service(self, held: ExitStack) -> tuple[Settings, str]:
         from dataclasses import replace
 
         control = import_local_control()
@@ -124,8 +175,26 @@ class Invocation:
             endpoint = control.start()
         except control.LocalBackendError as error:
             raise LocalStateError(str(error), code="local-backend") from error
+        held.enter_context(control.hold(endpoint))
         token = settings.token if self.environment.get("MGMT_TOKEN") else endpoint.token
         return replace(settings, api_url=endpoint.url, bucket=None), token or endpoint.token
+
+
+@contextmanager
+def _interruptible() -> Iterator[threading.Event]:
+    """Yield what stops a run: set by Ctrl-C, by being told to end, and by an error, so that no thread goes on."""
+    stop = threading.Event()
+    before = signal.signal(signal.SIGTERM, _interrupt)
+    try:
+        yield stop
+    except KeyboardInterrupt as error:
+        stop.set()
+        raise CancelledError(INTERRUPTED) from error
+    except BaseException:
+        stop.set()
+        raise
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def _interrupt(*_: object) -> None:

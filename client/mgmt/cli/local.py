@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import Callable
 from typing import Any
 
 import click
 
 from mgmt.cli.invocation import Invocation, import_local_control
-from mgmt.errors import EXIT_OK, LocalStateError
+from mgmt.errors import EXIT_OK, LocalStateError, UsageError
 
 
 @click.group()
@@ -38,7 +40,11 @@ def local_start(invocation: Invocation) -> int:
     \b
     Exit codes: 0 it answers, 9 it cannot start, 10 not installed.
     """
+    began = time.monotonic()
+    trace = _trace_to(invocation)
+    trace(f"The log of the backend is {_control(lambda control: control.status()).log}")
     endpoint = _control(lambda control: control.start())
+    trace(f"It answers after {time.monotonic() - began:.1f} s")
     _say(invocation, {"running": True, "url": endpoint.url}, f"The embedded backend answers at {endpoint.url}")
     return EXIT_OK
 
@@ -73,6 +79,8 @@ def local_status(invocation: Invocation) -> int:
     Exit codes: 0 said (running or not), 10 not installed.
     """
     status = _control(lambda control: control.status())
+    trace = _trace_to(invocation)
+    trace(f"Everything it keeps lies in {status.state_dir}; its log is {status.log}")
     said = f"Running at {status.url} (process {status.pid})." if status.running else "Not running."
     _say(invocation, {"running": status.running, "url": status.url, "pid": status.pid}, said)
     return EXIT_OK
@@ -105,8 +113,16 @@ def _control(call: Any) -> Any:
     control = import_local_control()
     try:
         return call(control)
+    except control.BadNameError as error:
+        raise UsageError(f"{error}.", code="bad-name") from error
     except control.LocalBackendError as error:
         raise LocalStateError(str(error), code="local-backend") from error
+
+
+def _trace_to(invocation: Invocation) -> Callable[[str], None]:
+    """Return what tells a detail to who asked for details."""
+    output = invocation.output()
+    return lambda said: output.aside(said) if invocation.verbose else None
 
 
 def _say(invocation: Invocation, value: dict[str, Any], said: str) -> None:

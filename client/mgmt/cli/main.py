@@ -7,13 +7,19 @@ import gc
 import os
 import sys
 from collections.abc import Sequence
+from dataclasses import dataclass
 from importlib import import_module
-from typing import Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import click
 
 from mgmt.errors import EXIT_OK, INTERRUPTED, CancelledError, MgmtError, UsageError
 from mgmt_contract.version import __version__
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from mgmt.cli.invocation import Invocation
 
 
 class CommandEntry(NamedTuple):
@@ -30,6 +36,21 @@ COMMANDS: Final = {
     "config": CommandEntry("mgmt.cli.config", "Say which service and folders to use."),
     "local": CommandEntry("mgmt.cli.local", "Run the whole service on this machine, without AWS."),
 }
+
+
+@dataclass
+class Run:
+    """One call of the command, as the outermost edge knows it."""
+
+    arguments: tuple[str, ...] = ()
+    invocation: Invocation | None = None
+    """None until the global options are read."""
+
+    def end(self, exit_code: int) -> int:
+        """Close the run's log, if it has one."""
+        if self.invocation is not None and "log" in vars(self.invocation):
+            self.invocation.log.end(exit_code)
+        return exit_code
 
 
 class _LazyGroup(click.Group):
@@ -73,7 +94,8 @@ def mgmt(ctx: click.Context, /, **flags: Any) -> None:
         raise click.UsageError("--verbose and --quiet exclude each other.")
     from mgmt.cli.invocation import Invocation
 
-    ctx.obj = Invocation(os.environ, **flags)
+    run: Run = ctx.obj or Run()
+    ctx.obj = run.invocation = Invocation(os.environ, arguments=run.arguments, **flags)
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -83,19 +105,20 @@ def main(arguments: Sequence[str]) -> int:
         if reconfigure is not None:
             reconfigure(errors="backslashreplace")
     as_json = "--json" in arguments
+    run = Run(tuple(arguments))
     try:
-        result = mgmt.main(args=list(arguments), prog_name="mgmt", standalone_mode=False)
+        result = mgmt.main(args=list(arguments), prog_name="mgmt", standalone_mode=False, obj=run)
     except BrokenPipeError:
         _silence_stdout()
-        return EXIT_OK
+        return run.end(EXIT_OK)
     except Exception as error:  # noqa: BLE001  the outermost edge: no traceback reaches a user
-        return _report(_translate(error), as_json=as_json)
+        return run.end(_report(_translate(error, run), run, as_json=as_json))
     except KeyboardInterrupt:
-        return _report(CancelledError(INTERRUPTED), as_json=as_json)
-    return result if isinstance(result, int) else EXIT_OK
+        return run.end(_report(CancelledError(INTERRUPTED), run, as_json=as_json))
+    return run.end(result if isinstance(result, int) else EXIT_OK)
 
 
-def _translate(error: Exception) -> MgmtError:
+def _translate(error: Exception, run: Run) -> MgmtError:
     """Turn whatever ended a command into an error with a sentence and an exit code."""
     if isinstance(error, MgmtError):
         return error
@@ -105,26 +128,42 @@ def _translate(error: Exception) -> MgmtError:
         context = getattr(error, "ctx", None)
         hint = f" See `{context.command_path} --help`." if context is not None else ""
         return UsageError(error.format_message() + hint)
-    return _describe_bug(error)
+    return _describe_bug(error, run)
 
 
-def _describe_bug(error: Exception) -> MgmtError:
+def _describe_bug(error: Exception, run: Run) -> MgmtError:
     import traceback
 
     if os.environ.get("MGMT_TRACEBACK"):
         traceback.print_exception(error)
     where = traceback.extract_tb(error.__traceback__)[-1]
+    log = _log_bug("".join(traceback.format_exception(error)), run)
+    more = f"please report it with its log, {log}" if log else "please report it with what MGMT_TRACEBACK=1 shows"
     return MgmtError(
         f"This is a bug in mgmt {__version__}: {type(error).__name__} at {where.name}:{where.lineno}. "
-        "Your sources are untouched. Please report it; MGMT_TRACEBACK=1 shows where it happened.",
+        f"Your sources are untouched; {more}.",
         code="bug",
     )
 
 
-def _report(error: MgmtError, *, as_json: bool) -> int:
-    from mgmt.render import Output, Style
+def _log_bug(traceback: str, run: Run) -> Path | None:
+    """Write down where a bug happened; return the file."""
+    if run.invocation is None:
+        return None
+    run.invocation.log.begin()
+    run.invocation.log.write("bug", traceback)
+    return run.invocation.log.path
 
-    Output(Style(as_json=as_json)).error(error)
+
+def _report(error: MgmtError, run: Run, *, as_json: bool) -> int:
+    from mgmt.output import Output, Style
+
+    if run.invocation is not None:
+        error.message = run.invocation.redactor(error.message)
+        if "log" in vars(run.invocation):
+            run.invocation.log.note_error(error)
+    output = run.invocation.output() if run.invocation is not None else Output(Style(as_json=as_json))
+    output.error(error)
     return error.exit_code
 
 

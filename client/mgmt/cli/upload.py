@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import re
+import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,14 +10,17 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from mgmt.cli.invocation import Invocation, current_directory, shown_base
-from mgmt.errors import EXIT_OK, EXIT_PARTLY_FAILED, MgmtError, UsageError
+from mgmt.cli.optional_value import OptionalValue, OptionalValueCommand
+from mgmt.cli.upload_options import check_archive_dir, check_names, make_options, parse_rate, parse_tags
+from mgmt.errors import EXIT_OK, EXIT_PARTLY_FAILED, MgmtError
+from mgmt_contract.storage import STORAGE_CLASSES
 
 if TYPE_CHECKING:  # names for annotations only
     from mgmt.jobs import UploadOptions
     from mgmt.session import Session
 
 
-@click.command()
+@click.command(cls=OptionalValueCommand)
 @click.argument("targets", nargs=-1, required=True, metavar="TARGET... | all")
 @click.option("--prefix", help="Folder in the bucket (instead of MGMT_OBJECT_PREFIX).")
 @click.option("--as", "as_name", metavar="NAME", help="Store under this name: every camera folder is called DCIM.")
@@ -32,11 +35,25 @@ if TYPE_CHECKING:  # names for annotations only
     help="How hard to compress what compresses.",
 )
 @click.option("--keep-archive", is_flag=True, help="Keep the .tar.gz after success.")
-@click.option("--archive-dir", type=click.Path(file_okay=False, path_type=Path), help="Make archives there.")
-@click.option("--jobs", type=click.IntRange(1, 64), default=4, show_default=True, help="Transfers at a time.")
+@click.option("--archive-dir", type=click.Path(path_type=Path), metavar="DIR", help="Make archives there.")
+@click.option(
+    "--move-completed",
+    cls=OptionalValue,
+    metavar="DIR",
+    help="Move originals there after success; without =DIR to MGMT_COMPLETED_DIR.",
+)
+@click.option(
+    "--jobs", metavar="N", type=click.IntRange(1, 64), default=4, show_default=True, help="Transfers at a time."
+)
 @click.option("--limit-rate", metavar="RATE", help="Bytes per second at most, such as 500k or 2M.")
-@click.option("--storage-class", metavar="CLASS", help="S3 storage class, such as STANDARD_IA.")
+@click.option(
+    "--storage-class",
+    type=click.Choice(STORAGE_CLASSES),
+    metavar="CLASS",
+    help="S3 storage class, such as STANDARD_IA.",
+)
 @click.option("--tag", "tags", multiple=True, metavar="K=V", help="Tag the object; may repeat.")
+@click.option("--dry-run", is_flag=True, help="Say what would happen; send and record nothing.")
 @click.pass_obj
 def upload(invocation: Invocation, /, targets: tuple[str, ...], **options: Any) -> int:
     """Upload files or directories, or `all` entries of the current directory.
@@ -44,43 +61,70 @@ def upload(invocation: Invocation, /, targets: tuple[str, ...], **options: Any) 
     Each TARGET is packed into TARGET.tar.gz beside it, sent, confirmed by the service, and the archive is
     deleted. Sources are never changed. The same command again goes on with what was interrupted.
 
+    --move-completed renames each original into a folder of the same disk once its upload has succeeded. What
+    is already there is not moved.
+
     \b
     Examples:
       mgmt upload clip.mp4
       mgmt upload --prefix shoots/day1 --as camera-a DCIM
       mgmt upload all            (a thing named all: ./all)
+      mgmt upload --move-completed=done all
+      mgmt upload --dry-run all
 
     \b
     Exit codes: 0 done or already there, 2 usage, 3 some of several failed,
       4 source, 5 sign-in, 6 refused, 7 unavailable (run again), 8 integrity,
       9 local disk or state, 10 not configured, 130 interrupted.
     """
+    current_directory()  # everything is named from here
+    check_names(targets, as_name=options["as_name"], prefix=options["prefix"], excludes=options["excludes"])
+    check_archive_dir(options["archive_dir"])
+    parse_tags(options["tags"])
+    rate = parse_rate(options.pop("limit_rate"))
+    is_dry_run = options.pop("dry_run")
+    return _plan(invocation, targets, options) if is_dry_run else _upload(invocation, targets, options, rate)
+
+
+def _upload(invocation: Invocation, targets: tuple[str, ...], options: dict[str, Any], rate: int | None) -> int:
     from mgmt.ending import Summary
     from mgmt.render import UploadRenderer
     from mgmt.upload import upload as run_upload
     from mgmt.wakefulness import stay_awake
 
-    if "" in targets:
-        raise UsageError("A target's name is empty; expected a file or directory.", code="empty-name")
-    if options["as_name"] is not None and (len(targets) != 1 or targets[0] == "all"):
-        raise UsageError("--as gives one name, so it goes with exactly one target.", code="as-needs-one-target")
-    rate = _parse_rate(options.pop("limit_rate"))
-    prefix = options.pop("prefix")
     summary = Summary()
     with stay_awake(), UploadRenderer(invocation.output()) as renderer:
         try:
             with invocation.session(
-                renderer.emit, options={"object_prefix": prefix}, rate_limit_bytes_per_second=rate
+                renderer.emit, options={"object_prefix": options["prefix"]}, rate_limit_bytes_per_second=rate
             ) as session:
-                in_force = session.settings.object_prefix if prefix is None else prefix
-                upload_options = _make_options(options, prefix=in_force)
-                expanded = _expand(targets, upload_options.archive_dir, session)
+                upload_options = make_options(options, session.settings)
+                expanded = list(_expand(targets, upload_options, session))
+                renderer.expect(len(expanded))
                 run_upload(expanded, upload_options, session, shown_base(session.settings), summary)
         except BaseException:
             renderer.summarize(summary.succeeded, len(summary.errors), summary.skipped, was_stopped=True)
             raise
         renderer.summarize(summary.succeeded, len(summary.errors), summary.skipped)
     return exit_code_of(summary.errors, summary.succeeded + summary.skipped + len(summary.errors))
+
+
+def _plan(invocation: Invocation, targets: tuple[str, ...], options: dict[str, Any]) -> int:
+    from mgmt.plan import plan_uploads
+    from mgmt.plan_view import PlanView
+    from mgmt.render import UploadRenderer
+
+    output = invocation.output()
+    view = PlanView(output)
+    with (
+        UploadRenderer(output) as renderer,
+        invocation.session(renderer.emit, options={"object_prefix": options["prefix"]}) as session,
+    ):
+        upload_options = make_options(options, session.settings)
+        expanded = _expand(targets, upload_options, session)
+        summary = plan_uploads(expanded, upload_options, session, shown_base(session.settings), view.show)
+    view.summarize(summary)
+    return exit_code_of(summary.errors, summary.uploads + summary.already_there + len(summary.errors))
 
 
 def exit_code_of(errors: Sequence[MgmtError], target_count: int) -> int:
@@ -90,18 +134,8 @@ def exit_code_of(errors: Sequence[MgmtError], target_count: int) -> int:
     return errors[0].exit_code if target_count == 1 else EXIT_PARTLY_FAILED
 
 
-def _make_options(options: dict[str, Any], *, prefix: str) -> UploadOptions:
-    from mgmt.jobs import UploadOptions
-
-    pairs = [_parse_tag(tag) for tag in options.pop("tags")]
-    tags = dict(pairs)
-    if len(tags) != len(pairs):
-        raise UsageError("A --tag is given twice; expected each key once.", code="bad-tag")
-    return UploadOptions(prefix=prefix, tags=tags, **options)
-
-
-def _expand(targets: tuple[str, ...], archive_dir: Path | None, session: Session) -> Iterator[str]:
-    """Name every target; `all` is every entry of the current directory."""
+def _expand(targets: tuple[str, ...], options: UploadOptions, session: Session) -> Iterator[str]:
+    """Name every target; `all` is every entry of the current directory but the folders mgmt itself uses."""
     from mgmt.targets import everything_in
 
     for target in targets:
@@ -109,23 +143,26 @@ def _expand(targets: tuple[str, ...], archive_dir: Path | None, session: Session
             yield target
             continue
         here = current_directory()
-        folders = {here, (archive_dir or here).absolute()}
-        known = set().union(*(session.journal.archives_in(folder) for folder in folders))
-        yield from (name for name in everything_in(here, known, session.emit) if here / name not in folders)
+        archive_folders = {here, (options.archive_dir or here).absolute()}
+        known = set().union(*(session.journal.archives_in(folder) for folder in archive_folders))
+        of_ours = archive_folders | _completed_folders(options, session)
+        for name in everything_in(here, known, session.emit, options.excludes):
+            if here / name not in of_ours and not _holds_completed(here / name, options, session):
+                yield name
 
 
-def _parse_tag(text: str) -> tuple[str, str]:
-    key, separator, value = text.partition("=")
-    if not key or not separator or not text.isprintable():
-        raise UsageError(f"--tag {text!r}: expected KEY=VALUE.", code="bad-tag")
-    return key, value
+def _completed_folders(options: UploadOptions, session: Session) -> set[Path]:
+    """Name the folders for originals that are uploaded already: this command's, and the configured one."""
+    given = (options.completed_dir, session.settings.completed_dir)
+    return {Path(os.path.abspath(folder)) for folder in given if folder is not None}  # noqa: PTH100  links stay links
 
 
-def _parse_rate(text: str | None) -> int | None:
-    if text is None:
-        return None
-    found = re.fullmatch(r"(\d+(?:\.\d+)?)([kKmMgG]?)(?:i?[bB])?(?:/s)?", text)
-    rate = float(found[1]) * {"": 1, "k": 1e3, "m": 1e6, "g": 1e9}[found[2].lower()] if found else 0
-    if rate < 1:
-        raise UsageError(f"--limit-rate {text!r}: expected bytes per second, such as 500k or 2M.", code="bad-rate")
-    return int(rate)
+def _holds_completed(entry: Path, options: UploadOptions, session: Session) -> bool:
+    """Tell whether an entry could not be moved because the folder for completed originals lies in it; that is said."""
+    if options.completed_dir is None or entry not in options.completed_dir.parents:
+        return False
+    from mgmt.events import Notice
+
+    message = f"{entry.name} is skipped: the folder for completed originals, {options.completed_dir}, lies in it."
+    session.emit(Notice(message, "skipped"))
+    return True

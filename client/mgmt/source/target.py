@@ -35,7 +35,8 @@ class Source:
     """Differs as soon as a member was added, removed or changed."""
     skipped: tuple[Skipped, ...] = ()
     """The first thousand entries that stay out of the archive, with the reason."""
-    skipped_count: int = 0
+    missed_count: int = 0
+    """How many stay out that somebody might miss: all but system files."""
     excludes: tuple[str, ...] = ()
 
     def members(self) -> Generator[Member]:
@@ -86,14 +87,14 @@ def look(
     return Source(
         path=Path(path),
         name=root_name,
-        file_record=FileRecord(own_name or root_name, shown_path, "local", size, is_directory, "pending"),
+        file_record=FileRecord(shown(own_name or root_name), shown_path, "local", size, is_directory, "pending"),
         is_directory=is_directory,
         uncompressed_size=survey.uncompressed_size,
         member_count=survey.member_count,
         upper_bound_bytes=survey.upper_bound_bytes,
         fingerprint=survey.fingerprint,
         skipped=tuple(walk.skipped.kept),
-        skipped_count=walk.skipped.count,
+        missed_count=walk.skipped.missed_count,
         excludes=tuple(excludes),
     )
 

@@ -11,7 +11,7 @@ from typing import Final, NamedTuple, NoReturn
 from mgmt.errors import SourceError
 from mgmt.members import Member, shown, source_changed, source_failure, source_unreadable
 from mgmt.source.folders import ASKS_EFFECTIVE_IDS, OPEN_FILE_FLAGS, Folder, MovedError, open_folder
-from mgmt.source.rules import Excludes, reason_to_skip, special_kind
+from mgmt.source.rules import SYSTEM_FILE, Excludes, reason_to_skip, special_kind
 
 _SKIPPED_KEPT_MAX: Final = 1_000
 
@@ -26,15 +26,15 @@ class Skipped(NamedTuple):
 
 
 class SkippedList:
-    """Counts what was skipped and keeps the first thousand: memory must not grow with the source."""
+    """Counts what somebody might miss and keeps the first thousand: memory must not grow with the source."""
 
     def __init__(self) -> None:
-        self.count = 0
+        self.missed_count = 0
         self.kept: list[Skipped] = []
 
     def add(self, path: bytes, reason: str) -> None:
         """Note one more."""
-        self.count += 1
+        self.missed_count += reason != SYSTEM_FILE
         if len(self.kept) < _SKIPPED_KEPT_MAX:
             self.kept.append(Skipped(shown(path), reason))
 

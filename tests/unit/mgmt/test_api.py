@@ -1,17 +1,16 @@
 import socket
 import threading
+import time
 from datetime import UTC, datetime
 
 import pytest
-import urllib3
 
-from mgmt.api import ERROR_OF_PROBLEM, ServiceApi, error_of, explain_connection_error
+from mgmt.api import ERROR_OF_PROBLEM, ServiceApi, error_of
 from mgmt.connection import Connections
 from mgmt.errors import (
     CancelledError,
     LoginRequiredError,
     MgmtError,
-    NotConfiguredError,
     RefusedError,
     SourceError,
     UnavailableError,
@@ -115,7 +114,10 @@ def test_every_problem_has_an_exit_code_and_a_new_one_is_a_refusal():
         (HTML, UnavailableError),
         (Answer(404, b"<html>", {"content-type": "text/html"}), UnavailableError),
         (Answer(302, b"", {"location": "http://portal.example"}), UnavailableError),
-        (json_answer({"hello": "world"}), RefusedError),
+        (Answer(511, b"<html>", {"content-type": "text/html"}), UnavailableError),
+        (json_answer({"hello": "world"}), UnavailableError),
+        (json_answer(["hello"]), UnavailableError),
+        (json_answer({"message": "no such page"}, 404), UnavailableError),
     ],
 )
 def test_what_is_no_answer_of_the_service_is_said_at_once(make_api, answer, error):
@@ -135,10 +137,64 @@ def test_a_service_that_stays_away_ends_the_wait_with_the_reason(make_api):
             make_api(url, budget_seconds=0.3).describe()
 
 
-def test_a_host_that_is_not_found_is_named():
-    reason = urllib3.exceptions.NameResolutionError("no.example", None, socket.gaierror(-2, "not known"))
-    error = urllib3.exceptions.MaxRetryError(None, "/v1/service?X-Amz-Signature=secret", reason)
-    assert explain_connection_error(error, "https://no.example") == "the host of https://no.example is not found"
+def test_a_host_that_is_not_found_is_named(make_api):
+    with pytest.raises(UnavailableError, match=r"the host of https://no\.such\.host\.invalid is not found"):
+        make_api("https://no.such.host.invalid/stage", budget_seconds=0.1).describe()
+
+
+def test_a_service_that_takes_the_call_and_never_answers_is_given_up_in_time(make_api):
+    with socket.create_server(("127.0.0.1", 0)) as deaf:
+        began = time.monotonic()
+        with pytest.raises(UnavailableError, match="does not answer in time"):
+            make_api(f"http://127.0.0.1:{deaf.getsockname()[1]}", budget_seconds=0.5).describe()
+    assert time.monotonic() - began < 5, "a try lasts no longer than the patience"
+
+
+NEWER = {**to_plain(SERVICE), "api_version_min": 2, "api_version_max": 3, "service_version": "9.1"}
+OLDER = {**NEWER, "api_version_min": 0, "api_version_max": 0}
+
+
+@pytest.mark.parametrize(("described", "what_to_do"), [(NEWER, "pip install --upgrade"), (OLDER, "ask the admin")])
+def test_a_service_of_another_version_is_refused_with_what_to_update(make_api, described, what_to_do):
+    with scripted_server(json_answer(described)) as server, pytest.raises(RefusedError, match=what_to_do) as caught:
+        make_api(server.url).describe()
+    assert caught.value.code == "versions-differ"
+    assert "9.1" in caught.value.message
+
+
+def test_a_later_description_that_has_changed_its_shape_still_tells_its_version(make_api):
+    described = {"api_version_min": 2, "api_version_max": 2, "service_version": "9.1", "storage": {}}
+    with scripted_server(json_answer(described)) as server, pytest.raises(RefusedError, match="version 2"):
+        make_api(server.url).describe()
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        json_answer({"entries": []}),
+        json_answer({"message": "Not Found"}, 404),
+        json_answer(
+            to_plain(make_problem("no-such-route", "There is no such route.")), 404, "application/problem+json"
+        ),
+    ],
+)
+def test_an_odd_answer_makes_one_look_at_the_version(make_api, answer):
+    with scripted_server(answer, json_answer(NEWER)) as server:
+        with pytest.raises(RefusedError, match="Update mgmt"):
+            make_api(server.url).look_up(["a"])
+        assert [asked.path for asked in server.asked] == ["/v1/uploads/look-up", "/v1/service"]
+        assert "authorization" not in server.asked[1].headers
+
+
+def test_an_odd_answer_of_the_right_version_is_said_to_be_odd(make_api):
+    with scripted_server(json_answer({"results": 7}), GOOD) as server, pytest.raises(RefusedError, match="understand"):
+        make_api(server.url).look_up(["a"])
+
+
+def test_json_of_somebody_else_is_no_service(make_api):
+    with scripted_server(json_answer({"weather": "fine"})) as server, pytest.raises(UnavailableError) as caught:
+        make_api(server.url).history(HistoryRequest())
+    assert caught.value.code == "no-service"
 
 
 def test_a_stopped_command_asks_nothing_more(make_api):
@@ -161,11 +217,6 @@ def test_loopback_is_never_sent_to_a_proxy_and_others_are_with_its_password(monk
         assert direct is None
         assert server.asked[0].path == "http://service.example/x"
         assert server.asked[0].headers["proxy-authorization"] == "Basic YW5uYTpzQGZl"
-
-
-def test_a_missing_certificate_file_is_named(tmp_path):
-    with pytest.raises(NotConfiguredError, match=r"MGMT_CA_BUNDLE names .*company\.pem"):
-        Connections(ca_bundle=tmp_path / "company.pem")
 
 
 def test_exit_codes_are_the_documents():

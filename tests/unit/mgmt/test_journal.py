@@ -105,6 +105,24 @@ def test_the_machine_keeps_its_id_when_the_journal_is_lost(journal, tmp_path):
     again.close()
 
 
+@pytest.mark.parametrize("left", ["", "\n", "half-a-uuid"])
+def test_an_id_that_a_full_disk_has_cut_off_is_made_anew(journal, tmp_path, left):
+    path = next(tmp_path.rglob("journal.sqlite")).with_name("machine-id")
+    path.write_text(left)
+    machine_id = journal.machine_id
+    assert uuid.UUID(machine_id)
+    assert journal.machine_id == machine_id == path.read_text()
+
+
+def test_a_disk_without_hard_links_keeps_the_id_as_well(journal, monkeypatch):
+    monkeypatch.setattr(os, "link", _no_links)
+    assert journal.machine_id == journal.machine_id
+
+
+def _no_links(*_, **__):
+    raise OSError(95, "Operation not supported")
+
+
 def test_first_runs_at_once_agree_on_journal_and_machine_id(tmp_path):
     with multiprocessing.get_context("spawn").Pool(2) as pool:
         ids = pool.map(_machine_id, [tmp_path / "new"] * 8)
@@ -191,3 +209,52 @@ def _machine_id(state_dir):
         return journal.machine_id
     finally:
         journal.close()
+
+
+FIRST_VERSION = """
+CREATE TABLE uploads (
+    operation_id TEXT PRIMARY KEY, service TEXT NOT NULL, source_path BLOB NOT NULL, destination TEXT NOT NULL,
+    archive_path BLOB NOT NULL, fingerprint TEXT NOT NULL, plan TEXT NOT NULL, archive_size INTEGER,
+    archive_mtime_ns INTEGER, ended_as TEXT, content TEXT, began_at REAL NOT NULL
+) STRICT;
+CREATE INDEX uploads_by_source ON uploads (service, source_path, destination);
+CREATE INDEX uploads_by_archive ON uploads (archive_path);
+CREATE TABLE clean_ups (operation_id TEXT PRIMARY KEY, service TEXT NOT NULL, clean_up TEXT NOT NULL) STRICT;
+INSERT INTO uploads VALUES
+    ('id', 'https://s', X'2F612F63', 'p/c', X'2F612F632E', 'f', 'plan', NULL, NULL, NULL, NULL, 1);
+INSERT INTO clean_ups VALUES
+    ('old', 'https://s', '{"operation_id":"old","source_status":"completed","archive_status":"deleted"}');
+PRAGMA user_version=1;
+"""
+"""As version 0.1.0 of mgmt made it."""
+
+
+def test_a_journal_of_the_first_version_is_taken_over_with_all_that_is_in_it(tmp_path):
+    (tmp_path / "state").mkdir()
+    database = sqlite3.connect(tmp_path / "state" / "journal.sqlite")
+    database.executescript(FIRST_VERSION)
+    database.close()
+    for _ in range(2):
+        journal = Journal(tmp_path / "state")
+        assert journal.find("https://s", "/a/c", "p/c").operation_id == "id"
+        assert [each.operation_id for each in journal.unreported("https://s", 10)] == ["old"]
+        assert journal.moves("https://s") == []
+        journal.note_speed("https://s", 10.0)
+        journal.close()
+
+
+def test_the_last_speed_is_remembered_for_each_service(journal):
+    assert journal.speed("https://s") is None
+    journal.note_speed("https://s", 10.5)
+    journal.note_speed("https://s", 20.5)
+    journal.note_speed("https://other", 1.0)
+    assert (journal.speed("https://s"), journal.speed("https://other")) == (20.5, 1.0)
+
+
+def test_a_promised_move_is_found_until_its_upload_is_finished(journal):
+    moving = entry(completed_path=os.fsdecode(b"/done/\xff"))
+    journal.put([moving, entry()])
+    assert journal.moves("https://s") == [moving]
+    assert journal.moves("https://other") == []
+    journal.finish("https://s", [CleanUp(moving.operation_id, "moved", "deleted")])
+    assert journal.moves("https://s") == []

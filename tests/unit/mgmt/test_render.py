@@ -5,14 +5,18 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from mgmt import wording
+from mgmt import tables, wording
 from mgmt.errors import IntegrityError, SourceError
-from mgmt.events import AlreadyThere, Finished, Notice, Progress, Trace
-from mgmt.render import Output, Style, UploadRenderer, describe_record, make_table
-from mgmt.wording import printable
+from mgmt.events import AlreadyThere, Finished, Notice, Progress, Trace, Waiting
+from mgmt.output import Output, Style
+from mgmt.render import PLAIN_PROGRESS_SECONDS, UploadRenderer, WaitingRenderer
+from mgmt.reports import describe_record, describe_success, describe_version, version_line
+from mgmt.underway import Sent
+from mgmt.wording import display_width, moment_in_words, printable
 from mgmt_contract.records import FileRecord, UploadRecord
 
 BEGAN = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
+MOMENT = "2026-01-02T03:04:05.000Z"
 
 
 def make_record(**changes):
@@ -45,15 +49,38 @@ def make_record(**changes):
     return UploadRecord(**{**fields, **changes})
 
 
-class Screen:
-    def __init__(self, **style):
-        self.stdout, self.stderr = io.StringIO(), io.StringIO()
-        self.output = Output(Style(**style), self.stdout, self.stderr)
+class Clock:
+    """A clock that stands still until it is moved."""
 
-    def show(self, *events):
-        with UploadRenderer(self.output) as renderer:
+    def __init__(self):
+        self.seconds = 1000.0
+
+    def __call__(self):
+        return self.seconds
+
+    def move(self, seconds):
+        self.seconds += seconds
+
+
+class Terminal(io.StringIO):
+    def isatty(self):
+        return True
+
+
+class Screen:
+    def __init__(self, stream=io.StringIO, **style):
+        self.stdout, self.stderr = stream(), stream()
+        self.output = Output(Style(**style), self.stdout, self.stderr)
+        self.clock = Clock()
+
+    def show(self, *events, count=None, seconds_apart=0.0):
+        with UploadRenderer(self.output, clock=self.clock) as renderer:
+            if count is not None:
+                renderer.expect(count)
             for event in events:
                 renderer.emit(event)
+                self.clock.move(seconds_apart)
+        self.renderer = renderer
         return self.stdout.getvalue(), self.stderr.getvalue()
 
     @property
@@ -62,15 +89,37 @@ class Screen:
 
 
 def test_the_examples_in_the_docstrings_hold():
-    result = doctest.testmod(wording)
-    assert result.attempted >= 5
-    assert not result.failed
+    for module in (wording, tables):
+        result = doctest.testmod(module)
+        assert result.attempted
+        assert not result.failed
+
+
+def uploading(done, total=100_000_000, carried_over=0):
+    return Progress("id-1", "clip.mp4", "uploading", done, total, carried_over)
 
 
 def test_a_success_says_key_sizes_ratio_time_and_speed():
-    said, aside = Screen().show(Finished(make_record()))
-    assert said == "✓ clip.mp4 → s3://bucket/p/clip.mp4.tar.gz  100 MB (50 % of 200 MB) in 10 s, 10.0 MB/s\n"
+    events = [uploading(0), uploading(50_000_000), uploading(100_000_000), Finished(make_record())]
+    said, aside = Screen().show(*events, seconds_apart=5)
+    assert said == "✓ clip.mp4 → s3://bucket/p/clip.mp4.tar.gz  100 MB (50 % of 200 MB) in 15 s, 10.0 MB/s\n"
     assert aside == ""
+
+
+def test_the_speed_after_a_resume_counts_neither_what_was_there_nor_the_pause():
+    """The record began ten seconds before it ended; this run took four, and sent ten megabytes of the hundred."""
+    events = [uploading(90_000_000, carried_over=90_000_000), uploading(100_000_000, carried_over=90_000_000)]
+    said, _ = Screen().show(*events, Finished(make_record()), seconds_apart=2)
+    assert said.endswith(" in 4.0 s, 5.00 MB/s\n")
+
+
+@pytest.mark.parametrize("width", [18, 38, 78, 98, 118])
+@pytest.mark.parametrize("name", ["clip.mp4", "A001_C003_0826BQ_interview_with_a_long_name.mov", "映画 テイク.mov"])
+def test_one_of_several_results_fits_the_terminal(width, name):
+    record = make_record(target_path=name, s3_object_key=f"shoots/day1/{name}.tar.gz")
+    said = describe_success(record, Sent(75, 12_300_000), width)
+    assert display_width(said) <= width
+    assert name[:3] in said or name[-3:] in said
 
 
 def test_a_failure_is_a_sentence_on_stderr_and_nothing_on_stdout():
@@ -110,12 +159,44 @@ def test_without_a_terminal_progress_is_rare_and_has_no_escape_codes():
     assert aside == ""
 
 
-def test_progress_after_a_while_is_one_plain_line(monkeypatch):
-    now = iter(range(0, 1000, 20))
-    monkeypatch.setattr("mgmt.render.time.monotonic", lambda: next(now))
-    events = [Progress("id-1", "clip.mp4", "uploading", done, 4_000_000) for done in (1_000_000, 2_000_000, 3_000_000)]
-    _, aside = Screen().show(*events)
-    assert aside == "clip.mp4: uploading, 3.00 MB of 4.00 MB\n"
+def test_progress_after_a_while_is_one_plain_line():
+    """At most one in half a minute, however many uploads there are."""
+    events = [uploading(done, 4_000_000) for done in (0, 1_000_000, 2_000_000)]
+    _, aside = Screen().show(*events, seconds_apart=PLAIN_PROGRESS_SECONDS / 2)
+    assert aside == "clip.mp4: uploading, 2.00 MB of 4.00 MB, 66.7 kB/s, 0:30 left\n"
+
+
+def test_progress_of_several_uploads_is_one_plain_line_over_all():
+    first = Progress("id-1", "a", "uploading", 3_000_000, 4_000_000)
+    others = [Progress(f"other-{index}", "b", "packing", 1, 2) for index in range(50)]
+    _, aside = Screen().show(first, *others, count=60, seconds_apart=1)
+    assert aside.startswith("0 of 60 done, 3.00 MB sent, ")
+    assert aside.count("\n") == 1
+
+
+def test_waiting_is_said_where_it_takes_long_and_nothing_moves():
+    waiting = [Waiting("the storage is joining parts")] * 3
+    _, aside = Screen().show(*waiting, seconds_apart=PLAIN_PROGRESS_SECONDS * 0.6)
+    assert aside == "waiting 0:36: the storage is joining parts\n"
+
+
+def test_a_command_that_only_asks_says_what_it_waits_for_once():
+    screen = Screen()
+    with WaitingRenderer(screen.output, after_seconds=0) as renderer:
+        for _ in range(3):
+            renderer.emit(Waiting("an answer"))
+            renderer._timer.join()
+        renderer.emit(Trace("GET /v1/history: 200"))
+    assert screen.stderr.getvalue() == "note: waiting: an answer\n"
+
+
+def test_a_command_that_is_answered_in_time_says_nothing():
+    screen = Screen()
+    with WaitingRenderer(screen.output) as renderer:
+        renderer.emit(Waiting("an answer"))
+        renderer.emit(Trace("GET /v1/history: 200"))
+        renderer._timer.join()
+    assert screen.stderr.getvalue() == ""
 
 
 def test_quiet_shows_errors_only():
@@ -136,11 +217,38 @@ def test_only_verbose_shows_calls():
     assert Screen(verbosity=1).show(Trace("GET /v1/service"))[1] == "GET /v1/service\n"
 
 
-@pytest.mark.parametrize("style", [{}, {"colors": True}])
+def test_already_there_says_once_who_uploaded_it_and_when():
+    said, _ = Screen().show(AlreadyThere("id-2", "clip.mp4", "p/clip.mp4.tar.gz", "anna", MOMENT))
+    local = moment_in_words(datetime.fromisoformat(MOMENT))
+    assert said == f"= clip.mp4 is already there as p/clip.mp4.tar.gz, uploaded by anna on {local}\n"
+    assert Screen().show(AlreadyThere("id-2", "a", "k", None, None))[0] == "= a is already there as k\n"
+
+
+def test_times_in_a_services_sentence_are_shown_as_a_persons_own():
+    _, aside = Screen().show(Finished(make_record(), SourceError(f"Uploaded by bert at {MOMENT}.")))
+    assert aside == f"mgmt: Uploaded by bert at {moment_in_words(datetime.fromisoformat(MOMENT))}.\n"
+
+
+def test_colours_are_for_terminals_only():
+    notice = Notice("n", "c")
+    assert Screen(stream=Terminal, colors=True).show(notice)[1] == "\x1b[35mnote:\x1b[0m n\n"
+    assert Screen(stream=Terminal).show(notice)[1] == "note: n\n"
+    assert Screen(colors=True).show(notice)[1] == "note: n\n"
+
+
+def test_a_terminal_without_our_signs_gets_others_of_the_same_width():
+    stdout = io.TextIOWrapper(io.BytesIO(), encoding="iso-8859-1", errors="backslashreplace")
+    output = Output(Style(), stdout, io.StringIO())
+    with UploadRenderer(output) as renderer:
+        renderer.emit(Finished(make_record()))
+    assert stdout.buffer.getvalue().startswith(b"+ clip.mp4 > s3://bucket/")
+
+
+@pytest.mark.parametrize("style", [{}, {"colors": True, "stream": Terminal}])
 def test_names_cannot_speak_to_the_terminal(style):
     evil = "a\x1b]0;pwned\x07\r\n\u202egpj.exe"
     said, aside = Screen(**style).show(Finished(make_record(target_path=evil, s3_object_key=evil)), Notice(evil, "c"))
-    ours = (said + aside).replace("\x1b[32m", "").replace("\x1b[33m", "").replace("\x1b[0m", "")
+    ours = (said + aside).replace("\x1b[32m", "").replace("\x1b[35m", "").replace("\x1b[0m", "")
     assert not {"\x1b", "\x07", "\r", "\u202e"} & set(ours)
     assert printable("👩‍🎤 Café") == "👩‍🎤 Café"
 
@@ -160,38 +268,67 @@ def test_a_closed_pipe_silences_the_output_and_nothing_else():
 
 def test_several_uploads_end_with_a_sum():
     screen = Screen()
-    UploadRenderer(screen.output).summarize(2, 1, 3)
-    assert screen.stderr.getvalue().startswith("2 uploaded, 3 already there, 1 failed in ")
+    screen.show(Finished(make_record()), Finished(make_record(operation_id="id-2")), seconds_apart=2)
+    screen.renderer.summarize(2, 1, 3)
+    said = screen.stderr.getvalue().splitlines()
+    assert said[0] == "2 uploaded, 3 already there, 1 failed: 400 MB → 200 MB (50 %) in 4.0 s"
+    assert "same command again" in said[1]
+
+
+def test_failures_are_named_again_where_they_may_have_scrolled_away():
+    failed = [
+        Finished(make_record(operation_id=f"f{i}"), SourceError(f"{i} is gone since {MOMENT}.")) for i in range(25)
+    ]
+    screen = Screen()
+    _, before = screen.show(*failed)
+    screen.renderer.summarize(0, 25, 0)
+    again = screen.stderr.getvalue().removeprefix(before).splitlines()
+    assert again[0] == "Failed:"
+    assert again[1] == f"  clip.mp4: 0 is gone since {moment_in_words(datetime.fromisoformat(MOMENT))}."
+    assert again[21].startswith("  and 5 more: `mgmt history")
+    assert again[22].startswith("25 failed in ")
+
+
+def test_few_failures_are_named_once():
+    screen = Screen()
+    _, before = screen.show(Finished(make_record(), SourceError("Gone.")))
+    screen.renderer.summarize(3, 1, 0)
+    assert "Gone." not in screen.stderr.getvalue().removeprefix(before)
 
 
 def test_a_record_is_told_whole():
     told = dict(describe_record(make_record()))
-    assert told["object"] == "s3://bucket/p/clip.mp4.tar.gz"
+    assert told["object"] == "s3://bucket/p/clip.mp4.tar.gz (100 MB, completed)"
     assert told["source"] == "clip.mp4 (200 B, completed)"
     assert told["tags"] == "project=x"
-    assert told["finished"].endswith("after 10 s")
+    assert told["finished"] == f"{moment_in_words(BEGAN + timedelta(seconds=10))}, after 10 s, 10.0 MB/s over all"
     empty = make_record(
         source_file_record=None, s3_file_record=None, finished_at=None, tags={}, member_count=None, status="pending"
     )
     assert dict(describe_record(empty))["content"] == "-"
 
 
-def test_a_table_is_aligned_and_its_cells_are_escaped():
-    assert make_table(("A", "KEY"), [("1", "x\ny"), ("22", "z")]) == ["A   KEY", "1   x\\ny", "22  z"]
+def test_a_failed_record_says_why():
+    record = make_record(status="failed", error_message="The disk is full.", error_code="disk-full")
+    assert dict(describe_record(record))["status"] == "failed: The disk is full. (disk-full)"
+    assert dict(describe_record(make_record(status="pending", phase="carrying")))["status"] == "pending, carrying"
+
+
+def test_a_version_is_told_in_a_line_and_to_a_program():
+    record = make_record(version_id="v1")
+    assert describe_version(record).endswith("by anna, 100 MB, operation id-1")
+    line = version_line(record)
+    assert (line["version_id"], line["size"], line["finished_at"]) == ("v1", 100_000_000, "2026-01-02T03:04:15.000Z")
 
 
 def test_bars_show_on_a_terminal_and_leave_nothing_behind():
-    class Terminal(io.StringIO):
-        def isatty(self):
-            return True
-
     stderr = Terminal()
     output = Output(Style(bars=True), io.StringIO(), stderr)
     with UploadRenderer(output) as renderer:
         for stage in ("packing", "uploading", "confirming"):
             renderer.emit(Progress("id-1", "clip.mp4", stage, 1, 2))
-        renderer.emit(Progress("id-1", "clip.mp4", "packing", 2, 2))
         renderer.emit(Finished(make_record()))
         renderer.emit(Progress("id-1", "clip.mp4", "uploading", 1, 2))  # a part that was still under way
-        assert not renderer._tasks
+        assert not renderer._underway.tracks()
     assert "clip.mp4" in output.stdout.getvalue()
+    assert stderr.getvalue().rstrip().endswith("\x1b[?25h"), "the cursor is shown again"

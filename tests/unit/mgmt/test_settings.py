@@ -1,10 +1,8 @@
-import os
-import stat
-
 import pytest
 
-from mgmt.errors import LocalStateError, NotConfiguredError, UsageError
-from mgmt.settings import Settings, default_config_path, read_config, resolve_settings, state_directory, write_config
+from mgmt.config_file import default_config_path, write_config
+from mgmt.errors import NotConfiguredError, UsageError
+from mgmt.settings import Settings, resolve_settings, state_directory
 
 
 @pytest.fixture
@@ -23,50 +21,6 @@ def test_option_beats_environment_beats_file_beats_default(config):
 
 def test_an_empty_value_is_no_value(config):
     assert resolve_settings({"MGMT_BUCKET": ""}, config, {"bucket": None}).bucket is None
-
-
-def test_writing_keeps_comments_unknown_lines_and_order(config):
-    config.parent.mkdir()
-    config.write_text("# ours\nMGMT_BUCKET = old  \nSOMETHING=else\n\nexport MGMT_LOCAL_DIR='/a b'\n")
-    write_config(config, {"MGMT_BUCKET": "new", "MGMT_API_URL": "https://x.example", "MGMT_LOCAL_DIR": None})
-    assert config.read_text() == "# ours\nMGMT_BUCKET=new\nSOMETHING=else\n\nMGMT_API_URL=https://x.example\n"
-
-
-def test_quotes_spaces_and_export_are_read_as_a_shell_would(config):
-    config.parent.mkdir()
-    config.write_text("  export MGMT_LOCAL_DIR='/a b'\nMGMT_BUCKET=\"b\"\nnot a line\nPATH=/x\n")
-    assert read_config(config) == {"MGMT_LOCAL_DIR": "/a b", "MGMT_BUCKET": "b"}
-
-
-def test_a_linked_config_file_stays_a_link(config, tmp_path):
-    target = tmp_path / "dotfiles"
-    target.write_text("MGMT_BUCKET=a\n")
-    config.parent.mkdir()
-    config.symlink_to(target)
-    write_config(config, {"MGMT_BUCKET": "b"})
-    assert config.is_symlink()
-    assert target.read_text() == "MGMT_BUCKET=b\n"
-
-
-def test_a_failed_write_leaves_the_old_file_and_nothing_else(config, monkeypatch):
-    write_config(config, {"MGMT_BUCKET": "old"})
-    monkeypatch.setattr(os, "fsync", _no_space)
-    with pytest.raises(LocalStateError, match="cannot be written"):
-        write_config(config, {"MGMT_BUCKET": "new"})
-    assert config.read_text() == "MGMT_BUCKET=old\n"
-    assert [each.name for each in config.parent.iterdir()] == ["config"]
-
-
-def test_the_config_file_is_its_owners(config):
-    write_config(config, {"MGMT_BUCKET": "b"})
-    assert stat.S_IMODE(config.stat().st_mode) == 0o600
-
-
-def test_a_config_file_that_is_no_text_is_named(config):
-    config.parent.mkdir()
-    config.write_bytes(b"\xff\xfe\x00")
-    with pytest.raises(LocalStateError, match=str(config)):
-        read_config(config)
 
 
 @pytest.mark.parametrize(
@@ -114,5 +68,27 @@ def test_without_being_told_places_are_the_systems(monkeypatch, tmp_path):
     assert state_directory({}).is_relative_to(tmp_path)
 
 
-def _no_space(_):
-    raise OSError(28, "No space left on device")
+def test_a_password_in_the_address_is_refused_without_being_shown(config):
+    for url in ("https://user:hidden@x.example", "ftp://user:hidden@x.example/?q", "http://:hidden@x.example"):
+        with pytest.raises(UsageError, match="MGMT_TOKEN") as caught:
+            resolve_settings({"MGMT_API_URL": url}, config)
+        assert "hidden" not in caught.value.message
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("MGMT_API_URL", "https://[::1"),
+        ("MGMT_API_URL", "https://x.example:port"),
+        ("MGMT_OBJECT_PREFIX", "a\nMGMT_API_URL=https://evil.example"),
+        ("MGMT_BUCKET", "a\x1b[2J"),
+        ("MGMT_LOCAL_DIR", "~nobody-of-that-name/x"),
+    ],
+)
+def test_a_value_that_cannot_work_says_where_it_came_from(config, name, value):
+    with pytest.raises(UsageError, match=rf"{name}.*environment"):
+        resolve_settings({name: value}, config)
+
+
+def test_a_relative_folder_in_the_environment_stays_relative_to_where_one_stands(config):
+    assert str(resolve_settings({"MGMT_LOCAL_DIR": "footage"}, config).local_dir) == "footage"

@@ -66,6 +66,7 @@ def test_another_kind_of_authorizer_is_nobody():
 
 
 BODIES = {
+    routes.PREVIEW: {"machine_id": "m", "items": []},
     routes.START: {"machine_id": "m", "items": []},
     routes.SIGN: {"machine_id": "m", "items": []},
     routes.COMPLETE: {"machine_id": "m", "items": []},

@@ -29,6 +29,16 @@ def test_any_use_counts_from_anew():
         assert admitted
 
 
+def test_who_holds_it_is_never_idle_and_keeps_nobody_waiting():
+    activity = Activity(0)
+    with activity.hold():
+        with activity.hold():
+            pass
+        assert not activity.close_if_idle()
+        activity.close(60)  # returns at once
+    assert activity.close_if_idle()
+
+
 def test_closing_waits_for_what_runs():
     activity = Activity(600)
     entered, leave = threading.Event(), threading.Event()

@@ -17,11 +17,11 @@ from urllib.parse import urlsplit
 import pytest
 
 from mgmt_local.activity import Activity
-from mgmt_local.alive import is_alive
+from mgmt_local.alive import hold_open, is_alive
 from mgmt_local.gateway import BODY_SIZE_MAX_BYTES, Gateway
 from mgmt_local.state import StateFolder, open_state_folder
 from mgmt_local.tokens import TokenFile, issue_token
-from support.local_backend import request
+from support.local_backend import request, wait_until
 
 
 class Recorder:
@@ -276,6 +276,31 @@ def test_log_names_neither_tokens_nor_queries(setting: Setting, caplog: pytest.L
 def test_proves_that_it_is_the_one_with_the_secret(setting: Setting):
     assert is_alive(setting.url, setting.gateway.secret, 5)
     assert not is_alive(setting.url, "another secret", 5)
+
+
+def test_is_in_use_as_long_as_somebody_holds_it_open(setting: Setting):
+    setting.activity.idle_seconds = 0
+    with hold_open(setting.url, setting.token, 5):
+        wait_until(lambda: setting.activity._holds, seconds=10)
+        assert not setting.activity.close_if_idle()
+        assert setting.ask("GET", "/v1/history")[0] == 200
+    wait_until(setting.activity.close_if_idle, seconds=10)
+    assert len(setting.app.events) == 1, "the service hears nothing of it"
+
+
+def test_nobody_holds_it_open_without_a_token(setting: Setting):
+    assert setting.ask("GET", "/.mgmt-local/hold", token="wrong")[0] == 401
+    with hold_open(setting.url, "wrong", 5):
+        setting.activity.idle_seconds = 0
+        wait_until(setting.activity.close_if_idle, seconds=10)
+
+
+def test_a_backend_that_cannot_be_held_open_is_used_as_it_is():
+    with (
+        socket.create_server(("127.0.0.1", 0)) as deaf,
+        hold_open(f"http://127.0.0.1:{deaf.getsockname()[1]}", "t", 0.1),
+    ):
+        pass
 
 
 def test_whoever_else_listens_at_the_address_is_found_out():

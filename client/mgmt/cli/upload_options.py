@@ -1,0 +1,157 @@
+"""What `mgmt upload` was asked for, checked before anything is looked at, packed or sent."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from mgmt.cli.optional_value import BARE
+from mgmt.errors import NotConfiguredError, UsageError
+from mgmt_contract.names import InvalidNameError, join_key
+from mgmt_contract.storage import InvalidTagError, check_tags
+
+if TYPE_CHECKING:  # names for annotations only
+    from mgmt.jobs import UploadOptions
+    from mgmt.settings import Settings
+
+_ANY_NAME = "x"
+
+
+def check_names(
+    targets: tuple[str, ...], *, as_name: str | None, prefix: str | None, excludes: tuple[str, ...]
+) -> None:
+    """Refuse targets and names that have no meaning, alone or together.
+
+    Raises:
+        UsageError: With what was expected.
+    """
+    from mgmt.members import shown
+    from mgmt.targets import is_excluded
+
+    if "" in targets:
+        raise UsageError("A target's name is empty; expected a file or directory.", code="empty-name")
+    for target in targets:
+        if target != "all" and is_excluded(os.path.abspath(target), excludes):  # noqa: PTH100  keeps a link's own name
+            raise UsageError(
+                f"'{shown(target)}' is named as a target and left out by --exclude. Expected one or the other; "
+                "--exclude is for what lies in a folder.",
+                code="target-excluded",
+            )
+    if prefix is not None:
+        _require_key("--prefix", prefix, _ANY_NAME)
+    if as_name is None:
+        return
+    if len(targets) != 1 or targets[0] == "all":
+        raise UsageError("--as gives one name, so it goes with exactly one target.", code="as-needs-one-target")
+    _require_key("--as", "", as_name)
+
+
+def make_options(given: Mapping[str, Any], settings: Settings) -> UploadOptions:
+    """Put together how the uploads are to be made, from options and settings.
+
+    Raises:
+        UsageError: If a value makes no sense; the sentence names the option or setting it came from.
+        NotConfiguredError: If --move-completed has no folder.
+    """
+    from mgmt.jobs import UploadOptions
+
+    options = dict(given)
+    prefix = _choose_prefix(options.pop("prefix"), settings)
+    if options["as_name"] is not None:
+        _require_key("--as", prefix, options["as_name"])  # together they may be too long
+    completed_dir = choose_completed_dir(options.pop("move_completed"), settings)
+    tags = parse_tags(options.pop("tags"))
+    return UploadOptions(prefix=prefix, tags=tags, completed_dir=completed_dir, **options)
+
+
+def choose_completed_dir(given: str | None, settings: Settings) -> Path | None:
+    """Choose where originals go after success; None where they stay.
+
+    Raises:
+        UsageError: If the option's value is empty.
+        NotConfiguredError: If the option was given bare and no folder is configured.
+    """
+    if given is None:
+        return None
+    if given == "":
+        raise UsageError("--move-completed= names no folder; expected --move-completed=DIR.", code="empty-name")
+    if given != BARE:
+        return Path(os.path.abspath(Path(given).expanduser()))  # noqa: PTH100  resolving would follow links
+    if settings.completed_dir is None:
+        raise NotConfiguredError(
+            "No folder for completed originals is configured (MGMT_COMPLETED_DIR). Run `mgmt config`, or name one "
+            "with --move-completed=DIR.",
+            code="no-completed-dir",
+        )
+    return Path(os.path.abspath(settings.completed_dir))  # noqa: PTH100  as above
+
+
+def check_archive_dir(folder: Path | None) -> None:
+    """Refuse a folder for archives that is not there: made anew, it might fill a disk that is not meant.
+
+    Raises:
+        UsageError: With what to do.
+    """
+    if folder is not None and not folder.is_dir():
+        raise UsageError(
+            f"--archive-dir: there is no folder '{folder}'. Expected one that is there already, as a disk that is not "
+            "plugged in would otherwise go unnoticed: make it, or plug the disk in.",
+            code="no-archive-dir",
+        )
+
+
+def parse_tags(texts: tuple[str, ...]) -> dict[str, str]:
+    """Read `KEY=VALUE` pairs.
+
+    Raises:
+        UsageError: If one is none, a key is given twice, or S3 would not take them.
+    """
+    pairs = [_parse_tag(text) for text in texts]
+    tags = dict(pairs)
+    if len(tags) != len(pairs):
+        raise UsageError("A --tag is given twice; expected each key once.", code="bad-tag")
+    try:
+        check_tags(tags)
+    except InvalidTagError as error:
+        raise UsageError(f"--tag: {error}.", code="bad-tag") from error
+    return tags
+
+
+def parse_rate(text: str | None) -> int | None:
+    """Read bytes per second, such as 500k.
+
+    Raises:
+        UsageError: If that is no rate.
+    """
+    if text is None:
+        return None
+    found = re.fullmatch(r"(\d+(?:\.\d+)?)([kKmMgG]?)(?:i?[bB])?(?:/s)?", text)
+    rate = float(found[1]) * {"": 1, "k": 1e3, "m": 1e6, "g": 1e9}[found[2].lower()] if found else 0
+    if rate < 1:
+        raise UsageError(f"--limit-rate {text!r}: expected bytes per second, such as 500k or 2M.", code="bad-rate")
+    return int(rate)
+
+
+def _choose_prefix(given: str | None, settings: Settings) -> str:
+    if given is not None:
+        return given
+    origin = settings.origins.get("object_prefix")
+    _require_key(f"MGMT_OBJECT_PREFIX (from {origin})", settings.object_prefix, _ANY_NAME)
+    return settings.object_prefix
+
+
+def _require_key(origin: str, prefix: str, name: str) -> None:
+    try:
+        join_key("", prefix, name)
+    except InvalidNameError as error:
+        raise UsageError(f"{origin} cannot be used: {error}.", code="invalid-name") from error
+
+
+def _parse_tag(text: str) -> tuple[str, str]:
+    key, separator, value = text.partition("=")
+    if not key or not separator:
+        raise UsageError(f"--tag {text!r}: expected KEY=VALUE.", code="bad-tag")
+    return key, value

@@ -1,0 +1,192 @@
+"""What an upload would come to, found out without packing, sending or recording anything."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+from mgmt.api import error_of
+from mgmt.archive import compute_content_digest
+from mgmt.errors import MgmtError, RefusedError
+from mgmt.events import Waiting
+from mgmt.jobs import Job, UploadOptions
+from mgmt.preparation import Preparation
+from mgmt.session import Session
+from mgmt_contract import messages
+from mgmt_contract.parts import ITEMS_MAX
+
+PlanOutcome = Literal["upload", "replace", "already_there", "fail"]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What the same command without `--dry-run` would do with one target, by what is known now."""
+
+    target_path: str
+    outcome: PlanOutcome
+    s3_bucket: str | None = None
+    s3_object_key: str | None = None
+    source_size: int = 0
+    """Bytes of all files in it."""
+    member_count: int = 0
+    archive_size_max: int = 0
+    """Bytes that the archive will not exceed; how well it compresses shows only when it is packed."""
+    skipped_count: int = 0
+    """Entries that stay out of the archive though nobody excluded them, system files not counted."""
+    existing: messages.Existing | None = None
+    moves_to: str | None = None
+    """Where the original would go."""
+    estimated_seconds: float | None = None
+    """For sending it whole, at the last measured speed; None without one, or where nothing is sent."""
+    error: MgmtError | None = None
+    """What it would fail with."""
+
+
+@dataclass
+class PlanSummary:
+    """What a command's plans come to."""
+
+    bytes_per_second: float | None = None
+    """As last measured to this service."""
+    uploads: int = 0
+    already_there: int = 0
+    bytes_max: int = 0
+    errors: list[MgmtError] = field(default_factory=list)
+
+    def add(self, plan: Plan) -> None:
+        """Count one more in."""
+        if plan.error is not None:
+            self.errors.append(plan.error)
+        elif plan.outcome == "already_there":
+            self.already_there += 1
+        else:
+            self.uploads += 1
+            self.bytes_max += plan.archive_size_max
+
+    @property
+    def estimated_seconds(self) -> float | None:
+        """How long sending all of it would take at most; None without a measured speed."""
+        return self.bytes_max / self.bytes_per_second if self.bytes_per_second else None
+
+
+def plan_uploads(
+    targets: Iterable[str], options: UploadOptions, session: Session, shown_base: Path, show: Callable[[Plan], None]
+) -> PlanSummary:
+    """Find out what uploading every target would come to.
+
+    Where something of a possible size is stored under a name, the source is read for its content's digest:
+    only that tells "already there" from other content.
+
+    Args:
+        targets: Paths as the user named them.
+        options: How they would be uploaded.
+        session: The wired organs.
+        shown_base: Folder that paths in the team's records are relative to.
+        show: Gets each plan, in the targets' order, as soon as it is known.
+
+    Raises:
+        MgmtError: For causes that would stop everything.
+    """
+    planner = _Planner(options, session, shown_base)
+    batch: list[Job | Plan] = []
+    for target in targets:
+        found = planner.look(target)
+        if found is not None:
+            batch.append(found)
+        if len(batch) == ITEMS_MAX:
+            planner.finish(batch, show)
+            batch = []
+    planner.finish(batch, show)
+    return planner.summary
+
+
+class _Planner:
+    """One command's plans."""
+
+    def __init__(self, options: UploadOptions, session: Session, shown_base: Path) -> None:
+        self._options = options
+        self._session = session
+        self._preparation = Preparation(options, session, shown_base)
+        self.summary = PlanSummary(session.journal.speed(session.service_url))
+
+    def look(self, target: str) -> Job | Plan | None:
+        """Look at a target; a plan already where it would fail, None where it came before."""
+        try:
+            return self._preparation.inspect(target)
+        except MgmtError as error:
+            if error.stops_everything:
+                raise
+            return Plan(target, "fail", error=error)
+
+    def finish(self, batch: Sequence[Job | Plan], show: Callable[[Plan], None]) -> None:
+        """Ask the service about the jobs among these, and show all in order."""
+        jobs = [each for each in batch if isinstance(each, Job)]
+        answers = iter(self._ask(jobs))
+        for each in batch:
+            plan = next(answers) if isinstance(each, Job) else each
+            self.summary.add(plan)
+            show(plan)
+
+    def _ask(self, jobs: Sequence[Job]) -> Iterable[Plan]:
+        if not jobs:
+            return
+        request = messages.PreviewRequest(
+            self._session.journal.machine_id,
+            [job.start_item() for job in jobs],
+            expected_bucket=self._session.settings.bucket,
+        )
+        response = self._session.api.preview(request)
+        for job, result in zip(jobs, response.results, strict=True):
+            yield self._make_plan(job, result, response.service.bucket)
+
+    def _make_plan(self, job: Job, result: messages.PreviewResult, bucket: str) -> Plan:
+        outcome, error = self._judge(job, result)
+        is_sent = outcome in ("upload", "replace")
+        speed = self.summary.bytes_per_second
+        return Plan(
+            target_path=job.target_path,
+            outcome=outcome,
+            s3_bucket=bucket,
+            s3_object_key=result.s3_object_key,
+            source_size=job.source.uncompressed_size,
+            member_count=job.source.member_count,
+            archive_size_max=job.source.upper_bound_bytes,
+            skipped_count=job.source.missed_count,
+            existing=result.existing,
+            moves_to=str(job.completed_path) if is_sent and job.completed_path else None,
+            estimated_seconds=job.source.upper_bound_bytes / speed if is_sent and speed else None,
+            error=error,
+        )
+
+    def _judge(self, job: Job, result: messages.PreviewResult) -> tuple[PlanOutcome, MgmtError | None]:
+        if result.problem is not None:
+            return "fail", error_of(result.problem)
+        if result.existing is None:
+            return "upload", None
+        try:
+            is_same = self._is_same(job, result.existing)
+        except MgmtError as error:
+            if error.stops_everything:
+                raise
+            return "fail", error
+        if is_same:
+            return "already_there", None
+        return ("replace", None) if self._options.replace else ("fail", _make_refusal(result.existing))
+
+    def _is_same(self, job: Job, existing: messages.Existing) -> bool:
+        """Tell whether the source is what is stored; one that cannot become as large need not be read."""
+        if existing.content_digest is None or existing.size > job.source.upper_bound_bytes:
+            return False
+        self._session.emit(Waiting(f"comparing {job.target_path} with what is stored"))
+        return compute_content_digest(job.source, stop=self._session.stop) == existing.content_digest
+
+
+def _make_refusal(existing: messages.Existing) -> MgmtError:
+    owner = f", by {existing.actor}" if existing.actor else ""
+    return RefusedError(
+        f"Other content is stored under {existing.s3_object_key}{owner}. Upload under another name with --as, or "
+        "replace it with --replace.",
+        code="name-taken",
+    )

@@ -1,0 +1,114 @@
+"""Looking at a command's targets, one after the other: what becomes a job, and what a person should know of it."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import unicodedata
+from collections.abc import Callable
+from pathlib import Path
+from typing import Final
+
+from mgmt.errors import SourceError
+from mgmt.events import Notice, Waiting
+from mgmt.jobs import Job, UploadOptions, inspect_job, prepare_job
+from mgmt.members import shown
+from mgmt.session import Session
+from mgmt.source import SYSTEM_FILE
+from mgmt.wording import count_in_words, size_in_words
+from mgmt_contract.names import fold_key
+
+_SKIPPED_NAMED_MAX: Final = 20
+
+
+class Preparation:
+    """Turns the targets of one command into jobs."""
+
+    def __init__(self, options: UploadOptions, session: Session, shown_base: Path) -> None:
+        self._options = options
+        self._session = session
+        self._shown_base = shown_base
+        self._first_of_name: dict[str, Path] = {}
+
+    def prepare(self, target: str) -> Job | None:
+        """Make the job of a target, ready to go; None for a target that came before.
+
+        Raises:
+            MgmtError: If it cannot be uploaded; see `prepare_job`.
+        """
+        return self._look(target, prepare_job)
+
+    def inspect(self, target: str) -> Job | None:
+        """Make the job of a target only to look at it: nothing is held, removed or written down.
+
+        Raises:
+            MgmtError: If it could not be uploaded.
+        """
+        return self._look(target, inspect_job)
+
+    def _look(self, target: str, make: Callable[..., Job]) -> Job | None:
+        session = self._session
+        if self._is_repeated(target):
+            return None
+        session.emit(Waiting(f"looking at {target}"))
+        job = make(target, self._options, session.journal, session.service_url, self._shown_base)
+        self._say_skipped(job)
+        self._warn_of_full_disk(job)
+        return job
+
+    def _is_repeated(self, target: str) -> bool:
+        """Tell whether this very target came before in this command.
+
+        Raises:
+            SourceError: If another one of the same name did: they would be one object.
+        """
+        path = Path(os.path.abspath(target))  # noqa: PTH100  resolving would follow links
+        name = fold_key(self._options.as_name or path.name)  # names apart only by case are one to the service
+        first = self._first_of_name.setdefault(name, path)
+        if first is path:
+            return False
+        if first == path:
+            self._session.emit(Notice(f"{target} is named more than once; it is uploaded once.", "repeated"))
+            return True
+        raise SourceError(_explain_same_name(target, path, first), code="same-name")
+
+    def _say_skipped(self, job: Job) -> None:
+        """Name what a person might miss in the archive; system files nobody misses."""
+        missed = [skipped for skipped in job.source.skipped if skipped.reason != SYSTEM_FILE][:_SKIPPED_NAMED_MAX]
+        for path, reason in missed:
+            self._session.emit(Notice(f"{path} is skipped: {reason}.", "skipped", job.operation_id))
+        more = job.source.missed_count - len(missed)
+        if more:
+            entries = count_in_words(more, "more entry", "more entries")
+            message = f"{entries} of {job.target_path} {'is' if more == 1 else 'are'} skipped."
+            self._session.emit(Notice(message, "skipped", job.operation_id))
+
+    def _warn_of_full_disk(self, job: Job) -> None:
+        """Say before packing that the archive may not fit; whether it does shows only when it is packed."""
+        try:
+            free_bytes = shutil.disk_usage(job.archive_path.parent).free
+        except OSError:
+            return  # packing says what is wrong with the folder
+        if job.archive is None and free_bytes < job.source.upper_bound_bytes:
+            message = (
+                f"The archive of {job.target_path} may need {size_in_words(job.source.upper_bound_bytes)}, and "
+                f"{size_in_words(free_bytes)} are free beside it. --archive-dir DIR puts it on another disk."
+            )
+            self._session.emit(Notice(message, "disk-nearly-full", job.operation_id))
+
+
+def _explain_same_name(target: str, path: Path, first: Path) -> str:
+    way_out = "Upload it in a command of its own, with --as NAME or another --prefix."
+    both = f"'{shown(target)}'", f"'{shown(os.fspath(first))}'"
+    names = {unicodedata.normalize("NFC", each.name) for each in (path, first)}
+    if len(names) > 1:
+        return (
+            f"The names of {both[0]} and {both[1]} differ only by capital and small letters; many systems cannot "
+            f"keep two such names apart. {way_out}"
+        )
+    if path.name != first.name:
+        return (
+            f"The names of {both[0]} and {both[1]} look the same and differ only in how their accented letters are "
+            f"encoded (Unicode NFC and NFD), which makes them one name in the bucket. {way_out}"
+        )
+    return f"{both[0]} would be stored under the same name as {both[1]}. {way_out}"

@@ -1,0 +1,56 @@
+"""A belt against secrets in what is shown or written: nothing should put them there, and this cuts them out."""
+
+from __future__ import annotations
+
+import base64
+import re
+import urllib.request
+from collections.abc import Iterator
+from typing import Final
+from urllib.parse import unquote, urlsplit
+
+CUT: Final = "…"
+_LENGTH_MIN: Final = 4
+"""Cutting shorter ones out wherever they occur would leave no sentence whole; their places are known below."""
+
+_PATTERNS: Final = tuple(
+    re.compile(pattern, re.IGNORECASE)
+    for pattern in (
+        r"(x-amz-(?:signature|credential|security-token)(?:=|%3d|\W{1,4}))[^\s&\"'<>,;)]+",
+        r"((?:proxy-)?authorization[\"']?\s*[:=]\s*[\"']?(?:\w+\s+)?)[^\s\"',;}]+",
+        r"(\b(?:bearer|basic)\s+)[\w.~+/=-]{8,}",
+        r"(://[^\s/@:]*:)[^\s/]*(?=@)",
+        r"()\beyJ[\w-]{8,}\.[\w.-]+",
+    )
+)
+
+
+class Redactor:
+    """Cuts out the secrets of one run, wherever they stand, and whatever looks like one."""
+
+    def __init__(self) -> None:
+        self._known: list[str] = []
+        self.learn(*proxy_secrets())
+
+    def learn(self, *secrets: str) -> None:
+        """Cut these out as well from now on."""
+        known = {*self._known, *(secret for secret in secrets if len(secret) >= _LENGTH_MIN)}
+        self._known = sorted(known, key=len, reverse=True)
+
+    def __call__(self, text: str) -> str:
+        """Return the text without its secrets."""
+        for secret in self._known:
+            text = text.replace(secret, CUT)
+        for pattern in _PATTERNS:
+            text = pattern.sub(rf"\1{CUT}", text)
+        return text
+
+
+def proxy_secrets() -> Iterator[str]:
+    """Name the passwords of the proxies that are set, in every form they may be seen in."""
+    for proxy in urllib.request.getproxies().values():
+        userinfo, separator, _ = urlsplit(proxy if "://" in proxy else f"//{proxy}").netloc.rpartition("@")
+        user, _, password = userinfo.partition(":")
+        if separator and password:
+            yield from (password, unquote(password))
+            yield base64.b64encode(f"{unquote(user)}:{unquote(password)}".encode()).decode()

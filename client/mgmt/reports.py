@@ -1,0 +1,198 @@
+"""What has happened, in words: one line, one page or one row for an operation."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Final
+
+from mgmt.tables import Column
+from mgmt.underway import Sent
+from mgmt.wording import (
+    count_in_words,
+    display_width,
+    duration_in_words,
+    moment_in_words,
+    printable,
+    ratio_in_words,
+    shorten,
+    size_in_words,
+)
+from mgmt_contract.records import FileRecord, OperationRecord, UploadRecord
+from mgmt_contract.wire import format_time, to_plain
+
+COLOR_OF_STATUS: Final = {"success": "green", "failed": "red", "pending": "magenta"}
+VERSION_FIELDS: Final = (
+    "s3_object_key", "version_id", "uncompressed_size", "crc64nvme", "content_digest", "actor", "started_at",
+    "finished_at",
+)  # fmt: skip
+_KEY_WIDTH_MIN: Final = 32
+_NAME_WIDTH_MIN: Final = 20
+_GAP: Final = "  "
+
+
+def describe_success(record: UploadRecord, sent: Sent | None, width: int | None = None) -> str:
+    """Say in one line what an upload came to: key, size, ratio, time, speed.
+
+    Args:
+        record: The upload.
+        sent: What it took in this run; the record's own times also count a pause before a resume.
+        width: Columns there are; then what can be missed most is left out first.
+    """
+    whole = f"{printable(record.target_path)} → s3://{record.s3_bucket}/{printable(record.s3_object_key)}"
+    key = printable(record.s3_object_key)
+    name, numbers, size = printable(record.target_path), _numbers_of(record, sent), _size_of(record)
+    if width is None:
+        return f"{whole}  {numbers}"
+    for label, said in [(whole, numbers), (key, numbers), (key, size)]:
+        room = width - display_width(said) - len(_GAP)
+        if display_width(label) <= room or (label == key and room >= _KEY_WIDTH_MIN):
+            return f"{shorten(label, room)}{_GAP}{said}"
+    room = width - display_width(size) - len(_GAP)
+    fits = display_width(name) <= room or room >= _NAME_WIDTH_MIN
+    return f"{shorten(name, room)}{_GAP}{size}" if fits else shorten(name, width)
+
+
+def describe_success_at_length(record: UploadRecord, sent: Sent | None) -> list[str]:
+    """Say the same in two lines, for the only upload of a command on a narrow terminal."""
+    whole = f"{printable(record.target_path)} → s3://{record.s3_bucket}/{printable(record.s3_object_key)}"
+    return [whole, _numbers_of(record, sent)]
+
+
+def _size_of(record: UploadRecord) -> str:
+    return size_in_words(record.s3_file_record.size if record.s3_file_record else 0)
+
+
+def _numbers_of(record: UploadRecord, sent: Sent | None) -> str:
+    size = record.s3_file_record.size if record.s3_file_record else 0
+    said = size_in_words(size)
+    source = record.uncompressed_size
+    if source:
+        ratio = ratio_in_words(size, source)
+        said += f" ({ratio} of {size_in_words(source)})" if ratio != "-" else f" (from {size_in_words(source)})"
+    if sent is not None:
+        said += f" in {duration_in_words(sent.seconds)}"
+        if sent.bytes_per_second is not None:
+            said += f", {size_in_words(sent.bytes_per_second)}/s"
+    return said
+
+
+# --- one upload, whole ---------------------------------------------------------------------------------
+
+
+def describe_record(record: UploadRecord) -> list[tuple[str, str]]:
+    """Say everything about one upload, as pairs of label and value."""
+    size = record.s3_file_record.size if record.s3_file_record else None
+    why = f": {record.error_message}" if record.error_message else ""
+    code = f" ({record.error_code})" if record.error_code else ""
+    stage = f", {record.phase}" if record.status == "pending" else ""
+    pairs = [
+        ("operation", record.operation_id),
+        ("status", f"{record.status}{stage}{why}{code}"),
+        ("source", _describe_file(record.source_file_record)),
+        ("archive", _describe_file(record.compressed_file_record)),
+        ("object", _describe_object(record)),
+        ("content", _describe_content(record)),
+        ("ratio", ratio_in_words(size, record.uncompressed_size)),
+        ("crc64nvme", record.crc64nvme or "-"),
+        ("digest", record.content_digest or "-"),
+        ("etag", record.etag or "-"),
+        ("version", record.version_id or "-"),
+        ("codec", f"{record.codec or '-'}, plan {record.compression_plan or '-'}"),
+        ("by", record.actor or "-"),
+        ("started", moment_in_words(record.started_at)),
+        ("finished", _describe_end(record)),
+    ]
+    if record.storage_class:
+        pairs.append(("storage class", record.storage_class))
+    if record.tags:
+        pairs.append(("tags", ", ".join(f"{key}={value}" for key, value in record.tags.items())))
+    return pairs
+
+
+def describe_version(record: UploadRecord) -> str:
+    """Say in a line what an earlier upload under the same key was."""
+    said = f"{moment_in_words(record.finished_at or record.started_at)} by {record.actor or '-'}, {_size_of(record)}"
+    return f"{said}, operation {record.operation_id}"
+
+
+def version_line(record: UploadRecord) -> dict[str, Any]:
+    """Say the same to a program: the fields that tell versions of one object apart."""
+    plain = to_plain(record)
+    size = record.s3_file_record.size if record.s3_file_record else None
+    return {"operation_id": record.operation_id, "size": size, **{name: plain[name] for name in VERSION_FIELDS}}
+
+
+def _describe_file(file: FileRecord | None) -> str:
+    if file is None:
+        return "-"
+    kind = "directory" if file.is_directory else size_in_words(file.size)
+    return f"{file.path} ({kind}, {file.status})"
+
+
+def _describe_object(record: UploadRecord) -> str:
+    if not record.s3_object_key:
+        return "-"
+    file = record.s3_file_record
+    stored = f" ({size_in_words(file.size)}, {file.status})" if file is not None else ""
+    return f"s3://{record.s3_bucket}/{record.s3_object_key}{stored}"
+
+
+def _describe_content(record: UploadRecord) -> str:
+    if record.uncompressed_size is None or record.member_count is None:
+        return "-"
+    return f"{size_in_words(record.uncompressed_size)} in {count_in_words(record.member_count, 'member')}"
+
+
+def _describe_end(record: UploadRecord) -> str:
+    if record.finished_at is None:
+        return "-"
+    seconds = (record.finished_at - record.started_at).total_seconds()
+    size = record.s3_file_record.size if record.s3_file_record else 0
+    speed = f", {size_in_words(size / seconds)}/s over all" if size and seconds > 0 else ""
+    return f"{moment_in_words(record.finished_at)}, after {duration_in_words(seconds)}{speed}"
+
+
+# --- many operations -----------------------------------------------------------------------------------
+
+HISTORY_COLUMNS: Final = (
+    Column("WHEN", drop_order=4),
+    Column("WHO", drop_order=3),
+    Column("STATUS", color_of=COLOR_OF_STATUS.get),
+    Column("SIZE", is_number=True, drop_order=2),
+    Column("RATIO", is_number=True, drop_order=1),
+    Column("KEY"),
+)
+
+
+def history_row(record: OperationRecord) -> Sequence[str]:
+    """Put an operation into the columns that a person sees."""
+    s3_file = getattr(record, "s3_file_record", None)
+    size = s3_file.size if s3_file else None
+    return (
+        moment_in_words(record.started_at),
+        record.actor,
+        record.status,
+        size_in_words(size) if size is not None else "-",
+        ratio_in_words(size, getattr(record, "uncompressed_size", None)),
+        getattr(record, "s3_object_key", "") or record.target_path,
+    )
+
+
+CSV_FIELDS: Final = (
+    "operation_id", "operation_type", "status", "started_at", "finished_at", "actor", "target_path", "s3_bucket",
+    "s3_object_key", "size", "uncompressed_size", "member_count", "storage_class", "version_id", "crc64nvme",
+    "content_digest", "error_code", "error_message",
+)  # fmt: skip
+"""The header of `history --csv`: fields of the records, and the object's size in bytes."""
+
+
+def csv_row(record: OperationRecord) -> Sequence[str]:
+    """Put an operation into the columns that a spreadsheet sees; times are ISO-8601 in UTC."""
+    s3_file = getattr(record, "s3_file_record", None)
+    values = {
+        **vars(record),
+        "started_at": format_time(record.started_at),
+        "finished_at": format_time(record.finished_at) if record.finished_at else None,
+        "size": s3_file.size if s3_file else None,
+    }
+    return ["" if (value := values.get(name)) is None else str(value) for name in CSV_FIELDS]

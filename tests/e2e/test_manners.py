@@ -1,0 +1,71 @@
+"""What a person or a program is told about targets that are not as plain as they look."""
+
+import json
+import os
+
+import pytest
+
+NFC, NFD = "caf\u00e9", "cafe\u0301"
+
+
+def strict_lines(text):
+    """Read JSON lines as a strict reader does: half characters are no text."""
+    lines = [json.loads(line) for line in text.splitlines()]
+    json.dumps(lines, ensure_ascii=False).encode("utf-8")
+    return lines
+
+
+def test_names_that_look_the_same_are_explained(team, anna):
+    for name in (NFC, NFD):
+        (anna.work / name).write_text(name)
+    if len(list(anna.work.iterdir())) == 1:
+        pytest.skip("this disk takes them for one name")
+    run = anna.run("upload", NFC, NFD)
+    assert run.exit_code == 3
+    assert "look the same" in run.stderr
+    assert len(team.objects()) == 1
+
+
+def test_all_that_is_skipped_is_counted_right(team, anna):
+    (anna.work / "card").mkdir()
+    for number in range(1_100):
+        os.mkfifo(anna.work / "card" / f"{number:04}")
+    (anna.work / "card" / ".DS_Store").touch()
+    run = anna.run("upload", "--dry-run", "card")
+    assert run.exit_code == 0
+    assert run.stderr.count("is skipped: a named pipe") == 20
+    assert "1080 more entries of card are skipped." in run.stderr
+
+
+def test_all_leaves_out_what_is_excluded(team, anna):
+    for name in ("clip", "notes.xml"):
+        (anna.work / name).write_text(name)
+    assert anna.run("upload", "all", "--exclude", "*.xml").exit_code == 0
+    assert list(team.objects()) == ["clip.tar.gz"]
+
+
+def test_the_folder_above_with_mgmts_state_in_it_goes_without_it(team, anna):
+    (anna.work / "clip").write_text("x")
+    refused = anna.run("upload", "..")
+    assert refused.exit_code == 4
+    assert "--exclude 'state'" in refused.stderr
+    assert anna.run("upload", "..", "--exclude", "state").exit_code == 0
+    assert list(team.objects()) == ["anna.tar.gz"]
+
+
+def test_bytes_that_are_no_text_become_valid_json(team, anna):
+    name = os.fsdecode(b"caf\xe9")
+    (anna.work / name).write_text("x")
+    refused = anna.run("--json", "upload", name)
+    assert refused.exit_code == 4
+    [error] = strict_lines(refused.stderr)
+    assert "caf\\xe9" in error["message"]
+    assert "\\\\" not in error["message"], "escaped once"
+    [record, _] = strict_lines(refused.stdout)
+    assert record["source_file_record"]["name"] == "caf\\xe9"
+    (anna.work / f"{name}2.tar.gz").write_text("somebody's")
+    (anna.work / f"{name}2").write_text("x")
+    run = anna.run("--json", "upload", name, "--as", "good")
+    assert run.exit_code == 0
+    assert strict_lines(run.stdout)[0]["source_file_record"]["name"] == "caf\\xe9"
+    assert strict_lines(anna.run("--json", "history").stdout)[0]["source_file_record"]["name"] == "caf\\xe9"

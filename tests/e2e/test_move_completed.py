@@ -1,0 +1,258 @@
+"""`--move-completed`: originals go to their folder after success, by a rename, and stay on any doubt."""
+
+import os
+import signal
+import sqlite3
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+
+def names_in(folder):
+    return sorted(path.name for path in folder.iterdir())
+
+
+def make_card(work):
+    (work / "DCIM").mkdir()
+    (work / "DCIM" / "a.jpg").write_bytes(b"x" * 1000)
+
+
+def source_status(laptop, name):
+    [record] = laptop.run("--json", "history", name).records
+    return record["source_file_record"]["status"]
+
+
+def test_files_and_folders_are_moved_and_the_record_says_so(team, anna):
+    make_card(anna.work)
+    (anna.work / "clip.mp4").write_bytes(b"x")
+    run = anna.run("--json", "upload", "--move-completed=done/day1", "DCIM", "clip.mp4")
+    assert (run.exit_code, run.stderr) == (0, "")
+    assert [record["source_file_record"]["status"] for record in run.records] == ["moved", "moved"]
+    assert names_in(anna.work) == ["done"]
+    assert (anna.work / "done" / "day1" / "DCIM" / "a.jpg").read_bytes() == b"x" * 1000
+    assert (anna.work / "done" / "day1" / "clip.mp4").read_bytes() == b"x"
+    assert source_status(anna, "DCIM") == source_status(anna, "clip.mp4") == "moved"
+
+
+def test_only_the_equals_sign_gives_a_folder(team, anna):
+    """A bare option takes the configured folder, and the argument after it stays a target."""
+    (anna.work / "clip").write_bytes(b"x")
+    run = anna.run("upload", "--move-completed", "clip", MGMT_COMPLETED_DIR="done")
+    assert run.exit_code == 0, run.stderr
+    assert f"moved to {anna.work / 'done' / 'clip'}" in run.stdout
+    assert (anna.work / "done" / "clip").exists()
+    (anna.work / "clip2").write_bytes(b"x")
+    bare = anna.run("upload", "clip2", "--move-completed")
+    assert bare.exit_code == 10
+    assert "mgmt config" in bare.stderr
+    assert "--move-completed=DIR" in bare.stderr
+    assert anna.run("upload", "clip2", "--move-completed=").exit_code == 2
+    assert "--move-completed[=DIR]" in anna.run("upload", "--help").stdout
+
+
+def test_what_is_there_already_is_not_moved(team, anna):
+    (anna.work / "clip").write_bytes(b"x")
+    assert anna.run("upload", "clip").exit_code == 0
+    assert anna.run("upload", "clip", "--move-completed=done").exit_code == 0
+    assert names_in(anna.work) == ["clip"]
+
+
+@pytest.mark.parametrize(
+    ("option", "said", "exit_code"),
+    [
+        ("--move-completed=DCIM", "lies in", 4),
+        ("--move-completed=DCIM/sub", "lies in", 4),
+        ("--move-completed=.", "already", 4),
+        ("--move-completed=full", "is there already", 4),
+        ("--move-completed=file", "is no folder", 9),
+        ("--move-completed=file/sub", "is no folder", 9),
+        ("--move-completed=/dev/shm/mgmt-none", "another disk", 4),
+    ],
+)
+def test_what_cannot_be_moved_is_refused_before_anything_is_packed(team, anna, option, said, exit_code):
+    make_card(anna.work)
+    (anna.work / "file").write_text("x")
+    (anna.work / "full" / "DCIM").mkdir(parents=True)
+    if "shm" in option and Path("/dev/shm").stat().st_dev == anna.work.stat().st_dev:
+        pytest.skip("one disk only")
+    run = anna.run("upload", "DCIM", option)
+    assert run.exit_code == exit_code
+    assert said in run.stderr
+    assert team.objects() == {}
+    assert names_in(anna.work) == ["DCIM", "file", "full"]
+    assert anna.run("--json", "history").records == []
+
+
+def test_all_leaves_the_folder_of_completed_originals_out(team, anna):
+    """With the option and, where it is configured, without it."""
+    for name in ("a", "b"):
+        (anna.work / name).write_text(name)
+    first = anna.run("upload", "all", "--move-completed=done")
+    assert first.exit_code == 0, first.stderr
+    assert sorted(team.objects()) == ["a.tar.gz", "b.tar.gz"]
+    (anna.work / "c").write_text("c")
+    assert anna.run("upload", "all", "--move-completed=./done/").exit_code == 0
+    assert anna.run("upload", "all", MGMT_COMPLETED_DIR="done").exit_code == 0
+    assert sorted(team.objects()) == ["a.tar.gz", "b.tar.gz", "c.tar.gz"]
+    nested = anna.run("upload", "all", "--move-completed=done/deep")
+    assert nested.exit_code == 0
+    assert "done is skipped" in nested.stderr
+    assert sorted(team.objects()) == ["a.tar.gz", "b.tar.gz", "c.tar.gz"]
+
+
+def test_a_link_is_uploaded_and_neither_it_nor_its_end_is_moved(team, anna):
+    (anna.work / "clip").write_text("x")
+    (anna.work / "latest").symlink_to("clip")
+    run = anna.run("--json", "upload", "latest", "--move-completed=done")
+    assert run.exit_code == 0
+    assert run.lines[0]["code"] == "not-moved"
+    assert names_in(anna.work) == ["clip", "latest"]
+    assert source_status(anna, "latest") == "completed"
+
+
+def test_a_source_that_changed_since_it_was_packed_stays(team, anna):
+    def change(put):
+        (anna.work / "clip").write_text("changed")
+        return "none"
+
+    (anna.work / "clip").write_text("x")
+    team.storage.fault = change
+    run = anna.run("--json", "upload", "clip", "--move-completed=done")
+    assert run.exit_code == 0
+    [notice] = [line for line in run.lines if line["type"] == "notice"]
+    assert (notice["code"], "changed" in notice["message"]) == ("not-moved", True)
+    assert (anna.work / "clip").read_text() == "changed"
+    assert source_status(anna, "clip") == "completed"
+    assert anna.left_overs() == []
+
+
+@pytest.mark.parametrize("kind", ["file", "folder"])
+def test_a_place_that_was_taken_meanwhile_is_not_overwritten(team, anna, kind):
+    def take(put):
+        (anna.work / "done" / "DCIM").mkdir(parents=True)
+        (anna.work / "done" / "DCIM" / "theirs").write_text("theirs")
+        return "none"
+
+    if kind == "folder":
+        make_card(anna.work)
+    else:
+        (anna.work / "DCIM").write_text("x")
+    team.storage.fault = take
+    run = anna.run("upload", "DCIM", "--move-completed=done")
+    assert run.exit_code == 0
+    assert "stays where it is" in run.stderr
+    assert (anna.work / "DCIM").exists()
+    assert (anna.work / "done" / "DCIM" / "theirs").read_text() == "theirs"
+
+
+KILLS = {
+    "before the move": "import mgmt.completed as c; c._rename = lambda *_: kill()",
+    "after the move": "import mgmt.completed as c; r = c._rename; c._rename = lambda *a: (r(*a), kill())",
+    "between a file's two names": "import mgmt.archive.unfinished as u; l = os.link; n = []\n"
+    "def link(a, b):\n l(a, b)\n if 'done' in os.fspath(b): kill()\n"
+    "os.link = link",
+    "before the proof is known": "import mgmt.ending as e; e.check_proof = lambda *_: kill()",
+}
+
+
+def killed(laptop, how, *arguments):
+    """Run mgmt until it kills itself with -9 at one point."""
+    code = (
+        "import os, signal, sys\ndef kill(): os.kill(os.getpid(), signal.SIGKILL)\n"
+        f"{KILLS[how]}\nfrom mgmt.cli.main import main\nsys.exit(main({list(arguments)!r}))"
+    )
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith("MGMT_")}
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=laptop.work, env={**inherited, **laptop.environment}, check=False, timeout=60
+    )
+    assert done.returncode == -signal.SIGKILL
+
+
+def journal_rows(laptop):
+    database = sqlite3.connect(laptop.folder / "state" / "journal.sqlite")
+    try:
+        queries = [f"SELECT count(*) FROM {table}" for table in ("uploads", "clean_ups")]  # noqa: S608  our own names
+        return [database.execute(query).fetchone()[0] for query in queries]
+    finally:
+        database.close()
+
+
+@pytest.mark.parametrize(
+    ("how", "name"),
+    [
+        (how, name)
+        for how in KILLS
+        for name in ("clip", "DCIM")
+        if (how, name) != ("between a file's two names", "DCIM")
+    ],
+)
+def test_kill_9_around_the_move_then_the_same_command_finishes(team, anna, how, name):
+    """One object, one record that says moved, the original in its place, nothing left in the journal."""
+    if name == "DCIM":
+        make_card(anna.work)
+    else:
+        (anna.work / "clip").write_bytes(b"x" * 1000)
+    command = ("--json", "upload", name, "--move-completed=done")
+    killed(anna, how, *command)
+    run = anna.run(*command)
+    assert (run.exit_code, run.stderr) == (0, "")
+    assert [record["source_file_record"]["status"] for record in run.records] == ["moved"]
+    assert run.lines[-1]["succeeded"] == 1
+    assert names_in(anna.work) == ["done"]
+    assert names_in(anna.work / "done") == [name]
+    assert (anna.work / "done" / name).stat().st_nlink == (1 if name == "clip" else 2)
+    assert source_status(anna, name) == "moved"
+    assert team.versions(f"{name}.tar.gz") == 1
+    assert journal_rows(anna) == [0, 0]
+
+
+def test_kill_9_after_the_move_is_told_by_any_later_upload(team, anna):
+    (anna.work / "clip").write_bytes(b"x")
+    killed(anna, "after the move", "upload", "all", "--move-completed=done")
+    (anna.work / "other").write_bytes(b"y")
+    run = anna.run("upload", "all", "--move-completed=done")
+    assert run.exit_code == 0
+    assert "was uploaded by an earlier run, and moved" in run.stderr
+    assert source_status(anna, "clip") == "moved"
+    assert journal_rows(anna) == [0, 0]
+
+
+def test_a_kept_archive_is_remembered_as_such_after_a_kill(team, anna):
+    (anna.work / "clip").write_bytes(b"x")
+    command = ("--json", "upload", "clip", "--move-completed=done", "--keep-archive")
+    killed(anna, "after the move", *command)
+    run = anna.run(*command)
+    assert run.exit_code == 0
+    [record] = run.records
+    assert record["compressed_file_record"]["status"] == "completed"
+    assert names_in(anna.work) == ["clip.tar.gz", "done"]
+    assert anna.run("upload", "all").exit_code == 0, "ours, known, and left out"
+    assert "clip.tar.gz.tar.gz" not in team.objects()
+
+
+def test_an_archive_that_cannot_be_kept_is_said(team, anna):
+    """The upload had succeeded, nobody knew, and the archive is gone: none is made again only to be kept."""
+    (anna.work / "big").write_bytes(os.urandom(17_000_000))
+    killed(anna, "before the proof is known", "upload", "big", "--keep-archive")
+    (anna.work / "big.tar.gz").unlink()
+    run = anna.run("upload", "big", "--keep-archive")
+    assert run.exit_code == 0
+    assert "no archive was made" in run.stderr
+    assert names_in(anna.work) == ["big"]
+
+
+def test_both_gone_is_no_entry_for_ever_but_an_unplugged_disk_is_waited_for(team, anna):
+    (anna.work / "disk").mkdir()
+    (anna.work / "disk" / "clip").write_bytes(b"x")
+    killed(anna, "after the move", "upload", "disk/clip", "--move-completed=disk/done")
+    (anna.work / "disk").rename(anna.work / "unplugged")
+    (anna.work / "other").write_bytes(b"y")
+    assert anna.run("upload", "other").exit_code == 0
+    assert journal_rows(anna) == [1, 0]
+    (anna.work / "unplugged").rename(anna.work / "disk")
+    (anna.work / "disk" / "done" / "clip").unlink()
+    assert anna.run("upload", "other").exit_code == 0
+    assert journal_rows(anna) == [0, 0]
+    assert source_status(anna, "clip") == "completed"

@@ -1,0 +1,94 @@
+"""What a person sees in a real terminal: nothing wraps, nothing is left behind, the cursor comes back."""
+
+import os
+import random
+import sys
+
+import pytest
+
+from mgmt.wording import display_width
+from support.screen import screen_of
+
+MB = 1_000_000
+SIZES = [(20, 40), (80, 24)]
+
+
+@pytest.fixture
+def surroundings(anna):
+    """What a command sees of its terminal's shell."""
+    return {**anna.environment, "PATH": os.environ["PATH"], "LANG": "C.UTF-8"}
+
+
+def mgmt(*arguments):
+    return [sys.executable, "-m", "mgmt", *arguments]
+
+
+def noise(path, size):
+    path.write_bytes(random.Random(path.name).randbytes(size))  # noqa: S311  noise stands for footage
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_an_upload_fits_the_terminal_from_its_first_bar_to_its_last_word(anna, surroundings, size):
+    noise(anna.work / "A001_C003_0826BQ_interview.mov", 3 * MB)
+    noise(anna.work / "映画 テイク.mov", 2 * MB)
+    command = mgmt("upload", "--limit-rate", "2500k", "all", "nothing-of-this-name")
+    with screen_of(command, size, anna.work, surroundings) as screen:
+        screen.wait_until(lambda text: "of 3" in text)
+        during = screen.unwrapped()
+        assert screen.wait_for_end() == 3
+        after = screen.unwrapped()
+        assert screen.shows_cursor()
+    for line in during + after:
+        assert display_width(line) <= size[0], line
+    said = " ".join(" ".join(after).split())
+    assert "2 uploaded, 1 failed" in said
+    assert "of 3" not in said, "the bars are gone"
+    assert "Traceback" not in said
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_an_interrupt_brings_the_cursor_back_and_leaves_no_bar(anna, surroundings, size):
+    noise(anna.work / "clip.mov", 4 * MB)
+    with screen_of(mgmt("upload", "--limit-rate", "200k", "clip.mov"), size, anna.work, surroundings) as screen:
+        screen.wait_until(lambda text: "uploading" in text)
+        assert not screen.shows_cursor()
+        screen.press("C-c")
+        assert screen.wait_for_end() == 130
+        assert screen.shows_cursor()
+        lines = screen.unwrapped()
+    assert lines[0].startswith("mgmt: Interrupted.")
+    assert max(map(len, lines)) <= size[0]
+    assert "uploading" not in " ".join(lines)
+
+
+def test_a_single_upload_tells_its_whole_key_on_a_narrow_terminal(anna, surroundings):
+    noise(anna.work / "clip.mov", 1000)
+    command = mgmt("upload", "--prefix", "a/rather/long/prefix", "clip.mov")
+    with screen_of(command, (30, 20), anna.work, surroundings) as screen:
+        assert screen.wait_for_end() == 0
+        said = screen.text()
+    assert "a/rather/long/prefix/clip.mov.tar.gz" in "".join(said.split())
+
+
+@pytest.mark.parametrize(("options", "environment"), [(["--no-color"], {}), ([], {"TERM": "dumb"})])
+def test_who_wants_no_colours_gets_none(anna, surroundings, options, environment):
+    noise(anna.work / "clip.mov", 1000)
+    command = [
+        "env",
+        *(f"{name}={value}" for name, value in environment.items()),
+        *mgmt(*options, "upload", "clip.mov"),
+    ]
+    with screen_of(command, (80, 24), anna.work, surroundings) as screen:
+        assert screen.wait_for_end() == 0
+        assert "\x1b[" not in screen.colored()
+        assert "clip.mov" in screen.text()
+
+
+def test_history_and_show_fit_a_narrow_terminal(anna, surroundings):
+    noise(anna.work / "映画 テイク 2 long name of a clip.mov", 1000)
+    assert anna.run("upload", "all").exit_code == 0
+    for command in (["history"], ["show", "映画 テイク 2 long name of a clip.mov"]):
+        with screen_of(mgmt(*command), (20, 50), anna.work, surroundings) as screen:
+            assert screen.wait_for_end() == 0
+            assert max(map(display_width, screen.unwrapped())) <= 20
+            assert "success" in screen.text()

@@ -1,0 +1,183 @@
+import re
+
+import pytest
+
+from mgmt.bars import LINES_MAX, SETTLED_SECONDS, STILL_SECONDS, draw_lines
+from mgmt.events import Progress
+from mgmt.underway import SPEED_WINDOW_SECONDS, UnderWay
+from mgmt.wording import display_width
+
+WIDTHS = [18, 28, 38, 58, 78, 98, 118, 198]
+MB = 1_000_000
+LONG = "A001_C003_0826BQ_interview_with_a_long_name.mov"
+
+
+class Clock:
+    def __init__(self):
+        self.seconds = 1000.0
+
+    def __call__(self):
+        return self.seconds
+
+
+@pytest.fixture
+def clock():
+    return Clock()
+
+
+@pytest.fixture
+def underway(clock):
+    return UnderWay(clock)
+
+
+def drawn(underway, width=78, height=24):
+    return ["".join(text for text, _ in line).rstrip() for line in draw_lines(underway, width, height)]
+
+
+def begin(underway, clock, count, *, size=10 * MB, stage="uploading"):
+    """Begin so many uploads, half of each done, long enough ago to be shown."""
+    for index in range(count):
+        underway.note(Progress(f"id-{index}", f"{index} {LONG}", stage, 0, size))
+    clock.seconds += 1
+    for index in range(count):
+        underway.note(Progress(f"id-{index}", f"{index} {LONG}", stage, size // 2, size))
+
+
+def test_one_upload_shows_stage_name_percent_speed_and_time_left(underway, clock):
+    begin(underway, clock, 1)
+    [line] = drawn(underway)
+    assert line.startswith("uploading  0 A001")
+    assert line.endswith("50 % 5.00 MB/s    0:01")
+    assert "━━━━" in line
+    assert "────" in line
+
+
+def test_packing_and_uploading_are_both_visible_where_they_overlap(underway):
+    underway.note(Progress("id", "huge.mov", "packing", 50, 100))
+    underway.note(Progress("id", "huge.mov", "uploading", 10, 100))
+    assert [line.split()[0] for line in drawn(underway)] == ["packing", "uploading"]
+
+
+def test_a_stage_that_is_over_is_gone_and_confirming_ends_all_others(underway, clock):
+    underway.note(Progress("id", "clip", "packing", 100, 100))
+    assert drawn(underway) == []
+    underway.note(Progress("id", "clip", "uploading", 10, 100))
+    underway.note(Progress("id", "clip", "confirming", 0, 100))
+    clock.seconds += 75
+    [line] = drawn(underway)
+    assert line.split()[0] == "confirming"
+    assert line.endswith("1:15")
+
+
+def test_confirming_shows_that_something_happens(underway, clock):
+    underway.note(Progress("id", "clip", "confirming", 0, 100))
+    frames = set()
+    for _ in range(8):
+        clock.seconds += 1 / 8
+        frames.add(re.sub(r"\d", "", drawn(underway)[0]))
+    assert len(frames) > 3
+
+
+@pytest.mark.parametrize("width", WIDTHS)
+@pytest.mark.parametrize("count", [1, 3, 100])
+@pytest.mark.parametrize("stage", ["packing", "uploading", "confirming"])
+def test_no_line_is_wider_than_the_terminal_and_no_screen_is_filled(underway, clock, width, count, stage):
+    underway.expect(count)
+    begin(underway, clock, count, stage=stage)
+    underway.wait_for("映画 " * 50)
+    clock.seconds += STILL_SECONDS
+    lines = drawn(underway, width)
+    assert max(map(display_width, lines)) <= width
+    assert len(lines) <= LINES_MAX + 3
+    assert len(drawn(underway, width, height=6)) <= 6
+
+
+def test_names_are_shortened_in_the_middle(underway, clock):
+    begin(underway, clock, 1)
+    assert re.search(r"0 A001\S*…\S*\.mov", drawn(underway)[0])
+
+
+def test_at_twenty_columns_one_upload_keeps_its_numbers_and_several_their_names(underway, clock):
+    begin(underway, clock, 1)
+    assert drawn(underway, 18) == ["uploading 50% 0:01"]
+    underway.expect(3)
+    begin(underway, clock, 2)
+    lines = drawn(underway, 18)
+    assert lines[0].startswith("0 A001")
+    assert lines[0].endswith(" 50 %")
+    assert lines[-1].startswith("0 of 3")
+
+
+def test_many_at_once_are_cut_to_a_number_a_person_can_read(underway, clock):
+    underway.expect(100)
+    begin(underway, clock, 100)
+    lines = drawn(underway)
+    assert len(lines) == LINES_MAX + 1
+    assert lines[-2].split() == ["and", "93", "more"]
+    assert lines[-1].startswith("all        0 of 100 done")
+
+
+def test_what_is_over_at_once_gets_no_line_where_there_are_many(underway, clock):
+    underway.expect(300)
+    underway.note(Progress("id", "small.jpg", "uploading", 1, 2))
+    assert [line.split()[0] for line in drawn(underway)] == ["all"]
+    clock.seconds += SETTLED_SECONDS * 1.1
+    assert [line.split()[0] for line in drawn(underway)] == ["uploading", "all"]
+
+
+def test_the_line_over_all_counts_guesses_and_forgets_nothing(underway, clock):
+    """Four equal uploads, two ended and one half sent: five eighths are done, three eighths of that time is left."""
+    underway.expect(4)
+    for index in range(3):
+        underway.note(Progress(f"id-{index}", "a", "packing", 8 * MB, 8 * MB))
+        underway.note(Progress(f"id-{index}", "a", "uploading", 8 * MB if index < 2 else 4 * MB, 8 * MB))
+    for index in range(2):
+        underway.end(f"id-{index}")
+    clock.seconds += 5
+    overall = underway.overall()
+    assert (overall.count, overall.ended_count, overall.sent_bytes) == (4, 2, 20 * MB)
+    assert overall.fraction == pytest.approx(5 / 8)
+    assert overall.left_seconds == pytest.approx(3)
+
+
+def test_waiting_is_shown_until_something_moves(underway, clock):
+    underway.wait_for("the service does not answer")
+    assert drawn(underway) == [], "a short wait is none"
+    clock.seconds += 3
+    assert drawn(underway) == ["waiting 0:03: the service does not answer"]
+    underway.note(Progress("id", "clip", "uploading", 1, 2))
+    underway.wait_for("the storage joins parts")
+    clock.seconds += STILL_SECONDS * 0.9
+    assert "waiting" not in "".join(drawn(underway)), "there is a bar to look at"
+    clock.seconds += STILL_SECONDS
+    assert drawn(underway)[-1].endswith("the storage joins parts")
+
+
+def test_a_speed_is_that_of_the_last_seconds(underway, clock):
+    for _ in range(100):
+        clock.seconds += 1
+        underway.note(Progress("id", "clip", "uploading", int(clock.seconds - 1000) * MB, 1000 * MB))
+    clock.seconds += 1
+    underway.note(Progress("id", "clip", "uploading", 200 * MB, 1000 * MB))
+    [track] = underway.tracks()
+    assert track.speed.bytes_per_second(clock.seconds) == pytest.approx(11 * MB, rel=0.15)
+    clock.seconds += SPEED_WINDOW_SECONDS
+    assert track.speed.bytes_per_second(clock.seconds) is None, "nothing moves any more"
+
+
+def test_parts_that_an_earlier_run_had_sent_are_no_speed(underway, clock):
+    underway.note(Progress("id", "clip", "uploading", 0, 100 * MB))
+    clock.seconds += 1
+    underway.note(Progress("id", "clip", "uploading", 90 * MB, 100 * MB, 90 * MB))
+    clock.seconds += 1
+    underway.note(Progress("id", "clip", "uploading", 92 * MB, 100 * MB, 90 * MB))
+    [track] = underway.tracks()
+    assert track.fraction == pytest.approx(0.92)
+    assert track.speed.bytes_per_second(clock.seconds) == pytest.approx(1 * MB)
+    assert underway.overall().sent_bytes == 2 * MB
+
+
+def test_names_cannot_speak_to_the_terminal(underway):
+    underway.note(Progress("id", "a\x1b[31m\n\u202eb", "uploading", 1, 2))
+    underway.wait_for("c\x1b[2J")
+    assert not {"\x1b", "\n", "\u202e"} & set("".join(drawn(underway, 198)))

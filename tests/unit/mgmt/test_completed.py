@@ -1,0 +1,93 @@
+"""Moving an original: what is checked before, and that nothing is lost or replaced when it goes wrong."""
+
+import os
+
+import pytest
+
+from mgmt.completed import clear_left_over, find_place, move_original
+from mgmt.errors import LocalStateError, SourceError
+from mgmt.source import look
+
+
+@pytest.fixture
+def clip(tmp_path):
+    (tmp_path / "clip").write_text("footage")
+    return look(tmp_path / "clip")
+
+
+def test_the_folder_is_made_by_the_first_move_only(tmp_path, clip):
+    place = find_place(clip, tmp_path / "a" / "b")
+    assert not (tmp_path / "a").exists()
+    move_original(clip, place)
+    assert place.read_text() == "footage"
+    assert not clip.path.exists()
+
+
+def test_a_read_only_source_or_folder_is_told_before(somebody):
+    (somebody / "own").mkdir()
+    (somebody / "own" / "clip").write_text("x")
+    (somebody / "done").mkdir()
+    source = look(somebody / "own" / "clip")
+    (somebody / "done").chmod(0o500)
+    with pytest.raises(LocalStateError, match="may not be written to"):
+        find_place(source, somebody / "done" / "deep")
+    (somebody / "done").chmod(0o700)
+    (somebody / "own").chmod(0o500)
+    with pytest.raises(SourceError, match="read-only") as caught:
+        find_place(source, somebody / "done")
+    assert caught.value.code == "source-unmovable"
+    with pytest.raises(SourceError, match="by hand") as caught:
+        move_original(source, somebody / "done" / "clip")
+    assert caught.value.code == "not-moved"
+    (somebody / "own").chmod(0o700)
+    assert (somebody / "own" / "clip").read_text() == "x"
+    assert list((somebody / "done").iterdir()) == []
+
+
+def test_what_came_to_lie_there_meanwhile_stays(tmp_path, clip):
+    place = find_place(clip, tmp_path / "done")
+    place.parent.mkdir()
+    place.write_text("theirs")
+    with pytest.raises(SourceError, match="is there already"):
+        move_original(clip, place)
+    assert (place.read_text(), clip.path.read_text()) == ("theirs", "footage")
+
+
+@pytest.mark.parametrize("what", ["file", "folder with something in it"])
+def test_a_folder_goes_over_nothing_even_in_the_last_moment(tmp_path, monkeypatch, what):
+    """Looking first is not what protects: renaming itself fails."""
+    (tmp_path / "card").mkdir()
+    (tmp_path / "card" / "a").write_text("footage")
+    card = look(tmp_path / "card")
+    place = find_place(card, tmp_path / "done")
+    place.parent.mkdir()
+    theirs = place if what == "file" else place / "theirs"
+    theirs.parent.mkdir(exist_ok=True)
+    theirs.write_text("theirs")
+    monkeypatch.setattr(os.path, "lexists", lambda _: False)
+    with pytest.raises(SourceError):
+        move_original(card, place)
+    assert theirs.read_text() == "theirs"
+    assert (tmp_path / "card" / "a").read_text() == "footage"
+
+
+def test_a_left_over_is_cleared_and_nothing_else(tmp_path, clip):
+    place = tmp_path / "done"
+    place.touch()
+    clear_left_over(clip, place)
+    assert not place.exists()
+    os.link(clip.path, place)
+    clear_left_over(clip, place)
+    assert not place.exists()
+    clear_left_over(clip, place)
+    place.write_text("theirs")
+    clear_left_over(clip, place)
+    assert place.read_text() == "theirs"
+    assert clip.path.read_text() == "footage"
+
+
+def test_a_left_over_of_a_folder_there_is_none(tmp_path):
+    (tmp_path / "card").mkdir()
+    (tmp_path / "done").touch()
+    clear_left_over(look(tmp_path / "card"), tmp_path / "done")
+    assert (tmp_path / "done").exists()

@@ -1,0 +1,265 @@
+"""`mgmt config`: answered by a pipe, and by a person at a terminal."""
+
+import os
+import select
+import subprocess
+import sys
+import time
+
+import pytest
+from click.testing import CliRunner
+
+from mgmt.cli.main import main, mgmt
+from mgmt.errors import MgmtError
+from mgmt_contract.messages import Service
+from mgmt_contract.wire import to_plain
+from support.certificates import make_authority
+from support.company_network import company_network
+from support.scripted_server import Answer, json_answer, scripted_server
+
+SERVICE = Service(1, 1, "0.7", "footage", "eu-west-1", "", 1, 1, 1, 1, 1)
+GOOD = json_answer(to_plain(SERVICE))
+HTML = Answer(200, b"<html>Welcome", {"content-type": "text/html"})
+
+
+@pytest.fixture(autouse=True)
+def a_machine_without_settings(tmp_path, monkeypatch):
+    for name in [name for name in os.environ if name.startswith("MGMT_")]:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("MGMT_CONFIG", str(tmp_path / "config"))
+    monkeypatch.setenv("MGMT_STATE_DIR", str(tmp_path / "state"))
+    (tmp_path / "work").mkdir()
+    monkeypatch.chdir(tmp_path / "work")
+
+
+@pytest.fixture
+def service():
+    with scripted_server(GOOD) as server:
+        yield server
+
+
+def answer(*answers):
+    return CliRunner().invoke(mgmt, ["config"], input="".join(f"{each}\n" for each in answers))
+
+
+def test_what_is_there_is_the_default_and_a_hyphen_clears_it(tmp_path, service):
+    (tmp_path / "config").write_text(f"# ours\nMGMT_API_URL={service.url}\nMGMT_BUCKET=footage\nMGMT_LOCAL_DIR=/tmp\n")
+    result = answer("", "", "shoots", "-", "", "")
+    assert result.exit_code == 0, result.output
+    assert f"[{service.url}]" in result.output
+    assert "Found the service 0.7: bucket footage in eu-west-1." in result.output
+    text = (tmp_path / "config").read_text()
+    assert text == f"# ours\nMGMT_API_URL={service.url}\nMGMT_BUCKET=footage\nMGMT_OBJECT_PREFIX=shoots\n"
+
+
+@pytest.mark.parametrize(
+    ("found", "exit_code"),
+    [
+        (HTML, 7),
+        (Answer(302, b"", {"location": "http://portal.example"}), 7),
+        (json_answer({"hello": "world"}), 7),
+        (json_answer({**to_plain(SERVICE), "api_version_min": 2, "api_version_max": 2}), 6),
+    ],
+)
+def test_without_a_terminal_a_wrong_service_ends_it_and_nothing_is_written(tmp_path, found, exit_code):
+    with scripted_server(found) as server:
+        result = answer(server.url, "", "", "", "", "")
+    assert isinstance(result.exception, MgmtError)
+    assert result.exception.exit_code == exit_code
+    assert not (tmp_path / "config").exists()
+
+
+def test_a_pin_to_another_bucket_is_told_with_both_names(tmp_path, service):
+    result = answer(service.url, "other-bucket", "", "", "", "")
+    assert result.exception.exit_code == 10
+    assert "other-bucket" in result.exception.message
+    assert "footage" in result.exception.message
+    assert not (tmp_path / "config").exists()
+
+
+def test_answers_that_run_out_are_an_interrupt_and_nothing_is_written(tmp_path, service, monkeypatch, capfd):
+    done = subprocess.run(
+        [sys.executable, "-m", "mgmt", "config"],
+        input=f"{service.url}\n\n",
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=30,
+    )
+    assert done.returncode == 130
+    assert not (tmp_path / "config").exists()
+
+
+def test_a_file_that_makes_no_sense_can_be_mended_here(tmp_path, service):
+    (tmp_path / "config").write_text("MGMT_API_URL=nonsense\n")
+    assert answer(service.url, "", "", "", "", "").exit_code == 0
+    assert (tmp_path / "config").read_text() == f"MGMT_API_URL={service.url}\n"
+
+
+def test_what_the_environment_says_goes_first_and_one_is_told(service, monkeypatch):
+    monkeypatch.setenv("MGMT_BUCKET", "footage")
+    assert "MGMT_BUCKET is set in the environment as well" in answer(service.url, "", "", "", "", "").output
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("MGMT_BUCKET", "s3://footage"),
+        ("MGMT_OBJECT_PREFIX", "a//b"),
+        ("MGMT_CA_BUNDLE", "nowhere.pem"),
+        ("MGMT_LOCAL_DIR", os.devnull),
+    ],
+)
+def test_config_set_looks_at_values_as_the_questions_do(tmp_path, capsys, name, value):
+    assert main(["config", "set", name, value]) == 2
+    assert name in capsys.readouterr().err
+    assert not (tmp_path / "config").exists()
+
+
+def test_config_set_keeps_whole_paths_and_says_what_is_not_there(tmp_path, capsys):
+    assert main(["config", "set", "MGMT_LOCAL_DIR", "footage"]) == 0
+    assert "does not exist (yet)" in capsys.readouterr().err
+    assert (tmp_path / "config").read_text() == f"MGMT_LOCAL_DIR={tmp_path / 'work' / 'footage'}\n"
+
+
+def test_an_older_mgmts_file_is_said_to_be_taken_over(tmp_path, monkeypatch, service, capsys):
+    monkeypatch.delenv("MGMT_CONFIG")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "elsewhere"))
+    older = tmp_path / ".config" / "mgmt" / "config"
+    older.parent.mkdir(parents=True)
+    older.write_text("AWS_SECRET_ACCESS_KEY=hidden\nexport MGMT_BUCKET=footage\n")
+    assert main(["config", "list"]) == 0
+    assert f"MGMT_BUCKET=footage  # {older}" in capsys.readouterr().out
+    result = answer(service.url, "", "", "", "", "")
+    assert f"What an older mgmt kept in {older} is taken over." in result.output
+    written = (tmp_path / "elsewhere" / "mgmt" / "config").read_text()
+    assert written == f"export MGMT_BUCKET=footage\nMGMT_API_URL={service.url}\n"
+
+
+class Person:
+    """Somebody at a terminal, who reads a question before answering."""
+
+    def __init__(self, *arguments):
+        import pty
+
+        self._terminal, theirs = pty.openpty()
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "mgmt", *arguments],
+            stdin=theirs,
+            stdout=theirs,
+            stderr=theirs,
+            start_new_session=True,
+        )
+        os.close(theirs)
+        self.seen = ""
+        self._read = 0
+
+    def answer(self, question, text):
+        self.read_until(question)
+        os.write(self._terminal, text.encode())
+
+    def read_until(self, words, seconds=30):
+        deadline = time.monotonic() + seconds
+        while (found := self.seen.find(words, self._read)) < 0:
+            assert time.monotonic() < deadline, f"{words!r} is not asked: {self.seen}"
+            if select.select([self._terminal], [], [], 1)[0]:
+                self.seen += os.read(self._terminal, 4096).decode(errors="replace")
+        self._read = found + len(words)
+
+    def end(self):
+        """Wait for the command; return its exit code."""
+        while select.select([self._terminal], [], [], 30)[0]:
+            try:
+                data = os.read(self._terminal, 4096)
+            except OSError:  # Linux: the other side is closed
+                break
+            if not data:
+                break
+            self.seen += data.decode(errors="replace")
+        return self._process.wait(30)
+
+    def close(self):
+        self._process.kill()
+        self._process.wait()
+        os.close(self._terminal)
+
+
+@pytest.fixture
+def person():
+    pytest.importorskip("pty", reason="terminals of POSIX")
+    people = []
+
+    def sit_down(*arguments):
+        people.append(Person(*arguments))
+        return people[-1]
+
+    yield sit_down
+    for each in people:
+        each.close()
+
+
+def test_at_a_terminal_a_wrong_answer_is_told_and_asked_for_again(tmp_path, service, person):
+    with scripted_server(HTML) as portal:
+        anna = person("config")
+        anna.answer("MGMT_API_URL (", "nonsense\r")
+        anna.answer("expected an address", "")
+        anna.answer("MGMT_API_URL (", f"{portal.url}\r")
+        anna.answer("Keep this answer all the same? [y/N]", "\r")
+    anna.answer("MGMT_API_URL (", f"{service.url}\r")
+    anna.answer("MGMT_BUCKET (", "other-bucket\r")
+    anna.answer("Keep this answer all the same? [y/N]", "\r")
+    anna.answer("MGMT_BUCKET (", "footage\r")
+    anna.answer("MGMT_OBJECT_PREFIX (", "\r")
+    anna.answer("MGMT_LOCAL_DIR (", "footage/new\r")
+    anna.answer("Make it? [Y/n]", "\r")
+    anna.answer("MGMT_COMPLETED_DIR (", "\r")
+    anna.answer("MGMT_CA_BUNDLE (", "\r")
+    assert anna.end() == 0, anna.seen
+    folder = tmp_path / "work" / "footage" / "new"
+    assert folder.is_dir()
+    text = (tmp_path / "config").read_text()
+    assert text == f"MGMT_API_URL={service.url}\nMGMT_BUCKET=footage\nMGMT_LOCAL_DIR={folder}\n"
+
+
+def test_what_looks_wrong_may_be_kept_by_who_knows_better(tmp_path, person):
+    anna = person("config")
+    with scripted_server(HTML) as portal:
+        anna.answer("MGMT_API_URL (", f"{portal.url}\r")
+        anna.answer("Keep this answer all the same? [y/N]", "y\r")
+        for name in ("MGMT_BUCKET", "MGMT_OBJECT_PREFIX", "MGMT_LOCAL_DIR", "MGMT_COMPLETED_DIR", "MGMT_CA_BUNDLE"):
+            anna.answer(f"{name} (", "\r")
+        assert anna.end() == 0, anna.seen
+    assert (tmp_path / "config").read_text() == f"MGMT_API_URL={portal.url}\n"
+
+
+def test_ctrl_c_in_the_middle_writes_nothing_and_makes_no_folder(tmp_path, service, person):
+    (tmp_path / "config").write_text("# as it was\n")
+    anna = person("config")
+    anna.answer("MGMT_API_URL (", f"{service.url}\r")
+    anna.answer("MGMT_BUCKET (", "\r")
+    anna.answer("MGMT_OBJECT_PREFIX (", "\r")
+    anna.answer("MGMT_LOCAL_DIR (", "new\r")
+    anna.answer("Make it? [Y/n]", "\r")
+    anna.read_until("MGMT_COMPLETED_DIR (")
+    anna._process.send_signal(2)
+    assert anna.end() == 130
+    assert (tmp_path / "config").read_text() == "# as it was\n"
+    assert not (tmp_path / "work" / "new").exists()
+
+
+def test_behind_an_inspecting_proxy_the_certificate_is_asked_for_at_once(tmp_path, service, person, monkeypatch):
+    authority = make_authority(tmp_path)
+    host = "uploads.company.test"
+    with company_network() as network:
+        proxy = network.proxy({host: network.serve(service.url, authority.issue(host, tmp_path / "c"))})
+        monkeypatch.setenv("HTTPS_PROXY", proxy.url())
+        anna = person("config")
+        anna.answer("MGMT_API_URL (", f"https://{host}\r")
+        anna.answer("MGMT_CA_BUNDLE (", f"{authority.bundle_path}\r")
+        anna.read_until("Found the service 0.7")
+        for name in ("MGMT_BUCKET", "MGMT_OBJECT_PREFIX", "MGMT_LOCAL_DIR", "MGMT_COMPLETED_DIR"):
+            anna.answer(f"{name} (", "\r")
+        assert anna.end() == 0, anna.seen
+    text = (tmp_path / "config").read_text()
+    assert text == f"MGMT_API_URL=https://{host}\nMGMT_CA_BUNDLE={authority.bundle_path}\n"

@@ -1,0 +1,184 @@
+"""How an upload ends: what becomes of the archive, and what the person and the service are told."""
+
+import os
+import threading
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from mgmt.archive import pack
+from mgmt.ending import Ending, Summary
+from mgmt.errors import CancelledError, IntegrityError, UnavailableError
+from mgmt.events import Finished, Notice, Trace
+from mgmt.jobs import UploadOptions, prepare_job
+from mgmt.session import open_session
+from mgmt.settings import Settings
+from mgmt_contract.messages import Lease, RecordResult, RecordsResponse
+from mgmt_contract.records import FileRecord, UploadRecord
+from mgmt_contract.wire import to_plain
+from support.scripted_server import Answer, json_answer, scripted_server
+
+PORTAL = Answer(200, b"<html>Welcome", {"content-type": "text/html"})
+"""An answer that no service gives, so that nobody asks again."""
+
+
+@dataclass
+class Desk:
+    """One packed archive whose upload is about to end, and everything that is told of it."""
+
+    job: object
+    ending: Ending
+    session: object
+    server: object
+    events: list = field(default_factory=list)
+
+    def record(self, status="success", **changes):
+        content = self.job.content
+        stored = FileRecord("clip.tar.gz", "clip.tar.gz", "s3", content.size, is_directory=False, status="completed")
+        whole = UploadRecord(
+            self.job.operation_id, "upload", "clip", datetime.now(UTC), status, "clip.tar.gz", None, "gzip",
+            "clip.tar.gz", "bucket", "clip.tar.gz", self.job.source.file_record,
+            FileRecord("clip.tar.gz", "clip.tar.gz", "local", content.size, is_directory=False, status="pending"),
+            stored, crc64nvme=content.crc64nvme,
+        )  # fmt: skip
+        return replace(whole, **changes)
+
+    def service_answers(self, record):
+        result = RecordResult(record.operation_id, "record", record)
+        self.server._answers = [json_answer(to_plain(RecordsResponse([result])))]
+
+    def told(self, kind):
+        return [event for event in self.events if isinstance(event, kind)]
+
+
+@contextmanager
+def desk(folder, **options):
+    (folder / "work").mkdir()
+    (folder / "work" / "clip").write_bytes(b"x" * 1000)
+    events = []
+    with (
+        scripted_server(PORTAL) as server,
+        open_session(
+            Settings(api_url=server.url), token="t", state_dir=folder / "state", emit=events.append,
+            stop=threading.Event(),
+        ) as session,
+    ):  # fmt: skip
+        target = os.fspath(folder / "work" / "clip")
+        job = prepare_job(target, UploadOptions(**options), session.journal, session.service_url, folder)
+        with job.held:
+            job.archive = pack(job.source, job.archive_path)
+            job.lease = Lease(1, 600)
+            session.journal.put([job.entry(session.service_url)])
+            yield Desk(job, Ending(session, Summary()), session, server, events)
+
+
+def test_a_proven_upload_loses_its_archive(tmp_path):
+    with desk(tmp_path) as at:
+        at.ending.end_done([(at.job, at.record())])
+        assert not at.job.archive_path.exists()
+        [finished] = at.told(Finished)
+        assert finished.record.source_file_record.status == "completed"
+        assert finished.record.compressed_file_record.status == "deleted"
+        assert at.ending.summary == Summary(succeeded=1)
+
+
+def test_an_archive_that_cannot_be_deleted_is_named_and_the_upload_is_a_success(somebody):
+    """The document's rule for deletion failures: a warning, and the operation goes on."""
+    with desk(somebody) as at:
+        folder = at.job.archive_path.parent
+        folder.chmod(0o555)
+        try:
+            at.ending.end_done([(at.job, at.record())])
+        finally:
+            folder.chmod(0o755)
+        assert at.job.archive_path.exists()
+        [notice] = at.told(Notice)
+        assert notice.code == "archive-not-deleted"
+        assert str(at.job.archive_path) in notice.message
+        [finished] = at.told(Finished)
+        assert finished.record.compressed_file_record.status == "completed"
+        assert at.ending.summary == Summary(succeeded=1)
+
+
+@pytest.mark.parametrize(
+    "changes", [{"crc64nvme": "AAAAAAAAAAA="}, {"crc64nvme": None}, {"s3_file_record": None}, {"status": "pending"}]
+)
+def test_an_archive_whose_object_is_not_proven_stays(tmp_path, changes):
+    with desk(tmp_path) as at:
+        at.ending.end_done([(at.job, at.record(**changes))])
+        assert at.job.archive_path.exists()
+        [error] = at.ending.summary.errors
+        assert isinstance(error, IntegrityError)
+        assert str(at.job.archive_path) in error.message
+        assert at.ending.summary.succeeded == 0
+
+
+def test_a_failure_that_turns_out_to_be_none_is_a_success(tmp_path):
+    """The answer was lost, not the upload: the service, told of the failure, says that it had come through."""
+    with desk(tmp_path) as at:
+        at.service_answers(at.record())
+        at.ending.end_failed(at.job, UnavailableError("the connection broke"))
+        assert at.ending.summary == Summary(succeeded=1)
+        assert not at.job.archive_path.exists()
+
+
+def test_a_failure_before_the_first_byte_leaves_nothing(tmp_path):
+    with desk(tmp_path) as at:
+        at.ending.end_failed(at.job, UnavailableError("no answer"))
+        assert not at.job.archive_path.exists()
+        assert at.session.journal.find_archive(at.job.archive_path) is None
+
+
+def test_a_failure_after_the_first_byte_keeps_the_archive_and_knows_it_again(tmp_path):
+    with desk(tmp_path) as at:
+        at.job.has_sent_bytes = True
+        at.ending.end_failed(at.job, UnavailableError("no answer"))
+        assert at.job.archive_path.exists()
+        assert at.session.journal.find_archive(at.job.archive_path).ended_as == "failed"
+
+
+def test_a_failure_that_cannot_be_recorded_is_said(tmp_path):
+    with desk(tmp_path) as at:
+        at.ending.end_failed(at.job, IntegrityError("bytes disagree"))
+        [notice] = at.told(Notice)
+        assert notice.code == "failure-not-recorded"
+        [finished] = at.told(Finished)
+        assert (finished.record.status, finished.record.error_message) == ("failed", "bytes disagree")
+        assert finished.record.source_file_record.status == "failed"
+
+
+def test_a_clean_up_that_cannot_be_reported_waits_for_the_next_command(tmp_path):
+    """The upload is safe: no reason to frighten anybody, and the journal remembers what is left to say."""
+    with desk(tmp_path) as at:
+        at.ending.end_done([(at.job, at.record())])
+        at.ending.report_clean_ups()
+        assert at.told(Notice) == []
+        assert any("not reported yet" in trace.message for trace in at.told(Trace))
+        [left] = at.ending.unreported()
+        assert (left.operation_id, left.archive_status) == (at.job.operation_id, "deleted")
+
+
+def test_an_interrupt_while_reporting_is_an_interrupt(tmp_path):
+    with desk(tmp_path) as at:
+        at.ending.end_done([(at.job, at.record())])
+        at.session.stop.set()
+        with pytest.raises(CancelledError):
+            at.ending.report_clean_ups()
+
+
+def test_a_kept_archive_stays_and_is_remembered_as_kept(tmp_path):
+    with desk(tmp_path, keep_archive=True) as at:
+        at.ending.end_done([(at.job, at.record())])
+        assert at.job.archive_path.exists()
+        assert at.session.journal.find_archive(at.job.archive_path).ended_as == "kept"
+
+
+def test_what_is_no_unicode_can_be_recorded_as_a_failure(tmp_path):
+    with desk(tmp_path) as at:
+        at.ending.end_unprepared(os.fsdecode(b"\xff"), UnavailableError("no"))
+        [finished] = at.told(Finished)
+        assert finished.record.target_path == "\\xff"
+        assert Path(finished.record.source_file_record.path).name == "\\xff"

@@ -1,0 +1,53 @@
+"""Parts handed from the packing to the sending thread: in order, whole, and with what went wrong."""
+
+import threading
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from mgmt.errors import LocalStateError
+from mgmt.sending import PartFeed
+from mgmt_contract.messages import Content, Part
+
+WHOLE = [Part(number, 100, "AAAAAAAAAAA=") for number in (1, 2, 3)]
+SHORT = Part(4, 7, "AAAAAAAAAAA=")
+CONTENT = Content(307, "AAAAAAAAAAA=", "sha256:" + "0" * 64, 300, 1)
+
+
+def test_the_last_part_comes_with_the_content_and_no_other_does():
+    feed = PartFeed(100)
+    for part in (*WHOLE, SHORT):
+        feed.put(part)
+    assert feed.take(2) == (WHOLE[:2], None)
+    assert feed.take(2) == (WHOLE[2:], None), "the short one is the last, and what the whole is may follow it"
+    feed.close(CONTENT)
+    assert feed.take(2) == ([SHORT], CONTENT)
+    assert feed.take(2) == ([], CONTENT)
+
+
+def test_who_takes_waits_until_there_is_something():
+    feed = PartFeed(100)
+    asked = threading.Event()
+
+    def take():
+        asked.set()
+        return feed.take(10)
+
+    with ThreadPoolExecutor(1) as beside:
+        taken = beside.submit(take)
+        assert asked.wait(10)
+        assert not taken.done()
+        feed.put(WHOLE[0])
+        assert taken.result(10) == ([WHOLE[0]], None)
+
+
+def test_what_ended_the_packing_ends_the_sending():
+    feed = PartFeed(100)
+    feed.put(WHOLE[0])
+    feed.close(None, LocalStateError("the disk is full"))
+    with pytest.raises(LocalStateError, match="the disk is full"):
+        feed.take(10)
+
+
+def test_an_archive_that_is_on_the_disk_is_fed_at_once():
+    assert PartFeed(100, WHOLE, content=CONTENT).take(10) == (WHOLE, CONTENT)

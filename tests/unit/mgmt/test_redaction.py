@@ -1,0 +1,50 @@
+import base64
+
+import pytest
+
+from mgmt.redaction import Redactor
+
+SIGNED = (
+    "PUT https://bucket.example/k?X-Amz-Algorithm=AWS4-HMAC-SHA256&X-Amz-Credential=AKIAEXAMPLE%2F20261122%2Feu"
+    "&X-Amz-Security-Token=FQoGZXIvY%2Fsession&X-Amz-Signature=00ff11ee&partNumber=3"
+)
+
+
+@pytest.fixture(autouse=True)
+def a_proxy_with_a_password(monkeypatch):
+    monkeypatch.setenv("HTTPS_PROXY", "http://anna:s%40fe-word@proxy.test:3128")
+
+
+@pytest.mark.parametrize(
+    ("text", "secrets", "kept"),
+    [
+        (SIGNED, ["AKIAEXAMPLE", "FQoGZX", "00ff11ee"], ["bucket.example", "partNumber=3"]),
+        ("{'x-amz-security-token': 'FQoGZX'}", ["FQoGZX"], ["x-amz-security-token"]),
+        ("x-amz-signature%3D00ff11ee", ["00ff11ee"], []),
+        ("authorization: Bearer abc.def-ghi", ["abc.def"], ["authorization"]),
+        ("{'Proxy-Authorization': 'Basic YW5uYTpzQGZl'}", ["YW5uYTpz"], []),
+        ("sent Bearer 0123456789abcdef", ["0123456789abcdef"], ["sent"]),
+        ("http://bert:hidden@elsewhere.test", ["hidden"], ["bert", "elsewhere.test"]),
+        ("token eyJhbGciOiJSUzI1NiJ9.eyJzdWIiOiJ4In0.c2ln here", ["eyJhbG", "c2ln"], ["token", "here"]),
+        ("it said s@fe-word or s%40fe-word", ["s@fe-word", "s%40fe-word"], ["it said"]),
+        (base64.b64encode(b"anna:s@fe-word").decode(), [base64.b64encode(b"anna:s@fe-word").decode()], []),
+        ("open sesame-of-anna now", ["sesame-of-anna"], ["open", "now"]),
+    ],
+)
+def test_what_is_secret_goes_and_the_rest_stays(text, secrets, kept):
+    redact = Redactor()
+    redact.learn("sesame-of-anna")
+    said = redact(text)
+    assert not [secret for secret in secrets if secret in said], said
+    assert all(word in said for word in kept), said
+
+
+def test_ordinary_words_stay_as_they_are():
+    said = "POST /v1/uploads/start: 200 in 0.003 s; the basic idea: 12:30 at https://x.example:8443/a@b"
+    assert Redactor()(said) == said
+
+
+def test_a_short_secret_does_not_shred_every_sentence():
+    redact = Redactor()
+    redact.learn("a", "")
+    assert redact("a sentence") == "a sentence"

@@ -1,0 +1,108 @@
+"""`mgmt upload`'s options: what has no meaning is refused with 2, by its own name, before anything is looked at."""
+
+import os
+
+import pytest
+
+from mgmt.cli.main import main
+from mgmt_contract.storage import STORAGE_CLASSES
+
+
+@pytest.fixture(autouse=True)
+def work(tmp_path, monkeypatch):
+    """A folder with one file, and a service that nobody must call."""
+    for name in [name for name in os.environ if name.startswith("MGMT_")]:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("MGMT_CONFIG", str(tmp_path / "config"))
+    monkeypatch.setenv("MGMT_STATE_DIR", str(tmp_path / "state"))
+    monkeypatch.setenv("MGMT_API_URL", "http://127.0.0.1:1")
+    monkeypatch.setenv("MGMT_TOKEN", "sesame")
+    work = tmp_path / "work"
+    work.mkdir()
+    monkeypatch.chdir(work)
+    (work / "clip").write_text("x")
+    return work
+
+
+def refused(capsys, *arguments):
+    exit_code = main(["upload", *arguments])
+    return exit_code, capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", ["", ".", "..", "a/b", "a\nb", "\x7f", "\udcff", "x" * 1100])
+def test_a_bad_name_is_blamed_on_as(capsys, name):
+    exit_code, said = refused(capsys, "clip", "--as", name)
+    assert exit_code == 2
+    assert "--as" in said
+
+
+@pytest.mark.parametrize("prefix", ["a//b", "..", "a/./b", "a\nb", "x" * 1100])
+def test_a_bad_prefix_is_blamed_on_where_it_came_from(capsys, monkeypatch, prefix):
+    exit_code, said = refused(capsys, "clip", "--prefix", prefix)
+    assert exit_code == 2
+    assert "--prefix" in said
+    assert "--as" not in said
+    monkeypatch.setenv("MGMT_OBJECT_PREFIX", prefix)
+    exit_code, said = refused(capsys, "clip")
+    assert exit_code == 2
+    assert "MGMT_OBJECT_PREFIX (from environment)" in said
+
+
+@pytest.mark.parametrize(
+    "tags",
+    [
+        ["novalue"],
+        ["=x"],
+        ["a=1", "a=2"],
+        ["aws:x=y"],
+        ["AWS:x=y"],
+        ["k" * 129 + "=v"],
+        ["k=" + "v" * 257],
+        ["k=a;b"],
+        ["k=a\nb"],
+        [f"k{n}=v" for n in range(11)],
+    ],
+)
+def test_tags_that_s3_would_not_take_are_refused(capsys, tags):
+    exit_code, said = refused(capsys, "clip", *[part for tag in tags for part in ("--tag", tag)])
+    assert exit_code == 2
+    assert "tag" in said
+
+
+def test_a_storage_class_is_one_that_s3_knows(capsys):
+    exit_code, said = refused(capsys, "clip", "--storage-class", "CHEAP")
+    assert exit_code == 2
+    assert all(name in said for name in STORAGE_CLASSES)
+
+
+def test_a_folder_for_archives_is_not_made(capsys, work):
+    exit_code, said = refused(capsys, "clip", "--archive-dir", "none")
+    assert exit_code == 2
+    assert "make it" in said
+    assert refused(capsys, "clip", "--archive-dir", "clip")[0] == 2
+    assert [path.name for path in work.iterdir()] == ["clip"]
+
+
+@pytest.mark.parametrize("glob", ["clip", "cl*", "*"])
+def test_a_target_that_is_excluded_is_said(capsys, glob):
+    exit_code, said = refused(capsys, "./clip", "--exclude", glob)
+    assert exit_code == 2
+    assert "--exclude" in said
+
+
+def test_a_bare_move_completed_leaves_the_next_argument_a_target(capsys):
+    exit_code, said = refused(capsys, "--move-completed", "clip")
+    assert exit_code == 10
+    assert "MGMT_COMPLETED_DIR" in said
+    assert refused(capsys, "--move-completed=", "clip")[0] == 2
+
+
+@pytest.mark.parametrize("inside", [".", "deep/er"])
+def test_a_folder_with_mgmts_own_state_in_it_says_how_to_leave_it_out(capsys, monkeypatch, tmp_path, work, inside):
+    state = work / "box" / inside / "state"
+    monkeypatch.setenv("MGMT_STATE_DIR", str(state))
+    exit_code, said = refused(capsys, "box")
+    assert exit_code == 4
+    glob = state.relative_to(work / "box").as_posix()
+    assert f"--exclude '{glob}'" in said
+    assert refused(capsys, "box", "--dry-run", "--exclude", "stat*", "--move-completed=clip")[0] == 9, "goes on"

@@ -1,0 +1,109 @@
+"""What stands in the backend's way: locks that others hold, processes that will not end, starts that break off."""
+
+from __future__ import annotations
+
+import logging
+import os
+import socket
+import struct
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import filelock
+import psutil
+import pytest
+
+from mgmt_local import control, server, tokens
+from mgmt_local.activity import Activity
+from mgmt_local.engine import StorageEngine
+from mgmt_local.errors import LocalBackendError
+from mgmt_local.gateway import Gateway
+from mgmt_local.processes import has_outside_connections
+from mgmt_local.state import StateFolder, open_state_folder
+from mgmt_local.tokens import TokenFile
+from support.local_backend import processes_in, request, wait_until
+
+_NOBODY = 65_534
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> StateFolder:
+    return open_state_folder(tmp_path)
+
+
+def test_another_command_that_starts_or_stops_it_for_too_long_is_named(folder: StateFolder):
+    with filelock.FileLock(folder.control_lock), pytest.raises(LocalBackendError, match="another command"):
+        control.start(folder.path, timeout_seconds=0.1)
+    assert processes_in(folder.path) == []
+
+
+def test_a_backend_that_does_not_end_is_named_with_its_log(folder: StateFolder, monkeypatch: pytest.MonkeyPatch):
+    """It holds the folder and has announced nothing: there is no process to end, only one to wait for."""
+    monkeypatch.setattr(control, "_STOP_TIMEOUT_SECONDS", 0.1)
+    with (
+        filelock.FileLock(folder.server_lock),
+        pytest.raises(LocalBackendError, match=f"does not end; its log is {folder.log}"),
+    ):
+        control.stop(folder.path)
+
+
+def test_tokens_that_another_process_keeps_locked_are_an_error(folder: StateFolder, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(tokens, "_LOCK_TIMEOUT_SECONDS", 0.05)
+    with filelock.FileLock(folder.tokens_lock), pytest.raises(LocalBackendError, match=r"keeps .* locked"):
+        control.issue_token("kim", state_dir=folder.path)
+    assert not folder.tokens.exists()
+
+
+def test_a_start_that_is_interrupted_leaves_no_engine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """Ctrl-C while the engine boots."""
+
+    def interrupt(*_: object) -> bool:
+        assert len(processes_in(tmp_path)) == 1
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(StorageEngine, "_answers", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        StorageEngine.start(tmp_path / "engine", access_key="a", secret_key="s")
+    assert processes_in(tmp_path) == []
+
+
+def test_a_bucket_that_cannot_be_made_leaves_no_engine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    def refuse(*_: object) -> None:
+        raise LocalBackendError("no room")
+
+    monkeypatch.setattr(StorageEngine, "ensure_bucket", refuse)
+    with pytest.raises(LocalBackendError, match="no room"):
+        server._start_engine(tmp_path / "engine")
+    assert processes_in(tmp_path) == []
+
+
+@pytest.mark.skipif(not hasattr(os, "seteuid"), reason="users are of POSIX")
+def test_where_the_system_does_not_tell_a_process_counts_as_connected():
+    """Better a backend that lives too long than one that ends under somebody's upload."""
+    is_root = os.geteuid() == 0
+    if is_root:
+        os.seteuid(_NOBODY)
+    try:
+        with pytest.raises(psutil.AccessDenied):
+            psutil.Process(1).net_connections("tcp")
+        assert has_outside_connections(1, 1)
+    finally:
+        if is_root:
+            os.seteuid(0)
+
+
+def test_a_client_that_goes_away_in_the_middle_disturbs_nobody(folder: StateFolder, caplog: pytest.LogCaptureFixture):
+    """A cut connection is noted for who looks for it, without a traceback, and the next request is answered."""
+    gateway = Gateway(lambda *_: {"statusCode": 200, "body": "ok"}, TokenFile(folder.tokens), Activity(600))
+    token = tokens.issue_token(folder, "kim")
+    try:
+        with caplog.at_level(logging.DEBUG, "mgmt_local"):
+            with socket.create_connection(("127.0.0.1", urlsplit(gateway.url).port)) as client:
+                client.sendall(b"POST /v1/uploads/start HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-")
+                # Closing with nothing to linger for sends a reset instead of an orderly end.
+                client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            wait_until(lambda: "ended early" in caplog.text, seconds=10)
+        assert "Traceback" not in caplog.text
+        assert request(gateway.url, "GET", "/v1/history", token=token) == (200, "ok")
+    finally:
+        gateway.close()
