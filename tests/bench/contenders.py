@@ -1,0 +1,198 @@
+"""Who competes: mgmt and what people use instead, each as a command to measure."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import shlex
+import shutil
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
+
+from bench.processes import BenchError, Command
+from bench.stages import BUCKET, Stage
+
+MGMT: Final = "mgmt"
+ANCESTOR: Final = "w:gz + boto3"
+AWS: Final = "tar czf + aws s3 cp"
+RCLONE: Final = "tar | pigz -1 | rclone"
+LEVEL_9: Final = "tarfile w:gz"
+TAR: Final = "tar czf"
+PIGZ: Final = "tar | pigz -1"
+COPY: Final = "cp"
+
+Make = Callable[[], Command]
+"""Makes a contender's next command: fresh names each time."""
+
+_ANCESTOR_SCRIPT: Final = Path(__file__).with_name("ancestor.py")
+_PEERS_FOLDER: Final = Path(sys.prefix) / "bench"
+_PIPE: Final = "set -o pipefail; "
+
+
+@dataclass(frozen=True)
+class Peers:
+    """The programs of the others."""
+
+    python: Path
+    aws: Path
+    rclone: Path
+    pigz: Path
+
+
+def find_peers() -> Peers:
+    """Find the programs of the others.
+
+    Raises:
+        BenchError: If one is missing.
+    """
+    binaries = _PEERS_FOLDER / "bin"
+    pigz = Path(shutil.which("pigz") or "pigz")
+    peers = Peers(binaries / "python", binaries / "aws", binaries / "rclone", pigz)
+    missing = [str(path) for path in vars(peers).values() if not path.exists()]
+    if missing:
+        raise BenchError(f"{', '.join(missing)}: not there. Run the benchmark with `make bench`, which installs them.")
+    return peers
+
+
+@dataclass(frozen=True)
+class Arena:
+    """Where the contenders work: the others' programs, and a folder for archives and journals."""
+
+    peers: Peers
+    folder: Path
+    numbers: Iterator[int] = field(default_factory=itertools.count)
+
+    def packers(self, source: Path) -> dict[str, Make]:
+        """Return everybody who packs a source."""
+        parent, name = shlex.quote(str(source.parent)), shlex.quote(source.name)
+        return {
+            MGMT: lambda: self.pack(source),
+            LEVEL_9: lambda: self._making([self.peers.python, _ANCESTOR_SCRIPT, "pack", source, self.archive]),
+            TAR: lambda: self._making(["tar", "czf", self.archive, "-C", source.parent, source.name]),
+            PIGZ: lambda: self._making(self._shell(f"tar cf - -C {parent} {name} | {self.pigz} > {self._quoted}")),
+            COPY: lambda: self._making(["cp", source, self.archive]),
+        }
+
+    def uploaders(self, source: Path, stage: Stage) -> dict[str, Make]:
+        """Return everybody who packs and uploads a source."""
+        return {
+            MGMT: lambda: self.upload(stage, source.parent, source.name),
+            ANCESTOR: lambda: self._ancestor(stage, [source]),
+            AWS: lambda: self._aws(stage, source),
+            RCLONE: lambda: self._rclone(stage, source),
+        }
+
+    def batch_uploaders(self, folder: Path, stage: Stage) -> dict[str, Make]:
+        """Return everybody who packs and uploads each file of a folder on its own."""
+        return {
+            MGMT: lambda: self.upload(stage, folder, "all"),
+            ANCESTOR: lambda: self._ancestor(stage, sorted(folder.iterdir())),
+            AWS: lambda: self._aws_batch(stage, folder),
+            RCLONE: lambda: self._rclone_batch(stage, folder),
+        }
+
+    @property
+    def archive(self) -> Path:
+        """Where an archive is made that is measured and removed."""
+        return self.folder / "made.tar.gz"
+
+    @property
+    def pigz(self) -> str:
+        """The parallel compressor as shells name it."""
+        return f"{shlex.quote(str(self.peers.pigz))} -1"
+
+    # --- mgmt ------------------------------------------------------------------------------------------
+
+    def pack(self, source: Path, *words: str) -> Command:
+        """Pack with mgmt."""
+        return self._making([sys.executable, "-m", "bench.drivers", "pack", source, self.archive, *words])
+
+    def upload(self, stage: Stage, folder: Path, target: str) -> Command:
+        """Upload with mgmt, under a prefix and with a journal of its own: nothing is there already."""
+        number = next(self.numbers)
+        state = self.folder / f"state-{number}"
+        return Command(
+            [sys.executable, "-m", "mgmt", "-q", "upload", target, "--prefix", f"run-{number}"],
+            environment={
+                "MGMT_API_URL": stage.service_url,
+                "MGMT_TOKEN": stage.token,
+                "MGMT_STATE_DIR": str(state),
+                "MGMT_CONFIG": str(self.folder / "no-config"),
+            },
+            folder=folder,
+            after=lambda: shutil.rmtree(state),
+        )
+
+    # --- the others ------------------------------------------------------------------------------------
+
+    def _ancestor(self, stage: Stage, sources: list[Path]) -> Command:
+        words: list[str | Path] = ["upload", stage.storage_url, BUCKET, self._fresh_prefix(), self.folder, *sources]
+        return self._command([self.peers.python, _ANCESTOR_SCRIPT, *words], stage)
+
+    def _aws(self, stage: Stage, source: Path) -> Command:
+        parent, name = shlex.quote(str(source.parent)), shlex.quote(source.name)
+        target = f"s3://{BUCKET}/{self._fresh_prefix()}/{source.name}.tar.gz"
+        pack = f"tar czf {self._quoted} -C {parent} {name}"
+        copy = f"{self._aws_cp(stage)} {self._quoted} {shlex.quote(target)}"
+        return self._command(self._shell(f"{pack} && {copy} && rm {self._quoted}"), stage)
+
+    def _aws_batch(self, stage: Stage, folder: Path) -> Command:
+        """All archives first, then one command: a start of the command line per file would be no contest."""
+        made = shlex.quote(str(self.folder / "batch"))
+        pack = f'mkdir {made} && for name in *; do tar czf {made}/"$name".tar.gz "$name"; done'
+        copy = f"{self._aws_cp(stage)} --recursive {made} s3://{BUCKET}/{self._fresh_prefix()}"
+        return self._command(self._shell(f"{pack} && {copy} && rm -r {made}"), stage, folder)
+
+    def _aws_cp(self, stage: Stage) -> str:
+        return f"{shlex.quote(str(self.peers.aws))} s3 cp --only-show-errors --endpoint-url {stage.storage_url}"
+
+    def _rclone(self, stage: Stage, source: Path) -> Command:
+        parent, name = shlex.quote(str(source.parent)), shlex.quote(source.name)
+        target = shlex.quote(f"storage:{BUCKET}/{self._fresh_prefix()}/{source.name}.tar.gz")
+        words = f"tar cf - -C {parent} {name} | {self.pigz} | {self._quoted_rclone} rcat {target}"
+        return self._command(self._shell(words), stage)
+
+    def _rclone_batch(self, stage: Stage, folder: Path) -> Command:
+        """Likewise: all archives first, then one command."""
+        made = shlex.quote(str(self.folder / "batch"))
+        pack = f'mkdir {made} && for name in *; do tar cf - "$name" | {self.pigz} > {made}/"$name".tar.gz; done'
+        copy = f"{self._quoted_rclone} copy {made} storage:{BUCKET}/{self._fresh_prefix()}"
+        return self._command(self._shell(f"{pack} && {copy} && rm -r {made}"), stage, folder)
+
+    @property
+    def _quoted(self) -> str:
+        return shlex.quote(str(self.archive))
+
+    @property
+    def _quoted_rclone(self) -> str:
+        return shlex.quote(str(self.peers.rclone))
+
+    def _fresh_prefix(self) -> str:
+        return f"run-{next(self.numbers)}"
+
+    def _shell(self, script: str) -> list[str]:
+        return ["bash", "-c", _PIPE + script]
+
+    def _making(self, words: Sequence[str | Path]) -> Command:
+        return Command([os.fspath(word) for word in words], output=self.archive)
+
+    def _command(self, words: Sequence[str | Path], stage: Stage, folder: Path | None = None) -> Command:
+        environment = {**stage.keys, **_rclone_settings(stage), "HOME": str(self.folder)}
+        return Command([os.fspath(word) for word in words], environment=environment, folder=folder)
+
+
+def _rclone_settings(stage: Stage) -> dict[str, str]:
+    """Configure rclone for the storage; a discarding one has no MD5 to compare, so none is asked for."""
+    return {
+        "RCLONE_CONFIG": os.devnull,
+        "RCLONE_CONFIG_STORAGE_TYPE": "s3",
+        "RCLONE_CONFIG_STORAGE_PROVIDER": "Other",
+        "RCLONE_CONFIG_STORAGE_ENDPOINT": stage.storage_url,
+        "RCLONE_CONFIG_STORAGE_ENV_AUTH": "true",
+        "RCLONE_S3_FORCE_PATH_STYLE": "true",
+        "RCLONE_S3_NO_CHECK_BUCKET": "true",
+        "RCLONE_S3_USE_MULTIPART_ETAG": "false",
+    }
