@@ -60,6 +60,24 @@ def test_nobody_takes_its_name_over(studio, bob, joining):
     asked_again(bob.start(item_for("clip")).problem, 3)
 
 
+def test_a_preview_goes_by_the_lease_as_it_was_renewed(studio, ada, bob, item):
+    started = ada.start(item)
+    studio.clock.advance(500)
+    ada.sign(started, [])
+    studio.clock.advance(200)
+    [result] = bob.preview(item_for("clip"))
+    assert result.problem.code == "name-reserved"
+    studio.clock.advance(400)
+    assert bob.preview(item_for("clip"))[0].outcome == "free"
+
+
+def test_what_is_done_says_so_with_its_key_and_its_record(ada):
+    item = item_for("clip", BODY)
+    record = ada.upload(item, BODY).record
+    result = ada.start(item)
+    assert (result.outcome, result.s3_object_key, result.record) == ("done", "clip.tar.gz", record)
+
+
 def test_a_call_out_of_time_says_to_ask_at_once(studio, ada):
     """What it had no time to look at may be ready for long."""
     started = ada.start(item_for("other", BODY))

@@ -6,7 +6,7 @@ import pytest
 
 from mgmt_contract.messages import HistoryResponse, RecordsResponse, Service, StartResult
 from mgmt_contract.records import OperationRecord, UploadRecord
-from mgmt_contract.wire import MessageError, from_json, from_plain
+from mgmt_contract.wire import MessageError, from_json, from_plain, to_json
 
 RECORD = {
     "operation_id": "x",
@@ -100,3 +100,7 @@ def test_lists_of_the_wire_become_what_the_class_declares():
     service = from_plain(Service, SERVICE | {"scopes": ["a", "b"]})
     assert service.scopes == ("a", "b")
     assert from_plain(HistoryResponse, {"records": []}).records == []
+
+
+def test_what_is_written_has_no_spaces_and_its_own_letters():
+    assert to_json({"a": [1, None, "é"], "b": {}}) == '{"a":[1,null,"é"],"b":{}}'

@@ -61,6 +61,11 @@ def test_a_name_that_is_taken_at_the_last_moment(folder):
     assert (folder / "P.tar.gz").read_bytes() == b"not ours"
 
 
+def test_an_unfinished_archive_bears_the_token_it_was_given(folder):
+    with UnfinishedArchive(folder / "P.tar.gz", 100, "0f12ab34") as archive:
+        assert archive.path == folder / ".P.tar.gz.mgmt-0f12ab34.part"
+
+
 def test_a_folder_that_is_not_there(folder):
     error = refusal(lambda: pack(look(folder / "P"), folder / "gone" / "P.tar.gz"))
     assert (error.code, error.exit_code) == ("archive-unwritable", 9)

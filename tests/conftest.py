@@ -1,0 +1,32 @@
+"""What concerns every test run: the table of inputs at its end."""
+
+from __future__ import annotations
+
+import itertools
+from pathlib import Path
+
+import pytest
+
+from support.inputs_table import TITLE, as_lines, collect_rows, write_table
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--inputs-table", metavar="FILE", help="Write the table of inputs to FILE, as Markdown.")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", "entry(name, given=''): which entry of the list of inputs a test is about")
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    """Print the rows that tests have recorded, whichever process they ran in."""
+    rows = collect_rows(itertools.chain.from_iterable(terminalreporter.stats.values()))
+    if not rows:
+        return
+    terminalreporter.section(TITLE)
+    width = terminalreporter._tw.fullwidth if terminalreporter.isatty else 200
+    for line in as_lines(rows, width):
+        terminalreporter.write_line(line)
+    path = config.getoption("--inputs-table")
+    if path:
+        write_table(rows, Path(path))
