@@ -11,11 +11,11 @@ import secrets
 import signal
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Final, Literal
+from typing import Any, Final, Literal
 
 import filelock
 
@@ -203,7 +203,14 @@ def _open_app(records_path: Path, engine: StorageEngine) -> Iterator[App]:
     )
     settings = Settings(bucket=BUCKET, table="local", region=REGION, key_part_max_bytes=KEY_PART_MAX_BYTES)
     with contextlib.closing(client), contextlib.closing(SQLiteRecordStore(records_path)) as records:
-        yield build_app(settings, records, S3ObjectStore(client, BUCKET), lambda: datetime.now(UTC))
+        app = build_app(settings, records, S3ObjectStore(client, BUCKET), lambda: datetime.now(UTC))
+
+        def answer_durably(event: dict[str, Any], context: object) -> Mapping[str, Any]:
+            answer = app(event, context)
+            records.sync()
+            return answer
+
+        yield answer_durably
 
 
 def _announce(folder: StateFolder, gateway: Gateway) -> None:

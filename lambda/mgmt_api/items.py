@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import logging
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Final, Protocol, TypeVar
 
 from mgmt_api.ports import ConflictError, RecordsUnavailableError, StorageError
@@ -12,6 +13,8 @@ from mgmt_contract.problems import Problem, ProblemError, make_problem
 
 logger = logging.getLogger(__name__)
 
+ITEMS_AT_A_TIME: Final = 16
+"""Fewer than the connections that the clients of the stores keep."""
 DECISIONS_MAX: Final = 5
 """How often a decision is made again because a conditional write was lost to another call."""
 
@@ -33,8 +36,14 @@ def answer_each(
     answer: Callable[[ItemT], ResultT],
     refuse: Callable[[str, Problem], ResultT],
 ) -> list[ResultT]:
-    """Answer every item, or refuse it with the problem it met."""
-    return [_answer(item, answer, refuse) for item in items]
+    """Answer every item, or refuse it with the problem it met.
+
+    Several at a time: an item waits for the stores most of its time. What the items share must bear that.
+    """
+    if len(items) == 1:
+        return [_answer(items[0], answer, refuse)]
+    with ThreadPoolExecutor(ITEMS_AT_A_TIME) as pool:
+        return list(pool.map(lambda item: _answer(item, answer, refuse), items))
 
 
 def _answer(item: ItemT, answer: Callable[[ItemT], ResultT], refuse: Callable[[str, Problem], ResultT]) -> ResultT:

@@ -137,10 +137,10 @@ def test_a_file_that_others_could_read_is_closed_to_them(path: Path):
     assert path.stat().st_mode & 0o777 == 0o600
 
 
-def test_every_commit_is_synced_into_a_write_ahead_log(path: Path):
+def test_it_keeps_a_write_ahead_log_that_is_synced_before_it_moves_to_the_file(path: Path):
     with closing(SQLiteRecordStore(path)) as store:
         assert store._connection.execute("PRAGMA journal_mode").fetchone() == ("wal",)
-        assert store._connection.execute("PRAGMA synchronous").fetchone() == (2,)
+        assert store._connection.execute("PRAGMA synchronous").fetchone() == (1,)
 
 
 def test_the_file_says_its_version(path: Path):
@@ -190,3 +190,38 @@ def test_a_page_is_read_from_an_index_and_not_sorted(path: Path, query: HistoryQ
         [statement] = statements
         plan = store._connection.execute(f"EXPLAIN QUERY PLAN {statement}").fetchall()
     assert [f"INDEX {index}" in row[3] for row in plan] == [True], plan
+
+
+@pytest.mark.skipif(not Path("/proc/self/fd").is_dir(), reason="only Linux tells which file a descriptor is")
+def test_the_disk_is_waited_for_once_for_many_writes(path: Path, monkeypatch: pytest.MonkeyPatch):
+    with closing(SQLiteRecordStore(path)) as store:
+        for number in range(20):
+            store.create_operation(make_operation(number))
+        synced: list[str] = []
+        real = os.fsync
+
+        def note(descriptor: int) -> None:
+            synced.append(os.fspath(Path(f"/proc/self/fd/{descriptor}").readlink()))
+            real(descriptor)
+
+        monkeypatch.setattr(os, "fsync", note)
+        store.sync()
+        store.sync()
+        assert synced == [f"{path}-wal"]
+        store.put_name(Name("name"))
+        store.sync()
+        assert synced == [f"{path}-wal"] * 2
+
+
+def test_a_disk_that_refuses_is_said_and_asked_again(path: Path, monkeypatch: pytest.MonkeyPatch):
+    def refuse(_: int) -> None:
+        raise OSError(5, "Input/output error")
+
+    with closing(SQLiteRecordStore(path)) as store:
+        store.create_operation(make_operation(1))
+        with monkeypatch.context() as broken:
+            broken.setattr(os, "fsync", refuse)
+            for _ in range(2):
+                with pytest.raises(RecordsUnavailableError):
+                    store.sync()
+        store.sync()
