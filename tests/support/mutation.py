@@ -59,7 +59,9 @@ def report(results: Mapping[str, Counter[str]]) -> bool:
     reached = True
     for package, counts in [*sorted(results.items()), ("all", everything)]:
         tried = counts.total() - counts["not run"]
-        percent = 100 * counts["killed"] / tried if tried else 0.0
+        if not tried:
+            continue
+        percent = 100 * counts["killed"] / tried
         reached = reached and percent >= FLOOR_PERCENT
         alive = ", ".join(f"{counts[kind]} {kind}" for kind in dict.fromkeys(_ALIVE.values()))
         print(f"{package:22} {percent:5.1f} % of {tried:5} killed; {alive}")  # noqa: T201  a person reads it

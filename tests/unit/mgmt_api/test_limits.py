@@ -85,7 +85,6 @@ def test_what_lies_on_the_edge_is_taken(ada, item):
         (item_for("clip", content=content_of(b""), upper_bound=1), "upper_bound", "invalid-request"),
         (item_for("clip", storage_class="standard"), "storage_class", "invalid-request"),
     ],
-    ids=lambda value: value if isinstance(value, str) else "",
 )
 def test_what_lies_beyond_is_refused_by_its_field_and_not_recorded(studio, ada, item, field, code):
     problem = ada.start(item).problem
