@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import signal
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # started in the background, which commands would inherit
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     config.addinivalue_line("markers", "entry(name, given=''): which entry of the list of inputs a test is about")
 
 

@@ -107,6 +107,8 @@ def interleave(contenders: Mapping[str, tuple[int, Callable[[], Command]]]) -> d
 def measure(command: Command) -> Cost:
     """Run a command to its end and say what it took.
 
+    A process begins as a copy of the one that starts it, so no peak of memory shows below that of this process.
+
     Raises:
         BenchError: If it fails or takes too long.
     """

@@ -150,6 +150,7 @@ def test_a_proxy_that_is_not_there_is_named_and_not_the_service(network, ask, mo
         ("ftp://anna:hidden@proxy.test", "no proxy's address"),
         ("http://anna:hid#den@proxy.test", "no proxy's address"),
         ("http://", "no proxy's address"),
+        ("http://anna:hidden@[::1", "no proxy's address"),
     ],
 )
 def test_a_proxy_that_cannot_be_used_is_a_setting_to_correct(ask, monkeypatch, text, said):

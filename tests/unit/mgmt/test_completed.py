@@ -86,6 +86,16 @@ def test_a_left_over_is_cleared_and_nothing_else(tmp_path, clip):
     assert clip.path.read_text() == "footage"
 
 
+@pytest.mark.parametrize("has_another_name", [False, True])
+def test_the_source_itself_is_no_left_over_whatever_leads_to_it(tmp_path, clip, has_another_name):
+    """The folder for completed originals has become a link to the source's own since."""
+    (tmp_path / "done").symlink_to(tmp_path)
+    if has_another_name:
+        os.link(clip.path, tmp_path / "elsewhere")
+    clear_left_over(clip, tmp_path / "done" / "clip")
+    assert clip.path.read_text() == "footage"
+
+
 def test_a_left_over_of_a_folder_there_is_none(tmp_path):
     (tmp_path / "card").mkdir()
     (tmp_path / "done").touch()

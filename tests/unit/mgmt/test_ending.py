@@ -140,6 +140,21 @@ def test_a_failure_after_the_first_byte_keeps_the_archive_and_knows_it_again(tmp
         assert at.session.journal.find_archive(at.job.archive_path).ended_as == "failed"
 
 
+@pytest.mark.parametrize("how", ["failed", "kept", "done", "nothing sent"])
+def test_what_somebody_put_in_the_archives_place_is_left_alone_and_never_taken_for_ours(tmp_path, how):
+    """Else the next run would take it for the archive it has left there, and remove it."""
+    with desk(tmp_path, keep_archive=how == "kept") as at:
+        at.job.archive_path.write_bytes(b"theirs")
+        at.job.has_sent_bytes = how == "failed"
+        if how in ("failed", "nothing sent"):
+            at.ending.end_failed(at.job, UnavailableError("no answer"))
+        else:
+            at.ending.end_done([(at.job, at.record())])
+        assert at.job.archive_path.read_bytes() == b"theirs"
+        assert at.session.journal.find_archive(at.job.archive_path) is None
+        assert at.session.journal.archives_in(at.job.archive_path.parent) == set()
+
+
 def test_a_failure_that_cannot_be_recorded_is_said(tmp_path):
     with desk(tmp_path) as at:
         at.ending.end_failed(at.job, IntegrityError("bytes disagree"))

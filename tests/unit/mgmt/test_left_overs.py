@@ -1,14 +1,20 @@
 """What an earlier run left and this one cannot have: said with a way out, and never guessed about."""
 
 import os
+import threading
 from pathlib import Path
 
 import pytest
 
-from mgmt.archive import pack
-from mgmt.errors import LocalStateError, RefusedError
+from mgmt.archive import pack, unfinished
+from mgmt.ending import Summary
+from mgmt.errors import CancelledError, LocalStateError, RefusedError
+from mgmt.events import Progress
 from mgmt.jobs import UploadOptions, prepare_job, unfinished_path
 from mgmt.journal import Journal
+from mgmt.session import open_session
+from mgmt.settings import Settings
+from mgmt.upload import upload
 
 SERVICE = "https://s.example"
 
@@ -69,3 +75,48 @@ def test_an_archive_that_has_vanished_is_written_down_as_not_there(tmp_path, jou
         Path(job.archive_path).unlink()
         gone = job.entry(SERVICE)
     assert (gone.content, gone.archive_size, gone.archive_mtime_ns) == (None, None, None)
+
+
+def test_an_interrupt_while_several_are_packed_leaves_none_of_their_archives(tmp_path):
+    """The first is whole when the second is stopped, and nothing was sent: it is cheap to make again."""
+    targets = [tmp_path / "work" / name for name in ("a", "b")]
+    (tmp_path / "work").mkdir()
+    for target in targets:
+        target.write_bytes(b"x" * 1000)
+    stop = threading.Event()
+
+    def stop_in_the_second(event):
+        if isinstance(event, Progress) and event.target_path.endswith("b"):
+            stop.set()
+
+    settings = Settings(api_url="http://127.0.0.1:9")
+    with (
+        open_session(settings, token="t", state_dir=tmp_path / "state", emit=stop_in_the_second, stop=stop) as session,
+        pytest.raises(CancelledError),
+    ):
+        upload(map(os.fspath, targets), UploadOptions(), session, tmp_path, Summary())
+    assert sorted(path.name for path in (tmp_path / "work").iterdir()) == ["a", "b"]
+
+
+def test_an_interrupt_while_an_archives_name_is_made_durable_takes_it_back(tmp_path, journal_of, monkeypatch):
+    """Nobody has written it down yet: it would stand in its own way."""
+    job = prepare(tmp_path, journal_of(tmp_path))
+
+    def interrupt(_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(unfinished, "sync_folder", interrupt)
+    with job.held, pytest.raises(KeyboardInterrupt):
+        pack(job.source, job.archive_path)
+    assert not job.archive_path.exists()
+
+
+def test_a_folder_that_may_be_written_and_not_listed_takes_an_archive(somebody, journal_of):
+    job = prepare(somebody, journal_of(somebody))
+    folder = job.archive_path.parent
+    folder.chmod(0o300)
+    try:
+        with job.held:
+            assert pack(job.source, job.archive_path).is_untouched()
+    finally:
+        folder.chmod(0o755)

@@ -48,3 +48,9 @@ def test_a_short_secret_does_not_shred_every_sentence():
     redact = Redactor()
     redact.learn("a", "")
     assert redact("a sentence") == "a sentence"
+
+
+def test_the_password_of_what_is_no_proxys_address_goes_as_well(monkeypatch):
+    """What is wrong with the address is for somebody else to say; here it must not end the run."""
+    monkeypatch.setenv("HTTPS_PROXY", "http://anna:hidden-word@[::1")
+    assert "hidden-word" not in Redactor()("it said hidden-word")
