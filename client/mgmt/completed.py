@@ -48,8 +48,14 @@ def clear_left_over(source: Source, place: Path) -> None:
     """
     if source.is_directory or place.is_symlink() or not place.is_file():
         return
-    if place.samefile(source.path) or (place.stat().st_size == 0 and source.uncompressed_size > 0):
+    is_second_name = place.samefile(source.path) and not _is_same_name(source.path, place)
+    if is_second_name or (place.stat().st_size == 0 and source.uncompressed_size > 0):
         place.unlink()
+
+
+def _is_same_name(path: Path, other: Path) -> bool:
+    """Tell whether two paths lead to one name, as over a folder that has become a link to the other's since."""
+    return path.stat().st_nlink == 1 or (path.name == other.name and path.parent.samefile(other.parent))
 
 
 def move_original(source: Source, place: Path) -> None:

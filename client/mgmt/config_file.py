@@ -71,7 +71,7 @@ def write_config(path: Path, changes: Mapping[str, str | None], source: Path | N
 
 def _read_lines(path: Path) -> list[str]:
     try:
-        return path.read_text(encoding="utf-8").splitlines()
+        return path.read_text(encoding="utf-8-sig").splitlines()  # editors of Windows put a mark first
     except FileNotFoundError:
         return []
     except (OSError, UnicodeDecodeError) as error:

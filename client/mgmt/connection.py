@@ -108,13 +108,13 @@ def proxy_for(url: str) -> Proxy | None:
 
 
 def _parse_proxy(text: str, variable: str) -> Proxy:
-    parts = urlsplit(text if "://" in text else f"http://{text}")
+    try:
+        parts = urlsplit(text if "://" in text else f"http://{text}")
+        host, port = parts.hostname, parts.port
+    except ValueError as error:
+        raise _bad_proxy(variable, "no proxy's address") from error
     if parts.scheme.startswith("socks"):
         raise _bad_proxy(variable, "a SOCKS proxy, which mgmt does not speak to")
-    try:
-        host, port = parts.hostname, parts.port
-    except ValueError:
-        host, port = None, None
     if parts.scheme not in ("http", "https") or not host:
         raise _bad_proxy(variable, "no proxy's address")  # the text may hold a password
     shown_host = f"[{host}]" if ":" in host else host

@@ -43,7 +43,7 @@ class Ending:
         """Delete the archives of proven objects, move originals, and write down how the local files ended."""
         proven = [(job, record) for job, record in ended if self._is_proven(job, record)]
         clean_ups = self._clean([job for job, _ in proven])
-        kept = [job for job, clean_up in clean_ups.items() if clean_up.archive_status == "completed" and job.archive]
+        kept = [job for job in clean_ups if job.archive is not None and job.archive.is_untouched()]
         entries = [job.entry(self._session.service_url, ended_as="kept") for job in kept]
         self._session.journal.finish(self._session.service_url, clean_ups.values(), entries)
         for job, record in proven:
@@ -106,7 +106,7 @@ class Ending:
             self.end_done([(job, record)])  # it had come through before the failure was known
             return
         is_worth_keeping = job.has_sent_bytes or isinstance(error, IntegrityError)
-        if is_worth_keeping and job.archive is not None:
+        if is_worth_keeping and job.archive is not None and job.archive.is_untouched():
             self._session.journal.put([job.entry(self._session.service_url, ended_as="failed")])
         else:
             self._discard(job)
@@ -163,8 +163,8 @@ class Ending:
 
     def _delete_archive(self, job: Job) -> bool:
         """Delete the archive if it is the one that was packed: somebody may have put another file there since."""
-        if job.archive is None or self._session.journal.find_archive(job.archive_path) is None:
-            return not job.archive_path.exists()
+        if job.archive is None or not job.archive.is_untouched():
+            return not os.path.lexists(job.archive_path)
         try:
             job.archive_path.unlink(missing_ok=True)
         except OSError as error:
@@ -177,7 +177,7 @@ class Ending:
 
     def _discard(self, job: Job) -> None:
         """Remove an archive that was made for nothing: making it again is cheap."""
-        if job.archive is not None and self._is_kept(job):
+        if job.archive is not None and job.archive.is_untouched() and self._is_kept(job):
             self._session.journal.put([job.entry(self._session.service_url, ended_as="kept")])
             return
         self._delete_archive(job)

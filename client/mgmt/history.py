@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -11,6 +12,18 @@ from mgmt.api import ServiceApi, error_of
 from mgmt.errors import SourceError, UsageError
 from mgmt_contract.messages import HISTORY_LIMIT_MAX, HistoryRequest
 from mgmt_contract.records import OperationRecord, UploadRecord
+
+
+def read_name(text: str) -> str:
+    """Read a name as a person types, completes or copies it: `DCIM/`, `./clip.mp4`, `s3://bucket/key`.
+
+    Raises:
+        UsageError: If nothing is left of it.
+    """
+    name = re.sub(r"^(s3://[^/]+/|(\./+)+)", "", text).rstrip("/")
+    if not name:
+        raise UsageError(f"{text!r} is no name; expected a source or archive name, or a whole key.", code="no-name")
+    return name
 
 
 class Found:
@@ -60,9 +73,9 @@ def find_upload(api: ServiceApi, id_or_name: str) -> Shown:
 
     Raises:
         SourceError: If there is none.
-        UsageError: If the name fits several keys; the sentence lists them.
+        UsageError: If the name is empty, or fits several keys; the sentence lists them.
     """
-    record = _look_up(api, id_or_name) if _is_operation_id(id_or_name) else _find_by_name(api, id_or_name)
+    record = _look_up(api, id_or_name) if _is_operation_id(id_or_name) else _find_by_name(api, read_name(id_or_name))
     if not isinstance(record, UploadRecord):
         raise SourceError(f"Nothing is recorded as {id_or_name}. `mgmt history` lists what is.", code="not-found")
     others = [each for each in _stored_under(api, record.s3_object_key) if each.operation_id != record.operation_id]

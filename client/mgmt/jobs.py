@@ -35,7 +35,8 @@ class UploadOptions:
     archive_dir: Path | None = None
     completed_dir: Path | None = None
     """Absolute; where originals are moved after success, if they are."""
-    jobs: int = 4
+    jobs: int | None = None
+    """Transfers at a time; None leaves it to what is transferred."""
     storage_class: str | None = None
     tags: Mapping[str, str] = field(default_factory=dict)
 
@@ -115,11 +116,8 @@ class Job:
         self, service_url: str, *, ended_as: Literal["failed", "kept"] | None = None, is_moving: bool = False
     ) -> Entry:
         """Write this upload down as it stands; `is_moving` where the original is about to be moved."""
-        content = self.content
-        try:
-            found = self.archive_path.stat() if content else None
-        except OSError:  # it has vanished: the next run packs it anew
-            found = content = None
+        # One that has vanished, or was replaced, is packed anew by the next run; what took its place is not ours.
+        archive = self.archive if self.archive is not None and self.archive.is_untouched() else None
         return Entry(
             operation_id=self.operation_id,
             service=service_url,
@@ -128,10 +126,10 @@ class Job:
             archive_path=os.fspath(self.archive_path),
             fingerprint=self.source.fingerprint,
             plan=to_json(self.packing),
-            archive_size=found.st_size if found else None,
-            archive_mtime_ns=found.st_mtime_ns if found else None,
+            archive_size=archive.size if archive else None,
+            archive_mtime_ns=archive.mtime_ns if archive else None,
             ended_as=ended_as,
-            content=content,
+            content=archive.content if archive else None,
             completed_path=os.fspath(self.completed_path) if is_moving and self.completed_path else None,
         )
 
@@ -179,8 +177,8 @@ def inspect_job(target: str, options: UploadOptions, journal: Journal, service_u
     known = journal.find_archive(path)
     if known is None and os.path.lexists(path) and not _is_left_over(path, journal):
         raise SourceError(_explain_foreign(path), code="archive-exists")
-    if known is not None and known.ended_as == "kept" and not _is_same(known, job):
-        raise SourceError(_explain_kept(path), code="archive-exists")
+    if known is not None and not _is_same(known, job):
+        _refuse_to_replace(known, job)
     entry = journal.find(service_url, os.fspath(job.source.path), job.destination)
     if entry is not None and entry.ended_as is None and _is_same(entry, job):
         job.operation_id = entry.operation_id
@@ -237,18 +235,16 @@ def _take_up(job: Job, journal: Journal, service: str) -> None:
         if _is_same(entry, job):
             job.operation_id = entry.operation_id
             job.has_sent_bytes = job.has_to_repeat_parts = True  # perhaps: the service knows
-        else:
-            journal.forget([entry.operation_id])
     if known is not None and known.content is not None and _is_same(known, job):
-        job.archive = _reuse_archive(path, known.content, job)
+        job.archive = _reuse_archive(job, known.content, known.archive_mtime_ns or 0)
         job.has_sent_bytes = job.has_sent_bytes or job.archive is not None
         job.has_to_repeat_parts = job.has_to_repeat_parts and job.archive is None
-    if known is not None and known.ended_as == "kept":
-        if job.archive is None:
-            raise SourceError(_explain_kept(path), code="archive-exists")
-        job.archive_was_kept = True
     if known is not None and job.archive is None:
+        _refuse_to_replace(known, job)
         path.unlink(missing_ok=True)  # of other content, or not what was written down: packed anew
+    job.archive_was_kept = known is not None and known.ended_as == "kept"
+    if entry is not None and entry.ended_as is None and entry.operation_id != job.operation_id:
+        journal.forget([entry.operation_id])  # last: by this entry its archive was known to be ours
 
 
 def _remove_promised(path: Path, journal: Journal) -> None:
@@ -274,6 +270,22 @@ def _is_same(entry: Entry, job: Job) -> bool:
     return (entry.fingerprint, entry.plan) == (job.source.fingerprint, to_json(job.packing))
 
 
+def _refuse_to_replace(known: Entry, job: Job) -> None:
+    """Refuse to make an archive in the place of one that somebody may still want.
+
+    Raises:
+        SourceError: If that one was kept on request, or is of another source, whose upload may still go on with it.
+    """
+    if known.ended_as == "kept":
+        raise SourceError(_explain_kept(job.archive_path), code="archive-exists")
+    if known.source_path != os.fspath(job.source.path):
+        raise SourceError(
+            f"{job.archive_path} is the archive of '{shown(known.source_path)}', whose upload has not ended well yet. "
+            "Expected: a free place for the new archive. Upload that one first, or use another --archive-dir DIR.",
+            code="archive-exists",
+        )
+
+
 def _explain_kept(path: Path) -> str:
     return (
         f"{path} was kept on request and holds what the source was then, so it is left alone. Expected: a free "
@@ -291,13 +303,13 @@ def unfinished_token(operation_id: str) -> str:
     return operation_id[-8:]
 
 
-def _reuse_archive(path: Path, content: Content, job: Job) -> PackedArchive | None:
+def _reuse_archive(job: Job, content: Content, mtime_ns: int) -> PackedArchive | None:
     """Return the archive that an earlier run has left, or None where it is not what was written down."""
-    found = read_archive(path)
+    found = read_archive(job.archive_path)
     if (found.size, found.crc64nvme) != (content.size, content.crc64nvme):
         return None
     return PackedArchive(
-        path=path,
+        path=job.archive_path,
         size=content.size,
         crc64nvme=content.crc64nvme,
         content_digest=content.content_digest,
@@ -305,6 +317,7 @@ def _reuse_archive(path: Path, content: Content, job: Job) -> PackedArchive | No
         member_count=content.member_count,
         packing=job.packing,
         parts=(),
+        mtime_ns=mtime_ns,
     )
 
 

@@ -59,7 +59,7 @@ class Entry:
 
     operation_id: str
     service: str
-    """Address of the service the operation belongs to."""
+    """What the session calls the service the operation belongs to: its address, or the embedded backend."""
     source_path: str
     destination: str
     """Prefix and name, as far as the client decides them."""
@@ -144,14 +144,15 @@ class Journal:
         digest = hashlib.sha256(os.fsencode(what)).hexdigest()[:32]
         path = locks / f"{digest}.lock"
         lock = filelock.FileLock(path)
-        try:
-            lock.acquire(timeout=0)
-        except filelock.Timeout as error:
-            raise RefusedError(
-                f"Another mgmt on this machine is uploading '{shown}' right now. "
-                "Wait for it to end, or upload under another name with --as.",
-                code="busy-here",
-            ) from error
+        with _translate_errors(self._state_dir):
+            try:
+                lock.acquire(timeout=0)
+            except filelock.Timeout as error:
+                raise RefusedError(
+                    f"Another mgmt on this machine is uploading '{shown}' right now. "
+                    "Wait for it to end, or upload under another name with --as.",
+                    code="busy-here",
+                ) from error
         try:
             yield
         finally:
@@ -168,12 +169,11 @@ class Journal:
 
     def find_archive(self, path: Path) -> Entry | None:
         """Return the newest upload whose finished archive is the file at this path, by path, size and time."""
-        try:
-            found = path.lstat()
-        except OSError:
+        found = _size_and_time(path)
+        if found is None:
             return None
         query = "archive_path = ? AND archive_size = ? AND archive_mtime_ns = ? ORDER BY began_at DESC LIMIT 1"
-        return next(self._select(query, (os.fsencode(path), found.st_size, found.st_mtime_ns)), None)
+        return next(self._select(query, (os.fsencode(path), *found)), None)
 
     def has_promised(self, path: Path) -> bool:
         """Tell whether an archive was to be made at this path when the run that began it ended."""
@@ -185,10 +185,15 @@ class Journal:
         return list(self._select("service = ? AND completed_path IS NOT NULL", (service,)))
 
     def archives_in(self, folder: Path) -> set[str]:
-        """Return the paths of all archives of unfinished uploads in a folder."""
+        """Return the paths of all archives of unfinished uploads in a folder, but of none that is another file now."""
         prefix = os.fsencode(folder / "_")[:-1]
         entries = self._select("archive_path >= ? AND archive_path < ?", (prefix, prefix + b"\xff"))
-        return {entry.archive_path for entry in entries}
+        return {
+            entry.archive_path
+            for entry in entries
+            if entry.archive_size is None
+            or _size_and_time(entry.archive_path) == (entry.archive_size, entry.archive_mtime_ns)
+        }
 
     def put(self, entries: Iterable[Entry]) -> None:
         """Write entries down, all or none, on the disk when this returns."""
@@ -266,6 +271,15 @@ class Journal:
                 f"The journal in {self._state_dir} was written by a newer mgmt. Update mgmt on this machine.",
                 code="journal",
             )
+
+
+def _size_and_time(path: str | Path) -> tuple[int, int] | None:
+    """Return what tells a file from others that may lie at its path; None where there is none."""
+    try:
+        found = os.lstat(path)
+    except OSError:
+        return None
+    return found.st_size, found.st_mtime_ns
 
 
 def _read_machine_id(path: Path) -> str | None:

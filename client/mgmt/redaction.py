@@ -7,7 +7,7 @@ import re
 import urllib.request
 from collections.abc import Iterator
 from typing import Final
-from urllib.parse import unquote, urlsplit
+from urllib.parse import unquote
 
 CUT: Final = "…"
 _LENGTH_MIN: Final = 4
@@ -49,7 +49,8 @@ class Redactor:
 def proxy_secrets() -> Iterator[str]:
     """Name the passwords of the proxies that are set, in every form they may be seen in."""
     for proxy in urllib.request.getproxies().values():
-        userinfo, separator, _ = urlsplit(proxy if "://" in proxy else f"//{proxy}").netloc.rpartition("@")
+        # Not taken apart as an address: one that is none has secrets too.
+        userinfo, separator, _ = proxy.rpartition("//")[2].rpartition("@")
         user, _, password = userinfo.partition(":")
         if separator and password:
             yield from (password, unquote(password))

@@ -23,6 +23,10 @@ from mgmt.transfer import PutOutcome, PutResult, unreadable_archive
 from mgmt_contract import messages
 from mgmt_contract.parts import SIGN_PARTS_MAX, PartSpan
 
+PARTS_AT_A_TIME: Final = 4
+"""Fill an uplink, and are few enough to be quick one by one."""
+WHOLE_ARCHIVES_AT_A_TIME: Final = 16
+"""Small archives wait for answers most of the time: the farther the storage, the more so."""
 CORRUPTED_TRIES_MAX: Final = 5
 """How often the same bytes may arrive corrupted before somebody must look at the machine or the network."""
 STUBBORN_TRIES: Final = 4
@@ -245,6 +249,7 @@ class PartsSender:
         self._part_size_bytes = part_size_bytes
         self._path = path
         self._meter = meter
+        self._workers = job.options.jobs or PARTS_AT_A_TIME
         self._signed_at = session.patience.now()
 
     def send(self, feed: PartFeed, received: Sequence[int] = ()) -> None:
@@ -257,7 +262,7 @@ class PartsSender:
             CancelledError: If the command was stopped.
         """
         there = frozenset(received)
-        workers = self._job.options.jobs
+        workers = self._workers
         with sending_pool(workers) as pool:
             under_way: set[Future[None]] = set()
             content = None
@@ -275,7 +280,7 @@ class PartsSender:
     def _next_window(self, window: int) -> int:
         """Choose how many parts to sign ahead: more while they go out fast, fewer when URLs and lease grow old."""
         is_fast = self._session.patience.now() - self._signed_at < FAST_WINDOW_SECONDS
-        return min(SIGN_PARTS_MAX, 2 * window) if is_fast else max(self._job.options.jobs, window // 2)
+        return min(SIGN_PARTS_MAX, 2 * window) if is_fast else max(self._workers, window // 2)
 
     def _await_room(self, under_way: set[Future[None]], room: int) -> set[Future[None]]:
         """Wait until at most `room` parts are under way; raise what went wrong with any. Keeps the lease alive."""

@@ -12,7 +12,7 @@ from mgmt.api import ServiceApi
 from mgmt.connection import Connections
 from mgmt.events import Emit, Waiting
 from mgmt.journal import Journal
-from mgmt.retry import Patience
+from mgmt.retry import PROGRESS_BUDGET_SECONDS, Patience
 from mgmt.settings import Settings
 from mgmt.transfer import Carrier, RateLimit
 
@@ -46,17 +46,19 @@ def open_session(  # noqa: PLR0913  everything a run is made of
     stop: threading.Event,
     rate_limit_bytes_per_second: int | None = None,
     journal_name: str | None = None,
+    patience_seconds: float = PROGRESS_BUDGET_SECONDS,
 ) -> Iterator[Session]:
     """Wire a session for the configured service and close it in the end.
 
     The journal calls the service by its address, or by `journal_name` where the address changes.
+    Once it has answered it may be out of reach for `patience_seconds`.
 
     Raises:
         NotConfiguredError: If no service is configured.
         LocalStateError: If the journal cannot be used.
     """
-    service_url = settings.require_api_url()
-    patience = Patience(stop, on_wait=lambda why: emit(Waiting(why)))
+    service_url = settings.require_api_url().rstrip("/")  # one service, however its address is written
+    patience = Patience(stop, budget_seconds=patience_seconds, on_wait=lambda why: emit(Waiting(why)))
     connections = Connections(ca_bundle=settings.ca_bundle)
     journal = Journal(state_dir)
     try:

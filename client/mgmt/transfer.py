@@ -117,7 +117,7 @@ class Carrier:
         """
         with path.open("rb") as file:
             file.seek(offset)
-            body = _Slice(file, length, self._stop, self._rate_limit, on_bytes)
+            body = _Body(file, length, self._stop, self._rate_limit, on_bytes)
             began = time.monotonic()
             with self._gauge.sending():
                 result = self._send(signed, body)
@@ -130,7 +130,7 @@ class Carrier:
             on_bytes(-body.sent_bytes)
         return result
 
-    def _send(self, signed: SignedRequest, body: _Slice) -> PutResult:
+    def _send(self, signed: SignedRequest, body: _Body) -> PutResult:
         headers = {**signed.headers, "content-length": str(body.length)}
         try:
             response = self._connections.pool_for(signed.url).request(
@@ -147,7 +147,7 @@ class Carrier:
         return _read_answer(response)
 
 
-class _Slice:
+class _Body:
     """A bounded view of a file that urllib3 reads as a body."""
 
     def __init__(

@@ -19,7 +19,7 @@ from mgmt.events import Progress, Trace
 from mgmt.jobs import Job, UploadOptions
 from mgmt.packing import pack_and_send, pack_job
 from mgmt.preparation import Preparation
-from mgmt.sending import Meter, PartFeed, PartsSender, send_whole, sending_pool
+from mgmt.sending import WHOLE_ARCHIVES_AT_A_TIME, Meter, PartFeed, PartsSender, send_whole, sending_pool
 from mgmt.session import Session
 from mgmt_contract import messages
 from mgmt_contract.parts import ITEMS_MAX, SINGLE_PUT_MAX_BYTES
@@ -228,7 +228,7 @@ class _Uploader:
             return ([job] if self._comes_through(job, partial(self._send, result)) else []), None
         sent: list[Job] = []
         stopping_error: MgmtError | None = None
-        with sending_pool(self._options.jobs) as pool:
+        with sending_pool(self._options.jobs or WHOLE_ARCHIVES_AT_A_TIME) as pool:
             futures = [(job, pool.submit(self._send, result, job)) for job, result in started]
             for job, future in futures:
                 try:

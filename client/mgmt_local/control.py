@@ -11,7 +11,6 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any, Final
@@ -19,7 +18,7 @@ from typing import IO, Any, Final
 from mgmt_local import tokens
 from mgmt_local.alive import hold_open, is_alive
 from mgmt_local.errors import BadNameError, LocalBackendError
-from mgmt_local.state import StateFolder, open_state_folder, read_json, tail_log
+from mgmt_local.state import StateFolder, hold_lock, open_state_folder, read_json, tail_log
 
 IDLE_SECONDS: Final = 600.0
 START_TIMEOUT_SECONDS: Final = 90.0
@@ -244,15 +243,6 @@ def _server_lives(folder: StateFolder) -> bool:
         return True
 
 
-@contextlib.contextmanager
-def _lock(folder: StateFolder, timeout_seconds: float) -> Iterator[None]:
-    # Takes a twentieth of a second to import; a command before a running backend does without.
-    import filelock
-
-    try:
-        with filelock.FileLock(folder.control_lock, timeout=timeout_seconds, mode=0o600):
-            yield
-    except filelock.Timeout as error:
-        raise LocalBackendError(
-            f"another command has been starting or stopping the backend for {timeout_seconds:.0f} s"
-        ) from error
+def _lock(folder: StateFolder, timeout_seconds: float) -> contextlib.AbstractContextManager[None]:
+    if_taken = f"another command has been starting or stopping the backend for {timeout_seconds:.0f} s"
+    return hold_lock(folder.control_lock, timeout_seconds, if_taken)

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import contextlib
+import time
 from typing import Any, Final
 
 import psutil  # type: ignore[import-untyped]  # its types are a distribution of their own
 
+from mgmt_local.errors import LocalBackendError
+
 _CREATION_TOLERANCE_SECONDS: Final = 0.5
+_POLL_SECONDS: Final = 0.05
 
 
 def describe_process(pid: int) -> dict[str, Any]:
@@ -35,14 +39,30 @@ def _is_described(process: psutil.Process, description: dict[str, Any]) -> bool:
 
 
 def end_process(process: psutil.Process, timeout_seconds: float) -> None:
-    """Ask a process to end, wait, and kill it if it does not."""
+    """Ask a process to end, wait, and kill it if it does not.
+
+    Raises:
+        LocalBackendError: If even that does not end it.
+    """
     with contextlib.suppress(psutil.NoSuchProcess):
         process.terminate()
-        try:
-            process.wait(timeout_seconds)
-        except psutil.TimeoutExpired:
-            process.kill()
-            process.wait(timeout_seconds)
+        if _ends_within(process, timeout_seconds):
+            return
+        process.kill()
+        if not _ends_within(process, timeout_seconds):
+            raise LocalBackendError(f"process {process.pid} of the embedded backend does not end, even killed")
+
+
+def _ends_within(process: psutil.Process, timeout_seconds: float) -> bool:
+    """Wait for a process; one that has ended stays known as long as a starter that runs on does not ask for its end."""
+    deadline = time.monotonic() + timeout_seconds
+    while time.monotonic() < deadline:
+        with contextlib.suppress(psutil.TimeoutExpired):
+            process.wait(_POLL_SECONDS)
+            return True
+        if process.status() == psutil.STATUS_ZOMBIE:
+            return True
+    return False
 
 
 def has_outside_connections(pid: int, port: int) -> bool:

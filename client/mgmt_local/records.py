@@ -107,6 +107,7 @@ class SQLiteRecordStore:
         self._path = path
         self._lock = threading.Lock()
         self._is_synced = True
+        self._has_lost = False
         self._connection = sqlite3.connect(
             path, timeout=BUSY_TIMEOUT_SECONDS, isolation_level=None, check_same_thread=False
         )
@@ -127,15 +128,19 @@ class SQLiteRecordStore:
         """Have everything written so far on the disk when this returns; called before anybody is told of it.
 
         Raises:
-            RecordsUnavailableError: If the disk refuses.
+            RecordsUnavailableError: If the disk refuses, or has refused before: the system may have dropped what
+                it could not write, and a second try would not tell.
         """
         with self._lock:
+            if self._has_lost:
+                raise RecordsUnavailableError("the disk did not take the records; restart with `mgmt local stop`")
             if self._is_synced:
                 return
             try:
                 # What is no longer in the log was synced by SQLite when it moved to the file.
                 _sync(self._path.with_name(f"{self._path.name}-wal"), os.O_RDWR)
             except OSError as error:
+                self._has_lost = True
                 raise RecordsUnavailableError(f"the records cannot be brought to the disk: {error}") from error
             self._is_synced = True
 

@@ -7,6 +7,7 @@ import json
 import os
 import secrets
 import stat
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final
 
@@ -73,7 +74,11 @@ def _close_to_others(path: Path) -> None:
 
 
 def write_private_json(path: Path, value: object) -> None:
-    """Write a file that only the user can read; readers see the old content or the new, never a part."""
+    """Write a file that only the user can read; readers see the old content or the new, never a part.
+
+    Raises:
+        LocalBackendError: If the disk is full, or the folder does not take it.
+    """
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
     try:
         with os.fdopen(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
@@ -81,9 +86,44 @@ def write_private_json(path: Path, value: object) -> None:
             file.flush()
             os.fsync(file.fileno())
         temporary.replace(path)
+    except OSError as error:
+        _forget(temporary)
+        raise _not_writable(path, error) from error
     except BaseException:
-        temporary.unlink(missing_ok=True)
+        _forget(temporary)
         raise
+
+
+@contextlib.contextmanager
+def hold_lock(path: Path, timeout_seconds: float, if_taken: str) -> Iterator[None]:
+    """Hold one of the folder's locks while the context lasts.
+
+    Raises:
+        LocalBackendError: If another process keeps it for too long, which `if_taken` says; or if it cannot be made.
+    """
+    # Takes a twentieth of a second to import; a command before a running backend does without.
+    import filelock
+
+    with contextlib.ExitStack() as held:
+        try:
+            held.enter_context(filelock.FileLock(path, timeout=timeout_seconds, mode=0o600))
+        except filelock.Timeout as error:
+            raise LocalBackendError(if_taken) from error
+        except OSError as error:
+            raise _not_writable(path, error) from error
+        yield
+
+
+def _not_writable(path: Path, error: OSError) -> LocalBackendError:
+    return LocalBackendError(
+        f"the embedded backend cannot write {path}: {error.strerror or error}. Free some space or mend its "
+        f"permissions; or set {STATE_DIR_VARIABLE} to another folder"
+    )
+
+
+def _forget(temporary: Path) -> None:
+    with contextlib.suppress(OSError):  # a folder that takes nothing gives nothing away either
+        temporary.unlink()
 
 
 def read_json(path: Path) -> dict[str, Any] | None:

@@ -8,13 +8,12 @@ import hashlib
 import hmac
 import secrets
 import uuid
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from mgmt_local.errors import BadNameError, LocalBackendError
-from mgmt_local.state import StateFolder, read_json, write_private_json
+from mgmt_local.errors import BadNameError
+from mgmt_local.state import StateFolder, hold_lock, read_json, write_private_json
 
 ADMIN_GROUP: Final = "admins"
 _NAME_LENGTH_MAX: Final = 128
@@ -103,16 +102,9 @@ def _user_name() -> str:
     return "local"
 
 
-@contextlib.contextmanager
-def _lock(folder: StateFolder) -> Iterator[None]:
-    # Takes a twentieth of a second to import, and most commands only read.
-    import filelock
-
-    try:
-        with filelock.FileLock(folder.tokens_lock, timeout=_LOCK_TIMEOUT_SECONDS, mode=0o600):
-            yield
-    except filelock.Timeout as error:
-        raise LocalBackendError(f"another process keeps {folder.tokens_lock} locked") from error
+def _lock(folder: StateFolder) -> contextlib.AbstractContextManager[None]:
+    if_taken = f"another process keeps {folder.tokens_lock} locked"
+    return hold_lock(folder.tokens_lock, _LOCK_TIMEOUT_SECONDS, if_taken)
 
 
 def _read_entries(path: Path) -> list[dict[str, Any]]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from threading import Lock
 
 from mgmt_api.checks import is_operation_id
 from mgmt_api.entities import Name, Operation
@@ -36,13 +37,14 @@ class ReadAhead:
     """Operations and names, read for a whole list at once.
 
     Each is handed out once as it was read ahead, and read afresh after that: whoever asks again has lost
-    a conditional write and needs to see what is stored now.
+    a conditional write and needs to see what is stored now. May be asked from several threads.
     """
 
     def __init__(self, backends: Backends) -> None:
         self._records = backends.records
         self._operations: dict[str, Operation | None] = {}
         self._names: dict[str, Name] = {}
+        self._lock = Lock()
 
     def read_operations(self, operation_ids: Iterable[str]) -> list[Operation]:
         """Read operations ahead; what cannot be an id is not asked for."""
@@ -60,13 +62,15 @@ class ReadAhead:
 
     def operation(self, operation_id: str) -> Operation | None:
         """Return an operation, or None where none is recorded."""
-        if operation_id not in self._operations:
-            self.read_operations([operation_id])
-        return self._operations.pop(operation_id, None)
+        with self._lock:
+            if operation_id not in self._operations:
+                self.read_operations([operation_id])
+            return self._operations.pop(operation_id, None)
 
     def name(self, key: str) -> Name:
         """Return the name that a key folds to; a fresh one where none is stored."""
         folded = fold_key(key)
-        if folded not in self._names:
-            self.read_names([key])
-        return self._names.pop(folded)
+        with self._lock:
+            if folded not in self._names:
+                self.read_names([key])
+            return self._names.pop(folded)

@@ -102,6 +102,21 @@ def test_all_leaves_the_folder_of_completed_originals_out(team, anna):
     assert sorted(team.objects()) == ["a.tar.gz", "b.tar.gz", "c.tar.gz"]
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="links are privileged there")
+def test_all_leaves_the_folder_out_that_a_link_names(team, anna):
+    """And the link, and what the folder lies in."""
+    (anna.work / "kept" / "done").mkdir(parents=True)
+    (anna.work / "link").symlink_to("kept/done")
+    (anna.work / "a").write_text("a")
+    nested = anna.run("upload", "all", "--move-completed=link")
+    assert nested.exit_code == 0, nested.stderr
+    assert "kept is skipped" in nested.stderr
+    (anna.work / "direct").symlink_to("kept")
+    assert anna.run("upload", "all", "--move-completed=direct", "--exclude", "link").exit_code == 0
+    assert list(team.objects()) == ["a.tar.gz"]
+    assert (anna.work / "kept" / "done" / "a").read_text() == "a"
+
+
 def test_a_link_is_uploaded_and_neither_it_nor_its_end_is_moved(team, anna):
     (anna.work / "clip").write_text("x")
     (anna.work / "latest").symlink_to("clip")

@@ -1,5 +1,6 @@
 """What networks, storages and people do to an upload; each time one object, one true record, nothing stray."""
 
+import contextlib
 import os
 import random
 import signal
@@ -318,3 +319,19 @@ def test_an_archive_that_comes_out_with_other_bytes_is_begun_anew_by_itself(team
     assert_one_good_upload(team, anna, "card")
     statuses = sorted(each["status"] for each in anna.run("--json", "history").records)
     assert statuses == ["failed", "success"]
+
+
+def test_small_archives_do_not_wait_for_one_another(team, anna):
+    """Sixteen are on their way before the first is answered: a far storage costs its distance once for all."""
+    for number in range(16):
+        (anna.work / f"{number}.txt").write_bytes(noise(1000))
+    together = threading.Barrier(16)
+
+    def wait_for_the_others(_: object) -> str:
+        with contextlib.suppress(threading.BrokenBarrierError):
+            together.wait(30)
+        return "none"
+
+    team.storage.fault = wait_for_the_others
+    assert anna.run("upload", "all").exit_code == 0
+    assert not together.broken

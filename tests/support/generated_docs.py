@@ -1,4 +1,4 @@
-"""What the README generates: tables of exit codes and settings, between markers.
+"""What the README generates: tables of options, exit codes and settings, between markers.
 
 `python tests/support/generated_docs.py` writes them; a test compares.
 """
@@ -43,7 +43,7 @@ def settings_table() -> str:
 def options_table(command: click.Command) -> str:
     """Write the table of a command's options, as its help has them."""
     options = [option for option in command.params if isinstance(option, click.Option) and not option.hidden]
-    rows = [f"| {_spell_option(option)} | {' '.join((option.help or '').split())} |" for option in options]
+    rows = [f"| {_spell_option(option)} | {_spell_help(option)} |" for option in options]
     return "\n".join(["| option | does |", "| --- | --- |", *rows])
 
 
@@ -51,6 +51,11 @@ def _spell_option(option: click.Option) -> str:
     context = click.Context(click.Command("mgmt"))
     help_record = option.get_help_record(context)
     return f"`{help_record[0] if help_record else option.opts[0]}`".replace("|", "\\|")
+
+
+def _spell_help(option: click.Option) -> str:
+    said = " ".join((option.help or "").split())
+    return f"{said} [default: {option.default}]" if option.show_default else said
 
 
 GENERATED: dict[str, Callable[[], str]] = {

@@ -39,11 +39,21 @@ class PackedArchive:
     member_count: int
     packing: Packing
     parts: tuple[Part, ...]
+    mtime_ns: int
+    """When it was written last."""
 
     @property
     def content(self) -> Content:
         """What the service is told of it."""
         return Content(self.size, self.crc64nvme, self.content_digest, self.uncompressed_size, self.member_count)
+
+    def is_untouched(self) -> bool:
+        """Tell whether it still lies where it was packed to: somebody may have put another file there since."""
+        try:
+            found = self.path.lstat()
+        except OSError:
+            return False
+        return (found.st_size, found.st_mtime_ns) == (self.size, self.mtime_ns)
 
 
 def pack(  # noqa: PLR0913  one verb; all but its two objects are settings with a default
@@ -106,6 +116,7 @@ def pack(  # noqa: PLR0913  one verb; all but its two objects are settings with 
         member_count=run.survey.member_count,
         packing=Packing(current_codec(plan), plan),
         parts=tuple(run.sums.parts),
+        mtime_ns=unfinished.mtime_ns,
     )
 
 

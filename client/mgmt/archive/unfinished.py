@@ -42,6 +42,8 @@ class UnfinishedArchive:
         self._final_path = final_path
         self._size_bound_bytes = size_bound_bytes
         self._written_bytes = 0
+        self.mtime_ns = 0
+        """When it was written last, once it is published: with its size this tells it from any other file."""
         self.path = final_path.with_name(temporary_name(final_path.name, token))
         if os.path.lexists(final_path):
             raise _taken(final_path)
@@ -81,13 +83,21 @@ class UnfinishedArchive:
             os.fsync(self._descriptor)
             # Closed before renaming: Windows renames no open file.
             self._close()
+            self.mtime_ns = self.path.lstat().st_mtime_ns
             rename_without_replacing(self.path, self._final_path)
-            # The name itself: without this a power cut may still take it back.
-            sync_folder(self._final_path.parent)
+            self._sync_name()
         except FileExistsError as error:
             raise _taken(self._final_path) from error
         except OSError as error:
             self._refuse(error)
+
+    def _sync_name(self) -> None:
+        """Make the name durable: without this a power cut may still take it back."""
+        try:
+            sync_folder(self._final_path.parent)
+        except BaseException:  # such as Ctrl-C: nobody would know of the archive any more
+            self._final_path.unlink()
+            raise
 
     def _close(self) -> None:
         if self._descriptor >= 0:
@@ -177,16 +187,17 @@ def _take_away(name: Path, *, or_else: Path) -> None:
 
 
 def sync_folder(folder: Path) -> None:
-    """Make the names in a folder durable."""
+    """Make the names in a folder durable, as far as its disk lets us."""
     if os.name == "nt":
         return  # folders cannot be opened there
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        # Some network disks refuse to; they keep names in an order of their own anyway.
-        with contextlib.suppress(OSError):
+    # Some network disks refuse to, and keep names in an order of their own anyway; and a folder that may be
+    # written but not listed cannot be opened.
+    with contextlib.suppress(OSError):
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
             os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+        finally:
+            os.close(descriptor)
 
 
 def _taken(path: Path) -> SourceError:

@@ -38,7 +38,7 @@ _LAST_OF_DAY: Final = timedelta(days=1, milliseconds=-1)
 def history(invocation: Invocation, /, name: str | None, **options: Any) -> int:
     """List the team's uploads, newest first.
 
-    NAME is a source name, an archive name or a whole key.
+    NAME is a source name or what --as gave instead, an archive name, or a whole key.
 
     \b
     Examples:
@@ -109,12 +109,14 @@ def _take_limit(options: dict[str, Any]) -> int | None:
 
 
 def _make_filters(name: str | None, options: dict[str, Any]) -> HistoryRequest:
+    from mgmt.history import read_name
+
     now = datetime.now(UTC)
     since = parse_moment(options.pop("since"), now)
     until = parse_moment(options.pop("until"), now, is_end=True)
     if since is not None and until is not None and since > until:
         raise UsageError("--since is after --until: no time lies between them. Exchange them.", code="bad-time")
-    return HistoryRequest(name=name, since=since, until=until, **options)
+    return HistoryRequest(name=read_name(name) if name is not None else None, since=since, until=until, **options)
 
 
 def _print_json(output: Output, found: Found) -> None:

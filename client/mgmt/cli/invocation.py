@@ -11,7 +11,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from mgmt.errors import INTERRUPTED, CancelledError, LocalStateError, LoginRequiredError, NotConfiguredError
 
@@ -26,6 +26,8 @@ if TYPE_CHECKING:  # only names for annotations: none of this is needed for `mgm
 
 _LOCAL_MODULES = ("aws_lambda_powertools", "boto3", "cryptography", "psutil", "pydantic")
 """What `[local]` brings and a plain install does not."""
+_LOCAL_PATIENCE_SECONDS: Final = 60.0
+"""An embedded backend that was stopped comes back at another port, so there is little to wait for."""
 
 
 @dataclass(frozen=True)
@@ -123,6 +125,7 @@ class Invocation:
             LocalStateError: If the embedded backend cannot start.
         """
         from mgmt.events import Trace, Waiting
+        from mgmt.retry import PROGRESS_BUDGET_SECONDS
         from mgmt.session import open_session
         from mgmt.settings import state_directory
 
@@ -144,16 +147,14 @@ class Invocation:
                     emit=emit,
                     stop=stop,
                     rate_limit_bytes_per_second=rate_limit_bytes_per_second,
-                    # The embedded backend has another port each time it is started.
-                    journal_name=f"local {self.environment.get('MGMT_LOCAL_STATE_DIR', '')}"
-                    if self.use_local
-                    else None,
+                    journal_name=self._journal_name,
+                    patience_seconds=_LOCAL_PATIENCE_SECONDS if self.use_local else PROGRESS_BUDGET_SECONDS,
                 )
             )
 
     @property
     def _journal_name(self) -> str | None:
-        # The embedded backend has another port each time it is started.
+        """What the journal calls the embedded backend: its port is another one each time it is started."""
         return f"local {self.environment.get('MGMT_LOCAL_STATE_DIR', '')}" if self.use_local else None
 
     def _configured_service(self, options: Mapping[str, str | None] | None) -> tuple[Settings, str]:

@@ -82,7 +82,7 @@ class _LazyGroup(click.Group):
 @click.option("--no-color", is_flag=True, help="No colours (NO_COLOR does the same).")
 @click.pass_context
 def mgmt(ctx: click.Context, /, **flags: Any) -> None:
-    """Put footage safely into S3, see what the team has uploaded, and get it back.
+    """Put footage safely into S3, and see what the team has uploaded.
 
     \b
     Example:
@@ -111,11 +111,21 @@ def main(arguments: Sequence[str]) -> int:
     except BrokenPipeError:
         _silence_stdout()
         return run.end(EXIT_OK)
+    except click.exceptions.NoArgsIsHelpError as error:
+        return run.end(_show_help(error, run, as_json=as_json))
     except Exception as error:  # noqa: BLE001  the outermost edge: no traceback reaches a user
         return run.end(_report(_translate(error, run), run, as_json=as_json))
     except KeyboardInterrupt:
         return run.end(_report(CancelledError(INTERRUPTED), run, as_json=as_json))
     return run.end(result if isinstance(result, int) else EXIT_OK)
+
+
+def _show_help(error: click.exceptions.NoArgsIsHelpError, run: Run, *, as_json: bool) -> int:
+    """Show what there is to whoever names no command."""
+    if as_json:
+        return _report(UsageError(f"Missing command. See `{error.ctx.command_path} --help`."), run, as_json=True)
+    click.echo(error.format_message(), err=True)
+    return UsageError.exit_code
 
 
 def _translate(error: Exception, run: Run) -> MgmtError:
@@ -125,10 +135,24 @@ def _translate(error: Exception, run: Run) -> MgmtError:
     if isinstance(error, click.exceptions.Abort):
         return CancelledError(INTERRUPTED)
     if isinstance(error, click.ClickException):
-        context = getattr(error, "ctx", None)
-        hint = f" See `{context.command_path} --help`." if context is not None else ""
-        return UsageError(error.format_message() + hint)
+        return UsageError(_describe_usage(error))
     return _describe_bug(error, run)
+
+
+def _describe_usage(error: click.ClickException) -> str:
+    context: click.Context | None = getattr(error, "ctx", None)
+    said = error.format_message()
+    if context is None:
+        return said
+    if isinstance(error, click.NoSuchOption) and error.option_name in _global_options():
+        command = context.command_path.removeprefix("mgmt ")
+        return f"{error.option_name} goes before the command: `mgmt {error.option_name} {command}`."
+    end = "" if said.endswith((".", "?")) else "."
+    return f"{said}{end} See `{context.command_path} --help`."
+
+
+def _global_options() -> set[str]:
+    return {text for parameter in mgmt.params for text in parameter.opts}
 
 
 def _describe_bug(error: Exception, run: Run) -> MgmtError:

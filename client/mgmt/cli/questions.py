@@ -13,7 +13,7 @@ import click
 from mgmt.answers import accept_answer, is_missing_folder
 from mgmt.api import ServiceApi
 from mgmt.connection import Connections
-from mgmt.errors import LocalStateError, MgmtError, NotConfiguredError
+from mgmt.errors import CancelledError, LocalStateError, MgmtError, NotConfiguredError
 from mgmt.retry import Patience
 from mgmt.settings import VARIABLES
 
@@ -28,6 +28,9 @@ CLEARING: Final = "-"
 _PATIENCE_SECONDS: Final = 5.0
 """Somebody is waiting for the next question."""
 _ORIGIN: Final = "your answer"
+_NO_ANSWER: Final = (
+    "There was no answer to the end, so nothing is written. `mgmt config set NAME VALUE` sets one without questions."
+)
 
 
 class Questions:
@@ -42,7 +45,7 @@ class Questions:
         self._output = output
         self._emit = emit
         self._ca_bundle = ca_bundle
-        self._is_terminal = sys.stdin.isatty()
+        self._is_terminal = sys.stdin is not None and sys.stdin.isatty()
         self._answers: dict[str, str | None] = {}
         self._folders: list[Path] = []
         self._service: Service | None = None
@@ -56,11 +59,17 @@ class Questions:
             RefusedError: If the service is of another version.
             NotConfiguredError: If the bucket is pinned to another one than the service's.
             LocalStateError: If a folder cannot be made.
+            CancelledError: If the answers end before the questions.
         """
+        if sys.stdin is None:  # closed by who started us
+            raise CancelledError(_NO_ANSWER)
         self._output.aside(f"Enter keeps what is in brackets; {CLEARING} clears it.")
-        for name in ASKED:
-            if name not in self._answers:
-                self._answers[name] = self._ask(name)
+        try:
+            for name in ASKED:
+                if name not in self._answers:
+                    self._answers[name] = self._ask(name)
+        except (click.Abort, KeyboardInterrupt) as error:
+            raise CancelledError(_NO_ANSWER) from error
         for folder in self._folders:
             _make_folder(folder)
         return {VARIABLES[name].name: self._answers[name] for name in ASKED}

@@ -43,7 +43,7 @@ if TYPE_CHECKING:  # names for annotations only
     help="Move originals there after success; without =DIR to MGMT_COMPLETED_DIR.",
 )
 @click.option(
-    "--jobs", metavar="N", type=click.IntRange(1, 64), default=4, show_default=True, help="Transfers at a time."
+    "--jobs", metavar="N", type=click.IntRange(1, 64), help="Transfers at a time (4 parts, or 16 small archives)."
 )
 @click.option("--limit-rate", metavar="RATE", help="Bytes per second at most, such as 500k or 2M.")
 @click.option(
@@ -154,15 +154,21 @@ def _expand(targets: tuple[str, ...], options: UploadOptions, session: Session) 
 def _completed_folders(options: UploadOptions, session: Session) -> set[Path]:
     """Name the folders for originals that are uploaded already: this command's, and the configured one."""
     given = (options.completed_dir, session.settings.completed_dir)
-    return {Path(os.path.abspath(folder)) for folder in given if folder is not None}  # noqa: PTH100  links stay links
+    return set().union(*(_both_paths(folder) for folder in given if folder is not None))
+
+
+def _both_paths(folder: Path) -> set[Path]:
+    """Write a folder's path as it was named, and as it is where that name is a link."""
+    return {Path(os.path.abspath(folder)), Path(os.path.realpath(folder))}  # noqa: PTH100  links stay links
 
 
 def _holds_completed(entry: Path, options: UploadOptions, session: Session) -> bool:
     """Tell whether an entry could not be moved because the folder for completed originals lies in it; that is said."""
-    if options.completed_dir is None or entry not in options.completed_dir.parents:
+    completed_dir = options.completed_dir
+    if completed_dir is None or not any(entry in path.parents for path in _both_paths(completed_dir)):
         return False
     from mgmt.events import Notice
 
-    message = f"{entry.name} is skipped: the folder for completed originals, {options.completed_dir}, lies in it."
+    message = f"{entry.name} is skipped: the folder for completed originals, {completed_dir}, lies in it."
     session.emit(Notice(message, "skipped"))
     return True

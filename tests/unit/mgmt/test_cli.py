@@ -6,6 +6,7 @@ import socket
 import subprocess
 import sys
 from importlib import import_module
+from urllib.parse import quote
 
 import click
 import pytest
@@ -204,3 +205,50 @@ def test_an_interrupt_while_waiting_for_the_service_is_130(tmp_path, how):
         connection.close()
     assert process.returncode == 130
     assert "Traceback" not in stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["history", "--json"], "`mgmt --json history`"),
+        (["upload", "clip", "-v"], "`mgmt -v upload`"),
+        (["config", "list", "--local"], "`mgmt --local config list`"),
+    ],
+)
+def test_an_option_of_every_command_that_comes_too_late_is_told_its_place(arguments, said, capsys):
+    assert main(arguments) == 2
+    assert f"goes before the command: {said}" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("typed", "asked"),
+    [("DCIM/", "DCIM"), ("./clip.mp4", "clip.mp4"), ("s3://footage/day1/clip.mp4.tar.gz", "day1/clip.mp4.tar.gz")],
+)
+@pytest.mark.parametrize("command", ["history", "show"])
+def test_a_name_as_shells_complete_it_and_as_an_upload_prints_it_is_understood(
+    command, typed, asked, monkeypatch, capsys
+):
+    with scripted_server(json_answer({"records": []})) as server:
+        monkeypatch.setenv("MGMT_API_URL", server.url)
+        monkeypatch.setenv("MGMT_TOKEN", "t")
+        assert main([command, typed]) == (4 if command == "show" else 0)
+    assert f"name={quote(asked, safe='')}&" in f"{server.asked[0].path}&"
+
+
+@pytest.mark.parametrize("command", ["history", "show"])
+def test_an_empty_name_is_no_name_instead_of_every_name(command, monkeypatch, capsys):
+    """As from a script whose variable is not set."""
+    with scripted_server(json_answer({"records": []})) as server:
+        monkeypatch.setenv("MGMT_API_URL", server.url)
+        monkeypatch.setenv("MGMT_TOKEN", "t")
+        assert main([command, ""]) == 2
+    assert "'' is no name" in capsys.readouterr().err
+    assert server.asked == []
+
+
+@pytest.mark.parametrize("group", [[], ["local"]])
+def test_who_names_no_command_reads_the_help_and_a_program_one_line(group, capsys):
+    assert main(group) == 2
+    assert "\nCommands:\n" in capsys.readouterr().err
+    assert main(["--json", *group]) == 2
+    assert json.loads(capsys.readouterr().err)["message"].startswith("Missing command. See `mgmt")

@@ -1,13 +1,19 @@
 """The command where it meets the shell, the machine and the embedded backend: whatever is wrong is a sentence."""
 
+import contextlib
 import json
 import os
 import sys
+from types import SimpleNamespace
 
 import pytest
 from click.shell_completion import ShellComplete
 
+from mgmt.cli.invocation import Invocation
 from mgmt.cli.main import main, mgmt
+from mgmt.errors import UnavailableError
+from mgmt_local.control import Endpoint
+from mgmt_local.errors import LocalBackendError
 from support.scripted_server import json_answer, scripted_server
 
 RECORD = {
@@ -156,3 +162,17 @@ def test_without_the_extra_it_says_what_to_install(capsys, monkeypatch, argument
     error = error_of(capsys)
     assert error["code"] == "local-not-installed"
     assert "media-mgmt[local]" in error["message"]
+
+
+def test_an_embedded_backend_that_was_stopped_is_waited_for_a_minute_only(monkeypatch):
+    """It comes back at another port, so that nothing waited for at this one ever answers."""
+    control = SimpleNamespace(
+        LocalBackendError=LocalBackendError,
+        start=lambda: Endpoint("http://127.0.0.1:9", "t"),
+        hold=lambda _: contextlib.nullcontext(),
+    )
+    monkeypatch.setattr("mgmt.cli.invocation.import_local_control", lambda: control)
+    with Invocation(os.environ, use_local=True).session(lambda _: None) as session:
+        session.patience.check_silence(session.patience.now() - 30, "it is gone")
+        with pytest.raises(UnavailableError):
+            session.patience.check_silence(session.patience.now() - 61, "it is gone")

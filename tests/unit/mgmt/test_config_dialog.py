@@ -1,5 +1,6 @@
 """`mgmt config`: answered by a pipe, and by a person at a terminal."""
 
+import io
 import os
 import select
 import subprocess
@@ -263,3 +264,13 @@ def test_behind_an_inspecting_proxy_the_certificate_is_asked_for_at_once(tmp_pat
         assert anna.end() == 0, anna.seen
     text = (tmp_path / "config").read_text()
     assert text == f"MGMT_API_URL=https://{host}\nMGMT_CA_BUNDLE={authority.bundle_path}\n"
+
+
+@pytest.mark.parametrize("stdin", ["ends", "is closed"])
+def test_where_nobody_answers_nothing_is_written_and_what_to_do_is_said(tmp_path, capsys, monkeypatch, stdin):
+    monkeypatch.setattr(sys, "stdin", io.StringIO() if stdin == "ends" else None)
+    assert main(["config"]) == 130
+    said = capsys.readouterr().err
+    assert "nothing is written" in said
+    assert "mgmt config set" in said
+    assert not (tmp_path / "config").exists()

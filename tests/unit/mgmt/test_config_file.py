@@ -146,3 +146,11 @@ def test_on_linux_the_older_file_is_ours_and_loses_nothing(home, monkeypatch):
         pytest.skip("another system's place")
     write_config(ours, {"MGMT_API_URL": "https://s.example"}, config_source(ours, {}))
     assert ours.read_text() == OLDER + "MGMT_API_URL=https://s.example\n"
+
+
+def test_a_mark_that_an_editor_of_windows_puts_first_hides_no_setting(config):
+    config.parent.mkdir()
+    config.write_bytes(b"\xef\xbb\xbfMGMT_BUCKET=footage\r\n")
+    assert read_config(config) == {"MGMT_BUCKET": "footage"}
+    write_config(config, {"MGMT_BUCKET": "other"})
+    assert config.read_bytes() == b"MGMT_BUCKET=other\n"

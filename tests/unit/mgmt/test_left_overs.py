@@ -8,9 +8,9 @@ import pytest
 
 from mgmt.archive import pack, unfinished
 from mgmt.ending import Summary
-from mgmt.errors import CancelledError, LocalStateError, RefusedError
+from mgmt.errors import CancelledError, LocalStateError, RefusedError, SourceError
 from mgmt.events import Progress
-from mgmt.jobs import UploadOptions, prepare_job, unfinished_path
+from mgmt.jobs import UploadOptions, inspect_job, prepare_job, unfinished_path
 from mgmt.journal import Journal
 from mgmt.session import open_session
 from mgmt.settings import Settings
@@ -82,7 +82,7 @@ def test_an_interrupt_while_several_are_packed_leaves_none_of_their_archives(tmp
     targets = [tmp_path / "work" / name for name in ("a", "b")]
     (tmp_path / "work").mkdir()
     for target in targets:
-        target.write_bytes(b"x" * 1000)
+        target.write_bytes(bytes(3_000_000))  # some blocks: packing goes on after its first progress
     stop = threading.Event()
 
     def stop_in_the_second(event):
@@ -120,3 +120,32 @@ def test_a_folder_that_may_be_written_and_not_listed_takes_an_archive(somebody, 
             assert pack(job.source, job.archive_path).is_untouched()
     finally:
         folder.chmod(0o755)
+
+
+def test_a_state_folder_that_takes_no_lock_is_a_matter_of_the_state_folder(somebody, journal_of):
+    journal = journal_of(somebody)
+    locks = somebody / "state" / "locks"
+    locks.mkdir(exist_ok=True)
+    locks.chmod(0o500)
+    try:
+        with pytest.raises(LocalStateError, match="MGMT_STATE_DIR"):
+            prepare(somebody, journal)
+    finally:
+        locks.chmod(0o700)
+
+
+def test_the_archive_of_another_source_stays_for_the_upload_that_goes_on_with_it(tmp_path, journal_of):
+    """Two sources of one name, one folder for archives: the first failed, and was told that its archive is kept."""
+    journal = journal_of(tmp_path)
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "clip").write_bytes(b"y" * 1000)
+    options = UploadOptions(archive_dir=tmp_path)
+    first = prepare_job(os.fspath(tmp_path / "work" / "clip"), options, journal, SERVICE, tmp_path)
+    with first.held:
+        first.archive = pack(first.source, first.archive_path)
+        journal.put([first.entry(SERVICE, ended_as="failed")])
+    for look in (prepare_job, inspect_job):
+        with pytest.raises(SourceError, match="work/clip") as caught:
+            look(os.fspath(tmp_path / "other" / "clip"), options, journal, SERVICE, tmp_path)
+        assert caught.value.code == "archive-exists"
+    assert first.archive.is_untouched()

@@ -72,6 +72,15 @@ def test_an_archive_that_the_journal_knows_is_left_out_in_silence(work, journal)
     assert job.archive_path.exists()
 
 
+def test_what_took_the_place_of_an_archive_is_somebodys_and_uploaded(work, journal):
+    """The journal may know of an archive that is gone long since, such as one of a failed upload."""
+    (work / "a").write_text("x")
+    job = packed(journal, prepare(journal, "a"))
+    job.archive_path.unlink()
+    job.archive_path.write_bytes(b"theirs")
+    assert list(everything_in(work, journal.archives_in(work), print)) == ["a", "a.tar.gz"]
+
+
 def test_a_dangling_link_is_named_so_that_it_fails_by_name(work):
     (work / "link").symlink_to("nowhere")
     assert list(everything_in(work, set(), print)) == ["link"]

@@ -94,3 +94,18 @@ def test_a_process_that_is_gone_has_no_connections(sleeper: subprocess.Popen[byt
     sleeper.kill()
     sleeper.wait()
     assert not has_outside_connections(sleeper.pid, 1)
+
+
+@pytest.mark.skipif(os.name != "posix", reason="only there a process outlasts its end")
+def test_a_process_that_its_starter_has_not_waited_for_has_ended_all_the_same():
+    """As the backend that an upload has started, and somebody stops while the upload goes on."""
+    starter = f"""
+import subprocess, sys
+child = subprocess.Popen({SLEEPER!r}, stdin=-1, stdout=-1)
+print(child.pid, flush=True)
+sys.stdin.read()
+"""
+    with subprocess.Popen([sys.executable, "-c", starter], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        end_process(find_process(describe_process(int(process.stdout.readline()))), 10)
+        assert process.poll() is None
+        process.stdin.close()

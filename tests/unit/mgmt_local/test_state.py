@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import errno
 import os
 import stat
 from pathlib import Path
@@ -9,6 +10,7 @@ import pytest
 from mgmt_local.errors import LocalBackendError
 from mgmt_local.state import (
     STATE_DIR_VARIABLE,
+    hold_lock,
     open_state_folder,
     read_json,
     tail_log,
@@ -107,3 +109,23 @@ def test_tail_is_the_last_lines_or_nothing(tmp_path: Path):
     assert tail_log(log) == ""
     log.write_bytes(b"\n".join(b"line %d" % number for number in range(20)) + b"\xff")
     assert tail_log(log, 2) == "line 18\nline 19\ufffd"
+
+
+def test_a_disk_that_takes_no_file_is_named_with_what_to_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    def refuse(_: int) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "fsync", refuse)
+    with pytest.raises(LocalBackendError, match=rf"cannot write .*tokens.json: No space left.*{STATE_DIR_VARIABLE}"):
+        write_private_json(tmp_path / "tokens.json", {})
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_lock_that_cannot_be_made_is_named(tmp_path: Path):
+    """As on a disk that is mounted read-only; a folder in its place is refused to everybody, the superuser too."""
+    (tmp_path / "control.lock").mkdir()
+    with (
+        pytest.raises(LocalBackendError, match=r"cannot write .*control\.lock"),
+        hold_lock(tmp_path / "control.lock", 0.1, "taken"),
+    ):
+        pass
