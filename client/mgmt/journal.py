@@ -185,14 +185,18 @@ class Journal:
         return list(self._select("service = ? AND completed_path IS NOT NULL", (service,)))
 
     def archives_in(self, folder: Path) -> set[str]:
-        """Return the paths of all archives of unfinished uploads in a folder, but of none that is another file now."""
+        """Return the paths of all archives of unfinished uploads in a folder, but of none that is another file now.
+
+        One that was only promised counts while it is the empty file that holds its name on some disks; a whole one
+        is known by its own mark.
+        """
         prefix = os.fsencode(folder / "_")[:-1]
         entries = self._select("archive_path >= ? AND archive_path < ?", (prefix, prefix + b"\xff"))
         return {
             entry.archive_path
             for entry in entries
-            if entry.archive_size is None
-            or _size_and_time(entry.archive_path) == (entry.archive_size, entry.archive_mtime_ns)
+            if (found := _size_and_time(entry.archive_path)) is not None
+            and (found == (entry.archive_size, entry.archive_mtime_ns) or (entry.archive_size is None and not found[0]))
         }
 
     def put(self, entries: Iterable[Entry]) -> None:

@@ -75,11 +75,25 @@ def test_an_archive_is_ours_only_with_the_size_and_time_written_down(journal, tm
     assert journal.find_archive(archive) is None
 
 
-def test_archives_are_found_by_folder(journal):
-    journal.put([entry(archive_path="/a/b/x.tar.gz"), entry(archive_path="/a/bb/y.tar.gz")])
-    from pathlib import Path
+def test_archives_are_found_by_folder(journal, tmp_path):
+    paths = [tmp_path / "b" / "x.tar.gz", tmp_path / "bb" / "y.tar.gz"]
+    for path in paths:
+        path.parent.mkdir()
+        path.write_bytes(b"0123456789")
+        status = path.stat()
+        journal.put([entry(archive_path=str(path), archive_size=10, archive_mtime_ns=status.st_mtime_ns)])
+    assert journal.archives_in(tmp_path / "b") == {str(paths[0])}
 
-    assert journal.archives_in(Path("/a/b")) == {"/a/b/x.tar.gz"}
+
+def test_a_promise_alone_hides_nobodys_file(journal, tmp_path):
+    """Only the empty file that holds an archive's name on some disks is left out of `all` for it."""
+    path = tmp_path / "x.tar.gz"
+    journal.put([entry(archive_path=str(path))])
+    assert journal.archives_in(tmp_path) == set()
+    path.touch()
+    assert journal.archives_in(tmp_path) == {str(path)}
+    path.write_bytes(b"somebody's")
+    assert journal.archives_in(tmp_path) == set()
 
 
 def test_a_clean_up_is_kept_until_the_service_was_told(journal):
