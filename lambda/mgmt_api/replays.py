@@ -63,10 +63,10 @@ def answer_ready(backends: Backends, operation: Operation, received_parts: tuple
 def make_failed_error(operation: Operation) -> ProblemError:
     """Say that an operation has failed before, and of what."""
     record = operation.record
+    reason = (record.error_message or "").rstrip(". ")  # a client's own words may lack the full stop
     return ProblemError(
         "operation-failed",
-        f"Operation {operation.id} has failed ({record.error_code}): {record.error_message} "
-        "Start the upload under a new id.",
+        f"Operation {operation.id} has failed ({record.error_code}): {reason}. Start the upload under a new id.",
     )
 
 

@@ -154,7 +154,7 @@ def _judge(backends: Backends, operation: Operation, name: Name, stored: StoredO
     if stored is None or stored.operation_id != operation.id:
         return _fail_for_name(backends, operation, name, stored)
     if not is_as_promised(operation, stored):
-        states = f"{stored.size} bytes, checksum {stored.crc64nvme}"
+        states = f"{stored.size} bytes, checksum {stored.crc64nvme or 'unknown'}"
         return _fail_for_content(backends, operation, f"the storage states {states}")
     return _record_success(backends, operation, name, stored)
 
