@@ -108,9 +108,15 @@ class Ending:
         is_worth_keeping = job.has_sent_bytes or isinstance(error, IntegrityError)
         if is_worth_keeping and job.archive is not None and job.archive.is_untouched():
             self._session.journal.put([job.entry(self._session.service_url, ended_as="failed")])
+            self._say_kept(job, error)
         else:
             self._discard(job)
         self._count_failure(record, error)
+
+    def _say_kept(self, job: Job, error: MgmtError) -> None:
+        if os.fspath(job.archive_path) not in error.message:
+            message = f"The archive of {job.target_path} is kept at {job.archive_path}: bytes of it were sent."
+            self._session.emit(Notice(message, "archive-kept", job.operation_id))
 
     def end_unprepared(self, target: str, error: MgmtError) -> None:
         """End a target that could not even become a job."""

@@ -120,7 +120,7 @@ def test_an_object_that_no_record_knows(desk):
     before = objects(desk)
     run = desk.run("upload", "clip.mov")
     assert objects(desk) == before
-    sentence = ["clip.mov.tar.gz", "outside this service", "--as", "--replace"]
+    sentence = ["clip.mov.tar.gz", "outside this service", "--as", "--replace", "is kept at"]
     desk.check(run, 6, sentence, stores=None, changed=["clip.mov.tar.gz"], is_resumable=True)
     again = desk.run("upload", "clip.mov", "--replace")
     assert again.exit_code == 0

@@ -138,6 +138,13 @@ def test_a_failure_after_the_first_byte_keeps_the_archive_and_knows_it_again(tmp
         at.ending.end_failed(at.job, UnavailableError("no answer"))
         assert at.job.archive_path.exists()
         assert at.session.journal.find_archive(at.job.archive_path).ended_as == "failed"
+        assert str(at.job.archive_path) in at.told(Notice)[-1].message
+
+
+def test_where_an_archive_stays_is_said_once(tmp_path):
+    with desk(tmp_path) as at:
+        at.ending.end_failed(at.job, IntegrityError(f"bytes disagree; see {at.job.archive_path}"))
+        assert "archive-kept" not in [notice.code for notice in at.told(Notice)]
 
 
 @pytest.mark.parametrize("how", ["failed", "kept", "done", "nothing sent"])
@@ -158,8 +165,7 @@ def test_what_somebody_put_in_the_archives_place_is_left_alone_and_never_taken_f
 def test_a_failure_that_cannot_be_recorded_is_said(tmp_path):
     with desk(tmp_path) as at:
         at.ending.end_failed(at.job, IntegrityError("bytes disagree"))
-        [notice] = at.told(Notice)
-        assert notice.code == "failure-not-recorded"
+        assert [notice.code for notice in at.told(Notice)] == ["failure-not-recorded", "archive-kept"]
         [finished] = at.told(Finished)
         assert (finished.record.status, finished.record.error_message) == ("failed", "bytes disagree")
         assert finished.record.source_file_record.status == "failed"
