@@ -1,17 +1,14 @@
 """`upload --dry-run`: the truth about what would happen, and nothing happens."""
 
 import os
-import random
 import socket
 import sqlite3
 
 import pytest
 
+from support.trees import noise
+
 MB = 1_000_000
-
-
-def noise(size, seed=1):
-    return random.Random(seed).randbytes(size)  # noqa: S311  noise stands for footage
 
 
 def plans(run):

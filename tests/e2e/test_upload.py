@@ -1,17 +1,14 @@
 import hashlib
 import io
 import os
-import random
 import shutil
 import tarfile
 
 import pytest
 
+from support.trees import noise
+
 MB = 1_000_000
-
-
-def noise(size, seed=1):
-    return random.Random(seed).randbytes(size)  # noqa: S311  noise stands for footage
 
 
 def members(archive):

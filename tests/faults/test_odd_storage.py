@@ -1,17 +1,13 @@
 """What no network does: a storage slow to join parts, that forgets, or refuses good URLs; a client that dies late."""
 
-import random
 from functools import wraps
 
 import pytest
 
 from mgmt_api.ports import OperationInProgressError
+from support.trees import noise
 
 MB = 1_000_000
-
-
-def noise(size, seed=1):
-    return random.Random(seed).randbytes(size)  # noqa: S311  noise stands for footage
 
 
 @pytest.fixture

@@ -2,7 +2,6 @@
 
 import contextlib
 import os
-import random
 import signal
 import threading
 from datetime import timedelta
@@ -10,12 +9,9 @@ from datetime import timedelta
 import pytest
 
 from mgmt_api.ports import RecordsUnavailableError
+from support.trees import noise
 
 MB = 1_000_000
-
-
-def noise(size, seed=1):
-    return random.Random(seed).randbytes(size)  # noqa: S311  noise stands for footage
 
 
 @pytest.fixture

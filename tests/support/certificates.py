@@ -31,16 +31,9 @@ class Authority:
 
     def issue(self, host: str, directory: Path, *, valid_days: tuple[int, int] = (-1, 1)) -> Certificate:
         """Make a certificate for a host, valid from and until so many days from now."""
-        key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
-        now = datetime.now(UTC)
+        key = _make_key()
         certificate = (
-            x509.CertificateBuilder()
-            .subject_name(_name_of(host))
-            .issuer_name(self.name)
-            .public_key(key.public_key())
-            .serial_number(x509.random_serial_number())
-            .not_valid_before(now + timedelta(days=valid_days[0]))
-            .not_valid_after(now + timedelta(days=valid_days[1]))
+            _draft(_name_of(host), self.name, key, valid_days)
             .add_extension(x509.SubjectAlternativeName([x509.DNSName(host)]), critical=False)
             .sign(self.key, hashes.SHA256())
         )
@@ -50,23 +43,35 @@ class Authority:
 
 def make_authority(directory: Path) -> Authority:
     """Make an authority as companies have them: without the extensions that only public ones must carry."""
-    key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
+    key = _make_key()
     name = _name_of("Company Inspection")
-    now = datetime.now(UTC)
     certificate = (
-        x509.CertificateBuilder()
-        .subject_name(name)
-        .issuer_name(name)
-        .public_key(key.public_key())
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(now - timedelta(days=100))
-        .not_valid_after(now + timedelta(days=100))
+        _draft(name, name, key, (-100, 100))
         .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
         .sign(key, hashes.SHA256())
     )
     bundle = directory / "company.pem"
     bundle.write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
     return Authority(bundle, name, key)
+
+
+def _make_key() -> rsa.RSAPrivateKey:
+    return rsa.generate_private_key(public_exponent=65537, key_size=2048)
+
+
+def _draft(
+    subject: x509.Name, issuer: x509.Name, key: rsa.RSAPrivateKey, valid_days: tuple[int, int]
+) -> x509.CertificateBuilder:
+    now = datetime.now(UTC)
+    return (
+        x509.CertificateBuilder()
+        .subject_name(subject)
+        .issuer_name(issuer)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now + timedelta(days=valid_days[0]))
+        .not_valid_after(now + timedelta(days=valid_days[1]))
+    )
 
 
 def _name_of(text: str) -> x509.Name:
@@ -85,21 +90,14 @@ def _write(directory: Path, certificate: x509.Certificate, key: rsa.RSAPrivateKe
 
 def make_certificate(directory: Path) -> Certificate:
     """Make a certificate for 127.0.0.1 and localhost that is good for a day."""
-    key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
-    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "loopback")])
+    key = _make_key()
+    name = _name_of("loopback")
     names: list[x509.GeneralName] = [
         x509.DNSName("localhost"),
         x509.IPAddress(ipaddress.ip_address("127.0.0.1")),
     ]
-    now = datetime.now(UTC)
     certificate = (
-        x509.CertificateBuilder()
-        .subject_name(name)
-        .issuer_name(name)
-        .public_key(key.public_key())
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(now - timedelta(days=1))
-        .not_valid_after(now + timedelta(days=1))
+        _draft(name, name, key, (-1, 1))
         .add_extension(x509.SubjectAlternativeName(names), critical=False)
         .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
         .sign(key, hashes.SHA256())
