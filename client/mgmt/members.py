@@ -13,7 +13,7 @@ from collections.abc import Callable, Generator, Mapping
 from typing import Final, Literal, NamedTuple, Protocol
 
 from mgmt.errors import SourceError
-from mgmt.layout import TAR_END_BYTES, TAR_RECORD_BYTES, archive_bound_bytes, padded_bytes
+from mgmt.layout import TAR_RECORD_BYTES, padded_bytes
 
 MemberKind = Literal["file", "directory", "symlink", "hardlink"]
 HeaderForm = Literal["ustar", "pax", "gnu"]
@@ -91,7 +91,6 @@ class Survey:
         self.newest_path = b""
         """The file or link with the youngest modification time: the first suspect when something changed."""
         self._newest_ns = 0
-        self._tar_bytes = TAR_END_BYTES
         self._hash = hashlib.sha256()
 
     def add(self, member: Member, framed: bytes) -> None:
@@ -104,7 +103,6 @@ class Survey:
         self._hash.update(b"%b%d\0" % (framed, mtime_ns))
         self.member_count += 1
         self.uncompressed_size += member.size_bytes
-        self._tar_bytes += header_bound_bytes(member) + padded_bytes(member.size_bytes)
         if mtime_ns > self._newest_ns:
             self._newest_ns, self.newest_path = mtime_ns, member.path
 
@@ -112,11 +110,6 @@ class Survey:
     def fingerprint(self) -> str:
         """Same fingerprint: same members, with the same types, modes, sizes, times and link targets."""
         return "sha256:" + self._hash.hexdigest()
-
-    @property
-    def upper_bound_bytes(self) -> int:
-        """Bytes that no archive of these members exceeds, whatever compresses them how."""
-        return archive_bound_bytes(self._tar_bytes)
 
 
 def frame(member: Member) -> bytes:
@@ -144,6 +137,11 @@ def header_form(member: Member) -> HeaderForm:
         )
         return "ustar" if fits else "pax"
     return "pax" if _is_plain_text(member.path) and _is_plain_text(member.target) else "gnu"
+
+
+def member_bound_bytes(member: Member) -> int:
+    """Bound what a member takes of a tar stream, content included."""
+    return header_bound_bytes(member) + padded_bytes(member.size_bytes)
 
 
 def header_bound_bytes(member: Member) -> int:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Final, NoReturn, Self
 
 from mgmt.archive.codec import Piece
+from mgmt.archive.syncing import EarlySync
 from mgmt.errors import LocalStateError, MgmtError, SourceError
 from mgmt.layout import temporary_name
 from mgmt.members import shown
@@ -51,6 +52,7 @@ class UnfinishedArchive:
             self._descriptor = os.open(self.path, _FLAGS, _MODE)
         except OSError as error:
             self._refuse(error)
+        self._sync = EarlySync(self._descriptor)
 
     def __enter__(self) -> Self:
         return self
@@ -67,7 +69,9 @@ class UnfinishedArchive:
             LocalStateError: disk-full, archive-too-large or archive-unwritable.
         """
         try:
-            self._written_bytes += _write(self._descriptor, pieces)
+            size_bytes = _write(self._descriptor, pieces)
+            self._written_bytes += size_bytes
+            self._sync.note_written(size_bytes)
         except OSError as error:
             self._refuse(error)
 
@@ -80,7 +84,7 @@ class UnfinishedArchive:
         """
         try:
             # Content before the name: after a power cut, a file of this name is whole.
-            os.fsync(self._descriptor)
+            self._sync.finish()
             # Closed before renaming: Windows renames no open file.
             self._close()
             self.mtime_ns = self.path.lstat().st_mtime_ns
@@ -101,6 +105,7 @@ class UnfinishedArchive:
 
     def _close(self) -> None:
         if self._descriptor >= 0:
+            self._sync.stop()
             os.close(self._descriptor)
             self._descriptor = -1
 

@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mgmt.errors import SourceError, UsageError
-from mgmt.members import Member, Survey, frame, shown, source_unreadable
+from mgmt.layout import TAR_END_BYTES, archive_bound_bytes
+from mgmt.members import Member, Survey, frame, member_bound_bytes, shown, source_unreadable
 from mgmt.source.rules import Excludes, is_system_name, special_kind
 from mgmt.source.walk import Skipped, Walk
 from mgmt_contract.records import FileRecord
@@ -80,8 +81,10 @@ def look(
     is_directory = stat.S_ISDIR(status.st_mode)
     walk = Walk(path, root_name, Excludes(excludes))
     survey = Survey()
+    tar_bytes = TAR_END_BYTES
     for member in walk.members(asks_readable=True):
         survey.add(member, frame(member))
+        tar_bytes += member_bound_bytes(member)
     size = 0 if is_directory else survey.uncompressed_size
     shown_path = given if shown_as is None else shown_as
     return Source(
@@ -91,7 +94,7 @@ def look(
         is_directory=is_directory,
         uncompressed_size=survey.uncompressed_size,
         member_count=survey.member_count,
-        upper_bound_bytes=survey.upper_bound_bytes,
+        upper_bound_bytes=archive_bound_bytes(tar_bytes),
         fingerprint=survey.fingerprint,
         skipped=tuple(walk.skipped.kept),
         missed_count=walk.skipped.missed_count,

@@ -21,8 +21,17 @@ from mgmt.archive import codec, envelope, pack
 from mgmt.archive.codec import PLANS, QUICKEST, ZLIB, Deflater, Plan, current_codec, encode, store
 from mgmt.archive.digest import ContentDigest
 from mgmt.archive.envelope import GZIP_HEADER, gzip_trailer, is_ours
-from mgmt.layout import archive_file_name, is_temporary_name, temporary_name
-from mgmt.members import Member, Survey, frame, header_bound_bytes, header_form, shown, source_failure
+from mgmt.layout import TAR_END_BYTES, archive_bound_bytes, archive_file_name, is_temporary_name, temporary_name
+from mgmt.members import (
+    Member,
+    Survey,
+    frame,
+    header_bound_bytes,
+    header_form,
+    member_bound_bytes,
+    shown,
+    source_failure,
+)
 from mgmt.source import look
 from mgmt_contract.parts import MIB
 
@@ -130,9 +139,14 @@ def test_a_survey_counts_sums_and_remembers_the_youngest():
         expected.update(frame(each) + b"%d\0" % time)
     assert (survey.member_count, survey.uncompressed_size, survey.newest_path) == (4, 514, b"d/a")
     assert survey.fingerprint == f"sha256:{expected.hexdigest()}"
-    tar_bytes = 4 * 512 + 1024 + 512 + 1024
-    framing = len(GZIP_HEADER) + 5 + 8
-    assert survey.upper_bound_bytes == framing + tar_bytes + 17 * 5
+
+
+def test_an_archives_bound_is_that_of_its_members_and_what_frames_them():
+    """A header each, content in whole records, the stream's end; 17 stored pieces to a block."""
+    members = [member(b"d", "directory"), member(b"d/a", size_bytes=513), member(b"d/b", size_bytes=1)]
+    tar_bytes = TAR_END_BYTES + sum(map(member_bound_bytes, members))
+    assert tar_bytes == 1024 + 3 * 512 + 1024 + 512
+    assert archive_bound_bytes(tar_bytes) == len(GZIP_HEADER) + tar_bytes + 17 * 5 + 5 + 8
 
 
 @pytest.mark.parametrize(
