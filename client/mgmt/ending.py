@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -32,12 +34,14 @@ class Summary:
 
 
 class Ending:
-    """Ends the jobs of one command, and keeps count."""
+    """Ends the jobs of one command, and keeps count; for any thread."""
 
     def __init__(self, session: Session, summary: Summary) -> None:
         self._session = session
         self.summary = summary
         self.moves = Moves(session)
+        self._lock = threading.Lock()
+        self._being_reported: set[str] = set()
 
     def end_done(self, ended: Sequence[tuple[Job, UploadRecord]]) -> None:
         """Delete the archives of proven objects, move originals, and write down how the local files ended."""
@@ -48,7 +52,7 @@ class Ending:
         self._session.journal.finish(self._session.service_url, clean_ups.values(), entries)
         for job, record in proven:
             job.has_ended = True
-            self.summary.succeeded += 1
+            self._count(succeeded=1)
             self._say_not_kept(job)
             self._emit_done(record, clean_ups[job], job.completed_path)
 
@@ -62,7 +66,7 @@ class Ending:
         if result.problem is not None:
             raise error_of(result.problem)
         clean_up = self.moves.finish(entry)
-        self.summary.succeeded += 1
+        self._count(succeeded=1)
         if isinstance(result.record, UploadRecord):
             self._emit_done(result.record, clean_up, Path(entry.completed_path or ""))
 
@@ -91,7 +95,7 @@ class Ending:
         """End a job whose content is stored under its name already."""
         job.has_ended = True
         self._discard(job)
-        self.summary.skipped += 1
+        self._count(skipped=1)
         finished_at = format_time(existing.finished_at) if existing.finished_at else None
         self._session.emit(
             AlreadyThere(job.operation_id, job.target_path, existing.s3_object_key, existing.actor, finished_at)
@@ -131,25 +135,43 @@ class Ending:
             self._discard(job)
         job.held.close()
 
-    def unreported(self) -> list[messages.CleanUp]:
-        """Return clean-ups to send along with the next call."""
-        return self._session.journal.unreported(self._session.service_url, ITEMS_MAX)
-
-    def note_reported(self, clean_ups: Sequence[messages.CleanUp]) -> None:
-        """Note that the service has been told."""
-        self._session.journal.note_reported(clean_ups)
+    @contextmanager
+    def reporting(self) -> Iterator[list[messages.CleanUp]]:
+        """Hand out clean-ups to send along with a call; when it has come back they count as reported."""
+        with self._lock:
+            most = ITEMS_MAX + len(self._being_reported)
+            waiting = self._session.journal.unreported(self._session.service_url, most)
+            clean_ups = [each for each in waiting if each.operation_id not in self._being_reported][:ITEMS_MAX]
+            taken = {each.operation_id for each in clean_ups}
+            self._being_reported |= taken
+        try:
+            yield clean_ups
+            self._session.journal.note_reported(clean_ups)
+        finally:
+            with self._lock:
+                self._being_reported -= taken
 
     def report_clean_ups(self) -> None:
         """Tell the service how local files ended, as far as no later call has carried it along."""
         try:
-            while clean_ups := self.unreported():
-                self._session.api.clean_up(messages.CleanUpRequest(clean_ups))
-                self.note_reported(clean_ups)
+            while self._report_some():
+                pass
         except CancelledError:
             raise
         except MgmtError as error:
             # The uploads are safe; the journal keeps what is left to report for the next command.
             self._session.emit(Trace(f"The clean-up is not reported yet: {error.message}"))
+
+    def _report_some(self) -> bool:
+        with self.reporting() as clean_ups:
+            if clean_ups:
+                self._session.api.clean_up(messages.CleanUpRequest(clean_ups))
+            return bool(clean_ups)
+
+    def _count(self, *, succeeded: int = 0, skipped: int = 0) -> None:
+        with self._lock:
+            self.summary.succeeded += succeeded
+            self.summary.skipped += skipped
 
     def _clean(self, jobs: Sequence[Job]) -> dict[Job, messages.CleanUp]:
         """Deal with the archives first and move the originals last: until then the same command finds them."""

@@ -178,7 +178,8 @@ def test_a_clean_up_that_cannot_be_reported_waits_for_the_next_command(tmp_path)
         at.ending.report_clean_ups()
         assert at.told(Notice) == []
         assert any("not reported yet" in trace.message for trace in at.told(Trace))
-        [left] = at.ending.unreported()
+        with at.ending.reporting() as clean_ups:
+            [left] = clean_ups
         assert (left.operation_id, left.archive_status) == (at.job.operation_id, "deleted")
 
 

@@ -1,0 +1,218 @@
+"""One batch's way through the stages: pack, promise, ask, carry, confirm, clean.
+
+Small sources go in batches: packed, started with one call, sent in parallel, confirmed with one call that
+also reports the clean-up of batches before. A large source is a batch of its own, and is sent while it is still
+being packed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from typing import Final
+
+from mgmt.api import error_of
+from mgmt.archive import read_archive
+from mgmt.ending import Ending
+from mgmt.errors import IntegrityError, MgmtError, UnavailableError
+from mgmt.events import Progress
+from mgmt.jobs import Job
+from mgmt.packing import pack_and_send, pack_job
+from mgmt.sending import Meter, PartFeed, PartsSender, send_whole
+from mgmt.session import Session
+from mgmt_contract import messages
+from mgmt_contract.parts import SINGLE_PUT_MAX_BYTES
+
+SEND_ROUNDS_MAX: Final = 5
+"""How often parts are sent again that the storage had acknowledged and does not have."""
+COMPLETING_MAX_SECONDS: Final = 3600.0
+"""How long S3 may take to join parts; minutes are usual for the largest objects."""
+_RENEWABLE_CODES: Final = frozenset({"operation-differs", "operation-failed", "not-allowed"})
+_OTHER_BYTES_CODES: Final = frozenset({"part-differs", "operation-differs", "content-differs"})
+
+_Started = tuple[Job, messages.StartResult]
+
+
+def is_large(job: Job) -> bool:
+    """Tell whether a job may need parts, and so a batch of its own."""
+    return job.source.upper_bound_bytes > SINGLE_PUT_MAX_BYTES
+
+
+def _is_renewable(job: Job, result: messages.StartResult) -> bool:
+    return result.problem is not None and result.problem.code in _RENEWABLE_CODES and not job.is_renewed
+
+
+class Batch:
+    """Some jobs that go together; one that fails drops out, the others go on."""
+
+    def __init__(self, jobs: Sequence[Job], session: Session, ending: Ending, pool: ThreadPoolExecutor) -> None:
+        self.jobs = jobs
+        self._session = session
+        self._machine_id = session.journal.machine_id
+        self._ending = ending
+        self._pool = pool
+        self._packed: list[Job] = []
+        self._renewing: list[Job] = []
+
+    def pack(self) -> None:
+        """Pack what is small; a large source is packed when it is carried.
+
+        Raises:
+            MgmtError: For causes that stop everything.
+        """
+        self._promise(self.jobs)  # before packing: whoever is killed meanwhile knows his left-overs again
+        self._packed = [job for job in self.jobs if is_large(job) or self._comes_through(job, self._pack)]
+        self._promise(self._packed)
+
+    def carry(self) -> None:
+        """Take the packed jobs through every other stage to their ends.
+
+        Raises:
+            MgmtError: For causes that stop everything. What was begun stays resumable.
+        """
+        jobs = self._packed
+        for _ in range(SEND_ROUNDS_MAX):
+            sent, stopping_error = self._send_all(self._start(jobs))
+            jobs = self._confirm(sent)
+            if stopping_error is not None:
+                raise stopping_error
+            renewing, self._renewing = self._renewing, []
+            jobs += self._begin_anew(renewing)
+            if not jobs:
+                return
+        for job in jobs:
+            message = f"{job.target_path}: the storage loses bytes that it has acknowledged. Tell the admin."
+            self._ending.end_failed(job, IntegrityError(message, code="parts-lost"))
+
+    def _comes_through(self, job: Job, step: Callable[[Job], object]) -> bool:
+        """Do one step for a job; end the job, or begin it anew, if it fails for a reason of its own."""
+        try:
+            step(job)
+        except MgmtError as error:
+            if error.stops_everything:
+                raise
+            self._fail_or_renew(job, error)
+            return False
+        return True
+
+    def _fail_or_renew(self, job: Job, error: MgmtError) -> None:
+        """Begin an upload anew, once, whose archive had to be packed again and came out with other bytes.
+
+        Such as after `touch` of a folder: the content is the same, the parts that were sent are not.
+        """
+        if job.has_to_repeat_parts and not job.is_renewed and error.code in _OTHER_BYTES_CODES:
+            self._renewing.append(job)
+        else:
+            self._ending.end_failed(job, error)
+
+    def _begin_anew(self, jobs: list[Job]) -> list[Job]:
+        self._session.journal.forget([job.renew() for job in jobs])
+        self._promise(jobs)
+        return jobs
+
+    def _pack(self, job: Job) -> None:
+        if job.archive is None:
+            job.archive = pack_job(self._session, job)
+
+    def _promise(self, jobs: Sequence[Job]) -> None:
+        self._session.journal.put([job.entry(self._session.service_url) for job in jobs])
+
+    def _start(self, jobs: list[Job]) -> list[_Started]:
+        """Ask for all; end those that need nothing more, return those that have bytes to send."""
+        if not jobs:
+            return []
+        items = [job.start_item() for job in jobs]
+        bucket = self._session.settings.bucket
+        with self._ending.reporting() as clean_ups:
+            request = messages.StartRequest(self._machine_id, items, expected_bucket=bucket, clean_ups=clean_ups)
+            results = self._session.api.start(request).results
+        pairs = list(zip(jobs, results, strict=True))
+        renewable = [job for job, result in pairs if _is_renewable(job, result)]
+        taken = [job for job, result in pairs if result.outcome == "name_taken"]
+        to_send = [pair for pair in pairs if pair[0] not in renewable and self._has_to_send(*pair)]
+        return to_send + self._start_packed(taken) + self._start_renewed(renewable)
+
+    def _has_to_send(self, job: Job, result: messages.StartResult) -> bool:
+        job.lease = result.lease
+        if result.problem is not None:
+            self._ending.end_failed(job, error_of(result.problem))
+        elif result.outcome == "already_there" and result.existing is not None:
+            self._ending.end_already_there(job, result.existing)
+        elif result.outcome == "done" and result.record is not None:
+            self._ending.end_done([(job, result.record)])
+        return result.outcome in ("put", "multipart")
+
+    def _start_packed(self, jobs: list[Job]) -> list[_Started]:
+        """Something is stored under these names: pack to the end, so that contents can be compared, ask again."""
+        packed = [job for job in jobs if self._comes_through(job, self._pack)]
+        self._promise(packed)
+        return self._start(packed)
+
+    def _start_renewed(self, jobs: list[Job]) -> list[_Started]:
+        """Begin anew where the service will not go on with what was begun: it ended, or other options were given."""
+        return self._start(self._begin_anew(jobs))
+
+    def _send_all(self, started: Sequence[_Started]) -> tuple[list[Job], MgmtError | None]:
+        """Carry every job's bytes; return the jobs whose bytes are all sent, and what stops the run after that."""
+        if len(started) == 1 and is_large(started[0][0]):
+            [(job, result)] = started
+            return ([job] if self._comes_through(job, partial(self._send, result)) else []), None
+        sent: list[Job] = []
+        stopping_error: MgmtError | None = None
+        futures = [(job, self._pool.submit(self._send, result, job)) for job, result in started]
+        for job, future in futures:
+            try:
+                if self._comes_through(job, lambda _, f=future: f.result()):  # type: ignore[misc]
+                    sent.append(job)
+            except MgmtError as error:
+                self._session.patience.check_stopped()
+                stopping_error = stopping_error or error
+        return sent, stopping_error
+
+    def _send(self, result: messages.StartResult, job: Job) -> None:
+        self._session.patience.check_stopped()
+        if result.multipart is None and result.request is not None and job.archive is not None:
+            send_whole(self._session, job, result.request, Meter(self._session, job))
+        elif result.multipart is not None and job.archive is not None:
+            self._send_packed_parts(job, result.multipart)
+        elif result.multipart is not None:
+            pack_and_send(self._session, job, result.multipart)
+
+    def _send_packed_parts(self, job: Job, multipart: messages.Multipart) -> None:
+        parts = read_archive(job.archive_path, multipart.part_size).parts
+        meter = Meter(self._session, job)
+        sender = PartsSender(self._session, job, multipart.part_size, lambda: job.archive_path, meter)
+        sender.send(PartFeed(multipart.part_size, parts, content=job.content), multipart.received_parts)
+
+    def _confirm(self, jobs: list[Job]) -> list[Job]:
+        """Have the service compare what the storage holds; return the jobs of which bytes are missing."""
+        incomplete: list[Job] = []
+        attempt = 0
+        deadline = self._session.patience.now() + COMPLETING_MAX_SECONDS
+        while jobs:
+            pairs = list(zip(jobs, self._complete(jobs), strict=True))
+            self._ending.end_done([(job, r.record) for job, r in pairs if r.outcome == "done" and r.record is not None])
+            for job, result in pairs:
+                if result.problem is not None:
+                    self._fail_or_renew(job, error_of(result.problem))
+            incomplete += [job for job, result in pairs if result.outcome == "incomplete"]
+            jobs = [job for job, result in pairs if result.outcome == "completing"]
+            if jobs:
+                pause_seconds = max(result.retry_after_seconds or 1 for _, result in pairs)
+                if self._session.patience.now() > deadline:
+                    raise UnavailableError("The storage does not come to an end with joining parts. Run again later.")
+                self._session.patience.wait(attempt, "the storage is joining parts", retry_after_seconds=pause_seconds)
+                attempt += 1
+        return incomplete
+
+    def _complete(self, jobs: Sequence[Job]) -> list[messages.CompleteResult]:
+        items = []
+        for job in jobs:
+            assert job.lease is not None  # noqa: S101  all its bytes were sent under a lease
+            assert job.content is not None  # noqa: S101  and out of a whole archive
+            self._session.emit(Progress(job.operation_id, job.target_path, "confirming", 0, job.content.size))
+            items.append(messages.CompleteItem(job.operation_id, job.lease.epoch, job.content))
+        with self._ending.reporting() as clean_ups:
+            request = messages.CompleteRequest(self._machine_id, items, clean_ups=clean_ups)
+            return self._session.api.complete(request).results

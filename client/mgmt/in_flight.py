@@ -1,0 +1,119 @@
+"""Batches in flight: carried by threads of their own while the next one is packed."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from contextlib import contextmanager
+from typing import Final
+
+from mgmt.batch import Batch, is_large
+from mgmt.errors import CancelledError, MgmtError
+from mgmt.jobs import Job
+from mgmt.session import Session
+
+BATCHES_IN_FLIGHT_MAX: Final = 2
+"""One is sent while the other waits for the service's answers; more only fill the disk."""
+_STOPPING_MAX_SECONDS: Final = 1.0
+"""Who presses Ctrl-C waits no longer for what is in the middle of a call."""
+
+
+@contextmanager
+def carry_beside(session: Session, let_go: Callable[[Job], None]) -> Iterator[InFlight]:
+    """Carry batches while the calling thread packs others; in the end every job is let go of, by that thread.
+
+    When something stops the run, what is in flight is still brought to its end; but not after Ctrl-C.
+
+    Raises:
+        MgmtError: What stopped the run.
+    """
+    in_flight = InFlight(session, let_go)
+    try:
+        try:
+            yield in_flight
+        except CancelledError:
+            raise
+        except MgmtError:
+            with contextlib.suppress(MgmtError):
+                in_flight.land()
+            raise
+        in_flight.land()
+    except BaseException:
+        in_flight.abandon()
+        raise
+
+
+class InFlight:
+    """Knows what is in flight; used by one thread."""
+
+    def __init__(self, session: Session, let_go: Callable[[Job], None]) -> None:
+        self._stop = session.stop
+        self._let_go = let_go
+        self._threads = ThreadPoolExecutor(BATCHES_IN_FLIGHT_MAX, "carry")
+        self._batches: dict[Future[None], Batch] = {}
+        self._error: BaseException | None = None
+
+    def take(self, batch: Batch) -> None:
+        """Pack a batch and have it carried; a large source alone, and to its end, as it needs all there is.
+
+        Raises:
+            MgmtError: What stops the run, be it this batch's or another's.
+        """
+        if is_large(batch.jobs[0]):
+            self.land()
+            self._go_alone(batch)
+            return
+        try:
+            batch.pack()
+            self._wait_until(BATCHES_IN_FLIGHT_MAX - 1)
+        except BaseException:
+            self._let_all_go(batch)
+            raise
+        self._batches[self._threads.submit(batch.carry)] = batch
+
+    def land(self) -> None:
+        """Wait until nothing is in flight.
+
+        Raises:
+            MgmtError: What ended a batch early, after the others have ended.
+        """
+        while self._batches:
+            self._collect()
+        self._raise_error()
+
+    def abandon(self) -> None:
+        """Stop what is in flight; all of it stays resumable."""
+        if self._batches:
+            self._stop.set()
+            wait(self._batches, timeout=_STOPPING_MAX_SECONDS)
+        for batch in self._batches.values():
+            self._let_all_go(batch)
+        self._threads.shutdown(wait=False)
+
+    def _go_alone(self, batch: Batch) -> None:
+        try:
+            batch.pack()
+            batch.carry()
+        finally:
+            self._let_all_go(batch)
+
+    def _wait_until(self, most: int) -> None:
+        while len(self._batches) > most:
+            self._collect()
+        self._raise_error()
+
+    def _collect(self) -> None:
+        """Let go of batches that have ended; wait a moment where none has."""
+        ended, _ = wait(self._batches, timeout=1.0, return_when=FIRST_COMPLETED)  # bounded: lets Ctrl-C through
+        for future in ended:
+            self._let_all_go(self._batches.pop(future))
+            self._error = self._error or future.exception()
+
+    def _raise_error(self) -> None:
+        if self._error is not None:
+            raise self._error
+
+    def _let_all_go(self, batch: Batch) -> None:
+        for job in batch.jobs:
+            self._let_go(job)
