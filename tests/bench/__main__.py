@@ -16,12 +16,13 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Final
 
+from bench.comparison import Bench
 from bench.contenders import ANCESTOR, AWS, RCLONE, Arena, find_peers
 from bench.material import SCALES, Material, Scale
 from bench.picture import draw_pictures
 from bench.processes import BenchError, bare_environment
 from bench.report import Report, gather_facts
-from bench.scenes import LONG_RUNS_ONLY, SCENES, Bench
+from bench.scenes import LONG_RUNS_ONLY, SCENES
 
 PROJECT: Final = Path(__file__).resolve().parents[2]
 RUNS: Final = {"full": (3, 1), "quick": (2, 1), "tiny": (1, 1)}

@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from urllib.parse import parse_qs, unquote, urlsplit
 from xml.etree import ElementTree as ET
 
+from bench.acceptor import Acceptor
 from bench.processes import answer_lines
 
 if TYPE_CHECKING:
@@ -258,29 +259,12 @@ class Discard:
         if certificate is not None:
             self._context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
             self._context.load_cert_chain(certificate.certificate_path, certificate.key_path)
-        self._listener = socket.create_server((LOOPBACK, 0), backlog=128)
-        self._thread = threading.Thread(target=self._accept, name="discard", daemon=True)
-        self._thread.start()
+        self._acceptor = Acceptor(socket.create_server((LOOPBACK, 0), backlog=128), self._take)
+        self.port = self._acceptor.port
+        self.close = self._acceptor.close
 
-    @property
-    def port(self) -> int:
-        """Where it listens."""
-        return int(self._listener.getsockname()[1])
-
-    def close(self) -> None:
-        """Take no more connections; those that are open end with their clients."""
-        with contextlib.suppress(OSError):
-            self._listener.shutdown(socket.SHUT_RDWR)
-        self._listener.close()
-        self._thread.join()
-
-    def _accept(self) -> None:
-        while True:
-            try:
-                connection, _ = self._listener.accept()
-            except OSError:
-                return
-            threading.Thread(target=self._serve, args=(connection,), daemon=True).start()
+    def _take(self, connection: socket.socket) -> None:
+        threading.Thread(target=self._serve, args=(connection,), daemon=True).start()
 
     def _serve(self, connection: socket.socket) -> None:
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)

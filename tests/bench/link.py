@@ -18,6 +18,7 @@ import threading
 import time
 from typing import Final
 
+from bench.acceptor import Acceptor
 from bench.processes import answer_lines
 
 LOOPBACK: Final = "127.0.0.1"
@@ -79,36 +80,22 @@ class _Relay:
         self._link = link
         self._far_port = far_port
         self._host = b"%s:%d" % (LOOPBACK.encode(), far_port) if renames_host else None
-        self._listener = socket.socket()
+        listener = socket.socket()
         # Before listening: connections inherit it.
-        self._listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _RECEIVE_BUFFER_BYTES)
-        self._listener.bind((LOOPBACK, 0))
-        self._listener.listen(128)
-        self._thread = threading.Thread(target=self._accept, name="relay", daemon=True)
-        self._thread.start()
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _RECEIVE_BUFFER_BYTES)
+        listener.bind((LOOPBACK, 0))
+        listener.listen(128)
+        self._acceptor = Acceptor(listener, self._take)
+        self.port = self._acceptor.port
+        self.close = self._acceptor.close
 
-    @property
-    def port(self) -> int:
-        return int(self._listener.getsockname()[1])
-
-    def close(self) -> None:
-        with contextlib.suppress(OSError):
-            self._listener.shutdown(socket.SHUT_RDWR)
-        self._listener.close()
-        self._thread.join()
-
-    def _accept(self) -> None:
-        while True:
-            try:
-                near, _ = self._listener.accept()
-            except OSError:
-                return
-            try:
-                far = socket.create_connection((LOOPBACK, self._far_port))
-            except OSError:
-                near.close()
-                continue
-            _Connection(near, far, self._link, self._host)
+    def _take(self, near: socket.socket) -> None:
+        try:
+            far = socket.create_connection((LOOPBACK, self._far_port))
+        except OSError:
+            near.close()
+            return
+        _Connection(near, far, self._link, self._host)
 
 
 class _Connection:
