@@ -207,6 +207,12 @@ class SQLiteRecordStore:
             }
         return {folded_key: from_json(Name, document) for folded_key, document in documents.items()}
 
+    def get_operations_and_names(
+        self, operation_ids: Iterable[str], keys: Iterable[str]
+    ) -> tuple[dict[str, Operation], dict[str, Name]]:
+        """Return the operations and the names that exist."""
+        return self.get_operations(operation_ids), self.get_names(keys)
+
     def put_name(self, name: Name) -> Name:
         """Store a name over the revision it was computed from."""
         stored = replace(name, revision=name.revision + 1)

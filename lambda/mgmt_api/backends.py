@@ -46,6 +46,17 @@ class ReadAhead:
         self._names: dict[str, Name] = {}
         self._lock = Lock()
 
+    def read(self, operation_ids: Iterable[str], keys: Iterable[str]) -> list[Name]:
+        """Read operations and names ahead, together; what cannot be an id is not asked for."""
+        ids = {id_ for id_ in operation_ids if is_operation_id(id_)}
+        by_folded_key = {fold_key(key): key for key in keys}
+        if not ids and not by_folded_key:
+            return []
+        operations, names = self._records.get_operations_and_names(ids, by_folded_key.values())
+        self._operations |= {id_: operations.get(id_) for id_ in ids}
+        self._names |= {folded: names.get(folded, Name(key)) for folded, key in by_folded_key.items()}
+        return list(names.values())
+
     def read_operations(self, operation_ids: Iterable[str]) -> list[Operation]:
         """Read operations ahead; what cannot be an id is not asked for."""
         wanted = {id_ for id_ in operation_ids if is_operation_id(id_)}

@@ -41,8 +41,8 @@ class AskedNames:
         for operation_id, key in self._find_keys(items):
             self._first_by_name.setdefault(fold_key(key), (operation_id, key))
         self.ahead = ReadAhead(backends)
-        self.ahead.read_operations(item.operation_id for item in items)
-        names = self.ahead.read_names(key for _, key in self._first_by_name.values())
+        ids = (item.operation_id for item in items)
+        names = self.ahead.read(ids, (key for _, key in self._first_by_name.values()))
         self.ahead.read_operations(name.pending.operation_id for name in names if name.pending is not None)
 
     def check(self, item: StartItem) -> str:

@@ -57,6 +57,11 @@ class RecordStore(Protocol):
         A returned name's own `key` may differ from the asked one by case or normalization.
         """
 
+    def get_operations_and_names(
+        self, operation_ids: Iterable[str], keys: Iterable[str]
+    ) -> tuple[dict[str, Operation], dict[str, Name]]:
+        """Return what `get_operations` and `get_names` do, in one call if both are few; not as of one moment."""
+
     def put_name(self, name: Name) -> Name:
         """Store a name over the revision it was computed from (0: create) and return it with the next.
 

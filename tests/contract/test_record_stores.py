@@ -183,6 +183,23 @@ class TestNames:
 
 
 @every_store
+class TestOperationsAndNames:
+    def test_both_are_read_as_each_is_alone(self, store: RecordStore):
+        operations = [store.create_operation(make_operation(number)) for number in range(60)]
+        names = [store.put_name(Name(f"Team/{number}.tar.gz", pending=PENDING)) for number in range(60)]
+        ids, keys = [each.id for each in operations], [each.key.lower() for each in names]
+        found = store.get_operations_and_names([make_id(99), *ids, ids[0]], [*keys, "nothing", KEY, names[0].key])
+        assert found == (store.get_operations(ids), store.get_names(keys))
+        assert found == ({each.id: each for each in operations}, {fold_key(each.key): each for each in names})
+
+    def test_either_may_be_left_out(self, store: RecordStore):
+        operation, name = store.create_operation(make_operation(1)), store.put_name(Name(KEY))
+        assert store.get_operations_and_names([operation.id], []) == ({operation.id: operation}, {})
+        assert store.get_operations_and_names([], [KEY]) == ({}, {fold_key(KEY): name})
+        assert store.get_operations_and_names([], []) == ({}, {})
+
+
+@every_store
 class TestSignedParts:
     def test_an_operation_begins_with_none(self, store: RecordStore):
         assert store.get_signed_parts(make_id(1), 1) == {}

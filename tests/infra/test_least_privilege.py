@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import ExitStack
 from typing import Any
+from urllib.parse import unquote, urlsplit
 
 import pytest
 
@@ -37,14 +38,34 @@ class Recorder:
 
     def __init__(self) -> None:
         self.requests: list[Request] = []
+        self.signed: set[str] = set()
+        """The operations that URLs were signed for."""
 
     def listen(self, client: Any) -> Any:
         client.meta.events.register("provide-client-params.*.*", self._record)
+        client.meta.events.register("before-sign.s3.*", self._record_url)
         return client
 
-    def _record(self, params: dict[str, Any], model: Any, **_: Any) -> None:
-        service = model.service_model.service_id.hyphenize()
-        self.requests += requests_of(service, model.name, params)
+    def _record(self, params: dict[str, Any], model: Any, context: dict[str, Any], **_: Any) -> None:
+        if not context.get("is_presign_request"):
+            service = model.service_model.service_id.hyphenize()
+            self.requests += requests_of(service, model.name, params)
+
+    def _record_url(self, request: Any, operation_name: str, signature_version: str, **_: Any) -> None:
+        """Write down what a URL is about to be signed for, by what stands in it and in its headers."""
+        if signature_version.endswith("-query"):
+            self.signed.add(operation_name)
+            self.requests += requests_of("s3", operation_name, read_put(request))
+
+
+def read_put(request: Any) -> dict[str, Any]:
+    """Read the parameters of a PUT that a policy looks at back from the request: an engine is addressed by path."""
+    assert request.method == "PUT"
+    _, bucket, key = unquote(urlsplit(request.url).path).split("/", 2)
+    parameters = {"x-amz-tagging": "Tagging", "if-match": "IfMatch", "if-none-match": "IfNoneMatch"}
+    headers = {name.lower(): value for name, value in request.headers.items()}
+    given = {parameter: headers[name] for name, parameter in parameters.items() if name in headers}
+    return {"Bucket": bucket, "Key": key, **given}
 
 
 class Sender:
@@ -70,6 +91,7 @@ def bucket_and_requests(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tu
         studio.serve(records, S3ObjectStore(recorder.listen(connect(engine)), bucket))
         studio.objects = Sender()  # type: ignore[assignment]
         do_everything(studio.person("ada"))
+        assert recorder.signed == {"PutObject", "UploadPart"}
         yield bucket, recorder.requests
 
 

@@ -99,6 +99,12 @@ class FakeRecordStore:
         wanted = {fold_key(key) for key in keys}
         return {folded: self.names[folded] for folded in wanted if folded in self.names}
 
+    def get_operations_and_names(
+        self, operation_ids: Iterable[str], keys: Iterable[str]
+    ) -> tuple[dict[str, Operation], dict[str, Name]]:
+        """See `RecordStore`."""
+        return self.get_operations(operation_ids), self.get_names(keys)
+
     def put_name(self, name: Name) -> Name:
         """See `RecordStore`."""
         folded = fold_key(name.key)

@@ -31,6 +31,7 @@ from mgmt_api.adapters.table import (
     actor_partition,
     base_name_partition,
     feed_partitions,
+    is_operation,
     name_item,
     name_key,
     open_partitions,
@@ -104,8 +105,7 @@ class DynamoDBRecordStore:
 
     def get_operations(self, operation_ids: Iterable[str]) -> dict[str, Operation]:
         """Return the operations that exist, by id; at most 100 ids."""
-        items = self._get_items([operation_key(each_id) for each_id in dict.fromkeys(operation_ids)])
-        return {operation.id: operation for operation in map(read_operation, items)}
+        return self.get_operations_and_names(operation_ids, ())[0]
 
     def create_operation(self, operation: Operation) -> Operation:
         """Store a new operation."""
@@ -123,9 +123,20 @@ class DynamoDBRecordStore:
 
     def get_names(self, keys: Iterable[str]) -> dict[str, Name]:
         """Return the names that exist under the folded forms of `keys`, by folded key; at most 100."""
-        by_folded_key = {fold_key(key): name_key(key) for key in keys}
-        names = map(read_name, self._get_items(list(by_folded_key.values())))
-        return {fold_key(name.key): name for name in names}
+        return self.get_operations_and_names((), keys)[1]
+
+    def get_operations_and_names(
+        self, operation_ids: Iterable[str], keys: Iterable[str]
+    ) -> tuple[dict[str, Operation], dict[str, Name]]:
+        """Return the operations and the names that exist; both together cost one call up to 100 in all."""
+        wanted = [operation_key(operation_id) for operation_id in dict.fromkeys(operation_ids)]
+        wanted += {fold_key(key): name_key(key) for key in keys}.values()
+        items: list[Item] = []
+        for start in range(0, len(wanted), BATCH_MAX):
+            items += self._get_items(wanted[start : start + BATCH_MAX])
+        operations = [read_operation(item) for item in items if is_operation(item)]
+        names = [read_name(item) for item in items if not is_operation(item)]
+        return {each.id: each for each in operations}, {fold_key(each.key): each for each in names}
 
     def put_name(self, name: Name) -> Name:
         """Store a name over the revision it was computed from."""
@@ -244,7 +255,7 @@ class DynamoDBRecordStore:
     # --- calls -----------------------------------------------------------------------------------------
 
     def _get_items(self, keys: list[Item]) -> list[Item]:
-        """Read items consistently; what DynamoDB leaves out for the time being is asked for again."""
+        """Read up to 100 items consistently; what DynamoDB leaves out for the time being is asked for again."""
         items: list[Item] = []
         wanted: Any = [_to_attributes(key) for key in keys]
         for attempt in range(UNPROCESSED_TRIES):

@@ -16,6 +16,7 @@ from urllib.parse import quote, urlencode
 from botocore.exceptions import ClientError
 
 from mgmt_api.adapters.clients import LOST_ANSWERS, UNREACHED, error_code, error_status
+from mgmt_api.adapters.presigner import Operation, Presigner, list_headers
 from mgmt_api.ports import (
     ContentRefusedError,
     NewObject,
@@ -38,16 +39,6 @@ COMPLETION_WAIT_SECONDS: Final = 20.0
 
 _OPERATION_ID: Final = "operation-id"
 """Name of the object's metadata that says which operation stored it."""
-
-_HEADERS: Final = {
-    "ContentLength": "content-length",
-    "ChecksumCRC64NVME": "x-amz-checksum-crc64nvme",
-    "IfNoneMatch": "if-none-match",
-    "IfMatch": "if-match",
-    "StorageClass": "x-amz-storage-class",
-    "Tagging": "x-amz-tagging",
-}
-"""The header that carries each parameter, and that is signed with it."""
 
 
 class _NoSuchObjectError(StorageError):
@@ -93,6 +84,7 @@ class S3ObjectStore:
     ) -> None:
         self._client = client
         self._bucket = bucket
+        self._presigner = Presigner(client, bucket)
         self._completion_wait_seconds = completion_wait_seconds
 
     # --- presigned URLs --------------------------------------------------------------------------------
@@ -113,7 +105,7 @@ class S3ObjectStore:
             **_creation_parameters(new_object),
             **_condition_parameters(condition),
         }
-        return self._presign("put_object", parameters, expires_in_seconds)
+        return self._presign("PutObject", parameters, expires_in_seconds)
 
     def presign_part(self, key: str, multipart_upload_id: str, part: Part, *, expires_in_seconds: int) -> SignedRequest:
         """Sign the PUT of one part: upload, number, length and checksum are bound."""
@@ -124,16 +116,11 @@ class S3ObjectStore:
             "ContentLength": part.length,
             "ChecksumCRC64NVME": part.crc64nvme,
         }
-        return self._presign("upload_part", parameters, expires_in_seconds)
+        return self._presign("UploadPart", parameters, expires_in_seconds)
 
-    def _presign(self, method: str, parameters: dict[str, Any], expires_in_seconds: int) -> SignedRequest:
-        url = self._client.generate_presigned_url(
-            method, Params={"Bucket": self._bucket, **parameters}, ExpiresIn=expires_in_seconds
-        )
-        headers = {_HEADERS[parameter]: str(value) for parameter, value in parameters.items() if parameter in _HEADERS}
-        for name, value in parameters.get("Metadata", {}).items():
-            headers[f"x-amz-meta-{name}"] = value
-        return SignedRequest(url, headers, expires_in_seconds)
+    def _presign(self, operation: Operation, parameters: dict[str, Any], expires_in_seconds: int) -> SignedRequest:
+        url = self._presigner.sign(operation, parameters, expires_in_seconds)
+        return SignedRequest(url, list_headers(parameters), expires_in_seconds)
 
     # --- multipart uploads -----------------------------------------------------------------------------
 

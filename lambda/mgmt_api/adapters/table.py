@@ -155,6 +155,11 @@ def operation_item(operation: Operation, shards: int) -> Item:
     return keys | _plain_item(operation)
 
 
+def is_operation(item: Mapping[str, Any]) -> bool:
+    """Tell whether an item holds an operation, and not a name or signed parts."""
+    return bool(item["sk"] == _OPERATION_SORT)
+
+
 def read_operation(item: Mapping[str, Any]) -> Operation:
     """Read an operation from its item.
 

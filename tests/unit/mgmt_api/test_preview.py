@@ -11,7 +11,7 @@ from mgmt_contract.parts import MIB, OBJECT_SIZE_MAX_BYTES
 from support.interposed import interpose_objects, interpose_records
 from support.studio import RefusedError, content_of, item_for, part_of
 
-READS = {"get_operations", "get_names", "head_object"}
+READS = {"get_operations", "get_names", "get_operations_and_names", "head_object"}
 
 
 @pytest.fixture

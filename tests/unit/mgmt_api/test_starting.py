@@ -9,6 +9,7 @@ import pytest
 from mgmt_contract.messages import StartItem
 from mgmt_contract.parts import MIB, OBJECT_SIZE_MAX_BYTES, SINGLE_PUT_MAX_BYTES
 from mgmt_contract.records import FileRecord
+from support.interposed import interpose_objects, interpose_records
 from support.studio import Machine, RefusedError, content_of, item_for
 
 LEASE_SECONDS = 600
@@ -45,6 +46,15 @@ def test_a_packed_archive_gets_one_put_and_a_pending_record(studio, ada):
     assert (record.tags, record.storage_class) == ({"project": "moon"}, "STANDARD_IA")
     assert (record.codec, record.compression_plan) == ("isal 1.8.0", "auto")
     assert record.content_digest == item.content.content_digest
+
+
+def test_a_new_upload_costs_one_read_and_two_writes(studio, ada):
+    seen: list[str] = []
+    studio.serve(
+        interpose_records(studio.records, before=seen.append), interpose_objects(studio.objects, before=seen.append)
+    )
+    assert ada.start(item_for("clip.mp4", b"bytes")).outcome == "put"
+    assert seen == ["get_operations_and_names", "put_name", "create_operation", "presign_put"]
 
 
 def test_the_first_answer_carries_the_service(ada):

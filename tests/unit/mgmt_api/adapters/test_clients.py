@@ -6,6 +6,7 @@ import pytest
 from botocore.exceptions import ClientError
 
 from mgmt_api.adapters.clients import error_code, error_status, make_dynamodb_client, make_s3_client
+from mgmt_contract.version import __version__
 from support.scripted_server import Answer, scripted_server
 
 MAKERS = {"dynamodb": make_dynamodb_client, "s3": make_s3_client}
@@ -32,6 +33,7 @@ def test_the_given_keys_region_and_address_are_used(kind):
         f"Credential=AKIDEXAMPLE/{asked.headers['x-amz-date'][:8]}/eu-west-1/{kind}/" in asked.headers["authorization"]
     )
     assert asked.headers["x-amz-security-token"] == "a token"
+    assert asked.headers["user-agent"].startswith(f"mgmt/{__version__} Boto3/")
 
 
 @pytest.mark.parametrize("kind", MAKERS)

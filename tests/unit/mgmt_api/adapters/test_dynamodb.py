@@ -167,6 +167,13 @@ class TestCalls:
         assert store.find_operations(replace(span, after="2026-01-01T00:00:00.000Z#x")).operations == []
         assert not calls
 
+    @pytest.mark.parametrize(("count", "reads"), [(0, 0), (1, 1), (50, 1), (51, 2), (100, 2)])
+    def test_operations_and_names_are_one_read_up_to_a_hundred_in_all(
+        self, store: DynamoDBRecordStore, calls: Counter[str], count: int, reads: int
+    ):
+        store.get_operations_and_names(map(make_id, range(count)), map(str, range(count)))
+        assert calls["BatchGetItem"] == calls.total() == reads
+
     def test_a_hundred_parts_cost_one_read_and_one_write(self, store: DynamoDBRecordStore, calls: Counter[str]):
         parts = [Part(number, 5, "AAAAAAAAAAA=") for number in range(1, 101)]
         store.add_signed_parts(make_id(1), 1, parts)

@@ -1,0 +1,180 @@
+"""The quick way to a presigned URL gives, byte for byte, what botocore's `generate_presigned_url` gives."""
+
+from __future__ import annotations
+
+from collections import Counter
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
+
+import boto3
+import botocore.auth
+import botocore.crt.auth
+import pytest
+from botocore.credentials import RefreshableCredentials
+from botocore.session import Session
+from hypothesis import HealthCheck, example, given, settings
+from hypothesis import strategies as st
+
+from mgmt_api.adapters.clients import make_s3_client
+from mgmt_api.adapters.presigner import Presigner, list_headers
+
+KEYS = {"access_key": "AKIDEXAMPLE", "secret_key": "made up"}
+CHECKSUM = "rosUhgoHmIg="
+CLIENTS = {
+    "us-east-1": {"region": "us-east-1", **KEYS},
+    "eu-west-1, role": {"region": "eu-west-1", **KEYS, "session_token": "token/with+signs=="},
+    "china": {"region": "cn-north-1", **KEYS},
+    "engine": {"region": "us-east-1", "endpoint_url": "http://127.0.0.1:8333", **KEYS},
+    "engine, role": {"region": "us-east-1", "endpoint_url": "http://[::1]:80", **KEYS, "session_token": "a b"},
+}
+SIGNERS = {"Python": botocore.auth.S3SigV4QueryAuth, "awscrt": botocore.crt.auth.CrtS3SigV4QueryAuth}
+
+
+@pytest.fixture(params=SIGNERS, autouse=True)
+def _signer(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Lambda's botocore signs in Python; where awscrt is installed, that does. The time stands still for both."""
+    monkeypatch.setitem(botocore.auth.AUTH_TYPE_MAPS, "s3v4-query", SIGNERS[request.param])
+    frozen = datetime(2026, 11, 1, 12, 0, 0)  # noqa: DTZ001 - botocore's own clock gives it without a zone
+    for module in (botocore.auth, botocore.crt.auth):
+        monkeypatch.setattr(module, "get_current_datetime", lambda *_, **__: frozen)
+
+
+@pytest.fixture(params=CLIENTS)
+def client(request: pytest.FixtureRequest) -> Any:
+    return make_s3_client(**CLIENTS[request.param])
+
+
+def part(key: str = "clip.tar.gz", upload_id: str = "upload", number: int = 1) -> tuple[str, dict[str, Any]]:
+    parameters = {"Key": key, "UploadId": upload_id, "PartNumber": number, "ContentLength": 5}
+    return "UploadPart", {**parameters, "ChecksumCRC64NVME": CHECKSUM}
+
+
+TEXTS = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=20)
+"""Everything that UTF-8 can write: spaces, slashes, `%`, `+`, `~`, dots, letters of every script."""
+ODD = "/%2F/ +~%é\u0301&=?#..//../ü.tar.gz"
+VISIBLE = st.text(st.characters(min_codepoint=0x21, max_codepoint=0x7E), min_size=1, max_size=20)
+PARTS = st.builds(part, TEXTS, TEXTS, st.integers(1, 10_000))
+PUTS = st.tuples(
+    st.just("PutObject"),
+    st.fixed_dictionaries(
+        {
+            "Key": TEXTS,
+            "ContentLength": st.integers(0, 5_000_000_000),
+            "ChecksumCRC64NVME": VISIBLE,
+            "Metadata": st.fixed_dictionaries({"operation-id": VISIBLE}),
+        },
+        optional={
+            "StorageClass": st.sampled_from(["STANDARD_IA", "DEEP_ARCHIVE"]),
+            "Tagging": VISIBLE,
+            "IfNoneMatch": st.just("*"),
+            "IfMatch": VISIBLE,
+        },
+    ),
+)
+
+
+def sign_by_botocore(client: Any, bucket: str, operation: str, parameters: dict[str, Any], life: int) -> str:
+    method = {"PutObject": "put_object", "UploadPart": "upload_part"}[operation]
+    url: str = client.generate_presigned_url(method, Params={"Bucket": bucket, **parameters}, ExpiresIn=life)
+    return url
+
+
+@settings(deadline=None, max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    bucket=st.sampled_from(["team-footage", "team.footage", "a1b"]),
+    puts=st.lists(PARTS | PUTS, min_size=2, max_size=4),
+    life=st.integers(1, 604_800),
+)
+@example(bucket="team-footage", puts=[part(ODD, ODD), part(ODD, ODD), part("plain")], life=900)
+@example(bucket="team.footage", puts=[part("/"), part("//"), part("."), part("/a/../b")], life=900)
+def test_every_url_is_botocores_own(client, bucket, puts, life):
+    presigner = Presigner(client, bucket)
+    for operation, parameters in puts:
+        expected = sign_by_botocore(client, bucket, operation, parameters, life)
+        assert presigner.sign(operation, parameters, life) == expected
+        [signed] = parse_qs(urlsplit(expected).query)["X-Amz-SignedHeaders"]
+        assert set(signed.split(";")) == {"host", *list_headers(parameters)}
+
+
+@pytest.fixture
+def whole_ways(client) -> Counter[str]:
+    """Count how often a URL went botocore's whole way."""
+    counted: Counter[str] = Counter()
+    client.meta.events.register("provide-client-params.s3", lambda model, **_: counted.update([model.name]))
+    return counted
+
+
+def test_only_the_first_url_goes_the_whole_way(client, whole_ways):
+    presigner = Presigner(client, "team-footage")
+    for number in range(1, 11):
+        presigner.sign(*part(number=number), 900)
+    assert whole_ways == {"UploadPart": 1}
+
+
+def test_each_bucket_has_its_own_address_on_one_client(client):
+    presigners = {bucket: Presigner(client, bucket) for bucket in ("one-bucket", "another.one")}
+    for _ in range(3):
+        for bucket, presigner in presigners.items():
+            assert presigner.sign(*part(), 900) == sign_by_botocore(client, bucket, *part(), 900)
+
+
+def test_an_access_point_signs_for_its_own_region():
+    client, bucket = make_s3_client("us-east-1", **KEYS), "arn:aws:s3:eu-west-1:123456789012:accesspoint/team"
+    presigner = Presigner(client, bucket)
+    for _ in range(3):
+        url = presigner.sign(*part(), 900)
+        assert "%2Feu-west-1%2Fs3%2F" in url
+        assert url == sign_by_botocore(client, bucket, *part(), 900)
+
+
+@pytest.mark.parametrize(
+    ("first", "found", "instead"), [("the presigner", "://", "://moved."), ("the other", "clip", "moved-clip")]
+)
+def test_nothing_is_kept_of_a_url_that_somebody_else_changes(client, whole_ways, first, found, instead):
+    """Every URL is left to botocore, whether the presigner sees it before it is changed or after."""
+
+    def move(request, **_):
+        request.url = request.url.replace(found, instead, 1)
+
+    if first == "the presigner":
+        presigner = Presigner(client, "team-footage")
+    client.meta.events.register_first("before-sign.s3", move)
+    if first == "the other":
+        presigner = Presigner(client, "team-footage")
+    for _ in range(3):
+        assert presigner.sign(*part(), 900) == sign_by_botocore(client, "team-footage", *part(), 900)
+    assert whole_ways == {"UploadPart": 6}
+
+
+class RenewedKeys:
+    """Gives other keys each time, because they have only a minute left."""
+
+    def __init__(self) -> None:
+        self.count = 0
+
+    def load_credentials(self) -> RefreshableCredentials:
+        return RefreshableCredentials.create_from_metadata(self.renew(), self.renew, "test")
+
+    def renew(self) -> dict[str, str]:
+        self.count += 1
+        ends = datetime.now(UTC) + timedelta(minutes=1)
+        keys = {"access_key": f"AKID{self.count}", "secret_key": f"secret {self.count}", "token": f"token {self.count}"}
+        return {**keys, "expiry_time": ends.isoformat()}
+
+
+@pytest.fixture
+def renewed_keys(monkeypatch: pytest.MonkeyPatch) -> RenewedKeys:
+    keys, session = RenewedKeys(), Session()
+    session.register_component("credential_provider", keys)
+    monkeypatch.setattr(boto3, "DEFAULT_SESSION", boto3.Session(botocore_session=session))
+    return keys
+
+
+def test_renewed_keys_sign_from_the_next_url_on(renewed_keys):
+    presigner = Presigner(make_s3_client("eu-west-1"), "team-footage")
+    for _ in range(4):
+        query = parse_qs(urlsplit(presigner.sign(*part(), 900)).query)
+        assert query["X-Amz-Credential"][0].startswith(f"AKID{renewed_keys.count}/")
+        assert query["X-Amz-Security-Token"] == [f"token {renewed_keys.count}"]
+    assert renewed_keys.count >= 4
