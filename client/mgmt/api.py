@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any, Final, TypeVar
 from urllib.parse import urlencode
 
@@ -26,6 +26,7 @@ from mgmt.reachability import explain_connection_error, proxy_login_error, refus
 from mgmt.retry import Patience
 from mgmt_contract import messages, routes
 from mgmt_contract.problems import PROBLEMS, Problem
+from mgmt_contract.values import Value
 from mgmt_contract.version import __version__
 from mgmt_contract.wire import MessageError, from_json, to_json, to_plain
 
@@ -74,8 +75,7 @@ def error_of(problem: Problem) -> MgmtError:
     return kind(problem.detail, code=problem.code, operation_id=problem.operation_id)
 
 
-@dataclass(frozen=True)
-class _Answer:
+class _Answer(Value):
     status: int
     body: bytes
     content_type: str

@@ -7,11 +7,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
 from typing import Any, Final, TextIO
 
 from mgmt.underway import Overall, Track, UnderWay
 from mgmt.wording import clock_in_words, display_width, pad, printable, shorten, size_in_words
+from mgmt_contract.values import Value
 
 LINES_MAX: Final = 8
 """More at a time nobody reads."""
@@ -24,8 +24,7 @@ _STAGE_WIDTH: Final = 10
 _COLOR_OF_STAGE: Final = {"packing": "magenta", "uploading": "green", "confirming": "cyan", "all": "blue"}
 
 
-@dataclass(frozen=True)
-class _Cells:
+class _Cells(Value):
     """One line before it is cut to a width."""
 
     stage: str

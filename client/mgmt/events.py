@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Literal
 
 from mgmt.errors import MgmtError
 from mgmt_contract.records import UploadRecord
+from mgmt_contract.values import Value
 
 Stage = Literal["packing", "uploading", "confirming"]
 
 
-@dataclass(frozen=True)
-class Progress:
+class Progress(Value):
     """How far one stage of one operation has come."""
 
     operation_id: str
@@ -26,8 +25,7 @@ class Progress:
     """Of `done_bytes`: what an earlier run had sent, so that speed is counted without it."""
 
 
-@dataclass(frozen=True)
-class Notice:
+class Notice(Value):
     """Something a person should know though the work goes on."""
 
     message: str
@@ -35,22 +33,19 @@ class Notice:
     operation_id: str | None = None
 
 
-@dataclass(frozen=True)
-class Waiting:
+class Waiting(Value):
     """What takes a while without anything moving, such as a service that does not answer."""
 
     what: str
 
 
-@dataclass(frozen=True)
-class Trace:
+class Trace(Value):
     """A detail for `--verbose`: a call, a retry; never with a secret in it."""
 
     message: str
 
 
-@dataclass(frozen=True)
-class Finished:
+class Finished(Value):
     """One operation in its final state, with what went wrong if it failed."""
 
     record: UploadRecord
@@ -59,8 +54,7 @@ class Finished:
     """Where the original lies now, if it was moved."""
 
 
-@dataclass(frozen=True)
-class AlreadyThere:
+class AlreadyThere(Value):
     """The same content is stored under this name already; nothing was sent and nothing recorded."""
 
     operation_id: str

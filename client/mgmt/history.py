@@ -5,13 +5,14 @@ from __future__ import annotations
 import re
 import uuid
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import datetime
 
 from mgmt.api import ServiceApi, error_of
 from mgmt.errors import SourceError, UsageError
 from mgmt_contract.messages import HISTORY_LIMIT_MAX, HistoryRequest
 from mgmt_contract.records import OperationRecord, UploadRecord
+from mgmt_contract.values import Value
 
 
 def read_name(text: str) -> str:
@@ -57,8 +58,7 @@ class Found:
         self.is_cut = True
 
 
-@dataclass(frozen=True)
-class Shown:
+class Shown(Value):
     """One upload and what else was stored under its key."""
 
     record: UploadRecord

@@ -16,7 +16,6 @@ import time
 import uuid
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Literal
 
@@ -24,6 +23,7 @@ import filelock
 
 from mgmt.errors import LocalStateError, RefusedError
 from mgmt_contract.messages import CleanUp, Content
+from mgmt_contract.values import Value
 from mgmt_contract.wire import from_json, to_json
 
 _FIRST_SCHEMA: Final = """
@@ -53,8 +53,7 @@ _SCHEMAS: Final = (_FIRST_SCHEMA, _SECOND_SCHEMA)
 """Each takes a journal from the version before to its own; a new one runs through all of them."""
 
 
-@dataclass(frozen=True)
-class Entry:
+class Entry(Value):
     """One upload that was begun here and has not ended."""
 
     operation_id: str

@@ -13,12 +13,14 @@ import sys
 import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
-from typing import Any, Final, TextIO
+from typing import TYPE_CHECKING, Any, Final, TextIO
 
 from mgmt.errors import MgmtError
-from mgmt.underway import UnderWay
 from mgmt.wording import fold, printable, with_local_times
+from mgmt_contract.values import Value
+
+if TYPE_CHECKING:  # a name for an annotation: commands without bars do not import it
+    from mgmt.underway import UnderWay
 
 _COLORS: Final = {"red": "31", "green": "32", "magenta": "35", "dim": "2", "bold": "1"}
 """Names, so that the terminal's own palette keeps them readable on light and on dark."""
@@ -29,8 +31,7 @@ _HALF_CHARACTER: Final = re.compile("[\ud800-\udfff]")
 _LABELS: Final = {"mgmt:": "red", "note:": "magenta"}
 
 
-@dataclass(frozen=True)
-class Style:
+class Style(Value):
     """How a run may speak."""
 
     as_json: bool = False

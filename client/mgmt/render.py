@@ -15,6 +15,7 @@ from mgmt.events import AlreadyThere, Event, Finished, Notice, Progress, Trace, 
 from mgmt.output import Output
 from mgmt.reports import describe_success, describe_success_at_length
 from mgmt.underway import Sent, Track, UnderWay
+from mgmt.waiting import PLAIN_PROGRESS_SECONDS, WAITING_SECONDS
 from mgmt.wording import (
     clock_in_words,
     display_width,
@@ -28,55 +29,10 @@ from mgmt.wording import (
 )
 from mgmt_contract.wire import to_plain
 
-PLAIN_PROGRESS_SECONDS: Final = 30.0
 JSON_PROGRESS_SECONDS: Final = 1.0
-WAITING_SECONDS: Final = 1.0
-"""Who looks at a terminal for longer begins to wonder."""
 UNSEEN_LINES: Final = 10
 """After so many uploads the failed ones are named again: their lines may have scrolled away."""
 REPEATED_FAILURES_MAX: Final = 20
-
-
-class WaitingRenderer:
-    """Says what a command that only asks is waiting for, once it takes a while; and its calls with --verbose."""
-
-    def __init__(self, output: Output, *, after_seconds: float | None = None) -> None:
-        self._output = output
-        usual_seconds = WAITING_SECONDS if output.stderr.isatty() else PLAIN_PROGRESS_SECONDS
-        self._after_seconds = usual_seconds if after_seconds is None else after_seconds
-        self._said: set[str] = set()
-        self._timer: threading.Timer | None = None
-
-    def __enter__(self) -> Self:
-        """Begin."""
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        """Say nothing more."""
-        self._stop_timer()
-
-    def emit(self, event: Event) -> None:
-        """Show an event; may be called from any thread."""
-        if isinstance(event, Waiting):
-            self._stop_timer()
-            self._timer = threading.Timer(self._after_seconds, self._say, [event.what])
-            self._timer.daemon = True
-            self._timer.start()
-        elif isinstance(event, Trace):
-            self._stop_timer()
-            if self._output.style.verbosity > 0:
-                self._output.aside(printable(event.message))
-        elif isinstance(event, Notice) and not self._output.style.as_json:
-            self._output.note(event.message)
-
-    def _stop_timer(self) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
-
-    def _say(self, what: str) -> None:
-        if not self._output.style.as_json and what not in self._said:
-            self._said.add(what)
-            self._output.note(f"waiting: {what}")
 
 
 @dataclass

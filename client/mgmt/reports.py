@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from mgmt.tables import Column
-from mgmt.underway import Sent
 from mgmt.wording import (
     count_in_words,
     display_width,
@@ -19,6 +18,9 @@ from mgmt.wording import (
 )
 from mgmt_contract.records import FileRecord, OperationRecord, UploadRecord
 from mgmt_contract.wire import format_time, to_plain
+
+if TYPE_CHECKING:  # a name for an annotation: the history does not import it
+    from mgmt.underway import Sent
 
 COLOR_OF_STATUS: Final = {"success": "green", "failed": "red", "pending": "magenta"}
 VERSION_FIELDS: Final = (

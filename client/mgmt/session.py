@@ -4,21 +4,20 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 from mgmt.api import ServiceApi
-from mgmt.connection import Connections
-from mgmt.events import Emit, Waiting
+from mgmt.contact import open_contact
+from mgmt.events import Emit
 from mgmt.journal import Journal
 from mgmt.retry import PROGRESS_BUDGET_SECONDS, Patience
 from mgmt.settings import Settings
 from mgmt.transfer import Carrier, RateLimit
+from mgmt_contract.values import Value
 
 
-@dataclass(frozen=True)
-class Session:
+class Session(Value):
     """The organs of one run, wired."""
 
     settings: Settings
@@ -57,14 +56,10 @@ def open_session(  # noqa: PLR0913  everything a run is made of
         NotConfiguredError: If no service is configured.
         LocalStateError: If the journal cannot be used.
     """
-    service_url = settings.require_api_url().rstrip("/")  # one service, however its address is written
-    patience = Patience(stop, budget_seconds=patience_seconds, on_wait=lambda why: emit(Waiting(why)))
-    connections = Connections(ca_bundle=settings.ca_bundle)
-    journal = Journal(state_dir)
-    try:
-        api = ServiceApi(service_url, lambda: token, connections, patience, emit)
-        carrier = Carrier(connections, stop, RateLimit(rate_limit_bytes_per_second, stop), emit)
-        yield Session(settings, journal_name or service_url, api, carrier, journal, patience, emit)
-    finally:
-        journal.close()
-        connections.close()
+    with (
+        open_contact(settings, token=token, emit=emit, stop=stop, patience_seconds=patience_seconds) as contact,
+        closing(Journal(state_dir)) as journal,
+    ):
+        carrier = Carrier(contact.connections, stop, RateLimit(rate_limit_bytes_per_second, stop), emit)
+        name = journal_name or contact.service_url
+        yield Session(settings, name, contact.api, carrier, journal, contact.patience, emit)

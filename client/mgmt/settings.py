@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 from typing import Final, NamedTuple
 from urllib.parse import urlsplit
 
 from mgmt.config_file import read_config
 from mgmt.errors import NotConfiguredError, UsageError
+from mgmt_contract.values import Value
 
 
 class Variable(NamedTuple):
@@ -36,8 +37,7 @@ FILE_VARIABLES: Final = tuple(name for name, variable in VARIABLES.items() if no
 """What the config file may hold: everything but secrets."""
 
 
-@dataclass(frozen=True)
-class Settings:
+class Settings(Value):
     """What one run of the command works with."""
 
     api_url: str | None = None

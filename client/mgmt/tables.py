@@ -5,11 +5,11 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from itertools import chain, islice
 from typing import Final
 
 from mgmt.wording import display_width, pad, printable, shorten
+from mgmt_contract.values import Value
 
 _MEASURED_ROWS: Final = 500
 """So many rows give the columns their widths: a list without end is shown as it comes."""
@@ -19,8 +19,7 @@ _FORMULA_SIGNS: Final = tuple("=+-@\uff1d\uff0b\uff0d\uff20")
 """Also in full width: some spreadsheets take them for the same."""
 
 
-@dataclass(frozen=True)
-class Column:
+class Column(Value):
     """One column of a table."""
 
     title: str

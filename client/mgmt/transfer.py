@@ -7,7 +7,6 @@ import re
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, Final, cast
 from urllib.parse import urlsplit
@@ -20,6 +19,7 @@ from mgmt.events import Emit, Trace
 from mgmt.reachability import refuse_hopeless
 from mgmt.speed import SpeedGauge
 from mgmt_contract.messages import SignedRequest
+from mgmt_contract.values import Value
 
 
 class PutOutcome(enum.Enum):
@@ -34,8 +34,7 @@ class PutOutcome(enum.Enum):
     BROKEN = "the connection broke"
 
 
-@dataclass(frozen=True)
-class PutResult:
+class PutResult(Value):
     """A PUT's outcome with the reason in words (never with a URL in it)."""
 
     outcome: PutOutcome

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from mgmt.events import Progress, Stage
+from mgmt_contract.values import Value
 
 SPEED_WINDOW_SECONDS: Final = 10.0
 """Speed is what went out in so many last seconds: steady to read, and soon true after a change."""
@@ -78,8 +79,7 @@ class Track:
         return max(0, self.total_bytes - self.done_bytes) / speed
 
 
-@dataclass(frozen=True)
-class Overall:
+class Overall(Value):
     """All uploads of a command together."""
 
     count: int | None
@@ -99,8 +99,7 @@ class Overall:
         return self.elapsed_seconds * (1 - self.fraction) / self.fraction
 
 
-@dataclass(frozen=True)
-class Sent:
+class Sent(Value):
     """What one upload took in this run."""
 
     seconds: float

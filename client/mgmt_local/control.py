@@ -11,10 +11,11 @@ import os
 import subprocess
 import sys
 import time
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 from typing import IO, Any, Final
 
+from mgmt_contract.values import Value
 from mgmt_local import tokens
 from mgmt_local.alive import hold_open, is_alive
 from mgmt_local.errors import BadNameError, LocalBackendError
@@ -40,16 +41,14 @@ _launched: Final[list[subprocess.Popen[bytes]]] = []
 """Kept, because a forgotten process object complains of a process that goes on, which is what it is to do."""
 
 
-@dataclass(frozen=True)
-class Endpoint:
+class Endpoint(Value):
     """Where the embedded backend answers, and the token of this machine's user, who is an admin there."""
 
     url: str
     token: str = field(repr=False)
 
 
-@dataclass(frozen=True)
-class Status:
+class Status(Value):
     """Whether the embedded backend runs, and where its things are."""
 
     running: bool

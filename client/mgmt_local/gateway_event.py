@@ -9,11 +9,11 @@ import base64
 import time
 import uuid
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Final
 from urllib.parse import parse_qsl, unquote
 
+from mgmt_contract.values import Value
 from mgmt_local.tokens import Identity
 
 STAGE: Final = "$default"
@@ -24,8 +24,7 @@ _TEXT_TYPES: Final = ("application/json", "application/xml", "application/javasc
 _TEXT_SUFFIXES: Final = ("+json", "+xml")
 
 
-@dataclass(frozen=True)
-class Request:
+class Request(Value):
     """An HTTP request as it came over the wire."""
 
     method: str

@@ -8,10 +8,10 @@ import hashlib
 import hmac
 import secrets
 import uuid
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
+from mgmt_contract.values import Value
 from mgmt_local.errors import BadNameError
 from mgmt_local.state import StateFolder, hold_lock, read_json, write_private_json
 
@@ -20,8 +20,7 @@ _NAME_LENGTH_MAX: Final = 128
 _LOCK_TIMEOUT_SECONDS: Final = 10
 
 
-@dataclass(frozen=True)
-class Identity:
+class Identity(Value):
     """Whom a token stands for."""
 
     name: str

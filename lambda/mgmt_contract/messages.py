@@ -8,19 +8,19 @@ across items. Sizes are bytes; lives are seconds from the answer on, immune to a
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import field
 from datetime import datetime
 from typing import Any, ClassVar, Literal
 
 from mgmt_contract.problems import Problem
 from mgmt_contract.records import FileRecord, OperationRecord, OperationStatus, OperationType, UploadRecord
+from mgmt_contract.values import Value
 
 STRICT: dict[str, Any] = {"extra": "forbid", "strict": False}
 """What the service's validation reads from a request class; a plain dictionary, so nothing is imported."""
 
 
-@dataclass(frozen=True)
-class Service:
+class Service(Value):
     """What the service says of itself, without sign-in and beside the first answer of an upload."""
 
     api_version_min: int
@@ -40,8 +40,7 @@ class Service:
     scopes: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True)
-class Content:
+class Content(Value):
     """What the client computed over a whole archive while it wrote it."""
 
     __pydantic_config__: ClassVar[dict[str, Any]] = STRICT
@@ -55,8 +54,7 @@ class Content:
     member_count: int
 
 
-@dataclass(frozen=True)
-class Packing:
+class Packing(Value):
     """How the archive's bytes were made; together with the source it makes them repeatable."""
 
     __pydantic_config__: ClassVar[dict[str, Any]] = STRICT
@@ -67,8 +65,7 @@ class Packing:
     """Compression plan, such as "auto"."""
 
 
-@dataclass(frozen=True)
-class Part:
+class Part(Value):
     """One part the client wants to send: the bytes its URL will be good for."""
 
     __pydantic_config__: ClassVar[dict[str, Any]] = STRICT
@@ -78,8 +75,7 @@ class Part:
     crc64nvme: str
 
 
-@dataclass(frozen=True)
-class SignedRequest:
+class SignedRequest(Value):
     """A presigned PUT: send exactly these headers, beside the Content-Length they state."""
 
     url: str = field(repr=False)
@@ -87,16 +83,14 @@ class SignedRequest:
     expires_in_seconds: int
 
 
-@dataclass(frozen=True)
-class SignedPart:
+class SignedPart(Value):
     """The presigned PUT of one part."""
 
     number: int
     request: SignedRequest
 
 
-@dataclass(frozen=True)
-class Lease:
+class Lease(Value):
     """The right of one machine to carry on with an operation."""
 
     epoch: int
@@ -104,8 +98,7 @@ class Lease:
     expires_in_seconds: int
 
 
-@dataclass(frozen=True)
-class Multipart:
+class Multipart(Value):
     """How a large object is to be sent."""
 
     part_size: int
@@ -114,8 +107,7 @@ class Multipart:
     """Numbers of the parts that the storage already holds whole, in order."""
 
 
-@dataclass(frozen=True)
-class Existing:
+class Existing(Value):
     """The object that is stored under a name now."""
 
     s3_object_key: str
@@ -133,8 +125,7 @@ class Existing:
 # --- start ---------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True)
-class CleanUp:
+class CleanUp(Value):
     """How the local files ended after a good upload: reported once they did."""
 
     __pydantic_config__: ClassVar[dict[str, Any]] = STRICT
@@ -144,8 +135,7 @@ class CleanUp:
     archive_status: Literal["completed", "deleted"]
 
 
-@dataclass(frozen=True)
-class StartItem:
+class StartItem(Value):
     """One upload to begin, or to begin again under the same id.
 
     Exactly one of `content` and `upper_bound` is given: the first when the archive is packed already, the
@@ -170,8 +160,7 @@ class StartItem:
     tags: dict[str, str] = field(default_factory=dict)
 
 
-@dataclass(frozen=True)
-class StartRequest:
+class StartRequest(Value):
     """Begin uploads."""
 
     __pydantic_config__: ClassVar[dict[str, Any]] = STRICT
@@ -187,8 +176,7 @@ class StartRequest:
 StartOutcome = Literal["put", "multipart", "already_there", "name_taken", "done", "problem"]
 
 
-@dataclass(frozen=True)
-class StartResult:
+class StartResult(Value):
     """What to do with one upload.
 
     `put`: send the whole archive with `request`. `multipart`: sign and send parts. `already_there`: the same
@@ -208,8 +196,7 @@ class StartResult:
     problem: Problem | None = None
 
 
-@dataclass(frozen=True)
-class StartResponse:
+class StartResponse(Value):
     """Results in the order of the items."""
 
     service: Service
@@ -219,8 +206,7 @@ class StartResponse:
 # --- preview -------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True)
-class PreviewRequest:
+class PreviewRequest(Value):
     """Ask what starting these uploads would come to; nothing is written."""
 
     __pydantic_config__: ClassVar[dict[str, Any]] = STRICT
@@ -230,8 +216,7 @@ class PreviewRequest:
     expected_bucket: str | None = None
 
 
-@dataclass(frozen=True)
-class PreviewResult:
+class PreviewResult(Value):
     """What stands under one upload's key.
 
     `free`: nothing is in the way. `taken`: an object is stored there; whoever knows its content's digest can tell
@@ -245,8 +230,7 @@ class PreviewResult:
     problem: Problem | None = None
 
 
-@dataclass(frozen=True)
-class PreviewResponse:
+class PreviewResponse(Value):
     """Results in the order of the items."""
 
     service: Service
@@ -256,8 +240,7 @@ class PreviewResponse:
 # --- sign ----------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True)
-class SignItem:
+class SignItem(Value):
     """Parts of one upload to be sent next; renews the lease."""
 
     __pydantic_config__: ClassVar[dict[str, Any]] = STRICT
@@ -269,8 +252,7 @@ class SignItem:
     """With the last part: what the whole will be, so that the service can finish alone."""
 
 
-@dataclass(frozen=True)
-class SignRequest:
+class SignRequest(Value):
     """Ask for part URLs: at most 100 over all items."""
 
     __pydantic_config__: ClassVar[dict[str, Any]] = STRICT
@@ -279,8 +261,7 @@ class SignRequest:
     items: list[SignItem]
 
 
-@dataclass(frozen=True)
-class SignResult:
+class SignResult(Value):
     """URLs of one upload's parts."""
 
     operation_id: str
@@ -290,8 +271,7 @@ class SignResult:
     problem: Problem | None = None
 
 
-@dataclass(frozen=True)
-class SignResponse:
+class SignResponse(Value):
     """Results in the order of the items."""
 
     results: list[SignResult]
@@ -300,8 +280,7 @@ class SignResponse:
 # --- complete ------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True)
-class CompleteItem:
+class CompleteItem(Value):
     """One upload whose bytes were all sent."""
 
     __pydantic_config__: ClassVar[dict[str, Any]] = STRICT
@@ -311,8 +290,7 @@ class CompleteItem:
     content: Content
 
 
-@dataclass(frozen=True)
-class CompleteRequest:
+class CompleteRequest(Value):
     """Ask the service to look at the storage, compare, and record."""
 
     __pydantic_config__: ClassVar[dict[str, Any]] = STRICT
@@ -322,8 +300,7 @@ class CompleteRequest:
     clean_ups: list[CleanUp] = field(default_factory=list)
 
 
-@dataclass(frozen=True)
-class CompleteResult:
+class CompleteResult(Value):
     """How one upload stands.
 
     `done`: the object is there and is what the client computed. `completing`: S3 is still assembling it; ask
@@ -339,8 +316,7 @@ class CompleteResult:
     problem: Problem | None = None
 
 
-@dataclass(frozen=True)
-class CompleteResponse:
+class CompleteResponse(Value):
     """Results in the order of the items."""
 
     results: list[CompleteResult]
@@ -349,8 +325,7 @@ class CompleteResponse:
 # --- fail, clean up, look up ---------------------------------------------------------------------------
 
 
-@dataclass(frozen=True)
-class FailItem:
+class FailItem(Value):
     """One upload that ends without success; its parts are thrown away and its name is free again."""
 
     __pydantic_config__: ClassVar[dict[str, Any]] = STRICT
@@ -361,8 +336,7 @@ class FailItem:
     error_message: str
 
 
-@dataclass(frozen=True)
-class FailRequest:
+class FailRequest(Value):
     """Record failures."""
 
     __pydantic_config__: ClassVar[dict[str, Any]] = STRICT
@@ -371,8 +345,7 @@ class FailRequest:
     items: list[FailItem]
 
 
-@dataclass(frozen=True)
-class RecordResult:
+class RecordResult(Value):
     """The record as it stands after the call (an upload that was done stays done), or why there is none."""
 
     operation_id: str
@@ -381,15 +354,13 @@ class RecordResult:
     problem: Problem | None = None
 
 
-@dataclass(frozen=True)
-class RecordsResponse:
+class RecordsResponse(Value):
     """Results in the order of the items."""
 
     results: list[RecordResult]
 
 
-@dataclass(frozen=True)
-class CleanUpRequest:
+class CleanUpRequest(Value):
     """Report how local files ended."""
 
     __pydantic_config__: ClassVar[dict[str, Any]] = STRICT
@@ -397,8 +368,7 @@ class CleanUpRequest:
     items: list[CleanUp]
 
 
-@dataclass(frozen=True)
-class LookUpRequest:
+class LookUpRequest(Value):
     """Ask for the records of operations."""
 
     __pydantic_config__: ClassVar[dict[str, Any]] = STRICT
@@ -412,8 +382,7 @@ HISTORY_LIMIT_DEFAULT = 50
 HISTORY_LIMIT_MAX = 100
 
 
-@dataclass(frozen=True)
-class HistoryRequest:
+class HistoryRequest(Value):
     """Filters of one page of the team's operations, newest first; sent as query parameters.
 
     A page may hold fewer records than `limit`, even none, and still have a `cursor`: filters that no index
@@ -435,8 +404,7 @@ class HistoryRequest:
     cursor: str | None = None
 
 
-@dataclass(frozen=True)
-class HistoryResponse:
+class HistoryResponse(Value):
     """A page of records; `cursor` is None on the last."""
 
     records: list[UploadRecord | OperationRecord]

@@ -7,8 +7,9 @@ Bodies are problem details after RFC 9457. One table, used by the service (which
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Final, NamedTuple
+
+from mgmt_contract.values import Value
 
 PROBLEM_CONTENT_TYPE: Final = "application/problem+json"
 _TYPE_PREFIX: Final = "urn:mgmt:problem:"
@@ -49,8 +50,7 @@ PROBLEMS: Final[Mapping[str, ProblemKind]] = {
 }
 
 
-@dataclass(frozen=True)
-class Problem:
+class Problem(Value):
     """A problem body, whole-request or of one item."""
 
     type: str

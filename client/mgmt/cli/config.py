@@ -32,7 +32,7 @@ def config(ctx: click.Context) -> int:
         return EXIT_OK
     from mgmt.cli.questions import Questions
     from mgmt.config_file import read_config, write_config
-    from mgmt.render import WaitingRenderer
+    from mgmt.waiting import WaitingRenderer
 
     invocation: Invocation = ctx.obj
     path, source = invocation.config_path, invocation.config_source

@@ -52,15 +52,15 @@ def history(invocation: Invocation, /, name: str | None, **options: Any) -> int:
       7 unavailable, 10 not configured.
     """
     from mgmt.history import Found
-    from mgmt.render import WaitingRenderer
+    from mgmt.waiting import WaitingRenderer
 
     limit, as_csv = _take_limit(options), options.pop("as_csv")
     if as_csv and invocation.as_json:
         raise UsageError("--csv and --json exclude each other.", code="csv-or-json")
     filters = _make_filters(name, options)
     output = invocation.output()
-    with WaitingRenderer(output) as renderer, invocation.session(renderer.emit) as session:
-        found = Found(session.api, filters, limit)
+    with WaitingRenderer(output) as renderer, invocation.contact(renderer.emit) as contact:
+        found = Found(contact.api, filters, limit)
         if invocation.as_json:
             _print_json(output, found)
         elif as_csv:
@@ -86,11 +86,11 @@ def show(invocation: Invocation, id_or_name: str) -> int:
       5 sign-in, 7 unavailable, 10 not configured.
     """
     from mgmt.history import find_upload
-    from mgmt.render import WaitingRenderer
+    from mgmt.waiting import WaitingRenderer
 
     output = invocation.output()
-    with WaitingRenderer(output) as renderer, invocation.session(renderer.emit) as session:
-        shown = find_upload(session.api, id_or_name)
+    with WaitingRenderer(output) as renderer, invocation.contact(renderer.emit) as contact:
+        shown = find_upload(contact.api, id_or_name)
     if invocation.as_json:
         _print_shown_as_json(output, shown)
     else:

@@ -8,14 +8,15 @@ import sys
 import threading
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, TypedDict
 
 from mgmt.errors import INTERRUPTED, CancelledError, LocalStateError, LoginRequiredError, NotConfiguredError
+from mgmt_contract.values import Value
 
 if TYPE_CHECKING:  # only names for annotations: none of this is needed for `mgmt --help`
+    from mgmt.contact import Contact
     from mgmt.events import Emit
     from mgmt.output import Output
     from mgmt.redaction import Redactor
@@ -30,8 +31,17 @@ _LOCAL_PATIENCE_SECONDS: Final = 60.0
 """An embedded backend that was stopped comes back at another port, so there is little to wait for."""
 
 
-@dataclass(frozen=True)
-class Invocation:
+class _Reached(TypedDict):
+    """What a contact and a session are both opened with."""
+
+    settings: Settings
+    token: str
+    emit: Emit
+    stop: threading.Event
+    patience_seconds: float
+
+
+class Invocation(Value):
     """The global options of one run."""
 
     environment: Mapping[str, str]
@@ -110,6 +120,22 @@ class Invocation:
         return resolve_settings(self.environment, self.config_source, options)
 
     @contextmanager
+    def contact(self, emit: Emit) -> Iterator[Contact]:
+        """Get ready to ask the configured or the embedded service, for commands that do nothing else.
+
+        Cheaper than a session, and possible where the journal cannot be used.
+
+        Raises:
+            NotConfiguredError: If no service is configured, or `[local]` is not installed.
+            LoginRequiredError: If there is no token for it.
+            LocalStateError: If the embedded backend cannot start.
+        """
+        from mgmt.contact import open_contact
+
+        with self._reach_service(emit) as reached, open_contact(**reached) as contact:
+            yield contact
+
+    @contextmanager
     def session(
         self,
         emit: Emit,
@@ -122,12 +148,27 @@ class Invocation:
         Raises:
             NotConfiguredError: If no service is configured, or `[local]` is not installed.
             LoginRequiredError: If there is no token for it.
-            LocalStateError: If the embedded backend cannot start.
+            LocalStateError: If the embedded backend cannot start, or the journal cannot be used.
         """
-        from mgmt.events import Trace, Waiting
-        from mgmt.retry import PROGRESS_BUDGET_SECONDS
         from mgmt.session import open_session
         from mgmt.settings import state_directory
+
+        with (
+            self._reach_service(emit, options) as reached,
+            open_session(
+                **reached,
+                state_dir=state_directory(self.environment),
+                rate_limit_bytes_per_second=rate_limit_bytes_per_second,
+                journal_name=self._journal_name,
+            ) as session,
+        ):
+            yield session
+
+    @contextmanager
+    def _reach_service(self, emit: Emit, options: Mapping[str, str | None] | None = None) -> Iterator[_Reached]:
+        """Find the service and its token, begin the log, and keep an embedded backend from ending meanwhile."""
+        from mgmt.events import Trace, Waiting
+        from mgmt.retry import PROGRESS_BUDGET_SECONDS
 
         with _interruptible() as stop, ExitStack() as held:
             if self.use_local:
@@ -139,18 +180,14 @@ class Invocation:
                 emit = self.log_events(emit)
             self.redactor.learn(token)
             emit(Trace(f"The service is {settings.api_url}"))
-            yield held.enter_context(
-                open_session(
-                    settings,
-                    token=token,
-                    state_dir=state_directory(self.environment),
-                    emit=emit,
-                    stop=stop,
-                    rate_limit_bytes_per_second=rate_limit_bytes_per_second,
-                    journal_name=self._journal_name,
-                    patience_seconds=_LOCAL_PATIENCE_SECONDS if self.use_local else PROGRESS_BUDGET_SECONDS,
-                )
-            )
+            patience_seconds = _LOCAL_PATIENCE_SECONDS if self.use_local else PROGRESS_BUDGET_SECONDS
+            yield {
+                "settings": settings,
+                "token": token,
+                "emit": emit,
+                "stop": stop,
+                "patience_seconds": patience_seconds,
+            }
 
     @property
     def _journal_name(self) -> str | None:

@@ -3,6 +3,7 @@
 import contextlib
 import json
 import os
+import subprocess
 import sys
 from types import SimpleNamespace
 
@@ -112,6 +113,26 @@ def test_a_list_longer_than_a_page_is_read_page_by_page_up_to_the_limit(capsys, 
     assert [line["operation_id"] for line in lines if line["type"] == "record"] == [str(n) for n in range(75)]
     assert len(service.asked) == 2
     assert "cursor=c1" in service.asked[1].path
+
+
+def test_who_only_asks_needs_no_journal(capsys, service, tmp_path):
+    """What has happened can be looked at where the journal is damaged, and nobody waits until it is opened."""
+    (tmp_path / "state").mkdir(exist_ok=True)
+    (tmp_path / "state" / "journal.sqlite").write_bytes(b"no database, but long enough to be taken for one" * 99)
+    service._answers = [json_answer({"records": [RECORD]})]
+    assert main(["--json", "history"]) == 0
+    assert json.loads(capsys.readouterr().out.splitlines()[0])["operation_id"] == RECORD["operation_id"]
+
+
+def test_history_loads_nothing_that_only_an_upload_needs(service):
+    """Most of what a short command takes is the loading of code."""
+    service._answers = [json_answer({"records": [RECORD]})]
+    code = "import sys; from mgmt.cli.main import main; main(['-q', 'history']); print(*sys.modules)"
+    loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60).stdout
+    assert service.asked
+    assert "mgmt.history" in loaded.split()
+    for name in ("sqlite3", "filelock", "rich", "tarfile", "mgmt.journal", "mgmt.transfer", "mgmt.underway"):
+        assert name not in loaded.split(), name
 
 
 # --- the embedded backend -------------------------------------------------------------------------------

@@ -9,9 +9,10 @@ from mgmt import tables, wording
 from mgmt.errors import IntegrityError, SourceError
 from mgmt.events import AlreadyThere, Finished, Notice, Progress, Trace, Waiting
 from mgmt.output import Output, Style
-from mgmt.render import PLAIN_PROGRESS_SECONDS, UploadRenderer, WaitingRenderer
+from mgmt.render import UploadRenderer
 from mgmt.reports import describe_record, describe_success, describe_version, version_line
 from mgmt.underway import Sent
+from mgmt.waiting import PLAIN_PROGRESS_SECONDS, WaitingRenderer
 from mgmt.wording import display_width, moment_in_words, printable
 from mgmt_contract.records import FileRecord, UploadRecord
 
