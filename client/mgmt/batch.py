@@ -58,11 +58,14 @@ class Batch:
     def pack(self) -> None:
         """Pack what is small; a large source is packed when it is carried.
 
+        May be called again where it was stopped, and goes on from there.
+
         Raises:
             MgmtError: For causes that stop everything.
         """
-        self._promise(self.jobs)  # before packing: whoever is killed meanwhile knows his left-overs again
-        self._packed = [job for job in self.jobs if is_large(job) or self._comes_through(job, self._pack)]
+        waiting = [job for job in self.jobs if not job.has_ended]
+        self._promise(waiting)  # before packing: whoever is killed meanwhile knows his left-overs again
+        self._packed = [job for job in waiting if is_large(job) or self._comes_through(job, self._pack)]
         self._promise(self._packed)
 
     def carry(self) -> None:

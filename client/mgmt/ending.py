@@ -13,7 +13,7 @@ from pathlib import Path
 from mgmt.api import error_of
 from mgmt.errors import CancelledError, IntegrityError, MgmtError
 from mgmt.events import AlreadyThere, Finished, Notice, Trace
-from mgmt.jobs import Job
+from mgmt.jobs import Job, remove_left_over
 from mgmt.journal import Entry
 from mgmt.moves import Moves
 from mgmt.session import Session
@@ -42,6 +42,7 @@ class Ending:
         self.moves = Moves(session)
         self._lock = threading.Lock()
         self._being_reported: set[str] = set()
+        self._left_archives: list[Path] = []
 
     def end_done(self, ended: Sequence[tuple[Job, UploadRecord]]) -> None:
         """Delete the archives of proven objects, move originals, and write down how the local files ended."""
@@ -129,11 +130,37 @@ class Ending:
     def let_go(self, job: Job) -> None:
         """Let go of a job, also of one whose run was stopped before its end.
 
-        Where bytes were sent, journal and archive are left to go on with; otherwise nothing is.
+        Where bytes were sent, journal and archive are left to go on with; where the service has only recorded the
+        operation, the journal is; otherwise nothing is. May be called again, if it was interrupted.
         """
-        if not job.has_ended and not job.has_sent_bytes:
+        try:
+            if not job.has_ended:
+                self._leave_unended(job)
+            job.has_ended = True  # from here on others may use its archive's path
+        finally:
+            job.held.close()
+
+    def _leave_unended(self, job: Job) -> None:
+        if job.archive is None:
+            remove_left_over(job, self._session.journal)
+        if job.has_sent_bytes:
+            if job.archive is not None and job.archive.is_untouched():
+                self._left_archives.append(job.archive_path)
+            return
+        if job.lease is None or self._is_kept(job):
             self._discard(job)
-        job.held.close()
+        elif self._delete_archive(job):
+            self._session.journal.put([job.entry(self._session.service_url)])
+
+    def say_left(self) -> None:
+        """Name what lies on the disk for the next run, after one that was stopped."""
+        if not self._left_archives:
+            return
+        first, count = self._left_archives[0], len(self._left_archives)
+        message = f"{first} is kept: bytes of it were sent, and the same command goes on with it."
+        if count > 1:
+            message = f"{count} archives are kept, such as {first}: bytes of them were sent. The same command goes on."
+        self._session.emit(Notice(message, "archive-kept"))
 
     @contextmanager
     def reporting(self) -> Iterator[list[messages.CleanUp]]:

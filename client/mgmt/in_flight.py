@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import contextlib
+import signal
+import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from typing import Final
 
 from mgmt.batch import Batch, is_large
-from mgmt.errors import CancelledError, MgmtError
+from mgmt.errors import CancelledError, LocalStateError, MgmtError
 from mgmt.jobs import Job
 from mgmt.session import Session
 
@@ -52,6 +54,8 @@ class InFlight:
         self._let_go = let_go
         self._threads = ThreadPoolExecutor(BATCHES_IN_FLIGHT_MAX, "carry")
         self._batches: dict[Future[None], Batch] = {}
+        self._aboard: list[Batch] = []
+        """All that are not let go of yet, the one being packed among them."""
         self._error: BaseException | None = None
 
     def take(self, batch: Batch) -> None:
@@ -60,12 +64,12 @@ class InFlight:
         Raises:
             MgmtError: What stops the run, be it this batch's or another's.
         """
+        self._aboard.append(batch)
         if is_large(batch.jobs[0]):
-            self.land()
             self._go_alone(batch)
             return
         try:
-            batch.pack()
+            self._pack(batch)
             self._wait_until(BATCHES_IN_FLIGHT_MAX - 1)
         except BaseException:
             self._let_all_go(batch)
@@ -83,16 +87,29 @@ class InFlight:
         self._raise_error()
 
     def abandon(self) -> None:
-        """Stop what is in flight; all of it stays resumable."""
-        if self._batches:
-            self._stop.set()
+        """Stop what is in flight; all of it stays resumable. Who presses Ctrl-C again ends no sooner, but as tidily."""
+        with _undisturbed():
+            if self._batches:
+                self._stop.set()
+            self._threads.shutdown(wait=False)
             wait(self._batches, timeout=_STOPPING_MAX_SECONDS)
-        for batch in self._batches.values():
-            self._let_all_go(batch)
-        self._threads.shutdown(wait=False)
+            with contextlib.ExitStack() as batches:
+                for batch in reversed(self._aboard):
+                    batches.callback(self._let_all_go, batch)
+
+    def _pack(self, batch: Batch) -> None:
+        """Pack a batch; where the disk has no room for it beside those in flight, when they are gone."""
+        try:
+            batch.pack()
+        except LocalStateError as error:
+            if error.code != "disk-full" or not self._batches:
+                raise
+            self.land()
+            batch.pack()
 
     def _go_alone(self, batch: Batch) -> None:
         try:
+            self.land()
             batch.pack()
             batch.carry()
         finally:
@@ -115,5 +132,21 @@ class InFlight:
             raise self._error
 
     def _let_all_go(self, batch: Batch) -> None:
-        for job in batch.jobs:
-            self._let_go(job)
+        with contextlib.ExitStack() as jobs:  # one that cannot be let go of as it should does not keep the others
+            for job in reversed(batch.jobs):
+                jobs.callback(self._let_go, job)
+        self._aboard.remove(batch)
+
+
+@contextmanager
+def _undisturbed() -> Iterator[None]:
+    """Ignore Ctrl-C and being told to end, for a moment; only the main thread is ever disturbed by them."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = {number: signal.signal(number, signal.SIG_IGN) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import unicodedata
 from collections.abc import Mapping
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
@@ -19,11 +19,11 @@ from mgmt.members import shown
 from mgmt.source import Excludes, Source, look
 from mgmt_contract.messages import Content, Lease, Packing, StartItem
 from mgmt_contract.names import InvalidNameError, fold_key, join_key
+from mgmt_contract.values import Value
 from mgmt_contract.wire import to_json
 
 
-@dataclass(frozen=True)
-class UploadOptions:
+class UploadOptions(Value):
     """How a command's uploads are to be made."""
 
     prefix: str = ""
@@ -259,6 +259,17 @@ def _remove_promised(path: Path, journal: Journal) -> None:
     if not _is_left_over(path, journal):
         raise SourceError(_explain_foreign(path), code="archive-exists")
     path.unlink()
+
+
+def remove_left_over(job: Job, journal: Journal) -> None:
+    """Remove what packing has left that Ctrl-C met between two steps: a file, and nobody who knows of it.
+
+    Only for who still holds the job. What cannot be removed stays; it is no reason to keep others from ending.
+    """
+    with suppress(OSError):
+        unfinished_path(job.archive_path, job.operation_id).unlink(missing_ok=True)
+        if os.path.lexists(job.archive_path) and _is_left_over(job.archive_path, journal):
+            job.archive_path.unlink()
 
 
 def _is_left_over(path: Path, journal: Journal) -> bool:

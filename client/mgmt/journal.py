@@ -103,8 +103,9 @@ class Journal:
             self._create_schema()
 
     def close(self) -> None:
-        """Close the file."""
-        self._database.close()
+        """Close the file, between two changes; a thread that still comes with one gets an error."""
+        with self._lock:  # SQLite's library crashes where its connection goes away under a running statement
+            self._database.close()
 
     @property
     def state_dir(self) -> Path:

@@ -16,12 +16,12 @@ from mgmt.preparation import Preparation
 from mgmt.session import Session
 from mgmt_contract import messages
 from mgmt_contract.parts import ITEMS_MAX
+from mgmt_contract.values import Value
 
 PlanOutcome = Literal["upload", "replace", "already_there", "fail"]
 
 
-@dataclass(frozen=True)
-class Plan:
+class Plan(Value):
     """What the same command without `--dry-run` would do with one target, by what is known now."""
 
     target_path: str

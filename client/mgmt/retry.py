@@ -56,8 +56,7 @@ class Patience:
         if self._answered:
             return None
         now = self._monotonic()
-        self._failing_since = now if self._failing_since is None else self._failing_since
-        return max(_SHORTEST_TRY_SECONDS, self._failing_since + self._start_budget_seconds - now)
+        return max(_SHORTEST_TRY_SECONDS, self._note_failing(now) + self._start_budget_seconds - now)
 
     def now(self) -> float:
         """Tell the time that waiting is measured with, in seconds."""
@@ -95,16 +94,23 @@ class Patience:
         """
         self.check_stopped()
         now = self._monotonic()
-        self._failing_since = now if self._failing_since is None else self._failing_since
+        failing_since = self._note_failing(now)
         ceiling = min(_LONGEST_DELAY_SECONDS, _FIRST_DELAY_SECONDS * 2 ** min(attempt, 10))
         delay = max(random.uniform(0, ceiling), retry_after_seconds or 0)  # noqa: S311  jitter is no secret
         budget = self._budget_seconds if self._answered else self._start_budget_seconds
-        left = self._failing_since + budget - now
+        left = failing_since + budget - now
         if left <= 0:
             raise _out_of_patience(budget, why)
         self._on_wait(why)
         self.stop.wait(min(delay, left))
         self.check_stopped()
+
+    def _note_failing(self, now: float) -> float:
+        """Return since when nothing has moved, from now on at the latest."""
+        since = self._failing_since  # read once: another thread may note progress at any moment
+        if since is None:
+            since = self._failing_since = now
+        return since
 
 
 def _out_of_patience(budget_seconds: float, why: str) -> UnavailableError:

@@ -5,7 +5,8 @@ While a batch of small sources is carried, the next one is packed.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Final
 
@@ -47,10 +48,12 @@ def upload(
         with (
             sending_pool(options.jobs or WHOLE_ARCHIVES_AT_A_TIME) as pool,
             carry_beside(session, ending.let_go) as in_flight,
+            closing(grouping.batches(targets)) as batches,
         ):
-            for jobs in grouping.batches(targets):
+            for jobs in batches:
                 in_flight.take(Batch(jobs, session, ending, pool))
     finally:
+        ending.say_left()
         _note_speed(session)
     ending.moves.finish_unnamed()
     ending.report_clean_ups()
@@ -74,10 +77,18 @@ class _Grouping:
         self._preparation = Preparation(options, session, shown_base)
         self._ending = ending
 
-    def batches(self, targets: Iterable[str]) -> Iterator[list[Job]]:
-        """Look at the targets and group them: a large one alone, small ones by the hundred."""
-        batch: list[Job] = []
-        batch_bytes = 0
+    def batches(self, targets: Iterable[str]) -> Generator[list[Job], None, None]:
+        """Look at the targets and group them; who closes this early lets go of what waits for its batch."""
+        waiting: list[Job] = []
+        try:
+            yield from self._group(targets, waiting)
+        finally:
+            for job in waiting:
+                self._ending.let_go(job)
+
+    def _group(self, targets: Iterable[str], waiting: list[Job]) -> Iterator[list[Job]]:
+        """A large one alone, small ones by the hundred."""
+        waiting_bytes = 0
         for target in targets:
             job = self._prepare(target)
             if job is None:
@@ -85,13 +96,16 @@ class _Grouping:
             if is_large(job):
                 yield [job]
                 continue
-            batch_bytes += job.source.upper_bound_bytes
-            if len(batch) == ITEMS_MAX or (batch and batch_bytes > BATCH_SIZE_MAX_BYTES):
-                yield batch
-                batch, batch_bytes = [], job.source.upper_bound_bytes
-            batch.append(job)
-        if batch:
-            yield batch
+            waiting.append(job)
+            waiting_bytes += job.source.upper_bound_bytes
+            if len(waiting) > ITEMS_MAX or (len(waiting) > 1 and waiting_bytes > BATCH_SIZE_MAX_BYTES):
+                *full, job = waiting
+                waiting[:], waiting_bytes = [job], job.source.upper_bound_bytes
+                yield full
+        full = waiting.copy()
+        waiting.clear()
+        if full:
+            yield full
 
     def _prepare(self, target: str) -> Job | None:
         try:

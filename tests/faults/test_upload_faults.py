@@ -118,10 +118,11 @@ def test_an_interrupt_ends_soon_with_130_and_is_resumable(team, anna, large, how
     process = anna.begin("--json", "upload", large)
     assert team.storage.stalled.wait(30)
     process.send_signal(how)
-    _, stderr = process.communicate(timeout=5)
+    stdout, stderr = process.communicate(timeout=5)
     assert process.returncode == 130
     assert '"exit_code":130' in stderr
     assert "Traceback" not in stderr
+    assert all(name in stdout for name in anna.left_overs())  # on the disk lies what was named, and no more
     team.storage.reset()
     assert anna.run("upload", large).exit_code == 0
     assert 1 not in [put.part_number for put in team.storage.puts]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
 from pathlib import Path
 
 from mgmt.archive.checksums import PartSums
@@ -11,10 +10,10 @@ from mgmt.errors import LocalStateError
 from mgmt.layout import BLOCK_SIZE_BYTES
 from mgmt.members import shown
 from mgmt_contract.messages import Part
+from mgmt_contract.values import Value
 
 
-@dataclass(frozen=True)
-class ArchiveSums:
+class ArchiveSums(Value):
     """Size and checksums of an archive as it lies on the disk."""
 
     size: int

@@ -6,7 +6,6 @@ import os
 import threading
 from collections.abc import Callable, Sequence
 from contextlib import closing
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Final
@@ -22,13 +21,13 @@ from mgmt.errors import CancelledError, SourceError
 from mgmt.layout import BLOCK_SIZE_BYTES
 from mgmt.members import Packable, Survey, frame, shown
 from mgmt_contract.messages import Content, Packing, Part
+from mgmt_contract.values import Value
 
 _WORKERS_MAX: Final = 8
 """More would wait for the one thread that reads and writes, and each costs two blocks of memory."""
 
 
-@dataclass(frozen=True)
-class PackedArchive:
+class PackedArchive(Value):
     """A whole archive on the disk, and all that was computed while it was written."""
 
     path: Path

@@ -6,7 +6,6 @@ import errno
 import os
 import stat
 from collections.abc import Generator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 from mgmt.errors import SourceError, UsageError
@@ -15,10 +14,10 @@ from mgmt.members import Member, Survey, frame, member_bound_bytes, shown, sourc
 from mgmt.source.rules import Excludes, is_system_name, special_kind
 from mgmt.source.walk import Skipped, Walk
 from mgmt_contract.records import FileRecord
+from mgmt_contract.values import Value
 
 
-@dataclass(frozen=True)
-class Source:
+class Source(Value):
     """A file or folder as it was looked at; nothing of its content is held."""
 
     path: Path

@@ -204,3 +204,14 @@ def test_what_is_no_unicode_can_be_recorded_as_a_failure(tmp_path):
         [finished] = at.told(Finished)
         assert finished.record.target_path == "\\xff"
         assert Path(finished.record.source_file_record.path).name == "\\xff"
+
+
+def test_an_operation_that_the_service_has_recorded_goes_on_under_its_id(tmp_path):
+    """An interrupt before the first byte takes the archive; a new id would leave a failure in the team's history."""
+    with desk(tmp_path) as at:
+        at.ending.let_go(at.job)
+        assert not at.job.archive_path.exists()
+        target = os.fspath(tmp_path / "work" / "clip")
+        again = prepare_job(target, UploadOptions(), at.session.journal, at.session.service_url, tmp_path)
+        with again.held:
+            assert (again.operation_id, again.archive) == (at.job.operation_id, None)

@@ -1,5 +1,7 @@
 """Batches in flight: packed by one thread while others carry, each job let go of once, whatever ends the run."""
 
+import os
+import signal
 import threading
 from collections import Counter
 from types import SimpleNamespace
@@ -162,3 +164,65 @@ def test_a_batch_in_the_middle_of_a_call_does_not_hold_an_interrupt_up(scene):
     assert "carry a ended" not in scene.events
     assert scene.let_go == {"a": 1}
     is_over.set()
+
+
+def test_a_job_that_cannot_be_let_go_of_does_not_keep_the_others(scene):
+    """Such as where the journal's disk is full: the locks of all the others are given back all the same."""
+    jobs = [SimpleNamespace(name=name, source=SimpleNamespace(upper_bound_bytes=1)) for name in "abc"]
+    batch = SimpleNamespace(jobs=jobs, pack=fail_with(KeyboardInterrupt()), carry=None)
+
+    def let_go(job):
+        scene.let_go.update([job.name])
+        if job.name == "a":
+            raise LocalStateError("full")
+
+    def run():
+        with carry_beside(scene, let_go) as in_flight:
+            in_flight.take(batch)
+
+    with pytest.raises(LocalStateError):
+        run()
+    assert set(scene.let_go) == {"a", "b", "c"}
+
+
+def test_a_batch_that_the_disk_has_no_room_for_is_packed_when_those_in_flight_are_gone(scene):
+    """Or a disk with room for one batch would not do, however often the command is run again."""
+    is_asked = threading.Event()
+
+    def pack_if_there_is_room():
+        if not is_asked.is_set():
+            is_asked.set()
+            raise LocalStateError("full", code="disk-full")
+        assert "carry a ended" in scene.events
+
+    with scene.carrying() as in_flight:
+        in_flight.take(scene.batch("a", carry=wait_for(is_asked)))
+        in_flight.take(scene.batch("b", pack=pack_if_there_is_room))
+    assert "carry b ended" in scene.events
+    assert scene.let_go == {"a": 1, "b": 1}
+
+
+def test_a_disk_that_is_full_with_nothing_in_flight_stops_the_run(scene):
+    def run():
+        with scene.carrying() as in_flight:
+            in_flight.take(scene.batch("a", pack=fail_with(LocalStateError("full", code="disk-full"))))
+
+    with pytest.raises(LocalStateError):
+        run()
+    assert scene.events == ["pack a"]
+
+
+@pytest.mark.skipif(os.name == "nt", reason="there is no sending of Ctrl-C to oneself alone")
+def test_who_presses_ctrl_c_again_leaves_as_little_as_who_pressed_it_once(scene):
+    def let_go(job):
+        os.kill(os.getpid(), signal.SIGINT)
+        scene.let_go.update([job.name])
+
+    def run():
+        with carry_beside(scene, let_go) as in_flight:
+            in_flight.take(scene.batch("a"))
+            raise KeyboardInterrupt("the first")
+
+    with pytest.raises(KeyboardInterrupt, match="the first"):
+        run()
+    assert scene.let_go == {"a": 1}

@@ -5,6 +5,7 @@ import subprocess
 import sys
 import threading
 import uuid
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 import pytest
@@ -205,6 +206,24 @@ def test_writers_in_two_threads_wait_for_each_other(tmp_path):
     assert len(list(journals[0]._select("source_path = ?", (b"/many",)))) == 60
     for journal in journals:
         journal.close()
+
+
+def test_closing_waits_for_a_change_of_another_thread(journal, tmp_path):
+    """Ctrl-C closes the journal while batches may still be carried."""
+    begun = threading.Event()
+    journal._database.set_trace_callback(lambda _: begun.set())
+    other = sqlite3.connect(tmp_path / "state" / "journal.sqlite", isolation_level=None)
+    other.execute("BEGIN IMMEDIATE")
+    with ThreadPoolExecutor(2) as pool:
+        change = pool.submit(journal.put, [entry()])
+        assert begun.wait(20)
+        closing = pool.submit(journal.close)
+        other.execute("ROLLBACK")
+        change.result()
+        closing.result()
+    other.close()
+    with pytest.raises(LocalStateError, match="closed"):
+        journal.put([entry()])
 
 
 _HOLD = """

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from mgmt import batch
 from mgmt.archive import pack, unfinished
 from mgmt.ending import Summary
 from mgmt.errors import CancelledError, LocalStateError, RefusedError, SourceError
@@ -149,3 +150,69 @@ def test_the_archive_of_another_source_stays_for_the_upload_that_goes_on_with_it
             look(os.fspath(tmp_path / "other" / "clip"), options, journal, SERVICE, tmp_path)
         assert caught.value.code == "archive-exists"
     assert first.archive.is_untouched()
+
+
+def locks_in(folder):
+    """Name the locks of archives and objects: that of the machine's id stays for ever."""
+    return [path.name for path in (folder / "state" / "locks").iterdir() if path.name != "machine-id.lock"]
+
+
+def interrupt(*_, **__):
+    raise KeyboardInterrupt
+
+
+def interrupt_after(function):
+    def act(*arguments, **named):
+        function(*arguments, **named)
+        raise KeyboardInterrupt
+
+    return act
+
+
+@pytest.mark.parametrize(
+    ("where", "name", "act"),
+    [
+        (unfinished, "EarlySync", interrupt),  # the file is there, and nobody has it in hand yet
+        (batch, "pack_job", interrupt_after(batch.pack_job)),  # the archive is whole, and its job does not know
+    ],
+)
+def test_an_interrupt_between_two_steps_leaves_neither_archive_nor_lock_nor_promise(
+    tmp_path, monkeypatch, where, name, act
+):
+    """Whenever Ctrl-C comes: what was cheap to make is gone, and the next command finds nothing in its way."""
+    (tmp_path / "work").mkdir()
+    targets = [tmp_path / "work" / name for name in ("a", "b")]
+    for target in targets:
+        target.write_bytes(b"x" * 1000)
+    settings = Settings(api_url="http://127.0.0.1:9")
+    with open_session(
+        settings, token="t", state_dir=tmp_path / "state", emit=lambda _: None, stop=threading.Event()
+    ) as session:
+        monkeypatch.setattr(where, name, act)
+        with pytest.raises(KeyboardInterrupt):
+            upload(map(os.fspath, targets), UploadOptions(), session, tmp_path, Summary())
+        assert sorted(path.name for path in (tmp_path / "work").iterdir()) == ["a", "b"]
+        assert locks_in(tmp_path) == []
+        for target in targets:
+            assert session.journal.find(session.service_url, os.fspath(target), f"/{target.name}") is None
+
+
+def test_an_interrupt_while_targets_are_looked_at_leaves_no_lock(tmp_path):
+    """Those that wait for their batch are let go of too."""
+    (tmp_path / "work").mkdir()
+    (tmp_path / "work" / "a").write_bytes(b"x" * 1000)
+
+    def targets():
+        yield os.fspath(tmp_path / "work" / "a")
+        raise KeyboardInterrupt
+
+    settings = Settings(api_url="http://127.0.0.1:9")
+    with (
+        open_session(
+            settings, token="t", state_dir=tmp_path / "state", emit=lambda _: None, stop=threading.Event()
+        ) as session,
+        pytest.raises(KeyboardInterrupt) as caught,
+    ):
+        upload(targets(), UploadOptions(), session, tmp_path, Summary())
+    assert locks_in(tmp_path) == []
+    assert caught.tb  # until here it holds all that was in hand, as it does when the process ends

@@ -1,3 +1,4 @@
+import random
 import threading
 
 import pytest
@@ -68,6 +69,18 @@ def test_what_does_not_move_is_given_up_whatever_else_moves(stop, clock):
     clock.now += 2
     with pytest.raises(UnavailableError, match="the storage refuses the connection"):
         patience.check_silence(since, "the storage refuses the connection")
+
+
+def test_progress_of_another_thread_in_the_middle_of_a_wait_does_no_harm(stop, clock, monkeypatch):
+    patience = Patience(stop, budget_seconds=900, monotonic=clock)
+
+    def move_meanwhile(low, high):
+        patience.note_progress()
+        return high
+
+    monkeypatch.setattr(random, "uniform", move_meanwhile)
+    patience.wait(0, "slow")
+    assert clock.waits == [0.5]
 
 
 def test_delays_grow_and_stay_bounded(stop, clock):
