@@ -1,4 +1,4 @@
-"""What the README generates: tables of options, exit codes and settings, between markers.
+"""What documents generate, between markers: tables of options, exit codes, settings, and measured figures.
 
 `python tests/support/generated_docs.py` writes them; a test compares.
 """
@@ -6,8 +6,10 @@
 from __future__ import annotations
 
 import inspect
+import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -16,7 +18,9 @@ from mgmt.cli.history import history
 from mgmt.cli.upload import upload
 from mgmt.settings import VARIABLES
 
-README = Path(__file__).parents[2] / "README.md"
+PROJECT = Path(__file__).parents[2]
+README = PROJECT / "README.md"
+BENCHMARK = PROJECT / "docs" / "benchmark.md"
 
 _WITHOUT_CLASS = {
     errors.EXIT_OK: "done, or already there",
@@ -50,7 +54,7 @@ def options_table(command: click.Command) -> str:
 def _spell_option(option: click.Option) -> str:
     context = click.Context(click.Command("mgmt"))
     help_record = option.get_help_record(context)
-    return f"`{help_record[0] if help_record else option.opts[0]}`".replace("|", "\\|")
+    return _spell_cell(f"`{help_record[0] if help_record else option.opts[0]}`")
 
 
 def _spell_help(option: click.Option) -> str:
@@ -58,17 +62,42 @@ def _spell_help(option: click.Option) -> str:
     return f"{said} [default: {option.default}]" if option.show_default else said
 
 
-GENERATED: dict[str, Callable[[], str]] = {
-    "exit codes": exit_codes_table,
-    "settings": settings_table,
-    "upload options": lambda: options_table(upload),
-    "history options": lambda: options_table(history),
+def figures_table() -> str:
+    """Write the table of what the kept run of the benchmark measured."""
+    run = json.loads((PROJECT / "docs" / "benchmark.json").read_text(encoding="utf-8"))
+    rows = [
+        f"| {_spell_cell(row['figure'])} | {_spell_amount(row)} | {row['wanted']} | {_REACHED[row['reached']]} |"
+        for row in run["rows"]
+    ]
+    return "\n".join(["| figure | measured | wanted | |", "| --- | --- | --- | --- |", *rows])
+
+
+def _spell_amount(row: dict[str, Any]) -> str:
+    digits = 5 if row["unit"] == "of the size" else 3  # sizes differ in the fourth
+    return f"{row['got']:.{digits}g} {row['unit']}"
+
+
+def _spell_cell(text: str) -> str:
+    return text.replace("|", "\\|")
+
+
+_REACHED = {True: "reached", False: "**not reached**", None: ""}
+
+GENERATED: dict[Path, dict[str, Callable[[], str]]] = {
+    README: {
+        "exit codes": exit_codes_table,
+        "settings": settings_table,
+        "upload options": lambda: options_table(upload),
+        "history options": lambda: options_table(history),
+    },
+    BENCHMARK: {"figures": figures_table},
 }
 
 
-def filled_in(text: str) -> str:
+def filled_in(document: Path) -> str:
     """Return a document with every generated part written anew."""
-    for name, generate in GENERATED.items():
+    text = document.read_text(encoding="utf-8")
+    for name, generate in GENERATED[document].items():
         begin, end = f"<!-- generated: {name} -->\n", "<!-- end -->"
         before, _, rest = text.partition(begin)
         text = f"{before}{begin}{generate()}\n{end}{rest.partition(end)[2]}"
@@ -76,4 +105,5 @@ def filled_in(text: str) -> str:
 
 
 if __name__ == "__main__":
-    README.write_text(filled_in(README.read_text(encoding="utf-8")), encoding="utf-8")
+    for document in GENERATED:
+        document.write_text(filled_in(document), encoding="utf-8")

@@ -14,7 +14,7 @@ from click.testing import CliRunner
 
 from mgmt.cli.main import COMMANDS, main, mgmt
 from mgmt.errors import MgmtError
-from support.generated_docs import README, filled_in
+from support.generated_docs import GENERATED, README, filled_in
 from support.scripted_server import Answer, json_answer, scripted_server
 
 
@@ -58,9 +58,9 @@ def test_the_list_of_commands_says_what_the_command_says(name):
     assert " ".join(first.split()).startswith(COMMANDS[name].summary.rstrip(".").split(";")[0].split(",")[0])
 
 
-def test_the_readme_is_as_generated():
-    text = README.read_text(encoding="utf-8")
-    assert filled_in(text) == text
+@pytest.mark.parametrize("document", GENERATED, ids=lambda document: document.name)
+def test_documents_are_as_generated(document):
+    assert document.read_text(encoding="utf-8") == filled_in(document)
 
 
 def test_the_readme_names_every_type_of_json_line():
