@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Final
 
 from bench.comparison import Bench, faster, larger
 from bench.contenders import COPY, LEVEL_9, MGMT, PIGZ, TAR
-from bench.processes import interleave
+from bench.processes import Costs, interleave
 from bench.report import at_least, at_most, told
 
 ONE_WORKER: Final = "mgmt, one worker"
@@ -69,14 +70,7 @@ def pack_text(bench: Bench) -> None:
 
 def pack_tree(bench: Bench) -> None:
     """Pack many small files."""
-    packers = bench.arena.packers(bench.material.tree)
-    costs = interleave(
-        {
-            MGMT: (bench.often, packers[MGMT]),
-            PIGZ: (bench.often, packers[PIGZ]),
-            LEVEL_9: (bench.seldom, packers[LEVEL_9]),
-        }
-    )
+    costs = _race(bench, bench.material.tree, PIGZ)
     bench.report.add_costs("pack small files", costs)
     bench.report.add_rows(
         [
@@ -88,13 +82,7 @@ def pack_tree(bench: Bench) -> None:
 
 def pack_mixed(bench: Bench) -> None:
     """Pack a project."""
-    packers = bench.arena.packers(bench.material.mixed)
-    costs = interleave(
-        {
-            MGMT: (bench.often, packers[MGMT]),
-            LEVEL_9: (bench.seldom, packers[LEVEL_9]),
-        }
-    )
+    costs = _race(bench, bench.material.mixed)
     bench.report.add_costs("pack a mixed project", costs)
     bench.report.add_rows(
         [
@@ -106,14 +94,7 @@ def pack_mixed(bench: Bench) -> None:
 
 def pack_sound(bench: Bench) -> None:
     """Pack samples, which shrink a little."""
-    packers = bench.arena.packers(bench.material.sound)
-    costs = interleave(
-        {
-            MGMT: (bench.often, packers[MGMT]),
-            PIGZ: (bench.often, packers[PIGZ]),
-            LEVEL_9: (bench.seldom, packers[LEVEL_9]),
-        }
-    )
+    costs = _race(bench, bench.material.sound, PIGZ)
     bench.report.add_costs("pack sound", costs)
     bench.report.add_rows(
         [
@@ -122,3 +103,10 @@ def pack_sound(bench: Bench) -> None:
             told("pack sound: size by level 9's", larger(costs, LEVEL_9), "of the size"),
         ]
     )
+
+
+def _race(bench: Bench, source: Path, *quick: str) -> dict[str, Costs]:
+    """Have mgmt, those who are as quick, and the ancestor's way pack a source in turns."""
+    packers = bench.arena.packers(source)
+    often = {name: (bench.often, packers[name]) for name in (MGMT, *quick)}
+    return interleave({**often, LEVEL_9: (bench.seldom, packers[LEVEL_9])})
