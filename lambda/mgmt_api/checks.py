@@ -21,7 +21,7 @@ COUNT_MAX: Final = 2**53 - 1
 """Largest whole number that every JSON reader keeps exactly."""
 
 _UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
-_DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
+_DIGEST = re.compile(r"(blake3|sha256):[0-9a-f]{64}")
 _ERROR_CODE = re.compile(r"[a-z0-9-]{1,64}")
 
 
@@ -79,7 +79,7 @@ def check_content(content: Content) -> None:
     check_checksum("content.crc64nvme", content.crc64nvme)
     _require(
         _DIGEST.fullmatch(content.content_digest) is not None,
-        "content.content_digest is not sha256: and 64 hexadecimal digits",
+        "content.content_digest is not blake3: (or sha256:) and 64 hexadecimal digits",
     )
     _check_number("content.uncompressed_size", content.uncompressed_size)
     _check_number("content.member_count", content.member_count)

@@ -49,7 +49,7 @@ class Content(Value):
     crc64nvme: str
     """Base64 of the eight bytes, as S3 writes it."""
     content_digest: str
-    """"sha256:" and 64 hexadecimal digits over the members, times left out."""
+    """"blake3:" (or "sha256:") and 64 hexadecimal digits over the members, times left out."""
     uncompressed_size: int
     member_count: int
 

@@ -104,7 +104,7 @@ class UploadRecord(OperationRecord):
     """Bytes of all regular files in the archive together."""
     member_count: int | None = field(default=None, kw_only=True)
     content_digest: str | None = field(default=None, kw_only=True)
-    """"sha256:" and 64 hexadecimal digits over the members, times left out."""
+    """"blake3:" (or "sha256:") and 64 hexadecimal digits over the members, times left out."""
     crc64nvme: str | None = field(default=None, kw_only=True)
     """The object's full-object checksum, base64 as S3 writes it."""
     etag: str | None = field(default=None, kw_only=True)

@@ -21,7 +21,7 @@ class NoDigest:
 
     def text(self) -> str:
         """Write something of a digest's form."""
-        return "sha256:" + 64 * "0"
+        return "blake3:" + 64 * "0"
 
 
 def pack_source(source: str, archive: str, *words: str) -> None:

@@ -154,7 +154,7 @@ def _start_item(name: str) -> Any:
         source_file_record=FileRecord(name, name, "local", 10_000_000, is_directory=False, status="pending"),
         compressed_file_path=f"{name}.tar.gz",
         packing=Packing("isal 1.8.0", "auto"),
-        content=Content(10_000_000, CRC, "sha256:" + 64 * "0", 10_000_000, 1),
+        content=Content(10_000_000, CRC, "blake3:" + 64 * "0", 10_000_000, 1),
     )
 
 

@@ -26,7 +26,7 @@ every_adapter = pytest.mark.parametrize("record_store_maker", ADAPTERS, indirect
 
 KEY = "team/Clip.mp4.tar.gz"
 PENDING = PendingUpload(make_id(1), "machine-1", "kim", "subject-of-kim", START)
-CURRENT = CurrentVersion(make_id(2), "lee", START, 2**45, "AAAAAAAAAAA=", "sha256:" + "0" * 64, '"e"', None)
+CURRENT = CurrentVersion(make_id(2), "lee", START, 2**45, "AAAAAAAAAAA=", "blake3:" + "0" * 64, '"e"', None)
 
 
 def find_all(store: RecordStore, query: HistoryQuery) -> list[Operation]:
@@ -79,7 +79,7 @@ class TestOperations:
             multipart_upload_id="upload-1",
             part_size=2**24,
             upper_bound=2**45,
-            content=Content(2**45, "AAAAAAAAAAA=", "sha256:" + "0" * 64, 2**45, 1_000_000),
+            content=Content(2**45, "AAAAAAAAAAA=", "blake3:" + "0" * 64, 2**45, 1_000_000),
             replaces_etag='"etag"',
         )
         for operation in (plain, replace(rich, record=replace(record, operation_id=make_id(2)))):

@@ -82,7 +82,7 @@ def test_the_wheel_is_called_and_licensed_as_the_project_says(wheel):
 
 def test_a_plain_install_brings_the_client_only():
     installed = {name.lower() for name in _requirements_of("media-mgmt")}
-    assert {"click", "urllib3", "isal", "anycrc"} <= installed
+    assert {"click", "urllib3", "isal", "anycrc", "blake3"} <= installed
     assert not installed & {
         "boto3",
         "botocore",
@@ -116,6 +116,7 @@ def test_help_imports_nothing_heavy():
         "sqlite3",
         "isal",
         "anycrc",
+        "blake3",
         "ssl",
         "json",
         "filelock",

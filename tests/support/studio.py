@@ -234,7 +234,7 @@ def content_of(body: bytes, digest_of: bytes | None = None) -> Content:
     return Content(
         size=len(body),
         crc64nvme=crc64nvme(body),
-        content_digest=f"sha256:{crc64nvme(source).encode().hex().ljust(64, '0')}",
+        content_digest=f"blake3:{crc64nvme(source).encode().hex().ljust(64, '0')}",
         uncompressed_size=2 * len(body),
         member_count=1,
     )

@@ -1,15 +1,19 @@
 """The content digest: the same for the same content, however and whenever it is packed.
 
-SHA-256 over each member in order: its frame (see `mgmt.members.frame`), then as many bytes of content as the
+BLAKE3 over each member in order: its frame (see `mgmt.members.frame`), then as many bytes of content as the
 frame says, so no two different lists of members give the same bytes. Times, owners, codec and plan are left
 out.
+
+Hashing is the one step that no second thread can share. SHA-256 takes twice as long for it, and six times as
+long on processors without instructions for it.
 """
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 from typing import Final
+
+from blake3 import blake3
 
 _BEGINNING: Final = b"mgmt content 1\0"
 _JOIN_FROM: Final = 8
@@ -20,7 +24,7 @@ class ContentDigest:
     """Takes frames and content in order."""
 
     def __init__(self) -> None:
-        self._hash = hashlib.sha256(_BEGINNING)
+        self._hash = blake3(_BEGINNING)
 
     def add(self, pieces: Sequence[bytes | memoryview]) -> None:
         """Take the next pieces, and be done with them on return."""
@@ -31,4 +35,4 @@ class ContentDigest:
 
     def text(self) -> str:
         """Write the digest as records carry it."""
-        return "sha256:" + self._hash.hexdigest()
+        return "blake3:" + self._hash.hexdigest()

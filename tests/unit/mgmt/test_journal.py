@@ -14,7 +14,7 @@ from mgmt.errors import LocalStateError, RefusedError
 from mgmt.journal import Entry, Journal, new_operation_id
 from mgmt_contract.messages import CleanUp, Content
 
-CONTENT = Content(10, "AAAAAAAAAAA=", "sha256:" + "0" * 64, 5, 1)
+CONTENT = Content(10, "AAAAAAAAAAA=", "blake3:" + "0" * 64, 5, 1)
 
 
 @pytest.fixture

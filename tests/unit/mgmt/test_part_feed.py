@@ -11,7 +11,7 @@ from mgmt_contract.messages import Content, Part
 
 WHOLE = [Part(number, 100, "AAAAAAAAAAA=") for number in (1, 2, 3)]
 SHORT = Part(4, 7, "AAAAAAAAAAA=")
-CONTENT = Content(307, "AAAAAAAAAAA=", "sha256:" + "0" * 64, 300, 1)
+CONTENT = Content(307, "AAAAAAAAAAA=", "blake3:" + "0" * 64, 300, 1)
 
 
 def test_the_last_part_comes_with_the_content_and_no_other_does():

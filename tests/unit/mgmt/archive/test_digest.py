@@ -1,10 +1,10 @@
 from __future__ import annotations
 
-import hashlib
 import os
 from pathlib import Path
 
 import pytest
+from blake3 import blake3
 
 from mgmt.archive import pack
 from mgmt.archive.digest import ContentDigest
@@ -31,14 +31,14 @@ def digest(folder: Path, **options: object) -> str:
 
 def test_it_is_what_the_description_says(tmp_path):
     tree = awkward_tree(tmp_path / "P")
-    expected = hashlib.sha256(b"mgmt content 1\0")
+    expected = blake3(b"mgmt content 1\0")
     for member in look(tree).members():
         letter = {"file": b"f", "directory": b"d", "symlink": b"s", "hardlink": b"h"}[member.kind]
         expected.update(member.path + b"\0" + letter + f"{member.mode:o} {member.size_bytes}".encode() + b"\0")
         expected.update(member.target + b"\0")
         if member.kind == "file":
             expected.update((tmp_path / os.fsdecode(member.path)).read_bytes())
-    assert digest(tree) == "sha256:" + expected.hexdigest()
+    assert digest(tree) == "blake3:" + expected.hexdigest()
 
 
 def test_times_plans_and_workers_do_not_count(project):

@@ -16,6 +16,7 @@ from pathlib import Path
 
 import isal
 import pytest
+from blake3 import blake3
 
 from mgmt.archive import codec, envelope, pack
 from mgmt.archive.codec import PLANS, QUICKEST, ZLIB, Deflater, Plan, current_codec, encode, store
@@ -67,7 +68,7 @@ def test_the_bytes_of_a_stored_archive_are_these(tmp_path, project, workers):
     data = packed.path.read_bytes()
     assert hashlib.sha256(data).hexdigest() == "e6dbc9eb9d40b5885cd28638b9c05d52e68d1517978a214825259d4ed24b812c"
     assert (packed.member_count, packed.uncompressed_size, packed.size) == (5, 1_255_000, len(data))
-    assert packed.content_digest == "sha256:0dff347bf3ad191df8c1e6593b80fed5ee37f64ed032b07d828ce18121e3377e"
+    assert packed.content_digest == "blake3:5ce005c6dfbc410d5ab22b6ffdc435f443b52b119c565b23063aff66d055c5f6"
     assert [part.length for part in packed.parts] == [MIB, len(data) - MIB]
     assert packed.packing.plan == "store"
     assert packed.packing.codec == "mgmt 1, stored"
@@ -76,7 +77,7 @@ def test_the_bytes_of_a_stored_archive_are_these(tmp_path, project, workers):
 def test_without_vectors_the_bytes_are_the_same(tmp_path, project, monkeypatch):
     monkeypatch.delattr(os, "readv")
     packed = pack(look(project), tmp_path / "P.tar.gz", plan="store")
-    assert packed.content_digest == "sha256:0dff347bf3ad191df8c1e6593b80fed5ee37f64ed032b07d828ce18121e3377e"
+    assert packed.content_digest == "blake3:5ce005c6dfbc410d5ab22b6ffdc435f443b52b119c565b23063aff66d055c5f6"
 
 
 def test_the_envelope_is_gzips_with_our_comment():
@@ -120,10 +121,10 @@ def test_a_frame_has_path_kind_mode_size_and_target():
     assert frame(member(b"h", "hardlink", target=b"a")) == b"h\0h644 0\0a\0"
 
 
-def test_a_digest_is_sha256_behind_a_fixed_beginning():
+def test_a_digest_is_blake3_behind_a_fixed_beginning():
     digest = ContentDigest()
     digest.add([b"a", memoryview(b"b")])
-    assert digest.text() == "sha256:" + hashlib.sha256(b"mgmt content 1\0ab").hexdigest()
+    assert digest.text() == "blake3:" + blake3(b"mgmt content 1\0ab").hexdigest()
 
 
 def test_a_survey_counts_sums_and_remembers_the_youngest():

@@ -72,10 +72,17 @@ def test_what_an_early_sync_met_with_ends_the_packing(tmp_path, monkeypatch, chu
 
 def test_writing_waits_for_a_disk_that_is_far_behind(tmp_path, monkeypatch):
     is_all_written = threading.Event()
-    sizes = replace_first_sync(monkeypatch, lambda _: is_all_written.wait(0.2))
+    written_meanwhile_bytes = []
+
+    def hang(descriptor):
+        is_all_written.wait(0.2)
+        written_meanwhile_bytes.append(os.fstat(descriptor).st_size)
+
+    replace_first_sync(monkeypatch, hang)
     with UnfinishedArchive(tmp_path / "x.tar.gz", 100) as archive:
         for _ in range(64):
             archive.write([CHUNK])
         is_all_written.set()
         archive.publish()
-    assert sizes[1] <= sizes[0] + 5 * len(CHUNK)
+    step_bytes, lead_bytes = syncing.EARLY_SYNC_BYTES, syncing.LEAD_MAX_BYTES
+    assert step_bytes <= written_meanwhile_bytes[0] <= step_bytes + lead_bytes

@@ -15,7 +15,7 @@ from mgmt_contract.messages import Part
 from support.operations import make_id, make_operation
 
 MOMENT = datetime(2026, 11, 1, 12, tzinfo=UTC)
-CURRENT = CurrentVersion("id", "kim", MOMENT, 5, "AAAAAAAAAAA=", "sha256:00", '"e"', None)
+CURRENT = CurrentVersion("id", "kim", MOMENT, 5, "AAAAAAAAAAA=", "blake3:00", '"e"', None)
 
 
 def test_an_operation_has_the_keys_of_the_table_and_of_every_index():
