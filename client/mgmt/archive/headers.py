@@ -25,7 +25,7 @@ _USTAR: Final = struct.Struct("100s8s16s12s12s8sc100s88s155s12x")
 """Name; mode; uid and gid; size; time; checksum; type; link target; magic, owners and device; prefix."""
 _NOBODY: Final = b"0000000\x000000000\x00"
 _MAGIC: Final = b"ustar\x0000"
-_CHECKSUM_AT: Final = 148
+_CHECKSUM: Final = slice(148, 155)
 
 
 def header(member: Member) -> bytes:
@@ -52,7 +52,7 @@ def _split(name: bytes) -> int | None:
 
 def _ustar(member: Member, name: bytes, cut: int) -> bytes:
     prefix, rest = (name[:cut], name[cut + 1 :]) if cut else (b"", name)
-    record = _USTAR.pack(
+    packed = _USTAR.pack(
         rest,
         b"%07o" % member.mode,
         _NOBODY,
@@ -66,8 +66,10 @@ def _ustar(member: Member, name: bytes, cut: int) -> bytes:
     )
     # Adler-32's low half is 1 and the sum of the bytes modulo 65,521. A record of ASCII in 415 bytes at most
     # stays below, so this is the sum itself, at a tenth of what adding up in Python takes.
-    checksum = (zlib.adler32(record) & 0xFFFF) - 1
-    return b"%b%06o\0%b" % (record[:_CHECKSUM_AT], checksum, record[_CHECKSUM_AT + 7 :])
+    checksum = (zlib.adler32(packed) & 0xFFFF) - 1
+    record = bytearray(packed)
+    record[_CHECKSUM] = b"%06o\0" % checksum
+    return bytes(record)
 
 
 def _tar_info(member: Member) -> tarfile.TarInfo:
