@@ -1,6 +1,6 @@
 # Everything happens in .venv and try/; nothing outside this folder is changed,
-# except that `make test` installs bsdtar, tmux and faketime, and `make bench` pigz, from the system's packages
-# where they are missing.
+# except that `make test` installs bsdtar, 7zz, tmux and faketime, and `make bench` pigz, from the system's
+# packages where they are missing.
 
 PYTHON ?= python3
 BIN := .venv/bin
@@ -91,7 +91,7 @@ clean:  ## Stop what `make try` left and remove everything that was made
 	@.venv/bench/bin/python -m pip install --quiet --require-hashes -r requirements/bench.txt
 	@touch $@
 
-tools: WANTED = bsdtar:libarchive-tools tmux:tmux faketime:faketime
+tools: WANTED = bsdtar:libarchive-tools 7zz:7zip tmux:tmux faketime:faketime
 bench-tools: WANTED = pigz:pigz
 tools bench-tools:
 	@for tool in $(WANTED); do \

@@ -58,6 +58,27 @@ def test_gzip_finds_one_sound_member_of_the_right_size(tmp_path, tree):
     assert [int(number) for number in listed[4:6]] == [packed.size, len(content)]
 
 
+def test_7z_finds_one_sound_member_of_the_right_size(tmp_path, tree):
+    packed = pack(look(tree), tmp_path / "P.tar.gz")
+    with gzip.open(packed.path) as file:
+        content = file.read()
+    run_tool("7zz", "t", os.fspath(packed.path))
+    assert run_tool("7zz", "e", "-so", os.fspath(packed.path)).stdout == content
+    listed = run_tool("7zz", "l", "-slt", os.fspath(packed.path)).stdout
+    assert b"\nSize = %d\n" % len(content) in listed
+    assert b"\nPacked Size = %d\n" % packed.size in listed
+
+
+def test_7z_brings_back_every_file(tmp_path, tree):
+    """And every link but those that lead out of the folder: it refuses to make them."""
+    for name in ("absolute", "out"):
+        (tree / "links" / name).unlink()
+    packed = pack(look(tree), tmp_path / "P.tar.gz")
+    run_tool("7zz", "x", f"-o{tmp_path}", os.fspath(packed.path))
+    run_tool("7zz", "x", "-snld", f"-o{tmp_path / 'restored'}", os.fspath(tmp_path / "P.tar"))
+    run_tool("diff", "-r", "--no-dereference", os.fspath(tree), os.fspath(tmp_path / "restored" / "P"))
+
+
 def test_the_tar_stream_ends_with_two_zero_records_and_no_more(tmp_path):
     (tmp_path / "a").write_bytes(b"x" * 512)
     packed = pack(look(tmp_path / "a"), tmp_path / "a.tar.gz")
