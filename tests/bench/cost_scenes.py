@@ -102,17 +102,16 @@ def run_service(bench: Bench) -> None:
         def cost(what: str, environment: Mapping[str, str] = settings) -> float:
             return float(ask("bench.service_costs", what, environment=environment))
 
-        imports: dict[str, list[float]] = {"import_service": [], "import_baseline": []}
-        for _ in range(bench.often + 2):
-            for what, taken in imports.items():
-                taken.append(cost(what))
-        baseline, ours = (statistics.median(imports[what]) for what in ("import_baseline", "import_service"))
+        # Pair by pair: a machine that changes its speed between two rounds changes no ratio.
+        imports = [(cost("import_service"), cost("import_baseline")) for _ in range(3 * bench.often)]
+        baseline_seconds = statistics.median(baseline for _, baseline in imports)
+        import_ratio = statistics.median(ours / baseline for ours, baseline in imports)
         start_seconds = cost("start_upload", settings | endpoint)
         sign_seconds = cost("sign_request", settings | endpoint)
     bench.report.add_rows(
         [
-            at_most("service: import, of the resolver's and clients'", ours / baseline, 1.15),
-            told("service: import of the resolver and the clients, CPU", baseline * 1000, "ms"),
+            at_most("service: import, of the resolver's and clients'", import_ratio, 1.15),
+            told("service: import of the resolver and the clients, CPU", baseline_seconds * 1000, "ms"),
             at_most("service: a warm start request, CPU", start_seconds * 1000, 10, "ms"),
             at_most("service: 100 part URLs, CPU", cost("sign_urls") * 1000, 30, "ms"),
             told("service: the whole request for them, CPU", sign_seconds * 1000, "ms"),
