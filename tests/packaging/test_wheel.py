@@ -73,7 +73,7 @@ def test_the_wheel_is_called_and_licensed_as_the_project_says(wheel):
             "[console_scripts]",
             "mgmt",
             "=",
-            "mgmt.cli.main:run",
+            "mgmt.__main__:run",
         ]
     assert text.startswith("Metadata-Version")
     assert "Name: media-mgmt\n" in text

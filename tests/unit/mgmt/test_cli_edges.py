@@ -135,6 +135,19 @@ def test_history_loads_nothing_that_only_an_upload_needs(service):
         assert name not in loaded.split(), name
 
 
+def test_ctrl_c_while_modules_are_loaded_is_a_sentence_too(tmp_path):
+    (tmp_path / "click.py").write_text("raise KeyboardInterrupt\n")
+    done = subprocess.run(
+        [sys.executable, "-m", "mgmt", "history"],
+        env={**os.environ, "PYTHONPATH": os.fspath(tmp_path)},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (130, "", "mgmt: Interrupted before anything began.\n")
+
+
 # --- the embedded backend -------------------------------------------------------------------------------
 
 
