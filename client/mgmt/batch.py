@@ -15,7 +15,7 @@ from typing import Final
 from mgmt.api import error_of
 from mgmt.archive import read_archive
 from mgmt.ending import Ending
-from mgmt.errors import IntegrityError, MgmtError, UnavailableError
+from mgmt.errors import IntegrityError, LocalStateError, MgmtError, UnavailableError
 from mgmt.events import Progress
 from mgmt.jobs import Job
 from mgmt.packing import pack_and_send, pack_job
@@ -55,17 +55,29 @@ class Batch:
         self._packed: list[Job] = []
         self._renewing: list[Job] = []
 
+    @property
+    def is_begun(self) -> bool:
+        """Whether there is something to carry."""
+        return bool(self._packed)
+
     def pack(self) -> None:
         """Pack what is small; a large source is packed when it is carried.
 
-        May be called again where it was stopped, and goes on from there.
+        What is packed can be carried also where this raises; called again, it goes on with the others.
 
         Raises:
             MgmtError: For causes that stop everything.
         """
         waiting = [job for job in self.jobs if not job.has_ended]
         self._promise(waiting)  # before packing: whoever is killed meanwhile knows his left-overs again
-        self._packed = [job for job in waiting if is_large(job) or self._comes_through(job, self._pack)]
+        self._packed = []
+        try:
+            for job in waiting:
+                if is_large(job) or self._comes_through(job, self._pack):
+                    self._packed.append(job)
+        except LocalStateError:  # such as a full disk: what is packed may still go
+            self._promise(self._packed)
+            raise
         self._promise(self._packed)
 
     def carry(self) -> None:

@@ -98,14 +98,17 @@ class InFlight:
                     batches.callback(self._let_all_go, batch)
 
     def _pack(self, batch: Batch) -> None:
-        """Pack a batch; where the disk has no room for it beside those in flight, when they are gone."""
-        try:
-            batch.pack()
-        except LocalStateError as error:
-            if error.code != "disk-full" or not self._batches:
-                raise
+        """Pack a batch; where the disk has no room for all of it, the rest when what is packed has gone."""
+        while True:
+            try:
+                batch.pack()
+            except LocalStateError as error:
+                if error.code != "disk-full" or not (self._batches or batch.is_begun):
+                    raise
+            else:
+                return
             self.land()
-            batch.pack()
+            batch.carry()
 
     def _go_alone(self, batch: Batch) -> None:
         try:

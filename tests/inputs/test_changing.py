@@ -103,6 +103,15 @@ def test_a_disk_that_has_no_room_for_the_journal(desk, disk):
     )
 
 
+@pytest.mark.entry("full disk", "with room for each archive, not for all")
+def test_a_disk_that_has_room_for_a_few_archives_only(desk, disk):
+    names = [f"{number}.jpg" for number in range(8)]
+    for number, name in enumerate(names):
+        (desk.work / name).write_bytes(noise(3 * MB, seed=number))
+    run = desk.run("upload", *names, "--archive-dir", "disk")
+    desk.check(run, 0, ["✓ 0.jpg", "✓ 7.jpg"], stores={f"{name}.tar.gz": name for name in names})
+
+
 @pytest.mark.entry("full disk", "with the archive elsewhere")
 def test_an_archive_that_is_made_on_another_disk(desk, disk):
     (disk / "clip.mov").write_bytes(noise(6 * MB))

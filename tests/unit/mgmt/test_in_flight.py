@@ -26,7 +26,10 @@ class Scene:
     def batch(self, name, *, pack=lambda: None, carry=lambda: None, size_bytes=1):
         job = SimpleNamespace(name=name, source=SimpleNamespace(upper_bound_bytes=size_bytes))
         return SimpleNamespace(
-            jobs=[job], pack=lambda: self._note("pack", name, pack), carry=lambda: self._note("carry", name, carry)
+            is_begun=False,
+            jobs=[job],
+            pack=lambda: self._note("pack", name, pack),
+            carry=lambda: self._note("carry", name, carry),
         )
 
     def _note(self, what, name, act):
@@ -200,6 +203,22 @@ def test_a_batch_that_the_disk_has_no_room_for_is_packed_when_those_in_flight_ar
         in_flight.take(scene.batch("b", pack=pack_if_there_is_room))
     assert "carry b ended" in scene.events
     assert scene.let_go == {"a": 1, "b": 1}
+
+
+def test_what_is_packed_goes_first_where_the_disk_has_no_room_for_the_rest(scene):
+    """Or a disk smaller than a batch would never do, though it has room for each archive."""
+    rounds = iter([True, True, False])
+
+    def pack_as_much_as_fits():
+        batch.is_begun = next(rounds)
+        if batch.is_begun:
+            raise LocalStateError("full", code="disk-full")
+
+    batch = scene.batch("a", pack=pack_as_much_as_fits)
+    with scene.carrying() as in_flight:
+        in_flight.take(batch)
+    assert [event for event in scene.events if "ended" not in event] == ["pack a", "carry a"] * 3
+    assert scene.let_go == {"a": 1}
 
 
 def test_a_disk_that_is_full_with_nothing_in_flight_stops_the_run(scene):
