@@ -12,7 +12,6 @@ from __future__ import annotations
 import hashlib
 import os
 import re
-import secrets
 from typing import Final
 
 from mgmt_contract.names import archive_name
@@ -89,7 +88,7 @@ def temporary_name(archive_file: str, token: str | None = None) -> str:
         archive_file: The archive's own name.
         token: Eight hexadecimal digits that tell this attempt from others; fresh ones by default.
     """
-    ending = f".mgmt-{token or secrets.token_hex(_TOKEN_HEX_DIGITS // 2)}.part"
+    ending = f".mgmt-{token or os.urandom(_TOKEN_HEX_DIGITS // 2).hex()}.part"
     return "." + _shorten(archive_file, NAME_MAX_BYTES - len(ending) - 1) + ending
 
 

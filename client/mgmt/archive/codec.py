@@ -8,7 +8,7 @@ data of one gzip member.
 
 from __future__ import annotations
 
-import platform
+import os
 import struct
 import zlib
 from collections.abc import Callable, Mapping, Sequence
@@ -101,7 +101,15 @@ def current_codec(plan: str = "auto") -> str:
     deflater = plan_named(plan).deflater
     if plan == "store":
         return f"mgmt {FORMAT_VERSION}, stored"
-    return f"mgmt {FORMAT_VERSION}, {deflater.name} {deflater.version}, {platform.machine()}"
+    return f"mgmt {FORMAT_VERSION}, {deflater.name} {deflater.version}, {_machine()}"
+
+
+def _machine() -> str:
+    if hasattr(os, "uname"):
+        return os.uname().machine
+    import platform  # loading it takes longer than packing a small file
+
+    return platform.machine()
 
 
 def encode(plan: Plan, block: memoryview, dictionary: memoryview) -> Sequence[Piece]:

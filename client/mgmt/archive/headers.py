@@ -7,19 +7,18 @@ elsewhere has the same headers. Which form a member takes is decided in `mgmt.me
 from __future__ import annotations
 
 import struct
-import tarfile
 import zlib
 from collections.abc import Mapping
 from typing import Final
 
-from mgmt.members import USTAR_NAME_MAX_BYTES, Member, MemberKind, header_form
+from mgmt.members import USTAR_NAME_MAX_BYTES, HeaderForm, Member, MemberKind, header_form
 
 _PREFIX_MAX_BYTES: Final = 155
 _TYPES: Final[Mapping[MemberKind, bytes]] = {
-    "file": tarfile.REGTYPE,
-    "directory": tarfile.DIRTYPE,
-    "symlink": tarfile.SYMTYPE,
-    "hardlink": tarfile.LNKTYPE,
+    "file": b"0",
+    "directory": b"5",
+    "symlink": b"2",
+    "hardlink": b"1",
 }
 _USTAR: Final = struct.Struct("100s8s16s12s12s8sc100s88s155s12x")
 """Name; mode; uid and gid; size; time; checksum; type; link target; magic, owners and device; prefix."""
@@ -36,10 +35,7 @@ def header(member: Member) -> bytes:
         cut = _split(name)
         if cut is not None:
             return _ustar(member, name, cut)
-    info = _tar_info(member)
-    if form == "gnu":
-        return info.tobuf(tarfile.GNU_FORMAT, "utf-8", "surrogateescape")
-    return info.tobuf(tarfile.PAX_FORMAT, "utf-8", "surrogateescape")
+    return _extended(member, form)
 
 
 def _split(name: bytes) -> int | None:
@@ -72,11 +68,15 @@ def _ustar(member: Member, name: bytes, cut: int) -> bytes:
     return bytes(record)
 
 
-def _tar_info(member: Member) -> tarfile.TarInfo:
+def _extended(member: Member, form: HeaderForm) -> bytes:
+    import tarfile  # loading it takes as long as packing hundreds of small files, and few names need it
+
     info = tarfile.TarInfo(member.path.decode("utf-8", "surrogateescape"))
     info.type = _TYPES[member.kind]
     info.linkname = member.target.decode("utf-8", "surrogateescape")
     info.mode = member.mode
     info.size = member.size_bytes
     info.mtime = member.mtime_seconds
-    return info
+    if form == "gnu":
+        return info.tobuf(tarfile.GNU_FORMAT, "utf-8", "surrogateescape")
+    return info.tobuf(tarfile.PAX_FORMAT, "utf-8", "surrogateescape")
