@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from mgmt.archive import PackedArchive, pack
 from mgmt.errors import IntegrityError, MgmtError, UnavailableError
@@ -14,6 +15,9 @@ from mgmt.jobs import Job, unfinished_token
 from mgmt.sending import Meter, PartFeed, PartsSender
 from mgmt.session import Session
 from mgmt_contract import messages
+
+RENAMES_OPEN_FILES: Final = os.name != "nt"
+"""Where a file that is being read can get its final name; elsewhere nothing is sent before the archive has it."""
 
 
 def pack_job(session: Session, job: Job, *, stop: threading.Event | None = None, **part_hooks: Any) -> PackedArchive:
@@ -41,7 +45,7 @@ def pack_job(session: Session, job: Job, *, stop: threading.Event | None = None,
 
 
 def pack_and_send(session: Session, job: Job, multipart: messages.Multipart) -> None:
-    """Send parts as they reach the disk; return when all are sent and the archive is whole.
+    """Send parts as they reach the disk, where the system allows; return when all are sent and the archive is whole.
 
     Where the storage is out of reach or bytes arrive corrupted, packing goes on to the end: the archive is then
     there for the next try. Otherwise it stops.
@@ -52,7 +56,9 @@ def pack_and_send(session: Session, job: Job, multipart: messages.Multipart) -> 
     stop = threading.Event()
     feed = PartFeed(multipart.part_size)
     opened: list[Path] = []
-    hooks = {"part_size_bytes": multipart.part_size, "on_part": feed.put, "on_open": opened.append}
+    hooks: dict[str, Any] = {"part_size_bytes": multipart.part_size, "on_open": opened.append}
+    if RENAMES_OPEN_FILES:
+        hooks["on_part"] = feed.put
     thread = threading.Thread(target=partial(_pack_into, session, job, stop, feed, hooks), name="pack")
     thread.start()
     meter = Meter(session, job)
@@ -87,6 +93,8 @@ def _pack_into(session: Session, job: Job, stop: threading.Event, feed: PartFeed
     try:
         job.archive = pack_job(session, job, stop=stop, **hooks)
         session.journal.put([job.entry(session.service_url)])
+        for part in () if "on_part" in hooks else job.archive.parts:
+            feed.put(part)
     except BaseException as error:  # noqa: BLE001  handed to the sending thread, which raises it
         feed.close(None, error)
     else:

@@ -3,8 +3,11 @@ import io
 import os
 import re
 import shutil
+import subprocess
+import sys
 import tarfile
 from collections import Counter
+from pathlib import Path
 
 import pytest
 
@@ -54,6 +57,39 @@ def test_a_large_directory_goes_in_parts_and_comes_back_whole(team, anna):
     assert sorted(put.part_number for put in team.storage.puts) == [1, 2, 3]
     assert anna.left_overs() == []
     assert team.multipart_uploads() == 0
+
+
+AS_ON_WINDOWS = """
+import os, sys
+import mgmt.archive.unfinished as unfinished, mgmt.packing as packing
+packing.RENAMES_OPEN_FILES = False
+def rename(source, target):
+    for each in os.listdir("/proc/self/fd"):
+        if os.path.realpath(f"/proc/self/fd/{each}") == os.fspath(source):
+            raise PermissionError(13, "The process cannot access the file because it is being used")
+    os.rename(source, target)
+unfinished.rename_without_replacing = rename
+from mgmt.cli.main import main
+sys.exit(main(["-q", "upload", "card.mov"]))
+"""
+
+
+@pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="only Linux tells which files a process has open")
+def test_a_large_file_goes_where_the_system_renames_no_file_that_is_open(team, anna):
+    (anna.work / "card.mov").write_bytes(noise(60 * MB))
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith("MGMT_")}
+    done = subprocess.run(
+        [sys.executable, "-c", AS_ON_WINDOWS],
+        cwd=anna.work,
+        env={**inherited, **anna.environment},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    assert members(team.objects()["card.mov.tar.gz"]) == {"card.mov": noise(60 * MB)}
+    assert anna.left_overs() == []
 
 
 def test_the_same_again_is_already_there_and_sends_nothing(team, anna, bert):
