@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import signal
-import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
@@ -12,6 +10,7 @@ from typing import Final
 
 from mgmt.batch import Batch, is_large
 from mgmt.errors import CancelledError, LocalStateError, MgmtError
+from mgmt.interrupts import undisturbed
 from mgmt.jobs import Job
 from mgmt.session import Session
 
@@ -88,7 +87,7 @@ class InFlight:
 
     def abandon(self) -> None:
         """Stop what is in flight; all of it stays resumable. Who presses Ctrl-C again ends no sooner, but as tidily."""
-        with _undisturbed():
+        with undisturbed():
             if self._batches:
                 self._stop.set()
             self._threads.shutdown(wait=False)
@@ -139,17 +138,3 @@ class InFlight:
             for job in reversed(batch.jobs):
                 jobs.callback(self._let_go, job)
         self._aboard.remove(batch)
-
-
-@contextmanager
-def _undisturbed() -> Iterator[None]:
-    """Ignore Ctrl-C and being told to end, for a moment; only the main thread is ever disturbed by them."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    before = {number: signal.signal(number, signal.SIG_IGN) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)

@@ -7,6 +7,7 @@ import sys
 import pytest
 
 from mgmt.wording import display_width
+from support.local_backend import wait_until
 from support.screen import screen_of
 
 MB = 1_000_000
@@ -44,6 +45,18 @@ def test_an_upload_fits_the_terminal_from_its_first_bar_to_its_last_word(anna, s
     assert "2 uploaded, 1 failed" in said
     assert "of 3" not in said, "the bars are gone"
     assert "Traceback" not in said
+
+
+def test_a_window_that_is_closed_interrupts_as_ctrl_c_does(anna, surroundings):
+    noise(anna.work / "clip.mov", 4 * MB)
+    with screen_of(mgmt("upload", "--limit-rate", "200k", "clip.mov"), (80, 24), anna.work, surroundings) as screen:
+        screen.wait_until(lambda text: "uploading" in text)
+    [log] = (anna.folder / "state" / "log").iterdir()
+    wait_until(lambda: "end: exit code" in log.read_text())
+    assert "error: 130 interrupted" in log.read_text()
+    assert anna.left_overs() == ["clip.mov.tar.gz"]
+    assert anna.run("upload", "clip.mov").exit_code == 0
+    assert anna.left_overs() == []
 
 
 @pytest.mark.parametrize("size", SIZES)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib.util
-import signal
 import sys
 import threading
 from collections.abc import Iterator, Mapping
@@ -12,7 +11,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TypedDict
 
-from mgmt.errors import INTERRUPTED, CancelledError, LocalStateError, LoginRequiredError, NotConfiguredError
+from mgmt.errors import LocalStateError, LoginRequiredError, NotConfiguredError
+from mgmt.interrupts import interruptible
 from mgmt_contract.values import Value
 
 if TYPE_CHECKING:  # only names for annotations: none of this is needed for `mgmt --help`
@@ -170,7 +170,7 @@ class Invocation(Value):
         from mgmt.events import Trace, Waiting
         from mgmt.retry import PROGRESS_BUDGET_SECONDS
 
-        with _interruptible() as stop, ExitStack() as held:
+        with interruptible() as stop, ExitStack() as held:
             if self.use_local:
                 emit = self.log_events(emit)
                 emit(Waiting("the embedded backend starts"))
@@ -216,28 +216,6 @@ class Invocation(Value):
         held.enter_context(control.hold(endpoint))
         token = settings.token if self.environment.get("MGMT_TOKEN") else endpoint.token
         return replace(settings, api_url=endpoint.url, bucket=None), token or endpoint.token
-
-
-@contextmanager
-def _interruptible() -> Iterator[threading.Event]:
-    """Yield what stops a run: set by Ctrl-C, by being told to end, and by an error, so that no thread goes on."""
-    stop = threading.Event()
-    before = signal.signal(signal.SIGTERM, _interrupt)
-    try:
-        yield stop
-    except KeyboardInterrupt as error:
-        stop.set()
-        raise CancelledError(INTERRUPTED) from error
-    except BaseException:
-        stop.set()
-        raise
-    finally:
-        signal.signal(signal.SIGTERM, before)
-
-
-def _interrupt(*_: object) -> None:
-    """Treat being told to end as what Ctrl-C is: everything stays resumable."""
-    raise KeyboardInterrupt
 
 
 def import_local_control() -> Any:

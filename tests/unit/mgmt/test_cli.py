@@ -192,7 +192,7 @@ def test_output_piped_into_head_is_no_error(monkeypatch):
     assert len(done.stdout.splitlines()) == 1
 
 
-@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_an_interrupt_while_waiting_for_the_service_is_130(tmp_path, how):
     with socket.create_server(("127.0.0.1", 0)) as deaf:
         environment = {**os.environ, "MGMT_API_URL": f"http://127.0.0.1:{deaf.getsockname()[1]}", "MGMT_TOKEN": "t"}
