@@ -201,6 +201,8 @@ def _refuse_own_state(target: str, options: UploadOptions, state_dir: Path) -> N
     Raises:
         SourceError: With the option that leaves it out.
     """
+    if not os.path.isdir(target):  # noqa: PTH112  a target's text is looked at thousands of times
+        return
     state = Path(os.path.realpath(state_dir))
     try:
         inside = state.relative_to(os.path.realpath(target))

@@ -270,9 +270,12 @@ class SQLiteRecordStore:
     # --- calls -----------------------------------------------------------------------------------------
 
     def _write_row(self, statement: str, row: dict[str, Any]) -> None:
-        with self._write() as connection:
-            if connection.execute(statement, row).rowcount == 0:
-                raise ConflictError(f"revision {row['revision'] - 1} is not the stored one")
+        """Write one row; a statement is a transaction of its own, and this one holds its condition itself."""
+        with self._lock, _port_errors():
+            self._is_synced = False
+            changed = self._connection.execute(statement, row).rowcount
+        if changed == 0:
+            raise ConflictError(f"revision {row['revision'] - 1} is not the stored one")
 
     @contextmanager
     def _read(self) -> Iterator[sqlite3.Connection]:

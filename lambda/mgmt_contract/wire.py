@@ -12,9 +12,10 @@ import functools
 import json
 import types
 import typing
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
-from typing import Any, TypeVar
+from functools import partial
+from typing import Any, Final, TypeVar
 
 T = TypeVar("T")
 
@@ -51,20 +52,40 @@ def parse_time(text: str) -> datetime:
 
 def to_plain(value: Any) -> Any:
     """Turn a contract value into dictionaries, lists, strings, numbers, booleans and None."""
-    if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return {field.name: to_plain(getattr(value, field.name)) for field in dataclasses.fields(value)}
-    if isinstance(value, datetime):
-        return format_time(value)
-    if isinstance(value, Mapping):
-        return {key: to_plain(item) for key, item in value.items()}
+    if value is None or type(value) in _PLAIN_TYPES:
+        return value
     if isinstance(value, (list, tuple)):
         return [to_plain(item) for item in value]
-    return value
+    opened = _open(value)
+    return {name: to_plain(item) for name, item in opened.items()} if isinstance(opened, dict) else opened
+
+
+_PLAIN_TYPES: Final = frozenset({str, int, float, bool})
 
 
 def to_json(value: Any) -> str:
     """Write a contract value as one line of JSON."""
-    return json.dumps(to_plain(value), separators=(",", ":"), ensure_ascii=False)
+    return _ENCODER.encode(value)
+
+
+def _open(value: Any) -> Any:
+    """Take one step from a value that JSON itself does not know; what is inside is left as it is."""
+    names = _names_of(type(value))  # type: ignore[arg-type]  # a class is hashable
+    if names is not None:
+        return {name: getattr(value, name) for name in names}
+    if isinstance(value, datetime):
+        return format_time(value)
+    if isinstance(value, Mapping):
+        return dict(value)
+    raise TypeError(f"{type(value).__name__} is nothing that a contract value is made of")
+
+
+_ENCODER: Final = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False, default=_open)
+
+
+@functools.cache
+def _names_of(kind: type[Any]) -> tuple[str, ...] | None:
+    return tuple(field.name for field in dataclasses.fields(kind)) if dataclasses.is_dataclass(kind) else None
 
 
 def from_plain(kind: type[T], data: Any) -> T:
@@ -73,7 +94,10 @@ def from_plain(kind: type[T], data: Any) -> T:
     Raises:
         MessageError: If a field is missing or has the wrong type.
     """
-    return typing.cast("T", _build(kind, data, kind.__name__))
+    try:
+        return typing.cast("T", _make_reader(kind)(data))
+    except _Misfit as misfit:
+        raise MessageError(f"{kind.__name__}{''.join(misfit.way)} {misfit}") from misfit
 
 
 def from_json(kind: type[T], text: str | bytes) -> T:
@@ -89,65 +113,128 @@ def from_json(kind: type[T], text: str | bytes) -> T:
     return from_plain(kind, data)
 
 
-def _build(kind: Any, data: Any, where: str) -> Any:
-    if dataclasses.is_dataclass(kind):
-        return _build_dataclass(typing.cast("type[Any]", kind), data, where)
-    origin = typing.get_origin(kind)
-    arguments = typing.get_args(kind)
+# --- readers: what a type asks for is found out once, since a message has a hundred items of the same -----------------
+
+
+_Reader = Callable[[Any], Any]
+"""Takes what `json.loads` gave and returns the value; _Misfit where it is none."""
+
+
+class _Misfit(Exception):  # noqa: N818  it does not leave this module: MessageError does
+    """Data of another type than expected; the way to it is put together only when it is to be told."""
+
+    def __init__(self, sentence: str, *way: str) -> None:
+        super().__init__(sentence)
+        self.way = list(way)
+
+
+def _make_misfit(data: Any, expected: str) -> _Misfit:
+    return _Misfit(f"is {data!r:.100}, expected {expected}")
+
+
+def _make_reader(hint: Any) -> _Reader:
+    if dataclasses.is_dataclass(hint):
+        return partial(_read_dataclass, typing.cast("type[Any]", hint))
+    origin = typing.get_origin(hint)
+    arguments = typing.get_args(hint)
     if origin in (typing.Union, types.UnionType):
-        return _build_union(arguments, data, where)
+        return _make_union_reader(arguments)
     if origin is typing.Literal:
-        return _expect(data in arguments, data, where, f"one of {', '.join(map(repr, arguments))}")
+        return partial(_read_literal, arguments)
     if origin in (list, tuple):
-        _expect(isinstance(data, list), data, where, "a list")
-        return origin(_build(arguments[0], item, f"{where}[{index}]") for index, item in enumerate(data))
+        return partial(_read_list, origin, _make_reader(arguments[0]))
     if origin is dict:
-        _expect(isinstance(data, dict), data, where, "an object")
-        return {key: _build(arguments[1], item, f"{where}.{key}") for key, item in data.items()}
-    return _build_scalar(kind, data, where)
+        return partial(_read_dict, _make_reader(arguments[1]))
+    return _read_time if hint is datetime else partial(_read_scalar, hint)
 
 
-def _build_dataclass(kind: type[Any], data: Any, where: str) -> Any:
-    _expect(isinstance(data, dict), data, where, "an object")
+def _make_union_reader(arguments: tuple[Any, ...]) -> _Reader:
+    *first, last = [_make_reader(argument) for argument in arguments if argument is not types.NoneType]
+    reader = partial(_read_any, first, last) if first else last
+    return partial(_read_optional, reader) if types.NoneType in arguments else reader
+
+
+def _read_dataclass(kind: type[Any], data: Any) -> Any:
+    if not isinstance(data, dict):
+        raise _make_misfit(data, "an object")
     values = {}
-    for field, hint in _fields_of(kind):  # type: ignore[arg-type]  # a class is hashable
-        if field.name in data:
-            values[field.name] = _build(hint, data[field.name], f"{where}.{field.name}")
-        elif field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING:
-            raise MessageError(f"{where}.{field.name} is missing")
+    for name, read, is_required in _fields_of(kind):  # type: ignore[arg-type]  # a class is hashable
+        if name in data:
+            try:
+                values[name] = read(data[name])
+            except _Misfit as misfit:
+                misfit.way.insert(0, f".{name}")
+                raise
+        elif is_required:
+            raise _Misfit("is missing", f".{name}")
     return kind(**values)
 
 
-def _build_union(arguments: tuple[Any, ...], data: Any, where: str) -> Any:
-    if data is None and type(None) in arguments:
-        return None
-    *first_kinds, last_kind = [argument for argument in arguments if argument is not type(None)]
-    for kind in first_kinds:
-        try:
-            return _build(kind, data, where)
-        except MessageError:
-            continue
-    return _build(last_kind, data, where)
-
-
-def _build_scalar(kind: Any, data: Any, where: str) -> Any:
-    if kind is datetime:
-        _expect(isinstance(data, str), data, where, "a time")
-        try:
-            return parse_time(data)
-        except ValueError as error:
-            raise MessageError(f"{where} is {data!r}, expected a time with a zone") from error
-    right = isinstance(data, kind) and not (kind is int and isinstance(data, bool))
-    return _expect(right, data, where, kind.__name__)
-
-
-def _expect(right: bool, data: Any, where: str, expected: str) -> Any:
-    if not right:
-        raise MessageError(f"{where} is {data!r:.100}, expected {expected}")
-    return data
-
-
 @functools.cache
-def _fields_of(kind: type[Any]) -> tuple[tuple[dataclasses.Field[Any], Any], ...]:
+def _fields_of(kind: type[Any]) -> list[tuple[str, _Reader, bool]]:
     hints = typing.get_type_hints(kind)
-    return tuple((field, hints[field.name]) for field in dataclasses.fields(kind))
+    return [(field.name, _make_reader(hints[field.name]), _is_required(field)) for field in dataclasses.fields(kind)]
+
+
+def _is_required(field: dataclasses.Field[Any]) -> bool:
+    return field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING
+
+
+def _read_optional(read: _Reader, data: Any) -> Any:
+    return None if data is None else read(data)
+
+
+def _read_any(first: list[_Reader], last: _Reader, data: Any) -> Any:
+    for read in first:
+        try:
+            return read(data)
+        except _Misfit:
+            continue
+    return last(data)
+
+
+def _read_literal(choices: tuple[Any, ...], data: Any) -> Any:
+    if data in choices:
+        return data
+    raise _make_misfit(data, f"one of {', '.join(map(repr, choices))}")
+
+
+def _read_list(make: Callable[[list[Any]], Any], read: _Reader, data: Any) -> Any:
+    if not isinstance(data, list):
+        raise _make_misfit(data, "a list")
+    values: list[Any] = []
+    for item in data:
+        try:
+            values.append(read(item))
+        except _Misfit as misfit:
+            misfit.way.insert(0, f"[{len(values)}]")
+            raise
+    return make(values)
+
+
+def _read_dict(read: _Reader, data: Any) -> Any:
+    if not isinstance(data, dict):
+        raise _make_misfit(data, "an object")
+    values: dict[str, Any] = {}
+    for key, item in data.items():
+        try:
+            values[key] = read(item)
+        except _Misfit as misfit:
+            misfit.way.insert(0, f".{key}")
+            raise
+    return values
+
+
+def _read_time(data: Any) -> datetime:
+    if not isinstance(data, str):
+        raise _make_misfit(data, "a time")
+    try:
+        return parse_time(data)
+    except ValueError as error:
+        raise _make_misfit(data, "a time with a zone") from error
+
+
+def _read_scalar(kind: type[Any], data: Any) -> Any:
+    if type(data) is kind or (isinstance(data, kind) and not isinstance(data, bool)):
+        return data
+    raise _make_misfit(data, kind.__name__)

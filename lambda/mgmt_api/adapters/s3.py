@@ -16,6 +16,7 @@ from urllib.parse import quote, urlencode
 from botocore.exceptions import ClientError
 
 from mgmt_api.adapters.clients import LOST_ANSWERS, UNREACHED, error_code, error_status
+from mgmt_api.adapters.heads import Heads
 from mgmt_api.adapters.presigner import Operation, Presigner, list_headers
 from mgmt_api.ports import (
     ContentRefusedError,
@@ -85,6 +86,7 @@ class S3ObjectStore:
         self._client = client
         self._bucket = bucket
         self._presigner = Presigner(client, bucket)
+        self._heads = Heads(client, bucket)
         self._completion_wait_seconds = completion_wait_seconds
 
     # --- presigned URLs --------------------------------------------------------------------------------
@@ -200,20 +202,27 @@ class S3ObjectStore:
 
     def head_object(self, key: str) -> StoredObject | None:
         """Return the current object under the key, or None where there is none."""
+        found = self._heads.find(key)
+        if found is not None:
+            return _read_head(key, found)
         try:
             with _port_errors(_HEAD_ERRORS):
-                answer = self._client.head_object(Bucket=self._bucket, Key=key, ChecksumMode="ENABLED")
+                answer = self._heads.ask(key)
         except _NoSuchObjectError:
             return None
-        return StoredObject(
-            key=key,
-            size=answer["ContentLength"],
-            etag=answer["ETag"],
-            crc64nvme=answer.get("ChecksumCRC64NVME"),
-            operation_id=answer["Metadata"].get(_OPERATION_ID),
-            version_id=answer.get("VersionId"),
-            storage_class=answer.get("StorageClass"),
-        )
+        return _read_head(key, answer["ResponseMetadata"]["HTTPHeaders"])
+
+
+def _read_head(key: str, headers: Mapping[str, str]) -> StoredObject:
+    return StoredObject(
+        key=key,
+        size=int(headers["content-length"]),
+        etag=headers["etag"],
+        crc64nvme=headers.get("x-amz-checksum-crc64nvme"),
+        operation_id=headers.get(f"x-amz-meta-{_OPERATION_ID}"),
+        version_id=headers.get("x-amz-version-id"),
+        storage_class=headers.get("x-amz-storage-class"),
+    )
 
 
 def _creation_parameters(new_object: NewObject) -> dict[str, Any]:

@@ -8,6 +8,7 @@ import uuid
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
+import filelock
 import pytest
 
 from mgmt.errors import LocalStateError, RefusedError
@@ -162,6 +163,39 @@ def test_two_processes_cannot_make_the_same_archive(journal, tmp_path):
         child.kill()
         child.communicate()
     with journal.hold(str(archive), "clip"):
+        pass
+
+
+def test_the_lock_is_the_one_that_file_locks_are(journal, tmp_path):
+    """An earlier version of mgmt, which took its locks by other means, is kept away, and keeps this one away."""
+    locks = tmp_path / "state" / "locks"
+    with journal.hold("/a/clip.tar.gz", "clip"):
+        [path] = locks.iterdir()
+        with pytest.raises(filelock.Timeout):
+            filelock.FileLock(path).acquire(timeout=0)
+    refused = pytest.raises(RefusedError, match="Another mgmt on this machine")
+    with filelock.FileLock(path), refused, journal.hold("/a/clip.tar.gz", "clip"):
+        pass
+
+
+def test_a_lock_leaves_nothing_behind(journal, tmp_path):
+    with journal.hold("/a/clip.tar.gz", "clip"):
+        pass
+    assert list((tmp_path / "state" / "locks").iterdir()) == []
+
+
+@pytest.mark.skipif(os.name == "nt", reason="a file that is open cannot be removed there")
+def test_a_lock_whose_file_was_removed_meanwhile_guards_nothing(journal, monkeypatch):
+    """The holder removes the file between another's opening it and locking it: that lock is of no name any more."""
+    lock = filelock.lock_descriptor
+
+    def remove_and_lock(descriptor, **kwargs):
+        [path] = (journal.state_dir / "locks").iterdir()
+        path.unlink()
+        return lock(descriptor, **kwargs)
+
+    monkeypatch.setattr(filelock, "lock_descriptor", remove_and_lock)
+    with pytest.raises(RefusedError), journal.hold("/a/clip.tar.gz", "clip"):
         pass
 
 

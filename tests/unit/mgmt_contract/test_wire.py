@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mgmt_contract.messages import CompleteResponse, HistoryResponse, Service
+from mgmt_contract.messages import CompleteResponse, HistoryResponse, Service, StartItem
 from mgmt_contract.records import FileRecord, OperationRecord, UploadRecord
 from mgmt_contract.wire import MessageError, format_time, from_json, from_plain, parse_time, to_json, to_plain
 
@@ -36,6 +36,17 @@ upload_records = st.builds(
 @given(upload_records)
 def test_a_record_survives_json(record):
     assert from_json(UploadRecord, to_json(record)) == record
+
+
+@given(upload_records)
+def test_plain_values_are_what_json_would_hold(record):
+    assert json.loads(to_json({"records": (record,)})) == to_plain({"records": (record,)})
+
+
+@pytest.mark.parametrize("write", [to_plain, to_json])
+def test_what_no_message_is_made_of_is_not_written(write):
+    with pytest.raises(TypeError, match="set"):
+        write({"names": {"a"}})
 
 
 def test_the_documents_fields_come_first_and_in_its_order():
@@ -75,6 +86,16 @@ def test_a_wrong_field_is_named(change, said):
 def test_a_missing_field_is_named_with_its_place():
     with pytest.raises(MessageError, match=r"CompleteResponse.results\[0\].outcome is missing"):
         from_plain(CompleteResponse, {"results": [{"operation_id": "x"}]})
+
+
+def test_the_whole_way_to_a_wrong_value_is_told():
+    record = {**to_plain(OperationRecord("x", "upload", "t", datetime.now(UTC), "success", None, None)), "phase": 1}
+    with pytest.raises(MessageError, match=r"HistoryResponse.records\[1\].phase is 1, expected one of 'reserved'"):
+        from_plain(HistoryResponse, {"records": [{**record, "phase": "done"}, record]})
+    with pytest.raises(MessageError, match=r"StartItem.tags.shoot is 1, expected str"):
+        from_plain(StartItem, {"operation_id": "x", "name": "n", "target_path": "t", "compressed_file_path": "p",
+                               "source_file_record": to_plain(_file()), "packing": {"codec": "c", "plan": "p"},
+                               "tags": {"shoot": 1}})  # fmt: skip
 
 
 @pytest.mark.parametrize("text", ["", "<html>", "[]", "null", "{"])
