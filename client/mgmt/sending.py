@@ -8,6 +8,7 @@ broken connection.
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
@@ -35,6 +36,8 @@ FAST_WINDOW_SECONDS: Final = 30.0
 """Parts signed together that went out within this time were not too many."""
 REFUSED_TRIES_MAX: Final = 5
 """How many fresh URLs in a row may be refused."""
+GATHERING_SECONDS: Final = 0.05
+"""While others are on their way, a part waits so long at most for more to be signed together with."""
 
 
 @contextmanager
@@ -214,17 +217,24 @@ class PartFeed:
             if self._error is not None and not isinstance(self._error, CancelledError):
                 raise self._error
 
-    def take(self, most: int) -> tuple[list[messages.Part], messages.Content | None]:
-        """Wait for parts and take what there is, up to `most`.
+    def take(
+        self, most: int, *, enough: int = 1, gathering_seconds: float = 0.0
+    ) -> tuple[list[messages.Part], messages.Content | None]:
+        """Wait for parts and take what there is, up to `most`; fewer than `enough` only after `gathering_seconds`.
 
         With the last parts comes the content; no parts and a content mean that everything was taken.
 
         Raises:
             BaseException: What ended the packing, where it failed.
         """
+        gather_until = time.monotonic() + gathering_seconds
         with self._changed:
-            while not self._ready() and not self._is_closed:
-                self._changed.wait(1.0)  # a bounded wait lets Ctrl-C through on every system
+            while not self._is_closed and (count := len(self._ready())) < enough:
+                left_seconds = gather_until - time.monotonic()
+                if count and left_seconds <= 0:
+                    break
+                # A bounded wait lets Ctrl-C through on every system.
+                self._changed.wait(min(1.0, left_seconds) if count else 1.0)
             if self._error is not None:
                 raise self._error
             taken = self._ready()[:most]
@@ -270,7 +280,8 @@ class PartsSender:
             while content is None:
                 under_way = self._await_room(under_way, workers)
                 window = self._next_window(window)
-                parts, content = feed.take(window)
+                gathering_seconds = GATHERING_SECONDS if under_way else 0.0
+                parts, content = feed.take(window, enough=workers, gathering_seconds=gathering_seconds)
                 self._meter.add(sum(part.length for part in parts if part.number in there), is_carried_over=True)
                 wanted = [part for part in parts if part.number not in there]
                 if wanted or content is not None:  # the content is told also where no part is left to sign

@@ -1,7 +1,7 @@
 """Parts handed from the packing to the sending thread: in order, whole, and with what went wrong."""
 
 import threading
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 
 import pytest
 
@@ -39,6 +39,33 @@ def test_who_takes_waits_until_there_is_something():
         assert not taken.done()
         feed.put(WHOLE[0])
         assert taken.result(10) == ([WHOLE[0]], None)
+
+
+def test_parts_that_come_fast_are_taken_together():
+    feed = PartFeed(100)
+    feed.put(WHOLE[0])
+    with ThreadPoolExecutor(1) as beside:
+        taken = beside.submit(feed.take, 10, enough=2, gathering_seconds=60)
+        assert not wait([taken], 0.1).done, "one is not enough"
+        feed.put(WHOLE[1])
+        assert taken.result(10) == (WHOLE[:2], None)
+
+
+def test_nobody_waits_longer_than_said_for_parts_to_be_taken_together():
+    feed = PartFeed(100)
+    feed.put(WHOLE[0])
+    with ThreadPoolExecutor(1) as beside:
+        taken = beside.submit(feed.take, 10, enough=2, gathering_seconds=0.01)
+        assert taken.result(4) == (WHOLE[:1], None)
+
+
+def test_the_end_of_the_packing_ends_the_gathering():
+    feed = PartFeed(100)
+    feed.put(WHOLE[0])
+    with ThreadPoolExecutor(1) as beside:
+        taken = beside.submit(feed.take, 10, enough=2, gathering_seconds=60)
+        feed.close(CONTENT)
+        assert taken.result(10) == (WHOLE[:1], CONTENT)
 
 
 def test_what_ended_the_packing_ends_the_sending():
