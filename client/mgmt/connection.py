@@ -84,11 +84,11 @@ class Connections:
         return urllib3.ProxyManager(proxy.address, proxy_headers=headers, **keywords)
 
 
-def make_timeout(try_seconds: float | None) -> urllib3.Timeout:
+def make_timeout(try_seconds: float | None, answer_seconds: float = READ_TIMEOUT_SECONDS) -> urllib3.Timeout:
     """Say how long to wait for a connection and for an answer, with a bound on both where there is one."""
-    bound = try_seconds if try_seconds is not None else READ_TIMEOUT_SECONDS
+    bound = try_seconds if try_seconds is not None else answer_seconds
     return urllib3.Timeout(
-        connect=min(CONNECT_TIMEOUT_SECONDS, bound), read=min(READ_TIMEOUT_SECONDS, bound), total=try_seconds
+        connect=min(CONNECT_TIMEOUT_SECONDS, bound), read=min(answer_seconds, bound), total=try_seconds
     )
 
 

@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 
 import urllib3
 
-from mgmt.connection import BLOCK_SIZE_BYTES, Connections
+from mgmt.connection import BLOCK_SIZE_BYTES, READ_TIMEOUT_SECONDS, Connections, make_timeout
 from mgmt.errors import INTERRUPTED, CancelledError, LocalStateError
 from mgmt.events import Emit, Trace
 from mgmt.reachability import refuse_hopeless
@@ -41,6 +41,9 @@ class PutResult(Value):
     reason: str
     retry_after_seconds: float | None = None
 
+
+ANSWER_MAX_SECONDS: Final = 4 * READ_TIMEOUT_SECONDS
+"""Longest wait for an answer."""
 
 _CORRUPTION_CODES: Final = frozenset(
     {
@@ -95,6 +98,9 @@ class Carrier:
         self._rate_limit = rate_limit
         self._emit = emit
         self._gauge = SpeedGauge()
+        self._answer_seconds = READ_TIMEOUT_SECONDS
+        """How long to wait for an answer. A slow line may take longer than that for the megabytes that the system has
+        taken over already, so whoever waited in vain waits twice as long from then on."""
 
     def measured_speed(self) -> float | None:
         """Say how many bytes per second went to the storage; None where too few did, or they were held back."""
@@ -131,6 +137,7 @@ class Carrier:
 
     def _send(self, signed: SignedRequest, body: _Body) -> PutResult:
         headers = {**signed.headers, "content-length": str(body.length)}
+        answer_seconds = self._answer_seconds
         try:
             response = self._connections.pool_for(signed.url).request(
                 "PUT",
@@ -138,8 +145,11 @@ class Carrier:
                 body=cast("BinaryIO", body) if body.length else b"",  # all that is asked of a body is read()
                 headers=headers,
                 redirect=False,
+                timeout=make_timeout(None, answer_seconds),
             )
         except urllib3.exceptions.HTTPError as error:
+            if isinstance(error, urllib3.exceptions.ReadTimeoutError):
+                self._answer_seconds = min(2 * answer_seconds, ANSWER_MAX_SECONDS)
             refuse_hopeless(error, signed.url)
             host = urlsplit(signed.url).hostname
             return PutResult(PutOutcome.BROKEN, f"the connection to {host} broke ({type(error).__name__})")

@@ -1,8 +1,10 @@
+import socket
 import threading
 import time
 
 import pytest
 
+from mgmt import transfer
 from mgmt.connection import Connections
 from mgmt.errors import CancelledError, LocalStateError
 from mgmt.transfer import Carrier, PutOutcome, RateLimit
@@ -95,6 +97,26 @@ def test_a_broken_connection_takes_its_bytes_back(carrier, archive):
     assert "secret" not in result.reason
     assert sum(sent) == 0
     assert max(sent) > 0
+
+
+def test_who_waited_in_vain_for_an_answer_waits_twice_as_long_the_next_time(stop, archive, monkeypatch):
+    """Or small files on a slow line would be sent again for ever: their bytes lie with the system for minutes."""
+    monkeypatch.setattr(transfer, "READ_TIMEOUT_SECONDS", 0.1)
+    monkeypatch.setattr(transfer, "ANSWER_MAX_SECONDS", 0.4)
+    connections = Connections()
+    carrier = Carrier(connections, stop, RateLimit(None, stop))
+    waited_seconds = []
+    with socket.create_server(("127.0.0.1", 0)) as deaf:
+        url = f"http://127.0.0.1:{deaf.getsockname()[1]}/key"
+        for _ in range(4):
+            began = time.monotonic()
+            result = carrier.put(SignedRequest(url, {}, 900), archive, 0, 1000, lambda _: None)
+            waited_seconds.append(time.monotonic() - began)
+            assert result.outcome is PutOutcome.BROKEN
+    connections.close()
+    for waited, wanted in zip(waited_seconds, (0.1, 0.2, 0.4, 0.4), strict=True):
+        assert wanted <= waited < wanted + 5
+    assert carrier._answer_seconds == 0.4
 
 
 def test_a_stopped_command_stops_in_the_middle_of_a_slice(carrier, archive, stop):
