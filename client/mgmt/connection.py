@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import ipaddress
 import os
+import socket
 import urllib.request
 from functools import cached_property
 from pathlib import Path
@@ -23,6 +24,37 @@ BLOCK_SIZE_BYTES: Final = 256 * 1024
 """What urllib3 reads and sends at a time: costs half the CPU of its default on large bodies."""
 CONNECT_TIMEOUT_SECONDS: Final = 10.0
 READ_TIMEOUT_SECONDS: Final = 60.0
+SEND_TIMEOUT_SECONDS: Final = 60.0
+"""For one block: sixteen files at a time get through a line of 70 kB/s with it."""
+
+
+class _Connection(urllib3.connection.HTTPConnection):
+    """Gives each block its own time to leave; urllib3 gives it what connecting may take: too little on a slow line."""
+
+    def send(self, data: Any) -> None:
+        _allow_time(self.sock)
+        super().send(data)
+
+
+class _TLSConnection(urllib3.connection.HTTPSConnection):
+    """The same over TLS."""
+
+    def send(self, data: Any) -> None:
+        _allow_time(self.sock)
+        super().send(data)
+
+
+def _allow_time(connected: socket.socket | None) -> None:
+    if connected is not None:  # else this is the request's head, and sending it connects first
+        connected.settimeout(SEND_TIMEOUT_SECONDS)
+
+
+class _Pool(urllib3.HTTPConnectionPool):
+    ConnectionCls = _Connection
+
+
+class _TLSPool(urllib3.HTTPSConnectionPool):
+    ConnectionCls = _TLSConnection
 
 
 class Proxy(NamedTuple):
@@ -76,8 +108,11 @@ class Connections:
         keywords: dict[str, Any] = dict(self._keywords)
         if scheme == "https":
             keywords["ssl_context"] = self._tls
-        if proxy is None:
-            return urllib3.PoolManager(**keywords)
+        pool = urllib3.PoolManager(**keywords) if proxy is None else self._make_proxy_pool(proxy, keywords)
+        pool.pool_classes_by_scheme = {"http": _Pool, "https": _TLSPool}
+        return pool
+
+    def _make_proxy_pool(self, proxy: Proxy, keywords: dict[str, Any]) -> urllib3.PoolManager:
         headers = {"proxy-authorization": proxy.authorization} if proxy.authorization else None
         if proxy.address.startswith("https:"):
             keywords["proxy_ssl_context"] = self._tls

@@ -1,14 +1,18 @@
 import socket
+import ssl
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from mgmt import transfer
+from mgmt import connection, transfer
 from mgmt.connection import Connections
 from mgmt.errors import CancelledError, LocalStateError
 from mgmt.transfer import Carrier, PutOutcome, RateLimit
 from mgmt_contract.messages import SignedRequest
+from mgmt_contract.parts import KIB, MIB
+from support.certificates import make_certificate
 from support.scripted_server import Answer, scripted_server
 
 
@@ -117,6 +121,44 @@ def test_who_waited_in_vain_for_an_answer_waits_twice_as_long_the_next_time(stop
     for waited, wanted in zip(waited_seconds, (0.1, 0.2, 0.4, 0.4), strict=True):
         assert wanted <= waited < wanted + 5
     assert carrier._answer_seconds == 0.4
+
+
+@pytest.mark.parametrize("uses_tls", [False, True])
+def test_a_block_may_take_longer_to_leave_than_a_connection_to_come_about(stop, tmp_path, monkeypatch, uses_tls):
+    """Or a slow line would lose every connection, however often its bytes are sent again."""
+    monkeypatch.setattr(connection, "CONNECT_TIMEOUT_SECONDS", 0.3)
+    path = tmp_path / "large.tar.gz"
+    with path.open("wb") as file:
+        file.truncate(8 * MIB)
+    certificate = make_certificate(tmp_path)
+    connections = Connections(ca_bundle=certificate.certificate_path)
+    carrier = Carrier(connections, stop, RateLimit(None, stop))
+    with socket.socket() as listening, ThreadPoolExecutor(1) as beside:
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 64 * KIB)
+        listening.bind(("127.0.0.1", 0))
+        listening.listen()
+        served = beside.submit(store_after_a_while, listening, certificate if uses_tls else None)
+        url = f"{'https' if uses_tls else 'http'}://127.0.0.1:{listening.getsockname()[1]}/key"
+        result = carrier.put(SignedRequest(url, {}, 900), path, 0, 8 * MIB, lambda _: None)
+        assert served.result(20) == 8 * MIB
+    connections.close()
+    assert result.outcome is PutOutcome.STORED
+
+
+def store_after_a_while(listening, certificate):
+    """Take one request, but nothing of it for longer than connecting may take; return how many bytes its body has."""
+    accepted, _ = listening.accept()
+    if certificate is not None:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(certificate.certificate_path, certificate.key_path)
+        accepted = context.wrap_socket(accepted, server_side=True)
+    with accepted, accepted.makefile("rb") as request:
+        threading.Event().wait(0.6)
+        while request.readline().strip():
+            pass
+        body = request.read(8 * MIB)
+        accepted.sendall(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n")
+        return len(body)
 
 
 def test_a_stopped_command_stops_in_the_middle_of_a_slice(carrier, archive, stop):
