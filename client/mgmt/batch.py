@@ -68,7 +68,8 @@ class Batch:
         Raises:
             MgmtError: For causes that stop everything.
         """
-        waiting = [job for job in self.jobs if not job.has_ended]
+        # Those first that lie packed on the disk since an earlier run: when they have gone, there is room for others.
+        waiting = sorted((job for job in self.jobs if not job.has_ended), key=lambda job: job.archive is None)
         self._promise(waiting)  # before packing: whoever is killed meanwhile knows his left-overs again
         self._packed = []
         try:

@@ -55,6 +55,8 @@ class InFlight:
         self._batches: dict[Future[None], Batch] = {}
         self._aboard: list[Batch] = []
         """All that are not let go of yet, the one being packed among them."""
+        self._making_room: list[Future[None]] = []
+        """Those that go before the rest of their batch can be packed."""
         self._error: BaseException | None = None
 
     def take(self, batch: Batch) -> None:
@@ -70,7 +72,7 @@ class InFlight:
         try:
             self._pack(batch)
             self._wait_until(BATCHES_IN_FLIGHT_MAX - 1)
-        except BaseException:
+        except MgmtError:  # after an interrupt `abandon` does it, when nothing is under way any more
             self._let_all_go(batch)
             raise
         self._batches[self._threads.submit(batch.carry)] = batch
@@ -88,10 +90,11 @@ class InFlight:
     def abandon(self) -> None:
         """Stop what is in flight; all of it stays resumable. Who presses Ctrl-C again ends no sooner, but as tidily."""
         with undisturbed():
-            if self._batches:
+            under_way = [*self._batches, *self._making_room]
+            if under_way:
                 self._stop.set()
             self._threads.shutdown(wait=False)
-            wait(self._batches, timeout=_STOPPING_MAX_SECONDS)
+            wait(under_way, timeout=_STOPPING_MAX_SECONDS)
             with contextlib.ExitStack() as batches:
                 for batch in reversed(self._aboard):
                     batches.callback(self._let_all_go, batch)
@@ -107,7 +110,16 @@ class InFlight:
             else:
                 return
             self.land()
-            batch.carry()
+            self._make_room(batch)
+
+    def _make_room(self, batch: Batch) -> None:
+        """Carry what is packed of a batch; by a thread, so that Ctrl-C is heard."""
+        self._making_room = [self._threads.submit(batch.carry)]
+        while self._making_room:
+            ended, _ = wait(self._making_room, timeout=1.0)
+            for future in ended:
+                self._making_room.remove(future)
+                future.result()
 
     def _go_alone(self, batch: Batch) -> None:
         try:

@@ -51,16 +51,17 @@ def _endings() -> _Handlers:
     return handlers
 
 
-def _interrupt(*_: object) -> None:
+def _interrupt(number: int, _: object) -> None:
+    signal.signal(number, signal.SIG_IGN)  # once is enough: what is to be told and tidied now takes a moment
     raise KeyboardInterrupt
 
 
-def _hang_up(terminals: list[int], *_: object) -> None:
+def _hang_up(terminals: list[int], number: int, frame: object) -> None:
     """End without a word: the terminal is gone, and every word to it would be an error of its own."""
     nowhere = os.open(os.devnull, os.O_WRONLY)
     for descriptor in terminals:
         os.dup2(nowhere, descriptor)
-    raise KeyboardInterrupt
+    _interrupt(number, frame)
 
 
 @contextmanager
@@ -70,4 +71,5 @@ def _handling(handlers: _Handlers) -> Iterator[None]:
         yield
     finally:
         for number, former in before.items():
-            signal.signal(number, former)
+            if signal.getsignal(number) is handlers[number]:
+                signal.signal(number, former)

@@ -26,6 +26,9 @@ from mgmt_contract.messages import CleanUp, Content
 from mgmt_contract.values import Value
 from mgmt_contract.wire import from_json, to_json
 
+_LEFT_LOCK_SECONDS: Final = 3600.0
+"""So old is a lock file at least that is taken for a left-over, if nobody holds it."""
+
 _FIRST_SCHEMA: Final = """
 CREATE TABLE uploads (
     operation_id TEXT PRIMARY KEY,
@@ -99,6 +102,7 @@ class Journal:
             for folder in (state_dir, self._locks):
                 folder.mkdir(parents=True, exist_ok=True, mode=0o700)
             path = state_dir / "journal.sqlite"
+            _sweep(self._locks)
             self._database = sqlite3.connect(path, isolation_level=None, timeout=30, check_same_thread=False)
             self._database.execute("PRAGMA journal_mode=WAL")
             self._database.execute("PRAGMA synchronous=FULL")
@@ -244,15 +248,15 @@ class Journal:
 
     def _change(self, statements: Iterable[tuple[str, tuple[object, ...]]]) -> None:
         with _translate_errors(self._state_dir), self._lock:
-            self._database.execute("BEGIN IMMEDIATE")
             try:
+                self._database.execute("BEGIN IMMEDIATE")
                 for statement, values in statements:
                     self._database.execute(statement, values)
-            except BaseException:
-                self._database.execute("ROLLBACK")
-                raise
-            else:
                 self._database.execute("COMMIT")
+            except BaseException:  # such as Ctrl-C, after any of them
+                if self._database.in_transaction:
+                    self._database.execute("ROLLBACK")
+                raise
 
     def _create_schema(self) -> None:
         self._database.execute("BEGIN IMMEDIATE")  # two first runs at once: one creates
@@ -266,6 +270,14 @@ class Journal:
                 f"The journal in {self._state_dir} was written by a newer mgmt. Update mgmt on this machine.",
                 code="journal",
             )
+
+
+def _sweep(locks: Path) -> None:
+    """Remove lock files that nobody holds any more: whoever was killed, or interrupted between two steps, left them."""
+    for path in locks.glob("*.lock"):
+        with contextlib.suppress(OSError):
+            if time.time() - path.stat().st_mtime > _LEFT_LOCK_SECONDS and (descriptor := _lock(path)) is not None:
+                _unlock(descriptor, path)
 
 
 def _lock(path: Path) -> int | None:

@@ -222,7 +222,8 @@ class PartFeed:
     ) -> tuple[list[messages.Part], messages.Content | None]:
         """Wait for parts and take what there is, up to `most`; fewer than `enough` only after `gathering_seconds`.
 
-        With the last parts comes the content; no parts and a content mean that everything was taken.
+        With the last parts comes the content; no parts and a content mean that everything was taken. Neither the one
+        nor the other means that nothing came for a second: whoever holds a lease must not wait for longer.
 
         Raises:
             BaseException: What ended the packing, where it failed.
@@ -233,8 +234,9 @@ class PartFeed:
                 left_seconds = gather_until - time.monotonic()
                 if count and left_seconds <= 0:
                     break
-                # A bounded wait lets Ctrl-C through on every system.
                 self._changed.wait(min(1.0, left_seconds) if count else 1.0)
+                if not self._ready():
+                    break
             if self._error is not None:
                 raise self._error
             taken = self._ready()[:most]
@@ -276,10 +278,12 @@ class PartsSender:
         with sending_pool(workers) as pool:
             under_way: set[Future[None]] = set()
             content = None
-            window = 2 * workers
+            parts: list[messages.Part] = []
+            window = 4 * workers
             while content is None:
                 under_way = self._await_room(under_way, workers)
-                window = self._next_window(window)
+                self._keep_lease()
+                window = self._next_window(window) if parts else window
                 gathering_seconds = GATHERING_SECONDS if under_way else 0.0
                 parts, content = feed.take(window, enough=workers, gathering_seconds=gathering_seconds)
                 self._meter.add(sum(part.length for part in parts if part.number in there), is_carried_over=True)
@@ -302,10 +306,13 @@ class PartsSender:
             under_way = under_way - done
             if len(under_way) <= room:
                 return under_way
-            lease = self._job.lease
-            if lease and self._session.patience.now() - self._signed_at > lease.expires_in_seconds / 3:
-                self._sign([], None)
+            self._keep_lease()
             wait(under_way, timeout=1.0, return_when=FIRST_COMPLETED)
+
+    def _keep_lease(self) -> None:
+        lease = self._job.lease
+        if lease and self._session.patience.now() - self._signed_at > lease.expires_in_seconds / 3:
+            self._sign([], None)
 
     def _sign(
         self, parts: list[messages.Part], content: messages.Content | None

@@ -15,6 +15,7 @@ from mgmt.ending import Ending, Summary
 from mgmt.errors import MgmtError
 from mgmt.events import Trace
 from mgmt.in_flight import carry_beside
+from mgmt.interrupts import undisturbed
 from mgmt.jobs import Job, UploadOptions
 from mgmt.preparation import Preparation
 from mgmt.sending import WHOLE_ARCHIVES_AT_A_TIME, sending_pool
@@ -83,8 +84,9 @@ class _Grouping:
         try:
             yield from self._group(targets, waiting)
         finally:
-            for job in waiting:
-                self._ending.let_go(job)
+            with undisturbed():
+                for job in waiting:
+                    self._ending.let_go(job)
 
     def _group(self, targets: Iterable[str], waiting: list[Job]) -> Iterator[list[Job]]:
         """A large one alone, small ones by the hundred."""

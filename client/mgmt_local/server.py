@@ -28,8 +28,8 @@ from mgmt_local.state import StateFolder, trim_log, write_private_json
 from mgmt_local.tokens import TokenFile
 
 BUCKET: Final = "mgmt-local"
-KEY_PART_MAX_BYTES: Final = 255
-"""The engine keeps keys as paths, and answers 500 to longer names."""
+KEY_PART_MAX_BYTES: Final = 246
+"""The engine keeps keys as paths, beside a folder `{name}.versions`, and answers 500 to longer names."""
 EXIT_FAILED: Final = 1
 
 _SERVER_LOCK_TIMEOUT_SECONDS: Final = 1.0

@@ -2,13 +2,13 @@
 
 import contextlib
 import os
-import signal
 import threading
 from datetime import timedelta
 
 import pytest
 
 from mgmt_api.ports import RecordsUnavailableError
+from support.interrupts import INTERRUPTS
 from support.trees import noise
 
 MB = 1_000_000
@@ -112,7 +112,7 @@ def test_kill_9_after_the_last_byte_then_the_same_command_confirms(team, anna, s
     assert_one_good_upload(team, anna, name)
 
 
-@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+@pytest.mark.parametrize("how", INTERRUPTS)
 def test_an_interrupt_ends_soon_with_130_and_is_resumable(team, anna, large, how):
     team.storage.fault = lambda put: "stall" if put.part_number == 2 else "none"
     process = anna.begin("--json", "upload", large)

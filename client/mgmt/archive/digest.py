@@ -4,8 +4,8 @@ BLAKE3 over each member in order: its frame (see `mgmt.members.frame`), then as 
 frame says, so no two different lists of members give the same bytes. Times, owners, codec and plan are left
 out.
 
-Hashing is the one step that no second thread can share. SHA-256 takes twice as long for it, and six times as
-long on processors without instructions for it.
+SHA-256 would take twice as long, and six times as long on processors without instructions for it. More threads
+than one would only take processors from the compressing.
 """
 
 from __future__ import annotations

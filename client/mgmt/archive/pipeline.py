@@ -75,9 +75,11 @@ class _CallingThread(Executor):
     def submit(self, function: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Future[T]:
         future: Future[T] = Future()
         try:
-            future.set_result(function(*args, **kwargs))
+            result = function(*args, **kwargs)
         except BaseException as error:  # noqa: BLE001  an executor's way: raised by who asks for the result
             future.set_exception(error)
+        else:
+            future.set_result(result)
         return future
 
 

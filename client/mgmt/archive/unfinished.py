@@ -125,8 +125,9 @@ class UnfinishedArchive:
         folder = self._final_path.parent
         missing_bytes = self._size_bound_bytes - self._written_bytes - _free_bytes(folder)
         return LocalStateError(
-            f"The disk of '{shown(os.fspath(folder))}' is full: the archive may need {_sized(missing_bytes)} more "
-            "than is free. Free that much, or choose a folder on another disk with --archive-dir.",
+            f"The disk of '{shown(os.fspath(folder))}' is full: the archive {shown(self._final_path.name)} may need "
+            f"{_sized(missing_bytes)} more than is free. Free that much, or choose a folder on another disk with "
+            "--archive-dir.",
             code="disk-full",
         )
 

@@ -3,8 +3,8 @@
 Every upload is completed with one. botocore spends more on the endpoint's rules, on parameters and on guessing at
 dates than on the request itself. So what its first call has signed is kept, as in `presigner`: the bucket's
 address, and the signer with the context that it was called with. A later request is that address, the quoted
-key and a signature by that signer, sent by botocore's own HTTP session. Only an object that was found is taken
-from there: whatever else is answered, or nothing, is left to botocore's own call, with its retries and its errors.
+key and a signature by that signer, sent by botocore's own HTTP session. Only "here it is" and "there is none" are
+taken from there: whatever else is answered, or nothing, is left to botocore's own call, with its retries and errors.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from urllib.parse import quote
 
 from botocore.awsrequest import AWSRequest
 from botocore.httpsession import URLLib3Session
+from botocore.session import get_session
 from botocore.utils import get_environ_proxies
 
 from mgmt_api.adapters.clients import LOST_ANSWERS, UNREACHED
@@ -31,6 +32,7 @@ _CONNECT_SECONDS: Final = 1
 _READ_SECONDS: Final = 2
 """Short: whoever does not answer by then is asked again by botocore, with its own patience."""
 _FOUND: Final = 200
+_ABSENT: Final = 404
 
 
 class _Ready(NamedTuple):
@@ -58,7 +60,7 @@ class Heads:
         client.meta.events.register_first("before-sign.s3.HeadObject", self._learn)
 
     def find(self, key: str) -> Mapping[str, str] | None:
-        """Return the headers of an object that is there; None where `ask` is to find out."""
+        """Return an object's headers, none of them if there is no such object; None where `ask` is to find out."""
         ready = self._ready
         if ready is None:
             return None
@@ -69,6 +71,8 @@ class Heads:
             answer = ready.session.send(request.prepare())
         except (*UNREACHED, *LOST_ANSWERS):
             return None
+        if answer.status_code == _ABSENT:
+            return {}
         return cast("Mapping[str, str]", answer.headers) if answer.status_code == _FOUND else None
 
     def ask(self, key: str) -> Mapping[str, Any]:
@@ -91,9 +95,10 @@ class Heads:
 
 
 def _open_session(url: str, config: Any) -> URLLib3Session:
-    """Open connections by the ways that the client itself takes."""
+    """Open connections that trust whom the client trusts, and take the proxies that it takes."""
+    ca_bundle = get_session().get_config_variable("ca_bundle") or os.environ.get("REQUESTS_CA_BUNDLE")
     settings: dict[str, Any] = {
-        "verify": os.environ.get("AWS_CA_BUNDLE") or os.environ.get("REQUESTS_CA_BUNDLE") or True,
+        "verify": ca_bundle or True,
         "proxies": get_environ_proxies(url) if config.proxies is None else config.proxies,
         "timeout": (_CONNECT_SECONDS, _READ_SECONDS),
         "max_pool_connections": config.max_pool_connections,

@@ -204,7 +204,7 @@ class S3ObjectStore:
         """Return the current object under the key, or None where there is none."""
         found = self._heads.find(key)
         if found is not None:
-            return _read_head(key, found)
+            return _read_head(key, found) if found else None
         try:
             with _port_errors(_HEAD_ERRORS):
                 answer = self._heads.ask(key)

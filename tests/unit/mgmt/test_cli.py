@@ -15,6 +15,7 @@ from click.testing import CliRunner
 from mgmt.cli.main import COMMANDS, main, mgmt
 from mgmt.errors import MgmtError
 from support.generated_docs import GENERATED, README, filled_in
+from support.interrupts import INTERRUPTS
 from support.scripted_server import Answer, json_answer, scripted_server
 
 
@@ -192,7 +193,7 @@ def test_output_piped_into_head_is_no_error(monkeypatch):
     assert len(done.stdout.splitlines()) == 1
 
 
-@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+@pytest.mark.parametrize("how", INTERRUPTS)
 def test_an_interrupt_while_waiting_for_the_service_is_130(tmp_path, how):
     with socket.create_server(("127.0.0.1", 0)) as deaf:
         environment = {**os.environ, "MGMT_API_URL": f"http://127.0.0.1:{deaf.getsockname()[1]}", "MGMT_TOKEN": "t"}
@@ -205,6 +206,29 @@ def test_an_interrupt_while_waiting_for_the_service_is_130(tmp_path, how):
         connection.close()
     assert process.returncode == 130
     assert "Traceback" not in stderr
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGHUP"), reason="there are no terminals that hang up")
+def test_under_nohup_a_command_goes_on_when_its_terminal_is_closed():
+    with socket.create_server(("127.0.0.1", 0)) as service:
+        address = f"127.0.0.1:{service.getsockname()[1]}"
+        process = subprocess.Popen(
+            ["nohup", sys.executable, "-m", "mgmt", "--json", "history"],
+            env={**os.environ, "MGMT_API_URL": f"http://{address}", "MGMT_TOKEN": "t"},
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        connection, _ = service.accept()
+        process.send_signal(signal.SIGHUP)
+        connection.recv(65536)
+        body = json.dumps({"records": []})
+        head = f"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: {len(body)}\r\n\r\n"
+        connection.sendall(f"{head}{body}".encode())
+        _, stderr = process.communicate(timeout=20)
+        connection.close()
+    assert (process.returncode, stderr) == (0, "")
 
 
 @pytest.mark.parametrize(

@@ -221,6 +221,30 @@ def test_what_is_packed_goes_first_where_the_disk_has_no_room_for_the_rest(scene
     assert scene.let_go == {"a": 1}
 
 
+def test_an_interrupt_while_room_is_made_lets_go_when_the_carrying_was_told_to_stop(scene):
+    """Or archives and locks would go from under who is still sending."""
+
+    def carry():
+        threading.Timer(0.1, signal.raise_signal, [signal.SIGINT]).start()
+        assert scene.stop.wait(WAIT_SECONDS)
+        assert not scene.let_go
+
+    def pack():
+        batch.is_begun = True
+        raise LocalStateError("full", code="disk-full")
+
+    batch = scene.batch("a", pack=pack, carry=carry)
+
+    def run():
+        with scene.carrying() as in_flight:
+            in_flight.take(batch)
+
+    with pytest.raises(KeyboardInterrupt):
+        run()
+    assert scene.events == ["pack a", "carry a", "carry a ended"]
+    assert scene.let_go == {"a": 1}
+
+
 def test_a_disk_that_is_full_with_nothing_in_flight_stops_the_run(scene):
     def run():
         with scene.carrying() as in_flight:

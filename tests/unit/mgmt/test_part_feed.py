@@ -68,6 +68,11 @@ def test_the_end_of_the_packing_ends_the_gathering():
         assert taken.result(10) == (WHOLE[:1], CONTENT)
 
 
+def test_who_waits_gets_word_though_nothing_comes():
+    """Or nobody would keep the lease while the packing takes long."""
+    assert PartFeed(100).take(10) == ([], None)
+
+
 def test_what_ended_the_packing_ends_the_sending():
     feed = PartFeed(100)
     feed.put(WHOLE[0])
