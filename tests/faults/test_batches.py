@@ -4,7 +4,7 @@ import signal
 
 import pytest
 
-from support.trees import noise
+from support.trees import noise, small_disk
 
 COUNT = 130
 NAMES = [f"{number:03d}.jpg" for number in range(COUNT)]
@@ -59,3 +59,21 @@ def test_a_storage_that_refuses_one_stops_the_run_when_the_others_are_up(team, a
     assert (run.exit_code, run.stderr) == (0, "")
     assert len(run.records) + len([line for line in run.lines if line["type"] == "already_there"]) == COUNT
     assert_all_uploaded_once(team, anna)
+
+
+def test_an_archive_that_an_earlier_run_left_on_a_small_disk_makes_room_for_the_others(team, anna):
+    (anna.work / "b.mov").write_bytes(noise(6_000_000, 1))
+    with small_disk(anna.folder / "disk", 8) as disk:
+        if disk is None:
+            pytest.skip("this system lets nobody mount a disk here")
+        team.storage.fault = lambda _: "stall"
+        process = anna.begin("upload", "b.mov", "--archive-dir", str(disk))
+        assert team.storage.stalled.wait(30)
+        process.send_signal(signal.SIGINT)
+        process.communicate(timeout=10)
+        assert [path.name for path in disk.iterdir()] == ["b.mov.tar.gz"]
+        team.storage.reset()
+        (anna.work / "a.mov").write_bytes(noise(3_000_000, 2))
+        assert anna.run("upload", "a.mov", "b.mov", "--archive-dir", str(disk)).exit_code == 0
+        assert list(disk.iterdir()) == []
+    assert sorted(team.objects()) == ["a.mov.tar.gz", "b.mov.tar.gz"]
