@@ -1,6 +1,9 @@
 """A part that takes long: the name stays with who is sending, for as long as the sending takes."""
 
+import os
 import random
+import subprocess
+import sys
 import threading
 
 from support.engine import versioned_bucket
@@ -49,3 +52,53 @@ def test_a_lease_is_renewed_while_a_single_part_takes_longer_than_it_lasts(tmp_p
         assert "anna is uploading" in refused.stderr
         assert process.returncode == 0
         assert anna.run("--json", "show", "big.mov").records[0]["actor"] == "anna"
+
+
+SLOW_DISK = """
+import os, sys, threading
+from mgmt.archive.unfinished import UnfinishedArchive
+publish = UnfinishedArchive.publish
+def publish_late(self):
+    while not os.path.exists("go"):
+        threading.Event().wait(0.05)
+    publish(self)
+UnfinishedArchive.publish = publish_late
+from mgmt.cli.main import main
+sys.exit(main(["upload", "big.mov"]))
+"""
+
+
+def test_a_lease_is_renewed_while_packing_takes_long_and_nothing_is_sent(tmp_path, engine, storage):
+    """Such as where a disk is slow to sync, or where nothing is sent before the archive is whole."""
+    storage.reset()
+    with (
+        versioned_bucket(engine) as bucket,
+        team_at_work(tmp_path / "service", engine, bucket, storage, lease_seconds=LEASE_SECONDS) as team,
+    ):
+        anna, bert = team.laptop(tmp_path / "anna", "anna"), team.laptop(tmp_path / "bert", "bert")
+        for seed, laptop in enumerate((anna, bert)):
+            noise = random.Random(seed).randbytes(20_000_000)  # noqa: S311  noise stands for footage
+            (laptop.work / "big.mov").write_bytes(noise)
+        outlasted = threading.Event()
+        begun = []
+        update = team.records.update_operation
+
+        def watch(operation):
+            begun.append(operation.lease_expires_at)
+            if (begun[-1] - begun[0]).total_seconds() > LEASE_SECONDS:
+                outlasted.set()
+            return update(operation)
+
+        team.records.update_operation = watch
+        inherited = {name: value for name, value in os.environ.items() if not name.startswith("MGMT_")}
+        process = subprocess.Popen(
+            [sys.executable, "-c", SLOW_DISK], cwd=anna.work, env={**inherited, **anna.environment}
+        )
+        try:
+            assert outlasted.wait(30), "nobody has renewed the lease"
+            refused = bert.run("upload", "big.mov")
+        finally:
+            (anna.work / "go").touch()
+            process.communicate(timeout=60)
+        assert refused.exit_code == 6
+        assert process.returncode == 0
