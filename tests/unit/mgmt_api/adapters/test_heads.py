@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import socket
+import ssl
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
+from botocore.awsrequest import AWSRequest
+from botocore.exceptions import SSLError
 
+from mgmt_api.adapters import heads
 from mgmt_api.adapters.clients import make_s3_client
 from mgmt_api.adapters.s3 import S3ObjectStore
 from mgmt_api.ports import StorageUnavailableError, StoredObject
+from support.certificates import make_certificate
 from support.scripted_server import Answer, scripted_server
 
 KEY = "day 1/clip é+~1.tar.gz"
@@ -111,3 +117,34 @@ def test_a_storage_that_is_gone_is_unavailable():
         store.head_object(KEY)
     with pytest.raises(StorageUnavailableError):
         store.head_object(KEY)
+
+
+@pytest.mark.parametrize("is_trusted", [False, True])
+def test_the_short_way_trusts_whom_the_client_is_told_to_trust(tmp_path, monkeypatch, is_trusted):
+    certificate = make_certificate(tmp_path)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate.certificate_path, certificate.key_path)
+    (tmp_path / "aws").write_text(f"[default]\nca_bundle = {certificate.certificate_path}\n" if is_trusted else "")
+    monkeypatch.setenv("AWS_CONFIG_FILE", str(tmp_path / "aws"))
+    for name in ("AWS_CA_BUNDLE", "REQUESTS_CA_BUNDLE"):
+        monkeypatch.delenv(name, raising=False)
+
+    def answer() -> None:
+        with context.wrap_socket(listening.accept()[0], server_side=True) as accepted:
+            accepted.recv(65536)
+            accepted.sendall(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n")
+
+    with socket.create_server(("127.0.0.1", 0)) as listening, ThreadPoolExecutor(1) as beside:
+        answered = beside.submit(answer)
+        url = f"https://127.0.0.1:{listening.getsockname()[1]}/bucket/key"
+        session = heads._open_session(url, make_client(url).meta.config)
+        request = AWSRequest("HEAD", url).prepare()
+        if is_trusted:
+            assert session.send(request).status_code == 200
+            answered.result(10)
+        else:
+            with pytest.raises(SSLError):
+                session.send(request)
+            with pytest.raises(ssl.SSLError):
+                answered.result(10)
+        session.close()
