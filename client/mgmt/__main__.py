@@ -1,24 +1,49 @@
 """`mgmt` and `python -m mgmt`."""
 
-from __future__ import annotations
-
 import os
 import sys
-from typing import Final
 
-_EXIT_INTERRUPTED: Final = 130
+_EXIT_INTERRUPTED = 130
 """As `CancelledError` has it; that may not be imported yet."""
+_INTERRUPTED = "Interrupted before anything began."
 
 
 def run() -> None:
     """Entry point of the `mgmt` command."""
     try:
         from mgmt.cli.main import run as run_command
-
+    except BaseException as error:
+        _end_if_interrupted(error, _INTERRUPTED)
+        raise
+    try:
         run_command()
-    except KeyboardInterrupt:  # while modules are loaded; whatever comes later tells of it by itself
-        sys.stderr.write("mgmt: Interrupted before anything began.\n")
-        os._exit(_EXIT_INTERRUPTED)
+    except BaseException as error:  # once more, while the first is told
+        _end_if_interrupted(error)
+        raise
+
+
+def _end_if_interrupted(error: BaseException, message: str | None = None) -> None:
+    """End the process if an interrupt is what ended everything else; not even `json` may be there to tell of it."""
+    try:
+        from mgmt.errors import is_interrupt
+
+        if not is_interrupt(error):
+            return
+        if message is not None and sys.stderr is not None:
+            sys.stderr.write(_spell(message) + "\n")
+            sys.stderr.flush()
+    except (OSError, KeyboardInterrupt):  # nobody can be told, or nobody wants to wait for it
+        pass
+    os._exit(_EXIT_INTERRUPTED)
+
+
+def _spell(message: str) -> str:
+    if "--json" not in sys.argv:
+        return f"mgmt: {message}"
+    return (
+        f'{{"type":"error","exit_code":{_EXIT_INTERRUPTED},"code":"interrupted",'
+        f'"message":"{message}","operation_id":null}}'
+    )
 
 
 if __name__ == "__main__":

@@ -26,6 +26,17 @@ EXIT_PARTLY_FAILED: Final = 3
 INTERRUPTED: Final = "Interrupted. Nothing is lost: the same command again goes on from here."
 
 
+def is_interrupt(error: BaseException | None) -> bool:
+    """Tell whether an error is Ctrl-C, or came of it: Python wraps one that hits it while a class is made."""
+    seen: set[int] = set()
+    while error is not None and id(error) not in seen:
+        if isinstance(error, KeyboardInterrupt):
+            return True
+        seen.add(id(error))
+        error = error.__cause__ or error.__context__
+    return False
+
+
 class MgmtError(Exception):
     """Something a user can understand and act on."""
 

@@ -1,7 +1,7 @@
 """The two streams of a run, and the manners that a terminal, a file and a program ask for.
 
-Results go to stdout, everything about how it goes to stderr. A closed pipe silences the output and never
-the work.
+Results go to stdout, everything about how it goes to stderr. A closed pipe or a full disk silences the output
+and never the work.
 """
 
 from __future__ import annotations
@@ -43,12 +43,14 @@ class Style(Value):
 
 
 class Output:
-    """The two streams of a run; writing is safe from any thread and survives a closed pipe."""
+    """The two streams of a run; writing is safe from any thread and survives a closed pipe and a full disk."""
 
     def __init__(self, style: Style, stdout: TextIO | None = None, stderr: TextIO | None = None) -> None:
         self.style = style
         self.stdout = stdout or sys.stdout
         self.stderr = stderr or sys.stderr
+        self.failure: OSError | None = None
+        """Why results are missing on stdout, such as a full disk; whoever closes a pipe misses nothing."""
         self._lock = threading.Lock()
         self._closed: set[int] = set()
         self._bars: Any = None
@@ -139,8 +141,10 @@ class Output:
                 else:
                     stream.write(text + "\n")
                     stream.flush()
-            except BrokenPipeError:
+            except OSError as error:
                 self._closed.add(id(stream))
+                if stream is self.stdout and not isinstance(error, BrokenPipeError):
+                    self.failure = error
 
 
 def _width_of(stream: TextIO) -> int | None:

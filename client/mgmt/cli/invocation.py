@@ -100,7 +100,12 @@ class Invocation(Value):
         return config_source(self.config_path, self.environment)
 
     def output(self) -> Output:
-        """Make the streams, with the manners that terminal and options ask for."""
+        """Return the streams, with the manners that terminal and options ask for."""
+        return self.streams
+
+    @cached_property
+    def streams(self) -> Output:
+        """The two streams; they are made when something is first written."""
         from mgmt.output import Output, Style
 
         is_dumb = self.environment.get("TERM") == "dumb"

@@ -13,13 +13,14 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import click
 
-from mgmt.errors import EXIT_OK, INTERRUPTED, CancelledError, MgmtError, UsageError
+from mgmt.errors import EXIT_OK, INTERRUPTED, CancelledError, LocalStateError, MgmtError, UsageError, is_interrupt
 from mgmt_contract.version import __version__
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from mgmt.cli.invocation import Invocation
+    from mgmt.output import Output
 
 
 class CommandEntry(NamedTuple):
@@ -63,6 +64,14 @@ class _LazyGroup(click.Group):
         command: click.Command = getattr(import_module(COMMANDS[cmd_name].module), cmd_name)
         return command
 
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt as error:
+            if ctx.params["as_json"]:  # click would write an empty line, which is no JSON
+                raise CancelledError(INTERRUPTED) from error
+            raise
+
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002  click's signature
         with formatter.section("Commands"):
             formatter.write_dl([(name, entry.summary) for name, entry in COMMANDS.items()])
@@ -100,10 +109,7 @@ def mgmt(ctx: click.Context, /, **flags: Any) -> None:
 
 def main(arguments: Sequence[str]) -> int:
     """Run one command and return its exit code; every error becomes a sentence here."""
-    for stream in (sys.stdout, sys.stderr):
-        reconfigure = getattr(stream, "reconfigure", None)
-        if reconfigure is not None:
-            reconfigure(errors="backslashreplace")
+    _prepare_streams()
     as_json = "--json" in arguments
     run = Run(tuple(arguments))
     try:
@@ -117,14 +123,43 @@ def main(arguments: Sequence[str]) -> int:
         return run.end(_report(_translate(error, run), run, as_json=as_json))
     except KeyboardInterrupt:
         return run.end(_report(CancelledError(INTERRUPTED), run, as_json=as_json))
-    return run.end(result if isinstance(result, int) else EXIT_OK)
+    exit_code = result if isinstance(result, int) else EXIT_OK
+    return run.end(exit_code or _report_missing_results(run, as_json=as_json))
+
+
+def _prepare_streams() -> None:
+    """Let every name be written, and everything be written nowhere where the caller has closed a stream (`>&-`)."""
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:
+            setattr(sys, name, os.fdopen(os.open(os.devnull, os.O_WRONLY), "w", encoding="utf-8"))
+        reconfigure = getattr(getattr(sys, name), "reconfigure", None)
+        if reconfigure is not None:
+            reconfigure(errors="backslashreplace")
+
+
+def _report_missing_results(run: Run, *, as_json: bool) -> int:
+    """Fail a run that has done everything but could not write all of it to stdout."""
+    streams: Output | None = vars(run.invocation).get("streams") if run.invocation is not None else None
+    if streams is None or streams.failure is None:
+        return EXIT_OK
+    return _report(_describe_missing_results(streams.failure), run, as_json=as_json)
+
+
+def _describe_missing_results(failure: OSError) -> MgmtError:
+    return LocalStateError(
+        f"Results could not be written to stdout ({failure.strerror or failure}), so some are missing there. "
+        "Uploads that have ended are safe. Make room or write elsewhere, then run the same command again: what is "
+        "uploaded is said to be already there.",
+        code="output-not-written",
+    )
 
 
 def _show_help(error: click.exceptions.NoArgsIsHelpError, run: Run, *, as_json: bool) -> int:
     """Show what there is to whoever names no command."""
     if as_json:
         return _report(UsageError(f"Missing command. See `{error.ctx.command_path} --help`."), run, as_json=True)
-    click.echo(error.format_message(), err=True)
+    with contextlib.suppress(OSError):  # nobody can be told
+        click.echo(error.format_message(), err=True)
     return UsageError.exit_code
 
 
@@ -132,11 +167,21 @@ def _translate(error: Exception, run: Run) -> MgmtError:
     """Turn whatever ended a command into an error with a sentence and an exit code."""
     if isinstance(error, MgmtError):
         return error
-    if isinstance(error, click.exceptions.Abort):
+    if isinstance(error, click.exceptions.Abort) or is_interrupt(error):
         return CancelledError(INTERRUPTED)
     if isinstance(error, click.ClickException):
         return UsageError(_describe_usage(error))
+    if isinstance(error, OSError) and _hit_what_click_writes(error):
+        return _describe_missing_results(error)
     return _describe_bug(error, run)
+
+
+def _hit_what_click_writes(error: OSError) -> bool:
+    """Tell whether click could not write, such as a help text: no name of a file tells these errors from others."""
+    import traceback
+
+    *_, (frame, _) = traceback.walk_tb(error.__traceback__)
+    return bool(frame.f_globals["__name__"] == click.echo.__module__)
 
 
 def _describe_usage(error: click.ClickException) -> str:
@@ -196,10 +241,10 @@ def _silence_stdout() -> None:
 
 
 def run() -> None:
-    """Entry point of the `mgmt` command."""
+    """Run the command line's command and end the process."""
     exit_code = main(sys.argv[1:])
     for stream in (sys.stdout, sys.stderr):
-        with contextlib.suppress(OSError):  # a closed pipe
+        with contextlib.suppress(OSError, KeyboardInterrupt):  # a closed pipe; all is done
             stream.flush()
     # Without taking the interpreter apart, which costs a short command a fifth of its time, and without
     # waiting for threads that an interrupt has left in the middle of a send: their bytes are lost anyway.

@@ -5,6 +5,7 @@ import json
 import os
 import subprocess
 import sys
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -12,7 +13,7 @@ from click.shell_completion import ShellComplete
 
 from mgmt.cli.invocation import Invocation
 from mgmt.cli.main import main, mgmt
-from mgmt.errors import UnavailableError
+from mgmt.errors import UnavailableError, is_interrupt
 from mgmt_local.control import Endpoint
 from mgmt_local.errors import LocalBackendError
 from support.scripted_server import json_answer, scripted_server
@@ -135,17 +136,136 @@ def test_history_loads_nothing_that_only_an_upload_needs(service):
         assert name not in loaded.split(), name
 
 
+def run_with_module(tmp_path, module, code, *arguments):
+    """Run mgmt with other code in a module's place."""
+    (tmp_path / "sitecustomize.py").write_text(f"""
+import importlib.abc, importlib.util, sys
+
+class Finder(importlib.abc.MetaPathFinder, importlib.abc.Loader):
+    def find_spec(self, name, path, target=None):
+        return importlib.util.spec_from_loader(name, self) if name == {module!r} else None
+
+    def exec_module(self, module):
+        exec({code!r}, {{}})
+
+sys.meta_path.insert(0, Finder())
+""")
+    environment = {**os.environ, "PYTHONPATH": os.fspath(tmp_path)}
+    command = [sys.executable, "-m", "mgmt", *arguments]
+    return subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=60)
+
+
 def test_ctrl_c_while_modules_are_loaded_is_a_sentence_too(tmp_path):
-    (tmp_path / "click.py").write_text("raise KeyboardInterrupt\n")
-    done = subprocess.run(
-        [sys.executable, "-m", "mgmt", "history"],
-        env={**os.environ, "PYTHONPATH": os.fspath(tmp_path)},
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=60,
-    )
+    done = run_with_module(tmp_path, "click", "raise KeyboardInterrupt", "history")
     assert (done.returncode, done.stdout, done.stderr) == (130, "", "mgmt: Interrupted before anything began.\n")
+
+
+def test_ctrl_c_while_modules_are_loaded_is_a_line_of_json_for_a_program(tmp_path):
+    done = run_with_module(tmp_path, "click", "raise KeyboardInterrupt", "--json", "history")
+    [line] = done.stderr.splitlines()
+    said = json.loads(line)
+    assert (done.returncode, said.pop("message")) == (130, "Interrupted before anything began.")
+    assert said == {"type": "error", "exit_code": 130, "code": "interrupted", "operation_id": None}
+
+
+WRAPPED = [
+    "class Name:\n def __set_name__(self, *_): raise KeyboardInterrupt\nclass Owner: name = Name()",
+    "try: raise KeyboardInterrupt\nfinally: None()",
+]
+"""How an interrupt comes out of a module that it hits while a class of it is made."""
+
+
+@pytest.mark.parametrize("module", ["click", "mgmt_contract.version", "mgmt.cli.history"])
+@pytest.mark.parametrize("code", WRAPPED, ids=["as cause", "as context"])
+def test_ctrl_c_that_comes_wrapped_is_an_interrupt_all_the_same(tmp_path, module, code):
+    done = run_with_module(tmp_path, module, code, "history")
+    assert done.returncode == 130
+    assert "nterrupted" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_ctrl_c_in_a_command_is_nothing_but_json_for_a_program(tmp_path):
+    done = run_with_module(tmp_path, "mgmt.cli.history", "raise KeyboardInterrupt", "--json", "history")
+    [line] = done.stderr.splitlines()
+    assert (done.returncode, json.loads(line)["code"]) == (130, "interrupted")
+
+
+def test_a_cause_of_itself_is_no_interrupt():
+    error = ValueError()
+    error.__cause__ = error
+    assert not is_interrupt(error)
+
+
+# --- streams that cannot be written -------------------------------------------------------------------------
+
+needs_dev_full = pytest.mark.skipif(not Path("/dev/full").exists(), reason="only Linux has a full disk to lend")
+
+
+def run_in_shell(arguments):
+    """Run mgmt with the shell's redirections."""
+    command = f"{sys.executable} -m mgmt {arguments}"
+    return subprocess.run(command, shell=True, capture_output=True, text=True, check=False, timeout=60)  # noqa: S602  the redirection is the test
+
+
+@needs_dev_full
+@pytest.mark.parametrize("options", ["", "--csv"])
+def test_a_full_disk_under_stdout_is_said_with_9(service, options):
+    service._answers = [json_answer({"records": [RECORD]})]
+    done = run_in_shell(f"history {options} > /dev/full")
+    assert done.returncode == 9
+    assert done.stderr.startswith("mgmt: Results could not be written to stdout (No space left on device)")
+    assert "run the same command again" in done.stderr
+    assert len(done.stderr.splitlines()) == 1
+
+
+@needs_dev_full
+def test_a_full_disk_under_stdout_is_a_line_of_json_for_a_program(service):
+    service._answers = [json_answer({"records": [RECORD]})]
+    done = run_in_shell("--json history > /dev/full")
+    said = json.loads(done.stderr)
+    assert (done.returncode, said["exit_code"], said["code"]) == (9, 9, "output-not-written")
+
+
+@needs_dev_full
+@pytest.mark.parametrize("arguments", ["--help", "--version", "upload --help"])
+def test_a_help_text_that_finds_no_room_is_said_with_9(arguments):
+    done = run_in_shell(f"{arguments} > /dev/full")
+    assert (done.returncode, len(done.stderr.splitlines())) == (9, 1)
+    assert "could not be written to stdout" in done.stderr
+
+
+@needs_dev_full
+@pytest.mark.parametrize(("arguments", "exit_code"), [("history", 9), ("--help", 9), ("", 2), ("upload", 2)])
+def test_the_exit_code_stays_where_nothing_can_be_said_at_all(service, arguments, exit_code):
+    service._answers = [json_answer({"records": [RECORD]})]
+    assert run_in_shell(f"{arguments} > /dev/full 2> /dev/full").returncode == exit_code
+
+
+@pytest.mark.skipif(os.name == "nt", reason="a shell of POSIX closes streams")
+@pytest.mark.parametrize(("arguments", "exit_code"), [("history", 0), ("--help", 0), ("", 2), ("upload", 2)])
+@pytest.mark.parametrize("closed", [">&-", ">&- 2>&-"])
+def test_closed_streams_are_as_good_as_dev_null(service, arguments, exit_code, closed):
+    service._answers = [json_answer({"records": [RECORD]})]
+    done = run_in_shell(f"{arguments} {closed}")
+    assert done.returncode == exit_code
+    assert "Traceback" not in done.stderr
+    assert "bug" not in done.stderr
+
+
+@needs_dev_full
+def test_uploads_go_on_where_their_results_cannot_be_written(capsys, tmp_path):
+    """What is missing on stdout is missing there alone; the same command with more room tells of it."""
+    for name in ("one", "two"):
+        (tmp_path / "work" / name).write_text(name)
+    try:
+        done = run_in_shell("--local upload one two > /dev/full")
+        assert done.returncode == 9
+        assert "2 uploaded" in done.stderr
+        assert "Uploads that have ended are safe." in done.stderr
+        assert main(["--local", "upload", "one", "two"]) == 0
+        assert capsys.readouterr().out.count("is already there") == 2
+    finally:
+        assert main(["local", "stop"]) == 0
 
 
 # --- the embedded backend -------------------------------------------------------------------------------
