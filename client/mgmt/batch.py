@@ -15,7 +15,14 @@ from typing import Final
 from mgmt.api import error_of
 from mgmt.archive import read_archive
 from mgmt.ending import Ending
-from mgmt.errors import IntegrityError, LocalStateError, MgmtError, UnavailableError
+from mgmt.errors import (
+    IntegrityError,
+    LocalStateError,
+    LoginRequiredError,
+    MgmtError,
+    NotConfiguredError,
+    UnavailableError,
+)
 from mgmt.events import Progress
 from mgmt.jobs import Job
 from mgmt.packing import pack_and_send, pack_job
@@ -138,19 +145,29 @@ class Batch:
         """Ask for all; end those that need nothing more, return those that have bytes to send."""
         if not jobs:
             return []
-        items = [job.start_item() for job in jobs]
-        bucket = self._session.settings.bucket
-        with self._ending.reporting() as clean_ups:
-            request = messages.StartRequest(self._machine_id, items, expected_bucket=bucket, clean_ups=clean_ups)
-            results = self._session.api.start(request).results
-        pairs = list(zip(jobs, results, strict=True))
+        pairs = list(zip(jobs, self._ask_to_start(jobs), strict=True))
         renewable = [job for job, result in pairs if _is_renewable(job, result)]
         taken = [job for job, result in pairs if result.outcome == "name_taken"]
         to_send = [pair for pair in pairs if pair[0] not in renewable and self._has_to_send(*pair)]
         return to_send + self._start_packed(taken) + self._start_renewed(renewable)
 
+    def _ask_to_start(self, jobs: list[Job]) -> list[messages.StartResult]:
+        items = [job.start_item() for job in jobs]
+        bucket = self._session.settings.bucket
+        with self._ending.reporting() as clean_ups:
+            request = messages.StartRequest(self._machine_id, items, expected_bucket=bucket, clean_ups=clean_ups)
+            for job in jobs:
+                job.may_be_recorded = True
+            try:
+                return self._session.api.start(request).results
+            except (LoginRequiredError, NotConfiguredError):  # turned away at the door; of others nobody knows
+                for job in jobs:
+                    job.may_be_recorded = job.lease is not None
+                raise
+
     def _has_to_send(self, job: Job, result: messages.StartResult) -> bool:
         job.lease = result.lease
+        job.may_be_recorded = result.lease is not None
         if result.problem is not None:
             self._ending.end_failed(job, error_of(result.problem))
         elif result.outcome == "already_there" and result.existing is not None:

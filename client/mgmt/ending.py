@@ -130,8 +130,8 @@ class Ending:
     def let_go(self, job: Job) -> None:
         """Let go of a job, also of one whose run was stopped before its end.
 
-        Where bytes were sent, journal and archive are left to go on with; where the service has only recorded the
-        operation, the journal is; otherwise nothing is. May be called again, if it was interrupted.
+        Where bytes were sent, journal and archive are left to go on with; where the service may only have recorded
+        the operation, the journal is; otherwise nothing is. May be called again, if it was interrupted.
         """
         try:
             if not job.has_ended:
@@ -147,9 +147,9 @@ class Ending:
             if job.archive is not None and job.archive.is_untouched():
                 self._left_archives.append(job.archive_path)
             return
-        if job.lease is None or self._is_kept(job):
+        if not job.may_be_recorded or job.archive_was_kept:
             self._discard(job)
-        elif self._delete_archive(job):
+        elif not job.options.keep_archive and self._delete_archive(job):
             self._session.journal.put([job.entry(self._session.service_url)])
 
     def say_left(self) -> None:

@@ -54,7 +54,9 @@ class Job:
     """Keeps other processes of this machine away from the same archive; closed when the job ends."""
     archive: PackedArchive | None = None
     lease: Lease | None = None
-    """None until the service has recorded the operation."""
+    """None until the service has said that it has recorded the operation."""
+    may_be_recorded: bool = False
+    """It was asked to, and has not said that it did not: while that is so, the operation's id is worth keeping."""
     has_sent_bytes: bool = False
     """In this run or an earlier one: from then on the archive is worth keeping."""
     completed_path: Path | None = None
@@ -92,6 +94,7 @@ class Job:
     def renew(self) -> str:
         """Go on under a new id; return the old one."""
         old_id, self.operation_id, self.is_renewed = self.operation_id, new_operation_id(), True
+        self.may_be_recorded = False
         return old_id
 
     def start_item(self) -> StartItem:

@@ -92,7 +92,10 @@ class _Desk:
         return name if holder is None else self._supersede(holder, item, key, name)
 
     def _supersede(self, holder: Operation, item: StartItem, key: str, name: Name) -> Name:
-        message = f"Operation {item.operation_id} of {self._caller.actor.name} took the name over."
+        actor = self._caller.actor
+        message = f"Operation {item.operation_id} of {actor.name} took the name over."
+        if holder.record.actor_id == actor.id:
+            message = f"{actor.name} began this upload anew, as operation {item.operation_id}."
         ended = end_unfinished(self._backends, holder, name, SUPERSEDED, message)
         if ended.phase == "completing":
             raise ProblemError(

@@ -2,6 +2,8 @@
 
 import contextlib
 import os
+import signal
+import sqlite3
 import threading
 from datetime import timedelta
 
@@ -332,3 +334,38 @@ def test_small_archives_do_not_wait_for_one_another(team, anna):
     team.storage.fault = wait_for_the_others
     assert anna.run("upload", "all").exit_code == 0
     assert not together.broken
+
+
+@pytest.mark.parametrize("options", [(), ("--keep-archive",)])
+@pytest.mark.parametrize("name", ["clip.mp4", "big.mov"])
+def test_an_interrupt_while_the_service_records_the_start_loses_no_operation(team, anna, small, large, name, options):
+    """The client never learned that its operation is recorded, and goes on with it nevertheless."""
+    recorded, interrupted = threading.Event(), threading.Event()
+    original = team.records.create_operation
+
+    def create_operation(operation):
+        created = original(operation)
+        recorded.set()
+        assert interrupted.wait(30)
+        return created
+
+    team.records.create_operation = create_operation
+    process = anna.begin("upload", name, *options)
+    assert recorded.wait(30)
+    process.send_signal(signal.SIGINT)
+    process.communicate(timeout=10)
+    assert process.returncode == 130
+    interrupted.set()
+    [pending] = anna.run("--json", "history").records
+    run = anna.run("--json", "upload", name, *options)
+    assert (run.exit_code, run.stderr) == (0, "")
+    [record] = anna.run("--json", "history").records
+    assert (record["operation_id"], record["status"]) == (pending["operation_id"], "success")
+    assert anna.left_overs() == ([f"{name}.tar.gz"] if options else [])
+
+
+def test_who_is_turned_away_at_the_door_leaves_nothing_in_the_journal(anna, small):
+    assert anna.run("upload", small, MGMT_TOKEN="wrong").exit_code == 5
+    with contextlib.closing(sqlite3.connect(anna.folder / "state" / "journal.sqlite")) as journal:
+        assert journal.execute("SELECT count(*) FROM uploads").fetchone() == (0,)
+    assert anna.left_overs() == []

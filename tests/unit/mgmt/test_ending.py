@@ -70,7 +70,7 @@ def desk(folder, **options):
         job = prepare_job(target, UploadOptions(**options), session.journal, session.service_url, folder)
         with job.held:
             job.archive = pack(job.source, job.archive_path)
-            job.lease = Lease(1, 600)
+            job.lease, job.may_be_recorded = Lease(1, 600), True
             session.journal.put([job.entry(session.service_url)])
             yield Desk(job, Ending(session, Summary()), session, server, events)
 
@@ -215,3 +215,11 @@ def test_an_operation_that_the_service_has_recorded_goes_on_under_its_id(tmp_pat
         again = prepare_job(target, UploadOptions(), at.session.journal, at.session.service_url, tmp_path)
         with again.held:
             assert (again.operation_id, again.archive) == (at.job.operation_id, None)
+
+
+def test_an_operation_that_the_service_was_never_asked_for_leaves_nothing(tmp_path):
+    with desk(tmp_path) as at:
+        at.job.lease, at.job.may_be_recorded = None, False
+        at.ending.let_go(at.job)
+        assert not at.job.archive_path.exists()
+        assert at.session.journal.find(at.session.service_url, os.fspath(at.job.source.path), "/clip") is None

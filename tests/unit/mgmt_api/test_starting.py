@@ -321,7 +321,7 @@ def test_the_same_person_at_the_same_machine_takes_the_name_over(studio, ada):
     assert second.outcome == "multipart"
     superseded = studio.operation(first.operation_id).record
     assert (superseded.status, superseded.error_code) == ("failed", "superseded")
-    assert second.operation_id in superseded.error_message
+    assert superseded.error_message == f"ada began this upload anew, as operation {second.operation_id}."
     assert list(studio.objects.uploads) == [studio.operation(second.operation_id).multipart_upload_id]
 
 
