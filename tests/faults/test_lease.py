@@ -9,7 +9,7 @@ import threading
 from support.engine import versioned_bucket
 from support.team import team_at_work
 
-LEASE_SECONDS = 4
+LEASE_SECONDS = 8
 
 
 def test_a_lease_is_renewed_while_a_single_part_takes_longer_than_it_lasts(tmp_path, engine, storage):

@@ -1,9 +1,9 @@
 """What is shipped: the wheel's files, and that a plain install is the client and nothing more."""
 
-import math
 import os
 import re
 import resource
+import statistics
 import subprocess
 import sys
 import zipfile
@@ -125,13 +125,13 @@ def test_help_imports_nothing_heavy():
 
 
 def test_help_takes_at_most_four_and_a_half_times_an_empty_python():
-    """CPU time of both in turn, the least of each: what else runs on the machine only ever adds to it."""
+    """CPU time of both in turn, compared pair by pair: a machine that is busy, or slows down, does so for both."""
     command = str(Path(sys.executable).with_name("mgmt"))
-    empty_seconds = help_seconds = math.inf
-    for _ in range(60):
-        empty_seconds = min(empty_seconds, _cpu_seconds([sys.executable, "-c", "pass"]))
-        help_seconds = min(help_seconds, _cpu_seconds([command, "--help"]))
-    assert help_seconds <= 4.5 * empty_seconds
+    ratios = []
+    for _ in range(41):
+        empty_seconds = _cpu_seconds([sys.executable, "-c", "pass"])
+        ratios.append(_cpu_seconds([command, "--help"]) / empty_seconds)
+    assert statistics.median(ratios) <= 4.5
 
 
 def _unmeasured():
