@@ -108,12 +108,13 @@ def run_service(bench: Bench) -> None:
         import_ratio = statistics.median(ours / baseline for ours, baseline in imports)
         start_seconds = cost("start_upload", settings | endpoint)
         sign_seconds = cost("sign_request", settings | endpoint)
+        url_seconds = statistics.median(cost("sign_urls") for _ in range(bench.often))
     bench.report.add_rows(
         [
             at_most("service: import, of the resolver's and clients'", import_ratio, 1.15),
             told("service: import of the resolver and the clients, CPU", baseline_seconds * 1000, "ms"),
             at_most("service: a warm start request, CPU", start_seconds * 1000, 10, "ms"),
-            at_most("service: 100 part URLs, CPU", cost("sign_urls") * 1000, 30, "ms"),
+            at_most("service: 100 part URLs, CPU", url_seconds * 1000, 30, "ms"),
             told("service: the whole request for them, CPU", sign_seconds * 1000, "ms"),
         ]
     )
