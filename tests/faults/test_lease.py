@@ -5,6 +5,7 @@ import random
 import subprocess
 import sys
 import threading
+from contextlib import contextmanager
 
 from support.engine import versioned_bucket
 from support.team import team_at_work
@@ -12,7 +13,9 @@ from support.team import team_at_work
 LEASE_SECONDS = 8
 
 
-def test_a_lease_is_renewed_while_a_single_part_takes_longer_than_it_lasts(tmp_path, engine, storage):
+@contextmanager
+def two_people(tmp_path, engine, storage, size_bytes):
+    """Give a team with a short lease, and two of it who each have a file of the same name."""
     storage.reset()
     with (
         versioned_bucket(engine) as bucket,
@@ -20,8 +23,13 @@ def test_a_lease_is_renewed_while_a_single_part_takes_longer_than_it_lasts(tmp_p
     ):
         anna, bert = team.laptop(tmp_path / "anna", "anna"), team.laptop(tmp_path / "bert", "bert")
         for seed, laptop in enumerate((anna, bert)):
-            noise = random.Random(seed).randbytes(17_000_000)  # noqa: S311  noise stands for footage
+            noise = random.Random(seed).randbytes(size_bytes)  # noqa: S311  noise stands for footage
             (laptop.work / "big.mov").write_bytes(noise)
+        yield team, anna, bert
+
+
+def test_a_lease_is_renewed_while_a_single_part_takes_longer_than_it_lasts(tmp_path, engine, storage):
+    with two_people(tmp_path, engine, storage, 17_000_000) as (team, anna, bert):
         under_way, arrive, outlasted = (threading.Event() for _ in range(3))
         begun = []
         update = team.records.update_operation
@@ -70,15 +78,7 @@ sys.exit(main(["upload", "big.mov"]))
 
 def test_a_lease_is_renewed_while_packing_takes_long_and_nothing_is_sent(tmp_path, engine, storage):
     """Such as where a disk is slow to sync, or where nothing is sent before the archive is whole."""
-    storage.reset()
-    with (
-        versioned_bucket(engine) as bucket,
-        team_at_work(tmp_path / "service", engine, bucket, storage, lease_seconds=LEASE_SECONDS) as team,
-    ):
-        anna, bert = team.laptop(tmp_path / "anna", "anna"), team.laptop(tmp_path / "bert", "bert")
-        for seed, laptop in enumerate((anna, bert)):
-            noise = random.Random(seed).randbytes(20_000_000)  # noqa: S311  noise stands for footage
-            (laptop.work / "big.mov").write_bytes(noise)
+    with two_people(tmp_path, engine, storage, 20_000_000) as (team, anna, bert):
         outlasted = threading.Event()
         begun = []
         update = team.records.update_operation

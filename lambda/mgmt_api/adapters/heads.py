@@ -21,13 +21,12 @@ from botocore.session import get_session
 from botocore.utils import get_environ_proxies
 
 from mgmt_api.adapters.clients import LOST_ANSWERS, UNREACHED
+from mgmt_api.adapters.presigner import signing_context
 
 if TYPE_CHECKING:
     from botocore.signers import RequestSigner
     from mypy_boto3_s3 import S3Client
 
-_SIGNING_CONTEXT: Final = ("auth_type", "signing")
-"""What the endpoint's rules tell the signer; the rest of a request's context is about that one request."""
 _CONNECT_SECONDS: Final = 1
 _READ_SECONDS: Final = 2
 """Short: whoever does not answer by then is asked again by botocore, with its own patience."""
@@ -88,7 +87,7 @@ class Heads:
             self._ready = _Ready(
                 address=request.url.removesuffix(quoted_key),
                 signer=request_signer,
-                context={name: request.context[name] for name in _SIGNING_CONTEXT if name in request.context},
+                context=signing_context(request),
                 headers={"x-amz-checksum-mode": "ENABLED", "user-agent": config.user_agent},
                 session=_open_session(request.url, config),
             )

@@ -106,15 +106,19 @@ class Presigner:
     def _watch(self, request: AWSRequest, request_signer: RequestSigner | None = None, **_: object) -> None:
         """Note what the client signs; botocore calls this before each signature."""
         if self._ready is None and request.url is not None and request_signer is not None:
-            context = cast("Mapping[str, Any]", request.context)
-            kept = {name: context[name] for name in _SIGNING_CONTEXT if name in context}
-            self._seen = _Signing(request.url, request_signer, kept)
+            self._seen = _Signing(request.url, request_signer, signing_context(request))
 
     def _learn(self, url: str, quoted_key: str) -> None:
         """Keep what was signed for a URL, if that is what was seen last and the URL ends as expected."""
         seen, whole = self._seen, url.partition("?")[0]
         if seen is not None and url.startswith(seen.url) and whole.endswith(f"/{quoted_key}"):
             self._ready = _Ready(whole.removesuffix(quoted_key), seen.signer, seen.context)
+
+
+def signing_context(request: AWSRequest) -> dict[str, Any]:
+    """Return what the signer was told about a request that holds for all others of the bucket too."""
+    context = cast("Mapping[str, Any]", request.context)
+    return {name: context[name] for name in _SIGNING_CONTEXT if name in context}
 
 
 def list_headers(parameters: Mapping[str, Any]) -> dict[str, str]:
