@@ -17,7 +17,7 @@ from mgmt_api.adapters.dynamodb import DynamoDBRecordStore
 from mgmt_api.adapters.s3 import S3ObjectStore
 from mgmt_api.adapters.table import INDEXES
 from mgmt_api.settings import Settings
-from mgmt_contract.messages import CleanUp
+from mgmt_contract.messages import CleanUp, SignedRequest
 from mgmt_contract.parts import MIB
 from support.assembly import Assembly
 from support.engine import connect, send, storage_engine, versioned_bucket
@@ -43,7 +43,6 @@ class Recorder:
 
     def listen(self, client: Any) -> Any:
         client.meta.events.register("provide-client-params.*.*", self._record)
-        client.meta.events.register("before-sign.s3.*", self._record_url)
         return client
 
     def _record(self, params: dict[str, Any], model: Any, context: dict[str, Any], **_: Any) -> None:
@@ -51,21 +50,34 @@ class Recorder:
             service = model.service_model.service_id.hyphenize()
             self.requests += requests_of(service, model.name, params)
 
-    def _record_url(self, request: Any, operation_name: str, signature_version: str, **_: Any) -> None:
-        """Write down what a URL is about to be signed for, by what stands in it and in its headers."""
-        if signature_version.endswith("-query"):
-            self.signed.add(operation_name)
-            self.requests += requests_of("s3", operation_name, read_put(request))
+    def record_url(self, signed: SignedRequest) -> SignedRequest:
+        """Write down what a URL was signed for, by what stands in it and in its headers."""
+        operation = "UploadPart" if "partNumber=" in signed.url else "PutObject"
+        self.signed.add(operation)
+        self.requests += requests_of("s3", operation, read_put(signed))
+        return signed
 
 
-def read_put(request: Any) -> dict[str, Any]:
+def read_put(signed: SignedRequest) -> dict[str, Any]:
     """Read the parameters of a PUT that a policy looks at back from the request: an engine is addressed by path."""
-    assert request.method == "PUT"
-    _, bucket, key = unquote(urlsplit(request.url).path).split("/", 2)
+    _, bucket, key = unquote(urlsplit(signed.url).path).split("/", 2)
     parameters = {"x-amz-tagging": "Tagging", "if-match": "IfMatch", "if-none-match": "IfNoneMatch"}
-    headers = {name.lower(): value for name, value in request.headers.items()}
-    given = {parameter: headers[name] for name, parameter in parameters.items() if name in headers}
+    given = {parameter: signed.headers[name] for name, parameter in parameters.items() if name in signed.headers}
     return {"Bucket": bucket, "Key": key, **given}
+
+
+class RecordedStore(S3ObjectStore):
+    """The store, with every URL it signs written down."""
+
+    def __init__(self, client: Any, bucket: str, recorder: Recorder) -> None:
+        super().__init__(recorder.listen(client), bucket)
+        self._recorder = recorder
+
+    def presign_put(self, *words: Any, **settings: Any) -> SignedRequest:
+        return self._recorder.record_url(super().presign_put(*words, **settings))
+
+    def presign_part(self, *words: Any, **settings: Any) -> SignedRequest:
+        return self._recorder.record_url(super().presign_part(*words, **settings))
 
 
 class Sender:
@@ -88,7 +100,7 @@ def bucket_and_requests(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tu
         create_table(dynamodb, TABLE)
         studio = Studio(Settings(bucket=bucket, table=TABLE, region="eu-west-1", root_prefix=PREFIX))
         records = DynamoDBRecordStore(recorder.listen(dynamodb), TABLE, 1)
-        studio.serve(records, S3ObjectStore(recorder.listen(connect(engine)), bucket))
+        studio.serve(records, RecordedStore(connect(engine), bucket, recorder))
         studio.objects = Sender()  # type: ignore[assignment]
         do_everything(studio.person("ada"))
         assert recorder.signed == {"PutObject", "UploadPart"}

@@ -1,7 +1,7 @@
 """HEAD of one bucket's objects, from the second on at half the cost of botocore's own call.
 
 Every upload is completed with one. botocore spends more on the endpoint's rules, on parameters and on guessing at
-dates than on the request itself. So what its first call has signed is kept, as in `presigner`: the bucket's
+dates than on the request itself. So what its first call has signed is kept: the bucket's
 address, and the signer with the context that it was called with. A later request is that address, the quoted
 key and a signature by that signer, sent by botocore's own HTTP session. Only "here it is" and "there is none" are
 taken from there: whatever else is answered, or nothing, is left to botocore's own call, with its retries and errors.
@@ -21,7 +21,6 @@ from botocore.session import get_session
 from botocore.utils import get_environ_proxies
 
 from mgmt_api.adapters.clients import LOST_ANSWERS, UNREACHED
-from mgmt_api.adapters.presigner import signing_context
 
 if TYPE_CHECKING:
     from botocore.signers import RequestSigner
@@ -30,6 +29,8 @@ if TYPE_CHECKING:
 _CONNECT_SECONDS: Final = 1
 _READ_SECONDS: Final = 2
 """Short: whoever does not answer by then is asked again by botocore, with its own patience."""
+_SIGNING_CONTEXT: Final = ("auth_type", "signing")
+"""What the endpoint's rules tell the signer; the rest of a request's context is about that one request."""
 _FOUND: Final = 200
 _ABSENT: Final = 404
 
@@ -87,7 +88,7 @@ class Heads:
             self._ready = _Ready(
                 address=request.url.removesuffix(quoted_key),
                 signer=request_signer,
-                context=signing_context(request),
+                context={name: request.context[name] for name in _SIGNING_CONTEXT if name in request.context},
                 headers={"x-amz-checksum-mode": "ENABLED", "user-agent": config.user_agent},
                 session=_open_session(request.url, config),
             )

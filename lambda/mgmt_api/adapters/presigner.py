@@ -1,22 +1,28 @@
-"""URLs for PUTs into one bucket: botocore's own, and from the second on at half their cost.
+"""URLs for PUTs into one bucket: botocore's own, and from the second on the same at a tenth of their cost.
 
-`generate_presigned_url` spends most of its time before it signs: it validates, serializes and resolves the
-endpoint's rules, the same way each time. So the first URL is botocore's whole, and what does not depend on the
-object is kept of it: the bucket's address, and the signer with the context that it was called with. A later
-URL is that address, the quoted key, and a signature by that signer. Only public ways lead there, because Lambda
-brings its own botocore; should one of them be closed some day, every URL is botocore's whole again.
+`generate_presigned_url` validates, serializes, resolves the endpoint's rules and builds requests, the same way each
+time; only what `signature` does depends on the object. So the first URL is botocore's whole, and says where the
+bucket is and for which region is signed there. If `signature` makes the same URL of that (awscrt, where it is
+there, gives the query another order), it makes the later ones too. If not, every URL is botocore's whole: whatever
+a new botocore, which Lambda brings by itself, or another kind of bucket asks for, no URL is made that botocore
+would not have made.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple, cast
-from urllib.parse import quote, urlencode
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple
+from urllib.parse import parse_qs, quote
+
+from mgmt_api.adapters.signature import ALGORITHM, TIMESTAMP_FORMAT, Bucket, Credentials, Put, presign
 
 if TYPE_CHECKING:
     from botocore.awsrequest import AWSRequest
     from botocore.signers import RequestSigner
     from mypy_boto3_s3 import S3Client
+
+    from mgmt_api.ports import Clock
 
 Operation = Literal["PutObject", "UploadPart"]
 
@@ -36,8 +42,6 @@ _METHODS: Final[Mapping[Operation, Literal["put_object", "upload_part"]]] = {
     "PutObject": "put_object",
     "UploadPart": "upload_part",
 }
-_SIGNING_CONTEXT: Final = ("auth_type", "signing")
-"""What the endpoint's rules tell the signer; the rest of a request's context is about that one request."""
 
 
 class _Signing(NamedTuple):
@@ -45,28 +49,30 @@ class _Signing(NamedTuple):
 
     url: str
     signer: RequestSigner
-    context: Mapping[str, Any]
 
 
 class _Ready(NamedTuple):
     """What all of a bucket's URLs have in common."""
 
-    address: str
-    """Ends where the quoted key begins."""
+    bucket: Bucket
     signer: RequestSigner
-    context: Mapping[str, Any]
+
+
+def _utc_now() -> datetime:
+    return datetime.now(UTC)
 
 
 class Presigner:
     """Signs PUTs of one bucket's objects; may be used from several threads.
 
-    Every URL is what the client's `generate_presigned_url` would give at that moment; the signer asks for the
-    credentials each time, so that renewed ones are used.
+    Every URL is what the client's `generate_presigned_url` would give at that moment; the client's signer is asked
+    for the credentials each time, so that renewed ones are used.
     """
 
-    def __init__(self, client: S3Client, bucket: str) -> None:
+    def __init__(self, client: S3Client, bucket: str, clock: Clock = _utc_now) -> None:
         self._client = client
         self._bucket = bucket
+        self._clock = clock
         self._seen: _Signing | None = None
         self._ready: _Ready | None = None
         client.meta.events.register_first("before-sign.s3", self._watch)
@@ -79,46 +85,50 @@ class Presigner:
             parameters: As boto3 takes them, without the bucket: `Key`, and what `list_headers` knows.
             expires_in_seconds: How long the URL is good for.
         """
+        query = {_QUERY[name]: str(value) for name, value in parameters.items() if name in _QUERY}
+        put = Put(parameters["Key"], query, list_headers(parameters), expires_in_seconds)
         ready = self._ready
-        if ready is None:
-            return self._sign_whole(operation, parameters, expires_in_seconds)
-        query = {_QUERY[name]: value for name, value in parameters.items() if name in _QUERY}
-        url = ready.address + quote(parameters["Key"])
-        request = {
-            "method": "PUT",
-            "url": f"{url}?{urlencode(query, quote_via=quote)}" if query else url,
-            "headers": list_headers(parameters),
-            "body": b"",
-            "context": dict(ready.context),
-        }
-        signed: str = ready.signer.generate_presigned_url(request, operation, expires_in_seconds)
-        return signed
-
-    def _sign_whole(self, operation: Operation, parameters: Mapping[str, Any], expires_in_seconds: int) -> str:
+        if ready is not None:
+            return presign(ready.bucket, put, _credentials_of(ready.signer), self._clock())
         url = self._client.generate_presigned_url(
             _METHODS[operation],
             Params={"Bucket": self._bucket, **parameters},
             ExpiresIn=expires_in_seconds,
         )
-        self._learn(url, quote(parameters["Key"]))
+        self._ready = self._learn(url, put)
         return url
 
     def _watch(self, request: AWSRequest, request_signer: RequestSigner | None = None, **_: object) -> None:
         """Note what the client signs; botocore calls this before each signature."""
         if self._ready is None and request.url is not None and request_signer is not None:
-            self._seen = _Signing(request.url, request_signer, signing_context(request))
+            self._seen = _Signing(request.url, request_signer)
 
-    def _learn(self, url: str, quoted_key: str) -> None:
-        """Keep what was signed for a URL, if that is what was seen last and the URL ends as expected."""
-        seen, whole = self._seen, url.partition("?")[0]
-        if seen is not None and url.startswith(seen.url) and whole.endswith(f"/{quoted_key}"):
-            self._ready = _Ready(whole.removesuffix(quoted_key), seen.signer, seen.context)
+    def _learn(self, url: str, put: Put) -> _Ready | None:
+        """Find out of botocore's URL how the same is made here, if what was seen last became that URL."""
+        seen, (whole, _, query), quoted_key = self._seen, url.partition("?"), quote(put.key)
+        said = {name: values[0] for name, values in parse_qs(query).items()}
+        if seen is None or not url.startswith(seen.url) or not whole.endswith(f"/{quoted_key}"):
+            return None
+        if said.get("X-Amz-Algorithm") != ALGORITHM:
+            return None
+        _, _, region, *_ = said["X-Amz-Credential"].split("/")
+        ready = _Ready(Bucket.at(whole.removesuffix(quoted_key), region), seen.signer)
+        moment = datetime.strptime(said["X-Amz-Date"], TIMESTAMP_FORMAT).replace(tzinfo=UTC)
+        made = presign(ready.bucket, put, _credentials_of(seen.signer), moment)
+        return ready if _parts(made) == _parts(url) else None
 
 
-def signing_context(request: AWSRequest) -> dict[str, Any]:
-    """Return what the signer was told about a request that holds for all others of the bucket too."""
-    context = cast("Mapping[str, Any]", request.context)
-    return {name: context[name] for name in _SIGNING_CONTEXT if name in context}
+def _parts(url: str) -> tuple[str, list[str]]:
+    """Take a URL apart: two of the same parts mean the same."""
+    whole, _, query = url.partition("?")
+    return whole, sorted(query.split("&"))
+
+
+def _credentials_of(signer: RequestSigner) -> Credentials:
+    """Return the keys that the signer would sign with now, renewed if they are to end soon."""
+    signing: Any = signer.get_auth_instance("s3", signer.region_name, "s3v4-query")
+    credentials: Credentials = signing.credentials
+    return credentials
 
 
 def list_headers(parameters: Mapping[str, Any]) -> dict[str, str]:
