@@ -39,7 +39,7 @@ def config(ctx: click.Context) -> int:
     present = read_config(source)
     # Not the settings in force: what is wrong with them is to be mended here.
     ca_bundle = invocation.environment.get("MGMT_CA_BUNDLE") or present.get("MGMT_CA_BUNDLE")
-    output = invocation.output()
+    output = invocation.output
     if source != path and present:
         output.aside(f"What an older mgmt kept in {source} is taken over.")
     with WaitingRenderer(output) as waiting:
@@ -76,7 +76,7 @@ def config_set(invocation: Invocation, name: str, value: str) -> int:
     kept = accept_answer(field, value, "the command line") if value else None
     write_config(invocation.config_path, {name: kept}, invocation.config_source)
     if kept and is_missing_folder(field, kept):
-        invocation.output().aside(f"note: {kept} does not exist (yet).")
+        invocation.output.aside(f"note: {kept} does not exist (yet).")
     return EXIT_OK
 
 
@@ -98,7 +98,7 @@ def config_get(invocation: Invocation, name: str) -> int:
     value = getattr(invocation.settings(), _field_of(name))
     if not value:
         raise NotConfiguredError(f"{name} is not set. Set it with: mgmt config set {name} VALUE")
-    invocation.output().line(str(value))
+    invocation.output.line(str(value))
     return EXIT_OK
 
 
@@ -117,7 +117,7 @@ def config_list(invocation: Invocation) -> int:
     from mgmt.settings import VARIABLES
 
     settings = invocation.settings()
-    output = invocation.output()
+    output = invocation.output
     for field, variable in VARIABLES.items():
         value, origin = getattr(settings, field), settings.origins.get(field)
         shown = "(set)" if variable.is_secret and value else str(value) if value else None
@@ -140,7 +140,7 @@ def config_path(invocation: Invocation) -> int:
     \b
     Exit codes: 0 printed.
     """
-    invocation.output().line(str(invocation.config_path))
+    invocation.output.line(str(invocation.config_path))
     return EXIT_OK
 
 

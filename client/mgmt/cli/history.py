@@ -58,7 +58,7 @@ def history(invocation: Invocation, /, name: str | None, **options: Any) -> int:
     if as_csv and invocation.as_json:
         raise UsageError("--csv and --json exclude each other.", code="csv-or-json")
     filters = _make_filters(name, options)
-    output = invocation.output()
+    output = invocation.output
     with WaitingRenderer(output) as renderer, invocation.contact(renderer.emit) as contact:
         found = Found(contact.api, filters, limit)
         if invocation.as_json:
@@ -88,7 +88,7 @@ def show(invocation: Invocation, id_or_name: str) -> int:
     from mgmt.history import find_upload
     from mgmt.waiting import WaitingRenderer
 
-    output = invocation.output()
+    output = invocation.output
     with WaitingRenderer(output) as renderer, invocation.contact(renderer.emit) as contact:
         shown = find_upload(contact.api, id_or_name)
     if invocation.as_json:

@@ -99,13 +99,9 @@ class Invocation(Value):
 
         return config_source(self.config_path, self.environment)
 
-    def output(self) -> Output:
-        """Return the streams, with the manners that terminal and options ask for."""
-        return self.streams
-
     @cached_property
-    def streams(self) -> Output:
-        """The two streams; they are made when something is first written."""
+    def output(self) -> Output:
+        """The two streams, with the manners that terminal and options ask for."""
         from mgmt.output import Output, Style
 
         is_dumb = self.environment.get("TERM") == "dumb"

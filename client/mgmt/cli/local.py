@@ -101,7 +101,7 @@ def local_token(invocation: Invocation, name: str, admin: bool) -> int:
     Exit codes: 0 printed, 2 usage, 9 it cannot be kept, 10 not installed.
     """
     token = _control(lambda control: control.issue_token(name, admin=admin))
-    output = invocation.output()
+    output = invocation.output
     if invocation.as_json:
         output.json({"type": "token", "name": name, "token": token})
     else:
@@ -121,12 +121,12 @@ def _control(call: Any) -> Any:
 
 def _trace_to(invocation: Invocation) -> Callable[[str], None]:
     """Return what tells a detail to who asked for details."""
-    output = invocation.output()
+    output = invocation.output
     return lambda said: output.aside(said) if invocation.verbose else None
 
 
 def _say(invocation: Invocation, value: dict[str, Any], said: str) -> None:
-    output = invocation.output()
+    output = invocation.output
     if invocation.as_json:
         output.json({"type": "local", **value})
     else:

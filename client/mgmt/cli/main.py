@@ -139,10 +139,10 @@ def _prepare_streams() -> None:
 
 def _report_missing_results(run: Run, *, as_json: bool) -> int:
     """Fail a run that has done everything but could not write all of it to stdout."""
-    streams: Output | None = vars(run.invocation).get("streams") if run.invocation is not None else None
-    if streams is None or streams.failure is None:
+    output: Output | None = vars(run.invocation).get("output") if run.invocation is not None else None
+    if output is None or output.failure is None:
         return EXIT_OK
-    return _report(_describe_missing_results(streams.failure), run, as_json=as_json)
+    return _report(_describe_missing_results(output.failure), run, as_json=as_json)
 
 
 def _describe_missing_results(failure: OSError) -> MgmtError:
@@ -231,7 +231,7 @@ def _report(error: MgmtError, run: Run, *, as_json: bool) -> int:
         error.message = run.invocation.redactor(error.message)
         if "log" in vars(run.invocation):
             run.invocation.log.note_error(error)
-    output = run.invocation.output() if run.invocation is not None else Output(Style(as_json=as_json))
+    output = run.invocation.output if run.invocation is not None else Output(Style(as_json=as_json))
     output.error(error)
     return error.exit_code
 

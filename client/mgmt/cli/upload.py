@@ -93,7 +93,7 @@ def _upload(invocation: Invocation, targets: tuple[str, ...], options: dict[str,
     from mgmt.wakefulness import stay_awake
 
     summary = Summary()
-    with stay_awake(), UploadRenderer(invocation.output()) as renderer:
+    with stay_awake(), UploadRenderer(invocation.output) as renderer:
         try:
             with invocation.session(
                 renderer.emit, options={"object_prefix": options["prefix"]}, rate_limit_bytes_per_second=rate
@@ -114,7 +114,7 @@ def _plan(invocation: Invocation, targets: tuple[str, ...], options: dict[str, A
     from mgmt.plan_view import PlanView
     from mgmt.render import UploadRenderer
 
-    output = invocation.output()
+    output = invocation.output
     view = PlanView(output)
     with (
         UploadRenderer(output) as renderer,
