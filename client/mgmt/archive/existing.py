@@ -32,7 +32,7 @@ def read_archive(path: str | Path, part_size_bytes: int | None = None) -> Archiv
     try:
         with Path(path).open("rb", buffering=0) as file:
             while count := file.readinto(view):
-                sums.add(view[:count])
+                sums.add([view[:count]])
     except OSError as error:
         raise LocalStateError(
             f"The archive '{shown(os.fspath(path))}' cannot be read: {error.strerror or error}. It was expected to be "

@@ -170,8 +170,7 @@ class _Run:
 
     def _write(self, pieces: Sequence[Piece]) -> None:
         self._unfinished.write(pieces)
-        for piece in pieces:
-            self.sums.add(piece)
+        self.sums.add(pieces)
         # Whoever was promised the bound has planned with it; a source that exceeds it is another source.
         if self.sums.size_bytes > self._source.upper_bound_bytes:
             raise self._changed()

@@ -23,8 +23,7 @@ def test_pieces_give_the_checksum_that_aws_computes_for_the_whole(pieces):
 def test_parts_are_counted_off_wherever_pieces_end(pieces, part_size_bytes):
     told: list[Part] = []
     sums = PartSums(part_size_bytes, told.append)
-    for piece in pieces:
-        sums.add(piece)
+    sums.add(pieces)
     sums.close()
     data = b"".join(pieces)
     size_bytes = part_size_bytes or max(1, len(data))
@@ -40,7 +39,7 @@ def test_parts_are_counted_off_wherever_pieces_end(pieces, part_size_bytes):
 def test_a_part_is_told_of_with_its_last_byte():
     told: list[Part] = []
     sums = PartSums(4, told.append)
-    sums.add(b"abc")
+    sums.add([b"abc"])
     assert told == []
-    sums.add(b"d")
+    sums.add([b"d"])
     assert [part.number for part in told] == [1]
