@@ -19,6 +19,7 @@ from bench.processes import Costs
 
 MIB: Final = 1024 * 1024
 _FIGURE_WIDTH: Final = 78
+_STEP_WIDTH: Final = 36
 _ANSWERS: Final = {True: "yes", False: "NO", None: ""}
 
 
@@ -57,6 +58,8 @@ class Report:
     say: Callable[[str], object] = field(default=sys.stdout.write)
     scenes: dict[str, dict[str, Costs]] = field(default_factory=dict)
     rows: list[Row] = field(default_factory=list)
+    profiles: dict[str, dict[str, dict[str, float]]] = field(default_factory=dict)
+    """By what was taken apart, by source: the seconds of each step."""
     failures: list[str] = field(default_factory=list)
 
     def begin(self, title: str) -> None:
@@ -78,6 +81,14 @@ class Report:
             self.rows.append(row)
             self.say(f"  {_line(row)}\n")
 
+    def add_profile(self, title: str, sources: dict[str, dict[str, float]]) -> None:
+        """Note where the time went."""
+        self.profiles[title] = sources
+        self.say(f"  {title:<{_STEP_WIDTH}}" + "".join(f"{source:>15}" for source in sources) + "\n")
+        for step in list_steps(sources):
+            seconds = (f"{steps[step]:.2f}" if step in steps else "" for steps in sources.values())
+            self.say(f"  {step:<{_STEP_WIDTH}}" + "".join(f"{each:>15}" for each in seconds) + "\n")
+
     def fail(self, scene: str, why: str) -> None:
         """Note that a scene could not be played to its end."""
         self.failures.append(scene)
@@ -96,9 +107,15 @@ class Report:
         """Write everything to a file."""
         scenes = {scene: {name: cost.plain() for name, cost in costs.items()} for scene, costs in self.scenes.items()}
         rows = [asdict(row) for row in self.rows]
-        plain = {**self.facts, "rows": rows, "scenes": scenes, "not_measured": self.failures}
+        plain = {**self.facts, "rows": rows, "profiles": self.profiles, "scenes": scenes}
+        plain["not_measured"] = self.failures
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(json.dumps(plain, indent=1) + "\n", "utf-8")
+
+
+def list_steps(sources: Mapping[str, Mapping[str, float]]) -> list[str]:
+    """Name the steps of all sources, each once, in their order."""
+    return list(dict.fromkeys(step for steps in sources.values() for step in steps))
 
 
 def _line(row: Row) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Final
 
-from bench import cost_scenes, pack_scenes, upload_scenes
+from bench import cost_scenes, pack_scenes, profile_scenes, upload_scenes
 from bench.comparison import Bench
 
 SCENES: Final[Mapping[str, Callable[[Bench], None]]] = {
@@ -28,9 +28,10 @@ SCENES: Final[Mapping[str, Callable[[Bench], None]]] = {
         cost_scenes.show_history,
         cost_scenes.run_service,
         cost_scenes.zip_service,
+        profile_scenes.profile,
     )
 }
 """Every scene by its name, in the order of a run."""
 
-LONG_RUNS_ONLY: Final = frozenset({"pack-sound", "upload-text", "zip-service"})
+LONG_RUNS_ONLY: Final = frozenset({"pack-sound", "upload-text", "zip-service", "profile"})
 """Scenes that the short form leaves out."""

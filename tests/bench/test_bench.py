@@ -24,8 +24,9 @@ from bench.discard import Discard
 from bench.link import Link
 from bench.material import MIB, PIECE_BYTES, SCALES, Noise, Pool, make_material, prepare_sound, prepare_text
 from bench.picture import draw_pictures
-from bench.processes import BenchError, Command, Costs, interleave, measure, serving
+from bench.processes import BenchError, Command, Costs, ask, interleave, measure, serving
 from bench.report import Report, at_least, at_most, told
+from bench.stages import discarding_stage
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
@@ -269,12 +270,17 @@ def test_results_are_told_written_and_drawn(tmp_path: Path) -> None:
     report = Report({**facts, "seed": 1, "scale": "tiny", "date": "2026-11-01"}, said.append)
     report.add_costs("pack <text>", {"mgmt": costs_of(1, 9, 2), "cp": costs_of(4)})
     report.add_rows([at_least("pack text: as fast as cp", 2, 3), told("beside", 1)])
+    report.add_profile("packing, seconds", {"text": {"reading": 1.5}, "tree": {"walking": 2.5, "reading": 0.5}})
     report.fail("carry", "no reason")
     report.summarize()
     report.write(tmp_path / "results.json")
     text = "".join(said)
     assert "NO\n" in text
     assert "0 of 1 figures reached; not measured: carry" in text
+    assert [line.split() for line in text.splitlines() if "ing  " in line] == [
+        ["reading", "1.50", "0.50"],
+        ["walking", "2.50"],
+    ]
     found = json.loads((tmp_path / "results.json").read_text())
     assert found["scenes"]["pack <text>"]["mgmt"]["wall_seconds"] == 2
     [picture] = draw_pictures(tmp_path / "results.json", tmp_path / "pictures")
@@ -282,3 +288,31 @@ def test_results_are_told_written_and_drawn(tmp_path: Path) -> None:
     words = [element.text for element in root.iter("{http://www.w3.org/2000/svg}text")]
     assert "pack <text>" in words
     assert words.index("2.00 s") < words.index("4.00 s")
+
+
+# --- profiles ------------------------------------------------------------------------------------------
+
+
+def test_a_profile_of_packing_accounts_for_all_of_its_time(tmp_path: Path) -> None:
+    for number in range(40):
+        (tmp_path / f"{number}.log").write_bytes(random.Random(number).randbytes(100_000))  # noqa: S311  no secrets
+    steps = ask("bench.profile", "packing", str(tmp_path), str(tmp_path.parent / "made.tar.gz"))
+    assert {"reading", "sampling and compressing", "content digest", "checksums", "writing", "syncing"} < set(steps)
+    assert all(seconds > 0 for step, seconds in steps.items() if step != "between threads")
+
+
+def test_a_profile_of_an_upload_tells_its_steps_in_order(tmp_path: Path) -> None:
+    source = tmp_path / "clip.mov"
+    source.write_bytes(bytes(MIB))
+    with discarding_stage(tmp_path / "stage") as stage:
+        environment = {
+            "MGMT_API_URL": stage.service_url,
+            "MGMT_TOKEN": stage.token,
+            "MGMT_STATE_DIR": str(tmp_path / "state"),
+            "MGMT_CONFIG": str(tmp_path / "none"),
+        }
+        words = [str(source), "--archive-dir", str(tmp_path)]
+        ends = ask("bench.profile", "upload", *words, environment=environment)
+    seconds = [ends[step] for step in (*list(ends)[:1], "packed and synced", "the last part has arrived", "end")]
+    assert seconds == sorted(seconds)
+    assert ends["the service has confirmed it"] < ends["the archive is deleted"]
