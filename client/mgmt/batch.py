@@ -13,7 +13,6 @@ from functools import partial
 from typing import Final
 
 from mgmt.api import error_of
-from mgmt.archive import read_archive
 from mgmt.ending import Ending
 from mgmt.errors import (
     IntegrityError,
@@ -25,8 +24,8 @@ from mgmt.errors import (
 )
 from mgmt.events import Progress
 from mgmt.jobs import Job
-from mgmt.packing import pack_and_send, pack_job
-from mgmt.sending import Meter, PartFeed, PartsSender, send_whole
+from mgmt.packing import pack_and_send, pack_job, send_packed
+from mgmt.sending import Meter, send_whole
 from mgmt.session import Session
 from mgmt_contract import messages
 from mgmt_contract.parts import SINGLE_PUT_MAX_BYTES
@@ -208,15 +207,9 @@ class Batch:
         if result.multipart is None and result.request is not None and job.archive is not None:
             send_whole(self._session, job, result.request, Meter(self._session, job))
         elif result.multipart is not None and job.archive is not None:
-            self._send_packed_parts(job, result.multipart)
+            send_packed(self._session, job, result.multipart)
         elif result.multipart is not None:
             pack_and_send(self._session, job, result.multipart)
-
-    def _send_packed_parts(self, job: Job, multipart: messages.Multipart) -> None:
-        parts = read_archive(job.archive_path, multipart.part_size).parts
-        meter = Meter(self._session, job)
-        sender = PartsSender(self._session, job, multipart.part_size, lambda: job.archive_path, meter)
-        sender.send(PartFeed(multipart.part_size, parts, content=job.content), multipart.received_parts)
 
     def _confirm(self, jobs: list[Job]) -> list[Job]:
         """Have the service compare what the storage holds; return the jobs of which bytes are missing."""

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import stat
+import time
 import unicodedata
 from collections.abc import Mapping
 from contextlib import ExitStack, suppress
@@ -15,7 +17,7 @@ from mgmt.completed import clear_left_over, find_place
 from mgmt.errors import LocalStateError, SourceError
 from mgmt.journal import Entry, Journal, new_operation_id
 from mgmt.layout import archive_file_name, temporary_name
-from mgmt.members import shown
+from mgmt.members import NANOSECONDS, shown
 from mgmt.source import Excludes, Source, look
 from mgmt_contract.messages import Content, Lease, Packing, StartItem
 from mgmt_contract.names import InvalidNameError, fold_key, join_key
@@ -52,6 +54,8 @@ class Job:
     options: UploadOptions
     held: ExitStack = field(default_factory=ExitStack)
     """Keeps other processes of this machine away from the same archive; closed when the job ends."""
+    promised_mtime_ns: int = field(default_factory=lambda: _whole_seconds() * NANOSECONDS)
+    """The time that the archive is to bear: by it a killed run's archive is told from any other at its place."""
     archive: PackedArchive | None = None
     lease: Lease | None = None
     """None until the service has said that it has recorded the operation."""
@@ -130,11 +134,16 @@ class Job:
             fingerprint=self.source.fingerprint,
             plan=to_json(self.packing),
             archive_size=archive.size if archive else None,
-            archive_mtime_ns=archive.mtime_ns if archive else None,
+            archive_mtime_ns=archive.mtime_ns if archive else self.promised_mtime_ns,
             ended_as=ended_as,
             content=archive.content if archive else None,
             completed_path=os.fspath(self.completed_path) if is_moving and self.completed_path else None,
         )
+
+
+def _whole_seconds() -> int:
+    """Say what time it is, in a number that every disk keeps: some know only every other second."""
+    return int(time.time()) // 2 * 2
 
 
 def prepare_job(target: str, options: UploadOptions, journal: Journal, service_url: str, shown_base: Path) -> Job:
@@ -232,6 +241,8 @@ def _take_up(job: Job, journal: Journal, service: str) -> None:
     known = journal.find_archive(path)
     if known is None and os.path.lexists(path):
         _remove_promised(path, journal)
+    for begun in journal.begun_at(path):  # also under other names: nobody else comes for what those left
+        unfinished_path(path, begun.operation_id).unlink(missing_ok=True)
     entry = journal.find(service, os.fspath(job.source.path), job.destination)
     if entry is not None and entry.ended_as is None:
         unfinished_path(Path(entry.archive_path), entry.operation_id).unlink(missing_ok=True)
@@ -278,8 +289,12 @@ def remove_left_over(job: Job, journal: Journal) -> None:
 
 
 def _is_left_over(path: Path, journal: Journal) -> bool:
-    is_possible = is_ours(path) or (path.is_file() and path.stat().st_size == 0)
-    return is_possible and journal.has_promised(path)
+    """Tell whether a killed run left this file. One that somebody put there since bears another time."""
+    promised = {entry.archive_mtime_ns for entry in journal.begun_at(path) if entry.archive_size is None}
+    status = path.lstat()
+    if not promised or not stat.S_ISREG(status.st_mode):
+        return False
+    return status.st_size == 0 or (status.st_mtime_ns in promised and is_ours(path))
 
 
 def _is_same(entry: Entry, job: Job) -> bool:

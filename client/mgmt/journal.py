@@ -71,6 +71,7 @@ class Entry(Value):
     plan: str
     archive_size: int | None = None
     archive_mtime_ns: int | None = None
+    """When the archive was written last; without a size, the time it is to bear once it is whole."""
     ended_as: Literal["failed", "kept"] | None = None
     """The operation has failed, or succeeded with its archive kept by request: only the archive is still ours."""
     content: Content | None = None
@@ -170,10 +171,9 @@ class Journal:
         query = "archive_path = ? AND archive_size = ? AND archive_mtime_ns = ? ORDER BY began_at DESC LIMIT 1"
         return next(self._select(query, (os.fsencode(path), *found)), None)
 
-    def has_promised(self, path: Path) -> bool:
-        """Tell whether an archive was to be made at this path when the run that began it ended."""
-        query = "archive_path = ? AND archive_size IS NULL AND ended_as IS NULL"
-        return next(self._select(query, (os.fsencode(path),)), None) is not None
+    def begun_at(self, path: Path) -> list[Entry]:
+        """Return the uploads, to wherever, that were to make their archive at this path and have not ended."""
+        return list(self._select("archive_path = ? AND ended_as IS NULL", (os.fsencode(path),)))
 
     def moves(self, service: str) -> list[Entry]:
         """Return the uploads whose originals were about to be moved when the run that began them ended."""
@@ -281,20 +281,25 @@ def _sweep(locks: Path) -> None:
 
 
 def _lock(path: Path) -> int | None:
-    """Open and lock a file; None where another holds it, or has removed it meanwhile: then its name guards nothing.
+    """Open and lock a file; None where another holds it.
+
+    One that lost its name meanwhile guards nothing: who held it has just let go, and the name is free again.
 
     What `filelock.FileLock` does with the same file, and neither gets past the other. That one costs as much again
     in bookkeeping for threads and forks, twice for each of a thousand small uploads.
     """
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
-    try:
-        if filelock.lock_descriptor(descriptor, blocking=False) and os.fstat(descriptor).st_nlink:
-            return descriptor
-    except BaseException:
+    while True:
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+        try:
+            is_locked = filelock.lock_descriptor(descriptor, blocking=False)
+            if is_locked and os.fstat(descriptor).st_nlink:
+                return descriptor
+        except BaseException:
+            os.close(descriptor)
+            raise
         os.close(descriptor)
-        raise
-    os.close(descriptor)
-    return None
+        if not is_locked:
+            return None
 
 
 def _unlock(descriptor: int, path: Path) -> None:

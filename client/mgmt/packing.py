@@ -1,4 +1,4 @@
-"""Pack a job's source: to the end before anything is sent, or while its parts are already going up."""
+"""Pack a job's source, or read its archive: before anything is sent, or while parts are already going up."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
-from mgmt.archive import PackedArchive, pack
+from mgmt.archive import PackedArchive, pack, read_archive
 from mgmt.errors import IntegrityError, MgmtError, UnavailableError
 from mgmt.events import Progress
 from mgmt.jobs import Job, unfinished_token
@@ -40,6 +40,7 @@ def pack_job(session: Session, job: Job, *, stop: threading.Event | None = None,
         on_progress=note_progress,
         stop=stop or session.stop,
         token=unfinished_token(job.operation_id),
+        mtime_ns=job.promised_mtime_ns,
         **part_hooks,
     )
 
@@ -79,6 +80,24 @@ def pack_and_send(session: Session, job: Job, multipart: messages.Multipart) -> 
         _join(thread, stop)
 
 
+def send_packed(session: Session, job: Job, multipart: messages.Multipart) -> None:
+    """Send the parts of an archive that lies packed on the disk, while their checksums are still being read.
+
+    Raises:
+        MgmtError: What ended the reading or the sending.
+    """
+    stop = threading.Event()
+    feed = PartFeed(multipart.part_size)
+    thread = threading.Thread(target=partial(_read_into, job, multipart.part_size, stop, feed), name="read")
+    thread.start()
+    sender = PartsSender(session, job, multipart.part_size, lambda: job.archive_path, Meter(session, job))
+    try:
+        sender.send(feed, multipart.received_parts)
+    finally:
+        stop.set()
+        _join(thread, stop)
+
+
 def _join(thread: threading.Thread, stop: threading.Event) -> None:
     try:
         while thread.is_alive():
@@ -95,6 +114,15 @@ def _pack_into(session: Session, job: Job, stop: threading.Event, feed: PartFeed
         session.journal.put([job.entry(session.service_url)])
         for part in () if "on_part" in hooks else job.archive.parts:
             feed.put(part)
+    except BaseException as error:  # noqa: BLE001  handed to the sending thread, which raises it
+        feed.close(None, error)
+    else:
+        feed.close(job.content)
+
+
+def _read_into(job: Job, part_size_bytes: int, stop: threading.Event, feed: PartFeed) -> None:
+    try:
+        read_archive(job.archive_path, part_size_bytes, on_part=feed.put, stop=stop)
     except BaseException as error:  # noqa: BLE001  handed to the sending thread, which raises it
         feed.close(None, error)
     else:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from pathlib import Path
@@ -184,18 +184,16 @@ def send_whole(session: Session, job: Job, signed: messages.SignedRequest, meter
 
 
 class PartFeed:
-    """Hands parts from the packing thread to the sending ones, as they reach the disk.
+    """Hands parts from the packing or reading thread to the sending ones, as they reach the disk or come from it.
 
     A part shorter than the others is the last one, and waits for the content that must go along with it.
     """
 
-    def __init__(
-        self, part_size_bytes: int, parts: Iterable[messages.Part] = (), *, content: messages.Content | None = None
-    ) -> None:
+    def __init__(self, part_size_bytes: int) -> None:
         self._part_size_bytes = part_size_bytes
-        self._parts = list(parts)
-        self._content = content
-        self._is_closed = content is not None
+        self._parts: list[messages.Part] = []
+        self._content: messages.Content | None = None
+        self._is_closed = False
         self._error: BaseException | None = None
         self._changed = threading.Condition()
 
@@ -279,7 +277,7 @@ class PartsSender:
             under_way: set[Future[None]] = set()
             content = None
             parts: list[messages.Part] = []
-            window = 4 * workers
+            window = min(SIGN_PARTS_MAX, 4 * workers)
             while content is None:
                 under_way = self._await_room(under_way, workers)
                 self._keep_lease()
@@ -287,15 +285,18 @@ class PartsSender:
                 gathering_seconds = GATHERING_SECONDS if under_way else 0.0
                 parts, content = feed.take(window, enough=workers, gathering_seconds=gathering_seconds)
                 self._meter.add(sum(part.length for part in parts if part.number in there), is_carried_over=True)
-                wanted = [part for part in parts if part.number not in there]
-                if wanted or content is not None:  # the content is told also where no part is left to sign
-                    under_way |= {pool.submit(self._send_part, *pair) for pair in self._sign(wanted, content)}
+                # An archive that was packed anew may have other bytes: asked for with all its parts, the service
+                # says so at the first of them. Else it would only when all the others had been sent in vain.
+                asked = parts if self._job.has_to_repeat_parts else [part for part in parts if part.number not in there]
+                if asked or content is not None:  # the content is told also where no part is left to sign
+                    signed = self._sign(asked, content)
+                    under_way |= {pool.submit(self._send_part, *pair) for pair in signed if pair[0].number not in there}
             self._await_room(under_way, 0)
 
     def _next_window(self, window: int) -> int:
         """Choose how many parts to sign ahead: more while they go out fast, fewer when URLs and lease grow old."""
         is_fast = self._session.patience.now() - self._signed_at < FAST_WINDOW_SECONDS
-        return min(SIGN_PARTS_MAX, 2 * window) if is_fast else max(self._workers, window // 2)
+        return min(SIGN_PARTS_MAX, 2 * window if is_fast else max(self._workers, window // 2))
 
     def _await_room(self, under_way: set[Future[None]], room: int) -> set[Future[None]]:
         """Wait until at most `room` parts are under way; raise what went wrong with any. Keeps the lease alive."""

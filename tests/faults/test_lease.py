@@ -66,10 +66,10 @@ SLOW_DISK = """
 import os, sys, threading
 from mgmt.archive.unfinished import UnfinishedArchive
 publish = UnfinishedArchive.publish
-def publish_late(self):
+def publish_late(self, *words):
     while not os.path.exists("go"):
         threading.Event().wait(0.05)
-    publish(self)
+    publish(self, *words)
 UnfinishedArchive.publish = publish_late
 from mgmt.cli.main import main
 sys.exit(main(["upload", "big.mov"]))

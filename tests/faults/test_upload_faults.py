@@ -315,6 +315,7 @@ def test_an_archive_that_comes_out_with_other_bytes_is_begun_anew_by_itself(team
     team.storage.reset()
     run = anna.run("--json", "upload", "card")
     assert (run.exit_code, run.stderr) == (0, "")
+    assert sorted(put.part_number for put in team.storage.puts) == [1, 2, 3], "none is sent that could not stay"
     assert_one_good_upload(team, anna, "card")
     statuses = sorted(each["status"] for each in anna.run("--json", "history").records)
     assert statuses == ["failed", "success"]

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+import threading
+from collections.abc import Callable
 from pathlib import Path
 
 from mgmt.archive.checksums import PartSums
-from mgmt.errors import LocalStateError
+from mgmt.errors import INTERRUPTED, CancelledError, LocalStateError
 from mgmt.layout import BLOCK_SIZE_BYTES
 from mgmt.members import shown
 from mgmt_contract.messages import Part
@@ -21,17 +23,32 @@ class ArchiveSums(Value):
     parts: tuple[Part, ...]
 
 
-def read_archive(path: str | Path, part_size_bytes: int | None = None) -> ArchiveSums:
+def read_archive(
+    path: str | Path,
+    part_size_bytes: int | None = None,
+    *,
+    on_part: Callable[[Part], None] | None = None,
+    stop: threading.Event | None = None,
+) -> ArchiveSums:
     """Compute the checksums of an existing archive and of its parts; one part without a part size.
+
+    Args:
+        path: The archive's.
+        part_size_bytes: Size of every part but the last.
+        on_part: Gets each part as soon as it was read.
+        stop: Ends the reading soon after it was set.
 
     Raises:
         LocalStateError: archive-unreadable.
+        CancelledError: If `stop` was set.
     """
-    sums = PartSums(part_size_bytes)
+    sums = PartSums(part_size_bytes, on_part)
     view = memoryview(bytearray(BLOCK_SIZE_BYTES))
     try:
         with Path(path).open("rb", buffering=0) as file:
             while count := file.readinto(view):
+                if stop is not None and stop.is_set():
+                    raise CancelledError(INTERRUPTED)
                 sums.add([view[:count]])
     except OSError as error:
         raise LocalStateError(

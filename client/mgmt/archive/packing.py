@@ -67,6 +67,7 @@ def pack(  # noqa: PLR0913  one verb; all but its two objects are settings with 
     on_progress: Callable[[int], None] | None = None,
     stop: threading.Event | None = None,
     token: str | None = None,
+    mtime_ns: int | None = None,
 ) -> PackedArchive:
     """Pack a source into a `.tar.gz` that appears at `archive_path` when it is whole, or not at all.
 
@@ -90,6 +91,8 @@ def pack(  # noqa: PLR0913  one verb; all but its two objects are settings with 
         on_progress: Gets the bytes of the source's files packed so far, about once per MiB.
         stop: Ends packing soon after it was set.
         token: Eight hexadecimal digits for the temporary file's name, so that who was killed finds it again.
+        mtime_ns: The time that the archive is to bear as that of its last change, for the same reason; a disk may
+            round it. By default, when it was written.
 
     Raises:
         SourceError: source-changed, source-unreadable, archive-exists or archive-inside-source.
@@ -105,7 +108,7 @@ def pack(  # noqa: PLR0913  one verb; all but its two objects are settings with 
             on_open(unfinished.path)
         run = _Run(source, unfinished, PartSums(part_size_bytes, on_part), on_progress, stop)
         run.pack(partial(encode, chosen), _processors_for(source) if workers is None else workers)
-        unfinished.publish()
+        unfinished.publish(mtime_ns)
     return PackedArchive(
         path=final_path,
         size=run.sums.size_bytes,

@@ -75,14 +75,16 @@ class UnfinishedArchive:
         except OSError as error:
             self._refuse(error)
 
-    def publish(self) -> None:
-        """Make the file durable and give it its name.
+    def publish(self, mtime_ns: int | None = None) -> None:
+        """Make the file durable and give it its name, and `mtime_ns` as the time it was written last.
 
         Raises:
             SourceError: archive-exists, if another file has that name by now; it is left alone.
             LocalStateError: If the disk refuses.
         """
         try:
+            if mtime_ns is not None:
+                self._date(mtime_ns)
             # Content before the name: after a power cut, a file of this name is whole.
             self._sync.finish()
             # Closed before renaming: Windows renames no open file.
@@ -94,6 +96,11 @@ class UnfinishedArchive:
             raise _taken(self._final_path) from error
         except OSError as error:
             self._refuse(error)
+
+    def _date(self, mtime_ns: int) -> None:
+        # A disk that lets nobody set times keeps its own.
+        with contextlib.suppress(OSError):
+            os.utime(self.path, ns=(mtime_ns, mtime_ns))
 
     def _sync_name(self) -> None:
         """Make the name durable: without this a power cut may still take it back."""

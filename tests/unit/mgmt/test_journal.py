@@ -185,18 +185,21 @@ def test_a_lock_leaves_nothing_behind(journal, tmp_path):
 
 
 @pytest.mark.skipif(os.name == "nt", reason="a file that is open cannot be removed there")
-def test_a_lock_whose_file_was_removed_meanwhile_guards_nothing(journal, monkeypatch):
-    """The holder removes the file between another's opening it and locking it: that lock is of no name any more."""
-    lock = filelock.lock_descriptor
+def test_a_lock_whose_file_was_removed_meanwhile_is_taken_anew(journal, monkeypatch):
+    """The holder ends between another's opening the file and locking it: that lock is of no name any more."""
+    locks, lock = journal.state_dir / "locks", filelock.lock_descriptor
 
     def remove_and_lock(descriptor, **kwargs):
-        [path] = (journal.state_dir / "locks").iterdir()
+        monkeypatch.setattr(filelock, "lock_descriptor", lock)
+        [path] = locks.iterdir()
         path.unlink()
         return lock(descriptor, **kwargs)
 
     monkeypatch.setattr(filelock, "lock_descriptor", remove_and_lock)
-    with pytest.raises(RefusedError), journal.hold("/a/clip.tar.gz", "clip"):
-        pass
+    with journal.hold("/a/clip.tar.gz", "clip"):
+        assert len(list(locks.iterdir())) == 1
+        with pytest.raises(RefusedError), journal.hold("/a/clip.tar.gz", "clip"):
+            pass
 
 
 def test_a_journal_that_cannot_be_used_is_named(tmp_path):

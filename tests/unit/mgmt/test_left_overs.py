@@ -75,7 +75,7 @@ def test_an_archive_that_has_vanished_is_written_down_as_not_there(tmp_path, jou
         assert job.entry(SERVICE).content == job.content
         Path(job.archive_path).unlink()
         gone = job.entry(SERVICE)
-    assert (gone.content, gone.archive_size, gone.archive_mtime_ns) == (None, None, None)
+    assert (gone.content, gone.archive_size, gone.archive_mtime_ns) == (None, None, job.promised_mtime_ns)
 
 
 def test_an_interrupt_while_several_are_packed_leaves_none_of_their_archives(tmp_path):

@@ -79,7 +79,3 @@ def test_what_ended_the_packing_ends_the_sending():
     feed.close(None, LocalStateError("the disk is full"))
     with pytest.raises(LocalStateError, match="the disk is full"):
         feed.take(10)
-
-
-def test_an_archive_that_is_on_the_disk_is_fed_at_once():
-    assert PartFeed(100, WHOLE, content=CONTENT).take(10) == (WHOLE, CONTENT)

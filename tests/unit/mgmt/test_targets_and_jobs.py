@@ -133,10 +133,34 @@ def test_what_a_killed_run_has_left_is_found_again_and_nothing_else(work, journa
     unfinished_path(job.archive_path, job.operation_id).write_text("half an archive")
     of_another_machine = work / ".a.tar.gz.mgmt-00000000.part"
     of_another_machine.write_text("live")
-    pack(job.source, job.archive_path)
+    pack(job.source, job.archive_path, mtime_ns=job.promised_mtime_ns)
     again = prepare(journal, "a")
     assert again.operation_id == job.operation_id
     assert sorted(path.name for path in work.iterdir()) == [of_another_machine.name, "a"]
+
+
+def test_what_a_killed_run_to_elsewhere_has_left_goes_too(work, journal):
+    """Nobody may ever come with that prefix again, and a hidden file as large as the footage would stay for good."""
+    (work / "a").write_text("x")
+    elsewhere = prepare(journal, "a", prefix="wrong")
+    journal.put([elsewhere.entry(SERVICE)])
+    unfinished_path(elsewhere.archive_path, elsewhere.operation_id).write_text("half an archive")
+    again = prepare(journal, "a", prefix="right")
+    assert sorted(path.name for path in work.iterdir()) == ["a"]
+    assert again.operation_id != elsewhere.operation_id
+    assert prepare(journal, "a", prefix="wrong").operation_id == elsewhere.operation_id
+
+
+@pytest.mark.parametrize("prefix", ["", "elsewhere"])
+def test_an_archive_that_somebody_put_where_one_was_promised_is_left_alone(work, journal, prefix):
+    """Such as a downloaded one, of other footage: mgmt made it, but not that killed run."""
+    (work / "a").write_text("x")
+    journal.put([prepare(journal, "a", prefix=prefix).entry(SERVICE)])
+    (work / "card").mkdir()
+    other = pack(look("card"), work / "a.tar.gz")
+    with pytest.raises(SourceError, match="earlier mgmt made it"):
+        prepare(journal, "a")
+    assert other.is_untouched()
 
 
 def test_an_archive_nobody_promised_is_left_alone_even_if_mgmt_made_it(work, journal):

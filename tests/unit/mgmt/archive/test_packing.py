@@ -58,6 +58,27 @@ def test_an_archive_on_the_disk_is_read_to_the_same_sums(tmp_path, project):
     assert read_archive(packed.path).parts == (Part(1, packed.size, packed.crc64nvme),)
 
 
+def test_the_parts_of_an_archive_come_while_it_is_being_read_and_the_reading_can_be_stopped(tmp_path, project):
+    packed = pack(look(project), tmp_path / "P.tar.gz", plan="store", part_size_bytes=MIB)
+    assert len(packed.parts) > 2
+    told, stop = [], threading.Event()
+
+    def stop_after_the_first(part):
+        told.append(part)
+        stop.set()
+
+    with pytest.raises(CancelledError):
+        read_archive(packed.path, MIB, on_part=stop_after_the_first, stop=stop)
+    assert told == list(packed.parts[:1])
+
+
+def test_an_archive_bears_the_time_that_was_said(tmp_path, project):
+    moment_ns = 1_700_000_000 * 10**9
+    packed = pack(look(project), tmp_path / "P.tar.gz", mtime_ns=moment_ns)
+    assert packed.mtime_ns == packed.path.stat().st_mtime_ns == moment_ns
+    assert packed.is_untouched()
+
+
 def test_an_archive_that_is_gone_cannot_be_read(tmp_path):
     with pytest.raises(LocalStateError) as caught:
         read_archive(tmp_path / "gone.tar.gz")
