@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 BLOCK_SIZE_BYTES: Final = 256 * 1024
 """What urllib3 reads and sends at a time: costs half the CPU of its default on large bodies."""
+_CONNECTIONS_PER_HOST: Final = 64
+"""Kept open: as many as there may be workers, so that none begins anew with a handshake."""
 CONNECT_TIMEOUT_SECONDS: Final = 10.0
 READ_TIMEOUT_SECONDS: Final = 60.0
 SEND_TIMEOUT_SECONDS: Final = 60.0
@@ -69,12 +71,12 @@ class Proxy(NamedTuple):
 class Connections:
     """Pools of connections to the service and the storage: direct, or through the proxy where one is set."""
 
-    def __init__(self, *, ca_bundle: Path | None = None, connections_per_host: int = 16) -> None:
+    def __init__(self, *, ca_bundle: Path | None = None) -> None:
         if ca_bundle is not None:
             check_certificates(ca_bundle)
         self._ca_bundle = ca_bundle
         self._keywords = {
-            "maxsize": connections_per_host,
+            "maxsize": _CONNECTIONS_PER_HOST,
             "block": False,
             "retries": False,
             "timeout": make_timeout(None),

@@ -20,6 +20,7 @@ PROGRESS_BUDGET_SECONDS: Final = 15 * 60.0
 """How long nothing may move, once something has."""
 _SHORTEST_TRY_SECONDS: Final = 1.0
 _FIRST_DELAY_SECONDS: Final = 0.5
+_STEP_SECONDS: Final = 1.0
 _LONGEST_DELAY_SECONDS: Final = 30.0
 
 
@@ -102,8 +103,13 @@ class Patience:
         if left <= 0:
             raise _out_of_patience(budget, why)
         self._on_wait(why)
-        self.stop.wait(min(delay, left))
+        self._pause(min(delay, left))
         self.check_stopped()
+
+    def _pause(self, seconds: float) -> None:
+        """Wait, in steps: Windows lets Ctrl-C through only between two."""
+        while seconds > 0 and not self.stop.wait(min(seconds, _STEP_SECONDS)):
+            seconds -= _STEP_SECONDS
 
     def _note_failing(self, now: float) -> float:
         """Return since when nothing has moved, from now on at the latest."""

@@ -45,6 +45,9 @@ class PutResult(Value):
 ANSWER_MAX_SECONDS: Final = 4 * READ_TIMEOUT_SECONDS
 """Longest wait for an answer."""
 
+_BLOCKS_PER_SECOND: Final = 16
+"""Under a limit: shared by 64 workers, each is silent for four seconds."""
+
 _CORRUPTION_CODES: Final = frozenset(
     {
         "BadDigest",
@@ -54,10 +57,9 @@ _CORRUPTION_CODES: Final = frozenset(
         "IncompleteBody",
     }
 )
+_GONE_CODES: Final = frozenset({"NoSuchUpload", "NoSuchKey"})
 _RETRY_CODES: Final = frozenset({"RequestTimeout", "SlowDown", "InternalError", "OperationAborted"})
 _OUTCOME_OF_STATUS: Final = {
-    403: PutOutcome.REFUSED,
-    404: PutOutcome.GONE,
     409: PutOutcome.RETRY,
     412: PutOutcome.EXISTS,
 }
@@ -76,6 +78,15 @@ class RateLimit:
     def is_set(self) -> bool:
         """Tell whether there is a limit at all."""
         return self._bytes_per_second is not None
+
+    def most_bytes(self, size_bytes: int) -> int:
+        """Say how many of so many bytes to take at once: under a low limit few, so that each worker's turn comes soon.
+
+        A storage hangs up on who says nothing for some twenty seconds.
+        """
+        if self._bytes_per_second is None:
+            return size_bytes
+        return min(size_bytes, max(1, self._bytes_per_second // _BLOCKS_PER_SECOND))
 
     def take(self, size_bytes: int) -> None:
         """Wait until `size_bytes` more may be sent."""
@@ -178,7 +189,7 @@ class _Body:
         if self._stop.is_set():
             raise CancelledError(INTERRUPTED)
         left = self.length - self.sent_bytes
-        data = self._read_file(min(left, BLOCK_SIZE_BYTES if size < 0 else size))
+        data = self._read_file(self._rate_limit.most_bytes(min(left, BLOCK_SIZE_BYTES if size < 0 else size)))
         if left and not data:
             # Without this the storage would wait for bytes that never come.
             raise unreadable_archive(self._file.name, f"it ends {left} bytes too early")
@@ -218,6 +229,8 @@ def _read_answer(response: urllib3.BaseHTTPResponse) -> PutResult:
 def _outcome_of(status: int, code: str) -> PutOutcome:
     if code in _CORRUPTION_CODES:
         return PutOutcome.CORRUPTED
+    if code in _GONE_CODES:
+        return PutOutcome.GONE
     if code in _RETRY_CODES or status >= 500 or status == 429:
         return PutOutcome.RETRY
     return _OUTCOME_OF_STATUS.get(status, PutOutcome.REFUSED)

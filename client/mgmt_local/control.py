@@ -38,7 +38,7 @@ _NO_AWS: Final = {
 __all__ = ["BadNameError", "Endpoint", "LocalBackendError", "Status", "hold", "issue_token", "start", "status", "stop"]
 
 _launched: Final[list[subprocess.Popen[bytes]]] = []
-"""Kept, because a forgotten process object complains of a process that goes on, which is what it is to do."""
+"""Kept until they end: a forgotten process object complains of a process that goes on, which is what it is to do."""
 
 
 class Endpoint(Value):
@@ -114,6 +114,7 @@ def stop(state_dir: Path | None = None) -> bool:
             elif time.monotonic() > deadline:
                 raise LocalBackendError(f"the embedded backend does not end; its log is {folder.log}")
             time.sleep(_POLL_SECONDS)
+        _launched[:] = [process for process in _launched if process.poll() is None]
         folder.endpoint.unlink(missing_ok=True)
         return end_left_engine(folder.engine) or was_running
 

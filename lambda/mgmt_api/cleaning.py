@@ -11,7 +11,7 @@ from mgmt_api.checks import check_count
 from mgmt_api.entities import Actor, Operation
 from mgmt_api.items import answer_each
 from mgmt_contract.messages import CleanUp, CleanUpRequest, RecordResult, RecordsResponse
-from mgmt_contract.problems import Problem, ProblemError
+from mgmt_contract.problems import PROBLEMS, Problem, ProblemError
 
 logger = logging.getLogger(__name__)
 
@@ -27,12 +27,22 @@ def clean_up(backends: Backends, actor: Actor, request: CleanUpRequest) -> Recor
 
 
 def apply_riding_clean_ups(backends: Backends, actor: Actor, items: list[CleanUp]) -> None:
-    """Record reports that ride on another call, as well as can be: the call never fails for them."""
+    """Record reports that ride on another call, before it does anything else.
+
+    What can never be recorded is only logged. For what may be later the whole call is to be made again: once it has
+    come back, the client takes all that rode on it for recorded.
+
+    Raises:
+        ProblemError: The first problem that may be gone when the call is made again.
+    """
     for result in _record_each(backends, actor, items):
         if result.problem is not None:
+            problem = result.problem
+            if PROBLEMS[problem.code].retryable:
+                raise ProblemError(problem.code, problem.detail, retry_after_seconds=problem.retry_after_seconds)
             logger.warning(
                 "a clean-up was not recorded",
-                extra={"operation_id": result.operation_id, "code": result.problem.code},
+                extra={"operation_id": result.operation_id, "code": problem.code},
             )
 
 

@@ -46,7 +46,7 @@ def open_multipart_upload(backends: Backends, operation: Operation) -> Operation
 
 
 def discard_multipart_upload(backends: Backends, key: str, multipart_upload_id: str | None) -> None:
-    """Throw a multipart upload away, as well as can be: what stays is found by a later sweep."""
+    """Throw a multipart upload away, as well as can be: what stays is removed by the bucket's lifecycle rule."""
     if multipart_upload_id is None:
         return
     try:

@@ -40,7 +40,7 @@ def join_key(root_prefix: str, prefix: str, source_name: str) -> str:
     if "/" in source_name:
         raise InvalidNameError(f"the name {source_name!r} holds a slash; put folders into the prefix")
     _check_segment(source_name)
-    prefixes = [part.strip("/") for part in (root_prefix, prefix)]
+    prefixes = [trim_prefix(part) for part in (root_prefix, prefix)]
     segments = [segment for part in prefixes if part for segment in part.split("/")]
     for segment in segments:
         _check_segment(segment)
@@ -49,6 +49,15 @@ def join_key(root_prefix: str, prefix: str, source_name: str) -> str:
     if size_bytes > KEY_MAX_BYTES:
         raise InvalidNameError(f"the key would have {size_bytes} bytes; S3 takes at most {KEY_MAX_BYTES}")
     return key
+
+
+def trim_prefix(prefix: str) -> str:
+    """Write a prefix in the one way that stands for all that mean the same key.
+
+    >>> trim_prefix("/shoots/day1/") == trim_prefix("shoots/day1")
+    True
+    """
+    return unicodedata.normalize("NFC", prefix).strip("/")
 
 
 def fold_key(key: str) -> str:

@@ -193,7 +193,10 @@ class Invocation(Value):
     @property
     def _journal_name(self) -> str | None:
         """What the journal calls the embedded backend: its port is another one each time it is started."""
-        return f"local {self.environment.get('MGMT_LOCAL_STATE_DIR', '')}" if self.use_local else None
+        if not self.use_local:
+            return None
+        folder = self.environment.get("MGMT_LOCAL_STATE_DIR", "")
+        return f"local {Path(folder).absolute() if folder else ''}"
 
     def _configured_service(self, options: Mapping[str, str | None] | None) -> tuple[Settings, str]:
         settings = self.settings(options)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from mgmt.cli.optional_value import BARE
 from mgmt.errors import NotConfiguredError, UsageError
-from mgmt_contract.names import InvalidNameError, join_key
+from mgmt_contract.names import InvalidNameError, join_key, trim_prefix
 from mgmt_contract.storage import InvalidTagError, check_tags
 
 if TYPE_CHECKING:  # names for annotations only
@@ -137,10 +137,10 @@ def parse_rate(text: str | None) -> int | None:
 
 def _choose_prefix(given: str | None, settings: Settings) -> str:
     if given is not None:
-        return given
+        return trim_prefix(given)
     origin = settings.origins.get("object_prefix")
     _require_key(f"MGMT_OBJECT_PREFIX (from {origin})", settings.object_prefix, _ANY_NAME)
-    return settings.object_prefix
+    return trim_prefix(settings.object_prefix)
 
 
 def _require_key(origin: str, prefix: str, name: str) -> None:

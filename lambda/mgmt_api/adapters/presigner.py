@@ -1,11 +1,11 @@
 """URLs for PUTs into one bucket: botocore's own, and from the second on the same at a tenth of their cost.
 
 `generate_presigned_url` validates, serializes, resolves the endpoint's rules and builds requests, the same way each
-time; only what `signature` does depends on the object. So the first URL is botocore's whole, and says where the
-bucket is and for which region is signed there. If `signature` makes the same URL of that (awscrt, where it is
-there, gives the query another order), it makes the later ones too. If not, every URL is botocore's whole: whatever
-a new botocore, which Lambda brings by itself, or another kind of bucket asks for, no URL is made that botocore
-would not have made.
+time; only what `signature` does depends on the object. So the first URL of each operation is botocore's whole, and
+says where the bucket is and for which region is signed there. If `signature` makes the same URL of that (awscrt,
+where it is there, gives the query another order), it makes the later ones too. If not, every URL is botocore's
+whole: whatever a new botocore, which Lambda brings by itself, or another kind of bucket asks for, no URL is made that
+botocore would not have made.
 """
 
 from __future__ import annotations
@@ -65,8 +65,8 @@ def _utc_now() -> datetime:
 class Presigner:
     """Signs PUTs of one bucket's objects; may be used from several threads.
 
-    Every URL is what the client's `generate_presigned_url` would give at that moment; the client's signer is asked
-    for the credentials each time, so that renewed ones are used.
+    Every URL is what the client's `generate_presigned_url` would give at that moment, for a bucket that stays where it
+    is; the client's signer is asked for the credentials each time, so that renewed ones are used.
     """
 
     def __init__(self, client: S3Client, bucket: str, clock: Clock = _utc_now) -> None:
@@ -74,7 +74,7 @@ class Presigner:
         self._bucket = bucket
         self._clock = clock
         self._seen: _Signing | None = None
-        self._ready: _Ready | None = None
+        self._ready: dict[Operation, _Ready] = {}
         client.meta.events.register_first("before-sign.s3", self._watch)
 
     def sign(self, operation: Operation, parameters: Mapping[str, Any], expires_in_seconds: int) -> str:
@@ -87,7 +87,7 @@ class Presigner:
         """
         query = {_QUERY[name]: str(value) for name, value in parameters.items() if name in _QUERY}
         put = Put(parameters["Key"], query, list_headers(parameters), expires_in_seconds)
-        ready = self._ready
+        ready = self._ready.get(operation)
         if ready is not None:
             return presign(ready.bucket, put, _credentials_of(ready.signer), self._clock())
         url = self._client.generate_presigned_url(
@@ -95,12 +95,14 @@ class Presigner:
             Params={"Bucket": self._bucket, **parameters},
             ExpiresIn=expires_in_seconds,
         )
-        self._ready = self._learn(url, put)
+        learned = self._learn(url, put)
+        if learned is not None:
+            self._ready[operation] = learned
         return url
 
     def _watch(self, request: AWSRequest, request_signer: RequestSigner | None = None, **_: object) -> None:
         """Note what the client signs; botocore calls this before each signature."""
-        if self._ready is None and request.url is not None and request_signer is not None:
+        if request.url is not None and request_signer is not None:
             self._seen = _Signing(request.url, request_signer)
 
     def _learn(self, url: str, put: Put) -> _Ready | None:

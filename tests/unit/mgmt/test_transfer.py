@@ -71,6 +71,9 @@ def test_an_empty_slice_is_an_empty_body(carrier, archive):
         (403, "AccessDenied", PutOutcome.REFUSED),
         (403, "SignatureDoesNotMatch", PutOutcome.REFUSED),
         (404, "NoSuchUpload", PutOutcome.GONE),
+        (404, "NoSuchKey", PutOutcome.GONE),
+        (404, "NoSuchBucket", PutOutcome.REFUSED),
+        (404, "", PutOutcome.REFUSED),
         (409, "ConditionalRequestConflict", PutOutcome.RETRY),
         (412, "PreconditionFailed", PutOutcome.EXISTS),
         (429, "", PutOutcome.RETRY),
@@ -176,6 +179,19 @@ def test_all_workers_together_keep_to_the_rate(stop):
         thread.join()
     # 300 kB at 1 MB/s: the last of six pieces may begin after 0.25 s.
     assert time.monotonic() - began >= 0.24
+
+
+def test_under_a_low_limit_every_connection_says_something_every_few_seconds(stop, archive):
+    """A storage hangs up on who is silent for long, and all of them share what may be sent."""
+    connections, sent = Connections(), []
+    with scripted_server(Answer()) as server:
+        Carrier(connections, stop, RateLimit(8_000, stop)).put(signed(server), archive, 0, 2_000, sent.append)
+        assert server.asked[0].body == archive.read_bytes()[:2_000]
+    connections.close()
+    workers_max, silent_seconds_max = 64, 5
+    assert max(sent) * workers_max <= 8_000 * silent_seconds_max
+    assert RateLimit(1, stop).most_bytes(1000) == 1
+    assert RateLimit(None, stop).most_bytes(1000) == 1000
 
 
 def test_an_archive_that_is_too_short_is_an_error_and_not_a_wait(carrier, archive):

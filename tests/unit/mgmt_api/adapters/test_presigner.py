@@ -118,11 +118,13 @@ def whole_ways(client) -> Counter[str]:
     return counted
 
 
-def test_only_the_first_url_goes_the_whole_way(client, whole_ways):
+def test_only_the_first_url_of_each_operation_goes_the_whole_way(client, whole_ways):
+    """What holds for parts says nothing of whole objects: a botocore to come may add to one of them alone."""
     presigner = open_presigner(client, "team-footage")
     for number in range(1, 11):
         presigner.sign(*part(number=number), 900)
-    assert whole_ways == {"UploadPart": 1}
+        presigner.sign("PutObject", {"Key": "clip.tar.gz", "ContentLength": number}, 900)
+    assert whole_ways == {"UploadPart": 1, "PutObject": 1}
 
 
 def test_each_bucket_has_its_own_address_on_one_client(client):
