@@ -7,9 +7,9 @@ being packed.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from functools import partial
+from contextlib import contextmanager
 from typing import Final
 
 from mgmt.api import error_of
@@ -80,7 +80,9 @@ class Batch:
         self._packed = []
         try:
             for job in waiting:
-                if is_large(job) or self._comes_through(job, self._pack):
+                with self._surviving(job):
+                    if not is_large(job):
+                        self._pack(job)
                     self._packed.append(job)
         except LocalStateError:  # such as a full disk: what is packed may still go
             self._promise(self._packed)
@@ -107,16 +109,15 @@ class Batch:
             message = f"{job.target_path}: the storage loses bytes that it has acknowledged. Tell the admin."
             self._ending.end_failed(job, IntegrityError(message, code="parts-lost"))
 
-    def _comes_through(self, job: Job, step: Callable[[Job], object]) -> bool:
-        """Do one step for a job; end the job, or begin it anew, if it fails for a reason of its own."""
+    @contextmanager
+    def _surviving(self, job: Job) -> Iterator[None]:
+        """End the job, or begin it anew, if it fails for a reason of its own; go on behind it with the others."""
         try:
-            step(job)
+            yield
         except MgmtError as error:
             if error.stops_everything:
                 raise
             self._fail_or_renew(job, error)
-            return False
-        return True
 
     def _fail_or_renew(self, job: Job, error: MgmtError) -> None:
         """Begin an upload anew, once, whose archive had to be packed again and came out with other bytes.
@@ -177,7 +178,11 @@ class Batch:
 
     def _start_packed(self, jobs: list[Job]) -> list[_Started]:
         """Something is stored under these names: pack to the end, so that contents can be compared, ask again."""
-        packed = [job for job in jobs if self._comes_through(job, self._pack)]
+        packed: list[Job] = []
+        for job in jobs:
+            with self._surviving(job):
+                self._pack(job)
+                packed.append(job)
         self._promise(packed)
         return self._start(packed)
 
@@ -187,15 +192,19 @@ class Batch:
 
     def _send_all(self, started: Sequence[_Started]) -> tuple[list[Job], MgmtError | None]:
         """Carry every job's bytes; return the jobs whose bytes are all sent, and what stops the run after that."""
+        sent: list[Job] = []
         if len(started) == 1 and is_large(started[0][0]):
             [(job, result)] = started
-            return ([job] if self._comes_through(job, partial(self._send, result)) else []), None
-        sent: list[Job] = []
+            with self._surviving(job):
+                self._send(result, job)
+                sent.append(job)
+            return sent, None
         stopping_error: MgmtError | None = None
         futures = [(job, self._pool.submit(self._send, result, job)) for job, result in started]
         for job, future in futures:
             try:
-                if self._comes_through(job, lambda _, f=future: f.result()):  # type: ignore[misc]
+                with self._surviving(job):
+                    future.result()
                     sent.append(job)
             except MgmtError as error:
                 self._session.patience.check_stopped()

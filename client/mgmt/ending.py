@@ -149,7 +149,7 @@ class Ending:
             return
         if not job.may_be_recorded or job.archive_was_kept:
             self._discard(job)
-        elif not job.options.keep_archive and self._delete_archive(job):
+        elif not job.options.keep_archive and self._clear_place(job):
             self._session.journal.put([job.entry(self._session.service_url)])
 
     def say_left(self) -> None:
@@ -202,7 +202,7 @@ class Ending:
 
     def _clean(self, jobs: Sequence[Job]) -> dict[Job, messages.CleanUp]:
         """Deal with the archives first and move the originals last: until then the same command finds them."""
-        deleted = {job for job in jobs if not self._is_kept(job) and self._delete_archive(job)}
+        deleted = {job for job in jobs if not self._is_kept(job) and self._clear_place(job)}
         moved = self.moves.make(jobs)
         return {
             job: messages.CleanUp(
@@ -216,8 +216,11 @@ class Ending:
     def _is_kept(self, job: Job) -> bool:
         return job.options.keep_archive or job.archive_was_kept
 
-    def _delete_archive(self, job: Job) -> bool:
-        """Delete the archive if it is the one that was packed: somebody may have put another file there since."""
+    def _clear_place(self, job: Job) -> bool:
+        """Delete the archive if it is the one that was packed; tell whether nothing lies at its place any more.
+
+        Somebody may have put another file there since.
+        """
         if job.archive is None or not job.archive.is_untouched():
             return not os.path.lexists(job.archive_path)
         try:
@@ -235,7 +238,7 @@ class Ending:
         if job.archive is not None and job.archive.is_untouched() and self._is_kept(job):
             self._session.journal.put([job.entry(self._session.service_url, ended_as="kept")])
             return
-        self._delete_archive(job)
+        self._clear_place(job)
         self._session.journal.forget([job.operation_id])
 
     def _report_failure(self, job: Job, error: MgmtError) -> UploadRecord | None:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import os
 import threading
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import Any, Final
+from typing import Final, TypedDict, Unpack
 
 from mgmt.archive import PackedArchive, pack, read_archive
 from mgmt.errors import IntegrityError, MgmtError, UnavailableError
@@ -20,7 +21,17 @@ RENAMES_OPEN_FILES: Final = os.name != "nt"
 """Where a file that is being read can get its final name; elsewhere nothing is sent before the archive has it."""
 
 
-def pack_job(session: Session, job: Job, *, stop: threading.Event | None = None, **part_hooks: Any) -> PackedArchive:
+class PartHooks(TypedDict, total=False):
+    """What packing calls on the way where parts are sent meanwhile; see `mgmt.archive.pack`."""
+
+    part_size_bytes: int
+    on_open: Callable[[Path], None]
+    on_part: Callable[[messages.Part], None]
+
+
+def pack_job(
+    session: Session, job: Job, *, stop: threading.Event | None = None, **part_hooks: Unpack[PartHooks]
+) -> PackedArchive:
     """Pack a job's source to its archive.
 
     Raises:
@@ -57,7 +68,7 @@ def pack_and_send(session: Session, job: Job, multipart: messages.Multipart) -> 
     stop = threading.Event()
     feed = PartFeed(multipart.part_size)
     opened: list[Path] = []
-    hooks: dict[str, Any] = {"part_size_bytes": multipart.part_size, "on_open": opened.append}
+    hooks: PartHooks = {"part_size_bytes": multipart.part_size, "on_open": opened.append}
     if RENAMES_OPEN_FILES:
         hooks["on_part"] = feed.put
     thread = threading.Thread(target=partial(_pack_into, session, job, stop, feed, hooks), name="pack")
@@ -108,7 +119,7 @@ def _join(thread: threading.Thread, stop: threading.Event) -> None:
         raise
 
 
-def _pack_into(session: Session, job: Job, stop: threading.Event, feed: PartFeed, hooks: dict[str, Any]) -> None:
+def _pack_into(session: Session, job: Job, stop: threading.Event, feed: PartFeed, hooks: PartHooks) -> None:
     try:
         job.archive = pack_job(session, job, stop=stop, **hooks)
         session.journal.put([job.entry(session.service_url)])

@@ -106,14 +106,14 @@ def run_service(bench: Bench) -> None:
         imports = [(cost("import_service"), cost("import_baseline")) for _ in range(3 * bench.often)]
         baseline_seconds = statistics.median(baseline for _, baseline in imports)
         import_ratio = statistics.median(ours / baseline for ours, baseline in imports)
-        start_seconds = cost("start_upload", settings | endpoint)
+        started = [cost("start_upload", settings | endpoint) for _ in range(bench.often)]
         sign_seconds = cost("sign_request", settings | endpoint)
         url_seconds = statistics.median(cost("sign_urls") for _ in range(bench.often))
     bench.report.add_rows(
         [
             at_most("service: import, of the resolver's and clients'", import_ratio, 1.15),
             told("service: import of the resolver and the clients, CPU", baseline_seconds * 1000, "ms"),
-            at_most("service: a warm start request, CPU", start_seconds * 1000, 10, "ms"),
+            at_most("service: a warm start request, CPU", statistics.median(started) * 1000, 10, "ms"),
             at_most("service: 100 part URLs, CPU", url_seconds * 1000, 30, "ms"),
             told("service: the whole request for them, CPU", sign_seconds * 1000, "ms"),
         ]

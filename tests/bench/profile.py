@@ -83,7 +83,7 @@ def profile_upload(*words: str) -> Steps:
         (packing.UnfinishedArchive, "publish", "packed and synced"),
         (transfer.Carrier, "put", "the last part has arrived"),
         (api.ServiceApi, "complete", "the service has confirmed it"),
-        (ending.Ending, "_delete_archive", "the archive is deleted"),
+        (ending.Ending, "_clear_place", "the archive is deleted"),
     ):
         _note_end(ends, holder, name, step)
     status = main(["-q", "upload", *words])

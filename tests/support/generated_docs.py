@@ -21,6 +21,7 @@ from mgmt.settings import VARIABLES
 PROJECT = Path(__file__).parents[2]
 README = PROJECT / "README.md"
 BENCHMARK = PROJECT / "docs" / "benchmark.md"
+BENCHMARK_RUN = PROJECT / "docs" / "benchmark.json"
 
 _WITHOUT_CLASS = {
     errors.EXIT_OK: "done, or already there",
@@ -64,12 +65,22 @@ def _spell_help(option: click.Option) -> str:
 
 def figures_table() -> str:
     """Write the table of what the kept run of the benchmark measured."""
-    run = json.loads((PROJECT / "docs" / "benchmark.json").read_text(encoding="utf-8"))
+    run = json.loads(BENCHMARK_RUN.read_text(encoding="utf-8"))
     rows = [
         f"| {_spell_cell(row['figure'])} | {_spell_amount(row)} | {row['wanted']} | {_REACHED[row['reached']]} |"
         for row in run["rows"]
     ]
     return "\n".join(["| figure | measured | wanted | |", "| --- | --- | --- | --- |", *rows])
+
+
+def profile_table(title: str) -> str:
+    """Write the table of where the time of the kept run went."""
+    sources: dict[str, dict[str, float]] = json.loads(BENCHMARK_RUN.read_text(encoding="utf-8"))["profiles"][title]
+    rows = [
+        f"| {step} | {' | '.join(f'{steps[step]:.2f}' if step in steps else '' for steps in sources.values())} |"
+        for step in dict.fromkeys(step for steps in sources.values() for step in steps)
+    ]
+    return "\n".join([f"| {title} | {' | '.join(sources)} |", f"| --- |{' --- |' * len(sources)}", *rows])
 
 
 def _spell_amount(row: dict[str, Any]) -> str:
@@ -90,7 +101,11 @@ GENERATED: dict[Path, dict[str, Callable[[], str]]] = {
         "upload options": lambda: options_table(upload),
         "history options": lambda: options_table(history),
     },
-    BENCHMARK: {"figures": figures_table},
+    BENCHMARK: {
+        "figures": figures_table,
+        "packing": lambda: profile_table("packing, processor seconds"),
+        "uploading": lambda: profile_table("uploading, seconds since the start"),
+    },
 }
 
 
