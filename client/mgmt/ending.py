@@ -111,7 +111,7 @@ class Ending:
             self.end_done([(job, record)])  # it had come through before the failure was known
             return
         is_worth_keeping = job.has_sent_bytes or isinstance(error, IntegrityError)
-        if is_worth_keeping and job.archive is not None and job.archive.is_untouched():
+        if is_worth_keeping and not job.archive_was_kept and job.archive is not None and job.archive.is_untouched():
             self._session.journal.put([job.entry(self._session.service_url, ended_as="failed")])
             self._say_kept(job, error)
         else:

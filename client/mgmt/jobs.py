@@ -245,7 +245,7 @@ def _take_up(job: Job, journal: Journal, service: str) -> None:
         unfinished_path(path, begun.operation_id).unlink(missing_ok=True)
     entry = journal.find(service, os.fspath(job.source.path), job.destination)
     if entry is not None and entry.ended_as is None:
-        unfinished_path(Path(entry.archive_path), entry.operation_id).unlink(missing_ok=True)
+        _clear_elsewhere(entry, path, journal)
         if entry.completed_path is not None:
             clear_left_over(job.source, Path(entry.completed_path))
         if _is_same(entry, job):
@@ -277,6 +277,14 @@ def _remove_promised(path: Path, journal: Journal) -> None:
     path.unlink()
 
 
+def _clear_elsewhere(entry: Entry, path: Path, journal: Journal) -> None:
+    """Remove what the same upload has left in another folder: it gets its archive here now, and forgets that one."""
+    left = Path(entry.archive_path)
+    unfinished_path(left, entry.operation_id).unlink(missing_ok=True)
+    if left != path and os.path.lexists(left) and (journal.find_archive(left) == entry or _is_left_over(left, journal)):
+        left.unlink()
+
+
 def remove_left_over(job: Job, journal: Journal) -> None:
     """Remove what packing has left that Ctrl-C met between two steps: a file, and nobody who knows of it.
 
@@ -294,7 +302,7 @@ def _is_left_over(path: Path, journal: Journal) -> bool:
     status = path.lstat()
     if not promised or not stat.S_ISREG(status.st_mode):
         return False
-    return status.st_size == 0 or (status.st_mtime_ns in promised and is_ours(path))
+    return status.st_mtime_ns in promised and (status.st_size == 0 or is_ours(path))
 
 
 def _is_same(entry: Entry, job: Job) -> bool:

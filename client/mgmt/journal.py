@@ -164,11 +164,17 @@ class Journal:
         return next(self._select(query, (service, os.fsencode(source_path), destination)), None)
 
     def find_archive(self, path: Path) -> Entry | None:
-        """Return the newest upload whose finished archive is the file at this path, by path, size and time."""
+        """Return an upload whose finished archive is the file at this path, by path, size and time.
+
+        The one that was asked to keep it, if any was; else the newest.
+        """
         found = _size_and_time(path)
         if found is None:
             return None
-        query = "archive_path = ? AND archive_size = ? AND archive_mtime_ns = ? ORDER BY began_at DESC LIMIT 1"
+        query = (
+            "archive_path = ? AND archive_size = ? AND archive_mtime_ns = ? "
+            "ORDER BY ended_as IS 'kept' DESC, began_at DESC LIMIT 1"
+        )
         return next(self._select(query, (os.fsencode(path), *found)), None)
 
     def begun_at(self, path: Path) -> list[Entry]:
@@ -190,8 +196,7 @@ class Journal:
         return {
             entry.archive_path
             for entry in entries
-            if (found := _size_and_time(entry.archive_path)) is not None
-            and (found == (entry.archive_size, entry.archive_mtime_ns) or (entry.archive_size is None and not found[0]))
+            if _size_and_time(entry.archive_path) == (entry.archive_size or 0, entry.archive_mtime_ns)
         }
 
     def put(self, entries: Iterable[Entry]) -> None:

@@ -117,7 +117,7 @@ def test_kill_9_after_the_last_byte_then_the_same_command_confirms(team, anna, s
 @pytest.mark.parametrize("how", INTERRUPTS)
 def test_an_interrupt_ends_soon_with_130_and_is_resumable(team, anna, large, how):
     team.storage.fault = lambda put: "stall" if put.part_number == 2 else "none"
-    process = anna.begin("--json", "upload", large)
+    process = anna.begin("--json", "upload", large, "--jobs", "1")  # so the first part is there by then
     assert team.storage.stalled.wait(30)
     process.send_signal(how)
     stdout, stderr = process.communicate(timeout=5)
@@ -287,6 +287,16 @@ def test_a_kept_archive_survives_later_uploads_of_the_same_source(team, anna, sm
     assert run.exit_code == 4
     assert "kept on request" in run.stderr
     assert (anna.work / f"{small}.tar.gz").read_bytes() == kept
+
+
+def test_a_kept_archive_survives_an_upload_of_the_same_source_that_fails(team, anna, bert, large):
+    """The failed one used it as well, and is the last that the journal knows of."""
+    (bert.work / "big.mov").write_bytes(noise(1000))
+    assert bert.run("upload", "big.mov", "--prefix", "taken").exit_code == 0
+    assert anna.run("upload", large, "--keep-archive").exit_code == 0
+    assert anna.run("upload", large, "--prefix", "taken").exit_code == 6
+    assert anna.run("upload", large, "--prefix", "elsewhere").exit_code == 0
+    assert anna.left_overs() == [f"{large}.tar.gz"]
 
 
 def test_already_there_with_a_kept_archive_stays_so(team, anna, bert, small):

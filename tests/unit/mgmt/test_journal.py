@@ -90,9 +90,11 @@ def test_archives_are_found_by_folder(journal, tmp_path):
 def test_a_promise_alone_hides_nobodys_file(journal, tmp_path):
     """Only the empty file that holds an archive's name on some disks is left out of `all` for it."""
     path = tmp_path / "x.tar.gz"
-    journal.put([entry(archive_path=str(path))])
+    journal.put([entry(archive_path=str(path), archive_mtime_ns=10**9)])
     assert journal.archives_in(tmp_path) == set()
     path.touch()
+    assert journal.archives_in(tmp_path) == set()
+    os.utime(path, ns=(10**9, 10**9))
     assert journal.archives_in(tmp_path) == {str(path)}
     path.write_bytes(b"somebody's")
     assert journal.archives_in(tmp_path) == set()

@@ -163,6 +163,46 @@ def test_an_archive_that_somebody_put_where_one_was_promised_is_left_alone(work,
     assert other.is_untouched()
 
 
+def test_an_archive_in_another_folder_goes_with_the_run_that_left_it(work, journal, tmp_path):
+    """The same upload, packed elsewhere now: nobody would know the first archive any more."""
+    (work / "a").write_text("x")
+    for made in ("whole", "promised"):
+        first = prepare(journal, "a", archive_dir=tmp_path)
+        journal.put([first.entry(SERVICE)])
+        first.archive = pack(first.source, first.archive_path, mtime_ns=first.promised_mtime_ns)
+        if made == "whole":
+            journal.put([first.entry(SERVICE)])
+        again = prepare(journal, "a")
+        assert again.operation_id == first.operation_id
+        assert not first.archive_path.exists()
+        journal.forget([again.operation_id])
+
+
+def test_a_kept_archive_in_another_folder_stays(work, journal, tmp_path):
+    (work / "a").write_text("x")
+    kept = prepare(journal, "a", archive_dir=tmp_path, prefix="p")
+    kept.archive = pack(kept.source, kept.archive_path)
+    journal.put([kept.entry(SERVICE, ended_as="kept")])
+    later = prepare(journal, "a", archive_dir=tmp_path)
+    assert later.archive_was_kept
+    journal.put([later.entry(SERVICE)])  # and killed
+    assert prepare(journal, "a", archive_dir=tmp_path).archive_was_kept
+    assert prepare(journal, "a").archive is None
+    assert kept.archive.is_untouched()
+
+
+def test_an_empty_file_that_somebody_put_where_an_archive_was_promised_is_left_alone(work, journal):
+    (work / "a").write_text("x")
+    job = prepare(journal, "a")
+    journal.put([job.entry(SERVICE)])
+    job.archive_path.touch()
+    with pytest.raises(SourceError, match="left alone"):
+        prepare(journal, "a")
+    os.utime(job.archive_path, ns=(job.promised_mtime_ns, job.promised_mtime_ns))
+    prepare(journal, "a")
+    assert not job.archive_path.exists()
+
+
 def test_an_archive_nobody_promised_is_left_alone_even_if_mgmt_made_it(work, journal):
     (work / "a").write_text("x")
     pack(look("a"), work / "a.tar.gz")
