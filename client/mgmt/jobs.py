@@ -280,8 +280,10 @@ def _remove_promised(path: Path, journal: Journal) -> None:
 def _clear_elsewhere(entry: Entry, path: Path, journal: Journal) -> None:
     """Remove what the same upload has left in another folder: it gets its archive here now, and forgets that one."""
     left = Path(entry.archive_path)
+    if left == path:
+        return
     unfinished_path(left, entry.operation_id).unlink(missing_ok=True)
-    if left != path and os.path.lexists(left) and (journal.find_archive(left) == entry or _is_left_over(left, journal)):
+    if os.path.lexists(left) and (journal.find_archive(left) == entry or _is_left_over(left, journal)):
         left.unlink()
 
 
