@@ -93,14 +93,14 @@ class Costs:
 def interleave(contenders: Mapping[str, tuple[int, Callable[[], Command]]]) -> dict[str, Costs]:
     """Measure contenders in turns (a b c, a b, a), so that a busy minute hurts all of them alike.
 
-    Who runs more than once runs once before that, uncounted: reading data again, and memory that the machine has
-    given out before, cost less than the first time.
+    Who runs more than twice runs once before that, uncounted: reading data again, and memory that the machine has
+    given out before, cost less than the first time. The short form has no time for it.
 
     Args:
         contenders: By name, how often each runs and what makes its next command.
     """
     for count, make in contenders.values():
-        if count > 1:
+        if count > 2:
             measure(make())
     runs: dict[str, list[Cost]] = {name: [] for name in contenders}
     for turn in range(max(count for count, _ in contenders.values())):
