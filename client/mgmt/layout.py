@@ -17,12 +17,12 @@ from typing import Final
 from mgmt_contract.names import archive_name
 from mgmt_contract.parts import MIB
 
-FORMAT_VERSION: Final = 1
+FORMAT_VERSION: Final = 2
 """Grows when the same source, codec and plan would give other bytes than before."""
 GZIP_COMMENT: Final = b"mgmt %d" % FORMAT_VERSION
 """By this comment in its gzip header an archive is known as ours."""
 
-BLOCK_SIZE_BYTES: Final = MIB
+BLOCK_SIZE_BYTES: Final = 2 * MIB
 STORED_SIZE_MAX_BYTES: Final = 65_535
 """Most that one stored deflate block holds (RFC 1951, 3.2.4)."""
 STORED_HEADER_BYTES: Final = 5
@@ -55,7 +55,7 @@ def archive_bound_bytes(tar_bytes: int) -> int:
 
     No plan can exceed it: a block of b bytes takes at most its stored form, b bytes and 5 for each begun
     65,535 of them, because deflated data that is not smaller is thrown away for the stored form. A whole
-    block has 17 such pieces and the last, shorter one at most as many, so n blocks add at most 85 n bytes.
+    block has 33 such pieces and the last, shorter one at most as many, so n blocks add at most 165 n bytes.
     Around them stand the gzip header with our comment, an empty final deflate block, and the trailer. The
     bound grows with `tar_bytes`, so it also holds for every shorter stream.
     """

@@ -1,6 +1,6 @@
 """Deflate, block by block: which blocks are worth it, and how they are written.
 
-A block is looked at through four small samples. What hardly shrinks, as footage does, is stored: that costs a
+A block is looked at through eight small samples. What hardly shrinks, as footage does, is stored: that costs a
 memory copy and nothing else, and never grows. The rest is deflated with the 32 KiB before it as dictionary and
 ends on a byte boundary, so blocks can be deflated at the same time and written one behind the other as the
 data of one gzip member.
@@ -28,7 +28,7 @@ LAST_BLOCK: Final = b"\x01\x00\x00\xff\xff"
 _RAW: Final = -15
 _MEMORY_LEVEL: Final = 9
 _SAMPLE_BYTES: Final = 8 * 1024
-_SAMPLE_COUNT: Final = 4
+_SAMPLE_COUNT: Final = 8
 _STORED_HEADER: Final = struct.Struct("<BHH")
 
 

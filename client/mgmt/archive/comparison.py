@@ -21,7 +21,7 @@ def compute_content_digest(
 
     Args:
         source: What was looked at.
-        on_progress: Gets the bytes of the source's files read so far, about once per MiB.
+        on_progress: Gets the bytes of the source's files read so far, about once per block.
         stop: Ends reading soon after it was set.
 
     Raises:

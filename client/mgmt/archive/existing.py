@@ -6,13 +6,16 @@ import os
 import threading
 from collections.abc import Callable
 from pathlib import Path
+from typing import Final
 
 from mgmt.archive.checksums import PartSums
 from mgmt.errors import INTERRUPTED, CancelledError, LocalStateError
-from mgmt.layout import BLOCK_SIZE_BYTES
 from mgmt.members import shown
 from mgmt_contract.messages import Part
+from mgmt_contract.parts import MIB
 from mgmt_contract.values import Value
+
+_READ_SIZE_BYTES: Final = MIB
 
 
 class ArchiveSums(Value):
@@ -43,7 +46,7 @@ def read_archive(
         CancelledError: If `stop` was set.
     """
     sums = PartSums(part_size_bytes, on_part)
-    view = memoryview(bytearray(BLOCK_SIZE_BYTES))
+    view = memoryview(bytearray(_READ_SIZE_BYTES))
     try:
         with Path(path).open("rb", buffering=0) as file:
             while count := file.readinto(view):

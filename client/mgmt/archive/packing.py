@@ -88,7 +88,7 @@ def pack(  # noqa: PLR0913  one verb; all but its two objects are settings with 
         on_open: Gets the temporary file's path. Who opens it then can read all parts, also after it got its
             name (on Windows it must be closed by then).
         on_part: Gets each part as soon as its bytes can be read from the temporary file.
-        on_progress: Gets the bytes of the source's files packed so far, about once per MiB.
+        on_progress: Gets the bytes of the source's files packed so far, about once per block.
         stop: Ends packing soon after it was set.
         token: Eight hexadecimal digits for the temporary file's name, so that who was killed finds it again.
         mtime_ns: The time that the archive is to bear as that of its last change, for the same reason; a disk may
@@ -205,7 +205,7 @@ def _refuse_inside(source: Packable, final_path: Path) -> None:
 
 
 def _processors_for(source: Packable) -> int:
-    if source.upper_bound_bytes <= 2 * BLOCK_SIZE_BYTES:
+    if source.upper_bound_bytes <= BLOCK_SIZE_BYTES:
         return 0  # in the calling thread: others would take longer to start than to work
     usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return min(usable, _WORKERS_MAX)

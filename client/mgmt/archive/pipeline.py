@@ -19,9 +19,8 @@ from mgmt.layout import BLOCK_SIZE_BYTES
 P = ParamSpec("P")
 T = TypeVar("T")
 
-_BLOCKS_PER_WORKER: Final = 2
-_BLOCKS_BESIDE: Final = 4
-"""Being filled, written, digested, and one to spare."""
+_BLOCKS_BESIDE: Final = 2
+"""One is being filled and one written while every worker has its own."""
 
 
 class Block:
@@ -105,7 +104,7 @@ class Pipeline:
         self._digester = _executor(min(workers, 1), "mgmt-digest")
         self._deliverer = _executor(min(workers, 1), "mgmt-deliver")
         self._moving: deque[_Moving] = deque()
-        self._unmade = workers * _BLOCKS_PER_WORKER + _BLOCKS_BESIDE
+        self._unmade = workers + _BLOCKS_BESIDE
         self._previous: Block | None = None
         self._is_broken = False
 

@@ -42,7 +42,6 @@ class UnfinishedArchive:
     def __init__(self, final_path: Path, size_bound_bytes: int, token: str | None = None) -> None:
         self._final_path = final_path
         self._size_bound_bytes = size_bound_bytes
-        self._written_bytes = 0
         self.mtime_ns = 0
         """When it was written last, once it is published: with its size this tells it from any other file."""
         self.path = final_path.with_name(temporary_name(final_path.name, token))
@@ -69,9 +68,7 @@ class UnfinishedArchive:
             LocalStateError: disk-full, archive-too-large or archive-unwritable.
         """
         try:
-            size_bytes = _write(self._descriptor, pieces)
-            self._written_bytes += size_bytes
-            self._sync.note_written(size_bytes)
+            self._sync.note_written(_write(self._descriptor, pieces))
         except OSError as error:
             self._refuse(error)
 
@@ -130,7 +127,7 @@ class UnfinishedArchive:
 
     def _disk_full(self) -> MgmtError:
         folder = self._final_path.parent
-        missing_bytes = self._size_bound_bytes - self._written_bytes - _free_bytes(folder)
+        missing_bytes = self._size_bound_bytes - _size_bytes(self.path) - _free_bytes(folder)
         return LocalStateError(
             f"The disk of '{shown(os.fspath(folder))}' is full: the archive {shown(self._final_path.name)} may need "
             f"{_sized(missing_bytes)} more than is free. Free that much, or choose a folder on another disk with "
@@ -221,6 +218,13 @@ def _taken(path: Path) -> SourceError:
         "archive elsewhere with --archive-dir.",
         code="archive-exists",
     )
+
+
+def _size_bytes(path: Path) -> int:
+    try:
+        return path.lstat().st_size
+    except OSError:
+        return 0
 
 
 def _free_bytes(folder: Path) -> int:

@@ -9,6 +9,7 @@ import pytest
 
 from mgmt.archive import pack
 from mgmt.archive.codec import PLANS
+from mgmt.layout import BLOCK_SIZE_BYTES
 from mgmt.source import look
 from support.trees import (
     awkward_tree,
@@ -110,7 +111,9 @@ def test_a_path_longer_than_the_system_takes_is_packed_whole(tmp_path, tool):
 
 
 @pytest.mark.parametrize("tool", TOOLS)
-@pytest.mark.parametrize("content", [b"", b"x", noise(2**20 - 1536), text(3 * 2**20)], ids=["0", "1", "1 MiB", "3 MiB"])
+@pytest.mark.parametrize(
+    "content", [b"", b"x", noise(BLOCK_SIZE_BYTES - 1536), text(5 * 2**20)], ids=["0", "1", "one block", "5 MiB"]
+)
 def test_a_single_file_comes_back(tmp_path, tool, content):
     """The second but last fills one block to the last byte, the tar stream's end included."""
     (tmp_path / "clip.mov").write_bytes(content)

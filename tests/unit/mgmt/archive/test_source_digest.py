@@ -40,7 +40,7 @@ def test_progress_grows_to_the_bytes_of_the_files(project):
     compute_content_digest(look(project), on_progress=told.append)
     assert told == sorted(told)
     assert told[-1] == 5 * MIB + 4
-    assert len(told) >= 5
+    assert len(told) >= 3
 
 
 def test_a_stop_ends_it(project):
