@@ -7,7 +7,7 @@ being packed.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import Final
@@ -22,7 +22,7 @@ from mgmt.errors import (
     NotConfiguredError,
     UnavailableError,
 )
-from mgmt.events import Progress
+from mgmt.events import Progress, Renewed
 from mgmt.jobs import Job
 from mgmt.packing import pack_and_send, pack_job, send_packed
 from mgmt.sending import Meter, send_whole
@@ -130,16 +130,21 @@ class Batch:
             self._ending.end_failed(job, error)
 
     def _begin_anew(self, jobs: list[Job]) -> list[Job]:
-        self._session.journal.forget([job.renew() for job in jobs])
-        self._promise(jobs)
-        return jobs
+        with self._ending.holding(jobs) as held:
+            given_up = {job.renew(): job for job in held}
+            self._promise(held, instead_of=given_up)  # at once: by the old entry a packed archive is known to be ours
+            for former_id, job in given_up.items():
+                self._session.emit(Renewed(former_id, job.operation_id))
+            return held
 
     def _pack(self, job: Job) -> None:
         if job.archive is None:
             job.archive = pack_job(self._session, job)
 
-    def _promise(self, jobs: Sequence[Job]) -> None:
-        self._session.journal.put([job.entry(self._session.service_url) for job in jobs])
+    def _promise(self, jobs: Sequence[Job], *, instead_of: Iterable[str] = ()) -> None:
+        with self._ending.holding(jobs) as held:
+            entries = [job.entry(self._session.service_url) for job in held]
+            self._session.journal.put(entries, instead_of=instead_of)
 
     def _start(self, jobs: list[Job]) -> list[_Started]:
         """Ask for all; end those that need nothing more, return those that have bytes to send."""

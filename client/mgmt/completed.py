@@ -19,12 +19,13 @@ from mgmt.source import Source, look
 _ASKS_EFFECTIVE_IDS: Final = os.access in os.supports_effective_ids
 
 
-def find_place(source: Source, folder: Path) -> Path | None:
+def find_place(source: Source, folder: Path, left_over: Path | None = None) -> Path | None:
     """Say where a source goes after success; None for a symlink, which stays.
 
     Args:
         source: What is to be uploaded.
         folder: Absolute; made when the first original is moved.
+        left_over: A place that is taken only until a real run clears it.
 
     Raises:
         SourceError: If this source cannot be moved there.
@@ -35,7 +36,7 @@ def find_place(source: Source, folder: Path) -> Path | None:
     _refuse_overlap(source, folder)
     _refuse_unusable(source, folder)
     place = folder / source.path.name
-    if os.path.lexists(place):
+    if os.path.lexists(place) and place != left_over:
         raise _taken(place)
     return place
 
@@ -45,12 +46,28 @@ def clear_left_over(source: Source, place: Path) -> None:
 
     It may have left a second name of the file, or one taken with nothing in it. Only for who keeps other
     processes away from the source's archive: one that is alive might be in the middle of that very move.
+
+    Raises:
+        LocalStateError: If it cannot be freed.
     """
+    try:
+        if is_left_over(source, place):
+            place.unlink()
+    except OSError as error:
+        raise LocalStateError(
+            f"An earlier run was about to move '{shown(os.fspath(source.path))}' to '{shown(os.fspath(place))}', and "
+            f"what it may have left there cannot be removed: {error.strerror or error}. Mend that folder's "
+            "permissions, and run the same command again.",
+            code="left-over",
+        ) from error
+
+
+def is_left_over(source: Source, place: Path) -> bool:
+    """Tell whether a place, promised to this very source, holds only what a killed run has left there."""
     if source.is_directory or place.is_symlink() or not place.is_file():
-        return
+        return False
     is_second_name = place.samefile(source.path) and not _is_same_name(source.path, place)
-    if is_second_name or (place.stat().st_size == 0 and source.uncompressed_size > 0):
-        place.unlink()
+    return is_second_name or (place.stat().st_size == 0 and source.uncompressed_size > 0)
 
 
 def _is_same_name(path: Path, other: Path) -> bool:
@@ -112,8 +129,9 @@ def _refuse_overlap(source: Source, folder: Path) -> None:
 
 def _refuse_unusable(source: Source, folder: Path) -> None:
     there = _nearest_existing(folder)
-    if not there.is_dir() or not _is_writable(there):
-        why = "may not be written to" if there.is_dir() else "is no folder"
+    is_folder = os.path.isdir(there)  # noqa: PTH112  False also where a link leads to what may not be looked at
+    if not is_folder or not _is_writable(there):
+        why = "may not be written to" if is_folder else "is no folder"
         raise LocalStateError(
             f"The folder for completed originals, '{shown(os.fspath(folder))}', cannot be used: "
             f"'{shown(os.fspath(there))}' {why}. Mend that, or name another one with --move-completed=DIR.",

@@ -13,8 +13,9 @@ from pathlib import Path
 from mgmt.api import error_of
 from mgmt.errors import CancelledError, IntegrityError, MgmtError
 from mgmt.events import AlreadyThere, Finished, Notice, Trace
-from mgmt.jobs import Job, remove_left_over
+from mgmt.jobs import Job
 from mgmt.journal import Entry
+from mgmt.left_overs import remove_interrupted
 from mgmt.moves import Moves
 from mgmt.session import Session
 from mgmt_contract import messages
@@ -41,21 +42,34 @@ class Ending:
         self.summary = summary
         self.moves = Moves(session)
         self._lock = threading.Lock()
+        self._hand_over = threading.RLock()
+        """Held while jobs are ended, and while one is let go of: its ending comes wholly before that, or not at all."""
         self._being_reported: set[str] = set()
         self._left_archives: list[Path] = []
 
+    @contextmanager
+    def holding(self, jobs: Sequence[Job]) -> Iterator[list[Job]]:
+        """Yield those of the jobs that nobody has let go of, and let go of none meanwhile.
+
+        A run that was stopped waits only a moment for the threads that carry its jobs. Such a thread may come back
+        later, when others are at those archives and entries: then they are none of its business any more.
+        """
+        with self._hand_over:
+            yield [job for job in jobs if not job.is_let_go]
+
     def end_done(self, ended: Sequence[tuple[Job, UploadRecord]]) -> None:
         """Delete the archives of proven objects, move originals, and write down how the local files ended."""
-        proven = [(job, record) for job, record in ended if self._is_proven(job, record)]
-        clean_ups = self._clean([job for job, _ in proven])
-        kept = [job for job in clean_ups if job.archive is not None and job.archive.is_untouched()]
-        entries = [job.entry(self._session.service_url, ended_as="kept") for job in kept]
-        self._session.journal.finish(self._session.service_url, clean_ups.values(), entries)
-        for job, record in proven:
-            job.has_ended = True
-            self._count(succeeded=1)
-            self._say_not_kept(job)
-            self._emit_done(record, clean_ups[job], job.completed_path)
+        proven = {job: record for job, record in ended if self._is_proven(job, record)}
+        with self.holding(list(proven)) as held:
+            clean_ups = self._clean(held)
+            stay = [job for job in held if job.archive is not None and job.archive.is_untouched()]
+            entries = [self._entry_of_archive(job, is_kept=self._is_kept(job)) for job in stay]
+            self._session.journal.finish(self._session.service_url, clean_ups.values(), entries)
+            for job in held:
+                job.has_ended = True
+                self._count(succeeded=1)
+                self._say_not_kept(job)
+                self._emit_done(proven[job], clean_ups[job], job.completed_path)
 
     def end_moved(self, entry: Entry) -> None:
         """End a target that an earlier run has uploaded and moved, and was killed before it could say so.
@@ -94,29 +108,36 @@ class Ending:
 
     def end_already_there(self, job: Job, existing: messages.Existing) -> None:
         """End a job whose content is stored under its name already."""
-        job.has_ended = True
-        self._discard(job)
-        self._count(skipped=1)
         finished_at = format_time(existing.finished_at) if existing.finished_at else None
-        self._session.emit(
-            AlreadyThere(job.operation_id, job.target_path, existing.s3_object_key, existing.actor, finished_at)
-        )
+        key, actor = existing.s3_object_key, existing.actor
+        with self.holding([job]) as held:
+            for each in held:
+                self._discard(each, is_kept=self._is_kept(each))
+                each.has_ended = True
+                self._count(skipped=1)
+                self._session.emit(AlreadyThere(each.operation_id, each.target_path, key, actor, finished_at))
 
     def end_failed(self, job: Job, error: MgmtError) -> None:
         """End a job that failed: tell the service; keep the archive only if bytes of it were sent."""
-        job.has_ended = True
         error.operation_id = job.operation_id
+        # Nobody is held up by this call: who presses Ctrl-C lets go of the job meanwhile.
         record = self._report_failure(job, error) or _failed_record(job, error)
         if record.status == "success" and not isinstance(error, IntegrityError):
             self.end_done([(job, record)])  # it had come through before the failure was known
             return
+        with self.holding([job]) as held:
+            for each in held:
+                self._leave_failed(each, error)
+                each.has_ended = True
+                self._count_failure(record, error)
+
+    def _leave_failed(self, job: Job, error: MgmtError) -> None:
         is_worth_keeping = job.has_sent_bytes or isinstance(error, IntegrityError)
         if is_worth_keeping and not job.archive_was_kept and job.archive is not None and job.archive.is_untouched():
             self._session.journal.put([job.entry(self._session.service_url, ended_as="failed")])
             self._say_kept(job, error)
         else:
-            self._discard(job)
-        self._count_failure(record, error)
+            self._discard(job, is_kept=job.archive_was_kept)
 
     def _say_kept(self, job: Job, error: MgmtError) -> None:
         if os.fspath(job.archive_path) not in error.message:
@@ -134,22 +155,24 @@ class Ending:
         the operation, the journal is; otherwise nothing is. May be called again, if it was interrupted.
         """
         try:
-            if not job.has_ended:
-                self._leave_unended(job)
-            job.has_ended = True  # from here on others may use its archive's path
+            with self._hand_over:
+                job.is_let_go = True  # from here on others may use its archive's path
+                if not job.has_ended:
+                    self._leave_unended(job)
+                job.has_ended = True
         finally:
             job.held.close()
 
     def _leave_unended(self, job: Job) -> None:
         if job.archive is None:
-            remove_left_over(job, self._session.journal)
+            remove_interrupted(job.archive_path, job.operation_id, self._session.journal)
         if job.has_sent_bytes:
             if job.archive is not None and job.archive.is_untouched():
                 self._left_archives.append(job.archive_path)
             return
         if not job.may_be_recorded or job.archive_was_kept:
-            self._discard(job)
-        elif not job.options.keep_archive and self._clear_place(job):
+            self._discard(job, is_kept=job.archive_was_kept)
+        elif self._clear_place(job):
             self._session.journal.put([job.entry(self._session.service_url)])
 
     def say_left(self) -> None:
@@ -233,13 +256,17 @@ class Ending:
             return False
         return True
 
-    def _discard(self, job: Job) -> None:
-        """Remove an archive that was made for nothing: making it again is cheap."""
-        if job.archive is not None and job.archive.is_untouched() and self._is_kept(job):
-            self._session.journal.put([job.entry(self._session.service_url, ended_as="kept")])
-            return
-        self._clear_place(job)
-        self._session.journal.forget([job.operation_id])
+    def _discard(self, job: Job, *, is_kept: bool) -> None:
+        """Remove an archive that was made for nothing, unless it is one to be kept: making it again is cheap."""
+        if not is_kept:
+            self._clear_place(job)
+        if job.archive is not None and job.archive.is_untouched():
+            self._session.journal.put([self._entry_of_archive(job, is_kept=is_kept)])
+        else:
+            self._session.journal.forget([job.operation_id])
+
+    def _entry_of_archive(self, job: Job, *, is_kept: bool) -> Entry:
+        return job.entry(self._session.service_url, ended_as="kept" if is_kept else "left")
 
     def _report_failure(self, job: Job, error: MgmtError) -> UploadRecord | None:
         if job.lease is None:
@@ -250,7 +277,9 @@ class Ending:
             [result] = self._session.api.fail(request).results
         except MgmtError as second:
             message = f"The failure of {job.target_path} could not be recorded: {second.message}"
-            self._session.emit(Notice(message, "failure-not-recorded", job.operation_id))
+            with self.holding([job]) as held:
+                for each in held:
+                    self._session.emit(Notice(message, "failure-not-recorded", each.operation_id))
             return None
         return result.record if isinstance(result.record, UploadRecord) else None
 

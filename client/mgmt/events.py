@@ -25,6 +25,13 @@ class Progress(Value):
     """Of `done_bytes`: what an earlier run had sent, so that speed is counted without it."""
 
 
+class Renewed(Value):
+    """An upload was begun anew: the operation it had was given up for another."""
+
+    former_id: str
+    operation_id: str
+
+
 class Notice(Value):
     """Something a person should know though the work goes on."""
 
@@ -64,6 +71,6 @@ class AlreadyThere(Value):
     finished_at: str | None
 
 
-Event = Progress | Notice | Waiting | Trace | Finished | AlreadyThere
+Event = Progress | Renewed | Notice | Waiting | Trace | Finished | AlreadyThere
 Emit = Callable[[Event], None]
 """May be called from any thread."""

@@ -75,7 +75,9 @@ class InFlight:
         except MgmtError:  # after an interrupt `abandon` does it, when nothing is under way any more
             self._let_all_go(batch)
             raise
-        self._batches[self._threads.submit(batch.carry)] = batch
+        carried: Future[None] = Future()
+        self._batches[carried] = batch  # first: wherever Ctrl-C comes, `abandon` knows what is under way
+        self._threads.submit(_carry, batch, carried)
 
     def land(self) -> None:
         """Wait until nothing is in flight.
@@ -114,7 +116,9 @@ class InFlight:
 
     def _make_room(self, batch: Batch) -> None:
         """Carry what is packed of a batch; by a thread, so that Ctrl-C is heard."""
-        self._making_room = [self._threads.submit(batch.carry)]
+        carried: Future[None] = Future()
+        self._making_room = [carried]  # first, as in `take`
+        self._threads.submit(_carry, batch, carried)
         while self._making_room:
             ended, _ = wait(self._making_room, timeout=1.0)
             for future in ended:
@@ -150,3 +154,12 @@ class InFlight:
             for job in reversed(batch.jobs):
                 jobs.callback(self._let_go, job)
         self._aboard.remove(batch)
+
+
+def _carry(batch: Batch, carried: Future[None]) -> None:
+    try:
+        batch.carry()
+    except BaseException as error:  # noqa: BLE001  handed to the waiting thread, which raises it
+        carried.set_exception(error)
+    else:
+        carried.set_result(None)

@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 import os
-import stat
 import time
 import unicodedata
 from collections.abc import Mapping
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
 
 from mgmt.archive import PackedArchive, current_codec, is_ours, read_archive
-from mgmt.completed import clear_left_over, find_place
-from mgmt.errors import LocalStateError, SourceError
-from mgmt.journal import Entry, Journal, new_operation_id
-from mgmt.layout import archive_file_name, temporary_name
+from mgmt.completed import clear_left_over, find_place, is_left_over
+from mgmt.errors import SourceError
+from mgmt.journal import EndedAs, Entry, Journal, new_operation_id
+from mgmt.layout import archive_file_name
+from mgmt.left_overs import is_promised, remove, remove_elsewhere, unfinished_path
 from mgmt.members import NANOSECONDS, shown
 from mgmt.source import Excludes, Source, look
 from mgmt_contract.messages import Content, Lease, Packing, StartItem
@@ -70,6 +69,8 @@ class Job:
     has_to_repeat_parts: bool = False
     """An earlier run may have sent parts, and the archive they are of is gone: the next may have other bytes."""
     has_ended: bool = False
+    is_let_go: bool = False
+    """Others may use its archive's path, and its entry in the journal, by now."""
     is_renewed: bool = False
     """The operation was given up for one under a new id, which must not happen twice."""
 
@@ -119,9 +120,7 @@ class Job:
             tags=dict(self.options.tags),
         )
 
-    def entry(
-        self, service_url: str, *, ended_as: Literal["failed", "kept"] | None = None, is_moving: bool = False
-    ) -> Entry:
+    def entry(self, service_url: str, *, ended_as: EndedAs | None = None, is_moving: bool = False) -> Entry:
         """Write this upload down as it stands; `is_moving` where the original is about to be moved."""
         # One that has vanished, or was replaced, is packed anew by the next run; what took its place is not ours.
         archive = self.archive if self.archive is not None and self.archive.is_untouched() else None
@@ -154,7 +153,7 @@ def prepare_job(target: str, options: UploadOptions, journal: Journal, service_u
     Raises:
         SourceError: If the target cannot be uploaded, or its archive's name is taken by somebody's file.
         RefusedError: If another process of this machine is at it.
-        LocalStateError: If the journal cannot be used.
+        LocalStateError: If the journal cannot be used, or what an earlier run left cannot be removed.
     """
     job = _look_at(target, options, journal, shown_base)
     try:
@@ -163,14 +162,6 @@ def prepare_job(target: str, options: UploadOptions, journal: Journal, service_u
         job.held.enter_context(journal.hold(f"{service_url} {fold_key(job.destination)}", job.source.name))
         _take_up(job, journal, service_url)
         _find_place(job)
-    except OSError as error:
-        job.held.close()
-        raise LocalStateError(
-            f"What an earlier run left at {job.archive_path} cannot be removed: {error.strerror or error}. "
-            "Make the folder writable, or use --archive-dir DIR.",
-            code="left-over",
-            operation_id=job.operation_id,
-        ) from error
     except BaseException:
         job.held.close()
         raise
@@ -187,14 +178,14 @@ def inspect_job(target: str, options: UploadOptions, journal: Journal, service_u
     job = _look_at(target, options, journal, shown_base)
     path = job.archive_path
     known = journal.find_archive(path)
-    if known is None and os.path.lexists(path) and not _is_left_over(path, journal):
+    if known is None and os.path.lexists(path) and not is_promised(path, journal):
         raise SourceError(_explain_foreign(path), code="archive-exists")
     if known is not None and not _is_same(known, job):
         _refuse_to_replace(known, job)
     entry = journal.find(service_url, os.fspath(job.source.path), job.destination)
     if entry is not None and entry.ended_as is None and _is_same(entry, job):
         job.operation_id = entry.operation_id
-    _find_place(job)
+    _find_place(job, _find_move_left_over(entry, job.source))
     return job
 
 
@@ -230,9 +221,19 @@ def _refuse_own_state(target: str, options: UploadOptions, state_dir: Path) -> N
         )
 
 
-def _find_place(job: Job) -> None:
+def _find_place(job: Job, left_over: Path | None = None) -> None:
     if job.options.completed_dir is not None:
-        job.completed_path = find_place(job.source, job.options.completed_dir)
+        job.completed_path = find_place(job.source, job.options.completed_dir, left_over)
+
+
+def _find_move_left_over(entry: Entry | None, source: Source) -> Path | None:
+    """Find what a run that was killed while it moved the source has left in its new place."""
+    if entry is None or entry.ended_as is not None or entry.completed_path is None:
+        return None
+    place = Path(entry.completed_path)
+    with suppress(OSError):  # what cannot be looked at is not cleared either
+        return place if is_left_over(source, place) else None
+    return None
 
 
 def _take_up(job: Job, journal: Journal, service: str) -> None:
@@ -242,10 +243,11 @@ def _take_up(job: Job, journal: Journal, service: str) -> None:
     if known is None and os.path.lexists(path):
         _remove_promised(path, journal)
     for begun in journal.begun_at(path):  # also under other names: nobody else comes for what those left
-        unfinished_path(path, begun.operation_id).unlink(missing_ok=True)
+        remove(unfinished_path(path, begun.operation_id))
     entry = journal.find(service, os.fspath(job.source.path), job.destination)
     if entry is not None and entry.ended_as is None:
-        _clear_elsewhere(entry, path, journal)
+        if entry.archive_path != os.fspath(path):
+            remove_elsewhere(entry, job.source.name, journal)
         if entry.completed_path is not None:
             clear_left_over(job.source, Path(entry.completed_path))
         if _is_same(entry, job):
@@ -257,7 +259,7 @@ def _take_up(job: Job, journal: Journal, service: str) -> None:
         job.has_to_repeat_parts = job.has_to_repeat_parts and job.archive is None
     if known is not None and job.archive is None:
         _refuse_to_replace(known, job)
-        path.unlink(missing_ok=True)  # of other content, or not what was written down: packed anew
+        remove(path)  # of other content, or not what was written down: packed anew
     job.archive_was_kept = known is not None and known.ended_as == "kept"
     if entry is not None and entry.ended_as is None and entry.operation_id != job.operation_id:
         journal.forget([entry.operation_id])  # last: by this entry its archive was known to be ours
@@ -266,45 +268,12 @@ def _take_up(job: Job, journal: Journal, service: str) -> None:
 def _remove_promised(path: Path, journal: Journal) -> None:
     """Remove what a killed run has left at the archive's place; leave anything else alone.
 
-    That run had promised the archive and was killed between giving it its name and writing that down; on
-    disks without hard links it may have left an empty file that only holds the name.
-
     Raises:
         SourceError: If it is not such a left-over.
     """
-    if not _is_left_over(path, journal):
+    if not is_promised(path, journal):
         raise SourceError(_explain_foreign(path), code="archive-exists")
-    path.unlink()
-
-
-def _clear_elsewhere(entry: Entry, path: Path, journal: Journal) -> None:
-    """Remove what the same upload has left in another folder: it gets its archive here now, and forgets that one."""
-    left = Path(entry.archive_path)
-    if left == path:
-        return
-    unfinished_path(left, entry.operation_id).unlink(missing_ok=True)
-    if os.path.lexists(left) and (journal.find_archive(left) == entry or _is_left_over(left, journal)):
-        left.unlink()
-
-
-def remove_left_over(job: Job, journal: Journal) -> None:
-    """Remove what packing has left that Ctrl-C met between two steps: a file, and nobody who knows of it.
-
-    Only for who still holds the job. What cannot be removed stays; it is no reason to keep others from ending.
-    """
-    with suppress(OSError):
-        unfinished_path(job.archive_path, job.operation_id).unlink(missing_ok=True)
-        if os.path.lexists(job.archive_path) and _is_left_over(job.archive_path, journal):
-            job.archive_path.unlink()
-
-
-def _is_left_over(path: Path, journal: Journal) -> bool:
-    """Tell whether a killed run left this file. One that somebody put there since bears another time."""
-    promised = {entry.archive_mtime_ns for entry in journal.begun_at(path) if entry.archive_size is None}
-    status = path.lstat()
-    if not promised or not stat.S_ISREG(status.st_mode):
-        return False
-    return status.st_mtime_ns in promised and (status.st_size == 0 or is_ours(path))
+    remove(path)
 
 
 def _is_same(entry: Entry, job: Job) -> bool:
@@ -319,7 +288,7 @@ def _refuse_to_replace(known: Entry, job: Job) -> None:
     """
     if known.ended_as == "kept":
         raise SourceError(_explain_kept(job.archive_path), code="archive-exists")
-    if known.source_path != os.fspath(job.source.path):
+    if known.ended_as != "left" and known.source_path != os.fspath(job.source.path):
         raise SourceError(
             f"{job.archive_path} is the archive of '{shown(known.source_path)}', whose upload has not ended well yet. "
             "Expected: a free place for the new archive. Upload that one first, or use another --archive-dir DIR.",
@@ -332,16 +301,6 @@ def _explain_kept(path: Path) -> str:
         f"{path} was kept on request and holds what the source was then, so it is left alone. Expected: a free "
         "place for the new archive. Move that file away, or use --archive-dir DIR."
     )
-
-
-def unfinished_path(archive_path: Path, operation_id: str) -> Path:
-    """Say where an operation's archive lies while it is being packed: found again after a crash."""
-    return archive_path.with_name(temporary_name(archive_path.name, unfinished_token(operation_id)))
-
-
-def unfinished_token(operation_id: str) -> str:
-    """Take the random end of an operation's id to tell its unfinished archive from others."""
-    return operation_id[-8:]
 
 
 def _reuse_archive(job: Job, content: Content, mtime_ns: int) -> PackedArchive | None:

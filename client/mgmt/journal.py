@@ -55,9 +55,16 @@ CREATE TABLE speeds (service TEXT PRIMARY KEY, bytes_per_second REAL NOT NULL, m
 _SCHEMAS: Final = (_FIRST_SCHEMA, _SECOND_SCHEMA)
 """Each takes a journal from the version before to its own; a new one runs through all of them."""
 
+_Statement = tuple[str, tuple[object, ...]]
+"""With its values."""
+
+EndedAs = Literal["failed", "kept", "left"]
+"""Of an operation that has ended only the archive is still ours: it may be used again after a failure; it was kept by
+request; or it was left because it could not be deleted."""
+
 
 class Entry(Value):
-    """One upload that was begun here and has not ended."""
+    """One upload that was begun here, as long as something of it is ours: its operation, or only its archive."""
 
     operation_id: str
     service: str
@@ -72,8 +79,7 @@ class Entry(Value):
     archive_size: int | None = None
     archive_mtime_ns: int | None = None
     """When the archive was written last; without a size, the time it is to bear once it is whole."""
-    ended_as: Literal["failed", "kept"] | None = None
-    """The operation has failed, or succeeded with its archive kept by request: only the archive is still ours."""
+    ended_as: EndedAs | None = None
     content: Content | None = None
     """What the packed archive is; None until it is whole."""
     completed_path: str | None = None
@@ -199,19 +205,19 @@ class Journal:
             if _size_and_time(entry.archive_path) == (entry.archive_size or 0, entry.archive_mtime_ns)
         }
 
-    def put(self, entries: Iterable[Entry]) -> None:
-        """Write entries down, all or none, on the disk when this returns."""
-        self._change([(_PUT, _row_of(entry)) for entry in entries])
+    def put(self, entries: Iterable[Entry], *, instead_of: Iterable[str] = ()) -> None:
+        """Write entries down, and cross out those they replace; all or none, on the disk when this returns."""
+        self._change([*map(_crossing_out, instead_of), *((_PUT, _row_of(entry)) for entry in entries)])
 
     def forget(self, operation_ids: Iterable[str]) -> None:
         """Cross out uploads that have ended."""
-        self._change([("DELETE FROM uploads WHERE operation_id = ?", (each,)) for each in operation_ids])
+        self._change([*map(_crossing_out, operation_ids)])
 
     def finish(self, service: str, clean_ups: Iterable[CleanUp], kept: Iterable[Entry] = ()) -> None:
         """Cross out uploads that have succeeded; remember what is to be reported, and the archives that stay."""
-        changes: list[tuple[str, tuple[object, ...]]] = []
+        changes: list[_Statement] = []
         for each in clean_ups:
-            changes.append(("DELETE FROM uploads WHERE operation_id = ?", (each.operation_id,)))
+            changes.append(_crossing_out(each.operation_id))
             row = (each.operation_id, service, to_json(each))
             changes.append(("INSERT OR REPLACE INTO clean_ups VALUES (?, ?, ?)", row))
         changes += [(_PUT, _row_of(entry)) for entry in kept]
@@ -251,7 +257,7 @@ class Journal:
         for row in rows:
             yield _entry_of(row)
 
-    def _change(self, statements: Iterable[tuple[str, tuple[object, ...]]]) -> None:
+    def _change(self, statements: Iterable[_Statement]) -> None:
         with _translate_errors(self._state_dir), self._lock:
             try:
                 self._database.execute("BEGIN IMMEDIATE")
@@ -369,6 +375,10 @@ _COLUMNS: Final = (
     "completed_path",
 )
 _PUT: Final = f"INSERT OR REPLACE INTO uploads ({', '.join(_COLUMNS)}, began_at) VALUES ({'?, ' * len(_COLUMNS)}?)"  # noqa: S608  our own text
+
+
+def _crossing_out(operation_id: str) -> _Statement:
+    return "DELETE FROM uploads WHERE operation_id = ?", (operation_id,)
 
 
 def _row_of(entry: Entry) -> tuple[object, ...]:

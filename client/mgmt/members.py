@@ -12,7 +12,7 @@ import unicodedata
 from collections.abc import Callable, Generator, Mapping
 from typing import Final, Literal, NamedTuple, Protocol
 
-from mgmt.errors import SourceError
+from mgmt.errors import LocalStateError, SourceError
 from mgmt.layout import TAR_RECORD_BYTES, padded_bytes
 
 MemberKind = Literal["file", "directory", "symlink", "hardlink"]
@@ -192,6 +192,16 @@ def source_unreadable(path: bytes | str, cause: str) -> SourceError:
         f"'{shown(path)}' cannot be read: {cause}. Everything in the source must be readable: "
         "give yourself the right to read it, or leave it out with --exclude.",
         code="source-unreadable",
+    )
+
+
+def archive_unreadable(path: bytes | str, cause: str) -> LocalStateError:
+    """Make the error for an archive that does not last until its upload is confirmed."""
+    return LocalStateError(
+        f"The archive '{shown(path)}' cannot be read: {cause}. It was expected to stay as it was packed until the "
+        "upload is confirmed. Mend that or remove the file, and run the same command again: an archive that is gone "
+        "is packed anew.",
+        code="archive-unreadable",
     )
 
 

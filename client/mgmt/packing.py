@@ -12,7 +12,8 @@ from typing import Final, TypedDict, Unpack
 from mgmt.archive import PackedArchive, pack, read_archive
 from mgmt.errors import IntegrityError, MgmtError, UnavailableError
 from mgmt.events import Progress
-from mgmt.jobs import Job, unfinished_token
+from mgmt.jobs import Job
+from mgmt.left_overs import unfinished_token
 from mgmt.sending import Meter, PartFeed, PartsSender
 from mgmt.session import Session
 from mgmt_contract import messages

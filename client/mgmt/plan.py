@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,10 +13,12 @@ from mgmt.archive import compute_content_digest
 from mgmt.errors import MgmtError, RefusedError
 from mgmt.events import Waiting
 from mgmt.jobs import Job, UploadOptions
+from mgmt.journal import Entry
 from mgmt.preparation import Preparation
 from mgmt.session import Session
 from mgmt_contract import messages
 from mgmt_contract.parts import ITEMS_MAX
+from mgmt_contract.records import UploadRecord
 from mgmt_contract.values import Value
 
 PlanOutcome = Literal["upload", "replace", "already_there", "fail"]
@@ -109,16 +112,29 @@ class _Planner:
         self._options = options
         self._session = session
         self._preparation = Preparation(options, session, shown_base)
+        self._moved = _find_moved(session)
         self.summary = PlanSummary(session.journal.speed(session.service_url))
 
     def look(self, target: str) -> Job | Plan | None:
         """Look at a target; a plan already where it would fail, None where it came before."""
         try:
-            return self._preparation.inspect(target)
+            entry = self._moved.pop(os.path.abspath(target), None)  # noqa: PTH100  as the source's path was made
+            return self._preparation.inspect(target) if entry is None else self._plan_moved(target, entry)
         except MgmtError as error:
             if error.stops_everything:
                 raise
             return Plan(target, "fail", error=error)
+
+    def _plan_moved(self, target: str, entry: Entry) -> Plan:
+        """Plan for a target that an earlier run has uploaded and moved: the real one only tells that end."""
+        [result] = self._session.api.look_up([entry.operation_id]).results
+        if result.problem is not None:
+            raise error_of(result.problem)
+        record = result.record
+        if not isinstance(record, UploadRecord):
+            return Plan(target, "already_there")
+        bucket, key = record.s3_bucket, record.s3_object_key
+        return Plan(record.target_path, "already_there", bucket, key, existing=_describe_object(record))
 
     def finish(self, batch: Sequence[Job | Plan], show: Callable[[Plan], None]) -> None:
         """Ask the service about the jobs among these, and show all in order."""
@@ -181,6 +197,30 @@ class _Planner:
             return False
         self._session.emit(Waiting(f"comparing {job.target_path} with what is stored"))
         return compute_content_digest(job.source, stop=self._session.stop) == existing.content_digest
+
+
+def _find_moved(session: Session) -> dict[str, Entry]:
+    """Find, by their old paths, originals that a run has moved that was killed before it could tell so."""
+    return {
+        entry.source_path: entry
+        for entry in session.journal.moves(session.service_url)
+        if not os.path.lexists(entry.source_path) and os.path.lexists(entry.completed_path or "")
+    }
+
+
+def _describe_object(record: UploadRecord) -> messages.Existing:
+    """Describe the object of a successful upload as the service describes one that is there."""
+    return messages.Existing(
+        s3_object_key=record.s3_object_key,
+        size=record.s3_file_record.size if record.s3_file_record else 0,
+        etag=record.etag or "",
+        operation_id=record.operation_id,
+        actor=record.actor,
+        finished_at=record.finished_at,
+        content_digest=record.content_digest,
+        crc64nvme=record.crc64nvme,
+        version_id=record.version_id,
+    )
 
 
 def _make_refusal(existing: messages.Existing) -> MgmtError:

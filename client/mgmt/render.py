@@ -11,7 +11,7 @@ from datetime import datetime
 from typing import Final, Self
 
 from mgmt.errors import MgmtError
-from mgmt.events import AlreadyThere, Event, Finished, Notice, Progress, Trace, Waiting
+from mgmt.events import AlreadyThere, Event, Finished, Notice, Progress, Renewed, Trace, Waiting
 from mgmt.output import Output
 from mgmt.reports import describe_success, describe_success_at_length
 from mgmt.underway import Sent, Track, UnderWay
@@ -82,6 +82,9 @@ class UploadRenderer:
             match event:
                 case Progress():
                     self._show_progress(event)
+                case Renewed():
+                    self._forget_shown(event.former_id)
+                    self._underway.renew(event.former_id, event.operation_id)
                 case Waiting():
                     self._underway.wait_for(event.what)
                     self._show_plain_progress()
@@ -114,8 +117,11 @@ class UploadRenderer:
 
     def _end(self, operation_id: str) -> Sent | None:
         self._sums.lines += 1
-        self._last_shown = {key: at for key, at in self._last_shown.items() if key[0] != operation_id}
+        self._forget_shown(operation_id)
         return self._underway.end(operation_id)
+
+    def _forget_shown(self, operation_id: str) -> None:
+        self._last_shown = {key: at for key, at in self._last_shown.items() if key[0] != operation_id}
 
     def _describe_sums(self) -> str:
         """Say bytes in, bytes stored, ratio, time and speed of all uploads together."""

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Final, get_args
 
 from mgmt.errors import MgmtError
-from mgmt.events import AlreadyThere, Event, Finished, Notice, Progress, Stage, Trace
+from mgmt.events import AlreadyThere, Event, Finished, Notice, Progress, Renewed, Stage, Trace
 from mgmt.wording import printable
 from mgmt_contract.version import __version__
 
@@ -69,6 +69,9 @@ class RunLog:
         match event:
             case Progress():
                 self._note_stage(event)
+            case Renewed():
+                self._forget_stages(event.former_id)
+                self.write("begun anew", f"in place of {event.former_id}", event.operation_id)
             case Trace():
                 self.write("trace", event.message)
             case Notice():

@@ -7,11 +7,12 @@ broken connection.
 
 from __future__ import annotations
 
+import os
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Final
 
@@ -19,8 +20,9 @@ from mgmt.api import error_of
 from mgmt.errors import CancelledError, IntegrityError, UnavailableError
 from mgmt.events import Notice, Progress, Trace
 from mgmt.jobs import Job
+from mgmt.members import archive_unreadable
 from mgmt.session import Session
-from mgmt.transfer import PutOutcome, PutResult, unreadable_archive
+from mgmt.transfer import PutOutcome, PutResult
 from mgmt_contract import messages
 from mgmt_contract.parts import SIGN_PARTS_MAX, PartSpan
 
@@ -68,10 +70,10 @@ class Meter:
             self._done_bytes += size_bytes
             self._carried_over_bytes += size_bytes if is_carried_over else 0
             done_bytes, carried_over_bytes = self._done_bytes, self._carried_over_bytes
-        job, total_bytes = self._job, self._total_bytes()
-        self._session.emit(
-            Progress(job.operation_id, job.target_path, "uploading", done_bytes, total_bytes, carried_over_bytes)
-        )
+            job, total_bytes = self._job, self._total_bytes()
+            self._session.emit(  # before another thread's, or progress would seem to go back
+                Progress(job.operation_id, job.target_path, "uploading", done_bytes, total_bytes, carried_over_bytes)
+            )
 
     def _total_bytes(self) -> int:
         """Bytes to send; as long as the archive is not whole, the source's size stands for it."""
@@ -112,13 +114,12 @@ class _Slice:
     def _put(self, signed: messages.SignedRequest) -> PutResult:
         self._job.has_sent_bytes = True
         try:
-            return self._put_from(self._path(), signed)
-        except FileNotFoundError:
-            pass  # the archive got its final name between asking for the path and opening it
-        try:
+            with suppress(FileNotFoundError):  # it got its final name between asking for the path and opening it
+                return self._put_from(self._path(), signed)
             return self._put_from(self._path(), signed)
         except OSError as error:
-            raise unreadable_archive(str(self._path()), error.strerror or str(error)) from error
+            path = error.filename or self._job.archive_path
+            raise archive_unreadable(os.fspath(path), error.strerror or str(error)) from error
 
     def _put_from(self, path: Path, signed: messages.SignedRequest) -> PutResult:
         return self._session.carrier.put(signed, path, self._span.offset, self._span.length, self._note_bytes)

@@ -14,8 +14,9 @@ from urllib.parse import urlsplit
 import urllib3
 
 from mgmt.connection import BLOCK_SIZE_BYTES, READ_TIMEOUT_SECONDS, Connections, make_timeout
-from mgmt.errors import INTERRUPTED, CancelledError, LocalStateError
+from mgmt.errors import INTERRUPTED, CancelledError
 from mgmt.events import Emit, Trace
+from mgmt.members import archive_unreadable
 from mgmt.reachability import refuse_hopeless
 from mgmt.speed import SpeedGauge
 from mgmt_contract.messages import SignedRequest
@@ -128,8 +129,8 @@ class Carrier:
         Raises:
             CancelledError: If the command was stopped.
             UnavailableError: If the storage's certificate is not trusted, or the proxy refuses.
-            LocalStateError: If the file ends too early or cannot be read.
-            FileNotFoundError: If there is no such file.
+            LocalStateError: If the file ends too early or cannot be read to its end.
+            OSError: If the file cannot be opened, such as FileNotFoundError.
         """
         with path.open("rb") as file:
             file.seek(offset)
@@ -192,7 +193,7 @@ class _Body:
         data = self._read_file(self._rate_limit.most_bytes(min(left, BLOCK_SIZE_BYTES if size < 0 else size)))
         if left and not data:
             # Without this the storage would wait for bytes that never come.
-            raise unreadable_archive(self._file.name, f"it ends {left} bytes too early")
+            raise archive_unreadable(self._file.name, f"it ends {left} bytes too early")
         self._rate_limit.take(len(data))
         self.sent_bytes += len(data)
         self._on_bytes(len(data))
@@ -202,16 +203,7 @@ class _Body:
         try:
             return self._file.read(size_bytes)
         except OSError as error:  # left alone, urllib3 would take it for a fault of the connection
-            raise unreadable_archive(self._file.name, error.strerror or str(error)) from error
-
-
-def unreadable_archive(path: str, why: str) -> LocalStateError:
-    """Make the error for an archive that does not last until it is sent."""
-    return LocalStateError(
-        f"The archive {path} cannot be read while it is sent: {why}. It was expected to stay until the upload is "
-        "confirmed; run the same command again to pack it anew.",
-        code="archive-unreadable",
-    )
+            raise archive_unreadable(self._file.name, error.strerror or str(error)) from error
 
 
 def _read_answer(response: urllib3.BaseHTTPResponse) -> PutResult:

@@ -184,6 +184,15 @@ class UnderWay:
             upload.sending_since, upload.sent_before_bytes = now, sent_bytes
         upload.sent_until = now
 
+    def renew(self, former_id: str, operation_id: str) -> None:
+        """Begin an upload anew under another id: what was sent was sent in vain, the time that went by counts."""
+        with self._lock:
+            self._ended.add(former_id)
+            former = self._uploads.pop(former_id, None)
+            if former is not None:
+                self._sent_bytes -= former.sent_bytes
+                self._uploads[operation_id] = _Upload(former.began_at, former.size_bytes)
+
     def wait_for(self, what: str) -> None:
         """Say what is waited for; whatever moves next ends the waiting, and only that."""
         with self._lock:

@@ -43,7 +43,8 @@ def is_same_request(operation: Operation, item: StartItem, key: str) -> bool:
     """Tell whether a start request is the one that an operation was started with.
 
     From which folder it comes does not matter. One that was started with a bound may come again with its
-    content: the archive has become whole since.
+    content: the archive has become whole since. One that would replace an object goes on only where
+    that is still asked for; one that can only create does no harm either way.
     """
     record = operation.record
     asked = (key, item.packing.codec, item.packing.plan, item.storage_class, item.tags)
@@ -54,7 +55,8 @@ def is_same_request(operation: Operation, item: StartItem, key: str) -> bool:
         record.storage_class,
         record.tags,
     )
-    return asked == stored and _is_same_size(operation, item)
+    may_replace = item.replace or operation.replaces_etag is None
+    return asked == stored and may_replace and _is_same_size(operation, item)
 
 
 def _is_same_size(operation: Operation, item: StartItem) -> bool:

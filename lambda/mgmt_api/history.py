@@ -111,7 +111,7 @@ def _make_cursor(after: str, filters: str) -> str:
 def _read_cursor(cursor: str, filters: str) -> str:
     try:
         after, made_for = json.loads(base64.b64decode(cursor, altchars=b"-_", validate=True))
-    except (binascii.Error, ValueError, TypeError) as error:
+    except (binascii.Error, ValueError, TypeError, RecursionError) as error:
         raise _make_cursor_error() from error
     if made_for != filters or not isinstance(after, str) or _ORDER.fullmatch(after) is None:
         raise _make_cursor_error()

@@ -33,6 +33,8 @@ from mgmt_contract import messages, routes
 from mgmt_contract.problems import ProblemError, make_problem
 
 logger = Logger(service="mgmt_api")
+"""Named as the package: so the other modules' loggers are its children, and its handler prints what they say, as JSON
+with every `extra`, from INFO on."""
 
 HISTORY_FILTERS: Final = TypeAdapter(messages.HistoryRequest)
 """Validates query parameters, whose values are all texts."""

@@ -60,7 +60,7 @@ class Packing(Value):
     __pydantic_config__: ClassVar[dict[str, Any]] = STRICT
 
     codec: str
-    """Name and version, such as "isal 1.8.0"."""
+    """What makes the archive: its format, deflate and machine, such as "mgmt 2, isal 1.9.1, x86_64"."""
     plan: str
     """Compression plan, such as "auto"."""
 

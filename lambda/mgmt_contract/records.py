@@ -113,7 +113,7 @@ class UploadRecord(OperationRecord):
     storage_class: str | None = field(default=None, kw_only=True)
     tags: dict[str, str] = field(default_factory=dict, kw_only=True)
     codec: str | None = field(default=None, kw_only=True)
-    """Name and version of the deflate that made the archive, such as "isal 1.8.0"."""
+    """What made the archive: its format, deflate and machine, such as "mgmt 2, isal 1.9.1, x86_64"."""
     compression_plan: str | None = field(default=None, kw_only=True)
     """Which blocks were compressed how: with the codec, this makes the bytes repeatable."""
 

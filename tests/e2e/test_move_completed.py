@@ -223,6 +223,23 @@ def test_kill_9_around_the_move_then_the_same_command_finishes(team, anna, how, 
     assert journal_rows(anna) == [0, 0]
 
 
+@pytest.mark.parametrize("how", ["after the move", "between a file's two names"])
+def test_a_dry_run_knows_the_move_that_a_killed_run_made(team, anna, how):
+    """It says what the real one comes to, and leaves the move for that to finish."""
+    (anna.work / "clip").write_bytes(b"x" * 1000)
+    command = ("--json", "upload", "clip", "--move-completed=done")
+    killed(anna, how, *command)
+    before = journal_rows(anna), sorted(anna.work.rglob("*"))
+    dry = anna.run(*command, "--dry-run")
+    assert (journal_rows(anna), sorted(anna.work.rglob("*"))) == before
+    [plan] = [line for line in dry.lines if line["type"] == "plan"]
+    assert (dry.exit_code, plan["outcome"], plan["s3_object_key"]) == (0, "already_there", "clip.tar.gz"), dry
+    assert (plan["s3_bucket"], plan["existing"]["actor"], plan["target_path"]) == (team.bucket, "anna", "clip")
+    assert "clip is already there as s3://" in anna.run(*command[1:], "--dry-run").stdout
+    assert anna.run(*command).exit_code == 0
+    assert source_status(anna, "clip") == "moved"
+
+
 def test_kill_9_after_the_move_is_told_by_any_later_upload(team, anna):
     (anna.work / "clip").write_bytes(b"x")
     killed(anna, "after the move", "upload", "all", "--move-completed=done")

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Final
 
 from mgmt.archive.checksums import PartSums
-from mgmt.errors import INTERRUPTED, CancelledError, LocalStateError
-from mgmt.members import shown
+from mgmt.errors import INTERRUPTED, CancelledError
+from mgmt.members import archive_unreadable
 from mgmt_contract.messages import Part
 from mgmt_contract.parts import MIB
 from mgmt_contract.values import Value
@@ -54,10 +54,6 @@ def read_archive(
                     raise CancelledError(INTERRUPTED)
                 sums.add([view[:count]])
     except OSError as error:
-        raise LocalStateError(
-            f"The archive '{shown(os.fspath(path))}' cannot be read: {error.strerror or error}. It was expected to be "
-            "there since it was packed; run the same command again to pack it anew.",
-            code="archive-unreadable",
-        ) from error
+        raise archive_unreadable(os.fspath(path), error.strerror or str(error)) from error
     sums.close()
     return ArchiveSums(sums.size_bytes, sums.crc64nvme, tuple(sums.parts))

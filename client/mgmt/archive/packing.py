@@ -24,7 +24,7 @@ from mgmt_contract.messages import Content, Packing, Part
 from mgmt_contract.values import Value
 
 _WORKERS_MAX: Final = 8
-"""More would wait for the one thread that reads and writes, and each costs two blocks of memory."""
+"""More would wait for the one thread that reads and writes, and each costs a block of memory."""
 
 
 class PackedArchive(Value):

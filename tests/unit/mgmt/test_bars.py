@@ -140,6 +140,22 @@ def test_the_line_over_all_counts_guesses_and_forgets_nothing(underway, clock):
     assert overall.left_seconds == pytest.approx(3)
 
 
+def test_an_upload_that_is_begun_anew_is_one_upload(underway, clock):
+    """Its former stages are gone from the screen, and what was sent in vain counts once."""
+    underway.expect(2)
+    begin(underway, clock, 1, size=8 * MB)
+    underway.renew("id-0", "id-new")
+    assert underway.tracks() == []
+    underway.note(Progress("id-0", "clip", "uploading", 5 * MB, 8 * MB))
+    assert underway.tracks() == [], "a part of the former one that was still moving"
+    clock.seconds += 1
+    underway.note(Progress("id-new", "clip", "uploading", 8 * MB, 8 * MB))
+    overall = underway.overall()
+    assert (overall.ended_count, overall.sent_bytes) == (0, 8 * MB)
+    assert overall.fraction == pytest.approx(1 / 2)
+    assert underway.end("id-new").seconds == 2
+
+
 def test_waiting_is_shown_until_something_moves(underway, clock):
     underway.wait_for("the service does not answer")
     assert drawn(underway) == [], "a short wait is none"

@@ -2,6 +2,7 @@
 
 import os
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
@@ -10,17 +11,20 @@ from pathlib import Path
 import pytest
 
 from mgmt.archive import pack
+from mgmt.batch import Batch
 from mgmt.ending import Ending, Summary
 from mgmt.errors import CancelledError, IntegrityError, UnavailableError
-from mgmt.events import Finished, Notice, Trace
+from mgmt.events import AlreadyThere, Finished, Notice, Trace
 from mgmt.jobs import UploadOptions, prepare_job
 from mgmt.session import open_session
 from mgmt.settings import Settings
-from mgmt_contract.messages import Lease, RecordResult, RecordsResponse
+from mgmt_contract.messages import Existing, Lease, RecordResult, RecordsResponse
 from mgmt_contract.records import FileRecord, UploadRecord
 from mgmt_contract.wire import to_plain
 from support.scripted_server import Answer, json_answer, scripted_server
 
+WAIT_SECONDS = 20
+EXISTING = Existing("clip.tar.gz", 1000, "etag")
 PORTAL = Answer(200, b"<html>Welcome", {"content-type": "text/html"})
 """An answer that no service gives, so that nobody asks again."""
 
@@ -125,8 +129,10 @@ def test_a_failure_that_turns_out_to_be_none_is_a_success(tmp_path):
         assert not at.job.archive_path.exists()
 
 
-def test_a_failure_before_the_first_byte_leaves_nothing(tmp_path):
-    with desk(tmp_path) as at:
+@pytest.mark.parametrize("keep_archive", [False, True])
+def test_a_failure_before_the_first_byte_leaves_nothing(tmp_path, keep_archive):
+    """Also where the archive was to be kept: after success, that is. Left, it would stand in the next one's way."""
+    with desk(tmp_path, keep_archive=keep_archive) as at:
         at.ending.end_failed(at.job, UnavailableError("no answer"))
         assert not at.job.archive_path.exists()
         assert at.session.journal.find_archive(at.job.archive_path) is None
@@ -198,6 +204,106 @@ def test_a_kept_archive_stays_and_is_remembered_as_kept(tmp_path):
         assert at.session.journal.find_archive(at.job.archive_path).ended_as == "kept"
 
 
+def test_an_archive_to_be_kept_stays_also_where_its_content_is_there_already(tmp_path):
+    with desk(tmp_path, keep_archive=True) as at:
+        at.ending.end_already_there(at.job, EXISTING)
+        assert at.session.journal.find_archive(at.job.archive_path).ended_as == "kept"
+        assert at.ending.summary == Summary(skipped=1)
+
+
+@pytest.mark.parametrize("end", ["done", "already there"])
+def test_an_archive_that_could_not_be_deleted_gives_way_to_the_next_one(somebody, end):
+    """It was not kept on request: where the source has changed since, nobody has to move it away by hand."""
+    with desk(somebody) as at:
+        folder = at.job.archive_path.parent
+        folder.chmod(0o555)
+        end_somehow(at, end)
+        folder.chmod(0o755)
+        assert at.job.archive_path.exists()
+        at.ending.let_go(at.job)
+        (folder / "clip").write_bytes(b"changed")
+        prepare_again(at, somebody).held.close()
+        assert not at.job.archive_path.exists()
+
+
+def end_somehow(at, end):
+    if end == "done":
+        at.ending.end_done([(at.job, at.record())])
+    elif end == "already there":
+        at.ending.end_already_there(at.job, EXISTING)
+    else:
+        at.ending.end_failed(at.job, UnavailableError("the connection broke"))
+
+
+def prepare_again(at, folder):
+    target = os.fspath(folder / "work" / "clip")
+    return prepare_job(target, UploadOptions(), at.session.journal, at.session.service_url, folder)
+
+
+@pytest.mark.parametrize("end", ["done", "already there", "failed", "failed, but done"])
+def test_who_comes_back_late_ends_nothing_that_was_let_go_of(tmp_path, end):
+    """After Ctrl-C: the archive was named as kept, its place is free, and the next run goes on with it."""
+    with desk(tmp_path) as at:
+        at.job.has_sent_bytes = True
+        if end == "failed, but done":
+            at.service_answers(at.record())
+        at.ending.let_go(at.job)
+        with prepare_again(at, tmp_path).held:
+            end_somehow(at, end)
+            left = at.session.journal.find_archive(at.job.archive_path)
+        assert (left.operation_id, left.ended_as) == (at.job.operation_id, None)
+        assert at.told(Finished | AlreadyThere | Notice) == []
+        assert at.ending.summary == Summary()
+        assert at.session.journal.unreported(at.session.service_url, 10) == []
+
+
+def test_a_job_is_let_go_of_only_when_its_ending_is_over(tmp_path, monkeypatch):
+    """Else it would end in the middle of what the next run does with the same archive."""
+    with desk(tmp_path) as at:
+        finish = at.session.journal.finish
+        letting_go = threading.Thread(target=at.ending.let_go, args=[at.job])
+
+        def finish_slowly(*arguments):
+            letting_go.start()
+            letting_go.join(0.2)
+            assert letting_go.is_alive()
+            finish(*arguments)
+
+        monkeypatch.setattr(at.session.journal, "finish", finish_slowly)
+        at.ending.end_done([(at.job, at.record())])
+        letting_go.join()
+        assert at.ending.summary == Summary(succeeded=1)
+        assert len(at.told(Finished)) == 1
+        assert at.session.journal.find_archive(at.job.archive_path) is None
+
+
+def test_telling_the_service_of_a_failure_keeps_nobody_from_letting_go(tmp_path, monkeypatch):
+    """That call may take long; who presses Ctrl-C meanwhile finds everything as the run was stopped."""
+    with desk(tmp_path) as at:
+        at.job.has_sent_bytes = True
+        fail = at.session.api.fail
+
+        def fail_slowly(request):
+            letting_go = threading.Thread(target=at.ending.let_go, args=[at.job])
+            letting_go.start()
+            letting_go.join(WAIT_SECONDS)
+            assert not letting_go.is_alive()
+            return fail(request)
+
+        monkeypatch.setattr(at.session.api, "fail", fail_slowly)
+        at.ending.end_failed(at.job, UnavailableError("the connection broke"))
+        assert at.told(Finished) == at.told(Notice) == []
+        assert at.session.journal.find_archive(at.job.archive_path).ended_as is None
+
+
+def test_an_upload_that_was_let_go_of_is_not_begun_anew(tmp_path):
+    with desk(tmp_path) as at, ThreadPoolExecutor(1) as pool:
+        at.job.has_sent_bytes = True
+        at.ending.let_go(at.job)
+        assert Batch([at.job], at.session, at.ending, pool)._begin_anew([at.job]) == []
+        assert at.session.journal.find_archive(at.job.archive_path).operation_id == at.job.operation_id
+
+
 def test_what_is_no_unicode_can_be_recorded_as_a_failure(tmp_path):
     with desk(tmp_path) as at:
         at.ending.end_unprepared(os.fsdecode(b"\xff"), UnavailableError("no"))
@@ -206,13 +312,13 @@ def test_what_is_no_unicode_can_be_recorded_as_a_failure(tmp_path):
         assert Path(finished.record.source_file_record.path).name == "\\xff"
 
 
-def test_an_operation_that_the_service_has_recorded_goes_on_under_its_id(tmp_path):
+@pytest.mark.parametrize("keep_archive", [False, True])
+def test_an_operation_that_the_service_has_recorded_goes_on_under_its_id(tmp_path, keep_archive):
     """An interrupt before the first byte takes the archive; a new id would leave a failure in the team's history."""
-    with desk(tmp_path) as at:
+    with desk(tmp_path, keep_archive=keep_archive) as at:
         at.ending.let_go(at.job)
         assert not at.job.archive_path.exists()
-        target = os.fspath(tmp_path / "work" / "clip")
-        again = prepare_job(target, UploadOptions(), at.session.journal, at.session.service_url, tmp_path)
+        again = prepare_again(at, tmp_path)
         with again.held:
             assert (again.operation_id, again.archive) == (at.job.operation_id, None)
 

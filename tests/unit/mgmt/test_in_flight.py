@@ -69,22 +69,25 @@ def test_the_next_batch_is_packed_while_one_is_carried(scene):
     assert scene.let_go == {"a": 1, "b": 1}
 
 
-def test_only_so_many_are_carried_at_a_time(scene):
+def test_only_so_many_lie_on_the_disk_at_a_time(scene):
+    """Those in flight and the one being packed: who packs faster than the network is does not fill the disk."""
     count = Counter()
     lock = threading.Lock()
 
-    def carry():
+    def pack():
         with lock:
             count["now"] += 1
             count["most"] = max(count["most"], count["now"])
+
+    def carry():
         scene.stop.wait(0.01)
         with lock:
             count["now"] -= 1
 
     with scene.carrying() as in_flight:
         for number in range(12):
-            in_flight.take(scene.batch(str(number), carry=carry))
-    assert count["most"] <= BATCHES_IN_FLIGHT_MAX
+            in_flight.take(scene.batch(str(number), pack=pack, carry=carry))
+    assert count["most"] <= BATCHES_IN_FLIGHT_MAX + 1
     assert set(scene.let_go.values()) == {1}
 
 
@@ -242,6 +245,38 @@ def test_an_interrupt_while_room_is_made_lets_go_when_the_carrying_was_told_to_s
     with pytest.raises(KeyboardInterrupt):
         run()
     assert scene.events == ["pack a", "carry a", "carry a ended"]
+    assert scene.let_go == {"a": 1}
+
+
+@pytest.mark.parametrize("pack_error", [None, LocalStateError("full", code="disk-full")])
+def test_an_interrupt_in_the_moment_of_handing_over_stops_who_carries_already(scene, pack_error):
+    """Or it would go on with archives that others may use by then."""
+
+    def carry():
+        assert scene.stop.wait(WAIT_SECONDS)
+        assert not scene.let_go
+
+    def pack():
+        if pack_error is not None:
+            batch.is_begun = True
+            raise pack_error
+
+    batch = scene.batch("a", pack=pack, carry=carry)
+
+    def run():
+        with scene.carrying() as in_flight:
+            submit = in_flight._threads.submit
+
+            def submit_and_interrupt(*arguments):
+                submit(*arguments)
+                raise KeyboardInterrupt
+
+            in_flight._threads.submit = submit_and_interrupt
+            in_flight.take(batch)
+
+    with pytest.raises(KeyboardInterrupt):
+        run()
+    assert scene.events[-1] == "carry a ended"
     assert scene.let_go == {"a": 1}
 
 

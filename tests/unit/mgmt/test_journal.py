@@ -7,6 +7,7 @@ import threading
 import uuid
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from pathlib import Path
 
 import filelock
 import pytest
@@ -64,6 +65,16 @@ def test_a_forgotten_upload_is_gone(journal):
     journal.put([written])
     journal.forget([written.operation_id])
     assert journal.find("https://s", "/a/clip", "p/clip") is None
+
+
+def test_an_entry_takes_the_place_of_another_or_changes_nothing(journal):
+    first, second = entry(), entry(fingerprint="f2")
+    journal.put([first])
+    with pytest.raises(LocalStateError):
+        journal.put([second, entry(archive_size="no number")], instead_of=[first.operation_id])
+    assert journal.begun_at(Path("/a/clip.tar.gz")) == [first]
+    journal.put([second], instead_of=[first.operation_id])
+    assert journal.begun_at(Path("/a/clip.tar.gz")) == [second]
 
 
 def test_an_archive_is_ours_only_with_the_size_and_time_written_down(journal, tmp_path):

@@ -2,17 +2,20 @@
 
 import os
 import threading
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
 from mgmt import batch
 from mgmt.archive import pack, unfinished
-from mgmt.ending import Summary
+from mgmt.ending import Ending, Summary
 from mgmt.errors import CancelledError, LocalStateError, RefusedError, SourceError
-from mgmt.events import Progress
-from mgmt.jobs import UploadOptions, inspect_job, prepare_job, unfinished_path
+from mgmt.events import Progress, Renewed
+from mgmt.jobs import UploadOptions, inspect_job, prepare_job
 from mgmt.journal import Journal
+from mgmt.left_overs import unfinished_path
 from mgmt.session import open_session
 from mgmt.settings import Settings
 from mgmt.upload import upload
@@ -52,9 +55,62 @@ def test_a_left_over_that_cannot_be_removed_is_named(somebody, journal_of):
             prepare(somebody, journal)
     finally:
         job.archive_path.parent.chmod(0o755)
-    assert str(job.archive_path) in caught.value.message
+    assert str(unfinished_path(job.archive_path, job.operation_id)) in caught.value.message
     prepare(somebody, journal).held.close()
     assert sorted(path.name for path in job.archive_path.parent.iterdir()) == ["clip"]
+
+
+def test_what_stands_in_the_way_of_a_move_is_not_blamed_on_an_archive(somebody, journal_of):
+    """A killed run was about to move the original, into a folder that may no longer be looked into."""
+    journal = journal_of(somebody)
+    job = prepare(somebody, journal)
+    job.held.close()
+    job.completed_path = somebody / "done" / "clip"
+    journal.put([job.entry(SERVICE, is_moving=True)])
+    job.completed_path.parent.mkdir()
+    job.completed_path.touch()
+    job.completed_path.parent.chmod(0o000)
+    try:
+        with pytest.raises(LocalStateError, match="permissions") as caught:
+            prepare(somebody, journal)
+    finally:
+        job.completed_path.parent.chmod(0o755)
+    assert str(job.completed_path) in caught.value.message
+    assert str(job.archive_path) not in caught.value.message
+    prepare(somebody, journal).held.close()
+    assert not job.completed_path.exists()
+
+
+def test_a_folder_for_originals_that_leads_to_a_closed_one_is_named(somebody, journal_of):
+    journal = journal_of(somebody)
+    (somebody / "closed").mkdir()
+    (somebody / "closed").chmod(0o000)
+    (somebody / "done").symlink_to(somebody / "closed" / "done")
+    options = UploadOptions(completed_dir=somebody / "done")
+    try:
+        for look in (prepare_job, inspect_job):
+            with pytest.raises(LocalStateError, match="--move-completed") as caught:
+                look(os.fspath(somebody / "work" / "clip"), options, journal, SERVICE, somebody)
+            assert caught.value.code == "completed-unusable"
+    finally:
+        (somebody / "closed").chmod(0o755)
+
+
+def test_what_another_process_has_just_made_elsewhere_is_not_taken_for_a_left_over(tmp_path, journal_of):
+    """A killed run had promised an archive there too; the one that lies there is alive, and not written down yet."""
+    journal = journal_of(tmp_path)
+    target, elsewhere = os.fspath(tmp_path / "work" / "clip"), {"archive_dir": tmp_path}
+    killed = prepare_job(target, UploadOptions(**elsewhere), journal, SERVICE, tmp_path)
+    killed.held.close()
+    journal.put([killed.entry(SERVICE)])
+    alive = prepare_job(target, UploadOptions(prefix="p", **elsewhere), journal, SERVICE, tmp_path)
+    with alive.held:
+        journal.put([alive.entry(SERVICE)])
+        alive.archive = pack(alive.source, alive.archive_path, mtime_ns=alive.promised_mtime_ns)
+        again = prepare(tmp_path, journal)
+        again.held.close()
+        assert alive.archive.is_untouched()
+    assert (again.operation_id, again.archive) == (killed.operation_id, None)
 
 
 def test_who_failed_to_begin_holds_nothing(tmp_path, journal_of):
@@ -135,16 +191,29 @@ def test_a_state_folder_that_takes_no_lock_is_a_matter_of_the_state_folder(someb
         locks.chmod(0o700)
 
 
-def test_the_archive_of_another_source_stays_for_the_upload_that_goes_on_with_it(tmp_path, journal_of):
-    """Two sources of one name, one folder for archives: the first failed, and was told that its archive is kept."""
-    journal = journal_of(tmp_path)
-    (tmp_path / "other").mkdir()
-    (tmp_path / "other" / "clip").write_bytes(b"y" * 1000)
-    options = UploadOptions(archive_dir=tmp_path)
-    first = prepare_job(os.fspath(tmp_path / "work" / "clip"), options, journal, SERVICE, tmp_path)
+def archive_beside_another_source(folder, journal, ended_as):
+    """Two sources of one name, one folder for archives, and in it what the upload of the first has left."""
+    (folder / "other").mkdir()
+    (folder / "other" / "clip").write_bytes(b"y" * 1000)
+    options = UploadOptions(archive_dir=folder)
+    first = prepare_job(os.fspath(folder / "work" / "clip"), options, journal, SERVICE, folder)
     with first.held:
         first.archive = pack(first.source, first.archive_path)
-        journal.put([first.entry(SERVICE, ended_as="failed")])
+        journal.put([first.entry(SERVICE, ended_as=ended_as)])
+    return first, options
+
+
+def test_an_archive_that_no_upload_needs_gives_way_to_that_of_another_source(tmp_path, journal_of):
+    journal = journal_of(tmp_path)
+    left, options = archive_beside_another_source(tmp_path, journal, "left")
+    prepare_job(os.fspath(tmp_path / "other" / "clip"), options, journal, SERVICE, tmp_path).held.close()
+    assert not left.archive_path.exists()
+
+
+def test_the_archive_of_another_source_stays_for_the_upload_that_goes_on_with_it(tmp_path, journal_of):
+    """The first has failed, and was told that its archive is kept."""
+    journal = journal_of(tmp_path)
+    first, options = archive_beside_another_source(tmp_path, journal, "failed")
     for look in (prepare_job, inspect_job):
         with pytest.raises(SourceError, match="work/clip") as caught:
             look(os.fspath(tmp_path / "other" / "clip"), options, journal, SERVICE, tmp_path)
@@ -195,6 +264,43 @@ def test_an_interrupt_between_two_steps_leaves_neither_archive_nor_lock_nor_prom
         assert locks_in(tmp_path) == []
         for target in targets:
             assert session.journal.find(session.service_url, os.fspath(target), f"/{target.name}") is None
+
+
+@contextmanager
+def packed_batch(folder, events):
+    """One packed upload, about to be begun anew, and the journal that knows it."""
+    (folder / "work").mkdir()
+    target = folder / "work" / "clip"
+    target.write_bytes(b"x" * 1000)
+    settings, stop = Settings(api_url="http://127.0.0.1:9"), threading.Event()
+    with (
+        open_session(settings, token="t", state_dir=folder / "state", emit=events.append, stop=stop) as session,
+        ThreadPoolExecutor(1) as pool,
+    ):
+        job = prepare_job(os.fspath(target), UploadOptions(), session.journal, session.service_url, folder)
+        with job.held:
+            job.archive = pack(job.source, job.archive_path)
+            session.journal.put([job.entry(session.service_url)])
+            yield batch.Batch([job], session, Ending(session, Summary()), pool), session.journal
+
+
+def test_whoever_is_killed_while_an_upload_is_begun_anew_knows_its_archive_again(tmp_path, monkeypatch):
+    """Under its new id or its former one, between whichever changes of the journal it was."""
+    with packed_batch(tmp_path, []) as (of_one, journal):
+        monkeypatch.setattr(journal, "_change", interrupt_after(journal._change))
+        with pytest.raises(KeyboardInterrupt):
+            of_one._begin_anew(of_one.jobs)
+        assert journal.find_archive(of_one.jobs[0].archive_path) is not None
+
+
+def test_an_upload_that_was_begun_anew_is_known_and_shown_by_its_new_id_alone(tmp_path):
+    events = []
+    with packed_batch(tmp_path, events) as (of_one, journal):
+        [job] = of_one.jobs
+        former_id = job.operation_id
+        assert of_one._begin_anew([job]) == [job]
+        assert [entry.operation_id for entry in journal.begun_at(job.archive_path)] == [job.operation_id]
+        assert events == [Renewed(former_id, job.operation_id)]
 
 
 def test_an_interrupt_while_targets_are_looked_at_leaves_no_lock(tmp_path):

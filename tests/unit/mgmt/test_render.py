@@ -1,13 +1,14 @@
 import doctest
 import io
 import json
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
 
 from mgmt import tables, wording
 from mgmt.errors import IntegrityError, SourceError
-from mgmt.events import AlreadyThere, Finished, Notice, Progress, Trace, Waiting
+from mgmt.events import AlreadyThere, Finished, Notice, Progress, Renewed, Trace, Waiting
 from mgmt.output import Output, Style
 from mgmt.render import UploadRenderer
 from mgmt.reports import describe_record, describe_success, describe_version, version_line
@@ -112,6 +113,14 @@ def test_the_speed_after_a_resume_counts_neither_what_was_there_nor_the_pause():
     events = [uploading(90_000_000, carried_over=90_000_000), uploading(100_000_000, carried_over=90_000_000)]
     said, _ = Screen().show(*events, Finished(make_record()), seconds_apart=2)
     assert said.endswith(" in 4.0 s, 5.00 MB/s\n")
+
+
+def test_an_upload_that_is_begun_anew_took_all_the_time_since_it_was_begun_first():
+    """Its speed is that of what stayed: forty of the megabytes were sent in vain."""
+    events = [uploading(0), uploading(40_000_000), Renewed("id-1", "id-2")]
+    events += [replace(uploading(done), operation_id="id-2") for done in (0, 100_000_000)]
+    said, _ = Screen().show(*events, Finished(make_record(operation_id="id-2")), seconds_apart=5)
+    assert said.endswith(" in 25 s, 20.0 MB/s\n")
 
 
 @pytest.mark.parametrize("width", [18, 38, 78, 98, 118])

@@ -8,7 +8,7 @@ import pytest
 
 from mgmt import runlog
 from mgmt.errors import SourceError
-from mgmt.events import Notice, Progress, Trace
+from mgmt.events import Notice, Progress, Renewed, Trace
 from mgmt.runlog import RunLog
 
 LINE = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z [a-z ]+( \[[^]]+\])?: .*")
@@ -30,7 +30,9 @@ def test_a_run_is_told_from_its_command_line_to_its_exit_code(folder):
     log.note(Trace("POST /v1/uploads/start: 200 in 0.1 s"))
     for done in range(3):
         log.note(Progress("id", "a clip.mp4", "packing", done, 3))
-    log.note(Notice("careful", "code", "id"))
+    log.note(Renewed("id", "id-2"))
+    log.note(Progress("id-2", "a clip.mp4", "packing", 0, 3))
+    log.note(Notice("careful", "code", "id-2"))
     log.note_error(SourceError("no such file"))
     log.end(4)
     said = log.path.read_text("utf-8").splitlines()
@@ -40,7 +42,9 @@ def test_a_run_is_told_from_its_command_line_to_its_exit_code(folder):
     assert words[1:] == [
         "trace: POST /v1/uploads/start: 200 in 0.1 s",
         "packing [id]: a clip.mp4",
-        "notice [id]: careful",
+        "begun anew [id-2]: in place of id",
+        "packing [id-2]: a clip.mp4",
+        "notice [id-2]: careful",
         "error: 4 source: no such file",
         "end: exit code 4",
     ]

@@ -6,8 +6,9 @@ import pytest
 
 from mgmt.archive import pack
 from mgmt.errors import SourceError
-from mgmt.jobs import UploadOptions, prepare_job, show_path, unfinished_path
+from mgmt.jobs import UploadOptions, prepare_job, show_path
 from mgmt.journal import Journal
+from mgmt.left_overs import unfinished_path
 from mgmt.source import look
 from mgmt.targets import everything_in
 

@@ -38,6 +38,25 @@ def test_it_answers_from_the_environment_alone():
     assert json.loads(answer["body"])["bucket"] == "footage"
 
 
+def test_what_any_module_logs_is_printed_once_with_all_it_says_beside_lambdas_own_handler():
+    code = """
+import logging
+logging.basicConfig(format="%(message)s")
+import mgmt_api.handler
+from mgmt_api.items import decide
+from mgmt_api.ports import ConflictError
+outcomes = iter([ConflictError("somebody was faster")])
+def decision():
+    for error in outcomes:
+        raise error
+decide(decision)
+"""
+    done = run(code, ENVIRONMENT)
+    assert (done.returncode, done.stderr) == (0, "")
+    [line] = map(json.loads, done.stdout.splitlines())
+    assert (line["level"], line["message"], line["reason"]) == ("INFO", "decided again", "somebody was faster")
+
+
 def test_it_names_every_missing_setting_at_import():
     environment = {name: text for name, text in ENVIRONMENT.items() if not name.startswith("MGMT_")}
     done = run("import mgmt_api.handler", environment)

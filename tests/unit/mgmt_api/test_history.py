@@ -125,6 +125,11 @@ def test_a_cursor_that_is_none_is_refused(ada, cursor):
         ada.history(cursor=cursor)
 
 
+def test_a_cursor_nested_deeper_than_python_reads_is_refused(ada):
+    with pytest.raises(RefusedError, match="invalid-request"):
+        ada.history(cursor=base64.urlsafe_b64encode(b"[" * 6000).decode())
+
+
 def test_a_forged_position_is_refused(uploads, ada):
     good = json.loads(base64.urlsafe_b64decode(ada.history(limit="1").cursor))
     for position in ("zzz", 5, None, good[0] + "\n", "2026-11-01T12:00:00.000Z#x"):

@@ -1,10 +1,9 @@
-"""What goes wrong without failing a call is found in the log, by the operation it concerns."""
+"""What goes wrong without failing a call is found in the lines that are printed, by the operation it concerns."""
 
 from __future__ import annotations
 
 import io
 import json
-import logging
 
 import pytest
 
@@ -21,53 +20,52 @@ UNKNOWN = "00000000-0000-7000-8000-000000000000"
 
 @pytest.fixture
 def lines(monkeypatch):
-    """Read the lines that the routes log, so far."""
+    """Read the lines that the service prints, so far."""
     log = io.StringIO()
     for handler in api_routes.logger.handlers:
         monkeypatch.setattr(handler, "stream", log)
     return lambda: [json.loads(line) for line in log.getvalue().splitlines()]
 
 
-def warnings_of(caplog, module):
-    return [
-        record for record in caplog.records if record.name == f"mgmt_api.{module}" and record.levelname == "WARNING"
-    ]
+def only(lines, level="WARNING"):
+    [line] = [line for line in lines() if line["level"] == level]
+    return line
 
 
-def test_a_report_that_was_not_recorded_is_told_with_its_operation_and_why(ada, caplog):
+def test_a_report_that_was_not_recorded_is_told_with_its_operation_and_why(ada, lines):
     ada.start(item_for("clip"), clean_ups=[CleanUp(UNKNOWN, "completed", "deleted")])
-    [warning] = warnings_of(caplog, "cleaning")
-    assert "clean-up" in warning.message
-    assert (warning.operation_id, warning.code) == (UNKNOWN, "no-such-operation")
+    warning = only(lines)
+    assert "clean-up" in warning["message"]
+    assert (warning["operation_id"], warning["code"]) == (UNKNOWN, "no-such-operation")
 
 
-def test_parts_that_are_left_behind_are_told_with_their_key_and_why(studio, ada, caplog):
+def test_parts_that_are_left_behind_are_told_with_their_key_and_why(studio, ada, lines):
     error = StorageError("s3 is away")
     started = ada.start(item_for("clip", upper_bound=100))
     studio.serve(studio.records, interpose_objects(studio.objects, before=fail_at("abort_multipart_upload", error)))
     assert ada.fail(started).record.status == "failed"
-    [warning] = warnings_of(caplog, "multipart")
-    assert "left behind" in warning.message
-    assert (warning.key, warning.reason) == ("clip.tar.gz", "s3 is away")
+    warning = only(lines)
+    assert "left behind" in warning["message"]
+    assert (warning["key"], warning["reason"]) == ("clip.tar.gz", "s3 is away")
 
 
-def test_a_store_that_does_not_answer_one_item_is_told_with_the_operation_and_why(studio, ada, caplog):
+def test_a_store_that_does_not_answer_one_item_is_told_with_the_operation_and_why(studio, ada, lines):
     error = StorageUnavailableError("slow down")
     studio.serve(studio.records, interpose_objects(studio.objects, before=fail_at("create_multipart_upload", error)))
     item = item_for("clip", upper_bound=100)
     assert ada.start(item).problem.retry_after_seconds == 2
-    [warning] = warnings_of(caplog, "items")
-    assert "does not answer" in warning.message
-    assert (warning.operation_id, warning.reason) == (item.operation_id, "slow down")
+    warning = only(lines)
+    assert "does not answer" in warning["message"]
+    assert (warning["operation_id"], warning["reason"]) == (item.operation_id, "slow down")
 
 
-def test_a_lost_race_is_told_and_decided_again(studio, ada, caplog):
-    caplog.set_level(logging.INFO, "mgmt_api.items")
+def test_a_lost_race_is_told_and_decided_again(studio, ada, lines):
     error = ConflictError("somebody was faster")
     studio.serve(interpose_records(studio.records, before=fail_at("put_name", error, times=4)), studio.objects)
     assert ada.start(item_for("clip")).outcome == "put"
-    told = [record for record in caplog.records if record.name == "mgmt_api.items"]
-    assert [(record.message, record.reason) for record in told] == [("decided again", "somebody was faster")] * 4
+    *told, answered = lines()
+    assert [(line["message"], line["reason"]) for line in told] == [("decided again", "somebody was faster")] * 4
+    assert answered["message"] == "answered"
 
 
 def test_who_always_loses_is_asked_to_come_again_soon(studio, ada):

@@ -78,6 +78,39 @@ def test_one_id_for_two_requests_is_refused(ada, changes):
     assert ada.start(replace(item, **changes)).problem.code == "operation-differs"
 
 
+@pytest.mark.parametrize("body", [b"new", LARGE], ids=["whole", "parts"])
+def test_an_upload_that_replaces_goes_on_only_where_that_is_asked_for_again(studio, ada, body):
+    """Whoever leaves `replace` out begins anew, and is told what stands there."""
+    ada.upload(item_for("clip", b"old"), b"old")
+    replacing = item_for("clip", body, replace=True)
+    started = ada.start(replacing)
+    cautious = replace(replacing, replace=False)
+    for machine in (ada, ada.elsewhere()):
+        assert machine.start(cautious).problem.code == "operation-differs"
+    assert ada.start(replacing).outcome == started.outcome
+    assert ada.start(item_for("clip", body)).problem.code == "name-taken"
+    assert ada.start(replacing).problem.code == "operation-failed"
+    assert studio.objects.read("clip.tar.gz") == b"old"
+
+
+@pytest.mark.parametrize("body", [b"new", LARGE], ids=["whole", "parts"])
+@pytest.mark.parametrize("is_asked_first", [False, True])
+def test_an_upload_that_can_only_create_goes_on_with_and_without_replace(studio, ada, body, is_asked_first):
+    """And still only creates: what was put there meanwhile stays."""
+    item = item_for("clip", body, replace=is_asked_first)
+    ada.start(item)
+    again = ada.start(replace(item, replace=not is_asked_first))
+    assert again.problem is None
+    assert len(studio.records.operations) == 1
+    studio.objects.place("clip.tar.gz", b"theirs")
+    if again.request is not None:
+        assert ada.send(again, body) == 412
+    else:
+        ada.carry(again, body)
+    assert ada.complete(again, content_of(body)).problem.code == "name-taken"
+    assert studio.objects.read("clip.tar.gz") == b"theirs"
+
+
 def test_an_upload_started_with_a_bound_may_come_again_with_its_content(ada):
     """A client that was interrupted after packing has the whole archive when it asks again."""
     bound = replace(item_for("clip", LARGE), content=None, upper_bound=len(LARGE) + 100)

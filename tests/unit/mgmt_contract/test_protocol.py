@@ -6,6 +6,7 @@ from importlib.resources import files
 
 import pytest
 
+from mgmt.archive import current_codec
 from mgmt_contract import messages, routes
 from mgmt_contract.records import STATUS_OF_PHASE, TRANSITIONS
 from mgmt_contract.wire import from_plain, to_plain
@@ -36,6 +37,17 @@ def test_the_states_are_the_tables():
         assert row is not None
         assert set(row[1].strip().split(", ")) == following
         assert row[2].strip() == (STATUS_OF_PHASE[phase] if phase else "")
+
+
+def test_the_examples_name_codecs_as_the_client_does():
+    """Format, deflate and machine; numbers grow, and machines differ."""
+
+    def shape(codec):
+        *words, machine = codec.split(", ")
+        return [re.sub(r"[\d.]+", "0", word) for word in words], bool(machine)
+
+    codecs = set(re.findall(r'"codec": "([^"]*)"', PROTOCOL))
+    assert [shape(codec) for codec in codecs] == [shape(current_codec())] * len(codecs) != []
 
 
 def _contains(whole, part):

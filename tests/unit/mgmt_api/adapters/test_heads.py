@@ -7,6 +7,7 @@ import ssl
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 from botocore.awsrequest import AWSRequest
@@ -115,8 +116,11 @@ def test_a_storage_that_is_gone_is_unavailable():
     with scripted_server(FOUND) as server:
         store = make_store(server.url)
         store.head_object(KEY)
-    with pytest.raises(StorageUnavailableError):
-        store.head_object(KEY)
+    with socket.socket() as unused:
+        unused.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        unused.bind(("127.0.0.1", urlsplit(server.url).port))  # bound and not listening: refused, and nobody else's
+        with pytest.raises(StorageUnavailableError):
+            store.head_object(KEY)
 
 
 @pytest.mark.parametrize("is_trusted", [False, True])
