@@ -57,9 +57,18 @@ class Asked:
 
     def keys(self, *arguments):
         """The keys that `history` lists, newest first."""
+        return [record["s3_object_key"].removesuffix(".tar.gz") for record in self.records(*arguments)]
+
+    def days(self):
+        """The first and the last day, by the local calendar, on which something began: two around midnight."""
+        began = [datetime.fromisoformat(record["started_at"]).astimezone().date() for record in self.records("--all")]
+        return min(began), max(began)
+
+    def records(self, *arguments):
+        """What `history` lists, newest first."""
         ran = self.by(self.person, "--json", "history", *arguments)
         assert (ran.exit_code, ran.err) == (0, "")
-        return [json.loads(line)["s3_object_key"].removesuffix(".tar.gz") for line in ran.out.splitlines()]
+        return [json.loads(line) for line in ran.out.splitlines()]
 
 
 def test_every_filter_of_history_does_what_it_says(told, anna, bert):
@@ -88,8 +97,9 @@ def test_times_are_local_where_no_zone_is_given(told):
     assert told.keys("--since", earlier, "--until", later) == everything
     assert told.keys("--since", later) == [], "a time to come is no error"
     assert told.keys("--until", earlier) == []
-    assert told.keys("--since", "1h", "--until", here.date().isoformat()) == everything, "that whole day is meant"
-    assert told.keys("--until", (here.date() - timedelta(days=1)).isoformat()) == []
+    first_day, last_day = told.days()
+    assert told.keys("--since", "1h", "--until", last_day.isoformat()) == everything, "that whole day is meant"
+    assert told.keys("--until", (first_day - timedelta(days=1)).isoformat()) == []
     assert told.keys("--until", datetime.now(UTC).isoformat()) == everything
     assert told.keys("--until", "1h") == []
 

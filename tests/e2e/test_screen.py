@@ -3,6 +3,7 @@
 import os
 import random
 import sys
+import threading
 
 import pytest
 
@@ -29,13 +30,21 @@ def noise(path, size):
 
 
 @pytest.mark.parametrize("size", SIZES)
-def test_an_upload_fits_the_terminal_from_its_first_bar_to_its_last_word(anna, surroundings, size):
+def test_an_upload_fits_the_terminal_from_its_first_bar_to_its_last_word(team, anna, surroundings, size):
+    are_bars_seen = threading.Event()
+
+    def wait_for_the_look(_):
+        are_bars_seen.wait(60)
+        return "none"
+
+    team.storage.fault = wait_for_the_look
     noise(anna.work / "A001_C003_0826BQ_interview.mov", 3 * MB)
     noise(anna.work / "映画 テイク.mov", 2 * MB)
     command = mgmt("upload", "--limit-rate", "2500k", "all", "nothing-of-this-name")
     with screen_of(command, size, anna.work, surroundings) as screen:
         screen.wait_until(lambda text: "of 3" in text)
         during = screen.unwrapped()
+        are_bars_seen.set()
         assert screen.wait_for_end() == 3
         after = screen.unwrapped()
         assert screen.shows_cursor()

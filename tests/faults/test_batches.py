@@ -38,7 +38,7 @@ def test_stopped_with_batches_in_flight(team, anna, photos, name, how):
     process = anna.begin("upload", "all")
     assert team.storage.stalled.wait(60)
     process.send_signal(how)
-    _, stderr = process.communicate(timeout=5)
+    _, stderr = process.communicate(timeout=20)
     if how == signal.SIGINT:
         assert process.returncode == 130
         assert "Traceback" not in stderr
@@ -70,7 +70,7 @@ def test_an_archive_that_an_earlier_run_left_on_a_small_disk_makes_room_for_the_
         process = anna.begin("upload", "b.mov", "--archive-dir", str(disk))
         assert team.storage.stalled.wait(30)
         process.send_signal(signal.SIGINT)
-        process.communicate(timeout=10)
+        process.communicate(timeout=20)
         assert [path.name for path in disk.iterdir()] == ["b.mov.tar.gz"]
         team.storage.reset()
         (anna.work / "a.mov").write_bytes(noise(3_000_000, 2))

@@ -16,9 +16,9 @@ import psutil
 import pytest
 import urllib3
 
-from mgmt_contract.messages import HistoryResponse, StartResult
+from mgmt_contract.messages import HistoryResponse, StartItem, StartRequest, StartResponse, StartResult
 from mgmt_contract.parts import PART_SIZE_DEFAULT_BYTES
-from mgmt_contract.routes import HISTORY
+from mgmt_contract.routes import HISTORY, START
 from mgmt_local import control
 from support.local_backend import (
     Person,
@@ -78,11 +78,24 @@ def test_everything_survives_a_kill(state_dir: Path, victims: tuple[str, ...]):
     person = Person(control.start(state_dir))
     assert len(processes_in(state_dir)) == 2, "no stray process"
     assert history(person) == {"before.mp4": "success", "large.mov": "pending"}
-    again = person.start(item)
+    again = start_once_ready(person, item)
     assert again.multipart.received_parts == (1,), "the part was kept"
     assert person.send_part(again, part_of(2, LAST_PART), LAST_PART, content_of(whole)) == 200
     assert person.complete(again, content_of(whole)).outcome == "done"
     assert person.start(item_for("before.mp4", BODY)).outcome == "already_there"
+
+
+def start_once_ready(person: Person, item: StartItem) -> StartResult:
+    """Start as soon as the storage can be asked: its port is open before all of it answers."""
+    started: list[StartResult] = []
+
+    def is_started() -> bool:
+        started[:] = person.call(START, StartResponse, StartRequest(person.machine_id, [item])).results
+        return started[0].problem is None or started[0].problem.code != "storage-unavailable"
+
+    wait_until(is_started)
+    assert started[0].problem is None, started[0].problem
+    return started[0]
 
 
 def engine_runs(state_dir: Path) -> bool:
@@ -154,8 +167,7 @@ def test_a_termination_signal_ends_it_in_order(state_dir: Path, number: int):
 
 def test_unused_it_ends_by_itself(state_dir: Path):
     control.start(state_dir, idle_seconds=0.5)
-    gateway_process(state_dir).wait(30)
-    assert processes_in(state_dir) == []
+    wait_until(lambda: processes_in(state_dir) == [])
     assert not (state_dir / "endpoint.json").exists()
     assert not control.status(state_dir).running
     assert Person(control.start(state_dir)).call(HISTORY, HistoryResponse).records == []
@@ -172,11 +184,16 @@ def test_with_its_folder_thrown_away_it_ends(state_dir: Path):
     connection.close()
 
 
+def assert_stays(gateway: psutil.Process, state_dir: Path) -> None:
+    """Look on for twice the idle time of a second, in which it neither ends nor begins to."""
+    with pytest.raises(psutil.TimeoutExpired):
+        gateway.wait(2)
+    assert (state_dir / "endpoint.json").exists()
+
+
 def test_a_long_part_on_its_way_to_the_engine_is_use(state_dir: Path):
     """The bytes of a part never pass the gateway; that they flow keeps it alive, and once they end it ends."""
-    person = Person(control.start(state_dir, idle_seconds=0.5))
-    gateway = gateway_process(state_dir)
-    started = person.start(item_for("clip.mp4", BODY))
+    endpoint = control.start(state_dir, idle_seconds=1)
     hold, holding = threading.Event(), threading.Event()
 
     def slowly() -> Iterator[bytes]:
@@ -187,17 +204,18 @@ def test_a_long_part_on_its_way_to_the_engine_is_use(state_dir: Path):
 
     with urllib3.PoolManager(retries=False, timeout=60) as pool:
         answers: list[int] = []
-        request = started.request
 
         def put() -> None:
-            sent = pool.request("PUT", request.url, body=slowly(), headers=request.headers)
+            sent = pool.request("PUT", started.request.url, body=slowly(), headers=started.request.headers)
             answers.append(sent.status)
 
         sender = threading.Thread(target=put)
-        sender.start()
-        assert holding.wait(30)
-        with pytest.raises(psutil.TimeoutExpired):
-            gateway.wait(2)
+        with control.hold(endpoint):  # in use until the part is on its way, however long that takes
+            gateway = gateway_process(state_dir)
+            started = Person(endpoint).start(item_for("clip.mp4", BODY))
+            sender.start()
+            assert holding.wait(30)
+        assert_stays(gateway, state_dir)
         hold.set()
         sender.join(30)
     assert answers == [200]
@@ -210,7 +228,7 @@ HOLD = """
 import sys
 from pathlib import Path
 from mgmt_local import control
-with control.hold(control.start(Path(sys.argv[1]))):
+with control.hold(control.start(Path(sys.argv[1]), idle_seconds=1)):
     print("held", flush=True)
     sys.stdin.read()
 """
@@ -218,13 +236,11 @@ with control.hold(control.start(Path(sys.argv[1]))):
 
 def test_a_command_that_packs_for_longer_than_the_idle_time_finds_its_backend(state_dir: Path):
     """It asks for nothing meanwhile; once it is gone, killed even, the backend ends as ever."""
-    control.start(state_dir, idle_seconds=0.5)
-    gateway = gateway_process(state_dir)
     with subprocess.Popen(
         [sys.executable, "-c", HOLD, str(state_dir)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     ) as command:
         assert command.stdout.readline() == "held\n"
-        with pytest.raises(psutil.TimeoutExpired):
-            gateway.wait(2)
+        gateway = gateway_process(state_dir)
+        assert_stays(gateway, state_dir)
         command.kill()
     gateway.wait(30)

@@ -120,7 +120,7 @@ def test_an_interrupt_ends_soon_with_130_and_is_resumable(team, anna, large, how
     process = anna.begin("--json", "upload", large, "--jobs", "1")  # so the first part is there by then
     assert team.storage.stalled.wait(30)
     process.send_signal(how)
-    stdout, stderr = process.communicate(timeout=5)
+    stdout, stderr = process.communicate(timeout=20)
     assert process.returncode == 130
     assert '"exit_code":130' in stderr
     assert "Traceback" not in stderr
@@ -364,7 +364,7 @@ def test_an_interrupt_while_the_service_records_the_start_loses_no_operation(tea
     process = anna.begin("upload", name, *options)
     assert recorded.wait(30)
     process.send_signal(signal.SIGINT)
-    process.communicate(timeout=10)
+    process.communicate(timeout=20)
     assert process.returncode == 130
     interrupted.set()
     [pending] = anna.run("--json", "history").records

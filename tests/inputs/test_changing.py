@@ -2,7 +2,6 @@
 
 import contextlib
 import os
-import shutil
 import subprocess
 
 import pytest
@@ -149,16 +148,17 @@ def test_a_disk_that_is_pulled_out_while_it_is_read(desk, disk):
 def test_a_current_folder_that_is_gone(desk):
     gone = desk.work / "gone"
     gone.mkdir()
-    process = desk.begin("upload", "all", cwd=gone)
-    shutil.rmtree(gone)
+    with contextlib.chdir(gone):
+        gone.rmdir()
+        process = desk.begin("upload", "all", cwd=None)
     run = finish(process)
-    desk.check(run, 9, ["current directory cannot be used", "Change to a folder that exists"], changed=["gone"])
+    desk.check(run, 9, ["current directory cannot be used", "Change to a folder that exists"])
 
 
 @pytest.mark.entry("our own left-over", "of a killed run")
 def test_what_a_killed_run_has_left_is_gone_after_the_next(desk):
     with (desk.work / "clip.mov").open("wb") as file:
-        file.truncate(1 << 31)
+        file.truncate(1 << 36)  # sparse: takes minutes, of which it gets none
     killed = desk.begin("upload", "clip.mov")
     wait_until(lambda: unfinished(desk.work))
     killed.kill()

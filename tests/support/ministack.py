@@ -56,18 +56,10 @@ def run_ministack(directory: Path, certificate: Certificate) -> Iterator[Minista
     Raises:
         MinistackError: If it does not come up.
     """
-    port = _find_free_port()
-    words = ["--bind", f"127.0.0.1:{port}", "--workers", "0"]
-    words += ["--certfile", str(certificate.certificate_path), "--keyfile", str(certificate.key_path)]
-    process = subprocess.Popen(
-        [str(ministack_python()), "-m", "hypercorn", "ministack.app:app", *words],
-        env=_make_environment(directory, port, certificate),
-        cwd=directory,
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    )
+    with socket.socket() as bound:  # handed over: a port given back may be another's by the time it is asked for again
+        bound.bind(("127.0.0.1", 0))
+        port = int(bound.getsockname()[1])
+        process = _launch(directory, bound, certificate)
     try:
         _wait_until_ready(process)
         yield Ministack(f"https://127.0.0.1:{port}", certificate)
@@ -76,6 +68,21 @@ def run_ministack(directory: Path, certificate: Certificate) -> Iterator[Minista
         # themselves once the pipe to it is closed.
         process.kill()
         process.wait()
+
+
+def _launch(directory: Path, bound: socket.socket, certificate: Certificate) -> subprocess.Popen[str]:
+    words = ["--bind", f"fd://{bound.fileno()}", "--workers", "0"]
+    words += ["--certfile", str(certificate.certificate_path), "--keyfile", str(certificate.key_path)]
+    return subprocess.Popen(
+        [str(ministack_python()), "-m", "hypercorn", "ministack.app:app", *words],
+        env=_make_environment(directory, int(bound.getsockname()[1]), certificate),
+        cwd=directory,
+        pass_fds=[bound.fileno()],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
 
 
 def _make_environment(directory: Path, port: int, certificate: Certificate) -> dict[str, str]:
@@ -122,10 +129,3 @@ def _read_lines(process: subprocess.Popen[str], lines: queue.Queue[str | None]) 
             for line in stdout:
                 lines.put(line)
     lines.put(None)
-
-
-def _find_free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port

@@ -202,7 +202,7 @@ def test_an_interrupt_while_waiting_for_the_service_is_130(tmp_path, how):
         )
         connection, _ = deaf.accept()
         process.send_signal(how)
-        _, stderr = process.communicate(timeout=5)
+        _, stderr = process.communicate(timeout=20)
         connection.close()
     assert process.returncode == 130
     assert "Traceback" not in stderr

@@ -131,13 +131,12 @@ def test_a_proxy_that_cannot_reach_the_host_yet_is_asked_again(behind, authority
     assert len(proxy.asked) == 3
 
 
-def test_a_proxy_that_is_not_there_is_named_and_not_the_service(network, ask, monkeypatch):
-    proxy = network.proxy({})
-    url = proxy.url("anna", "hidden")
-    network.stack.close()
-    monkeypatch.setenv("HTTPS_PROXY", url)
-    with pytest.raises(UnavailableError, match="the proxy 127") as caught:
-        ask(budget_seconds=0.2)
+def test_a_proxy_that_is_not_there_is_named_and_not_the_service(ask, monkeypatch):
+    with socket.socket() as unused:
+        unused.bind(("127.0.0.1", 0))  # bound and not listening: refused, and nobody else's
+        monkeypatch.setenv("HTTPS_PROXY", f"http://anna:hidden@127.0.0.1:{unused.getsockname()[1]}")
+        with pytest.raises(UnavailableError, match="the proxy 127") as caught:
+            ask(budget_seconds=0.2)
     assert "refuses the connection" in caught.value.message
     assert "hidden" not in caught.value.message
 

@@ -1,6 +1,7 @@
 """Parts handed from the packing to the sending thread: in order, whole, and with what went wrong."""
 
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor, wait
 
 import pytest
@@ -27,17 +28,25 @@ def test_the_last_part_comes_with_the_content_and_no_other_does():
 
 def test_who_takes_waits_until_there_is_something():
     feed = PartFeed(100)
-    asked = threading.Event()
+    is_waiting = threading.Event()
+
+    class Watched(threading.Condition):
+        def wait(self, timeout=None):
+            is_waiting.set()
+            return super().wait(timeout)
 
     def take():
-        asked.set()
-        return feed.take(10)
+        while not (taken := feed.take(10))[0]:
+            pass  # word that nothing has come for a second
+        return taken
 
+    feed._changed = Watched()
     with ThreadPoolExecutor(1) as beside:
         taken = beside.submit(take)
-        assert asked.wait(10)
-        assert not taken.done()
-        feed.put(WHOLE[0])
+        try:
+            assert is_waiting.wait(10)
+        finally:
+            feed.put(WHOLE[0])
         assert taken.result(10) == ([WHOLE[0]], None)
 
 
@@ -70,7 +79,9 @@ def test_the_end_of_the_packing_ends_the_gathering():
 
 def test_who_waits_gets_word_though_nothing_comes():
     """Or nobody would keep the lease while the packing takes long."""
+    began = time.monotonic()
     assert PartFeed(100).take(10) == ([], None)
+    assert time.monotonic() - began >= 0.9, "nor is asked again and again"
 
 
 def test_what_ended_the_packing_ends_the_sending():

@@ -33,10 +33,10 @@ def test_all_ports_are_free_and_different():
 
 def test_a_taken_port_is_not_chosen_whichever_of_the_two_it_is(monkeypatch: pytest.MonkeyPatch):
     free = choose_ports()
-    others = choose_ports()
-    monkeypatch.setattr(ports_module, "_CANDIDATES", [free.master, free.volume, *others])
-    monkeypatch.setattr(ports_module, "_TRIES", 7)
     with listening(free.master, free.grpc("volume")):
+        others = choose_ports()
+        monkeypatch.setattr(ports_module, "_CANDIDATES", [free.master, free.volume, *others])
+        monkeypatch.setattr(ports_module, "_TRIES", 7)
         assert set(choose_ports()) == set(others)
 
 
@@ -65,7 +65,9 @@ def test_only_sockets_of_the_engines_ports_are_removed(tmp_path: Path, monkeypat
 @posix_only
 def test_a_port_whose_socket_is_there_already_is_not_chosen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     """Somebody may have put one there to be spoken to in the engine's place."""
-    free, others = choose_ports(), choose_ports()
+    free = choose_ports()
+    with listening(free.master):
+        others = choose_ports()
     monkeypatch.setattr(ports_module, "_SOCKET_FOLDER", tmp_path)
     monkeypatch.setattr(ports_module, "_CANDIDATES", [free.master, *others])
     monkeypatch.setattr(ports_module, "_TRIES", 6)

@@ -320,11 +320,11 @@ def test_whatever_goes_wrong_leaves_nothing_and_is_told_unchanged(tmp_path, proj
     def fail(_: object) -> None:
         raise error
 
-    threads_before = threading.active_count()
+    threads_before = set(threading.enumerate())
     with pytest.raises(error):
         pack(look(project), tmp_path / "P.tar.gz", part_size_bytes=MIB, on_part=fail)
     assert names(tmp_path) == {"P"}
-    assert threading.active_count() == threads_before
+    assert set(threading.enumerate()) <= threads_before
 
 
 def test_no_descriptor_stays_open(tmp_path, project):
@@ -332,7 +332,7 @@ def test_no_descriptor_stays_open(tmp_path, project):
     pack(look(project), tmp_path / "P.tar.gz")
     with pytest.raises(MgmtError):
         pack(look(project), tmp_path / "P.tar.gz")
-    assert open_descriptors() == before
+    assert open_descriptors() <= before
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads the process's own peak from /proc")

@@ -73,8 +73,8 @@ def test_depth_costs_no_descriptors(tmp_path):
     folder.joinpath(*["d"] * 300).mkdir(parents=True)
     with closing(look(folder).members()) as members:
         before = open_descriptors()
-        deepest = max(open_descriptors() for _ in members)
-    assert deepest - before <= 1
+        most_new = max(len(open_descriptors() - before) for _ in members)
+    assert most_new <= 1
 
 
 def test_a_walk_given_up_leaves_nothing_open(tmp_path):
@@ -83,7 +83,7 @@ def test_a_walk_given_up_leaves_nothing_open(tmp_path):
     members = look(tmp_path / "P").members()
     next(members), next(members)
     members.close()
-    assert open_descriptors() == before
+    assert open_descriptors() <= before
 
 
 def failure(root: Path, path: bytes, change: Callable[[], object]) -> SourceError:
