@@ -119,7 +119,7 @@ def list_steps(sources: Mapping[str, Mapping[str, float]]) -> list[str]:
 
 
 def _line(row: Row) -> str:
-    measured = f"{row.got:.3g} {row.unit}" if abs(row.got) < 1000 else f"{row.got:.0f} {row.unit}"
+    measured = f"{row.got:.4g} {row.unit}" if abs(row.got) < 1000 else f"{row.got:.0f} {row.unit}"
     if row.unit == "of the size":
         measured = f"{row.got:.4f}"
     return f"{row.figure:<{_FIGURE_WIDTH}}{measured:>14}  {row.wanted:<14}{_ANSWERS[row.reached]}".rstrip()

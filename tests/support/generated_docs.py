@@ -84,7 +84,7 @@ def profile_table(title: str) -> str:
 
 
 def _spell_amount(row: dict[str, Any]) -> str:
-    digits = 5 if row["unit"] == "of the size" else 3  # sizes differ in the fourth
+    digits = 5 if row["unit"] == "of the size" else 4  # fewer would show some as what they miss
     return f"{row['got']:.{digits}g} {row['unit']}"
 
 
