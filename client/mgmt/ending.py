@@ -165,7 +165,7 @@ class Ending:
 
     def _leave_unended(self, job: Job) -> None:
         if job.archive is None:
-            remove_interrupted(job.archive_path, job.operation_id, self._session.journal)
+            self._remove_interrupted(job)
         if job.has_sent_bytes:
             if job.archive is not None and job.archive.is_untouched():
                 self._left_archives.append(job.archive_path)
@@ -262,8 +262,12 @@ class Ending:
             self._clear_place(job)
         if job.archive is not None and job.archive.is_untouched():
             self._session.journal.put([self._entry_of_archive(job, is_kept=is_kept)])
-        else:
+        elif job.archive is not None or self._remove_interrupted(job):
             self._session.journal.forget([job.operation_id])
+
+    def _remove_interrupted(self, job: Job) -> bool:
+        """Remove what packing has left; tell if it is gone: else the entry must stay, by which the next run does so."""
+        return remove_interrupted(job.archive_path, job.operation_id, self._session.journal)
 
     def _entry_of_archive(self, job: Job, *, is_kept: bool) -> Entry:
         return job.entry(self._session.service_url, ended_as="kept" if is_kept else "left")

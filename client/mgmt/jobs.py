@@ -5,19 +5,19 @@ from __future__ import annotations
 import os
 import time
 import unicodedata
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from mgmt.archive import PackedArchive, current_codec, is_ours, read_archive
 from mgmt.completed import clear_left_over, find_place, is_left_over
-from mgmt.errors import SourceError
+from mgmt.errors import LocalStateError, SourceError
 from mgmt.journal import EndedAs, Entry, Journal, new_operation_id
 from mgmt.layout import archive_file_name
 from mgmt.left_overs import is_promised, remove, remove_elsewhere, unfinished_path
 from mgmt.members import NANOSECONDS, shown
-from mgmt.source import Excludes, Source, look
+from mgmt.source import Excludes, Source, look, real_folder
 from mgmt_contract.messages import Content, Lease, Packing, StartItem
 from mgmt_contract.names import InvalidNameError, fold_key, join_key
 from mgmt_contract.values import Value
@@ -71,6 +71,8 @@ class Job:
     has_ended: bool = False
     is_let_go: bool = False
     """Others may use its archive's path, and its entry in the journal, by now."""
+    left_elsewhere: Sequence[str] = ()
+    """What of an earlier run could not be removed from another folder, each in a sentence."""
     is_renewed: bool = False
     """The operation was given up for one under a new id, which must not happen twice."""
 
@@ -182,6 +184,8 @@ def inspect_job(target: str, options: UploadOptions, journal: Journal, service_u
         raise SourceError(_explain_foreign(path), code="archive-exists")
     if known is not None and not _is_same(known, job):
         _refuse_to_replace(known, job)
+    elif known is not None:
+        _refuse_unreadable(path)
     entry = journal.find(service_url, os.fspath(job.source.path), job.destination)
     if entry is not None and entry.ended_as is None and _is_same(entry, job):
         job.operation_id = entry.operation_id
@@ -194,8 +198,9 @@ def _look_at(target: str, options: UploadOptions, journal: Journal, shown_base: 
     shown_path = show_path(target, shown_base)
     source = look(target, name=options.as_name, excludes=options.excludes, shown_as=shown_path)
     _check_name(source, options)
-    folder = options.archive_dir or source.path.parent
-    return Job(new_operation_id(), source, shown_path, folder.absolute() / archive_file_name(source.name), options)
+    # The journal and the locks know an archive by its path: its folder is spelled in one way, its own name as it is.
+    folder = real_folder(options.archive_dir) if options.archive_dir else source.path.parent
+    return Job(new_operation_id(), source, shown_path, folder / archive_file_name(source.name), options)
 
 
 def _refuse_own_state(target: str, options: UploadOptions, state_dir: Path) -> None:
@@ -247,7 +252,7 @@ def _take_up(job: Job, journal: Journal, service: str) -> None:
     entry = journal.find(service, os.fspath(job.source.path), job.destination)
     if entry is not None and entry.ended_as is None:
         if entry.archive_path != os.fspath(path):
-            remove_elsewhere(entry, job.source.name, journal)
+            job.left_elsewhere = remove_elsewhere(entry, job.source.name, journal)
         if entry.completed_path is not None:
             clear_left_over(job.source, Path(entry.completed_path))
         if _is_same(entry, job):
@@ -304,8 +309,15 @@ def _explain_kept(path: Path) -> str:
 
 
 def _reuse_archive(job: Job, content: Content, mtime_ns: int) -> PackedArchive | None:
-    """Return the archive that an earlier run has left, or None where it is not what was written down."""
-    found = read_archive(job.archive_path)
+    """Return the archive that an earlier run has left, or None where it is not what was written down.
+
+    Raises:
+        SourceError: If it cannot be read: of all the command's targets that concerns this one.
+    """
+    try:
+        found = read_archive(job.archive_path)
+    except LocalStateError as error:
+        raise _unreadable(job.archive_path, error.__cause__) from error
     if (found.size, found.crc64nvme) != (content.size, content.crc64nvme):
         return None
     return PackedArchive(
@@ -318,6 +330,22 @@ def _reuse_archive(job: Job, content: Content, mtime_ns: int) -> PackedArchive |
         packing=job.packing,
         parts=(),
         mtime_ns=mtime_ns,
+    )
+
+
+def _refuse_unreadable(path: Path) -> None:
+    try:
+        path.open("rb").close()
+    except OSError as error:
+        raise _unreadable(path, error) from error
+
+
+def _unreadable(path: Path, cause: BaseException | None) -> SourceError:
+    why = cause.strerror or cause if isinstance(cause, OSError) else cause
+    return SourceError(
+        f"{path} is there from an earlier run, and cannot be read: {why}. Expected: to go on with it. Make it "
+        "readable for you, or use --archive-dir DIR to make another one there.",
+        code="archive-unreadable",
     )
 
 

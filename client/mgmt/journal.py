@@ -191,23 +191,18 @@ class Journal:
         """Return the uploads whose originals were about to be moved when the run that began them ended."""
         return list(self._select("service = ? AND completed_path IS NOT NULL", (service,)))
 
-    def archives_in(self, folder: Path) -> set[str]:
-        """Return the paths of all archives of unfinished uploads in a folder, but of none that is another file now.
-
-        One that was only promised counts while it is the empty file that holds its name on some disks; a whole one
-        is known by its own mark.
-        """
+    def entries_in(self, folder: Path) -> list[Entry]:
+        """Return the uploads, ended or not, whose archives are or were to be in a folder."""
         prefix = os.fsencode(folder / "_")[:-1]
-        entries = self._select("archive_path >= ? AND archive_path < ?", (prefix, prefix + b"\xff"))
-        return {
-            entry.archive_path
-            for entry in entries
-            if _size_and_time(entry.archive_path) == (entry.archive_size or 0, entry.archive_mtime_ns)
-        }
+        return list(self._select("archive_path >= ? AND archive_path < ?", (prefix, prefix + b"\xff")))
 
     def put(self, entries: Iterable[Entry], *, instead_of: Iterable[str] = ()) -> None:
-        """Write entries down, and cross out those they replace; all or none, on the disk when this returns."""
-        self._change([*map(_crossing_out, instead_of), *((_PUT, _row_of(entry)) for entry in entries)])
+        """Write entries down, and cross out those they replace; all or none, on the disk when this returns.
+
+        An upload with a whole archive takes the place of those that ended with the very same one; but what was kept on
+        request is known as kept until it is known so by another.
+        """
+        self._change([*map(_crossing_out, instead_of), *_writing_down(entries)])
 
     def forget(self, operation_ids: Iterable[str]) -> None:
         """Cross out uploads that have ended."""
@@ -220,8 +215,7 @@ class Journal:
             changes.append(_crossing_out(each.operation_id))
             row = (each.operation_id, service, to_json(each))
             changes.append(("INSERT OR REPLACE INTO clean_ups VALUES (?, ?, ?)", row))
-        changes += [(_PUT, _row_of(entry)) for entry in kept]
-        self._change(changes)
+        self._change([*changes, *_writing_down(kept)])
 
     def unreported(self, service: str, limit: int) -> list[CleanUp]:
         """Return clean-ups that the service has not been told yet."""
@@ -376,9 +370,22 @@ _COLUMNS: Final = (
 )
 _PUT: Final = f"INSERT OR REPLACE INTO uploads ({', '.join(_COLUMNS)}, began_at) VALUES ({'?, ' * len(_COLUMNS)}?)"  # noqa: S608  our own text
 
+_CROSS_OUT_ENDED: Final = (
+    "DELETE FROM uploads WHERE archive_path = ? AND archive_size = ? AND archive_mtime_ns = ? "
+    "AND ended_as IN ('failed', 'left', ?)"
+)
+
 
 def _crossing_out(operation_id: str) -> _Statement:
     return "DELETE FROM uploads WHERE operation_id = ?", (operation_id,)
+
+
+def _writing_down(entries: Iterable[Entry]) -> Iterator[_Statement]:
+    for entry in entries:
+        if entry.archive_size is not None:  # or each run that finds a kept archive would add one more
+            archive = (os.fsencode(entry.archive_path), entry.archive_size, entry.archive_mtime_ns)
+            yield _CROSS_OUT_ENDED, (*archive, entry.ended_as)
+        yield _PUT, _row_of(entry)
 
 
 def _row_of(entry: Entry) -> tuple[object, ...]:

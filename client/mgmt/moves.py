@@ -13,6 +13,7 @@ from mgmt.events import Notice
 from mgmt.jobs import Job
 from mgmt.journal import Entry
 from mgmt.session import Session
+from mgmt.source import place_of
 from mgmt_contract.messages import CleanUp
 
 
@@ -53,7 +54,7 @@ class Moves:
 
     def take_settled(self, target: str) -> Entry | None:
         """Return the upload whose original was settled to be moved away from a target's path."""
-        return self._settled.pop(os.path.abspath(target), None)  # noqa: PTH100  as the source's path was made
+        return self._settled.pop(os.fspath(place_of(target)), None) if self._settled else None
 
     def finish(self, entry: Entry, *, has_moved: bool = True) -> CleanUp:
         """Cross a settled upload out, and have its end reported."""

@@ -16,6 +16,7 @@ from mgmt.jobs import Job, UploadOptions
 from mgmt.journal import Entry
 from mgmt.preparation import Preparation
 from mgmt.session import Session
+from mgmt.source import place_of
 from mgmt_contract import messages
 from mgmt_contract.parts import ITEMS_MAX
 from mgmt_contract.records import UploadRecord
@@ -118,7 +119,7 @@ class _Planner:
     def look(self, target: str) -> Job | Plan | None:
         """Look at a target; a plan already where it would fail, None where it came before."""
         try:
-            entry = self._moved.pop(os.path.abspath(target), None)  # noqa: PTH100  as the source's path was made
+            entry = self._moved.pop(os.fspath(place_of(target)), None) if self._moved else None
             return self._preparation.inspect(target) if entry is None else self._plan_moved(target, entry)
         except MgmtError as error:
             if error.stops_everything:
@@ -160,6 +161,9 @@ class _Planner:
     def _make_plan(self, job: Job, result: messages.PreviewResult, bucket: str) -> Plan:
         outcome, error = self._judge(job, result)
         is_sent = outcome in ("upload", "replace")
+        # Where this very upload has stored what is there, its end is still to come, and the move with it.
+        is_ours = result.existing is not None and result.existing.operation_id == job.operation_id
+        is_moved = is_sent or (is_ours and outcome == "already_there")
         speed = self.summary.bytes_per_second
         return Plan(
             target_path=job.target_path,
@@ -171,7 +175,7 @@ class _Planner:
             archive_size_max=job.source.upper_bound_bytes,
             skipped_count=job.source.missed_count,
             existing=result.existing,
-            moves_to=str(job.completed_path) if is_sent and job.completed_path else None,
+            moves_to=str(job.completed_path) if is_moved and job.completed_path else None,
             estimated_seconds=job.source.upper_bound_bytes / speed if is_sent and speed else None,
             error=error,
         )

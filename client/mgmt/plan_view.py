@@ -50,8 +50,9 @@ def describe_plan(plan: Plan) -> str:
     if plan.error is not None:
         return f"{plan.target_path} would fail with exit code {plan.error.exit_code}: {plan.error.message}"
     place = f"s3://{plan.s3_bucket}/{plan.s3_object_key}"
+    move = f"; the original would move to {plan.moves_to}" if plan.moves_to else ""
     if plan.outcome == "already_there":
-        return f"{plan.target_path} is already there as {place}{_describe_owner(plan)}: nothing would be sent"
+        return f"{plan.target_path} is already there as {place}{_describe_owner(plan)}: nothing would be sent{move}"
     said = f"{plan.target_path} → {place}  {size_in_words(plan.source_size)}"
     if plan.member_count > 1:
         said += f" in {count_in_words(plan.member_count, 'member')}"
@@ -60,7 +61,7 @@ def describe_plan(plan: Plan) -> str:
         said += f", {_bound_in_words(plan.estimated_seconds)}"
     if plan.outcome == "replace":
         said += f"; replaces other content{_describe_owner(plan)}, which stays recoverable"
-    return said + (f"; the original would move to {plan.moves_to}" if plan.moves_to else "")
+    return said + move
 
 
 def describe_summary(summary: PlanSummary) -> list[str]:

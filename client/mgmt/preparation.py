@@ -14,7 +14,7 @@ from mgmt.events import Notice, Waiting
 from mgmt.jobs import Job, UploadOptions, inspect_job, prepare_job
 from mgmt.members import shown
 from mgmt.session import Session
-from mgmt.source import SYSTEM_FILE
+from mgmt.source import SYSTEM_FILE, place_of
 from mgmt.wording import count_in_words, size_in_words
 from mgmt_contract.names import fold_key
 
@@ -29,6 +29,7 @@ class Preparation:
         self._session = session
         self._shown_base = shown_base
         self._first_of_name: dict[str, Path] = {}
+        self._nearly_full: set[Path] = set()
 
     def prepare(self, target: str) -> Job | None:
         """Make the job of a target, ready to go; None for a target that came before.
@@ -53,6 +54,8 @@ class Preparation:
         session.emit(Waiting(f"looking at {target}"))
         job = make(target, self._options, session.journal, session.service_url, self._shown_base)
         self._say_skipped(job)
+        for message in job.left_elsewhere:
+            session.emit(Notice(message, "archive-not-deleted", job.operation_id))
         self._warn_of_full_disk(job)
         return job
 
@@ -67,7 +70,7 @@ class Preparation:
         first = self._first_of_name.setdefault(name, path)
         if first is path:
             return False
-        if first == path:
+        if place_of(first) == place_of(path):
             self._session.emit(Notice(f"{target} is named more than once; it is uploaded once.", "repeated"))
             return True
         raise SourceError(_explain_same_name(target, path, first), code="same-name")
@@ -84,15 +87,18 @@ class Preparation:
             self._session.emit(Notice(message, "skipped", job.operation_id))
 
     def _warn_of_full_disk(self, job: Job) -> None:
-        """Say before packing that the archive may not fit; whether it does shows only when it is packed."""
+        """Say before packing that archives may not fit, once for a folder; whether they do shows only when packed."""
+        folder = job.archive_path.parent
         try:
-            free_bytes = shutil.disk_usage(job.archive_path.parent).free
+            free_bytes = shutil.disk_usage(folder).free
         except OSError:
             return  # packing says what is wrong with the folder
-        if job.archive is None and free_bytes < job.source.upper_bound_bytes:
+        if job.archive is None and free_bytes < job.source.upper_bound_bytes and folder not in self._nearly_full:
+            self._nearly_full.add(folder)
+            where = "beside it" if folder == job.source.path.parent else f"in {shown(os.fspath(folder))}"
             message = (
                 f"The archive of {job.target_path} may need {size_in_words(job.source.upper_bound_bytes)}, and "
-                f"{size_in_words(free_bytes)} are free beside it. --archive-dir DIR puts it on another disk."
+                f"{size_in_words(free_bytes)} are free {where}. --archive-dir DIR puts it on another disk."
             )
             self._session.emit(Notice(message, "disk-nearly-full", job.operation_id))
 

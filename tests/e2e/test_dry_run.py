@@ -104,6 +104,39 @@ def test_what_a_real_run_would_refuse_before_it_asks_is_refused_alike(team, anna
     assert wet.stderr.removeprefix("mgmt: ").strip() in dry.stdout
 
 
+def test_a_folder_without_room_is_told_once_and_by_name(team, anna):
+    """However many archives are to be made in it; "beside it" is said only where it lies there."""
+    elsewhere = anna.folder / "archives"
+    elsewhere.mkdir()
+    disk = os.statvfs(anna.work)
+    for name in ("a", "b"):
+        with (anna.work / name).open("wb") as file:
+            file.truncate(disk.f_bavail * disk.f_frsize + (1 << 30))  # and nothing on the disk
+    for options, where in (([], "free beside it"), (["--archive-dir", os.fspath(elsewhere)], f"free in {elsewhere}.")):
+        run = anna.run("--json", "upload", "--dry-run", "a", "b", *options)
+        [notice] = [line for line in run.lines if line.get("code") == "disk-nearly-full"]
+        assert where in notice["message"]
+        assert len(plans(run)) == 2
+
+
+def test_a_target_named_again_over_a_link_is_one_target(team, anna):
+    (anna.work / "D").mkdir()
+    (anna.work / "D" / "clip").write_bytes(b"x")
+    (anna.work / "link").symlink_to("D")
+    for more in (["--dry-run"], []):
+        run = anna.run("--json", "upload", "D/clip", "link/clip", *more)
+        assert (run.exit_code, run.lines[-1]["succeeded"]) == (0, 1)
+        assert "link/clip is named more than once; it is uploaded once." in [line.get("message") for line in run.lines]
+
+
+def test_all_leaves_the_folder_of_archives_out_however_it_is_spelled(team, anna):
+    (anna.work / "a").write_bytes(b"x")
+    (anna.work / "archives").mkdir()
+    for spelling in ("archives", f"../{anna.work.name}/archives", os.fspath(anna.work / "archives")):
+        run = anna.run("--json", "upload", "--dry-run", "all", "--archive-dir", spelling)
+        assert list(plans(run)) == ["a"]
+
+
 def test_a_name_that_somebody_is_uploading_would_be_refused(team, anna, bert):
     (anna.work / "clip").write_bytes(b"x")
     (bert.work / "clip").write_bytes(b"x")

@@ -240,6 +240,37 @@ def test_a_dry_run_knows_the_move_that_a_killed_run_made(team, anna, how):
     assert source_status(anna, "clip") == "moved"
 
 
+@pytest.mark.parametrize("how", ["before the move", "between a file's two names", "before the proof is known"])
+def test_a_dry_run_tells_of_the_move_that_a_killed_run_was_to_make(team, anna, how):
+    """Nothing would be sent, and the original goes all the same; what another upload has stored stays where it is."""
+    for name in ("clip", "other"):
+        (anna.work / name).write_bytes(b"x" * 1000)
+    assert anna.run("upload", "other").exit_code == 0
+    command = ("upload", "clip", "other", "--move-completed=done")
+    killed(anna, how, *command)
+    dry = anna.run("--json", *command, "--dry-run")
+    place = anna.work / "done" / "clip"
+    told = [(line["outcome"], line["moves_to"]) for line in dry.lines if line["type"] == "plan"]
+    assert told == [("already_there", str(place)), ("already_there", None)]
+    assert f"nothing would be sent; the original would move to {place}\n" in anna.run(*command, "--dry-run").stdout
+    assert anna.run(*command).exit_code == 0
+    assert names_in(anna.work) == ["done", "other"]
+    assert names_in(anna.work / "done") == ["clip"]
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="links are privileged there")
+def test_a_move_that_a_killed_run_made_is_known_over_a_link_too(team, anna):
+    (anna.work / "D").mkdir()
+    (anna.work / "link").symlink_to("D")
+    (anna.work / "D" / "clip").write_bytes(b"x")
+    killed(anna, "after the move", "upload", "D/clip", "--move-completed=done")
+    command = ("--json", "upload", "link/clip", "--move-completed=done")
+    dry = anna.run(*command, "--dry-run")
+    assert [line["outcome"] for line in dry.lines if line["type"] == "plan"] == ["already_there"]
+    run = anna.run(*command)
+    assert (run.exit_code, [record["source_file_record"]["status"] for record in run.records]) == (0, ["moved"])
+
+
 def test_kill_9_after_the_move_is_told_by_any_later_upload(team, anna):
     (anna.work / "clip").write_bytes(b"x")
     killed(anna, "after the move", "upload", "all", "--move-completed=done")

@@ -35,8 +35,8 @@ _VECTOR_MAX: Final = 512
 class UnfinishedArchive:
     """A file that becomes `final_path` when it is whole, or vanishes.
 
-    Leaving the context removes the temporary file, whatever happened. Only `publish` gives it its name, and
-    it never takes a name that is in use.
+    Leaving the context removes the temporary file, whatever happened, as far as its folder still lets us. Only
+    `publish` gives it its name, and it never takes a name that is in use.
     """
 
     def __init__(self, final_path: Path, size_bound_bytes: int, token: str | None = None) -> None:
@@ -57,8 +57,10 @@ class UnfinishedArchive:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._close()
-        with contextlib.suppress(FileNotFoundError):
+        # A disk that fails here has failed before: that error is the one to tell.
+        with contextlib.suppress(OSError):
+            self._close()
+        with contextlib.suppress(OSError):
             self.path.unlink()
 
     def write(self, pieces: Sequence[Piece]) -> None:
@@ -104,14 +106,15 @@ class UnfinishedArchive:
         try:
             sync_folder(self._final_path.parent)
         except BaseException:  # such as Ctrl-C: nobody would know of the archive any more
-            self._final_path.unlink()
+            with contextlib.suppress(OSError):
+                self._final_path.unlink()
             raise
 
     def _close(self) -> None:
         if self._descriptor >= 0:
             self._sync.stop()
-            os.close(self._descriptor)
-            self._descriptor = -1
+            descriptor, self._descriptor = self._descriptor, -1
+            os.close(descriptor)  # also where this fails the number is given back, and may be another's by now
 
     def _refuse(self, error: OSError) -> NoReturn:
         if error.errno in _FULL:
@@ -183,7 +186,8 @@ def rename_without_replacing(source: Path, target: Path) -> None:
             os.utime(target, ns=(dated.st_atime_ns, dated.st_mtime_ns))  # whoever is killed here knows it by that
             source.replace(target)
         except OSError:
-            target.unlink()
+            with contextlib.suppress(OSError):
+                target.unlink()
             raise
     else:
         _take_away(source, or_else=target)
@@ -194,7 +198,8 @@ def _take_away(name: Path, *, or_else: Path) -> None:
     try:
         name.unlink()
     except OSError:
-        or_else.unlink()
+        with contextlib.suppress(OSError):
+            or_else.unlink()
         raise
 
 

@@ -136,6 +136,8 @@ def exit_code_of(errors: Sequence[MgmtError], target_count: int) -> int:
 
 def _expand(targets: tuple[str, ...], options: UploadOptions, session: Session) -> Iterator[str]:
     """Name every target; `all` is every entry of the current directory but the folders mgmt itself uses."""
+    from mgmt.left_overs import archives_in
+    from mgmt.source import real_folder
     from mgmt.targets import everything_in
 
     for target in targets:
@@ -143,10 +145,9 @@ def _expand(targets: tuple[str, ...], options: UploadOptions, session: Session) 
             yield target
             continue
         here = current_directory()
-        archive_folders = {here, (options.archive_dir or here).absolute()}
-        known = set().union(*(session.journal.archives_in(folder) for folder in archive_folders))
-        of_ours = archive_folders | _completed_folders(options, session)
-        for name in everything_in(here, known, session.emit, options.excludes):
+        known = archives_in(real_folder(here), session.journal)
+        of_ours = _both_paths(options.archive_dir or here) | _completed_folders(options, session)
+        for name in everything_in(real_folder(here), known, session.emit, options.excludes):
             if here / name not in of_ours and not _holds_completed(here / name, options, session):
                 yield name
 

@@ -21,7 +21,7 @@ class Source(Value):
     """A file or folder as it was looked at; nothing of its content is held."""
 
     path: Path
-    """Absolute; if it is a symlink, the archive holds what it leads to."""
+    """As `place_of` writes it; if it is a symlink, the archive holds what it leads to."""
     name: str
     """The root member's name in the archive."""
     file_record: FileRecord
@@ -42,6 +42,24 @@ class Source(Value):
     def members(self) -> Generator[Member]:
         """Find the members anew, as they are now, in the archive's order."""
         return Walk(os.fspath(self.path), self.name, Excludes(self.excludes)).members()
+
+
+def place_of(target: str | Path) -> Path:
+    """Say where a target lies: in which folder, and under which name of its own.
+
+    However the way to it is spelled, over links or with "..", the same thing has one place. A symlink named as
+    target keeps its own name and place.
+    """
+    folder, name = os.path.split(os.path.abspath(target))  # noqa: PTH100  keeps a symlink's own name
+    return real_folder(folder) / name
+
+
+def real_folder(folder: str | Path) -> Path:
+    """Write a folder's path as it really is: absolute, and without links."""
+    try:
+        return Path(os.path.realpath(folder))
+    except (OSError, ValueError):  # some drives of Windows cannot say; what is no name at all is refused elsewhere
+        return Path(os.path.abspath(folder))  # noqa: PTH100  resolve() has just failed
 
 
 def look(
@@ -72,8 +90,8 @@ def look(
     given = os.fspath(target)
     if not given:
         raise UsageError("The target's name is empty. Name a file or folder, such as: mgmt upload clip.mp4")
-    path = os.path.abspath(given)  # noqa: PTH100  keeps a symlink's own name
-    own_name = os.path.basename(path)  # noqa: PTH119  for the same string
+    path = os.fspath(place_of(given))
+    own_name = os.path.basename(path)  # noqa: PTH119  a text, as most of what follows takes it
     root_name = _named_by_itself(given, own_name) if name is None else _chosen(name)
     status = _status(given, path)
     _refuse_special(given, own_name, status)

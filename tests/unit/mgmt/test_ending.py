@@ -16,6 +16,7 @@ from mgmt.ending import Ending, Summary
 from mgmt.errors import CancelledError, IntegrityError, UnavailableError
 from mgmt.events import AlreadyThere, Finished, Notice, Trace
 from mgmt.jobs import UploadOptions, prepare_job
+from mgmt.left_overs import archives_in, unfinished_path
 from mgmt.session import open_session
 from mgmt.settings import Settings
 from mgmt_contract.messages import Existing, Lease, RecordResult, RecordsResponse
@@ -165,7 +166,7 @@ def test_what_somebody_put_in_the_archives_place_is_left_alone_and_never_taken_f
             at.ending.end_done([(at.job, at.record())])
         assert at.job.archive_path.read_bytes() == b"theirs"
         assert at.session.journal.find_archive(at.job.archive_path) is None
-        assert at.session.journal.archives_in(at.job.archive_path.parent) == set()
+        assert archives_in(at.job.archive_path.parent, at.session.journal) == set()
 
 
 def test_a_failure_that_cannot_be_recorded_is_said(tmp_path):
@@ -209,6 +210,39 @@ def test_an_archive_to_be_kept_stays_also_where_its_content_is_there_already(tmp
         at.ending.end_already_there(at.job, EXISTING)
         assert at.session.journal.find_archive(at.job.archive_path).ended_as == "kept"
         assert at.ending.summary == Summary(skipped=1)
+
+
+@pytest.mark.parametrize("end", ["done", "already there", "failed"])
+def test_a_kept_archive_is_remembered_once_however_many_runs_find_it(tmp_path, end):
+    with desk(tmp_path, keep_archive=True) as at:
+        for _ in range(3):
+            end_somehow(at, end if at.job.archive_was_kept else "done")
+            at.ending.let_go(at.job)
+            at.job = prepare_again(at, tmp_path)
+            assert at.job.archive_was_kept
+        at.ending.let_go(at.job)
+        [entry] = at.session.journal.entries_in(at.job.archive_path.parent)
+        assert entry.ended_as == "kept"
+
+
+@pytest.mark.parametrize("end", ["failed", "let go"])
+def test_an_unfinished_archive_that_cannot_be_removed_is_known_to_the_next_run(somebody, end):
+    """Its folder may no longer be written while it is packed: without an entry it would lie there for ever."""
+    with desk(somebody) as at:
+        folder = at.job.archive_path.parent
+        at.job.archive_path.unlink()
+        at.job.archive, at.job.lease, at.job.may_be_recorded = None, None, False
+        at.session.journal.put([at.job.entry(at.session.service_url)])
+        left = unfinished_path(at.job.archive_path, at.job.operation_id)
+        left.write_bytes(b"half an archive")
+        folder.chmod(0o555)
+        if end == "failed":
+            at.ending.end_failed(at.job, UnavailableError("the folder"))
+        at.ending.let_go(at.job)
+        folder.chmod(0o755)
+        assert left.exists()
+        prepare_again(at, somebody).held.close()
+        assert [path.name for path in folder.iterdir()] == ["clip"]
 
 
 @pytest.mark.parametrize("end", ["done", "already there"])

@@ -88,27 +88,35 @@ def test_an_archive_is_ours_only_with_the_size_and_time_written_down(journal, tm
     assert journal.find_archive(archive) is None
 
 
-def test_archives_are_found_by_folder(journal, tmp_path):
-    paths = [tmp_path / "b" / "x.tar.gz", tmp_path / "bb" / "y.tar.gz"]
-    for path in paths:
-        path.parent.mkdir()
-        path.write_bytes(b"0123456789")
-        status = path.stat()
-        journal.put([entry(archive_path=str(path), archive_size=10, archive_mtime_ns=status.st_mtime_ns)])
-    assert journal.archives_in(tmp_path / "b") == {str(paths[0])}
+def test_uploads_are_found_by_the_folder_of_their_archives(journal):
+    inside, beside = entry(archive_path="/b/x.tar.gz"), entry(archive_path="/bb/y.tar.gz")
+    journal.put([inside, beside])
+    assert journal.entries_in(Path("/b")) == [inside]
 
 
-def test_a_promise_alone_hides_nobodys_file(journal, tmp_path):
-    """Only the empty file that holds an archive's name on some disks is left out of `all` for it."""
-    path = tmp_path / "x.tar.gz"
-    journal.put([entry(archive_path=str(path), archive_mtime_ns=10**9)])
-    assert journal.archives_in(tmp_path) == set()
-    path.touch()
-    assert journal.archives_in(tmp_path) == set()
-    os.utime(path, ns=(10**9, 10**9))
-    assert journal.archives_in(tmp_path) == {str(path)}
-    path.write_bytes(b"somebody's")
-    assert journal.archives_in(tmp_path) == set()
+def whole(mtime_ns=1, ended_as=None):
+    return entry(archive_size=10, archive_mtime_ns=mtime_ns, content=CONTENT, ended_as=ended_as)
+
+
+@pytest.mark.parametrize("ended_as", ["kept", "left", "failed"])
+def test_one_entry_says_how_an_archive_was_left_however_often_that_was_said(journal, ended_as):
+    """Each run that finds a kept archive ends with it under an id of its own; another archive is another matter."""
+    former, again, other = whole(1, ended_as), whole(1, ended_as), whole(2, ended_as)
+    journal.put([former, other])
+    journal.finish("https://s", [], [again])
+    assert journal.entries_in(Path("/a")) == [other, again]
+    journal.put([former])
+    assert journal.entries_in(Path("/a")) == [other, former]
+
+
+@pytest.mark.parametrize("later", [None, "left", "failed"])
+@pytest.mark.parametrize("former", [None, "kept", "left", "failed"])
+def test_who_goes_on_with_an_archive_takes_the_place_of_those_that_have_ended_with_it(journal, former, later):
+    """But for who was asked to keep it; and another upload of it may go on as well."""
+    first, second = whole(1, former), whole(1, later)
+    journal.put([first])
+    journal.put([second])
+    assert journal.entries_in(Path("/a")) == ([first, second] if former in (None, "kept") else [second])
 
 
 def test_a_clean_up_is_kept_until_the_service_was_told(journal):

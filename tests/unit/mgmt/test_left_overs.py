@@ -1,5 +1,6 @@
 """What an earlier run left and this one cannot have: said with a way out, and never guessed about."""
 
+import errno
 import os
 import threading
 from concurrent.futures import ThreadPoolExecutor
@@ -10,12 +11,14 @@ import pytest
 
 from mgmt import batch
 from mgmt.archive import pack, unfinished
+from mgmt.archive.envelope import GZIP_HEADER
 from mgmt.ending import Ending, Summary
 from mgmt.errors import CancelledError, LocalStateError, RefusedError, SourceError
-from mgmt.events import Progress, Renewed
+from mgmt.events import Notice, Progress, Renewed
 from mgmt.jobs import UploadOptions, inspect_job, prepare_job
-from mgmt.journal import Journal
-from mgmt.left_overs import unfinished_path
+from mgmt.journal import Entry, Journal
+from mgmt.left_overs import archives_in, unfinished_path
+from mgmt.preparation import Preparation
 from mgmt.session import open_session
 from mgmt.settings import Settings
 from mgmt.upload import upload
@@ -58,6 +61,27 @@ def test_a_left_over_that_cannot_be_removed_is_named(somebody, journal_of):
     assert str(unfinished_path(job.archive_path, job.operation_id)) in caught.value.message
     prepare(somebody, journal).held.close()
     assert sorted(path.name for path in job.archive_path.parent.iterdir()) == ["clip"]
+
+
+def test_an_archive_that_cannot_be_read_concerns_its_own_target_only(somebody, journal_of):
+    """One that was asked to be kept, perhaps: nobody is told to remove it, and the plan says the same."""
+    journal = journal_of(somebody)
+    job = prepare(somebody, journal)
+    job.held.close()
+    job.archive = pack(job.source, job.archive_path)
+    journal.put([job.entry(SERVICE, ended_as="kept")])
+    job.archive_path.chmod(0o000)
+    for look in (prepare_job, inspect_job):
+        with pytest.raises(SourceError, match=r"Make it readable .* --archive-dir") as caught:
+            look(os.fspath(somebody / "work" / "clip"), UploadOptions(), journal, SERVICE, somebody)
+        assert (caught.value.code, caught.value.stops_everything) == ("archive-unreadable", False)
+        assert f"{job.archive_path} is there" in caught.value.message
+        assert "Permission denied" in caught.value.message
+        assert "remove" not in caught.value.message
+    job.archive_path.chmod(0o600)
+    again = prepare(somebody, journal)
+    again.held.close()
+    assert again.archive_was_kept
 
 
 def test_what_stands_in_the_way_of_a_move_is_not_blamed_on_an_archive(somebody, journal_of):
@@ -111,6 +135,65 @@ def test_what_another_process_has_just_made_elsewhere_is_not_taken_for_a_left_ov
         again.held.close()
         assert alive.archive.is_untouched()
     assert (again.operation_id, again.archive) == (killed.operation_id, None)
+
+
+def test_what_cannot_be_removed_from_another_folder_is_named_and_stays(somebody, journal_of):
+    """Its place is not needed any more: no command would help but one that writes there."""
+    journal, events = journal_of(somebody), []
+    target, archives = os.fspath(somebody / "work" / "clip"), somebody / "archives"
+    archives.mkdir()
+    job = prepare_job(target, UploadOptions(archive_dir=archives), journal, SERVICE, somebody)
+    job.held.close()
+    journal.put([job.entry(SERVICE)])
+    unfinished_path(job.archive_path, job.operation_id).write_bytes(b"half an archive")
+    archives.chmod(0o555)
+    with open_session(
+        Settings(api_url=SERVICE), token="t", state_dir=somebody / "state", emit=events.append, stop=threading.Event()
+    ) as session:
+        again = Preparation(UploadOptions(), session, somebody).prepare(target)
+        again.held.close()
+    archives.chmod(0o755)
+    assert (again.operation_id, again.archive_path.parent) == (job.operation_id, somebody / "work")
+    [notice] = [event for event in events if isinstance(event, Notice)]
+    assert notice.code == "archive-not-deleted"
+    assert str(unfinished_path(job.archive_path, job.operation_id)) in notice.message
+
+
+def test_a_disk_that_may_only_be_read_leaves_nothing_where_nothing_was(tmp_path, journal_of, monkeypatch):
+    """Such a disk refuses to remove even what is not there."""
+    journal = journal_of(tmp_path)
+    target = os.fspath(tmp_path / "work" / "clip")
+    job = prepare_job(target, UploadOptions(archive_dir=tmp_path), journal, SERVICE, tmp_path)
+    job.held.close()
+    journal.put([job.entry(SERVICE)])
+
+    def refuse(*_, **__):
+        raise OSError(errno.EROFS, os.strerror(errno.EROFS))
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Path, "unlink", refuse)
+        again = prepare(tmp_path, journal)
+        again.held.close()
+    assert not again.left_elsewhere
+
+
+@pytest.fixture
+def promise(tmp_path, journal_of):
+    """A path where an archive was promised, to be written at that time."""
+    path, journal = tmp_path / "x.tar.gz", journal_of(tmp_path)
+    journal.put([Entry("id", SERVICE, "/x", "/x", os.fspath(path), "f", "plan", archive_mtime_ns=10**9)])
+    return path, journal
+
+
+@pytest.mark.parametrize("mtime_ns", [10**9, 10**9 + 1])
+@pytest.mark.parametrize(("content", "may_be_ours"), [(b"", True), (GZIP_HEADER, True), (b"somebody's", False)])
+def test_a_promise_alone_hides_nobodys_file(promise, content, may_be_ours, mtime_ns):
+    """Only what bears its time is left out of `all` for it, if it is empty, as on some disks, or begins as ours do."""
+    path, journal = promise
+    assert archives_in(path.parent, journal) == set()
+    path.write_bytes(content)
+    os.utime(path, ns=(mtime_ns, mtime_ns))
+    assert archives_in(path.parent, journal) == ({str(path)} if may_be_ours and mtime_ns == 10**9 else set())
 
 
 def test_who_failed_to_begin_holds_nothing(tmp_path, journal_of):

@@ -5,10 +5,10 @@ from pathlib import Path
 import pytest
 
 from mgmt.archive import pack
-from mgmt.errors import SourceError
+from mgmt.errors import RefusedError, SourceError
 from mgmt.jobs import UploadOptions, prepare_job, show_path
 from mgmt.journal import Journal
-from mgmt.left_overs import unfinished_path
+from mgmt.left_overs import archives_in, unfinished_path
 from mgmt.source import look
 from mgmt.targets import everything_in
 
@@ -68,9 +68,21 @@ def test_an_archive_that_the_journal_knows_is_left_out_in_silence(work, journal)
     (work / "a").write_text("x")
     job = packed(journal, prepare(journal, "a"))
     notices = []
-    assert list(everything_in(work, journal.archives_in(work), notices.append)) == ["a"]
+    assert list(everything_in(work, archives_in(work, journal), notices.append)) == ["a"]
     assert notices == []
     assert job.archive_path.exists()
+
+
+def test_archives_that_a_killed_run_had_no_time_to_write_down_are_left_out_in_silence(work, journal):
+    """It packs many before it writes down that they are whole; of another archive a person is told all the same."""
+    for name in ("a", "b"):
+        (work / name).write_text("x")
+        job = prepare(journal, name)
+        journal.put([job.entry(SERVICE)])
+        pack(job.source, job.archive_path, mtime_ns=job.promised_mtime_ns if name == "a" else None)
+    notices = []
+    assert list(everything_in(work, archives_in(work, journal), notices.append)) == ["a", "b"]
+    assert [notice.message.split()[0] for notice in notices] == ["b.tar.gz"]
 
 
 def test_what_took_the_place_of_an_archive_is_somebodys_and_uploaded(work, journal):
@@ -79,7 +91,7 @@ def test_what_took_the_place_of_an_archive_is_somebodys_and_uploaded(work, journ
     job = packed(journal, prepare(journal, "a"))
     job.archive_path.unlink()
     job.archive_path.write_bytes(b"theirs")
-    assert list(everything_in(work, journal.archives_in(work), print)) == ["a", "a.tar.gz"]
+    assert list(everything_in(work, archives_in(work, journal), print)) == ["a", "a.tar.gz"]
 
 
 def test_a_dangling_link_is_named_so_that_it_fails_by_name(work):
@@ -177,6 +189,38 @@ def test_an_archive_in_another_folder_goes_with_the_run_that_left_it(work, journ
         assert again.operation_id == first.operation_id
         assert not first.archive_path.exists()
         journal.forget([again.operation_id])
+
+
+@pytest.mark.parametrize("spelling", ["../archives", "{}/archives", "{}/work/../archives", "{}/link"])
+def test_a_folder_of_archives_is_one_however_it_is_spelled(work, journal, tmp_path, spelling):
+    """To the journal, which goes on with what lies there, and to the lock, which keeps others away from it."""
+    (work / "a").write_text("x")
+    (tmp_path / "archives").mkdir()
+    (tmp_path / "link").symlink_to("archives")
+    first = packed(journal, prepare(journal, "a", archive_dir=tmp_path / "archives"))
+    spelled = Path(spelling.format(tmp_path))
+    again = prepare_job("a", UploadOptions(archive_dir=spelled), journal, SERVICE, Path.cwd())
+    with again.held:
+        assert (again.operation_id, again.archive_path) == (first.operation_id, tmp_path / "archives" / "a.tar.gz")
+        assert again.archive.content == first.archive.content
+        with pytest.raises(RefusedError) as caught:
+            prepare(journal, "a", archive_dir=tmp_path / "archives", prefix="p")
+    assert caught.value.code == "busy-here"
+
+
+def test_a_source_named_over_a_link_to_its_folder_is_the_same_one(work, journal):
+    """A link that is named itself is another thing, with a place and a name of its own."""
+    (work / "D").mkdir()
+    (work / "D" / "a").write_text("x")
+    (work / "link").symlink_to("D")
+    (work / "latest").symlink_to("D/a")
+    first = packed(journal, prepare(journal, "D/a"))
+    again = prepare(journal, "link/a")
+    assert (again.operation_id, again.archive.content) == (first.operation_id, first.archive.content)
+    assert (again.target_path, again.source.path) == ("link/a", work / "D" / "a")
+    for name in ("latest", "link"):
+        named = prepare(journal, name)
+        assert (named.source.path, named.archive_path) == (work / name, work / f"{name}.tar.gz")
 
 
 def test_a_kept_archive_in_another_folder_stays(work, journal, tmp_path):

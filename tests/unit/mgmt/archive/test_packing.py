@@ -272,6 +272,17 @@ def test_a_folder_that_cannot_be_written_is_named(somebody):
     assert "--archive-dir" in caught.value.message
 
 
+def test_a_folder_that_can_no_longer_be_written_is_named_though_nothing_can_be_removed_there(somebody):
+    (somebody / "a").write_bytes(b"x")
+    folder = somebody / "archives"
+    folder.mkdir()
+    with pytest.raises(LocalStateError) as caught:
+        pack(look(somebody / "a"), folder / "a.tar.gz", on_progress=lambda _: folder.chmod(0o500))
+    folder.chmod(0o700)
+    assert (caught.value.code, caught.value.exit_code) == ("archive-unwritable", 9)
+    assert "archives" in caught.value.message
+
+
 def test_a_full_disk_ends_with_9_says_how_much_is_missing_and_leaves_nothing(tmp_path):
     (tmp_path / "clip.mov").write_bytes(noise(16 * MIB))
     with small_disk(tmp_path / "disk", 4) as disk:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import errno
 import os
 from pathlib import Path
 
@@ -9,6 +10,7 @@ from hypothesis import strategies as st
 
 from mgmt.archive import unfinished
 from mgmt.archive.unfinished import UnfinishedArchive, _without
+from mgmt.errors import LocalStateError
 
 
 @pytest.fixture
@@ -47,6 +49,69 @@ def test_without_publishing_nothing_is_left(tmp_path):
         archive.write([b"content"])
         assert archive.path.read_bytes() == b"content"
     assert list(tmp_path.iterdir()) == []
+
+
+def write_and_publish(path: Path, before_publishing) -> None:
+    with UnfinishedArchive(path, 100) as archive:
+        archive.write([b"content"])
+        before_publishing()
+        archive.publish()
+
+
+@pytest.mark.parametrize("refused", [("link", "open"), ("fsync",)], ids=" ".join)
+@pytest.mark.parametrize("error", [errno.EROFS, errno.EIO])
+def test_a_disk_that_takes_nothing_any_more_is_what_is_told(tmp_path, monkeypatch, refused, error):
+    """Also where what was begun cannot be removed: the first error says why."""
+
+    def refuse(*_, **__):
+        raise OSError(error, os.strerror(error))
+
+    def refuse_to_remove(*_, **__):
+        raise PermissionError
+
+    def break_disk():
+        for name in refused:
+            monkeypatch.setattr(os, name, refuse)
+        monkeypatch.setattr(Path, "unlink", refuse_to_remove)
+
+    with pytest.raises(LocalStateError) as caught:
+        write_and_publish(tmp_path / "x.tar.gz", break_disk)
+    assert (caught.value.code, caught.value.exit_code) == ("archive-unwritable", 9)
+    assert os.strerror(error) in caught.value.message
+
+
+@pytest.mark.parametrize("first", [None, KeyboardInterrupt])
+def test_a_file_whose_closing_fails_is_closed_once_and_what_came_first_is_told(tmp_path, monkeypatch, first):
+    """Its descriptor may be another file's by then."""
+    closed, close = [], os.close
+
+    def close_and_fail(descriptor):
+        closed.append(descriptor)
+        close(descriptor)
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    def break_disk():
+        monkeypatch.setattr(os, "close", close_and_fail)
+        if first is not None:
+            raise first
+
+    with pytest.raises(first or LocalStateError):
+        write_and_publish(tmp_path / "x.tar.gz", break_disk)
+    assert len(closed) == 1
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_interrupt_stays_one_where_the_name_cannot_be_taken_back(tmp_path, monkeypatch):
+    def interrupt(_):
+        def refuse(_):
+            raise PermissionError
+
+        monkeypatch.setattr(Path, "unlink", refuse)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(unfinished, "sync_folder", interrupt)
+    with pytest.raises(KeyboardInterrupt), UnfinishedArchive(tmp_path / "x.tar.gz", 100) as archive:
+        archive.publish()
 
 
 def test_many_pieces_and_short_writes_lose_nothing(tmp_path, monkeypatch):
