@@ -177,10 +177,7 @@ class Journal:
         found = _size_and_time(path)
         if found is None:
             return None
-        query = (
-            "archive_path = ? AND archive_size = ? AND archive_mtime_ns = ? "
-            "ORDER BY ended_as IS 'kept' DESC, began_at DESC LIMIT 1"
-        )
+        query = f"{_HAS_ARCHIVE} ORDER BY ended_as IS 'kept' DESC, began_at DESC LIMIT 1"
         return next(self._select(query, (os.fsencode(path), *found)), None)
 
     def begun_at(self, path: Path) -> list[Entry]:
@@ -370,10 +367,9 @@ _COLUMNS: Final = (
 )
 _PUT: Final = f"INSERT OR REPLACE INTO uploads ({', '.join(_COLUMNS)}, began_at) VALUES ({'?, ' * len(_COLUMNS)}?)"  # noqa: S608  our own text
 
-_CROSS_OUT_ENDED: Final = (
-    "DELETE FROM uploads WHERE archive_path = ? AND archive_size = ? AND archive_mtime_ns = ? "
-    "AND ended_as IN ('failed', 'left', ?)"
-)
+_HAS_ARCHIVE: Final = "archive_path = ? AND archive_size = ? AND archive_mtime_ns = ?"
+"""What tells an archive from any other file at its place."""
+_CROSS_OUT_ENDED: Final = f"DELETE FROM uploads WHERE {_HAS_ARCHIVE} AND ended_as IN ('failed', 'left', ?)"  # noqa: S608  our own text
 
 
 def _crossing_out(operation_id: str) -> _Statement:

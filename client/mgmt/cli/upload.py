@@ -145,9 +145,10 @@ def _expand(targets: tuple[str, ...], options: UploadOptions, session: Session) 
             yield target
             continue
         here = current_directory()
-        known = archives_in(real_folder(here), session.journal)
+        folder = real_folder(here)
+        known = archives_in(folder, session.journal)
         of_ours = _both_paths(options.archive_dir or here) | _completed_folders(options, session)
-        for name in everything_in(real_folder(here), known, session.emit, options.excludes):
+        for name in everything_in(folder, known, session.emit, options.excludes):
             if here / name not in of_ours and not _holds_completed(here / name, options, session):
                 yield name
 
@@ -160,7 +161,9 @@ def _completed_folders(options: UploadOptions, session: Session) -> set[Path]:
 
 def _both_paths(folder: Path) -> set[Path]:
     """Write a folder's path as it was named, and as it is where that name is a link."""
-    return {Path(os.path.abspath(folder)), Path(os.path.realpath(folder))}  # noqa: PTH100  links stay links
+    from mgmt.source import real_folder
+
+    return {Path(os.path.abspath(folder)), real_folder(folder)}  # noqa: PTH100  links stay links
 
 
 def _holds_completed(entry: Path, options: UploadOptions, session: Session) -> bool:
