@@ -10,10 +10,11 @@ from contextlib import closing
 from pathlib import Path
 from typing import Final
 
+from mgmt.archive import is_fallback
 from mgmt.batch import Batch, is_large
 from mgmt.ending import Ending, Summary
 from mgmt.errors import MgmtError
-from mgmt.events import Trace
+from mgmt.events import Notice, Trace
 from mgmt.in_flight import carry_beside
 from mgmt.interrupts import undisturbed
 from mgmt.jobs import Job, UploadOptions
@@ -42,6 +43,9 @@ def upload(
         MgmtError: For causes that stop everything: no sign-in, service or storage out of reach, disk full,
             not configured, interrupted. What was begun stays resumable.
     """
+    if is_fallback(options.plan):
+        message = "Packing is several times slower here, because isal is missing. `pip install isal` adds it."
+        session.emit(Notice(message, "packing-is-slow"))
     ending = Ending(session, summary)
     ending.moves.settle()
     grouping = _Grouping(options, session, shown_base, ending)

@@ -27,3 +27,13 @@ def test_an_archive_folder_that_is_not_there_is_said_and_nothing_is_sent(team, a
     assert "Traceback" not in run.stderr
     assert team.objects() == {}
     assert [path.name for path in anna.work.iterdir()] == ["clip"]
+
+
+@pytest.mark.parametrize("plan", ["auto", "fast", "best", "store"])
+def test_without_isal_it_says_that_packing_is_slower_where_it_is(team, anna, tmp_path, plan):
+    (tmp_path / "isal.py").write_text("raise ImportError")
+    (anna.work / "clip").write_text("x")
+    assert "slower" not in anna.run("upload", "clip", "--as", "quick", "--compression", plan).stderr
+    run = anna.run("upload", "clip", "--compression", plan, PYTHONPATH=str(tmp_path))
+    assert run.exit_code == 0
+    assert ("several times slower here" in run.stderr) is (plan in ("auto", "fast"))

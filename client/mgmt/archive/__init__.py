@@ -1,6 +1,6 @@
 """Packing: one standard `.tar.gz`, with the same bytes for the same source, checksums taken on the way."""
 
-from mgmt.archive.codec import PlanName, current_codec
+from mgmt.archive.codec import PlanName, current_codec, is_fallback
 from mgmt.archive.comparison import compute_content_digest
 from mgmt.archive.envelope import is_ours
 from mgmt.archive.existing import ArchiveSums, read_archive
@@ -13,6 +13,7 @@ __all__ = [
     "PlanName",
     "compute_content_digest",
     "current_codec",
+    "is_fallback",
     "is_ours",
     "pack",
     "read_archive",

@@ -93,6 +93,11 @@ def plan_named(name: str) -> Plan:
     return PLANS[name]
 
 
+def is_fallback(plan: str) -> bool:
+    """Tell whether a plan that is meant to be quick has only the standard library's zlib here."""
+    return QUICKEST is ZLIB and plan in ("auto", "fast")
+
+
 def current_codec(plan: str = "auto") -> str:
     """Name what this installation packs a plan's archives with: same text, same source, same bytes.
 
