@@ -57,9 +57,10 @@ clean:  ## Stop what `make try` left and remove everything that was made
 
 # --- environments: a stamp says that what a file pins is installed -----------------------------------------
 
-.venv/created:
+.venv/created: requirements/pip.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "mgmt needs Python 3.11 or newer; say which: make PYTHON=python3.11")'
 	@$(PYTHON) -m venv .venv
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/pip.txt
 	@touch $@
 
 .venv/runtime.done: .venv/created requirements/runtime.txt pyproject.toml
@@ -87,8 +88,8 @@ clean:  ## Stop what `make try` left and remove everything that was made
 # What the benchmark compares with; its boto3 is not the product's.
 .venv/bench.done: .venv/runtime.done requirements/bench.txt
 	@echo "installing what mgmt is measured against ..."
-	@$(BIN)/python -m venv .venv/bench
-	@.venv/bench/bin/python -m pip install --quiet --require-hashes -r requirements/bench.txt
+	@$(BIN)/python -m venv --without-pip .venv/bench
+	@$(BIN)/python -m pip --python .venv/bench install --quiet --require-hashes -r requirements/bench.txt
 	@touch $@
 
 tools: WANTED = bsdtar:libarchive-tools 7zz:7zip tmux:tmux faketime:faketime

@@ -83,9 +83,9 @@ def _install_cdk(directory: Path) -> None:
 
 
 def _install_ministack(directory: Path) -> None:
-    subprocess.run([sys.executable, "-m", "venv", str(directory)], check=True)
-    python = directory / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
-    _pip(str(python), "install", "--require-hashes", "-r", str(_REQUIREMENTS / "ministack.txt"))
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(directory)], check=True)
+    pins = ["--require-hashes", "-r", str(_REQUIREMENTS / "ministack.txt")]
+    _pip("--python", str(directory), "install", *pins)
 
 
 def _download_wheels(directory: Path) -> None:
@@ -94,11 +94,12 @@ def _download_wheels(directory: Path) -> None:
         platform = ["--platform", WHEEL_PLATFORMS[architecture], "--implementation", "cp"]
         version = ["--python-version", runtime.removeprefix("python"), "--only-binary=:all:"]
         pins = ["--require-hashes", "-r", str(_REQUIREMENTS / "lambda.txt")]
-        _pip(sys.executable, "download", *platform, *version, *pins, "--dest", str(directory))
+        _pip("download", *platform, *version, *pins, "--dest", str(directory))
 
 
-def _pip(python: str, *words: str) -> None:
-    subprocess.run([python, "-m", "pip", "--quiet", "--disable-pip-version-check", *words], check=True)
+def _pip(*words: str) -> None:
+    """Run the environment's own pip, which is pinned; with `--python` it installs into another environment."""
+    subprocess.run([sys.executable, "-m", "pip", "--quiet", "--disable-pip-version-check", *words], check=True)
 
 
 if __name__ == "__main__":
