@@ -11,7 +11,7 @@ import re
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Final
+from typing import Final, Literal
 
 from mgmt.errors import LocalStateError
 
@@ -20,12 +20,33 @@ _ASSIGNMENT: Final = re.compile(r"[\s#]*(?:export\s+)?[\w.-]+\s*[=:]")
 
 
 def default_config_path(environment: Mapping[str, str]) -> Path:
-    """Say where the config file lies on this system; `MGMT_CONFIG` moves it."""
+    """Say where the config file lies on this system; `MGMT_CONFIG` moves it.
+
+    Raises:
+        LocalStateError: If nothing names a file and the user has no home.
+    """
     if environment.get("MGMT_CONFIG"):
         return Path(environment["MGMT_CONFIG"])
+    folder = find_own_folder("config")
+    if folder is None:
+        raise LocalStateError(
+            "This user has no home folder, so there is no place for a config file. Set HOME, or name a file with "
+            "MGMT_CONFIG. Settings in the environment work without one.",
+            code="no-home",
+        )
+    return folder / "config"
+
+
+def find_own_folder(kind: Literal["config", "state"]) -> Path | None:
+    """Ask the system where a program keeps files of this kind; None for a user without a home folder."""
     import platformdirs
 
-    return platformdirs.user_config_path("mgmt", appauthor=False) / "config"
+    find = {"config": platformdirs.user_config_path, "state": platformdirs.user_state_path}[kind]
+    try:
+        path = find("mgmt", appauthor=False)
+    except RuntimeError:
+        return None
+    return path if path.is_absolute() else None  # older versions leave the ~ in
 
 
 def config_source(path: Path, environment: Mapping[str, str]) -> Path:
@@ -33,8 +54,10 @@ def config_source(path: Path, environment: Mapping[str, str]) -> Path:
 
     Whoever names a file with `MGMT_CONFIG` means that one.
     """
-    older = Path.home() / ".config" / "mgmt" / "config"
-    return older if not environment.get("MGMT_CONFIG") and not path.exists() and older.is_file() else path
+    if environment.get("MGMT_CONFIG"):
+        return path
+    older = Path(os.path.expanduser("~/.config/mgmt/config"))  # noqa: PTH111  Path's own fails without a home
+    return older if older.is_absolute() and not path.exists() and older.is_file() else path
 
 
 def read_config(path: Path) -> dict[str, str]:

@@ -32,12 +32,14 @@ _NAME: Final = re.compile(r"\d{8}T\d{6}\.\d{3}Z-\d+\.log")
 class RunLog:
     """The log of one run, for any thread; the file is made when the run begins to talk to a service."""
 
-    def __init__(self, directory: Path, arguments: Sequence[str], redact: Callable[[str], str]) -> None:
+    def __init__(self, directory: Path | None, arguments: Sequence[str], redact: Callable[[str], str]) -> None:
         self.path: Path | None = None
         """Where it lies, once it is begun and could be made."""
         self.problem: str | None = None
         """Why there is none."""
-        self._directory = directory
+        self._directory = directory or Path()
+        if directory is None:
+            self.problem = "this user has no home folder"
         self._arguments = arguments
         self._redact = redact
         self._lock = threading.Lock()

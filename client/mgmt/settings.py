@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Final, NamedTuple
 from urllib.parse import urlsplit
 
-from mgmt.config_file import read_config
-from mgmt.errors import NotConfiguredError, UsageError
+from mgmt.config_file import find_own_folder, read_config
+from mgmt.errors import LocalStateError, NotConfiguredError, UsageError
 from mgmt_contract.values import Value
 
 
@@ -65,24 +65,33 @@ class Settings(Value):
 
 
 def state_directory(environment: Mapping[str, str]) -> Path:
-    """Say where journal, machine id and logs lie; `MGMT_STATE_DIR` moves them."""
+    """Say where journal, machine id and logs lie; `MGMT_STATE_DIR` moves them.
+
+    Raises:
+        LocalStateError: If nothing names a folder and the user has no home.
+    """
     if environment.get("MGMT_STATE_DIR"):
         return Path(environment["MGMT_STATE_DIR"])
-    import platformdirs
-
-    return platformdirs.user_state_path("mgmt", appauthor=False)
+    path = find_own_folder("state")
+    if path is None:
+        raise LocalStateError(
+            "This user has no home folder, and mgmt has to keep a journal of its uploads. Set HOME, or set "
+            "MGMT_STATE_DIR to a folder that can be written.",
+            code="no-home",
+        )
+    return path
 
 
 def resolve_settings(
-    environment: Mapping[str, str], config_path: Path, options: Mapping[str, str | None] | None = None
+    environment: Mapping[str, str], config_path: Path | None, options: Mapping[str, str | None] | None = None
 ) -> Settings:
-    """Resolve every setting: option, then environment, then config file, then default.
+    """Resolve every setting: option, then environment, then config file (if there is one), then default.
 
     Raises:
         UsageError: If a value makes no sense; the sentence says where it came from.
         LocalStateError: If the config file cannot be read.
     """
-    in_file = read_config(config_path)
+    in_file = read_config(config_path) if config_path is not None else {}
     values: dict[str, str] = {}
     origins: dict[str, str] = {}
     for name, variable in VARIABLES.items():
@@ -133,7 +142,7 @@ def _check_address(value: str, origin: str) -> None:
     if parts.username or parts.password:
         # Before the others, whose sentences show it.
         raise UsageError(
-            f"MGMT_API_URL (from {origin}) holds a user or a password; sign in or use MGMT_TOKEN instead.",
+            f"MGMT_API_URL (from {origin}) holds a user or a password. Put a token into MGMT_TOKEN instead.",
             code="bad-url",
         )
     if parts.scheme not in ("https", "http") or not parts.hostname or parts.query or parts.fragment:

@@ -62,7 +62,16 @@ def _default_path() -> Path:
         return Path(named)
     import platformdirs
 
-    return platformdirs.user_data_path("mgmt", appauthor=False) / "local"
+    try:
+        path = platformdirs.user_data_path("mgmt", appauthor=False)
+    except RuntimeError:
+        path = Path()
+    if not path.is_absolute():  # older versions leave the ~ in
+        raise LocalBackendError(
+            f"this user has no home folder for the embedded backend; set HOME, or set {STATE_DIR_VARIABLE} to a folder "
+            "that can be written"
+        )
+    return path / "local"
 
 
 def _close_to_others(path: Path) -> None:

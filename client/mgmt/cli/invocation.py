@@ -66,7 +66,11 @@ class Invocation(Value):
         from mgmt.runlog import RunLog
         from mgmt.settings import state_directory
 
-        return RunLog(state_directory(self.environment) / "log", self.arguments, self.redactor)
+        try:
+            folder = state_directory(self.environment) / "log"
+        except LocalStateError:
+            folder = None
+        return RunLog(folder, self.arguments, self.redactor)
 
     def log_events(self, emit: Emit) -> Emit:
         """Begin the log, and have every event written there before it is shown, without secrets in either."""
@@ -118,7 +122,11 @@ class Invocation(Value):
         """Resolve the settings; with `--local` the service's address is the embedded backend's."""
         from mgmt.settings import resolve_settings
 
-        return resolve_settings(self.environment, self.config_source, options)
+        try:
+            source = self.config_source
+        except LocalStateError:  # a user without a home has no file
+            source = None
+        return resolve_settings(self.environment, source, options)
 
     @contextmanager
     def contact(self, emit: Emit) -> Iterator[Contact]:
@@ -203,8 +211,8 @@ class Invocation(Value):
         settings.require_api_url()
         if settings.token is None:
             raise LoginRequiredError(
-                "There is no token for the service. Put one into MGMT_TOKEN, or try everything on this machine "
-                "with `mgmt --local`."
+                "MGMT_TOKEN is not set. Put your access token there, or try everything on this machine with "
+                "`mgmt --local`."
             )
         return settings, settings.token
 
@@ -232,7 +240,7 @@ def import_local_control() -> Any:
     if missing:
         raise NotConfiguredError(
             f"The embedded backend is not installed ({', '.join(missing)} is missing). "
-            "Install it with: pip install 'media-mgmt[local]'",
+            "Install it from the folder that holds mgmt's README: pip install '.[local]'",
             code="local-not-installed",
         )
     from mgmt_local import control

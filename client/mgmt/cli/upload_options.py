@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 from mgmt.cli.optional_value import BARE
 from mgmt.errors import NotConfiguredError, UsageError
+from mgmt.settings import check_value
+from mgmt.wording import shorten
 from mgmt_contract.names import InvalidNameError, join_key, trim_prefix
 from mgmt_contract.storage import InvalidTagError, check_tags
 
@@ -18,6 +20,8 @@ if TYPE_CHECKING:  # names for annotations only
     from mgmt.settings import Settings
 
 _ANY_NAME = "x"
+_RATE_MAX_BYTES_PER_SECOND = 10**15
+"""No line is as fast; more digits are a slip, and no number that Python can count with."""
 
 
 def check_names(
@@ -79,6 +83,7 @@ def choose_completed_dir(given: str | None, settings: Settings) -> Path | None:
     if given == "":
         raise UsageError("--move-completed= names no folder; expected --move-completed=DIR.", code="empty-name")
     if given != BARE:
+        check_value("completed_dir", given, "--move-completed")
         return Path(os.path.abspath(Path(given).expanduser()))  # noqa: PTH100  resolving would follow links
     if settings.completed_dir is None:
         raise NotConfiguredError(
@@ -130,8 +135,10 @@ def parse_rate(text: str | None) -> int | None:
         return None
     found = re.fullmatch(r"(\d+(?:\.\d+)?)([kKmMgG]?)(?:i?[bB])?(?:/s)?", text)
     rate = float(found[1]) * {"": 1, "k": 1e3, "m": 1e6, "g": 1e9}[found[2].lower()] if found else 0
-    if rate < 1:
-        raise UsageError(f"--limit-rate {text!r}: expected bytes per second, such as 500k or 2M.", code="bad-rate")
+    if not 1 <= rate <= _RATE_MAX_BYTES_PER_SECOND:
+        raise UsageError(
+            f"--limit-rate {shorten(text, 40)!r}: expected bytes per second, such as 500k or 2M.", code="bad-rate"
+        )
     return int(rate)
 
 
