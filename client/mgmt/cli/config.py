@@ -7,10 +7,11 @@ from pathlib import Path
 import click
 
 from mgmt.cli.invocation import Invocation
+from mgmt.cli.pointers import PointingGroup
 from mgmt.errors import EXIT_OK, UsageError
 
 
-@click.group(invoke_without_command=True)
+@click.group(cls=PointingGroup, invoke_without_command=True)
 @click.pass_context
 def config(ctx: click.Context) -> int:
     """Say which service and folders to use; asks for each setting.

@@ -9,10 +9,11 @@ from typing import Any
 import click
 
 from mgmt.cli.invocation import Invocation, import_local_control
+from mgmt.cli.pointers import PointingGroup
 from mgmt.errors import EXIT_OK, LocalStateError, UsageError
 
 
-@click.group()
+@click.group(cls=PointingGroup)
 def local() -> None:
     """Run the whole service on this machine, without AWS.
 

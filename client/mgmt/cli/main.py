@@ -9,10 +9,13 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib import import_module
+from itertools import takewhile
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import click
 
+from mgmt.cli.everywhere import RUN, make_global_options, take_everywhere
+from mgmt.cli.pointers import PointingGroup, UnknownCommandError
 from mgmt.errors import EXIT_OK, INTERRUPTED, CancelledError, LocalStateError, MgmtError, UsageError, is_interrupt
 from mgmt_contract.version import __version__
 
@@ -47,6 +50,17 @@ class Run:
     invocation: Invocation | None = None
     """None until the global options are read."""
 
+    def turn_on(self, option: str) -> Invocation:
+        """Take a global option that comes after the command's name."""
+        from dataclasses import replace
+
+        from mgmt.cli.invocation import Invocation
+
+        before = self.invocation or Invocation(os.environ)
+        self.invocation = after = replace(before, **{option: True})  # type: ignore[arg-type]
+        _check_volume(verbose=after.verbose, quiet=after.quiet)
+        return after
+
     def end(self, exit_code: int) -> int:
         """Close the run's log, if it has one."""
         if self.invocation is not None and "log" in vars(self.invocation):
@@ -54,7 +68,7 @@ class Run:
         return exit_code
 
 
-class _LazyGroup(click.Group):
+class _LazyGroup(PointingGroup):
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002  click's signature
         return list(COMMANDS)
 
@@ -62,13 +76,13 @@ class _LazyGroup(click.Group):
         if cmd_name not in COMMANDS:
             return None
         command: click.Command = getattr(import_module(COMMANDS[cmd_name].module), cmd_name)
-        return command
+        return take_everywhere(command)
 
     def invoke(self, ctx: click.Context) -> Any:
         try:
             return super().invoke(ctx)
         except KeyboardInterrupt as error:
-            if ctx.params["as_json"]:  # click would write an empty line, which is no JSON
+            if ctx.meta[RUN].invocation.as_json:  # click would write an empty line, which is no JSON
                 raise CancelledError(INTERRUPTED) from error
             raise
 
@@ -80,15 +94,12 @@ class _LazyGroup(click.Group):
 @click.group(
     cls=_LazyGroup,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
-    epilog="Exit codes: 0 done, 2 usage, 3 some targets failed, 4 source, 5 sign-in, 6 refused, 7 unavailable "
+    params=make_global_options(),
+    epilog="The first five options may also stand after a command.\n\n"
+    "Exit codes: 0 done, 2 usage, 3 some targets failed, 4 source, 5 sign-in, 6 refused, 7 unavailable "
     "(run again, it resumes), 8 integrity, 9 local disk or state, 10 not configured, 130 interrupted.",
 )
 @click.version_option(__version__, prog_name="mgmt")
-@click.option("-v", "--verbose", is_flag=True, help="Show calls and retries; secrets are cut out.")
-@click.option("-q", "--quiet", is_flag=True, help="Show errors only.")
-@click.option("--json", "as_json", is_flag=True, help="Write JSON lines, for programs.")
-@click.option("--local", "use_local", is_flag=True, help="Use the embedded backend on this machine.")
-@click.option("--no-color", is_flag=True, help="No colours (NO_COLOR does the same).")
 @click.pass_context
 def mgmt(ctx: click.Context, /, **flags: Any) -> None:
     """Put footage safely into S3, and see what the team has uploaded.
@@ -99,18 +110,23 @@ def mgmt(ctx: click.Context, /, **flags: Any) -> None:
     """
     gc.freeze()
     gc.enable()
-    if flags["verbose"] and flags["quiet"]:
-        raise click.UsageError("--verbose and --quiet exclude each other.")
+    _check_volume(verbose=flags["verbose"], quiet=flags["quiet"])
     from mgmt.cli.invocation import Invocation
 
     run: Run = ctx.obj or Run()
     ctx.obj = run.invocation = Invocation(os.environ, arguments=run.arguments, **flags)
+    ctx.meta[RUN] = run
+
+
+def _check_volume(*, verbose: bool, quiet: bool) -> None:
+    if verbose and quiet:
+        raise click.UsageError("--verbose and --quiet exclude each other.")
 
 
 def main(arguments: Sequence[str]) -> int:
     """Run one command and return its exit code; every error becomes a sentence here."""
     _prepare_streams()
-    as_json = "--json" in arguments
+    as_json = "--json" in takewhile(lambda each: each != "--", arguments)
     run = Run(tuple(arguments))
     try:
         result = mgmt.main(args=list(arguments), prog_name="mgmt", standalone_mode=False, obj=run)
@@ -189,15 +205,10 @@ def _describe_usage(error: click.ClickException) -> str:
     said = error.format_message()
     if context is None:
         return said
-    if isinstance(error, click.NoSuchOption) and error.option_name in _global_options():
-        command = context.command_path.removeprefix("mgmt ")
-        return f"{error.option_name} goes before the command: `mgmt {error.option_name} {command}`."
+    if isinstance(error, UnknownCommandError):
+        return said
     end = "" if said.endswith((".", "?")) else "."
     return f"{said}{end} See `{context.command_path} --help`."
-
-
-def _global_options() -> set[str]:
-    return {text for parameter in mgmt.params for text in parameter.opts}
 
 
 def _describe_bug(error: Exception, run: Run) -> MgmtError:
@@ -227,6 +238,8 @@ def _log_bug(traceback: str, run: Run) -> Path | None:
 def _report(error: MgmtError, run: Run, *, as_json: bool) -> int:
     from mgmt.output import Output, Style
 
+    if as_json and run.invocation is not None and isinstance(error, UsageError):
+        run.turn_on("as_json")  # click stops at the first fault, which may stand before the option
     if run.invocation is not None:
         error.message = run.invocation.redactor(error.message)
         if "log" in vars(run.invocation):

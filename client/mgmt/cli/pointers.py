@@ -1,0 +1,83 @@
+"""What to say to a word that is no command: the nearest one, or what mgmt has for what was meant."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from difflib import get_close_matches
+from typing import Any, Final
+
+import click
+
+_UPLOAD: Final = "`mgmt upload FILE` stores a file or folder."
+_LIST: Final = "`mgmt history` lists what is stored."
+_SHOW: Final = "`mgmt show NAME` tells all about one upload."
+_CONFIG: Final = "`mgmt config` asks for the settings."
+_TOKEN: Final = "Put your access token into MGMT_TOKEN; `mgmt config` asks for the rest."  # noqa: S105  no secret
+_FETCH: Final = "mgmt cannot fetch files back yet. `mgmt show NAME` tells where one is stored."
+_REMOVE: Final = "mgmt removes nothing that is stored."
+_AGAIN: Final = "Run the same `mgmt upload` again: it goes on where it stopped."
+_LOCAL: Final = "`mgmt local start` runs the service on this machine."
+
+POINTERS: Final = {
+    **dict.fromkeys(("add", "backup", "copy", "cp", "push", "put", "send", "store", "sync"), _UPLOAD),
+    **dict.fromkeys(("dir", "files", "find", "list", "log", "ls", "recent", "search"), _LIST),
+    **dict.fromkeys(("cat", "describe", "info", "inspect", "stat", "status"), _SHOW),
+    **dict.fromkeys(("configure", "init", "set", "settings", "setup"), _CONFIG),
+    **dict.fromkeys(("auth", "login", "logout", "signin", "whoami"), _TOKEN),
+    **dict.fromkeys(("download", "fetch", "get", "pull", "restore"), _FETCH),
+    **dict.fromkeys(("del", "delete", "remove", "rm"), _REMOVE),
+    **dict.fromkeys(("continue", "resume", "retry"), _AGAIN),
+    **dict.fromkeys(("demo", "run", "serve", "server", "start", "try"), _LOCAL),
+    "version": "`mgmt --version` tells it.",
+}
+"""Words that people try, and what there is."""
+
+
+class PointingGroup(click.Group):
+    """A group of commands that points on where it is asked for one that it does not have."""
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Find the command.
+
+        Raises:
+            UsageError: If there is none, with what was probably meant.
+        """
+        try:
+            return super().resolve_command(ctx, args)
+        except click.exceptions.NoSuchCommand as error:
+            said = explain_unknown_command(args[0], ctx.command_path, self.list_commands(ctx))
+            raise UnknownCommandError(said, ctx) from error
+
+
+class UnknownCommandError(click.UsageError):
+    """A word that is no command; the sentence says where to go, so nothing need be added."""
+
+
+def explain_unknown_command(word: str, path: str, commands: Iterable[str]) -> str:
+    """Say that a word is no command, and what is.
+
+    >>> explain_unknown_command("uplaod", "mgmt", ["upload", "show"])
+    "There is no command 'uplaod'. Did you mean `mgmt upload`?"
+    """
+    said = f"There is no command {word!r}."
+    commands = list(commands)
+    nearest = get_close_matches(word.lower(), commands, n=1)
+    is_root = path == "mgmt"
+    if word.lower() == "help":
+        return f"{said} `{path} --help` shows what there is."
+    if is_root and word.lower() in POINTERS:
+        return f"{said} {POINTERS[word.lower()]}"
+    if nearest:
+        return f"{said} Did you mean `{path} {nearest[0]}`?"
+    if is_root and os.path.lexists(word):
+        return f"{said} To upload '{word}': `mgmt upload {_quote(word)}`."
+    return f"{said} Expected one of: {', '.join(commands)}."
+
+
+def _quote(word: str) -> Any:
+    import shlex
+
+    return shlex.quote(word)
