@@ -59,9 +59,9 @@ class Found:
 
 
 class Shown(Value):
-    """One upload and what else was stored under its key."""
+    """One operation and, for an upload, what else was stored under its key."""
 
-    record: UploadRecord
+    record: OperationRecord
     earlier: list[UploadRecord]
     """The successful uploads before it, newest first."""
     replaced_by: UploadRecord | None
@@ -69,22 +69,24 @@ class Shown(Value):
 
 
 def find_upload(api: ServiceApi, id_or_name: str) -> Shown:
-    """Find one upload by its id, or the newest under a name (successful before failed).
+    """Find an operation of any type by its id, or the newest upload under a name (successful before failed).
 
     Raises:
         SourceError: If there is none.
         UsageError: If the name is empty, or fits several keys; the sentence lists them.
     """
     record = _look_up(api, id_or_name) if _is_operation_id(id_or_name) else _find_by_name(api, read_name(id_or_name))
-    if not isinstance(record, UploadRecord):
+    if record is None:
         raise SourceError(f"Nothing is recorded as {id_or_name}. `mgmt history` lists what is.", code="not-found")
+    if not isinstance(record, UploadRecord):
+        return Shown(record, [], None)
     others = [each for each in _stored_under(api, record.s3_object_key) if each.operation_id != record.operation_id]
     earlier = [each for each in others if _order(each) < _order(record)]
     later = [each for each in others if _order(each) > _order(record)]
     return Shown(record, earlier, later[0] if later and record.status == "success" else None)
 
 
-def _order(record: UploadRecord) -> tuple[datetime, str]:
+def _order(record: OperationRecord) -> tuple[datetime, str]:
     return record.started_at, record.operation_id
 
 

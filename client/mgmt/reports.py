@@ -78,18 +78,37 @@ def _numbers_of(record: UploadRecord, sent: Sent | None) -> str:
     return said
 
 
-# --- one upload, whole ---------------------------------------------------------------------------------
+# --- one operation, whole ------------------------------------------------------------------------------
 
 
-def describe_record(record: UploadRecord) -> list[tuple[str, str]]:
-    """Say everything about one upload, as pairs of label and value."""
-    size = record.s3_file_record.size if record.s3_file_record else None
+def describe_record(record: OperationRecord) -> list[tuple[str, str]]:
+    """Say everything about one operation, as pairs of label and value."""
+    if isinstance(record, UploadRecord):
+        return _describe_upload(record)
+    return [
+        ("operation", record.operation_id),
+        ("type", record.operation_type),
+        ("status", _describe_status(record)),
+        ("target", record.target_path),
+        ("result", record.result_path or "-"),
+        ("by", record.actor or "-"),
+        ("started", moment_in_words(record.started_at)),
+        ("finished", moment_in_words(record.finished_at)),
+    ]
+
+
+def _describe_status(record: OperationRecord) -> str:
     why = f": {record.error_message}" if record.error_message else ""
     code = f" ({record.error_code})" if record.error_code else ""
     stage = f", {record.phase}" if record.status == "pending" else ""
+    return f"{record.status}{stage}{why}{code}"
+
+
+def _describe_upload(record: UploadRecord) -> list[tuple[str, str]]:
+    size = record.s3_file_record.size if record.s3_file_record else None
     pairs = [
         ("operation", record.operation_id),
-        ("status", f"{record.status}{stage}{why}{code}"),
+        ("status", _describe_status(record)),
         ("source", _describe_file(record.source_file_record)),
         ("archive", _describe_file(record.compressed_file_record)),
         ("object", _describe_object(record)),
@@ -170,13 +189,14 @@ def history_row(record: OperationRecord) -> Sequence[str]:
     """Put an operation into the columns that a person sees."""
     s3_file = getattr(record, "s3_file_record", None)
     size = s3_file.size if s3_file else None
+    key = getattr(record, "s3_object_key", "") or record.target_path
     return (
         moment_in_words(record.started_at),
         record.actor,
         record.status,
         size_in_words(size) if size is not None else "-",
         ratio_in_words(size, getattr(record, "uncompressed_size", None)),
-        getattr(record, "s3_object_key", "") or record.target_path,
+        key if isinstance(record, UploadRecord) else f"{record.operation_type}: {key}",
     )
 
 

@@ -91,6 +91,9 @@ class OperationRecord:
 class UploadRecord(OperationRecord):
     """An upload with its archive, destination and the files at each stage."""
 
+    TOLD_BY: ClassVar[tuple[str, str]] = ("operation_type", "upload")
+    """What tells it from a record of any other type; those are read as OperationRecord."""
+
     compression_type: str
     """Always "gzip"."""
     compressed_file_path: str

@@ -1,8 +1,9 @@
 """JSON both ways for the contract's dataclasses.
 
-Readers ignore fields they do not know. Times are ISO-8601 in UTC with milliseconds and "Z". The service
-validates requests with pydantic instead, which refuses unknown fields; this module needs the standard
-library only.
+Readers ignore fields they do not know, and take texts they do not know where one of several is expected (a status,
+an outcome): a newer service must not break an installed client. Numbers and times outside what anything here can
+mean are refused. Times are ISO-8601 in UTC with milliseconds and "Z". The service validates requests with pydantic
+instead, which refuses unknown fields and texts; this module needs the standard library only.
 """
 
 from __future__ import annotations
@@ -18,6 +19,11 @@ from functools import partial
 from typing import Any, Final, TypeVar
 
 T = TypeVar("T")
+
+COUNT_MAX: Final = 2**53 - 1
+"""Largest whole number that every JSON reader keeps exactly; none in the contract is negative."""
+YEARS: Final = range(1970, 3000)
+"""What every system can show in every zone: Windows' `localtime` ends with the year 3000."""
 
 
 class MessageError(ValueError):
@@ -42,11 +48,13 @@ def parse_time(text: str) -> datetime:
     """Read an ISO-8601 time with a zone.
 
     Raises:
-        ValueError: If the text is no time or has no zone.
+        ValueError: If the text is no time, has no zone, or is of a year that nothing is recorded in.
     """
     moment = datetime.fromisoformat(text)
     if moment.tzinfo is None:
         raise ValueError(f"{text!r} has no time zone")
+    if moment.year not in YEARS:  # first: near the ends of time a zone's offset leads out of it
+        raise ValueError(f"{text!r} is not in the years {YEARS.start} to {YEARS.stop - 1}")
     return moment.astimezone(UTC)
 
 
@@ -107,10 +115,17 @@ def from_json(kind: type[T], text: str | bytes) -> T:
         MessageError: If the text is no JSON, or not the expected message.
     """
     try:
-        data = json.loads(text)
-    except ValueError as error:
+        data = _DECODER.decode(text.decode() if isinstance(text, bytes) else text)
+    except (ValueError, RecursionError) as error:
         raise MessageError(f"no JSON where {kind.__name__} was expected: {error}") from error
     return from_plain(kind, data)
+
+
+def _refuse_constant(name: str) -> float:
+    raise ValueError(f"{name} is no number of JSON")
+
+
+_DECODER: Final = json.JSONDecoder(parse_constant=_refuse_constant)
 
 
 # --- readers: what a type asks for is found out once, since a message has a hundred items of the same -----------------
@@ -129,7 +144,14 @@ class _Misfit(Exception):  # noqa: N818  it does not leave this module: MessageE
 
 
 def _make_misfit(data: Any, expected: str) -> _Misfit:
-    return _Misfit(f"is {data!r:.100}, expected {expected}")
+    return _Misfit(f"is {_describe(data)}, expected {expected}")
+
+
+def _describe(data: Any) -> str:
+    """Say what data is, in few words however large it is."""
+    if data and isinstance(data, (list, dict)):
+        return "a list" if isinstance(data, list) else "an object"
+    return f"{data[:100]!r:.100}" if isinstance(data, str) else f"{data!r:.100}"
 
 
 def _make_reader(hint: Any) -> _Reader:
@@ -149,14 +171,28 @@ def _make_reader(hint: Any) -> _Reader:
 
 
 def _make_union_reader(arguments: tuple[Any, ...]) -> _Reader:
-    *first, last = [_make_reader(argument) for argument in arguments if argument is not types.NoneType]
-    reader = partial(_read_any, first, last) if first else last
+    *special, other = [argument for argument in arguments if argument is not types.NoneType]
+    reader = partial(_read_told_apart, special, other) if special else _make_reader(other)
     return partial(_read_optional, reader) if types.NoneType in arguments else reader
+
+
+def _read_told_apart(special: list[type[Any]], other: type[Any], data: Any) -> Any:
+    """Choose the class by the field that tells them apart, never by which one happens to fit."""
+    kind = next((each for each in special if _is_told(each, data)), other)
+    return _read_dataclass(kind, data)
+
+
+def _is_told(kind: type[Any], data: Any) -> bool:
+    name, value = kind.TOLD_BY
+    return isinstance(data, dict) and data.get(name) == value
 
 
 def _read_dataclass(kind: type[Any], data: Any) -> Any:
     if not isinstance(data, dict):
         raise _make_misfit(data, "an object")
+    if hasattr(kind, "TOLD_BY") and kind.TOLD_BY[0] in data and not _is_told(kind, data):
+        name, value = kind.TOLD_BY
+        raise _Misfit(f"is {_describe(data[name])}, expected {value!r}", f".{name}")
     values = {}
     for name, read, is_required in _fields_of(kind):  # type: ignore[arg-type]  # a class is hashable
         if name in data:
@@ -184,17 +220,8 @@ def _read_optional(read: _Reader, data: Any) -> Any:
     return None if data is None else read(data)
 
 
-def _read_any(first: list[_Reader], last: _Reader, data: Any) -> Any:
-    for read in first:
-        try:
-            return read(data)
-        except _Misfit:
-            continue
-    return last(data)
-
-
-def _read_literal(choices: tuple[Any, ...], data: Any) -> Any:
-    if data in choices:
+def _read_literal(choices: tuple[str, ...], data: Any) -> Any:
+    if isinstance(data, str):  # also one of tomorrow
         return data
     raise _make_misfit(data, f"one of {', '.join(map(repr, choices))}")
 
@@ -235,6 +262,8 @@ def _read_time(data: Any) -> datetime:
 
 
 def _read_scalar(kind: type[Any], data: Any) -> Any:
-    if type(data) is kind or (isinstance(data, kind) and not isinstance(data, bool)):
-        return data
-    raise _make_misfit(data, kind.__name__)
+    if type(data) is not kind:
+        raise _make_misfit(data, kind.__name__)
+    if kind is int and not 0 <= data <= COUNT_MAX:
+        raise _make_misfit(data, f"a whole number from 0 to {COUNT_MAX}")
+    return data

@@ -165,8 +165,9 @@ def _print_shown(output: Output, shown: Shown) -> None:
     for label, value in pairs:
         text = fold(indent + printable(value), output.width, indent).removeprefix(indent)
         if label == "status":
-            status = shown.record.status
-            text = output.paint(status, COLOR_OF_STATUS[status]) + text.removeprefix(status)
+            status = printable(shown.record.status)
+            color = COLOR_OF_STATUS.get(status)  # none for one of tomorrow
+            text = output.paint(status, color) + text.removeprefix(status) if color else text
         shown_label = output.paint(f"{label:<{_LABEL_COLUMNS}}", "dim")
         output.line(f"{shown_label}\n{indent}{text}" if is_narrow else f"{shown_label} {text}")
 

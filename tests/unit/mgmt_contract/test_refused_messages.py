@@ -55,7 +55,10 @@ def refusal(kind, data):
         ({"started_at": "2026-01-01T00:00:00"}, "UploadRecord.started_at is '2026-01-01T00:00:00', expected a time"),
         ({"source_file_record": []}, "UploadRecord.source_file_record is [], expected an object"),
         ({"source_file_record": {"name": 1}}, "UploadRecord.source_file_record.name is 1, expected str"),
-        ({"status": "lost"}, "UploadRecord.status is 'lost', expected one of 'pending', 'success', 'failed'"),
+        ({"started_at": "1969-01-01T00:00:00Z"}, "UploadRecord.started_at is '1969-01-01T00:00:00Z', expected a time"),
+        ({"status": 1}, "UploadRecord.status is 1, expected one of 'pending', 'success', 'failed'"),
+        ({"operation_type": "download"}, "UploadRecord.operation_type is 'download', expected 'upload'"),
+        ({"member_count": -1}, "UploadRecord.member_count is -1, expected a whole number from 0 to 9007199254740991"),
         ({"member_count": 1.0}, "UploadRecord.member_count is 1.0, expected int"),
     ],
 )
@@ -79,9 +82,18 @@ def test_text_that_is_no_json_says_what_was_expected():
         from_json(Service, "<html>")
 
 
-def test_of_two_kinds_the_first_that_fits_is_taken():
-    records = from_plain(HistoryResponse, {"records": [UPLOAD, RECORD]}).records
-    assert [type(record) for record in records] == [UploadRecord, OperationRecord]
+def test_records_are_told_apart_by_their_type_and_not_by_what_fits():
+    """A download may have every field of an upload, and an upload that lacks one is not taken for something else."""
+    download = UPLOAD | {"operation_type": "download"}
+    records = from_plain(HistoryResponse, {"records": [UPLOAD, RECORD, download]}).records
+    assert [type(record) for record in records] == [UploadRecord, OperationRecord, OperationRecord]
+    assert [record.operation_type for record in records] == ["upload", "delete", "download"]
+    assert refusal(HistoryResponse, {"records": [RECORD | {"operation_type": "upload"}]}).startswith(
+        "HistoryResponse.records[0].compression_type is missing"
+    )
+    assert refusal(HistoryResponse, {"records": [UPLOAD | {"operation_type": ["upload"]}]}).startswith(
+        "HistoryResponse.records[0].operation_type is a list"
+    )
     assert refusal(HistoryResponse, {"records": [RECORD | {"target_path": 1}]}).startswith(
         "HistoryResponse.records[0].target_path is 1"
     )

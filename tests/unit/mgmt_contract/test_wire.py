@@ -6,20 +6,40 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mgmt_contract.messages import CompleteResponse, HistoryResponse, Service, StartItem
+from mgmt_contract.messages import (
+    CompleteResponse,
+    CompleteResult,
+    HistoryResponse,
+    PreviewResult,
+    RecordResult,
+    Service,
+    SignResult,
+    StartItem,
+    StartResult,
+)
 from mgmt_contract.records import FileRecord, OperationRecord, UploadRecord
-from mgmt_contract.wire import MessageError, format_time, from_json, from_plain, parse_time, to_json, to_plain
+from mgmt_contract.wire import (
+    COUNT_MAX,
+    MessageError,
+    format_time,
+    from_json,
+    from_plain,
+    parse_time,
+    to_json,
+    to_plain,
+)
 
-moments = st.datetimes(timezones=st.just(UTC)).map(
+moments = st.datetimes(datetime(1970, 1, 1), datetime(2999, 12, 31), timezones=st.just(UTC)).map(  # noqa: DTZ001
     lambda moment: moment.replace(microsecond=moment.microsecond // 1000 * 1000)
 )
+sizes = st.integers(0, COUNT_MAX)
 texts = st.text(st.characters(exclude_categories=["Cs"]))
 file_records = st.none() | st.builds(
     FileRecord,
     texts,
     texts,
     st.sampled_from(["local", "s3"]),
-    st.integers(0),
+    sizes,
     st.booleans(),
     st.sampled_from(["pending", "completed", "failed", "deleted", "moved"]),
 )
@@ -29,7 +49,7 @@ upload_records = st.builds(
     result_path=st.none() | texts, error_message=st.none() | texts,
     compression_type=st.just("gzip"), compressed_file_path=texts, s3_bucket=texts, s3_object_key=texts,
     source_file_record=file_records, compressed_file_record=file_records, s3_file_record=file_records,
-    uncompressed_size=st.none() | st.integers(0), tags=st.dictionaries(texts, texts), finished_at=st.none() | moments,
+    uncompressed_size=st.none() | sizes, tags=st.dictionaries(texts, texts), finished_at=st.none() | moments,
 )  # fmt: skip
 
 
@@ -74,7 +94,8 @@ def test_a_reader_ignores_what_it_does_not_know():
     [
         ({"size": "12"}, "FileRecord.size is '12', expected int"),
         ({"size": True}, "FileRecord.size is True, expected int"),
-        ({"status": "lost"}, "FileRecord.status is 'lost', expected one of 'pending'"),
+        ({"status": None}, "FileRecord.status is None, expected one of 'pending'"),
+        ({"size": 10**400}, "FileRecord.size is 1000"),
         ({"name": None}, "FileRecord.name is None, expected str"),
     ],
 )
@@ -89,7 +110,7 @@ def test_a_missing_field_is_named_with_its_place():
 
 
 def test_the_whole_way_to_a_wrong_value_is_told():
-    record = {**to_plain(OperationRecord("x", "upload", "t", datetime.now(UTC), "success", None, None)), "phase": 1}
+    record = {**to_plain(OperationRecord("x", "delete", "t", datetime.now(UTC), "success", None, None)), "phase": 1}
     with pytest.raises(MessageError, match=r"HistoryResponse.records\[1\].phase is 1, expected one of 'reserved'"):
         from_plain(HistoryResponse, {"records": [{**record, "phase": "done"}, record]})
     with pytest.raises(MessageError, match=r"StartItem.tags.shoot is 1, expected str"):
@@ -98,18 +119,48 @@ def test_the_whole_way_to_a_wrong_value_is_told():
                                "tags": {"shoot": 1}})  # fmt: skip
 
 
-@pytest.mark.parametrize("text", ["", "<html>", "[]", "null", "{"])
+@pytest.mark.parametrize(
+    "text",
+    ["", "<html>", "[]", "null", "{", b"\xff", "[" * 100_000, '{"items_max": Infinity}', '{"x": NaN}', "9" * 5000],
+)
 def test_what_is_no_message_is_refused(text):
     with pytest.raises(MessageError):
         from_json(Service, text)
 
 
-def test_an_operation_of_another_type_is_read_as_an_operation():
-    """History may hold operations that are no uploads: a delete has none of an upload's fields."""
-    plain = {"operation_id": "x", "operation_type": "delete", "target_path": "k", "started_at": "2026-01-01T00:00:00Z",
+OPERATION = {"operation_id": "x", "operation_type": "delete", "target_path": "k", "started_at": "2026-01-01T00:00:00Z",
              "status": "success", "result_path": None, "error_message": None}  # fmt: skip
-    [record] = from_plain(HistoryResponse, {"records": [plain]}).records
+
+
+@pytest.mark.parametrize("operation_type", ["delete", "download", "verify-of-tomorrow"])
+def test_an_operation_of_another_type_is_read_as_an_operation(operation_type):
+    """History may hold operations that are no uploads, also of types that this version does not know."""
+    [record] = from_plain(HistoryResponse, {"records": [OPERATION | {"operation_type": operation_type}]}).records
     assert type(record) is OperationRecord
+    assert record.operation_type == operation_type
+
+
+@given(upload_records, st.data())
+def test_a_text_of_tomorrow_is_taken_wherever_one_of_several_is_expected(record, data):
+    """A new status, phase, place or outcome must not break an installed client."""
+    plain = to_plain(record)
+    files = [each for each in plain.values() if isinstance(each, dict) and "location" in each]
+    holder, name = data.draw(
+        st.sampled_from(
+            [(plain, "status"), (plain, "phase"), *((file, n) for file in files for n in ("status", "location"))]
+        )
+    )
+    holder[name] = "of-tomorrow"
+    assert to_plain(from_plain(UploadRecord, plain)) == plain
+    for kind in (StartResult, PreviewResult, SignResult, CompleteResult, RecordResult):
+        assert from_plain(kind, {"operation_id": "x", "outcome": "of-tomorrow"}).outcome == "of-tomorrow"
+
+
+@pytest.mark.parametrize("text", ["0001-01-01T00:00:00+14:00", "9999-12-31T23:59:59-14:00", "1969-12-31T00:00:00Z"])
+def test_times_at_which_nothing_is_recorded_are_refused(text):
+    """With an offset they may not even be times in UTC, or in the zone of whoever looks at them."""
+    with pytest.raises(MessageError, match="started_at"):
+        from_plain(HistoryResponse, {"records": [OPERATION | {"started_at": text}]})
 
 
 def test_times_are_utc_with_milliseconds():
