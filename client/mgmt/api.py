@@ -49,6 +49,7 @@ ERROR_OF_PROBLEM: Final[Mapping[str, type[MgmtError]]] = {
     "no-such-route": RefusedError,
     "no-such-operation": SourceError,
     "name-taken": RefusedError,
+    "claimed-same": RefusedError,
     "name-reserved": RefusedError,
     "name-differs-in-case": RefusedError,
     "bucket-differs": NotConfiguredError,

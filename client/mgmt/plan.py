@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Literal
 
 from mgmt.api import error_of
-from mgmt.archive import compute_content_digest
+from mgmt.archive import compute_content, compute_content_digest
 from mgmt.errors import MgmtError, RefusedError
 from mgmt.events import Waiting
 from mgmt.jobs import Job, UploadOptions
@@ -20,6 +20,7 @@ from mgmt.source import place_of
 from mgmt_contract import messages
 from mgmt_contract.parts import ITEMS_MAX
 from mgmt_contract.records import UploadRecord
+from mgmt_contract.sameness import Sameness, compare_content, explain_claimed
 from mgmt_contract.values import Value
 
 PlanOutcome = Literal["upload", "replace", "already_there", "fail"]
@@ -186,21 +187,27 @@ class _Planner:
         if result.existing is None:
             return "upload", None
         try:
-            is_same = self._is_same(job, result.existing)
+            sameness = self._compare(job, result.existing)
         except MgmtError as error:
             if error.stops_everything:
                 raise
             return "fail", error
-        if is_same:
+        if sameness == "same":
             return "already_there", None
-        return ("replace", None) if self._options.replace else ("fail", _make_refusal(result.existing))
+        return ("replace", None) if self._options.replace else ("fail", _make_refusal(result.existing, sameness))
 
-    def _is_same(self, job: Job, existing: messages.Existing) -> bool:
-        """Tell whether the source is what is stored; one that cannot become as large need not be read."""
+    def _compare(self, job: Job, existing: messages.Existing) -> Sameness:
+        """Compare the source with what is stored; one that cannot become as large need not be read."""
         if existing.content_digest is None or existing.size > job.source.upper_bound_bytes:
-            return False
+            return "other"
         self._session.emit(Waiting(f"comparing {job.target_path} with what is stored"))
-        return compute_content_digest(job.source, stop=self._session.stop) == existing.content_digest
+        digest = compute_content_digest(job.source, stop=self._session.stop)
+        if digest != existing.content_digest:
+            return "other"
+        if existing.is_own:
+            return "same"
+        content = compute_content(job.source, plan=job.options.plan, stop=self._session.stop)
+        return compare_content(existing, content)
 
 
 def _find_moved(session: Session) -> dict[str, Entry]:
@@ -227,7 +234,10 @@ def _describe_object(record: UploadRecord) -> messages.Existing:
     )
 
 
-def _make_refusal(existing: messages.Existing) -> MgmtError:
+def _make_refusal(existing: messages.Existing, sameness: Sameness) -> MgmtError:
+    if sameness == "claimed":
+        owner = existing.actor or "somebody outside this service"
+        return RefusedError(explain_claimed(existing, owner), code="claimed-same")
     owner = f", by {existing.actor}" if existing.actor else ""
     return RefusedError(
         f"Other content is stored under {existing.s3_object_key}{owner}. Upload under another name with --as, or "

@@ -123,6 +123,8 @@ def _describe_upload(record: UploadRecord) -> list[tuple[str, str]]:
         ("started", moment_in_words(record.started_at)),
         ("finished", _describe_end(record)),
     ]
+    if record.content_digest:
+        pairs += [("proven", _describe_proof(record)), ("claimed", _describe_claims(record))]
     if record.storage_class:
         pairs.append(("storage class", record.storage_class))
     if record.tags:
@@ -162,6 +164,16 @@ def _describe_content(record: UploadRecord) -> str:
     if record.uncompressed_size is None or record.member_count is None:
         return "-"
     return f"{size_in_words(record.uncompressed_size)} in {count_in_words(record.member_count, 'member')}"
+
+
+def _describe_proof(record: UploadRecord) -> str:
+    if record.status != "success":
+        return "nothing: the service has not found the object as it was to be"
+    return "size and crc64nvme of the object, as S3 stated them when the upload finished"
+
+
+def _describe_claims(record: UploadRecord) -> str:
+    return f"content, digest and codec, as the client of {record.actor or 'the uploader'} computed them"
 
 
 def _describe_end(record: UploadRecord) -> str:

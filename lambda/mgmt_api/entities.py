@@ -100,6 +100,8 @@ class CurrentVersion:
     content_digest: str
     etag: str
     version_id: str | None
+    actor_id: str = ""
+    """The token's subject of who stored it."""
 
 
 @dataclass(frozen=True)

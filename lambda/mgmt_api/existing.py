@@ -9,17 +9,23 @@ from mgmt_api.ports import StoredObject
 from mgmt_contract.messages import Existing
 
 
-def describe_existing(backends: Backends, name: Name, stored: StoredObject) -> Existing:
+def describe_existing(backends: Backends, name: Name, stored: StoredObject, caller_id: str) -> Existing:
     """Describe a stored object with what the records know of it.
 
     An object that did not get there through this service is described by what the storage states alone.
+
+    Args:
+        backends: The stores.
+        name: What is recorded of the key.
+        stored: What the storage states.
+        caller_id: The subject of the person for whom it is described.
     """
     current = name.current
     if current is not None and (current.etag, current.version_id) == (stored.etag, stored.version_id):
-        return _describe_current(stored, current)
+        return _describe_current(stored, current, caller_id)
     operation = _find_origin(backends, stored)
     if operation is not None:
-        return _describe_origin(stored, operation)
+        return _describe_origin(stored, operation, caller_id)
     return Existing(
         s3_object_key=stored.key,
         size=stored.size,
@@ -36,7 +42,7 @@ def tell_owner(existing: Existing) -> str:
     return f"{owner}{when}"
 
 
-def _describe_current(stored: StoredObject, current: CurrentVersion) -> Existing:
+def _describe_current(stored: StoredObject, current: CurrentVersion, caller_id: str) -> Existing:
     return Existing(
         s3_object_key=stored.key,
         size=stored.size,
@@ -45,8 +51,9 @@ def _describe_current(stored: StoredObject, current: CurrentVersion) -> Existing
         actor=current.actor,
         finished_at=current.finished_at,
         content_digest=current.content_digest,
-        crc64nvme=current.crc64nvme,
+        crc64nvme=stored.crc64nvme,
         version_id=stored.version_id,
+        is_own=current.actor_id == caller_id,
     )
 
 
@@ -65,7 +72,7 @@ def _find_origin(backends: Backends, stored: StoredObject) -> Operation | None:
     return operation if promised == (stored.size, stored.crc64nvme) else None
 
 
-def _describe_origin(stored: StoredObject, operation: Operation) -> Existing:
+def _describe_origin(stored: StoredObject, operation: Operation, caller_id: str) -> Existing:
     return Existing(
         s3_object_key=stored.key,
         size=stored.size,
@@ -76,4 +83,5 @@ def _describe_origin(stored: StoredObject, operation: Operation) -> Existing:
         content_digest=operation.content.content_digest if operation.content else None,
         crc64nvme=stored.crc64nvme,
         version_id=stored.version_id,
+        is_own=operation.record.actor_id == caller_id,
     )

@@ -25,7 +25,7 @@ def preview_uploads(backends: Backends, actor: Actor, request: PreviewRequest) -
     asked = AskedNames(backends, Caller(actor, request.machine_id), request.items)
 
     def answer(item: StartItem) -> PreviewResult:
-        return _preview(backends, asked, item)
+        return _preview(backends, actor, asked, item)
 
     results = answer_each(request.items, answer, _refuse)
     return PreviewResponse(service=describe_service(backends.settings), results=results)
@@ -35,7 +35,7 @@ def _refuse(operation_id: str, problem: Problem) -> PreviewResult:
     return PreviewResult(operation_id, "problem", problem=problem)
 
 
-def _preview(backends: Backends, asked: AskedNames, item: StartItem) -> PreviewResult:
+def _preview(backends: Backends, actor: Actor, asked: AskedNames, item: StartItem) -> PreviewResult:
     key = asked.check(item)
     name = asked.ahead.name(key)
     claim = name.pending
@@ -47,5 +47,5 @@ def _preview(backends: Backends, asked: AskedNames, item: StartItem) -> PreviewR
     stored = backends.objects.head_object(key)
     if stored is None:
         return PreviewResult(item.operation_id, "free", s3_object_key=key)
-    existing = describe_existing(backends, name, stored)
+    existing = describe_existing(backends, name, stored, actor.id)
     return PreviewResult(item.operation_id, "taken", s3_object_key=key, existing=existing)

@@ -213,6 +213,7 @@ def _make_current(backends: Backends, operation: Operation, name: Name, stored: 
     return CurrentVersion(
         operation_id=operation.id,
         actor=operation.record.actor,
+        actor_id=operation.record.actor_id,
         finished_at=finished_at,
         size=stored.size,
         crc64nvme=content.crc64nvme,
@@ -271,7 +272,7 @@ def _fail_for_name(backends: Backends, operation: Operation, name: Name, stored:
     if stored is None:
         sentence = f"The object under {key} that was to be replaced is gone. Start the upload again."
     else:
-        owner = tell_owner(describe_existing(backends, name, stored))
+        owner = tell_owner(describe_existing(backends, name, stored, operation.record.actor_id))
         sentence = (
             f"Another object was stored under {key} meanwhile, by {owner}. "
             "Upload under another name with --as, or replace it with --replace."

@@ -24,8 +24,16 @@ from mgmt_api.names import AskedNames, check_request, refuse_twin
 from mgmt_api.ports import StoredObject
 from mgmt_api.replays import answer_ready, replay
 from mgmt_api.settlement import COMPLETING_RETRY_SECONDS, discard_parts, end_unfinished
-from mgmt_contract.messages import Existing, StartItem, StartRequest, StartResponse, StartResult
+from mgmt_contract.messages import (
+    Existing,
+    StartItem,
+    StartOutcome,
+    StartRequest,
+    StartResponse,
+    StartResult,
+)
 from mgmt_contract.problems import Problem, ProblemError, make_problem
+from mgmt_contract.sameness import compare_content, explain_claimed
 
 SUPERSEDED: Final = "superseded"
 """Error code of an upload whose name another upload took over."""
@@ -69,7 +77,7 @@ class _Desk:
         stored = self._look(item, key, name)
         if stored is None:
             return self._begin(item, key, name, None)
-        existing = describe_existing(self._backends, name, stored)
+        existing = describe_existing(self._backends, name, stored, self._caller.actor.id)
         return _answer_existing(item, existing) or self._begin(item, key, name, existing.etag)
 
     def _clear_way(self, item: StartItem, key: str, name: Name) -> Name:
@@ -133,14 +141,20 @@ def _answer_existing(item: StartItem, existing: Existing) -> StartResult | None:
     key, content = existing.s3_object_key, item.content
     if content is None:
         return StartResult(item.operation_id, "name_taken", s3_object_key=key, existing=existing)
-    if content.content_digest == existing.content_digest:
+    sameness = compare_content(existing, content)
+    if sameness == "same":
         return StartResult(item.operation_id, "already_there", s3_object_key=key, existing=existing)
     if item.replace:
         return None
-    problem = make_problem(
-        "name-taken",
-        f"Other content is stored under {key}, by {tell_owner(existing)}. "
-        "Upload under another name with --as, or replace it with --replace.",
-        operation_id=item.operation_id,
-    )
-    return StartResult(item.operation_id, "problem", s3_object_key=key, existing=existing, problem=problem)
+    if sameness == "claimed":
+        outcome: StartOutcome = "claimed_same"
+        problem = make_problem("claimed-same", explain_claimed(existing, tell_owner(existing)))
+    else:
+        outcome = "problem"
+        problem = make_problem(
+            "name-taken",
+            f"Other content is stored under {key}, by {tell_owner(existing)}. "
+            "Upload under another name with --as, or replace it with --replace.",
+        )
+    problem = dataclasses.replace(problem, operation_id=item.operation_id)
+    return StartResult(item.operation_id, outcome, s3_object_key=key, existing=existing, problem=problem)

@@ -108,7 +108,7 @@ class Multipart(Value):
 
 
 class Existing(Value):
-    """The object that is stored under a name now."""
+    """The object that is stored under a name now: size and checksum as S3 states them, the rest as recorded."""
 
     s3_object_key: str
     size: int
@@ -118,8 +118,11 @@ class Existing(Value):
     actor: str | None = None
     finished_at: datetime | None = None
     content_digest: str | None = None
+    """As its uploader's client claimed it: nobody has compared it with the bytes."""
     crc64nvme: str | None = None
     version_id: str | None = None
+    is_own: bool = False
+    """The caller's own earlier upload."""
 
 
 # --- start ---------------------------------------------------------------------------------------------
@@ -173,16 +176,17 @@ class StartRequest(Value):
     clean_ups: list[CleanUp] = field(default_factory=list)
 
 
-StartOutcome = Literal["put", "multipart", "already_there", "name_taken", "done", "problem"]
+StartOutcome = Literal["put", "multipart", "already_there", "claimed_same", "name_taken", "done", "problem"]
 
 
 class StartResult(Value):
     """What to do with one upload.
 
     `put`: send the whole archive with `request`. `multipart`: sign and send parts. `already_there`: the same
-    content is stored under this name, nothing was recorded. `name_taken` (only for an upper bound): something
-    is stored there, nothing was recorded; pack to the end, compare digests, start again with the content.
-    `done`: this very operation has succeeded before. `problem`: refused.
+    content is stored under this name, by its bytes or by the caller's own earlier upload; nothing was recorded.
+    `claimed_same`: refused, with a problem; what is stored was reported as this content, and its bytes are others.
+    `name_taken` (only for an upper bound): something is stored there, nothing was recorded; pack to the end, start
+    again with the content. `done`: this very operation has succeeded before. `problem`: refused.
     """
 
     operation_id: str
@@ -219,8 +223,8 @@ class PreviewRequest(Value):
 class PreviewResult(Value):
     """What stands under one upload's key.
 
-    `free`: nothing is in the way. `taken`: an object is stored there; whoever knows its content's digest can tell
-    whether it is the same. `problem`: what a start would answer.
+    `free`: nothing is in the way. `taken`: an object is stored there; whoever knows the content can tell whether it is
+    the same (`mgmt_contract.sameness`). `problem`: what a start would answer.
     """
 
     operation_id: str

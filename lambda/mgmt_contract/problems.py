@@ -31,6 +31,9 @@ PROBLEMS: Final[Mapping[str, ProblemKind]] = {
     "no-such-route": ProblemKind(404, "There is no such route", retryable=False),
     "no-such-operation": ProblemKind(404, "No operation is recorded under this id", retryable=False),
     "name-taken": ProblemKind(409, "Other content is stored under this name", retryable=False),
+    "claimed-same": ProblemKind(
+        409, "Other bytes are stored under this name, reported as the same content", retryable=False
+    ),
     "name-reserved": ProblemKind(409, "Somebody else is uploading this name now", retryable=False),
     "name-differs-in-case": ProblemKind(
         409, "A name that differs only by case or normalization is stored", retryable=False

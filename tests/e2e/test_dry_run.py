@@ -82,6 +82,22 @@ def test_a_person_reads_where_how_large_and_how_long(team, anna):
     assert "nothing to upload" in anna.run("upload", "--dry-run", "all", "--exclude", "clip").stderr
 
 
+def test_a_dry_run_tells_what_is_the_same_from_what_was_only_reported_so(team, anna, bert):
+    for laptop in (anna, bert):
+        (laptop.work / "clip").write_bytes(bytes(range(100)) * 500)
+    assert anna.run("upload", "clip", "--compression", "store").exit_code == 0
+    assert plans(anna.run("--json", "upload", "--dry-run", "clip"))["clip"]["outcome"] == "already_there"
+    for more, outcome, code in (
+        ((), "fail", "claimed-same"),
+        (("--compression", "store"), "already_there", None),
+        (("--replace",), "replace", None),
+    ):
+        dry = bert.run("--json", "upload", "--dry-run", "clip", *more)
+        plan = plans(dry)["clip"]
+        assert (plan["outcome"], plan["code"], dry.exit_code) == (outcome, code, 6 if code else 0)
+        assert bert.run("upload", "clip", *more).exit_code == dry.exit_code, "as was said"
+
+
 def test_a_speed_held_back_or_of_few_bytes_is_not_remembered(team, anna):
     (anna.work / "clip").write_bytes(noise(2 * MB))
     (anna.work / "small").write_bytes(b"x")

@@ -1,6 +1,7 @@
 import contextlib
 import hashlib
 import io
+import json
 import os
 import re
 import subprocess
@@ -133,6 +134,27 @@ def test_other_content_under_the_name_is_refused_and_replaced_only_on_demand(tea
     assert bert.run("upload", "--replace", "clip.mp4").exit_code == 0
     assert members(team.objects()["clip.mp4.tar.gz"]) == {"clip.mp4": b"second"}
     assert team.versions("clip.mp4.tar.gz") == 2
+
+
+@pytest.mark.parametrize("size", [50_000, 24 * MB])
+def test_what_somebody_only_reported_as_the_same_is_refused_and_replaced_on_demand(team, anna, bert, size):
+    """The same files packed in another way: nobody can tell that from junk under another person's digest."""
+    for laptop in (anna, bert):
+        (laptop.work / "clip.mov").write_bytes(noise(size // 2) + bytes(range(100)) * (size // 200))
+    assert anna.run("upload", "clip.mov", "--compression", "store").exit_code == 0
+    first = team.objects()
+    refused = bert.run("--json", "upload", "clip.mov")
+    [error] = [json.loads(line) for line in refused.stderr.splitlines()]
+    assert (refused.exit_code, error["exit_code"], error["code"]) == (6, 6, "claimed-same")
+    assert "anna" in error["message"]
+    assert "--replace" in error["message"]
+    assert refused.lines[-1] == {"type": "summary", "succeeded": 0, "failed": 1, "skipped": 0}
+    assert (team.objects(), bert.left_overs()) == (first, [])
+    own = anna.run("--json", "upload", "clip.mov")
+    assert (own.exit_code, own.lines[0]["type"]) == (0, "already_there"), "one's own earlier upload is believed"
+    assert bert.run("upload", "--replace", "clip.mov").exit_code == 0
+    assert members(team.objects()["clip.mov.tar.gz"]) == {"clip.mov": (bert.work / "clip.mov").read_bytes()}
+    assert team.versions("clip.mov.tar.gz") == 2
 
 
 def test_a_large_one_is_refused_and_replaced_likewise(team, anna):

@@ -4,13 +4,14 @@ from mgmt.archive.codec import PlanName, current_codec, is_fallback
 from mgmt.archive.comparison import compute_content_digest
 from mgmt.archive.envelope import is_ours
 from mgmt.archive.existing import ArchiveSums, read_archive
-from mgmt.archive.packing import PackedArchive, pack
+from mgmt.archive.packing import PackedArchive, compute_content, pack
 from mgmt.archive.unfinished import rename_without_replacing, sync_folder
 
 __all__ = [
     "ArchiveSums",
     "PackedArchive",
     "PlanName",
+    "compute_content",
     "compute_content_digest",
     "current_codec",
     "is_fallback",

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from contextlib import closing
 from functools import partial
 from pathlib import Path
-from typing import Final
+from typing import Final, Protocol
 
 from mgmt.archive.checksums import PartSums
 from mgmt.archive.codec import LAST_BLOCK, Piece, checksum_crc32, current_codec, encode, plan_named
@@ -122,13 +122,48 @@ def pack(  # noqa: PLR0913  one verb; all but its two objects are settings with 
     )
 
 
+def compute_content(source: Packable, *, plan: str = "auto", stop: threading.Event | None = None) -> Content:
+    """Compute what packing a source would give; nothing is written.
+
+    Args:
+        source: What was looked at.
+        plan: auto, store, fast or best.
+        stop: Ends the work soon after it was set.
+
+    Raises:
+        SourceError: source-changed or source-unreadable.
+        CancelledError: If `stop` was set.
+        UsageError: If there is no such plan.
+    """
+    run = _Run(source, _Nowhere(), PartSums(None), None, stop)
+    run.pack(partial(encode, plan_named(plan)), _processors_for(source))
+    survey = run.survey
+    return Content(
+        run.sums.size_bytes, run.sums.crc64nvme, run.digest.text(), survey.uncompressed_size, survey.member_count
+    )
+
+
+class _Sink(Protocol):
+    """Where an archive's bytes go."""
+
+    def write(self, pieces: Sequence[Piece]) -> None:
+        """Take the next bytes."""
+
+
+class _Nowhere:
+    """Forgets what is written: only the checksums are wanted."""
+
+    def write(self, pieces: Sequence[Piece]) -> None:
+        """Forget the next bytes."""
+
+
 class _Run:
     """One packing while it lasts: writes what the pipeline delivers, and watches over the source."""
 
     def __init__(
         self,
         source: Packable,
-        unfinished: UnfinishedArchive,
+        sink: _Sink,
         sums: PartSums,
         on_progress: Callable[[int], None] | None,
         stop: threading.Event | None,
@@ -137,7 +172,7 @@ class _Run:
         self.digest = ContentDigest()
         self.survey = Survey()
         self._source = source
-        self._unfinished = unfinished
+        self._sink = sink
         self._on_progress = on_progress
         self._stop = stop
         self._crc32 = 0
@@ -172,7 +207,7 @@ class _Run:
             self._on_progress(self._stream.content_bytes)
 
     def _write(self, pieces: Sequence[Piece]) -> None:
-        self._unfinished.write(pieces)
+        self._sink.write(pieces)
         self.sums.add(pieces)
         # Whoever was promised the bound has planned with it; a source that exceeds it is another source.
         if self.sums.size_bytes > self._source.upper_bound_bytes:

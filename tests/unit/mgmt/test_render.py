@@ -318,6 +318,17 @@ def test_a_record_is_told_whole():
     assert dict(describe_record(empty))["content"] == "-"
 
 
+def test_what_was_proven_is_told_from_what_was_claimed():
+    """S3 states a size and a checksum; nobody but the uploader's client has ever computed the digest."""
+    told = dict(describe_record(make_record(content_digest="blake3:00")))
+    assert told["proven"].startswith("size and crc64nvme")
+    assert "digest" in told["claimed"]
+    assert "anna" in told["claimed"]
+    for status in ("pending", "failed"):
+        told = dict(describe_record(make_record(content_digest="blake3:00", status=status)))
+        assert told["proven"].startswith("nothing")
+
+
 def test_a_failed_record_says_why():
     record = make_record(status="failed", error_message="The disk is full.", error_code="disk-full")
     assert dict(describe_record(record))["status"] == "failed: The disk is full. (disk-full)"

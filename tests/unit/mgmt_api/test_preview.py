@@ -48,6 +48,9 @@ def test_a_taken_name_tells_who_and_what(ada, bob):
     result = preview(bob, item_for("clip.mp4", None, upper_bound=100))
     assert result.outcome == "taken"
     assert (result.existing.actor, result.existing.content_digest) == ("ada", content_of(b"one").content_digest)
+    assert (result.existing.size, result.existing.crc64nvme) == (3, content_of(b"one").crc64nvme)
+    assert not result.existing.is_own
+    assert preview(ada, item_for("clip.mp4", None, upper_bound=100)).existing.is_own
 
 
 def test_an_object_that_the_records_do_not_know_is_taken_too(studio, ada):

@@ -196,12 +196,73 @@ def test_the_limits_themselves_are_taken(ada, changes):
 def test_the_same_content_under_the_name_is_already_there_even_with_replace(studio, ada, bob):
     done = ada.upload(item_for("clip", b"bytes"), b"bytes")
     for replace_it in (False, True):
-        item = item_for("clip", b"other bytes", content=content_of(b"other bytes", b"bytes"), replace=replace_it)
+        item = item_for("clip", b"bytes", replace=replace_it)
         started = bob.start(item)
         assert started.outcome == "already_there"
         assert (started.existing.actor, started.existing.operation_id) == ("ada", done.operation_id)
         assert started.existing.finished_at == done.record.finished_at
+        assert not started.existing.is_own
         assert item.operation_id not in studio.records.operations
+
+
+def test_ones_own_content_packed_in_another_way_is_already_there(studio, ada):
+    ada.upload(item_for("clip", b"bytes"), b"bytes")
+    for person in (ada, ada.elsewhere()):
+        item = item_for("clip", content=content_of(b"other bytes", b"bytes"), replace=True)
+        started = person.start(item)
+        assert (started.outcome, started.existing.is_own) == ("already_there", True)
+        assert item.operation_id not in studio.records.operations
+
+
+@pytest.mark.parametrize("size_bytes", [4, 11, SINGLE_PUT_MAX_BYTES + 1])
+def test_junk_under_somebodys_digest_does_not_make_their_upload_already_there(studio, ada, bob, size_bytes):
+    """Whoever reads a digest in the history can upload anything under it."""
+    mine = replace(content_of(b"my own bytes"), size=size_bytes)
+    junk = content_of(b"junk", b"my own bytes")
+    assert (junk.content_digest, junk.crc64nvme) != (mine.content_digest, mine.crc64nvme)
+    lie = bob.start(item_for("clip", content=junk))
+    bob.send(lie, b"junk")
+    done = bob.complete(lie, junk)
+    assert done.outcome == "done"
+    item = item_for("clip", content=mine)
+    started = ada.start(item)
+    assert (started.outcome, started.problem.code) == ("claimed_same", "claimed-same")
+    assert (started.existing.operation_id, started.existing.is_own) == (done.operation_id, False)
+    assert started.problem.operation_id == item.operation_id
+    assert "bob on 2026-11-01 at 12:00 UTC" in started.problem.detail
+    assert "--replace" in started.problem.detail
+    assert item.operation_id not in studio.records.operations
+    replaced = ada.start(replace(item, replace=True))
+    assert replaced.outcome == ("put" if size_bytes < SINGLE_PUT_MAX_BYTES else "multipart")
+    assert studio.operation(item.operation_id).replaces_etag == started.existing.etag
+
+
+@pytest.mark.parametrize("change", [{"size": 6}, {"crc64nvme": "AAAAAAAAAAA="}])
+def test_both_size_and_checksum_must_be_the_same(ada, bob, change):
+    ada.upload(item_for("clip", b"bytes"), b"bytes")
+    assert bob.start(item_for("clip", content=replace(content_of(b"bytes"), **change))).outcome == "claimed_same"
+
+
+def test_junk_that_arrived_after_its_upload_was_given_up_proves_nothing_either(ada, bob):
+    lie = bob.start(item_for("clip", content=content_of(b"junk", b"bytes")))
+    bob.fail(lie)
+    assert bob.send(lie, b"junk") == 200
+    started = ada.start(item_for("clip", content=content_of(b"bytes"), upper_bound=None, replace=False))
+    assert started.outcome == "put", "its PUT can only create, and will be told so by the storage"
+    large = replace(content_of(b"bytes"), size=SINGLE_PUT_MAX_BYTES + 1)
+    ada.fail(started)
+    assert ada.start(item_for("clip", content=large)).outcome == "claimed_same"
+
+
+def test_an_upper_bound_that_meets_junk_is_told_so_once_its_content_is_known(studio, ada, bob):
+    lie = bob.start(item_for("clip", content=content_of(b"junk", b"bytes")))
+    bob.send(lie, b"junk")
+    bob.complete(lie, content_of(b"junk", b"bytes"))
+    item = item_for("clip", upper_bound=2 * SINGLE_PUT_MAX_BYTES)
+    assert ada.start(item).outcome == "name_taken"
+    packed = replace(item, upper_bound=None, content=replace(content_of(b"bytes"), size=SINGLE_PUT_MAX_BYTES + 1))
+    assert ada.start(packed).outcome == "claimed_same"
+    assert not studio.objects.uploads
 
 
 def test_other_content_under_the_name_is_refused_and_says_whose_it_is(studio, ada, bob):

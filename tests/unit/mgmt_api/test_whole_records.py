@@ -121,6 +121,7 @@ def test_a_success_records_the_object_as_the_storage_states_it(studio, ada):
         content.content_digest,
         stored.etag,
         stored.version_id,
+        "sub-ada",
     )
 
 
@@ -216,4 +217,5 @@ def test_bytes_that_came_after_their_upload_was_given_up_are_told_as_its(studio,
         content_digest=content_of(BODY).content_digest,
         crc64nvme=crc64nvme(BODY),
         version_id=stored.version_id,
+        is_own=True,
     )
