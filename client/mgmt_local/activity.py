@@ -7,6 +7,8 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from mgmt_local.alive import Holder
+
 
 class Activity:
     """Counts requests and remembers the last; once closed, it admits no more.
@@ -18,7 +20,7 @@ class Activity:
         self.idle_seconds = idle_seconds
         self._condition = threading.Condition()
         self._running = 0
-        self._holds = 0
+        self._holders: list[Holder] = []
         self._last = time.monotonic()
         self._closed = False
 
@@ -37,13 +39,21 @@ class Activity:
                 self._condition.notify_all()
 
     @contextmanager
-    def hold(self) -> Iterator[None]:
+    def hold(self, holder: Holder) -> Iterator[None]:
         """Count as in use while the context lasts; unlike a request, nobody waits for it when all is to end."""
-        self._count_hold(1)
+        with self._condition:
+            self._holders.append(holder)
         try:
             yield
         finally:
-            self._count_hold(-1)
+            with self._condition:
+                self._holders.remove(holder)
+                self._last = time.monotonic()
+
+    def holders(self) -> list[Holder]:
+        """Name who holds it, in the order in which they came."""
+        with self._condition:
+            return list(self._holders)
 
     def touch(self) -> None:
         """Take note of use that is no request."""
@@ -53,7 +63,7 @@ class Activity:
     def close_if_idle(self) -> bool:
         """Close if nothing has happened for long enough, and say whether that is so."""
         with self._condition:
-            is_used = self._running or self._holds
+            is_used = self._running or self._holders
             idle = not is_used and time.monotonic() - self._last >= self.idle_seconds
             self._closed = self._closed or idle
             return idle
@@ -63,8 +73,3 @@ class Activity:
         with self._condition:
             self._closed = True
             self._condition.wait_for(lambda: not self._running, timeout_seconds)
-
-    def _count_hold(self, change: int) -> None:
-        with self._condition:
-            self._holds += change
-            self._last = time.monotonic()

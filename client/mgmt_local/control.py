@@ -17,9 +17,9 @@ from typing import IO, Any, Final
 
 from mgmt_contract.values import Value
 from mgmt_local import tokens
-from mgmt_local.alive import hold_open, is_alive
-from mgmt_local.errors import BadNameError, LocalBackendError
-from mgmt_local.state import StateFolder, hold_lock, open_state_folder, read_json, tail_log
+from mgmt_local.alive import hold_open, is_alive, list_holders
+from mgmt_local.errors import BadNameError, InUseError, LocalBackendError
+from mgmt_local.state import StateFolder, hold_lock, open_log, open_state_folder, read_endpoint, tail_log
 
 IDLE_SECONDS: Final = 600.0
 START_TIMEOUT_SECONDS: Final = 90.0
@@ -35,7 +35,18 @@ _NO_AWS: Final = {
     "AWS_EC2_METADATA_DISABLED": "true",
 }
 """The user's own AWS settings are for AWS."""
-__all__ = ["BadNameError", "Endpoint", "LocalBackendError", "Status", "hold", "issue_token", "start", "status", "stop"]
+__all__ = [
+    "BadNameError",
+    "Endpoint",
+    "InUseError",
+    "LocalBackendError",
+    "Status",
+    "hold",
+    "issue_token",
+    "start",
+    "status",
+    "stop",
+]
 
 _launched: Final[list[subprocess.Popen[bytes]]] = []
 """Kept until they end: a forgotten process object complains of a process that goes on, which is what it is to do."""
@@ -83,33 +94,45 @@ def start(
     if url is None:
         deadline = time.monotonic() + timeout_seconds
         with _lock(folder, timeout_seconds):
-            url = _find_running(folder) or _await_leaving(folder, deadline) or _launch(folder, idle_seconds, deadline)
+            url = _await_leaving(folder, deadline) or _launch(folder, idle_seconds, deadline)
             return Endpoint(url, tokens.own_token(folder))
     return Endpoint(url, tokens.own_token(folder))
 
 
-def hold(endpoint: Endpoint) -> contextlib.AbstractContextManager[None]:
-    """Keep a running backend from ending while the context lasts, or this process, however that ends."""
-    return hold_open(endpoint.url, endpoint.token, _PROBE_TIMEOUT_SECONDS)
+def hold(endpoint: Endpoint, command: str = "") -> contextlib.AbstractContextManager[None]:
+    """Keep a running backend from ending while the context lasts, or this process, however that ends.
+
+    Args:
+        endpoint: As it was started.
+        command: What is running, for whoever wants to stop the backend meanwhile.
+    """
+    return hold_open(endpoint.url, endpoint.token, _PROBE_TIMEOUT_SECONDS, command)
 
 
-def stop(state_dir: Path | None = None) -> bool:
+def stop(state_dir: Path | None = None, *, unless_in_use: bool = False) -> bool:
     """End the backend and whatever is left of a killed one; False where nothing runs.
 
+    Args:
+        state_dir: Where it keeps everything, instead of the user's data directory.
+        unless_in_use: Leave it alone while commands work with it.
+
     Raises:
+        InUseError: If it is in use and to be left alone then.
         LocalBackendError: If it does not end.
     """
     from mgmt_local.leftovers import end_left_engine
     from mgmt_local.processes import end_process, find_process
 
     folder = open_state_folder(state_dir)
+    if unless_in_use:
+        _refuse_while_in_use(folder)
     deadline = time.monotonic() + _STOP_TIMEOUT_SECONDS
     with _lock(folder, START_TIMEOUT_SECONDS):
         was_running = False
         while _server_lives(folder):
             was_running = True
             # One whose starter was killed announces itself later; one that is ending has taken the file away.
-            if process := find_process(read_json(folder.endpoint)):
+            if process := find_process(read_endpoint(folder)):
                 end_process(process, _STOP_TIMEOUT_SECONDS)
             elif time.monotonic() > deadline:
                 raise LocalBackendError(f"the embedded backend does not end; its log is {folder.log}")
@@ -123,7 +146,7 @@ def status(state_dir: Path | None = None) -> Status:
     """Say whether the backend runs; asking does not count as use, and starts nothing."""
     folder = open_state_folder(state_dir)
     with _lock(folder, START_TIMEOUT_SECONDS):
-        endpoint = read_json(folder.endpoint) if _server_lives(folder) else None
+        endpoint = read_endpoint(folder) if _server_lives(folder) else None
     if endpoint is None:
         return Status(running=False, state_dir=folder.path, log=folder.log)
     return Status(
@@ -148,31 +171,45 @@ def issue_token(name: str, admin: bool = False, state_dir: Path | None = None) -
 
 def _find_running(folder: StateFolder) -> str | None:
     """Return the address of the backend that answers now; no process is looked for and no lock taken."""
-    endpoint = read_json(folder.endpoint)
+    endpoint = read_endpoint(folder)
     if endpoint is None:
         return None
     url = str(endpoint["url"])
     return url if is_alive(url, str(endpoint["secret"]), _PROBE_TIMEOUT_SECONDS) else None
 
 
+def _refuse_while_in_use(folder: StateFolder) -> None:
+    url = _find_running(folder)
+    holders = list_holders(url, tokens.own_token(folder), _PROBE_TIMEOUT_SECONDS) if url else []
+    if holders:
+        named = ", ".join(f"`{holder.command or 'a command'}` (process {holder.pid})" for holder in holders)
+        raise InUseError(
+            f"The embedded backend is in use by {named}. Wait until that is done, or stop the backend all the same "
+            "with --force: what is interrupted goes on when the same command is run again."
+        )
+
+
 def _await_leaving(folder: StateFolder, deadline: float) -> str | None:
-    """Wait while a process still holds the folder: it is ending, or slow to answer, or its starter was killed."""
+    """Wait while a process still holds the folder: it is ending, or slow to answer, or its starter was killed.
+
+    Where none does, nothing at the address that a killed one left is asked: whoever answers there is a stranger.
+    """
     while _server_lives(folder):
+        if url := _find_running(folder):
+            return url
         if time.monotonic() > deadline:
             raise LocalBackendError(
                 f"the embedded backend runs but does not answer; its log is {folder.log}. "
                 "Run `mgmt local stop` and try again"
             )
         time.sleep(_POLL_SECONDS)
-        if url := _find_running(folder):
-            return url
     return None
 
 
 def _launch(folder: StateFolder, idle_seconds: float, deadline: float) -> str:
     folder.endpoint.unlink(missing_ok=True)
     tokens.own_token(folder)
-    with _open_log(folder) as log:
+    with open_log(folder) as log:
         process = _spawn(folder, idle_seconds, log)
     _launched.append(process)
     while process.poll() is None:
@@ -226,10 +263,6 @@ def _detachment() -> dict[str, Any]:
 def _environment() -> dict[str, str]:
     passed_on = {name: value for name, value in os.environ.items() if not name.startswith(_NOT_PASSED_ON)}
     return passed_on | _NO_AWS
-
-
-def _open_log(folder: StateFolder) -> IO[bytes]:
-    return os.fdopen(os.open(folder.log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600), "ab")
 
 
 def _server_lives(folder: StateFolder) -> bool:

@@ -7,5 +7,9 @@ class LocalBackendError(Exception):
     """The embedded backend cannot do what was asked; the sentence says why and what to do."""
 
 
+class InUseError(LocalBackendError):
+    """The embedded backend is not stopped, because commands work with it; the sentence names them."""
+
+
 class BadNameError(LocalBackendError):
     """What was given as a person's name cannot be one."""

@@ -22,10 +22,19 @@ from typing import Any, ClassVar, Final, NamedTuple, cast
 
 from mgmt_contract.routes import DESCRIBE
 from mgmt_local.activity import Activity
-from mgmt_local.alive import ALIVE_PATH, CHALLENGE_HEADER, HOLD_PATH, PROOF_HEADER, prove
+from mgmt_local.alive import (
+    ALIVE_PATH,
+    CHALLENGE_HEADER,
+    HOLD_PATH,
+    HOLDER_HEADER,
+    HOLDERS_PATH,
+    PROOF_HEADER,
+    prove,
+    read_holder,
+)
 from mgmt_local.gateway_event import Request, build_event
 from mgmt_local.ports import LOOPBACK
-from mgmt_local.tokens import Identity, TokenFile
+from mgmt_local.tokens import ADMIN_GROUP, Identity, TokenFile
 
 App = Callable[[dict[str, Any], object], Mapping[str, Any]]
 """The Lambda's handler: an event and a context in, an answer out."""
@@ -170,6 +179,8 @@ class _Handler(BaseHTTPRequestHandler):
             return _plain(HTTPStatus.UNAUTHORIZED, ("www-authenticate", "Bearer"))
         if self.path == HOLD_PATH:
             return Answer(HTTPStatus.NO_CONTENT)
+        if self.path == HOLDERS_PATH and identity is not None:
+            return self._list_holders(identity)
         return self._invoke(body, identity, is_open_route=is_open_route)
 
     def _refuse_sender(self) -> Answer | None:
@@ -203,8 +214,15 @@ class _Handler(BaseHTTPRequestHandler):
         """Count as used until the other side is gone."""
         self.close_connection = True
         self.connection.settimeout(None)
-        with self._gateway.activity.hold():
+        with self._gateway.activity.hold(read_holder(self.headers.get(HOLDER_HEADER, ""))):
             self.rfile.read(1)
+
+    def _list_holders(self, identity: Identity) -> Answer:
+        """Tell this machine's user what runs; the people he plays need not know."""
+        if ADMIN_GROUP not in identity.groups:
+            return _plain(HTTPStatus.FORBIDDEN)
+        listed = [{"command": each.command, "pid": each.pid} for each in self._gateway.activity.holders()]
+        return Answer(HTTPStatus.OK, (("content-type", "application/json"),), json.dumps(listed).encode())
 
     def _find_identity(self) -> Identity | None:
         scheme, _, token = self.headers.get("authorization", "").partition(" ")

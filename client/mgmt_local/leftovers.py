@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from mgmt_local.ports import EnginePorts, remove_sockets
 from mgmt_local.processes import describe_process, end_process, find_process
@@ -18,9 +18,10 @@ def record_engine(data_dir: Path, pid: int, ports: EnginePorts) -> None:
     write_private_json(data_dir / _ENGINE_FILE, describe_process(pid) | {"ports": ports})
 
 
-def forget_engine(data_dir: Path, ports: EnginePorts) -> None:
+def forget_engine(data_dir: Path, ports: EnginePorts | None) -> None:
     """Clear away what an ended engine leaves."""
-    remove_sockets(ports)
+    if ports is not None:
+        remove_sockets(ports)
     (data_dir / _ENGINE_FILE).unlink(missing_ok=True)
 
 
@@ -32,5 +33,13 @@ def end_left_engine(data_dir: Path) -> bool:
     process = find_process(left)
     if process is not None:
         end_process(process, _END_TIMEOUT_SECONDS)
-    forget_engine(data_dir, EnginePorts(*left["ports"]))
+    forget_engine(data_dir, _read_ports(left))
     return process is not None
+
+
+def _read_ports(left: dict[str, Any]) -> EnginePorts | None:
+    """Return the ports that the file names; a damaged one names none."""
+    ports = left.get("ports")
+    if isinstance(ports, list) and len(ports) == len(EnginePorts._fields) and all(type(port) is int for port in ports):
+        return EnginePorts(*ports)
+    return None

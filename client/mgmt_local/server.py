@@ -24,7 +24,7 @@ from mgmt_local.engine import OUTPUT_FILE, StorageEngine
 from mgmt_local.errors import LocalBackendError
 from mgmt_local.gateway import App, Gateway
 from mgmt_local.processes import describe_process, has_outside_connections
-from mgmt_local.state import StateFolder, trim_log, write_private_json
+from mgmt_local.state import StateFolder, read_json, trim_log, write_private_json
 from mgmt_local.tokens import TokenFile
 
 BUCKET: Final = "mgmt-local"
@@ -73,6 +73,7 @@ class Backend:
         self._activity = activity
         self._signals = signals
         self._ends: list[float] = []
+        self._announced: dict[str, Any] = {}
         self._check_seconds = min(_CHECK_SECONDS_MAX, activity.idle_seconds / _CHECKS_PER_IDLE_TIME)
         self._follow_engine()
 
@@ -95,6 +96,14 @@ class Backend:
                 return
             self._restart_engine()
 
+    def announce(self, gateway: Gateway) -> None:
+        """Write down where the gateway answers, for every command to find."""
+        started_at = datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
+        process = describe_process(os.getpid())
+        self._announced = {"url": gateway.url, "secret": gateway.secret, "started_at": started_at, **process}
+        write_private_json(self._folder.endpoint, self._announced)
+        _logger.info("answering at %s", gateway.url)
+
     def stop_engine(self) -> None:
         """End the engine that runs now."""
         self.engine.stop()
@@ -105,9 +114,17 @@ class Backend:
             trim_log(log)
         if not self._folder.endpoint.exists():
             return True  # somebody has thrown the folder away, and nobody will find this backend again
+        self._repair_endpoint()
         if has_outside_connections(self.engine.pid, self.engine.ports.s3):
             self._activity.touch()
         return self._activity.close_if_idle()
+
+    def _repair_endpoint(self) -> None:
+        """Write a damaged announcement anew: without it nobody finds this backend, and no other can start."""
+        if read_json(self._folder.endpoint) != self._announced:
+            _logger.warning("%s was damaged and is written anew", self._folder.endpoint)
+            with contextlib.suppress(LocalBackendError):  # the next look tries again
+                write_private_json(self._folder.endpoint, self._announced)
 
     def _restart_engine(self) -> None:
         """Bring the engine back where it was: addresses handed out already stay good."""
@@ -171,7 +188,7 @@ def _run_backend(folder: StateFolder, signals: queue.SimpleQueue[Signal], idle_s
         gateway = Gateway(app, TokenFile(folder.tokens), activity)
         running.callback(gateway.close)
         running.callback(folder.endpoint.unlink, missing_ok=True)
-        _announce(folder, gateway)
+        backend.announce(gateway)
         yield backend
 
 
@@ -211,11 +228,3 @@ def _open_app(records_path: Path, engine: StorageEngine) -> Iterator[App]:
             return answer
 
         yield answer_durably
-
-
-def _announce(folder: StateFolder, gateway: Gateway) -> None:
-    started_at = datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
-    process = describe_process(os.getpid())
-    endpoint = {"url": gateway.url, "secret": gateway.secret, "started_at": started_at, **process}
-    write_private_json(folder.endpoint, endpoint)
-    _logger.info("answering at %s", gateway.url)

@@ -5,17 +5,19 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 import secrets
 import stat
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Final
+from typing import IO, Any, Final
 
 from mgmt_local.errors import LocalBackendError
 
 STATE_DIR_VARIABLE: Final = "MGMT_LOCAL_STATE_DIR"
 
 _LOG_SIZE_MAX_BYTES: Final = 4 * 1024 * 1024
+_LOOPBACK_URL: Final = re.compile(r"http://127\.0\.0\.1:[1-9]\d{0,4}", re.ASCII)
 
 
 class StateFolder:
@@ -137,11 +139,31 @@ def _forget(temporary: Path) -> None:
 
 def read_json(path: Path) -> dict[str, Any] | None:
     """Return what a file of ours holds, or None where there is none or it is not whole."""
-    with contextlib.suppress(FileNotFoundError, ValueError):
+    with contextlib.suppress(FileNotFoundError, ValueError, RecursionError):
         value = json.loads(path.read_text("utf-8"))
         if isinstance(value, dict):
             return value
     return None
+
+
+def read_endpoint(folder: StateFolder) -> dict[str, Any] | None:
+    """Return what the file about the running gateway says, or None where it says nothing that can be true."""
+    endpoint = read_json(folder.endpoint) or {}
+    wanted = {"url": str, "secret": str, "pid": int, "started_at": str}
+    is_whole = all(isinstance(endpoint.get(name), kind) for name, kind in wanted.items())
+    return endpoint if is_whole and _LOOPBACK_URL.fullmatch(endpoint["url"]) else None
+
+
+def open_log(folder: StateFolder) -> IO[bytes]:
+    """Open the background process's log, to append to it.
+
+    Raises:
+        LocalBackendError: If the disk is full, or the folder does not take it.
+    """
+    try:
+        return os.fdopen(os.open(folder.log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600), "ab")
+    except OSError as error:
+        raise _not_writable(folder.log, error) from error
 
 
 def trim_log(path: Path, size_max_bytes: int = _LOG_SIZE_MAX_BYTES) -> None:

@@ -85,8 +85,10 @@ def own_token(folder: StateFolder) -> str:
 
 def _read_own_token(folder: StateFolder) -> str | None:
     stored = read_json(folder.own_token)
+    token = stored.get("token") if stored else None
     # Both files are needed: a token whose hash was lost opens nothing.
-    return str(stored["token"]) if stored and folder.tokens.exists() else None
+    is_known = isinstance(token, str) and _hash(token) in {entry["hash"] for entry in _read_entries(folder.tokens)}
+    return token if is_known else None
 
 
 def _issue_own_token(folder: StateFolder) -> str:
@@ -107,7 +109,16 @@ def _lock(folder: StateFolder) -> contextlib.AbstractContextManager[None]:
 
 
 def _read_entries(path: Path) -> list[dict[str, Any]]:
-    return list((read_json(path) or {}).get("tokens", ()))
+    """Read the tokens that can be read; what is damaged opens nothing."""
+    listed = (read_json(path) or {}).get("tokens")
+    return [entry for entry in listed if _is_entry(entry)] if isinstance(listed, list) else []
+
+
+def _is_entry(entry: object) -> bool:
+    if not isinstance(entry, dict) or not isinstance(entry.get("groups"), list):
+        return False
+    texts = [entry.get(name) for name in ("hash", "name", "subject")] + entry["groups"]
+    return all(isinstance(text, str) for text in texts) and entry["hash"].isascii()
 
 
 def _to_identity(entry: dict[str, Any]) -> Identity:

@@ -1,9 +1,14 @@
 """`--local`: the whole thing on one machine, through the command a person types."""
 
+import json
 import os
+import shlex
 
 import pytest
 
+from mgmt_local import control
+from mgmt_local.alive import list_holders
+from support.local_backend import wait_until
 from support.team import Laptop
 
 
@@ -39,6 +44,25 @@ def test_a_newcomer_uploads_looks_and_stops(laptop):
     assert laptop.run("local", "stop").stdout == "Stopped.\n"
     assert laptop.run("local", "stop").stdout == "It was not running.\n"
     assert len(laptop.run("--local", "--json", "history").records) == 2, "what is stored stays"
+
+
+def test_stopping_it_under_an_upload_names_the_upload_and_needs_force(laptop):
+    """The upload notices nothing of the first try, and goes on by the same command after the second."""
+    (laptop.work / "clip.mp4").write_bytes(os.urandom(10_000_000))
+    upload = ("--local", "upload", "--limit-rate", "500k", "clip.mp4")
+    endpoint = control.start(laptop.folder / "backend")
+    process = laptop.begin(*upload)
+    try:
+        wait_until(lambda: list_holders(endpoint.url, endpoint.token, 5))
+        refused = laptop.run("--json", "local", "stop")
+        error = json.loads(refused.stderr)
+        assert (refused.exit_code, error["code"]) == (9, "local-in-use")
+        assert f"`mgmt {shlex.join(upload)}` (process {process.pid})" in error["message"]
+        assert laptop.run("local", "stop", "--force").stdout == "Stopped.\n"
+    finally:
+        process.kill()
+        process.communicate()
+    assert laptop.run("--local", "upload", "clip.mp4").exit_code == 0
 
 
 def test_one_machine_can_play_a_team(laptop):

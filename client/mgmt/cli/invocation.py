@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import shlex
 import sys
 import threading
 from collections.abc import Iterator, Mapping
@@ -225,7 +226,7 @@ class Invocation(Value):
             endpoint = control.start()
         except control.LocalBackendError as error:
             raise LocalStateError(str(error), code="local-backend") from error
-        held.enter_context(control.hold(endpoint))
+        held.enter_context(control.hold(endpoint, self.redactor(shlex.join(("mgmt", *self.arguments)))))
         token = settings.token if self.environment.get("MGMT_TOKEN") else endpoint.token
         return replace(settings, api_url=endpoint.url, bucket=None), token or endpoint.token
 

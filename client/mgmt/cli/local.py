@@ -51,18 +51,19 @@ def local_start(invocation: Invocation) -> int:
 
 
 @local.command("stop")
+@click.option("--force", is_flag=True, help="Stop it even while commands work with it; the same commands go on later.")
 @click.pass_obj
-def local_stop(invocation: Invocation) -> int:
-    """Stop the embedded backend; what it stores stays.
+def local_stop(invocation: Invocation, force: bool) -> int:
+    """Stop the embedded backend, unless commands work with it; what it stores stays.
 
     \b
     Example:
       mgmt local stop
 
     \b
-    Exit codes: 0 it does not run any more, 9 it cannot be stopped, 10 not installed.
+    Exit codes: 0 it does not run any more, 9 it is in use or cannot be stopped, 10 not installed.
     """
-    was_running = _control(lambda control: control.stop())
+    was_running = _control(lambda control: control.stop(unless_in_use=not force))
     _say(invocation, {"running": False}, "Stopped." if was_running else "It was not running.")
     return EXIT_OK
 
@@ -116,6 +117,8 @@ def _control(call: Any) -> Any:
         return call(control)
     except control.BadNameError as error:
         raise UsageError(f"{error}.", code="bad-name") from error
+    except control.InUseError as error:
+        raise LocalStateError(str(error), code="local-in-use") from error
     except control.LocalBackendError as error:
         raise LocalStateError(str(error), code="local-backend") from error
 

@@ -3,6 +3,9 @@ from __future__ import annotations
 import threading
 
 from mgmt_local.activity import Activity
+from mgmt_local.alive import Holder
+
+UPLOAD, HISTORY = Holder("mgmt --local upload all", 4711), Holder("mgmt --local history", 4712)
 
 
 def test_a_running_request_is_never_idle():
@@ -31,9 +34,10 @@ def test_any_use_counts_from_anew():
 
 def test_who_holds_it_is_never_idle_and_keeps_nobody_waiting():
     activity = Activity(0)
-    with activity.hold():
-        with activity.hold():
-            pass
+    with activity.hold(UPLOAD):
+        with activity.hold(HISTORY):
+            assert activity.holders() == [UPLOAD, HISTORY]
+        assert activity.holders() == [UPLOAD]
         assert not activity.close_if_idle()
         activity.close(60)  # returns at once
     assert activity.close_if_idle()

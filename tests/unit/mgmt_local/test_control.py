@@ -6,9 +6,11 @@ import contextlib
 import json
 import os
 import re
+import socket
 import stat
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -20,10 +22,12 @@ import pytest
 from mgmt_contract.messages import HistoryResponse
 from mgmt_contract.routes import DESCRIBE, HISTORY
 from mgmt_local import control
+from mgmt_local.alive import list_holders
 from mgmt_local.control import Endpoint
-from mgmt_local.errors import LocalBackendError
+from mgmt_local.errors import InUseError, LocalBackendError
 from mgmt_local.processes import describe_process
-from mgmt_local.state import StateFolder, write_private_json
+from mgmt_local.state import StateFolder, open_state_folder, write_private_json
+from mgmt_local.tokens import TokenFile, own_token
 from support.local_backend import Person, gateway_process, listeners, local_backend, processes_in, request, wait_until
 
 START_AND_PRINT = """
@@ -171,6 +175,76 @@ def test_a_stale_endpoint_whose_id_belongs_to_somebody_else_by_now(tmp_path: Pat
     write_private_json(tmp_path / "endpoint.json", stale)
     with local_backend(tmp_path) as endpoint:
         assert endpoint.url != stale["url"]
+
+
+@pytest.mark.parametrize("answer", ["HTTP/1.1 204 No Content\r\nmgmt-local-proof: é\r\n\r\n", "HTTP/1.1 204 "])
+def test_somebody_else_at_a_dead_gateways_port_is_left_alone(tmp_path: Path, answer: str):
+    """He answers a bad proof, or a few bytes and nothing more: another port is taken, and he is asked once."""
+    asked = []
+
+    def serve() -> None:
+        with contextlib.suppress(OSError):
+            while True:
+                connection, _ = listener.accept()
+                asked.append(connection)
+                connection.recv(4096)
+                connection.sendall(answer.encode())
+
+    with socket.create_server(("127.0.0.1", 0)) as listener, local_backend(tmp_path) as former:
+        kill_all(processes_in(tmp_path))
+        endpoint = json.loads((tmp_path / "endpoint.json").read_text("utf-8"))
+        assert endpoint["url"] == former.url
+        url = f"http://127.0.0.1:{listener.getsockname()[1]}"
+        write_private_json(tmp_path / "endpoint.json", endpoint | {"url": url})
+        stranger = threading.Thread(target=serve, daemon=True)
+        stranger.start()
+        running = control.start(tmp_path)
+        assert running.url not in (url, former.url)
+        assert Person(running).call(HISTORY, HistoryResponse).records == []
+        assert len(asked) == 1
+        listener.shutdown(socket.SHUT_RDWR)
+        stranger.join(10)
+        for connection in asked:
+            connection.close()
+
+
+def kill_all(processes: list[psutil.Process]) -> None:
+    for process in processes:
+        process.kill()
+    psutil.wait_procs(processes, timeout=30)
+
+
+DAMAGED = ["{", "[]", "{}", "null", '{"url": 1}', '{"url": "http://127.0.0.1:1"}', "[" * 100_000, "\x00\xff"]
+
+
+@pytest.mark.parametrize("content", DAMAGED)
+def test_damaged_files_of_a_backend_that_has_ended_are_no_hindrance(tmp_path: Path, content: str):
+    """They say nothing that can be true, so they are as good as none."""
+    folder = open_state_folder(tmp_path)
+    (tmp_path / "engine").mkdir()
+    for path in (folder.endpoint, tmp_path / "engine" / "engine.json", folder.tokens, folder.own_token):
+        path.write_text(content, "latin-1")
+    assert not control.status(tmp_path).running
+    assert not control.stop(tmp_path, unless_in_use=True)
+    assert control.issue_token("ada", state_dir=tmp_path)
+    assert TokenFile(folder.tokens).find(own_token(folder)).groups == ("admins",)
+
+
+def test_a_damaged_announcement_is_written_anew_by_the_backend_that_runs(tmp_path: Path):
+    with local_backend(tmp_path, idle_seconds=10) as endpoint:
+        for content in DAMAGED:
+            (tmp_path / "endpoint.json").write_text(content, "latin-1")
+            assert control.start(tmp_path) == endpoint
+
+
+def test_one_in_use_is_not_stopped_unless_that_is_asked_for(tmp_path: Path):
+    with local_backend(tmp_path) as endpoint, control.hold(endpoint, "mgmt --local upload all"):
+        wait_until(lambda: list_holders(endpoint.url, endpoint.token, 5))
+        with pytest.raises(InUseError, match=rf"`mgmt --local upload all` \(process {os.getpid()}\)"):
+            control.stop(tmp_path, unless_in_use=True)
+        assert control.status(tmp_path).running
+        assert control.stop(tmp_path)
+        assert processes_in(tmp_path) == []
 
 
 def test_why_it_cannot_start_is_told_with_the_end_of_its_log(tmp_path: Path):

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import http.client
 import json
 import logging
+import os
 import socket
 import threading
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -18,7 +21,7 @@ import psutil
 import pytest
 
 from mgmt_local.activity import Activity
-from mgmt_local.alive import hold_open, is_alive
+from mgmt_local.alive import Holder, hold_open, is_alive, list_holders, read_holder
 from mgmt_local.gateway import BODY_SIZE_MAX_BYTES, Gateway
 from mgmt_local.state import StateFolder, open_state_folder
 from mgmt_local.tokens import TokenFile, issue_token
@@ -285,7 +288,7 @@ def test_proves_that_it_is_the_one_with_the_secret(setting: Setting):
 def test_is_in_use_as_long_as_somebody_holds_it_open(setting: Setting):
     setting.activity.idle_seconds = 0
     with hold_open(setting.url, setting.token, 5):
-        wait_until(lambda: setting.activity._holds, seconds=10)
+        wait_until(setting.activity.holders, seconds=10)
         assert not setting.activity.close_if_idle()
         assert setting.ask("GET", "/v1/history")[0] == 200
     wait_until(setting.activity.close_if_idle, seconds=10)
@@ -297,6 +300,22 @@ def test_nobody_holds_it_open_without_a_token(setting: Setting):
     with hold_open(setting.url, "wrong", 5):
         setting.activity.idle_seconds = 0
         wait_until(setting.activity.close_if_idle, seconds=10)
+
+
+def test_the_machines_user_is_told_which_commands_hold_it_and_nobody_else(setting: Setting):
+    own = issue_token(setting.folder, "owner", admin=True)
+    with hold_open(setting.url, setting.token, 5, "mgmt --local upload 'día 1' \x1b[31m"):
+        wait_until(setting.activity.holders, seconds=10)
+        assert list_holders(setting.url, own, 5) == [Holder("mgmt --local upload 'día 1' ?[31m", os.getpid())]
+        assert list_holders(setting.url, setting.token, 5) == []
+        assert setting.ask("GET", "/.mgmt-local/holders")[0] == 403
+        assert setting.ask("GET", "/.mgmt-local/holders", token="wrong")[0] == 401
+    wait_until(lambda: list_holders(setting.url, own, 5) == [], seconds=10)
+
+
+@pytest.mark.parametrize("header", ["", "x", "-1 a", "1" * 5000, "² a"])
+def test_a_holder_that_does_not_say_what_it_is_is_held_all_the_same(header: str):
+    assert read_holder(header).pid == 0
 
 
 def test_a_backend_that_cannot_be_held_open_is_used_as_it_is():
@@ -325,6 +344,55 @@ def test_whoever_else_listens_at_the_address_is_found_out():
         stranger.start()
         assert not is_alive(address, "secret", 5)
         stranger.join()
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        "HTTP/1.1 204 No Content\r\nmgmt-local-proof: é\r\n\r\n".encode(),
+        b"HTTP/1.1 204 No Content\r\nmgmt-local-proof: \xff\xfe\r\n\r\n",
+        b"HTTP/1.1 204 No Content\r\nmgmt-local-proof\r\n\r\n",
+        b"HTTP/9 x\r\n" + b"a: b\r\n" * 1000,
+        b"\x00" * 100_000,
+        b"",
+    ],
+)
+def test_a_stranger_that_answers_anything_at_all_is_found_out(answer: bytes):
+    with stranger(lambda connection, _: connection.sendall(answer)) as address:
+        assert not is_alive(address, "secret", 5)
+
+
+def test_a_stranger_that_drips_is_left_in_time():
+    """Every byte comes well within the time for one, and the answer would take for ever."""
+
+    def drip(connection: socket.socket, left: threading.Event) -> None:
+        connection.sendall(b"HTTP/1.1 204 No Content\r\nx: ")
+        while not left.wait(0.02):
+            connection.sendall(b"x")
+
+    with stranger(drip) as address:
+        began = time.monotonic()
+        assert not is_alive(address, "secret", 0.3)
+        assert time.monotonic() - began < 10
+
+
+@contextmanager
+def stranger(speak: Callable[[socket.socket, threading.Event], None]) -> Iterator[str]:
+    """Listen at an address and speak to the first who comes, until the context ends or he is gone."""
+    left = threading.Event()
+
+    def answer() -> None:
+        accepted, _ = listener.accept()
+        with accepted, contextlib.suppress(OSError):
+            accepted.recv(1024)
+            speak(accepted, left)
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        thread = threading.Thread(target=answer)
+        thread.start()
+        yield f"http://127.0.0.1:{listener.getsockname()[1]}"
+        left.set()
+        thread.join()
 
 
 def test_closing_lets_running_requests_finish(setting: Setting):

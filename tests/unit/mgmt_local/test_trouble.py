@@ -47,6 +47,14 @@ def test_a_backend_that_does_not_end_is_named_with_its_log(folder: StateFolder, 
         control.stop(folder.path)
 
 
+def test_a_log_that_cannot_be_written_is_told_with_what_to_do(folder: StateFolder):
+    """As on a full disk; a folder in its place refuses as surely."""
+    folder.log.mkdir()
+    with pytest.raises(LocalBackendError, match=rf"cannot write {folder.log}: .*Free some space"):
+        control.start(folder.path)
+    assert processes_in(folder.path) == []
+
+
 def test_tokens_that_another_process_keeps_locked_are_an_error(folder: StateFolder, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(tokens, "_LOCK_TIMEOUT_SECONDS", 0.05)
     with filelock.FileLock(folder.tokens_lock), pytest.raises(LocalBackendError, match=r"keeps .* locked"):
