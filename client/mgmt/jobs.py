@@ -17,7 +17,7 @@ from mgmt.journal import EndedAs, Entry, Journal, new_operation_id
 from mgmt.layout import archive_file_name
 from mgmt.left_overs import is_promised, remove, remove_elsewhere, unfinished_path
 from mgmt.members import NANOSECONDS, shown
-from mgmt.source import Excludes, Source, look, real_folder
+from mgmt.source import Source, look, real_folder
 from mgmt_contract.messages import Content, Lease, Packing, StartItem
 from mgmt_contract.names import InvalidNameError, fold_key, join_key
 from mgmt_contract.values import Value
@@ -157,7 +157,7 @@ def prepare_job(target: str, options: UploadOptions, journal: Journal, service_u
         RefusedError: If another process of this machine is at it.
         LocalStateError: If the journal cannot be used, or what an earlier run left cannot be removed.
     """
-    job = _look_at(target, options, journal, shown_base)
+    job = _look_at(target, options, shown_base)
     try:
         # One process per archive and per object: neither file nor operation is shared.
         job.held.enter_context(journal.hold(os.fspath(job.archive_path), job.source.name))
@@ -177,7 +177,7 @@ def inspect_job(target: str, options: UploadOptions, journal: Journal, service_u
         SourceError: If the target cannot be uploaded, or its archive's name is taken by somebody's file.
         LocalStateError: If the journal cannot be used.
     """
-    job = _look_at(target, options, journal, shown_base)
+    job = _look_at(target, options, shown_base)
     path = job.archive_path
     known = journal.find_archive(path)
     if known is None and os.path.lexists(path) and not is_promised(path, journal):
@@ -193,37 +193,13 @@ def inspect_job(target: str, options: UploadOptions, journal: Journal, service_u
     return job
 
 
-def _look_at(target: str, options: UploadOptions, journal: Journal, shown_base: Path) -> Job:
-    _refuse_own_state(target, options, journal.state_dir)
+def _look_at(target: str, options: UploadOptions, shown_base: Path) -> Job:
     shown_path = show_path(target, shown_base)
     source = look(target, name=options.as_name, excludes=options.excludes, shown_as=shown_path)
     _check_name(source, options)
     # The journal and the locks know an archive by its path: its folder is spelled in one way, its own name as it is.
     folder = real_folder(options.archive_dir) if options.archive_dir else source.path.parent
     return Job(new_operation_id(), source, shown_path, folder / archive_file_name(source.name), options)
-
-
-def _refuse_own_state(target: str, options: UploadOptions, state_dir: Path) -> None:
-    """Refuse a folder with mgmt's own state in it: the journal changes while it is read.
-
-    Raises:
-        SourceError: With the option that leaves it out.
-    """
-    if not os.path.isdir(target):  # noqa: PTH112  a target's text is looked at thousands of times
-        return
-    state = Path(os.path.realpath(state_dir))
-    try:
-        inside = state.relative_to(os.path.realpath(target))
-    except ValueError:
-        return  # elsewhere, as nearly always
-    parts = [Path(*inside.parts[:count]) for count in range(1, len(inside.parts) + 1)]
-    excludes = Excludes(options.excludes)
-    if not any(excludes.leave_out(os.fsencode(part.name), b"/" + os.fsencode(part)) for part in parts):
-        raise SourceError(
-            f"mgmt's own state lies in '{shown(target)}' and changes while it is read. Leave it out with "
-            f"--exclude '{shown(os.fspath(inside))}'.",
-            code="state-inside-source",
-        )
 
 
 def _find_place(job: Job, left_over: Path | None = None) -> None:

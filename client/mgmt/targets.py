@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
+import stat
 from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 
 from mgmt.archive import is_ours
 from mgmt.events import Emit, Notice
 from mgmt.layout import is_temporary_name
-from mgmt.source import is_system_name
+from mgmt.source import is_system_name, own_data_at
 from mgmt.source.rules import Excludes, special_kind
 from mgmt_contract.names import ARCHIVE_SUFFIX
 
@@ -22,7 +23,7 @@ def everything_in(
     Args:
         folder: Where to look, not below.
         known_archives: Paths of archives that the journal knows as ours.
-        emit: Told of sockets, pipes and devices, and of archives that mgmt has made.
+        emit: Told of sockets, pipes and devices, and of what mgmt has made or keeps for itself.
         excludes: Globs of entries to leave out.
     """
     for name in sorted(os.listdir(folder), key=os.fsencode):  # noqa: PTH208  names are what is wanted
@@ -48,6 +49,7 @@ def _reason_to_skip(path: Path, known_archives: Collection[str]) -> str | None:
     if path.name.endswith(ARCHIVE_SUFFIX) and is_ours(path):
         return "an archive that mgmt has made (name it to upload it all the same)"
     try:
-        return special_kind(path.stat())
+        status = path.stat()
+        return own_data_at(os.fspath(path)) if stat.S_ISDIR(status.st_mode) else special_kind(status)
     except OSError:
         return None  # a dangling link or an unreadable entry fails by name, not in silence

@@ -1,7 +1,18 @@
 """Looking at what is to be uploaded: is it there, can it be read, what is in it, how large can it get."""
 
+from mgmt.source.own_data import own_data_at
 from mgmt.source.rules import SYSTEM_FILE, Excludes, is_system_name
 from mgmt.source.target import Source, look, place_of, real_folder
 from mgmt.source.walk import Skipped
 
-__all__ = ["SYSTEM_FILE", "Excludes", "Skipped", "Source", "is_system_name", "look", "place_of", "real_folder"]
+__all__ = [
+    "SYSTEM_FILE",
+    "Excludes",
+    "Skipped",
+    "Source",
+    "is_system_name",
+    "look",
+    "own_data_at",
+    "place_of",
+    "real_folder",
+]

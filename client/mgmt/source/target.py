@@ -11,6 +11,7 @@ from pathlib import Path
 from mgmt.errors import SourceError, UsageError
 from mgmt.layout import TAR_END_BYTES, archive_bound_bytes
 from mgmt.members import Member, Survey, frame, member_bound_bytes, shown, source_unreadable
+from mgmt.source.own_data import own_data_at
 from mgmt.source.rules import Excludes, is_system_name, special_kind
 from mgmt.source.walk import Skipped, Walk
 from mgmt_contract.records import FileRecord
@@ -73,8 +74,8 @@ def look(
 
     A symlink named as target is followed, as a person who uploads `latest` wants the footage and not a
     pointer to it; links inside a folder stay links, as with `tar`. Sockets, pipes and devices inside are
-    skipped and listed, and so are system files and unfinished archives of mgmt. The order of members is that
-    of their names' bytes, the same on every system.
+    skipped and listed, and so are system files, unfinished archives of mgmt and folders with its own data. The
+    order of members is that of their names' bytes, the same on every system.
 
     Args:
         target: Path, absolute or relative to the current directory.
@@ -83,8 +84,8 @@ def look(
         shown_as: Path for the record, if not the one given.
 
     Raises:
-        SourceError: With code source-missing, source-special, source-is-system-file, source-unreadable,
-            source-changed or source-nameless.
+        SourceError: With code source-missing, source-special, source-is-system-file, source-is-own-data,
+            source-unreadable, source-changed or source-nameless.
         UsageError: If the target or the name is empty or is no name.
     """
     given = os.fspath(target)
@@ -96,6 +97,8 @@ def look(
     status = _status(given, path)
     _refuse_special(given, own_name, status)
     is_directory = stat.S_ISDIR(status.st_mode)
+    if is_directory:
+        _refuse_own_data(given, path)
     walk = Walk(path, root_name, Excludes(excludes))
     survey = Survey()
     tar_bytes = TAR_END_BYTES
@@ -171,4 +174,13 @@ def _refuse_special(given: str, own_name: str, status: os.stat_result) -> None:
             f"'{shown(given)}' is {kind}. Only files and folders can be uploaded: copy what it delivers into "
             "a file and upload that.",
             code="source-special",
+        )
+
+
+def _refuse_own_data(given: str, path: str) -> None:
+    kind = own_data_at(path)
+    if kind is not None:
+        raise SourceError(
+            f"'{shown(given)}' holds {kind}; that is never uploaded. Name what lies beside it.",
+            code="source-is-own-data",
         )

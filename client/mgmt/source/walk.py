@@ -5,12 +5,13 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Callable, Generator, Iterator
-from contextlib import closing
+from contextlib import closing, suppress
 from typing import Final, NamedTuple, NoReturn
 
 from mgmt.errors import SourceError
 from mgmt.members import Member, shown, source_changed, source_failure, source_unreadable
 from mgmt.source.folders import ASKS_EFFECTIVE_IDS, OPEN_FILE_FLAGS, Folder, MovedError, open_folder
+from mgmt.source.own_data import own_data_kind
 from mgmt.source.rules import SYSTEM_FILE, Excludes, reason_to_skip, special_kind
 
 _SKIPPED_KEPT_MAX: Final = 1_000
@@ -106,6 +107,8 @@ class Walk:
                     _refuse_unreadable(path)
                 return self._file(path, status, folder.opener(name))
             reason = reason or special_kind(status)
+            if reason is None and kind == stat.S_IFDIR:
+                reason = own_data_kind(lambda inside: _has(folder, name + b"/" + inside))
             if reason is None:
                 is_link = kind == stat.S_IFLNK
                 return _symlink(path, status, folder.link_target(name)) if is_link else _folder(path, status)
@@ -128,6 +131,13 @@ class Walk:
         if missing > 1:
             self._first_links[key] = (path if first is None else first, missing - 1)
         return first
+
+
+def _has(folder: Folder, name: bytes) -> bool:
+    with suppress(OSError):  # a folder that cannot be entered is refused when it is
+        folder.status(name)
+        return True
+    return False
 
 
 def _folder(path: bytes, status: os.stat_result) -> Member:

@@ -1,0 +1,34 @@
+"""Folders that mgmt itself keeps its things in, known by what lies in them: they stay out of archives.
+
+The embedded backend's holds the token of this machine's user, and a journal changes while it is read. Known by content,
+because the ones in use now are not the only ones: `make try` has its own, and a folder can be copied.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from typing import Final
+
+_TOKEN_NAMES: Final = (b"token.json", b"tokens.json")
+_BESIDE_TOKENS: Final = (b"tokens.lock", b"control.lock", b"records.sqlite")
+_JOURNAL_NAME: Final = b"journal.sqlite"
+_BESIDE_A_JOURNAL: Final = (b"machine-id", b"locks", b"log")
+
+
+def own_data_kind(holds: Callable[[bytes], bool]) -> str | None:
+    """Name what a folder is to mgmt, or None where it is anybody's.
+
+    Args:
+        holds: Tells whether the folder has an entry of that name.
+    """
+    if all(map(holds, _TOKEN_NAMES)) and any(map(holds, _BESIDE_TOKENS)):
+        return "the embedded backend's own data, with its token"
+    if holds(_JOURNAL_NAME) and any(map(holds, _BESIDE_A_JOURNAL)):
+        return "mgmt's own journal and logs"
+    return None
+
+
+def own_data_at(path: str) -> str | None:
+    """Name what the folder at a path is to mgmt, or None where it is anybody's."""
+    return own_data_kind(lambda name: os.path.lexists(os.path.join(os.fsencode(path), name)))  # noqa: PTH118
