@@ -22,6 +22,7 @@ import filelock
 from mgmt_local.activity import Activity
 from mgmt_local.engine import OUTPUT_FILE, StorageEngine
 from mgmt_local.errors import LocalBackendError
+from mgmt_local.expiry import Expiry
 from mgmt_local.gateway import App, Gateway
 from mgmt_local.processes import describe_process, has_outside_connections
 from mgmt_local.state import StateFolder, read_json, trim_log, write_private_json
@@ -74,6 +75,7 @@ class Backend:
         self._signals = signals
         self._ends: list[float] = []
         self._announced: dict[str, Any] = {}
+        self._expiry = Expiry(self.engine.make_client, BUCKET)
         self._check_seconds = min(_CHECK_SECONDS_MAX, activity.idle_seconds / _CHECKS_PER_IDLE_TIME)
         self._follow_engine()
 
@@ -90,6 +92,7 @@ class Backend:
                 if self._is_over():
                     _logger.info("nobody uses the backend any more: it ends")
                     return
+                self._expiry.look_if_due()
                 continue
             if event == "stop":
                 _logger.info("told to end")

@@ -8,11 +8,9 @@ from aws_cdk import aws_s3 as s3
 from constructs import Construct
 
 from mgmt_api.adapters.table import INDEX_PROJECTION, INDEXES, TABLE_KEYS
+from mgmt_contract.parts import ABANDONED_AFTER_DAYS
 from mgmt_infra.bucket_policy import add_belts
 from mgmt_infra.rules import set_aside
-
-ABANDONED_AFTER_DAYS = 30
-"""S3 counts from a multipart upload's start, not from its last part: long enough to finish a slow one."""
 
 
 class Storage(Construct):

@@ -15,6 +15,9 @@ PART_SIZE_MIN_BYTES = 5 * MIB
 """Smallest part S3 takes, except for the last."""
 PART_SIZE_MAX_BYTES = 5 * GIB
 PART_COUNT_MAX = 10_000
+ABANDONED_AFTER_DAYS = 30
+"""How long a multipart upload may stay open until the storage's own rule removes it with its parts. S3 counts from its
+start, not from its last part: long enough to finish a slow one."""
 OBJECT_SIZE_MAX_BYTES = PART_COUNT_MAX * PART_SIZE_MAX_BYTES
 """48.8 TiB."""
 
