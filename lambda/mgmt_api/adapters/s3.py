@@ -16,7 +16,6 @@ from urllib.parse import quote, urlencode
 from botocore.exceptions import ClientError
 
 from mgmt_api.adapters.clients import LOST_ANSWERS, UNREACHED, error_code, error_status
-from mgmt_api.adapters.heads import Heads
 from mgmt_api.adapters.presigner import Operation, Presigner, list_headers
 from mgmt_api.ports import (
     ContentRefusedError,
@@ -86,7 +85,6 @@ class S3ObjectStore:
         self._client = client
         self._bucket = bucket
         self._presigner = Presigner(client, bucket)
-        self._heads = Heads(client, bucket)
         self._completion_wait_seconds = completion_wait_seconds
 
     # --- presigned URLs --------------------------------------------------------------------------------
@@ -202,12 +200,9 @@ class S3ObjectStore:
 
     def head_object(self, key: str) -> StoredObject | None:
         """Return the current object under the key, or None where there is none."""
-        found = self._heads.find(key)
-        if found is not None:
-            return _read_head(key, found) if found else None
         try:
             with _port_errors(_HEAD_ERRORS):
-                answer = self._heads.ask(key)
+                answer = self._client.head_object(Bucket=self._bucket, Key=key, ChecksumMode="ENABLED")
         except _NoSuchObjectError:
             return None
         return _read_head(key, answer["ResponseMetadata"]["HTTPHeaders"])
