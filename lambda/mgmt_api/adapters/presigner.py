@@ -3,14 +3,16 @@
 `generate_presigned_url` validates, serializes, resolves the endpoint's rules and builds requests, the same way each
 time; only what `signature` does depends on the object. So the first URL of each operation is botocore's whole, and
 says where the bucket is and for which region is signed there. If `signature` makes the same URL of that (awscrt,
-where it is there, gives the query another order), it makes the later ones too. If not, every URL is botocore's
-whole: whatever a new botocore, which Lambda brings by itself, or another kind of bucket asks for, no URL is made that
-botocore would not have made.
+where it is there, gives the query another order), it makes the later ones too. If not, or if what is looked at inside
+botocore has changed, every URL is botocore's whole, and each is counted as a fall-back: whatever a new botocore, which
+Lambda brings by itself, or another kind of bucket asks for, no URL is made that botocore would not have made.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import logging
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple
 from urllib.parse import parse_qs, quote
@@ -23,6 +25,8 @@ if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
 
     from mgmt_api.ports import Clock
+
+logger = logging.getLogger(__name__)
 
 Operation = Literal["PutObject", "UploadPart"]
 
@@ -69,13 +73,22 @@ class Presigner:
     is; the client's signer is asked for the credentials each time, so that renewed ones are used.
     """
 
-    def __init__(self, client: S3Client, bucket: str, clock: Clock = _utc_now) -> None:
+    def __init__(
+        self,
+        client: S3Client,
+        bucket: str,
+        clock: Clock = _utc_now,
+        on_fall_back: Callable[[], object] = lambda: None,
+    ) -> None:
         self._client = client
         self._bucket = bucket
         self._clock = clock
+        self._on_fall_back = on_fall_back
         self._seen: _Signing | None = None
         self._ready: dict[Operation, _Ready] = {}
-        client.meta.events.register_first("before-sign.s3", self._watch)
+        self._has_warned = False
+        with self._guarded():
+            client.meta.events.register_first("before-sign.s3", self._watch)
 
     def sign(self, operation: Operation, parameters: Mapping[str, Any], expires_in_seconds: int) -> str:
         """Sign a PUT and return its URL.
@@ -87,23 +100,43 @@ class Presigner:
         """
         query = {_QUERY[name]: str(value) for name, value in parameters.items() if name in _QUERY}
         put = Put(parameters["Key"], query, list_headers(parameters), expires_in_seconds)
-        ready = self._ready.get(operation)
+        url, ready = None, self._ready.get(operation)
         if ready is not None:
-            return presign(ready.bucket, put, _credentials_of(ready.signer), self._clock())
+            with self._guarded():
+                url = presign(ready.bucket, put, _credentials_of(ready.signer), self._clock())
+        return url or self._sign_whole(operation, parameters, put)
+
+    def _sign_whole(self, operation: Operation, parameters: Mapping[str, Any], put: Put) -> str:
+        """Have botocore make a URL, and learn of it how to make the next ones; a fall-back unless it is the first."""
         url = self._client.generate_presigned_url(
             _METHODS[operation],
             Params={"Bucket": self._bucket, **parameters},
-            ExpiresIn=expires_in_seconds,
+            ExpiresIn=put.expires_in_seconds,
         )
-        learned = self._learn(url, put)
+        failed, learned = self._ready.pop(operation, None), None
+        with self._guarded():
+            learned = self._learn(url, put)
         if learned is not None:
             self._ready[operation] = learned
+        if learned is None or failed is not None:
+            self._on_fall_back()
         return url
 
-    def _watch(self, request: AWSRequest, request_signer: RequestSigner | None = None, **_: object) -> None:
-        """Note what the client signs; botocore calls this before each signature."""
-        if request.url is not None and request_signer is not None:
-            self._seen = _Signing(request.url, request_signer)
+    @contextmanager
+    def _guarded(self) -> Iterator[None]:
+        """Let nothing out that the inside of another botocore raises: its own way is still there. Told once."""
+        try:
+            yield
+        except Exception as error:  # noqa: BLE001  whatever an inside raises, another botocore does
+            if not self._has_warned:
+                self._has_warned = True
+                logger.warning("URLs are made botocore's whole way", extra={"reason": repr(error)})
+
+    def _watch(self, request: AWSRequest | None = None, request_signer: RequestSigner | None = None, **_: Any) -> None:
+        """Note what the client signs; botocore calls this before each signature, and it must not fail there."""
+        url = getattr(request, "url", None)
+        if url is not None and request_signer is not None:
+            self._seen = _Signing(url, request_signer)
 
     def _learn(self, url: str, put: Put) -> _Ready | None:
         """Find out of botocore's URL how the same is made here, if what was seen last became that URL."""

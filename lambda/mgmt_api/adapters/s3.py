@@ -77,14 +77,20 @@ class S3ObjectStore:
         client: From `make_s3_client`, which sees to it that URLs are signed with version 4.
         bucket: The bucket's name.
         completion_wait_seconds: How long a completion is waited for.
+        on_fall_back: Called for each URL that could not be made the quick way.
     """
 
     def __init__(
-        self, client: S3Client, bucket: str, *, completion_wait_seconds: float = COMPLETION_WAIT_SECONDS
+        self,
+        client: S3Client,
+        bucket: str,
+        *,
+        completion_wait_seconds: float = COMPLETION_WAIT_SECONDS,
+        on_fall_back: Callable[[], object] = lambda: None,
     ) -> None:
         self._client = client
         self._bucket = bucket
-        self._presigner = Presigner(client, bucket)
+        self._presigner = Presigner(client, bucket, on_fall_back=on_fall_back)
         self._completion_wait_seconds = completion_wait_seconds
 
     # --- presigned URLs --------------------------------------------------------------------------------

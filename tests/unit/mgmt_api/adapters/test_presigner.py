@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
@@ -12,10 +13,13 @@ import botocore.auth
 import botocore.crt.auth
 import pytest
 from botocore.credentials import RefreshableCredentials
+from botocore.hooks import EventAliaser
 from botocore.session import Session
+from botocore.signers import RequestSigner
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
+from mgmt_api.adapters import presigner as presigner_module
 from mgmt_api.adapters.clients import make_s3_client
 from mgmt_api.adapters.presigner import Presigner, list_headers
 
@@ -46,8 +50,8 @@ def client(request: pytest.FixtureRequest) -> Any:
     return make_s3_client(**CLIENTS[request.param])
 
 
-def open_presigner(client: Any, bucket: str) -> Presigner:
-    return Presigner(client, bucket, lambda: MOMENT)
+def open_presigner(client: Any, bucket: str, on_fall_back: Callable[[], object] = lambda: None) -> Presigner:
+    return Presigner(client, bucket, lambda: MOMENT, on_fall_back)
 
 
 def part(key: str = "clip.tar.gz", upload_id: str = "upload", number: int = 1) -> tuple[str, dict[str, Any]]:
@@ -222,3 +226,52 @@ def test_where_botocore_signs_otherwise_it_signs_every_url(client, whole_ways):
     for _ in range(3):
         assert "x-id=new" in presigner.sign(*part(), 900)
     assert whole_ways == {"UploadPart": 3}
+
+
+# --- another botocore than this one ----------------------------------------------------------------------------------
+
+
+def refuse(*_: object, **__: object) -> Any:
+    raise AttributeError("moved, in this botocore")
+
+
+INSIDES = {
+    "events": (EventAliaser, "register_first", refuse),
+    "signer": (RequestSigner, "region_name", property(refuse)),
+}
+"""What the presigner uses of botocore beside its public calls."""
+
+
+@pytest.mark.parametrize("inside", INSIDES)
+def test_a_botocore_with_other_insides_makes_every_url_itself_and_each_is_counted(client, monkeypatch, inside):
+    fall_backs: list[int] = []
+    expected = [sign_by_botocore(client, "team-footage", *part(number=number), 900) for number in (1, 2, 3)]
+    monkeypatch.setattr(*INSIDES[inside], refuse)
+    presigner = open_presigner(client, "team-footage", lambda: fall_backs.append(1))
+    assert [presigner.sign(*part(number=number), 900) for number in (1, 2, 3)] == expected
+    assert len(fall_backs) == 3
+
+
+def test_a_quick_way_that_breaks_later_gives_way_to_botocores_own(client, monkeypatch, whole_ways):
+    """And is learned anew once it works again."""
+    fall_backs: list[int] = []
+    presigner = open_presigner(client, "team-footage", lambda: fall_backs.append(1))
+    expected = sign_by_botocore(client, "team-footage", *part(), 900)
+    presigner.sign(*part(), 900)
+    assert fall_backs == []
+    with monkeypatch.context() as patch:
+        patch.setattr(presigner_module, "presign", refuse)
+        assert presigner.sign(*part(), 900) == expected
+    assert len(fall_backs) == 1
+    for _ in range(3):
+        assert parts(presigner.sign(*part(), 900)) == parts(expected)
+    assert len(fall_backs) == 1
+
+
+def test_that_urls_fall_back_is_told_once(client, monkeypatch, caplog):
+    presigner = open_presigner(client, "team-footage")
+    monkeypatch.setattr(presigner_module, "presign", refuse)
+    for _ in range(3):
+        presigner.sign(*part(), 900)
+    [line] = caplog.records
+    assert (line.levelname, line.reason) == ("WARNING", "AttributeError('moved, in this botocore')")
