@@ -16,6 +16,8 @@ from mgmt_contract.routes import ROUTES, Route
 from mgmt_infra.deployment import Deployment
 from mgmt_infra.rules import set_aside
 
+_AUTHORIZER = "Tokens"
+
 ACCESS_LOG_FIELDS = {
     "requestId": "$context.requestId",
     "time": "$context.requestTimeEpoch",
@@ -41,19 +43,23 @@ class Api(Construct):
         super().__init__(scope, construct_id)
         self._deployment = deployment
         self._api = gateway.HttpApi(self, "HttpApi", api_name=deployment.stack_name, create_default_stage=False)
-        self._authorizer = authorizers.HttpJwtAuthorizer("Tokens", deployment.issuer, jwt_audience=deployment.audiences)
+        self._tokens = authorizers.HttpJwtAuthorizer(_AUTHORIZER, deployment.issuer, jwt_audience=deployment.audiences)
         self._integration = integrations.HttpLambdaIntegration("Function", function, scope_permission_to_route=False)
-        for route in ROUTES:
-            self._add_route(route)
+        self._routes = [self._add_route(route) for route in ROUTES]
+        self.authorizer = self._api.node.find_child(_AUTHORIZER)
+        """Made first of all: API Gateway fetches the issuer's discovery document then, and refuses a wrong one."""
+        self.log = logs.LogGroup(
+            self, "AccessLog", retention=logs.RetentionDays.THREE_MONTHS, removal_policy=cdk.RemovalPolicy.DESTROY
+        )
         self.url = self._make_stage().url
 
-    def _add_route(self, route: Route) -> None:
+    def _add_route(self, route: Route) -> gateway.HttpRoute:
         scopes = list(self._deployment.settings.scopes)
         (added,) = self._api.add_routes(
             path=route.path,
             methods=[gateway.HttpMethod(route.method)],
             integration=self._integration,
-            authorizer=self._authorizer if route.needs_sign_in else None,
+            authorizer=self._tokens if route.needs_sign_in else None,
             authorization_scopes=scopes if route.needs_sign_in and scopes else None,
         )
         if not route.needs_sign_in:
@@ -63,6 +69,7 @@ class Api(Construct):
                 "The service describes itself before sign-in: it tells clients where to sign in, and holds nothing "
                 "that is not public.",
             )
+        return added
 
     def _make_stage(self) -> gateway.HttpStage:
         stage = gateway.HttpStage(
@@ -75,16 +82,21 @@ class Api(Construct):
                 rate_limit=self._deployment.requests_per_second, burst_limit=self._deployment.request_burst
             ),
         )
-        self._log_access(stage)
-        return stage
-
-    def _log_access(self, stage: gateway.HttpStage) -> None:
-        log = logs.LogGroup(
-            self, "AccessLog", retention=logs.RetentionDays.THREE_MONTHS, removal_policy=cdk.RemovalPolicy.DESTROY
-        )
+        stage.node.add_dependency(*self._routes)  # a stage with settings of a route that is not there yet is refused
         resource = stage.node.default_child
         if not isinstance(resource, gateway.CfnStage):
             raise TypeError(f"the stage's resource is {resource!r}")
         resource.access_log_settings = gateway.CfnStage.AccessLogSettingsProperty(
-            destination_arn=log.log_group_arn, format=json.dumps(ACCESS_LOG_FIELDS)
+            destination_arn=self.log.log_group_arn, format=json.dumps(ACCESS_LOG_FIELDS)
         )
+        resource.route_settings = {
+            f"{route.method} {route.path}": self._limit_open_route() for route in ROUTES if not route.needs_sign_in
+        }
+        return stage
+
+    def _limit_open_route(self) -> dict[str, int]:
+        """Keep what anybody may call apart, so that a flood of it takes nothing from those who have signed in."""
+        return {
+            "ThrottlingRateLimit": self._deployment.open_requests_per_second,
+            "ThrottlingBurstLimit": self._deployment.open_request_burst,
+        }

@@ -9,7 +9,8 @@
 | admin_group, actor_claim | which group administers, which claim names a person | admins, username |
 | url_life_seconds, lease_seconds, feed_shards | see `mgmt_api/settings.py` | 900, 600, 1 |
 | key_part_max_bytes | longest part of a key between slashes, for a storage that has such a limit; S3 has none | none |
-| requests_per_second, request_burst | throttle of the whole API | 50, 100 |
+| requests_per_second, request_burst | throttle of the calls that need sign-in | 50, 100 |
+| open_requests_per_second, open_request_burst | throttle of `GET /v1/service`, which anybody may call | 5, 5 |
 | architecture | arm64 or x86_64 | arm64 |
 | runtime | the function's Python | python3.13 |
 | stack_name | several services in one account have several | mgmt |
@@ -37,6 +38,8 @@ _OWN_VARIABLES = {"MGMT_BUCKET": "-", "MGMT_TABLE": "-", "AWS_REGION": "-"}
 _OWN_KEYS: Mapping[str, type[int | str]] = {
     "requests_per_second": int,
     "request_burst": int,
+    "open_requests_per_second": int,
+    "open_request_burst": int,
     "architecture": str,
     "runtime": str,
     "stack_name": str,
@@ -46,6 +49,8 @@ _PATTERNS = {
     "root_prefix": r"[A-Za-z0-9._/-]*",  # it stands in the role's policy, where * and ? and $ are more than text
     "requests_per_second": r"[1-9][0-9]*",
     "request_burst": r"[1-9][0-9]*",
+    "open_requests_per_second": r"[1-9][0-9]*",
+    "open_request_burst": r"[1-9][0-9]*",
     "architecture": "|".join(WHEEL_PLATFORMS),
     "runtime": r"python3\.[0-9]+",
     "stack_name": r"[A-Za-z][A-Za-z0-9-]*",
@@ -66,6 +71,10 @@ class Deployment:
     """The environment variables those settings are read from."""
     requests_per_second: int = 50
     request_burst: int = 100
+    open_requests_per_second: int = 5
+    """A client asks when it is configured; each start tells it again. So this is a team that sets up in one minute."""
+    open_request_burst: int = 5
+    """Half of the ten calls at a time that Lambda gives a new account: a flood leaves the other half to the team."""
     architecture: str = "arm64"
     runtime: str = "python3.13"
     stack_name: str = "mgmt"

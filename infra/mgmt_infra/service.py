@@ -43,10 +43,12 @@ class Service(Construct):
         super().__init__(scope, construct_id)
         self._storage = storage
         self._deployment = deployment
-        self._log = logs.LogGroup(
+        self.log = logs.LogGroup(
             self, "Log", retention=logs.RetentionDays.THREE_MONTHS, removal_policy=cdk.RemovalPolicy.DESTROY
         )
         self.role = self._make_role()
+        self.role_alone = _resource_of(self.role)
+        """Without its policy, which names bucket and table."""
         self.function = self._make_function()
 
     def _make_role(self) -> iam.Role:
@@ -61,7 +63,7 @@ class Service(Construct):
         _allow(role, "MissingObjects", ("s3:ListBucket",), [bucket.bucket_arn])
         _allow(role, "Records", TABLE_ACTIONS, [table.table_arn])
         _allow(role, "History", ("dynamodb:Query",), indexes)
-        _allow(role, "Log", ("logs:CreateLogStream", "logs:PutLogEvents"), [self._log.log_group_arn])
+        _allow(role, "Log", ("logs:CreateLogStream", "logs:PutLogEvents"), [self.log.log_group_arn])
         _set_keys_aside(role, bucket, keys)
         return role
 
@@ -76,7 +78,7 @@ class Service(Construct):
             code=bundle_service(deployment),
             handler=HANDLER,
             role=self.role,
-            log_group=self._log,
+            log_group=self.log,
             timeout=cdk.Duration.seconds(TIMEOUT_SECONDS),
             memory_size=512,
             tracing=lambda_.Tracing.DISABLED,
@@ -92,6 +94,13 @@ class Service(Construct):
             "The runtime follows the newest Python for which every pinned requirement has wheels and the tests run.",
         )
         return function
+
+
+def _resource_of(role: iam.Role) -> iam.CfnRole:
+    resource = role.node.default_child
+    if not isinstance(resource, iam.CfnRole):
+        raise TypeError(f"the role's resource is {resource!r}")
+    return resource
 
 
 def _allow(role: iam.Role, sid: str, actions: tuple[str, ...], resources: list[str]) -> None:

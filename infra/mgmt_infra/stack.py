@@ -21,6 +21,7 @@ class MgmtStack(cdk.Stack):
         storage = Storage(self, "Storage", url_life_seconds=deployment.settings.url_life_seconds)
         service = Service(self, "Service", storage=storage, deployment=deployment)
         api = Api(self, "Api", function=service.function, deployment=deployment)
+        storage.make_after(api.authorizer, api.log, service.role_alone, service.log)
         cdk.CfnOutput(self, "ApiUrl", value=api.url, description="What `mgmt login` takes.")
         cdk.CfnOutput(self, "BucketName", value=storage.bucket.bucket_name)
         cdk.CfnOutput(self, "TableName", value=storage.table.table_name)

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 import aws_cdk as cdk
 from aws_cdk import aws_dynamodb as dynamodb
 from aws_cdk import aws_s3 as s3
-from constructs import Construct
+from constructs import Construct, IDependable
 
 from mgmt_api.adapters.table import INDEX_PROJECTION, INDEXES, TABLE_KEYS
 from mgmt_contract.parts import ABANDONED_AFTER_DAYS
 from mgmt_infra.bucket_policy import add_belts
 from mgmt_infra.rules import set_aside
+
+
+KEPT: Final = cdk.RemovalPolicy.RETAIN_ON_UPDATE_OR_DELETE
+"""Kept whatever becomes of the stack, unless it fails while it is made for the first time: then nothing is left."""
 
 
 class Storage(Construct):
@@ -22,6 +28,14 @@ class Storage(Construct):
         add_belts(self.bucket, url_life_seconds=url_life_seconds)
         self.table = self._make_table()
 
+    def make_after(self, *others: IDependable) -> None:
+        """Have bucket and table made after these, which may fail.
+
+        CloudFormation takes back what a failed first deployment has made, but not a table with deletion protection.
+        """
+        for kept in (self.bucket, self.table):
+            kept.node.add_dependency(*others)
+
     def _make_bucket(self) -> s3.Bucket:
         bucket = s3.Bucket(
             self,
@@ -32,7 +46,7 @@ class Storage(Construct):
             encryption=s3.BucketEncryption.S3_MANAGED,
             enforce_ssl=True,
             minimum_tls_version=1.2,
-            removal_policy=cdk.RemovalPolicy.RETAIN,
+            removal_policy=KEPT,
             lifecycle_rules=[
                 s3.LifecycleRule(
                     id="abandoned-multipart-uploads",
@@ -60,7 +74,7 @@ class Storage(Construct):
                 point_in_time_recovery_enabled=True
             ),
             deletion_protection=True,
-            removal_policy=cdk.RemovalPolicy.RETAIN,
+            removal_policy=KEPT,
         )
         for name, keys in INDEXES.items():
             table.add_global_secondary_index(

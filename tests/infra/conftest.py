@@ -23,6 +23,8 @@ CONTEXT = {
     "feed_shards": "4",
     "requests_per_second": "20",
     "request_burst": "40",
+    "open_requests_per_second": "3",
+    "open_request_burst": "2",
 }
 """Every key that a deployment decides, none with its default; but architecture, runtime and name."""
 

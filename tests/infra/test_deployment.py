@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import re
+from pathlib import Path
 
 import pytest
 
@@ -62,3 +64,14 @@ def test_every_key_is_documented():
     own = {field.name for field in dataclasses.fields(Deployment)} - {"settings", "variables"}
     theirs = {field.name for field in dataclasses.fields(Settings)} - {"bucket", "table", "region"}
     assert not {key for key in own | theirs if key not in text}
+
+
+def test_the_readme_says_how_a_first_deployment_goes_in_three_lines():
+    """An account that was never bootstrapped refuses to deploy."""
+    readme = (Path(__file__).resolve().parents[2] / "README.md").read_text(encoding="utf-8")
+    block = re.search(r"## Deploy\n+```sh\n(.*?)```", readme, re.DOTALL)
+    assert block is not None
+    install, bootstrap, deploy = block[1].splitlines()
+    assert "make setup" in install
+    assert "cdk bootstrap" in bootstrap
+    assert deploy.startswith("cdk deploy -c issuer=")

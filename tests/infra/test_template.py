@@ -9,19 +9,23 @@ import subprocess
 import sys
 import zipfile
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from mgmt_api.adapters.table import INDEX_PROJECTION, INDEXES, TABLE_KEYS, KeyAttributes
 from mgmt_api.settings import Settings, read_settings
 from mgmt_contract.routes import DESCRIBE, ROUTES
-from support.assembly import Assembly
+from mgmt_infra.deployment import read_deployment
+from support.assembly import INFRA, Assembly
+from support.node import CDK_DIRECTORY
 from support.policies import as_list
 
 pytestmark = [pytest.mark.cdk, pytest.mark.xdist_group("assembly")]
 
 LAMBDA = Path(__file__).resolve().parents[2] / "lambda"
 ZIP_MAX_BYTES = 4_000_000
+KEPT = ["AWS::S3::Bucket", "AWS::DynamoDB::Table"]
 
 
 # --- rules ---------------------------------------------------------------------------------------------
@@ -47,6 +51,15 @@ def test_cfn_lint_finds_nothing(assembly: Assembly):
     command = [str(cfn_lint), "--ignore-checks", "W3005", "--", str(assembly.template_path)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout) == (0, "")
+
+
+def test_every_feature_flag_is_set_as_the_cdk_command_recommends():
+    """As `cdk init` would have done: without, the behaviour is that of the first CDK 2."""
+    (recommended,) = CDK_DIRECTORY.glob("node_modules/aws-cdk/lib/init-templates/.recommended-feature-flags.json")
+    context = json.loads((INFRA / "cdk.json").read_text())["context"]
+    assert {name: value for name, value in context.items() if name.startswith("@")} == json.loads(
+        recommended.read_text()
+    )
 
 
 # --- storage -------------------------------------------------------------------------------------------
@@ -90,10 +103,22 @@ def test_the_table_can_be_restored_and_costs_by_use(assembly: Assembly):
     assert table["DeletionProtectionEnabled"] is True
 
 
-@pytest.mark.parametrize("resource_type", ["AWS::S3::Bucket", "AWS::DynamoDB::Table"])
+@pytest.mark.parametrize("resource_type", KEPT)
 def test_footage_and_records_outlive_the_stack(assembly: Assembly, resource_type):
+    """But a first deployment that fails leaves nothing behind, so that the next can begin again."""
     resource = assembly.only(resource_type)
-    assert (resource["DeletionPolicy"], resource["UpdateReplacePolicy"]) == ("Retain", "Retain")
+    assert (resource["DeletionPolicy"], resource["UpdateReplacePolicy"]) == ("RetainExceptOnCreate", "Retain")
+
+
+def test_bucket_and_table_are_made_after_everything_that_may_fail_without_them(assembly: Assembly):
+    """A rollback cannot take a table with deletion protection away."""
+    resources = assembly.template["Resources"]
+    needs = {name: _needed(resource) & resources.keys() for name, resource in resources.items()}
+    kept = {name for kind in KEPT for name in assembly.find(kind)}
+    without = {name for name in resources if not kept & _closure(needs, name)}
+    assert {resources[name]["Type"] for name in without} >= {"AWS::ApiGatewayV2::Authorizer", "AWS::IAM::Role"}
+    for name in kept:
+        assert without - {"CDKMetadata"} <= _closure(needs, name)
 
 
 # --- function ------------------------------------------------------------------------------------------
@@ -210,6 +235,25 @@ def test_the_api_is_throttled(assembly: Assembly, context):
     assert throttle["ThrottlingBurstLimit"] == int(context["request_burst"])
 
 
+def test_what_anybody_may_call_cannot_starve_what_takes_a_sign_in(assembly: Assembly, context):
+    """It has a limit of its own, lower than the others'; the stage comes after the routes that it names."""
+    stage = assembly.only("AWS::ApiGatewayV2::Stage")
+    assert stage["Properties"]["RouteSettings"] == {
+        f"{DESCRIBE.method} {DESCRIBE.path}": {
+            "ThrottlingRateLimit": int(context["open_requests_per_second"]),
+            "ThrottlingBurstLimit": int(context["open_request_burst"]),
+        }
+    }
+    assert assembly.find("AWS::ApiGatewayV2::Route").keys() <= set(stage["DependsOn"])
+
+
+def test_by_default_a_flood_of_open_calls_leaves_half_of_a_new_accounts_functions(context):
+    """Lambda gives a new account ten at a time."""
+    deployment = read_deployment({"issuer": context["issuer"], "client_id": context["client_id"]}.get)
+    assert deployment.open_request_burst <= 5
+    assert deployment.open_requests_per_second < deployment.requests_per_second
+
+
 def test_calls_are_logged_without_what_they_carry(assembly: Assembly):
     """No header, no body, no query: nothing that could hold a token or a signature."""
     settings = assembly.only("AWS::ApiGatewayV2::Stage")["Properties"]["AccessLogSettings"]
@@ -228,6 +272,26 @@ def test_only_this_api_may_call_the_function(assembly: Assembly):
 
 def test_the_admin_is_told_address_bucket_and_table(assembly: Assembly):
     assert assembly.template["Outputs"].keys() == {"ApiUrl", "BucketName", "TableName"}
+
+
+def _needed(part: Any) -> set[str]:
+    """Return what a resource refers to or waits for."""
+    if isinstance(part, list):
+        return set().union(*map(_needed, part))
+    if not isinstance(part, dict):
+        return set()
+    found = set().union(*map(_needed, part.values()))
+    named = [as_list(part[key])[0] for key in ("Ref", "Fn::GetAtt") if key in part]
+    return found | set(named) | set(as_list(part.get("DependsOn", [])))
+
+
+def _closure(needs: dict[str, set[str]], name: str) -> set[str]:
+    """Return a resource and all that must be there before it."""
+    found, new = set(), {name}
+    while new:
+        found |= new
+        new = set().union(*(needs[each] for each in new)) - found
+    return found
 
 
 def _key_schema(keys: KeyAttributes) -> list[dict[str, str]]:
