@@ -34,6 +34,8 @@ class _Cells(Value):
     bytes_: str
     speed: str
     left: str
+    is_bound: bool = False
+    """The time left is the least it can be: not everything was looked at yet."""
 
 
 def open_bars(
@@ -118,10 +120,11 @@ def _describe_overall(overall: Overall) -> _Cells:
         "all",
         f"{overall.ended_count} of {overall.count} done",
         overall.fraction or 0.0,
-        _percent(overall.fraction),
+        _percent(overall.fraction) if overall.is_all_known else "",
         f"{size_in_words(overall.sent_bytes)} sent",
         _speed(overall.bytes_per_second),
         _left(overall.left_seconds),
+        is_bound=not overall.is_all_known,
     )
 
 
@@ -164,7 +167,18 @@ def _lay_out_row(
         line += [(" ", ""), *_draw_bar(row, bar_width, color, now)]
     order = ("percent", "bytes_", "speed", "left")
     cells = sorted(fixed, key=lambda cell: order.index(cell[0]))
+    if row.is_bound:
+        return [*line, (_lay_out_bound(row, sum(1 + size for _, size in cells)), "")]
     return [*line, ("".join(" " + pad(getattr(row, name), size, right=True) for name, size in cells), "")]
+
+
+def _lay_out_bound(row: _Cells, width: int) -> str:
+    """Say that it takes at least so long, with what else has room."""
+    bound = f"at least {row.left}" if row.left else "still looking"
+    for said in (f"{row.bytes_}  {row.speed}  {bound}", f"{row.speed} {bound}"):
+        if row.speed and len(said) < width:
+            return pad(said, width, right=True)
+    return pad(shorten(bound, width), width, right=True)
 
 
 def _lay_out_narrow(row: _Cells, width: int, *, is_alone: bool) -> list[tuple[str, str]]:

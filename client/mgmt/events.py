@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Literal
 
 from mgmt.errors import MgmtError
@@ -10,6 +10,34 @@ from mgmt_contract.records import UploadRecord
 from mgmt_contract.values import Value
 
 Stage = Literal["packing", "uploading", "confirming"]
+
+
+class Expected(Value):
+    """Everything that a command is to upload: how large each target is, as far as one look at it tells."""
+
+    sizes: Mapping[str, int | None]
+    """Bytes of each target; None for a folder as long as nobody has counted what is in it."""
+
+
+class Sized(Value):
+    """How large a target is that was not known so far; nothing, where nothing of it will be sent."""
+
+    target: str
+    source_bytes: int
+
+
+class Repeated(Value):
+    """A target that is another one under another spelling: it is uploaded once."""
+
+    target: str
+
+
+class Begun(Value):
+    """A target has become an upload: all that is in it was looked at."""
+
+    target: str
+    operation_id: str
+    source_bytes: int
 
 
 class Progress(Value):
@@ -71,6 +99,6 @@ class AlreadyThere(Value):
     finished_at: str | None
 
 
-Event = Progress | Renewed | Notice | Waiting | Trace | Finished | AlreadyThere
+Event = Expected | Sized | Repeated | Begun | Progress | Renewed | Notice | Waiting | Trace | Finished | AlreadyThere
 Emit = Callable[[Event], None]
 """May be called from any thread."""

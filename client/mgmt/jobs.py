@@ -56,6 +56,10 @@ class Job:
     promised_mtime_ns: int = field(default_factory=lambda: _whole_seconds() * NANOSECONDS)
     """The time that the archive is to bear: by it a killed run's archive is told from any other at its place."""
     archive: PackedArchive | None = None
+    packed_source_bytes: int = 0
+    """So far; also while the archive is not whole."""
+    expected_archive_bytes: int | None = None
+    """Guessed while the archive grows, from what packing has made of the source so far."""
     lease: Lease | None = None
     """None until the service has said that it has recorded the operation."""
     may_be_recorded: bool = False
@@ -97,6 +101,12 @@ class Job:
     def packing(self) -> Packing:
         """How the archive's bytes are made."""
         return Packing(current_codec(self.options.plan), self.options.plan)
+
+    def note_packed(self, archive_bytes: int) -> None:
+        """Guess how large the archive becomes, now that so much of it is there."""
+        source_bytes = self.source.uncompressed_size
+        guess = archive_bytes * source_bytes // self.packed_source_bytes if self.packed_source_bytes else source_bytes
+        self.expected_archive_bytes = min(max(archive_bytes, guess), self.source.upper_bound_bytes)
 
     def renew(self) -> str:
         """Go on under a new id; return the old one."""

@@ -42,6 +42,7 @@ def pack_job(
     """
 
     def note_progress(done_bytes: int) -> None:
+        job.packed_source_bytes = done_bytes
         total_bytes = job.source.uncompressed_size
         session.emit(Progress(job.operation_id, job.target_path, "packing", done_bytes, total_bytes))
 
@@ -70,8 +71,13 @@ def pack_and_send(session: Session, job: Job, multipart: messages.Multipart) -> 
     feed = PartFeed(multipart.part_size)
     opened: list[Path] = []
     hooks: PartHooks = {"part_size_bytes": multipart.part_size, "on_open": opened.append}
+
+    def offer(part: messages.Part) -> None:
+        job.note_packed((part.number - 1) * multipart.part_size + part.length)
+        feed.put(part)
+
     if RENAMES_OPEN_FILES:
-        hooks["on_part"] = feed.put
+        hooks["on_part"] = offer
     thread = threading.Thread(target=partial(_pack_into, session, job, stop, feed, hooks), name="pack")
     thread.start()
     meter = Meter(session, job)

@@ -17,6 +17,7 @@ from mgmt.journal import Entry
 from mgmt.preparation import Preparation
 from mgmt.session import Session
 from mgmt.source import place_of
+from mgmt.unapplied import say_unapplied
 from mgmt_contract import messages
 from mgmt_contract.parts import ITEMS_MAX
 from mgmt_contract.records import UploadRecord
@@ -104,6 +105,7 @@ def plan_uploads(
             planner.finish(batch, show)
             batch = []
     planner.finish(batch, show)
+    say_unapplied(options, planner.summary.already_there, session.emit)
     return planner.summary
 
 

@@ -11,10 +11,23 @@ from datetime import datetime
 from typing import Final, Self
 
 from mgmt.errors import MgmtError
-from mgmt.events import AlreadyThere, Event, Finished, Notice, Progress, Renewed, Trace, Waiting
+from mgmt.events import (
+    AlreadyThere,
+    Begun,
+    Event,
+    Expected,
+    Finished,
+    Notice,
+    Progress,
+    Renewed,
+    Repeated,
+    Sized,
+    Trace,
+    Waiting,
+)
 from mgmt.output import Output
-from mgmt.reports import describe_success, describe_success_at_length
-from mgmt.underway import Sent, Track, UnderWay
+from mgmt.reports import describe_sizes, describe_success, describe_success_at_length
+from mgmt.underway import Overall, Sent, Track, UnderWay
 from mgmt.waiting import PLAIN_PROGRESS_SECONDS, WAITING_SECONDS
 from mgmt.wording import (
     clock_in_words,
@@ -23,7 +36,6 @@ from mgmt.wording import (
     fold,
     moment_in_words,
     printable,
-    ratio_in_words,
     size_in_words,
     with_local_times,
 )
@@ -80,11 +92,10 @@ class UploadRenderer:
         """Show an event; may be called from any thread."""
         with self._lock:
             match event:
+                case Expected() | Sized() | Repeated() | Begun() | Renewed():
+                    self._note_work(event)
                 case Progress():
                     self._show_progress(event)
-                case Renewed():
-                    self._forget_shown(event.former_id)
-                    self._underway.renew(event.former_id, event.operation_id)
                 case Waiting():
                     self._underway.wait_for(event.what)
                     self._show_plain_progress()
@@ -98,6 +109,22 @@ class UploadRenderer:
                 case Trace():
                     if self._style.verbosity > 0:
                         self._output.aside(printable(event.message))
+
+    def _note_work(self, event: Expected | Sized | Repeated | Begun | Renewed) -> None:
+        """Take notice of what there is to do; nothing of it is shown for itself."""
+        match event:
+            case Expected():
+                self._count = len(event.sizes)
+                self._underway.expect_all(event.sizes)
+            case Sized():
+                self._underway.note_size(event.target, event.source_bytes)
+            case Repeated():
+                self._underway.drop(event.target)
+            case Begun():
+                self._underway.begin(event)
+            case Renewed():
+                self._forget_shown(event.former_id)
+                self._underway.renew(event.former_id, event.operation_id)
 
     def summarize(self, succeeded: int, failed: int, skipped: int, *, was_stopped: bool = False) -> None:
         """Say what all of it came to; one upload has said so itself."""
@@ -129,11 +156,9 @@ class UploadRenderer:
         elapsed = duration_in_words(overall.elapsed_seconds)
         if not self._sums.stored_bytes:
             return f" in {elapsed}"
-        ratio = ratio_in_words(self._sums.stored_bytes, self._sums.source_bytes)
-        said = f": {size_in_words(self._sums.source_bytes)} → {size_in_words(self._sums.stored_bytes)}"
-        said += f" ({ratio})" if ratio != "-" else ""
-        speed = overall.sent_bytes / overall.elapsed_seconds if overall.elapsed_seconds > 0 else 0
-        return f"{said} in {elapsed}" + (f", {size_in_words(speed)}/s" if speed else "")
+        said = f": {describe_sizes(self._sums.source_bytes, self._sums.stored_bytes)} in {elapsed}"
+        speed = overall.moved_bytes / overall.elapsed_seconds if overall.elapsed_seconds > 0 else 0
+        return said + (f", {size_in_words(speed)}/s" if speed else "")
 
     def _repeat_failures(self) -> None:
         if not self._sums.failed or self._sums.lines <= UNSEEN_LINES:
@@ -166,8 +191,7 @@ class UploadRenderer:
         if waiting is not None and waiting[1] >= WAITING_SECONDS:
             self._output.aside(f"waiting {clock_in_words(waiting[1])}: {printable(waiting[0])}")
         elif overall.count is not None:
-            done = f"{overall.ended_count} of {overall.count} done, {size_in_words(overall.sent_bytes)} sent"
-            self._output.aside(done + _pace(overall.bytes_per_second, overall.left_seconds))
+            self._output.aside(_describe_overall(overall))
         else:
             for track in self._underway.tracks()[-1:]:
                 self._output.aside(_describe_track(track, now))
@@ -236,6 +260,13 @@ def _describe_track(track: Track, now: float) -> str:
     return f"{printable(track.name)}: {track.stage}{moved}{pace}"
 
 
-def _pace(bytes_per_second: float | None, left_seconds: float | None) -> str:
+def _describe_overall(overall: Overall) -> str:
+    percent = f", {int(100 * overall.fraction)} %" if overall.fraction is not None and overall.is_all_known else ""
+    done = f"{overall.ended_count} of {overall.count} done, {size_in_words(overall.sent_bytes)} sent{percent}"
+    pace = _pace(overall.bytes_per_second, overall.left_seconds, "" if overall.is_all_known else "at least ")
+    return done + pace
+
+
+def _pace(bytes_per_second: float | None, left_seconds: float | None, bound: str = "") -> str:
     speed = f", {size_in_words(bytes_per_second)}/s" if bytes_per_second is not None else ""
-    return speed + (f", {clock_in_words(left_seconds)} left" if left_seconds is not None else "")
+    return speed + (f", {bound}{clock_in_words(left_seconds)} left" if left_seconds is not None else "")

@@ -60,22 +60,43 @@ def describe_success_at_length(record: UploadRecord, sent: Sent | None) -> list[
     return [whole, _numbers_of(record, sent)]
 
 
+def describe_sizes(source_bytes: int, stored_bytes: int) -> str:
+    """Say how large a source is, and how much smaller packing has made it.
+
+    >>> describe_sizes(200_000_000, 100_000_000), describe_sizes(49_800_000, 49_815_000)
+    ('200 MB → 100 MB (50 % smaller)', '49.8 MB, no smaller,')
+    """
+    saved_percent = round(100 * (1 - stored_bytes / source_bytes)) if source_bytes else 0
+    if saved_percent <= 0:
+        return f"{size_in_words(source_bytes)}, no smaller,"
+    return f"{size_in_words(source_bytes)} → {size_in_words(stored_bytes)} ({saved_percent} % smaller)"
+
+
 def _size_of(record: UploadRecord) -> str:
     return size_in_words(record.s3_file_record.size if record.s3_file_record else 0)
 
 
 def _numbers_of(record: UploadRecord, sent: Sent | None) -> str:
-    size = record.s3_file_record.size if record.s3_file_record else 0
-    said = size_in_words(size)
-    source = record.uncompressed_size
-    if source:
-        ratio = ratio_in_words(size, source)
-        said += f" ({ratio} of {size_in_words(source)})" if ratio != "-" else f" (from {size_in_words(source)})"
-    if sent is not None:
-        said += f" in {duration_in_words(sent.seconds)}"
-        if sent.bytes_per_second is not None:
-            said += f", {size_in_words(sent.bytes_per_second)}/s"
+    """Say the sizes, the time it took, and the speed: the source's bytes that were sent in that time."""
+    stored_bytes = record.s3_file_record.size if record.s3_file_record else 0
+    said = describe_sizes(record.uncompressed_size or 0, stored_bytes)
+    if sent is None:
+        return said.removesuffix(",")
+    seconds = _wall_seconds(record, sent)
+    moved_bytes = sent.moved_fraction * (record.uncompressed_size or 0)
+    if 0 < sent.moved_fraction < 1:
+        said = f"{said.removesuffix(',')}, the last {size_in_words(moved_bytes)}"
+    said += f" in {duration_in_words(seconds)}"
+    if moved_bytes and seconds > 0:
+        said += f", {size_in_words(moved_bytes / seconds)}/s"
     return said
+
+
+def _wall_seconds(record: UploadRecord, sent: Sent) -> float:
+    """Say how long an upload took: as its record has it, unless that also counts an earlier run and the pause since."""
+    if record.finished_at is None or not sent.is_in_one_go:
+        return sent.seconds
+    return min(sent.seconds, (record.finished_at - record.started_at).total_seconds())
 
 
 # --- one operation, whole ------------------------------------------------------------------------------
@@ -180,8 +201,8 @@ def _describe_end(record: UploadRecord) -> str:
     if record.finished_at is None:
         return "-"
     seconds = (record.finished_at - record.started_at).total_seconds()
-    size = record.s3_file_record.size if record.s3_file_record else 0
-    speed = f", {size_in_words(size / seconds)}/s over all" if size and seconds > 0 else ""
+    size = record.uncompressed_size
+    speed = f", {size_in_words(size / seconds)}/s" if size and seconds > 0 and record.status == "success" else ""
     return f"{moment_in_words(record.finished_at)}, after {duration_in_words(seconds)}{speed}"
 
 

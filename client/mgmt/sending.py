@@ -76,8 +76,10 @@ class Meter:
             )
 
     def _total_bytes(self) -> int:
-        """Bytes to send; as long as the archive is not whole, the source's size stands for it."""
-        return self._job.archive.size if self._job.archive is not None else self._job.source.uncompressed_size
+        """Bytes to send; a guess as long as the archive is not whole."""
+        if self._job.archive is not None:
+            return self._job.archive.size
+        return self._job.expected_archive_bytes or self._job.source.uncompressed_size
 
 
 class _Slice:

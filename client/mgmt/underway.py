@@ -8,18 +8,19 @@ from __future__ import annotations
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
-from mgmt.events import Progress, Stage
+from mgmt.events import Begun, Progress, Stage
+from mgmt.pace import Pace
 from mgmt_contract.values import Value
 
 SPEED_WINDOW_SECONDS: Final = 10.0
 """Speed is what went out in so many last seconds: steady to read, and soon true after a change."""
 SAMPLE_SECONDS: Final = 0.25
-_FRACTION_MIN: Final = 0.02
-"""Earlier than this a guess at the time left is worth nothing."""
+_UNFINISHED_MAX: Final = 0.99
+"""Nothing is said to be done to the full before it is confirmed."""
 
 
 class Speed:
@@ -87,36 +88,57 @@ class Overall(Value):
     ended_count: int
     sent_bytes: int
     """In this run: what an earlier one had sent does not count."""
+    moved_bytes: float
+    """Of the sources, the bytes whose packed form was sent in this run."""
     elapsed_seconds: float
     bytes_per_second: float | None
-    fraction: float | None
+    """As they are sent."""
+    source_bytes: int
+    """Of all sources as far as they are known."""
+    done_bytes: float
+    """Of these: what is over, or sent by this run or an earlier one."""
+    is_all_known: bool
+    """Whether everything was looked at: until then sizes and times are "at least" what is said."""
+    left_seconds: float | None
 
     @property
-    def left_seconds(self) -> float | None:
-        """Guess how long the rest takes."""
-        if self.fraction is None or self.fraction < _FRACTION_MIN:
+    def fraction(self) -> float | None:
+        """How much is done, from 0 to 1."""
+        if not self.source_bytes:
             return None
-        return self.elapsed_seconds * (1 - self.fraction) / self.fraction
+        most = 1.0 if self.ended_count == self.count else _UNFINISHED_MAX
+        return max(0.0, min(most, self.done_bytes / self.source_bytes))
 
 
 class Sent(Value):
     """What one upload took in this run."""
 
     seconds: float
-    bytes_per_second: float | None
+    moved_fraction: float
+    """How much of it was sent in this run, from 0 to 1."""
+    is_in_one_go: bool = True
+    """Whether no earlier run, and no earlier beginning in this one, had sent some of it."""
 
 
 @dataclass
 class _Upload:
     began_at: float
-    size_bytes: int = 0
+    source_bytes: int = 0
     sent_bytes: int = 0
     fraction: float = 0.0
-    sending_since: float | None = None
-    sent_before_bytes: int = 0
-    """Counted when `sending_since` was noted: how long they took is not known."""
-    sent_until: float = 0.0
+    """Sent by this run or an earlier one."""
+    moved_fraction: float = 0.0
+    """Sent by this run."""
+    is_in_one_go: bool = True
     tracks: dict[Stage, Track] = field(default_factory=dict)
+
+    @property
+    def done_bytes(self) -> float:
+        return self.source_bytes * self.fraction
+
+    @property
+    def moved_bytes(self) -> float:
+        return self.source_bytes * self.moved_fraction
 
 
 class UnderWay:
@@ -129,13 +151,21 @@ class UnderWay:
         self._clock = clock
         self._lock = threading.Lock()
         self._began_at = clock()
+        self._waiting_sizes: dict[str, int | None] = {}
+        """By target, of those that are no uploads yet; None where it is not known."""
+        self._waiting_bytes = 0
+        self._unknown_count = 0
         self._uploads: dict[str, _Upload] = {}
         self._ended: set[str] = set()
         self._count: int | None = None
         self._ended_count = 0
         self._ended_bytes = 0
+        self._moved_bytes = 0.0
+        self._moved_count = 0
+        """Uploads that have ended and were sent, at least in part, by this run."""
         self._sent_bytes = 0
-        self._speed = Speed(self._began_at)
+        self._speed: Speed | None = None
+        self._pace = Pace()
         self._waiting: tuple[str, float] | None = None
 
     def now(self) -> float:
@@ -147,6 +177,39 @@ class UnderWay:
         with self._lock:
             self._count = count
 
+    def expect_all(self, sizes: Mapping[str, int | None]) -> None:
+        """Say which targets there are, and how large each is as far as that is known."""
+        with self._lock:
+            self._count = len(sizes)
+            self._waiting_sizes = dict(sizes)
+            self._waiting_bytes = sum(size or 0 for size in sizes.values())
+            self._unknown_count = sum(size is None for size in sizes.values())
+
+    def note_size(self, target: str, source_bytes: int) -> None:
+        """Say how large a target is that is no upload yet."""
+        with self._lock:
+            if target in self._waiting_sizes:
+                self._forget_size(target)
+                self._waiting_sizes[target] = source_bytes
+                self._waiting_bytes += source_bytes
+
+    def drop(self, target: str) -> None:
+        """Leave a target out that is no upload of its own."""
+        with self._lock:
+            self._forget_size(target)
+            self._count = self._count - 1 if self._count else self._count
+
+    def begin(self, event: Begun) -> None:
+        """Make an upload of a target; from now on its size is what was found when it was looked at."""
+        with self._lock:
+            self._forget_size(event.target)
+            self._uploads[event.operation_id] = _Upload(self._clock(), event.source_bytes)
+
+    def _forget_size(self, target: str) -> None:
+        size = self._waiting_sizes.pop(target, 0)
+        self._waiting_bytes -= size or 0
+        self._unknown_count -= size is None
+
     def note(self, event: Progress) -> bool:
         """Take notice of progress; tell whether it still matters: parts under way may move after a failure."""
         with self._lock:
@@ -157,12 +220,12 @@ class UnderWay:
             track = self._track(upload, event)
             track.done_bytes, track.total_bytes = event.done_bytes, event.total_bytes
             track.speed.note(self._clock(), event.done_bytes - event.carried_over_bytes)
-            if event.stage == "packing":
-                upload.size_bytes = event.total_bytes or 0
-            elif event.stage == "uploading":
-                self._note_sent(upload, track, event.done_bytes - event.carried_over_bytes)
-            else:
+            if event.stage == "confirming":
                 upload.tracks = {"confirming": track}
+            else:
+                upload.source_bytes = upload.source_bytes or track.total_bytes or 0
+            if event.stage == "uploading":
+                self._note_sent(upload, track, event)
             return True
 
     def _track(self, upload: _Upload, event: Progress) -> Track:
@@ -173,16 +236,22 @@ class UnderWay:
             upload.tracks[event.stage] = Track(event.operation_id, event.target_path, event.stage, now, speed)
         return upload.tracks[event.stage]
 
-    def _note_sent(self, upload: _Upload, track: Track, sent_bytes: int) -> None:
-        now = self._clock()
+    def _note_sent(self, upload: _Upload, track: Track, event: Progress) -> None:
+        sent_bytes = event.done_bytes - event.carried_over_bytes
         self._sent_bytes += sent_bytes - upload.sent_bytes
-        self._speed.note(now, self._sent_bytes)
         upload.sent_bytes = sent_bytes
+        self._moved_bytes -= upload.moved_bytes
         upload.fraction = track.fraction or 0.0
-        upload.size_bytes = upload.size_bytes or track.total_bytes or 0
-        if upload.sending_since is None:
-            upload.sending_since, upload.sent_before_bytes = now, sent_bytes
-        upload.sent_until = now
+        upload.moved_fraction = max(0.0, min(1.0, sent_bytes / track.total_bytes)) if track.total_bytes else 0.0
+        self._moved_bytes += upload.moved_bytes
+        upload.is_in_one_go = upload.is_in_one_go and not event.carried_over_bytes
+        now = self._clock()
+        self._speed = self._speed or Speed(now)
+        self._speed.note(now, self._sent_bytes)
+        self._note_pace()
+
+    def _note_pace(self) -> None:
+        self._pace.note(self._clock(), self._moved_bytes, self._moved_count)
 
     def renew(self, former_id: str, operation_id: str) -> None:
         """Begin an upload anew under another id: what was sent was sent in vain, the time that went by counts."""
@@ -191,7 +260,10 @@ class UnderWay:
             former = self._uploads.pop(former_id, None)
             if former is not None:
                 self._sent_bytes -= former.sent_bytes
-                self._uploads[operation_id] = _Upload(former.began_at, former.size_bytes)
+                self._moved_bytes -= former.moved_bytes
+                is_in_one_go = former.is_in_one_go and not former.sent_bytes
+                renewed = _Upload(former.began_at, former.source_bytes, is_in_one_go=is_in_one_go)
+                self._uploads[operation_id] = renewed
 
     def wait_for(self, what: str) -> None:
         """Say what is waited for; whatever moves next ends the waiting, and only that."""
@@ -212,11 +284,11 @@ class UnderWay:
             upload = self._uploads.pop(operation_id, None)
             if upload is None:
                 return None
-            self._ended_bytes += upload.size_bytes
-            sending_seconds = upload.sent_until - (upload.sending_since or 0)
-            moved_bytes = upload.sent_bytes - upload.sent_before_bytes
-            speed = moved_bytes / sending_seconds if sending_seconds > 0 and moved_bytes > 0 else None
-            return Sent(self._clock() - upload.began_at, speed)
+            self._ended_bytes += upload.source_bytes
+            if upload.sent_bytes:
+                self._moved_count += 1
+                self._note_pace()
+            return Sent(self._clock() - upload.began_at, upload.moved_fraction, upload.is_in_one_go)
 
     def tracks(self) -> list[Track]:
         """Return the stages that are under way, in the order in which they began."""
@@ -228,17 +300,24 @@ class UnderWay:
         """Sum everything up."""
         with self._lock:
             now = self._clock()
-            count = self._count if self._count is not None and self._count > 1 else None
-            speed = self._speed.bytes_per_second(now)
-            elapsed = now - self._began_at
-            return Overall(count, self._ended_count, self._sent_bytes, elapsed, speed, self._fraction())
+            source_bytes = (
+                self._waiting_bytes + self._ended_bytes + sum(upload.source_bytes for upload in self._uploads.values())
+            )
+            done_bytes = self._ended_bytes + sum(upload.done_bytes for upload in self._uploads.values())
+            left_count = (self._count or 1) - self._ended_count
+            return Overall(
+                count=self._count if self._count is not None and self._count > 1 else None,
+                ended_count=self._ended_count,
+                sent_bytes=self._sent_bytes,
+                moved_bytes=self._moved_bytes,
+                elapsed_seconds=now - self._began_at,
+                bytes_per_second=self._speed.bytes_per_second(now) if self._speed else None,
+                source_bytes=source_bytes,
+                done_bytes=done_bytes,
+                is_all_known=self._is_all_known(),
+                left_seconds=self._pace.left_seconds(now, source_bytes - done_bytes, left_count),
+            )
 
-    def _fraction(self) -> float | None:
-        """How much of all is done; uploads not yet looked at count as the average of the others."""
-        seen_count = self._ended_count + len(self._uploads)
-        seen_bytes = self._ended_bytes + sum(upload.size_bytes for upload in self._uploads.values())
-        if not seen_bytes:
-            return None
-        whole_bytes = seen_bytes * max(1.0, (self._count or 0) / seen_count)
-        done_bytes = self._ended_bytes + sum(each.size_bytes * each.fraction for each in self._uploads.values())
-        return done_bytes / whole_bytes
+    def _is_all_known(self) -> bool:
+        seen_count = len(self._waiting_sizes) + len(self._uploads) + self._ended_count
+        return not self._unknown_count and seen_count >= (self._count or 0)

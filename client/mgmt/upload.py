@@ -14,13 +14,15 @@ from mgmt.archive import is_fallback
 from mgmt.batch import Batch, is_large
 from mgmt.ending import Ending, Summary
 from mgmt.errors import MgmtError
-from mgmt.events import Notice, Trace
+from mgmt.events import Begun, Notice, Repeated, Sized, Trace
 from mgmt.in_flight import carry_beside
 from mgmt.interrupts import undisturbed
 from mgmt.jobs import Job, UploadOptions
 from mgmt.preparation import Preparation
 from mgmt.sending import WHOLE_ARCHIVES_AT_A_TIME, sending_pool
 from mgmt.session import Session
+from mgmt.sizing import Sizing
+from mgmt.unapplied import say_unapplied
 from mgmt_contract.parts import ITEMS_MAX, MIB
 
 BATCH_SIZE_MAX_BYTES: Final = 64 * MIB
@@ -48,18 +50,22 @@ def upload(
         session.emit(Notice(message, "packing-is-slow"))
     ending = Ending(session, summary)
     ending.moves.settle()
-    grouping = _Grouping(options, session, shown_base, ending)
+    sizing = Sizing(session, options.excludes)
+    failing_first = sizing.look(targets)
+    grouping = _Grouping(options, session, shown_base, ending, sizing)
     try:
         with (
+            sizing.counting(),
             sending_pool(options.jobs or WHOLE_ARCHIVES_AT_A_TIME) as pool,
             carry_beside(session, ending.let_go) as in_flight,
-            closing(grouping.batches(targets)) as batches,
+            closing(grouping.batches(failing_first)) as batches,
         ):
             for jobs in batches:
                 in_flight.take(Batch(jobs, session, ending, pool))
     finally:
         ending.say_left()
         _note_speed(session)
+    say_unapplied(options, summary.skipped, session.emit)
     ending.moves.finish_unnamed()
     ending.report_clean_ups()
 
@@ -78,9 +84,13 @@ def _note_speed(session: Session) -> None:
 class _Grouping:
     """Turns one command's targets into batches of jobs."""
 
-    def __init__(self, options: UploadOptions, session: Session, shown_base: Path, ending: Ending) -> None:
+    def __init__(
+        self, options: UploadOptions, session: Session, shown_base: Path, ending: Ending, sizing: Sizing
+    ) -> None:
         self._preparation = Preparation(options, session, shown_base)
+        self._emit = session.emit
         self._ending = ending
+        self._sizing = sizing
 
     def batches(self, targets: Iterable[str]) -> Generator[list[Job], None, None]:
         """Look at the targets and group them; who closes this early lets go of what waits for its batch."""
@@ -114,13 +124,20 @@ class _Grouping:
             yield full
 
     def _prepare(self, target: str) -> Job | None:
+        self._sizing.note_begun(target)
         try:
-            return None if self._was_moved(target) else self._preparation.prepare(target)
+            if self._was_moved(target):
+                self._emit(Sized(target, 0))
+                return None
+            job = self._preparation.prepare(target)
         except MgmtError as error:
             if error.stops_everything:
                 raise
+            self._emit(Sized(target, 0))
             self._ending.end_unprepared(target, error)
             return None
+        self._emit(Repeated(target) if job is None else Begun(target, job.operation_id, job.source.uncompressed_size))
+        return job
 
     def _was_moved(self, target: str) -> bool:
         """Tell whether an earlier run has uploaded a target and moved it away; that is its end."""

@@ -46,11 +46,13 @@ def size_in_words(size_bytes: float) -> str:
 
 
 def duration_in_words(seconds: float) -> str:
-    """Write a time span with the two units that matter.
+    """Write a time span with the two digits or units that matter.
 
-    >>> duration_in_words(0.34), duration_in_words(75), duration_in_words(7500)
-    ('0.3 s', '1 min 15 s', '2 h 5 min')
+    >>> duration_in_words(0.341), duration_in_words(3.41), duration_in_words(75), duration_in_words(7500)
+    ('0.34 s', '3.4 s', '1 min 15 s', '2 h 5 min')
     """
+    if seconds < 0.995:
+        return f"{seconds:.2f} s"
     if seconds < 9.95:
         return f"{seconds:.1f} s"
     minutes, rest = divmod(round(seconds), 60)

@@ -100,7 +100,6 @@ def _upload(invocation: Invocation, targets: tuple[str, ...], options: dict[str,
             ) as session:
                 upload_options = make_options(options, session.settings)
                 expanded = list(_expand(targets, upload_options, session))
-                renderer.expect(len(expanded))
                 run_upload(expanded, upload_options, session, shown_base(session.settings), summary)
         except BaseException:
             renderer.summarize(summary.succeeded, len(summary.errors), summary.skipped, was_stopped=True)
@@ -136,6 +135,7 @@ def exit_code_of(errors: Sequence[MgmtError], target_count: int) -> int:
 
 def _expand(targets: tuple[str, ...], options: UploadOptions, session: Session) -> Iterator[str]:
     """Name every target; `all` is every entry of the current directory but the folders mgmt itself uses."""
+    from mgmt.events import Notice
     from mgmt.left_overs import archives_in
     from mgmt.source import real_folder
     from mgmt.targets import everything_in
@@ -147,16 +147,23 @@ def _expand(targets: tuple[str, ...], options: UploadOptions, session: Session) 
         here = current_directory()
         folder = real_folder(here)
         known = archives_in(folder, session.journal)
-        of_ours = _both_paths(options.archive_dir or here) | _completed_folders(options, session)
+        of_ours = _folders_of_ours(options, session)
         for name in everything_in(folder, known, session.emit, options.excludes):
-            if here / name not in of_ours and not _holds_completed(here / name, options, session):
+            if here / name in of_ours:
+                session.emit(Notice(f"{name} is left out: {of_ours[here / name]}.", "skipped"))
+            elif not _holds_completed(here / name, options, session):
                 yield name
 
 
-def _completed_folders(options: UploadOptions, session: Session) -> set[Path]:
-    """Name the folders for originals that are uploaded already: this command's, and the configured one."""
-    given = (options.completed_dir, session.settings.completed_dir)
-    return set().union(*(_both_paths(folder) for folder in given if folder is not None))
+def _folders_of_ours(options: UploadOptions, session: Session) -> dict[Path, str]:
+    """Name the folders that mgmt itself uses, each with what is in it."""
+    completed = "originals that are uploaded already are in it"
+    used = (
+        (session.settings.completed_dir, f"{completed} (MGMT_COMPLETED_DIR)"),
+        (options.completed_dir, f"{completed} (--move-completed)"),
+        (options.archive_dir, "archives are made in it (--archive-dir)"),
+    )
+    return {path: why for folder, why in used if folder is not None for path in _both_paths(folder)}
 
 
 def _both_paths(folder: Path) -> set[Path]:

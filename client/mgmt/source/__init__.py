@@ -2,7 +2,7 @@
 
 from mgmt.source.own_data import own_data_at
 from mgmt.source.rules import SYSTEM_FILE, Excludes, is_system_name
-from mgmt.source.target import Source, look, place_of, real_folder
+from mgmt.source.target import Source, count_bytes, file_size, look, place_of, real_folder
 from mgmt.source.walk import Skipped
 
 __all__ = [
@@ -10,6 +10,8 @@ __all__ = [
     "Excludes",
     "Skipped",
     "Source",
+    "count_bytes",
+    "file_size",
     "is_system_name",
     "look",
     "own_data_at",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import stat
-from collections.abc import Generator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from pathlib import Path
 
 from mgmt.errors import SourceError, UsageError
@@ -61,6 +61,34 @@ def real_folder(folder: str | Path) -> Path:
         return Path(os.path.realpath(folder))
     except (OSError, ValueError):  # some drives of Windows cannot say; what is no name at all is refused elsewhere
         return Path(os.path.abspath(folder))  # noqa: PTH100  resolve() has just failed
+
+
+def file_size(target: str | Path) -> int | None:
+    """Look at a target's own entry only: a file's size, None for a folder.
+
+    Raises:
+        SourceError: If it is not there, or nothing that can be uploaded.
+    """
+    given = os.fspath(target)
+    path = os.fspath(place_of(given))
+    status = _status(given, path)
+    _refuse_special(given, os.path.basename(path), status)  # noqa: PTH119  a text, as in `look`
+    return None if stat.S_ISDIR(status.st_mode) else status.st_size
+
+
+def count_bytes(target: str | Path, excludes: Sequence[str], is_stopped: Callable[[], bool]) -> int:
+    """Count the bytes of all files in a folder, as `look` does; what was found until then where it is stopped.
+
+    Raises:
+        SourceError: If something in it cannot be looked at.
+    """
+    path = place_of(target)
+    counted_bytes = 0
+    for member in Walk(os.fspath(path), path.name or "folder", Excludes(excludes)).members():
+        if is_stopped():
+            break
+        counted_bytes += member.size_bytes
+    return counted_bytes
 
 
 def look(

@@ -3,7 +3,7 @@ import re
 import pytest
 
 from mgmt.bars import LINES_MAX, SETTLED_SECONDS, STILL_SECONDS, draw_lines
-from mgmt.events import Progress
+from mgmt.events import Begun, Progress
 from mgmt.underway import SPEED_WINDOW_SECONDS, UnderWay
 from mgmt.wording import display_width
 
@@ -125,24 +125,97 @@ def test_what_is_over_at_once_gets_no_line_where_there_are_many(underway, clock)
     assert [line.split()[0] for line in drawn(underway)] == ["uploading", "all"]
 
 
-def test_the_line_over_all_counts_guesses_and_forgets_nothing(underway, clock):
-    """Four equal uploads, two ended and one half sent: five eighths are done, three eighths of that time is left."""
-    underway.expect(4)
-    for index in range(3):
-        underway.note(Progress(f"id-{index}", "a", "packing", 8 * MB, 8 * MB))
-        underway.note(Progress(f"id-{index}", "a", "uploading", 8 * MB if index < 2 else 4 * MB, 8 * MB))
-    for index in range(2):
-        underway.end(f"id-{index}")
-    clock.seconds += 5
+def send(underway, clock, operation_id, done, total, *, seconds=1, carried_over=0):
+    clock.seconds += seconds
+    underway.note(Progress(operation_id, operation_id, "uploading", done, total, carried_over))
+
+
+def test_the_line_over_all_counts_the_bytes_of_all_sources(underway, clock):
+    """Four equal uploads of which two have ended and one is half sent: five eighths are done."""
+    underway.expect_all(dict.fromkeys("abcd", 8 * MB))
+    for name in "abc":
+        underway.begin(Begun(name, name, 8 * MB))
+        for done in (0, 2 * MB, 4 * MB) if name == "c" else (0, 4 * MB, 8 * MB):
+            send(underway, clock, name, done // 2, 4 * MB)
+        if name != "c":
+            underway.end(name)
     overall = underway.overall()
-    assert (overall.count, overall.ended_count, overall.sent_bytes) == (4, 2, 20 * MB)
-    assert overall.fraction == pytest.approx(5 / 8)
-    assert overall.left_seconds == pytest.approx(3)
+    assert (overall.count, overall.ended_count, overall.sent_bytes) == (4, 2, 10 * MB)
+    assert (overall.fraction, overall.is_all_known) == (5 / 8, True)
+    assert overall.left_seconds == pytest.approx(12 / 20 * 8, rel=0.1)
+
+
+def test_a_large_one_among_tiny_ones_is_nearly_all_of_it(underway, clock):
+    """Of a card of 419 MB and four tiny folders 98 % are sent, at 20 MB/s: 98 % of all is done, and 0:00 is left."""
+    card = 419 * MB
+    underway.expect_all({"card": None, "1": None, "2": None, "3": None, "4": None})
+    underway.begin(Begun("card", "card", card))
+    for name in "1234":
+        underway.note_size(name, 3000)
+    for seconds in range(21):
+        send(underway, clock, "card", seconds * 394 * MB // 20, 400 * MB)
+    line = drawn(underway)[-1]
+    assert line.startswith("all        0 of 5 done")
+    assert line.endswith("98 % 19.7 MB/s    0:00")
+
+
+def test_until_everything_was_looked_at_the_line_says_at_least(underway, clock):
+    underway.expect_all({"clip": 10 * MB, "DCIM": None})
+    underway.begin(Begun("clip", "clip", 10 * MB))
+    for done in (0, 1 * MB, 2 * MB):
+        send(underway, clock, "clip", done, 10 * MB)
+    for width in WIDTHS:
+        line = drawn(underway, width)[-1]
+        assert display_width(line) <= width
+        assert "%" not in line, "of what?"
+        assert line.endswith("at least 0:08") or width < 30
+    underway.note_size("DCIM", 30 * MB)
+    assert "at least" not in drawn(underway)[-1]
+    assert drawn(underway)[-1].endswith("5 % 1.00 MB/s    0:38")
+
+
+def test_what_was_there_already_is_done_and_no_speed(underway, clock):
+    """One was skipped, half of another had been sent by an earlier run: what is left goes as fast as the rest did."""
+    underway.expect_all({"skipped": 80 * MB, "clip": 20 * MB})
+    underway.begin(Begun("skipped", "skipped", 80 * MB))
+    underway.end("skipped")
+    underway.begin(Begun("clip", "clip", 20 * MB))
+    send(underway, clock, "clip", 10 * MB, 20 * MB, carried_over=10 * MB)
+    for done in (11, 12):
+        send(underway, clock, "clip", done * MB, 20 * MB, carried_over=10 * MB)
+    overall = underway.overall()
+    assert overall.fraction == pytest.approx(0.92)
+    assert overall.left_seconds == pytest.approx(8, rel=0.05)
+
+
+def test_nothing_is_done_to_the_full_before_it_is_confirmed(underway, clock):
+    underway.expect_all({"a": MB, "b": MB})
+    for name in "ab":
+        underway.begin(Begun(name, name, MB))
+        send(underway, clock, name, MB, MB)
+    assert underway.overall().fraction == 0.99
+    for name in "ab":
+        underway.end(name)
+    assert underway.overall().fraction == 1
+
+
+def test_a_target_that_was_named_before_or_cannot_be_uploaded_is_nothing_to_wait_for(underway, clock):
+    underway.expect_all({"clip": 10 * MB, "./clip": 10 * MB, "locked": None})
+    underway.begin(Begun("clip", "clip", 10 * MB))
+    underway.drop("./clip")
+    underway.note_size("locked", 0)
+    underway.end("")
+    underway.note_size("clip", 99 * MB)
+    send(underway, clock, "clip", 5 * MB, 10 * MB)
+    overall = underway.overall()
+    assert (overall.count, overall.ended_count, overall.source_bytes) == (2, 1, 10 * MB)
+    assert overall.fraction == 0.5
 
 
 def test_an_upload_that_is_begun_anew_is_one_upload(underway, clock):
     """Its former stages are gone from the screen, and what was sent in vain counts once."""
-    underway.expect(2)
+    underway.expect_all({"clip": 8 * MB, "other": 8 * MB})
+    underway.begin(Begun("clip", "id-0", 8 * MB))
     begin(underway, clock, 1, size=8 * MB)
     underway.renew("id-0", "id-new")
     assert underway.tracks() == []

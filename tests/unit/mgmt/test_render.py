@@ -1,14 +1,15 @@
 import doctest
 import io
 import json
+import re
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from mgmt import tables, wording
+from mgmt import reports, tables, wording
 from mgmt.errors import IntegrityError, SourceError
-from mgmt.events import AlreadyThere, Finished, Notice, Progress, Renewed, Trace, Waiting
+from mgmt.events import AlreadyThere, Begun, Expected, Finished, Notice, Progress, Renewed, Trace, Waiting
 from mgmt.output import Output, Style
 from mgmt.render import UploadRenderer
 from mgmt.reports import describe_record, describe_success, describe_version, version_line
@@ -91,7 +92,7 @@ class Screen:
 
 
 def test_the_examples_in_the_docstrings_hold():
-    for module in (wording, tables):
+    for module in (wording, tables, reports):
         result = doctest.testmod(module)
         assert result.attempted
         assert not result.failed
@@ -102,9 +103,10 @@ def uploading(done, total=100_000_000, carried_over=0):
 
 
 def test_a_success_says_key_sizes_ratio_time_and_speed():
+    """The speed is the source's bytes over the time that the record also has: `show` says the same."""
     events = [uploading(0), uploading(50_000_000), uploading(100_000_000), Finished(make_record())]
     said, aside = Screen().show(*events, seconds_apart=5)
-    assert said == "✓ clip.mp4 → s3://bucket/p/clip.mp4.tar.gz  100 MB (50 % of 200 MB) in 15 s, 10.0 MB/s\n"
+    assert said == "✓ clip.mp4 → s3://bucket/p/clip.mp4.tar.gz  200 MB → 100 MB (50 % smaller) in 10 s, 20.0 MB/s\n"
     assert aside == ""
 
 
@@ -112,7 +114,7 @@ def test_the_speed_after_a_resume_counts_neither_what_was_there_nor_the_pause():
     """The record began ten seconds before it ended; this run took four, and sent ten megabytes of the hundred."""
     events = [uploading(90_000_000, carried_over=90_000_000), uploading(100_000_000, carried_over=90_000_000)]
     said, _ = Screen().show(*events, Finished(make_record()), seconds_apart=2)
-    assert said.endswith(" in 4.0 s, 5.00 MB/s\n")
+    assert said.endswith(", the last 20.0 MB in 4.0 s, 5.00 MB/s\n")
 
 
 def test_an_upload_that_is_begun_anew_took_all_the_time_since_it_was_begun_first():
@@ -120,14 +122,36 @@ def test_an_upload_that_is_begun_anew_took_all_the_time_since_it_was_begun_first
     events = [uploading(0), uploading(40_000_000), Renewed("id-1", "id-2")]
     events += [replace(uploading(done), operation_id="id-2") for done in (0, 100_000_000)]
     said, _ = Screen().show(*events, Finished(make_record(operation_id="id-2")), seconds_apart=5)
-    assert said.endswith(" in 25 s, 20.0 MB/s\n")
+    assert said.endswith(" in 25 s, 8.00 MB/s\n")
+
+
+@pytest.mark.parametrize("seconds", [0.153, 0.96, 3.44, 64.9])
+@pytest.mark.parametrize("size", [371_000, 49_800_000, 700])
+def test_a_result_can_be_computed_again_from_what_it_says(size, seconds):
+    """Within what rounding takes away; `show` says the same figures."""
+    stored = FileRecord("a", "a", "s3", size + 128, is_directory=False, status="completed")
+    record = make_record(s3_file_record=stored, uncompressed_size=size, finished_at=BEGAN + timedelta(seconds=seconds))
+    said = describe_success(record, Sent(seconds + 1, 1.0))
+    found = re.search(r"  (\S+ \w?B), no smaller, in (.+), (\S+ \w?B)/s$", said)
+    assert found, said
+    assert size_of(found[3]) == pytest.approx(size_of(found[1]) / seconds_of(found[2]), rel=0.05)
+    assert dict(describe_record(record))["finished"].endswith(f"after {found[2]}, {found[3]}/s")
+
+
+def size_of(words):
+    number, unit = words.split()
+    return float(number) * {"B": 1, "kB": 1e3, "MB": 1e6, "GB": 1e9}[unit]
+
+
+def seconds_of(words):
+    return sum(float(number) * (60 if unit == "min" else 1) for number, unit in re.findall(r"([\d.]+) (min|s)", words))
 
 
 @pytest.mark.parametrize("width", [18, 38, 78, 98, 118])
 @pytest.mark.parametrize("name", ["clip.mp4", "A001_C003_0826BQ_interview_with_a_long_name.mov", "映画 テイク.mov"])
 def test_one_of_several_results_fits_the_terminal(width, name):
     record = make_record(target_path=name, s3_object_key=f"shoots/day1/{name}.tar.gz")
-    said = describe_success(record, Sent(75, 12_300_000), width)
+    said = describe_success(record, Sent(75, 1.0), width)
     assert display_width(said) <= width
     assert name[:3] in said or name[-3:] in said
 
@@ -177,10 +201,11 @@ def test_progress_after_a_while_is_one_plain_line():
 
 
 def test_progress_of_several_uploads_is_one_plain_line_over_all():
+    all_of_them = Expected({"a": 4_000_000, **{str(index): 0 for index in range(59)}})
     first = Progress("id-1", "a", "uploading", 3_000_000, 4_000_000)
     others = [Progress(f"other-{index}", "b", "packing", 1, 2) for index in range(50)]
-    _, aside = Screen().show(first, *others, count=60, seconds_apart=1)
-    assert aside.startswith("0 of 60 done, 3.00 MB sent, ")
+    _, aside = Screen().show(all_of_them, Begun("a", "id-1", 4_000_000), first, *others, seconds_apart=1)
+    assert aside.startswith("0 of 60 done, 3.00 MB sent, 74 %")
     assert aside.count("\n") == 1
 
 
@@ -281,7 +306,7 @@ def test_several_uploads_end_with_a_sum():
     screen.show(Finished(make_record()), Finished(make_record(operation_id="id-2")), seconds_apart=2)
     screen.renderer.summarize(2, 1, 3)
     said = screen.stderr.getvalue().splitlines()
-    assert said[0] == "2 uploaded, 3 already there, 1 failed: 400 MB → 200 MB (50 %) in 4.0 s"
+    assert said[0] == "2 uploaded, 3 already there, 1 failed: 400 MB → 200 MB (50 % smaller) in 4.0 s"
     assert "same command again" in said[1]
 
 
@@ -311,7 +336,7 @@ def test_a_record_is_told_whole():
     assert told["object"] == "s3://bucket/p/clip.mp4.tar.gz (100 MB, completed)"
     assert told["source"] == "clip.mp4 (200 B, completed)"
     assert told["tags"] == "project=x"
-    assert told["finished"] == f"{moment_in_words(BEGAN + timedelta(seconds=10))}, after 10 s, 10.0 MB/s over all"
+    assert told["finished"] == f"{moment_in_words(BEGAN + timedelta(seconds=10))}, after 10 s, 20.0 MB/s"
     empty = make_record(
         source_file_record=None, s3_file_record=None, finished_at=None, tags={}, member_count=None, status="pending"
     )
