@@ -12,17 +12,20 @@ from urllib.parse import unquote
 CUT: Final = "…"
 _LENGTH_MIN: Final = 4
 """Cutting shorter ones out wherever they occur would leave no sentence whole; their places are known below."""
+TOLD_MAX_CHARACTERS: Final = 8192
+"""Longest text that is told whole: several times the longest message there is. What comes after it is left out."""
 
 _PATTERNS: Final = tuple(
     re.compile(pattern, re.IGNORECASE)
+    # Each takes time in proportion to the text: what it begins to read it takes, or gives up within some characters.
     for pattern in (
         r"(x-amz-(?:signature|credential|security-token)(?:=|%3d|\W{1,4}))[^\s&\"'<>,;)]+",
         r"((?:proxy-)?authorization[\"']?\s*[:=]\s*[\"']?(?:\w+\s+)?)[^\s\"',;}]+",
         r"(\b(?:bearer|basic)\s+)[\w.~+/=-]{8,}",
         r"(://[^\s/@:]*:)[^\s/]*(?=@)",
-        r"()\beyJ[\w-]{8,}\.[\w.-]+",
     )
 )
+_TOKEN: Final = re.compile(r"\beyJ[\w-]{8,}(\.[\w.-]+)?", re.IGNORECASE)
 
 
 class Redactor:
@@ -41,9 +44,16 @@ class Redactor:
         """Return the text without its secrets."""
         for secret in self._known:
             text = text.replace(secret, CUT)
+        if len(text) > TOLD_MAX_CHARACTERS:
+            # Between two words: half a secret would not be known for one.
+            text = "".join(text[:TOLD_MAX_CHARACTERS].rpartition(" ")[:2]) + CUT
         for pattern in _PATTERNS:
             text = pattern.sub(rf"\1{CUT}", text)
-        return text
+        return _TOKEN.sub(_cut_token, text)
+
+
+def _cut_token(word: re.Match[str]) -> str:
+    return CUT if word[1] else word[0]
 
 
 def proxy_secrets() -> Iterator[str]:

@@ -6,13 +6,17 @@ import re
 import unicodedata
 from typing import Final
 
-MESSAGE_MAX_CHARACTERS: Final = 1000
+from mgmt_contract.texts import TEXT_MAX_BYTES, cut_text
 
-_PASSWORD = re.compile(r"(?i)(\b[a-z][a-z0-9+.-]*://)[^/\s@]*@")
-_QUERY = re.compile(r"(?i)(\bhttps?://[^\s?\"'<>]*)\?[^\s\"'<>]*")
-_PARAMETER = re.compile(r"(?i)\b(x-amz-[a-z-]+=)[^\s&\"'<>]+")
-_BEARER = re.compile(r"(?i)\b(bearer\s+)[^\s\"'<>,;]+")
-_TOKEN = re.compile(r"\beyJ[\w-]+\.[\w-]+(\.[\w-]*)?")
+_READ_MAX_CHARACTERS: Final = 2 * TEXT_MAX_BYTES
+"""More of a message is not looked at: what is kept of it is shorter still."""
+
+# Each takes time in proportion to the text: what a pattern begins to read it takes, or gives up within some characters.
+_PASSWORD: Final = re.compile(r"(?<=://)[^/\s]*@")
+_URL: Final = re.compile(r"(?i)\bhttps?://[^\s\"'<>]*")
+_PARAMETER: Final = re.compile(r"(?i)\b(x-amz-[a-z-]{1,64}=)[^\s&\"'<>]+")
+_BEARER: Final = re.compile(r"(?i)\b(bearer\s+)[^\s\"'<>,;]+")
+_TOKEN: Final = re.compile(r"\beyJ[\w-]*(?:\.[\w-]+)*")
 
 
 def redact(text: str) -> str:
@@ -24,12 +28,29 @@ def redact(text: str) -> str:
     >>> redact("PUT https://b.example/k?X-Amz-Signature=00ff failed\x1b[0m")
     'PUT https://b.example/k?… failed\\x1b[0m'
     """
-    text = _PASSWORD.sub(r"\1…@", text)
-    text = _QUERY.sub(r"\1?…", text)
+    text = _cut_unread(text)
+    text = _PASSWORD.sub("…@", text)
+    text = _URL.sub(_cut_query, text)
     text = _PARAMETER.sub(r"\1…", text)
     text = _BEARER.sub(r"\1…", text)
-    text = _TOKEN.sub("…", text)
-    return "".join(_escape(character) for character in text)[:MESSAGE_MAX_CHARACTERS]
+    text = _TOKEN.sub(_cut_token, text)
+    return cut_text("".join(each if each.isprintable() else _escape(each) for each in text))
+
+
+def _cut_unread(text: str) -> str:
+    """Cut a text that is too long to be read between two words: half a secret would not be known for one."""
+    if len(text) <= _READ_MAX_CHARACTERS:
+        return text
+    return "".join(text[:_READ_MAX_CHARACTERS].rpartition(" ")[:2]) + "…"
+
+
+def _cut_query(url: re.Match[str]) -> str:
+    place, mark, _ = url[0].partition("?")
+    return f"{place}{mark}…" if mark else place
+
+
+def _cut_token(token: re.Match[str]) -> str:
+    return "…" if "." in token[0] else token[0]
 
 
 def _escape(character: str) -> str:

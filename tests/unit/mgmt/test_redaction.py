@@ -2,7 +2,8 @@ import base64
 
 import pytest
 
-from mgmt.redaction import Redactor
+from mgmt.redaction import TOLD_MAX_CHARACTERS, Redactor
+from support.hostile_texts import HOSTILE_UNITS, LONGEST_MAX_SECONDS, repeat_up_to, take_seconds
 
 SIGNED = (
     "PUT https://bucket.example/k?X-Amz-Algorithm=AWS4-HMAC-SHA256&X-Amz-Credential=AKIAEXAMPLE%2F20261122%2Feu"
@@ -54,3 +55,21 @@ def test_the_password_of_what_is_no_proxys_address_goes_as_well(monkeypatch):
     """What is wrong with the address is for somebody else to say; here it must not end the run."""
     monkeypatch.setenv("HTTPS_PROXY", "http://anna:hidden-word@[::1")
     assert "hidden-word" not in Redactor()("it said hidden-word")
+
+
+@pytest.mark.parametrize("size_bytes", [TOLD_MAX_CHARACTERS, 1_000_000], ids=["the longest told", "a megabyte"])
+@pytest.mark.parametrize("unit", HOSTILE_UNITS, ids=ascii)
+def test_a_hostile_text_takes_no_time(unit, size_bytes):
+    redact, text = Redactor(), repeat_up_to(unit, size_bytes)
+    assert take_seconds(lambda: redact(text)) < LONGEST_MAX_SECONDS
+
+
+@pytest.mark.parametrize("secret", ["sesame-of-anna", "eyJhbGciOiJSUzI1.sesame-of.c2ln", "http://anna:sesame-of@h/"])
+@pytest.mark.parametrize("length", range(TOLD_MAX_CHARACTERS - 30, TOLD_MAX_CHARACTERS + 10, 7))
+def test_a_secret_where_a_long_text_is_cut_does_not_survive_by_half(secret, length):
+    redact = Redactor()
+    redact.learn("sesame-of-anna")
+    said = redact("words ".ljust(length, "x") + f" {secret} more words")
+    assert "ses" not in said
+    assert said.startswith("words ")
+    assert len(said) <= TOLD_MAX_CHARACTERS + 1

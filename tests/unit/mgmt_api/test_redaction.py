@@ -6,7 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mgmt_api.redaction import MESSAGE_MAX_CHARACTERS, redact
+from mgmt_api.redaction import redact
+from mgmt_contract.texts import TEXT_MAX_BYTES, size_as_json
+from support.hostile_texts import HOSTILE_UNITS, LONGEST_MAX_SECONDS, repeat_up_to, take_seconds
 
 
 @pytest.mark.parametrize(
@@ -34,7 +36,7 @@ def test_what_is_cut(text, expected):
 @given(st.text(max_size=2000))
 def test_any_text_becomes_printable_and_short(text):
     redacted = redact(text)
-    assert len(redacted) <= MESSAGE_MAX_CHARACTERS
+    assert size_as_json(redacted) <= TEXT_MAX_BYTES
     assert all(character.isprintable() or character not in "\x00\x1b\r\n\u202e" for character in redacted)
     redacted.encode()
 
@@ -44,3 +46,24 @@ def test_a_query_string_never_survives(secret, before):
     assert secret not in redact(f"https://h.example/p?X-Amz-Signature={secret}")
     text = f"{before} https://h.example/p?X-Amz-Signature={secret}"
     assert f"Signature={secret}" not in redact(text)
+
+
+@pytest.mark.parametrize("secret", ["https://h/p?X-Amz-Signature=s3cret", "http://ada:s3cret@h/", "eyJh.s3cret.c2ln"])
+@pytest.mark.parametrize("length", range(4080, 4110, 3))
+def test_a_secret_where_a_long_text_is_cut_does_not_survive_by_half(secret, length):
+    """Whatever comes before it is redacted to almost nothing, so that the cut end is what is kept."""
+    before = "Bearer ".ljust(length - len(secret) // 2, "x")
+    assert "s3c" not in redact(f"{before} {secret} {'more ' * 1000}")
+
+
+def test_a_long_message_keeps_its_beginning_and_its_end():
+    redacted = redact("clip.mp4 changed. " + "more " * 600 + "Run it again.")
+    assert redacted.startswith("clip.mp4 changed. more")
+    assert redacted.endswith("more Run it again.")
+
+
+@pytest.mark.parametrize("unit", HOSTILE_UNITS, ids=ascii)
+@pytest.mark.parametrize("size_bytes", [TEXT_MAX_BYTES, 1_000_000], ids=["the longest allowed", "a megabyte"])
+def test_a_hostile_text_takes_no_time(unit, size_bytes):
+    text = repeat_up_to(unit, size_bytes)
+    assert take_seconds(lambda: redact(text)) < LONGEST_MAX_SECONDS
