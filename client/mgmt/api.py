@@ -133,14 +133,15 @@ class ServiceApi:
 
     def look_up(self, operation_ids: list[str]) -> messages.RecordsResponse:
         """Fetch the records of operations."""
-        return self._call(routes.LOOK_UP, messages.RecordsResponse, messages.LookUpRequest(operation_ids))
+        request = messages.LookUpRequest(operation_ids)
+        return self._call_list(routes.LOOK_UP, messages.RecordsResponse, request, items="operation_ids")
 
     def history(self, request: messages.HistoryRequest) -> messages.HistoryResponse:
         """Fetch one page of the team's operations."""
         return self._call(routes.HISTORY, messages.HistoryResponse, query=_query_of(request))
 
-    def _call_list(self, route: routes.Route, kind: type[L], request: Any) -> L:
-        """Make a call of many items; items that may succeed later are asked for again."""
+    def _call_list(self, route: routes.Route, kind: type[L], request: Any, *, items: str = "items") -> L:
+        """Make a call of many items, in the field of that name; those that may succeed later are asked for again."""
         response = self._call(route, kind, request, counts_as_progress=_has_settled)
         results = list(response.results)
         attempt = 0
@@ -148,7 +149,7 @@ class ServiceApi:
             again, problem = list(passing), next(iter(passing.values()))
             self._emit(Trace(f"{route.path}: {len(again)} of {len(results)} items: {problem.detail}; trying again"))
             self._patience.wait(attempt, problem.detail, retry_after_seconds=problem.retry_after_seconds)
-            part = replace(request, items=[request.items[index] for index in again])
+            part = replace(request, **{items: [getattr(request, items)[index] for index in again]})
             answered = self._call(route, kind, part, counts_as_progress=_has_settled)
             for index, result in zip(again, answered.results, strict=True):
                 results[index] = result

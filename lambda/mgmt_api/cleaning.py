@@ -29,8 +29,9 @@ def clean_up(backends: Backends, actor: Actor, request: CleanUpRequest) -> Recor
 def apply_riding_clean_ups(backends: Backends, actor: Actor, items: list[CleanUp]) -> None:
     """Record reports that ride on another call, before it does anything else.
 
-    What can never be recorded is only logged. For what may be later the whole call is to be made again: once it has
-    come back, the client takes all that rode on it for recorded.
+    What can never be recorded is only logged, and so is what the service itself fails at: that may be so for ever, and
+    would keep this person from uploading anything. For what may be later the whole call is to be made again: once it
+    has come back, the client takes all that rode on it for recorded.
 
     Raises:
         ProblemError: The first problem that may be gone when the call is made again.
@@ -38,7 +39,7 @@ def apply_riding_clean_ups(backends: Backends, actor: Actor, items: list[CleanUp
     for result in _record_each(backends, actor, items):
         if result.problem is not None:
             problem = result.problem
-            if PROBLEMS[problem.code].retryable:
+            if PROBLEMS[problem.code].retryable and problem.code != "internal-error":
                 raise ProblemError(problem.code, problem.detail, retry_after_seconds=problem.retry_after_seconds)
             logger.warning(
                 "a clean-up was not recorded",

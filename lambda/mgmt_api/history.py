@@ -9,11 +9,13 @@ import hashlib
 import json
 import re
 import unicodedata
-from datetime import datetime
+from dataclasses import dataclass
+from datetime import UTC, datetime
 
-from mgmt_api.backends import Backends
-from mgmt_api.checks import check_count, is_operation_id
+from mgmt_api.backends import Backends, ReadAhead
+from mgmt_api.checks import check_count
 from mgmt_api.entities import Actor, HistoryQuery
+from mgmt_api.items import answer_each
 from mgmt_contract.messages import (
     HISTORY_LIMIT_MAX,
     HistoryRequest,
@@ -23,10 +25,17 @@ from mgmt_contract.messages import (
     RecordsResponse,
 )
 from mgmt_contract.names import base_name
-from mgmt_contract.problems import ProblemError, make_problem
+from mgmt_contract.problems import Problem, ProblemError
 from mgmt_contract.wire import to_json
 
 _ORDER = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z#[0-9a-f-]{36}")
+
+
+@dataclass(frozen=True)
+class _Wanted:
+    """An id in a list of ids."""
+
+    operation_id: str
 
 
 def look_up(backends: Backends, request: LookUpRequest) -> RecordsResponse:
@@ -36,17 +45,19 @@ def look_up(backends: Backends, request: LookUpRequest) -> RecordsResponse:
         ProblemError: invalid-request, where the list is too long or empty.
     """
     check_count("operation_ids", len(request.operation_ids))
-    found = backends.records.get_operations({id_ for id_ in request.operation_ids if is_operation_id(id_)})
-    return RecordsResponse(
-        [
-            RecordResult(id_, "record", found[id_].record) if id_ in found else _make_unknown(id_)
-            for id_ in request.operation_ids
-        ]
-    )
+    ahead = ReadAhead(backends)
+    ahead.read_operations(request.operation_ids)
+
+    def answer(wanted: _Wanted) -> RecordResult:
+        operation = ahead.operation(wanted.operation_id)
+        if operation is None:
+            raise ProblemError("no-such-operation", "No operation is recorded under this id.")
+        return RecordResult(operation.id, "record", operation.record)
+
+    return RecordsResponse(answer_each([_Wanted(id_) for id_ in request.operation_ids], answer, _refuse))
 
 
-def _make_unknown(operation_id: str) -> RecordResult:
-    problem = make_problem("no-such-operation", "No operation is recorded under this id.", operation_id=operation_id)
+def _refuse(operation_id: str, problem: Problem) -> RecordResult:
     return RecordResult(operation_id, "problem", problem=problem)
 
 
@@ -78,8 +89,8 @@ def _make_query(actor: Actor, request: HistoryRequest) -> HistoryQuery:
         operation_type=request.operation_type,
         base_name=base_name(request.name) if request.name else None,
         key=_whole_key(request.name) if request.name else None,
-        since=_require_zone("since", request.since),
-        until=_require_zone("until", request.until),
+        since=_read_moment("since", request.since),
+        until=_read_moment("until", request.until),
     )
 
 
@@ -89,10 +100,16 @@ def _whole_key(name: str) -> str | None:
     return f"{folder}/{base_name(name)}" if slash else None
 
 
-def _require_zone(field: str, moment: datetime | None) -> datetime | None:
-    if moment is not None and moment.tzinfo is None:
+def _read_moment(field: str, moment: datetime | None) -> datetime | None:
+    """Return a time in UTC, where it lies in a year that can be written: an offset can lead beyond."""
+    if moment is None:
+        return None
+    if moment.tzinfo is None:
         raise ProblemError("invalid-request", f"{field} has no time zone, expected one such as Z.")
-    return moment
+    try:
+        return moment.astimezone(UTC)
+    except OverflowError as error:
+        raise ProblemError("invalid-request", f"{field} is not in the years 1 to 9999 in UTC.") from error
 
 
 # --- cursors -------------------------------------------------------------------------------------------

@@ -54,6 +54,9 @@ def _answer(item: ItemT, answer: Callable[[ItemT], ResultT], refuse: Callable[[s
     except (RecordsUnavailableError, StorageError) as error:
         logger.warning("a store does not answer", extra={"operation_id": item.operation_id, "reason": str(error)})
         problem = make_unavailable_problem()
+    except Exception:  # the edge of an item: whatever it met, the others have their answers
+        logger.exception("the service failed at an item", extra={"operation_id": item.operation_id})
+        problem = make_fault_problem()
     return refuse(item.operation_id, dataclasses.replace(problem, operation_id=item.operation_id))
 
 
@@ -78,3 +81,8 @@ def make_unavailable_problem() -> Problem:
     return make_problem(
         "storage-unavailable", "The storage does not answer just now. Ask again.", retry_after_seconds=2
     )
+
+
+def make_fault_problem() -> Problem:
+    """Fill the problem of a fault in the service; what it is stands in the log only."""
+    return make_problem("internal-error", "The service failed. Nothing is lost; the same call may be made again.")

@@ -24,7 +24,7 @@ from mgmt_api.description import describe_service
 from mgmt_api.ending import fail_uploads
 from mgmt_api.entities import Actor
 from mgmt_api.history import find_history, look_up
-from mgmt_api.items import make_unavailable_problem
+from mgmt_api.items import make_fault_problem, make_unavailable_problem
 from mgmt_api.ports import RecordsUnavailableError, StorageError
 from mgmt_api.preview import preview_uploads
 from mgmt_api.signing import sign_parts
@@ -194,6 +194,4 @@ def _answer_unavailable(error: Exception) -> Response[str]:
 
 def _answer_fault(error: Exception) -> Response[str]:
     logger.error("the service failed", exc_info=error)
-    return answer_problem(
-        make_problem("internal-error", "The service failed. Nothing is lost; the same call may be made again.")
-    )
+    return answer_problem(make_fault_problem())

@@ -44,11 +44,15 @@ def interpose_objects(store: ObjectStore, *, before: Hook = _pass, after: Hook =
 
 def fail_at(method: str, error: Exception, *, times: int = 1) -> Hook:
     """Make a hook that raises at the first calls of one method."""
-    left = [times]
+    left = [error] * times
 
     def hook(name: str) -> None:
-        if name == method and left[0] > 0:
-            left[0] -= 1
-            raise error
+        if name != method:
+            return
+        try:
+            taken = left.pop()  # one step: of several threads no two take the same
+        except IndexError:
+            return
+        raise taken
 
     return hook

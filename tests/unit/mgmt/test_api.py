@@ -1,3 +1,4 @@
+import json
 import socket
 import threading
 import time
@@ -88,6 +89,20 @@ def test_what_may_pass_is_asked_again(make_api, passing):
     with scripted_server(passing, passing, GOOD) as server:
         assert make_api(server.url).describe() == SERVICE
         assert len(server.asked) == 3
+
+
+@pytest.mark.parametrize("code", ["storage-unavailable", "internal-error", "changed-meanwhile"])
+def test_of_a_list_only_what_may_pass_is_asked_again(make_api, code):
+    def result(operation_id, **more):
+        return {"operation_id": operation_id, "outcome": "problem", "problem": to_plain(make_problem(**more))}
+
+    gone = result("a", code="no-such-operation", detail="no")
+    first = json_answer({"results": [gone, result("b", code=code, detail="busy")]})
+    with scripted_server(first, json_answer({"results": [gone | {"operation_id": "b"}]})) as server:
+        results = make_api(server.url).look_up(["a", "b"]).results
+        assert [json.loads(asked.body)["operation_ids"] for asked in server.asked] == [["a", "b"], ["b"]]
+    assert [result.operation_id for result in results] == ["a", "b"]
+    assert {result.problem.code for result in results} == {"no-such-operation"}
 
 
 @pytest.mark.parametrize("code", [code for code, kind in PROBLEMS.items() if not kind.retryable])

@@ -149,12 +149,35 @@ def test_a_forged_position_is_refused(uploads, ada):
         {"since": "yesterday"},
         {"since": "2026-11-01T12:00:00"},
         {"until": "2026-11-01"},
+        {"since": "0001-01-01T00:00:00+14:00"},
+        {"until": "0001-01-01T00:00:00+00:01"},
+        {"since": "9999-12-31T23:59:59-14:00"},
+        {"until": "9999-12-31T23:59:59.999999-00:01"},
+        {"since": "1e999"},
+        {"until": "9" * 5000},
+        {"limit": "9" * 5000},
+        {"limit": "1e400"},
+        {"limit": "NaN"},
         {"unknown": "x"},
     ],
 )
 def test_a_filter_that_is_none_is_refused(ada, query):
     with pytest.raises(RefusedError, match="invalid-request"):
         ada.history(**query)
+
+
+@pytest.mark.parametrize(
+    ("query", "expected"),
+    [
+        ({"since": "0001-01-01T00:00:00Z", "until": "9999-12-31T23:59:59.999999Z"}, [4, 3, 2, 1, 0]),
+        ({"since": "0001-01-01T14:00:00+14:00"}, [4, 3, 2, 1, 0]),
+        ({"until": "9999-12-31T09:59:59-14:00"}, [4, 3, 2, 1, 0]),
+        ({"since": "9999-12-31T23:59:59Z"}, []),
+        ({"until": "0001-01-01T00:00:00Z"}, []),
+    ],
+)
+def test_the_first_and_the_last_time_there_is_are_taken(uploads, ada, query, expected):
+    assert ids_of(ada.history(**query)) == [uploads[index] for index in expected]
 
 
 def test_the_limits_of_a_page_are_taken(ada):
