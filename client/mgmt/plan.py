@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import Literal
 
 from mgmt.api import error_of
-from mgmt.archive import compute_content, compute_content_digest
-from mgmt.errors import MgmtError, RefusedError
+from mgmt.archive import compute_content, compute_content_digest, refuse_without_room
+from mgmt.batch import is_large
+from mgmt.errors import LocalStateError, MgmtError, RefusedError
 from mgmt.events import Waiting
 from mgmt.jobs import Job, UploadOptions
 from mgmt.journal import Entry
@@ -45,7 +46,7 @@ class Plan(Value):
     moves_to: str | None = None
     """Where the original would go."""
     estimated_seconds: float | None = None
-    """For sending it whole, at the last measured speed; None without one, or where nothing is sent."""
+    """For sending it whole, as fast as it may and last did; None where that is not known, or nothing is sent."""
     error: MgmtError | None = None
     """What it would fail with."""
 
@@ -55,11 +56,18 @@ class PlanSummary:
     """What a command's plans come to."""
 
     bytes_per_second: float | None = None
-    """As last measured to this service."""
+    """As last measured to this service, or as fast as it may go at most."""
+    is_limited: bool = False
+    """Whether --limit-rate says how fast."""
     uploads: int = 0
     already_there: int = 0
     bytes_max: int = 0
     errors: list[MgmtError] = field(default_factory=list)
+
+    def limit(self, bytes_per_second: int | None) -> None:
+        """Hold the speed back to what is allowed."""
+        if bytes_per_second is not None and bytes_per_second <= (self.bytes_per_second or bytes_per_second):
+            self.bytes_per_second, self.is_limited = bytes_per_second, True
 
     def add(self, plan: Plan) -> None:
         """Count one more in."""
@@ -73,12 +81,17 @@ class PlanSummary:
 
     @property
     def estimated_seconds(self) -> float | None:
-        """How long sending all of it would take at most; None without a measured speed."""
+        """About how long sending all of it would take; None without a speed."""
         return self.bytes_max / self.bytes_per_second if self.bytes_per_second else None
 
 
 def plan_uploads(
-    targets: Iterable[str], options: UploadOptions, session: Session, shown_base: Path, show: Callable[[Plan], None]
+    targets: Iterable[str],
+    options: UploadOptions,
+    session: Session,
+    shown_base: Path,
+    show: Callable[[Plan], None],
+    rate_limit_bytes_per_second: int | None = None,
 ) -> PlanSummary:
     """Find out what uploading every target would come to.
 
@@ -91,11 +104,13 @@ def plan_uploads(
         session: The wired organs.
         shown_base: Folder that paths in the team's records are relative to.
         show: Gets each plan, in the targets' order, as soon as it is known.
+        rate_limit_bytes_per_second: How fast they may be sent at most.
 
     Raises:
         MgmtError: For causes that would stop everything.
     """
     planner = _Planner(options, session, shown_base)
+    planner.summary.limit(rate_limit_bytes_per_second)
     batch: list[Job | Plan] = []
     for target in targets:
         found = planner.look(target)
@@ -184,19 +199,28 @@ class _Planner:
         )
 
     def _judge(self, job: Job, result: messages.PreviewResult) -> tuple[PlanOutcome, MgmtError | None]:
-        if result.problem is not None:
-            return "fail", error_of(result.problem)
-        if result.existing is None:
-            return "upload", None
+        problem = error_of(result.problem) if result.problem is not None else None
+        if problem is not None and is_large(job):  # small ones are packed before the service is asked
+            return "fail", problem
         try:
-            sameness = self._compare(job, result.existing)
+            self._refuse_without_room(job)
+            sameness = self._compare(job, result.existing) if result.existing and not problem else "other"
         except MgmtError as error:
-            if error.stops_everything:
+            if error.stops_everything and not isinstance(error, LocalStateError):
                 raise
             return "fail", error
+        if problem is not None:
+            return "fail", problem
+        if result.existing is None:
+            return "upload", None
         if sameness == "same":
             return "already_there", None
         return ("replace", None) if self._options.replace else ("fail", _make_refusal(result.existing, sameness))
+
+    def _refuse_without_room(self, job: Job) -> None:
+        """Raise what packing would where archives are made; one that lies there already is not made again."""
+        if not os.path.lexists(job.archive_path):
+            refuse_without_room(job.source, job.archive_path, plan=job.options.plan, stop=self._session.stop)
 
     def _compare(self, job: Job, existing: messages.Existing) -> Sameness:
         """Compare the source with what is stored; one that cannot become as large need not be read."""

@@ -58,7 +58,7 @@ def describe_plan(plan: Plan) -> str:
         said += f" in {count_in_words(plan.member_count, 'member')}"
     said += f", archive at most {size_in_words(plan.archive_size_max)}"
     if plan.estimated_seconds is not None:
-        said += f", {_bound_in_words(plan.estimated_seconds)}"
+        said += f", {_estimate_in_words(plan.estimated_seconds)}"
     if plan.outcome == "replace":
         said += f"; replaces other content{_describe_owner(plan)}, which stays recoverable"
     return said + move
@@ -80,12 +80,13 @@ def describe_summary(summary: PlanSummary) -> list[str]:
 def _describe_time(summary: PlanSummary) -> str:
     if summary.bytes_per_second is None or summary.estimated_seconds is None:
         return "no speed measured yet"
+    origin = "the limit of" if summary.is_limited else "the last measured"
     speed = size_in_words(summary.bytes_per_second)
-    return f"{_bound_in_words(summary.estimated_seconds)} at the last measured {speed}/s"
+    return f"{_estimate_in_words(summary.estimated_seconds)} at {origin} {speed}/s"
 
 
-def _bound_in_words(seconds: float) -> str:
-    return "less than a second" if seconds < 1 else f"at most {duration_in_words(seconds)}"
+def _estimate_in_words(seconds: float) -> str:
+    return "less than a second" if seconds < 1 else f"about {duration_in_words(seconds)}"
 
 
 def _describe_owner(plan: Plan) -> str:

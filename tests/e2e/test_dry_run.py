@@ -3,10 +3,11 @@
 import os
 import socket
 import sqlite3
+import subprocess
 
 import pytest
 
-from support.trees import noise
+from support.trees import noise, small_disk, text
 
 MB = 1_000_000
 
@@ -133,6 +134,43 @@ def test_a_folder_without_room_is_told_once_and_by_name(team, anna):
         [notice] = [line for line in run.lines if line.get("code") == "disk-nearly-full"]
         assert where in notice["message"]
         assert len(plans(run)) == 2
+
+
+@pytest.mark.parametrize("disk_is", ["too small", "full", "read-only"])
+def test_a_folder_that_cannot_take_the_archive_fails_as_the_real_run_does(team, anna, disk_is):
+    (anna.work / "clip").write_bytes(noise(6 * MB))
+    with small_disk(anna.folder / "disk", 4) as disk:
+        if disk is None:
+            pytest.skip("this system does not let us mount a small disk")
+        if disk_is == "full":
+            (disk / "filler").write_bytes(b"x" * (os.statvfs(disk).f_bavail * os.statvfs(disk).f_frsize))
+        if disk_is == "read-only":
+            subprocess.run(["mount", "-o", "remount,ro", os.fspath(disk)], check=True)
+        before = sorted(path.name for path in disk.iterdir())
+        dry, wet = (anna.run("upload", "clip", "--archive-dir", os.fspath(disk), *more) for more in (["--dry-run"], []))
+        assert sorted(path.name for path in disk.iterdir()) == before
+    assert dry.exit_code == wet.exit_code == 9
+    assert "clip would fail with exit code 9" in dry.stdout
+    assert wet.stderr.splitlines()[-1].removeprefix("mgmt: ") in dry.stdout
+
+
+def test_what_shrinks_enough_for_a_small_disk_does_not_fail(team, anna):
+    (anna.work / "notes").write_bytes(text(12 * MB))
+    with small_disk(anna.folder / "disk", 8) as disk:
+        if disk is None:
+            pytest.skip("this system does not let us mount a small disk")
+        for more in (["--dry-run"], []):
+            assert anna.run("upload", "notes", "--archive-dir", os.fspath(disk), *more).exit_code == 0
+
+
+def test_a_limit_says_how_long_it_takes(team, anna):
+    (anna.work / "clip").write_bytes(noise(2 * MB))
+    run = anna.run("upload", "--dry-run", "--limit-rate", "100k", "clip")
+    assert "about 20 s" in run.stdout
+    assert "about 20 s at the limit of 100 kB/s" in run.stderr
+    assert anna.run("upload", "clip").exit_code == 0
+    again = anna.run("upload", "--dry-run", "clip", "--as", "copy", "--limit-rate", "100G")
+    assert "at the last measured" in again.stderr
 
 
 def test_a_target_named_again_over_a_link_is_one_target(team, anna):

@@ -5,6 +5,7 @@ from mgmt.archive.comparison import compute_content_digest
 from mgmt.archive.envelope import is_ours
 from mgmt.archive.existing import ArchiveSums, read_archive
 from mgmt.archive.packing import PackedArchive, compute_content, pack
+from mgmt.archive.room import refuse_without_room
 from mgmt.archive.unfinished import rename_without_replacing, sync_folder
 
 __all__ = [
@@ -18,6 +19,7 @@ __all__ = [
     "is_ours",
     "pack",
     "read_archive",
+    "refuse_without_room",
     "rename_without_replacing",
     "sync_folder",
 ]

@@ -143,6 +143,36 @@ def compute_content(source: Packable, *, plan: str = "auto", stop: threading.Eve
     )
 
 
+def estimate_size(source: Packable, *, plan: str, read_max_bytes: int, stop: threading.Event) -> int:
+    """Estimate how large an archive becomes: exact where all of the source is read, else judged by its beginning.
+
+    Args:
+        source: What was looked at.
+        plan: auto, store, fast or best.
+        read_max_bytes: About how much of it to read at most.
+        stop: Ends the work soon after it was set.
+
+    Raises:
+        SourceError: source-changed or source-unreadable.
+        CancelledError: If `stop` was set.
+        UsageError: If there is no such plan.
+    """
+    enough = threading.Event()
+
+    def note_progress(done_bytes: int) -> None:
+        if done_bytes >= read_max_bytes or stop.is_set():
+            enough.set()
+
+    run = _Run(source, _Nowhere(), PartSums(None), note_progress, enough)
+    try:
+        run.pack(partial(encode, plan_named(plan)), _processors_for(source))
+    except CancelledError:
+        if stop.is_set():
+            raise
+        return run.sums.size_bytes * source.upper_bound_bytes // run.tar_bytes
+    return run.sums.size_bytes
+
+
 class _Sink(Protocol):
     """Where an archive's bytes go."""
 
@@ -176,14 +206,14 @@ class _Run:
         self._on_progress = on_progress
         self._stop = stop
         self._crc32 = 0
-        self._tar_bytes = 0
+        self.tar_bytes = 0
 
     def pack(self, encode_block: Callable[[memoryview, memoryview], Sequence[Piece]], workers: int) -> None:
         self._write([GZIP_HEADER])
         with Pipeline(encode=encode_block, digest=self.digest.add, deliver=self._deliver, workers=workers) as pipeline:
             self._add_members(TarStream(pipeline))
             pipeline.finish()
-        self._write([LAST_BLOCK, gzip_trailer(self._crc32, self._tar_bytes)])
+        self._write([LAST_BLOCK, gzip_trailer(self._crc32, self.tar_bytes)])
         self.sums.close()
         if self.survey.fingerprint != self._source.fingerprint:
             raise self._changed()
@@ -201,7 +231,7 @@ class _Run:
     def _deliver(self, block: memoryview, pieces: Sequence[Piece]) -> None:
         self._refuse_stopped()
         self._crc32 = checksum_crc32(block, self._crc32)
-        self._tar_bytes += len(block)
+        self.tar_bytes += len(block)
         self._write(pieces)
         if self._on_progress is not None:
             self._on_progress(self._stream.content_bytes)

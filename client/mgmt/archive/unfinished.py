@@ -121,22 +121,12 @@ class UnfinishedArchive:
             raise self._disk_full() from error
         if error.errno == errno.EFBIG:
             raise self._too_large() from error
-        folder = shown(os.fspath(self._final_path.parent))
-        raise LocalStateError(
-            f"The archive cannot be written to '{folder}': {error.strerror or error}. Make the folder writable, "
-            "or choose another one with --archive-dir.",
-            code="archive-unwritable",
-        ) from error
+        raise unwritable(self._final_path.parent, error.strerror or str(error)) from error
 
     def _disk_full(self) -> MgmtError:
         folder = self._final_path.parent
         missing_bytes = self._size_bound_bytes - _size_bytes(self.path) - _free_bytes(folder)
-        return LocalStateError(
-            f"The disk of '{shown(os.fspath(folder))}' is full: the archive {shown(self._final_path.name)} may need "
-            f"{_sized(missing_bytes)} more than is free. Free that much, or choose a folder on another disk with "
-            "--archive-dir.",
-            code="disk-full",
-        )
+        return disk_full(self._final_path, missing_bytes)
 
     def _too_large(self) -> MgmtError:
         return LocalStateError(
@@ -144,6 +134,25 @@ class UnfinishedArchive:
             f"archive, up to {_sized(self._size_bound_bytes)}. Choose a folder elsewhere with --archive-dir.",
             code="archive-too-large",
         )
+
+
+def unwritable(folder: Path, why: str) -> LocalStateError:
+    """Say that no archive can be written to a folder."""
+    return LocalStateError(
+        f"The archive cannot be written to '{shown(os.fspath(folder))}': {why}. Make the folder writable, "
+        "or choose another one with --archive-dir.",
+        code="archive-unwritable",
+    )
+
+
+def disk_full(archive_path: Path, missing_bytes: int) -> LocalStateError:
+    """Say that an archive may need so much more than is free."""
+    return LocalStateError(
+        f"The disk of '{shown(os.fspath(archive_path.parent))}' is full: the archive {shown(archive_path.name)} may "
+        f"need {_sized(missing_bytes)} more than is free. Free that much, or choose a folder on another disk with "
+        "--archive-dir.",
+        code="disk-full",
+    )
 
 
 def _write(descriptor: int, pieces: Sequence[Piece]) -> int:

@@ -83,7 +83,8 @@ def upload(invocation: Invocation, /, targets: tuple[str, ...], **options: Any) 
     parse_tags(options["tags"])
     rate = parse_rate(options.pop("limit_rate"))
     is_dry_run = options.pop("dry_run")
-    return _plan(invocation, targets, options) if is_dry_run else _upload(invocation, targets, options, rate)
+    run = _plan if is_dry_run else _upload
+    return run(invocation, targets, options, rate)
 
 
 def _upload(invocation: Invocation, targets: tuple[str, ...], options: dict[str, Any], rate: int | None) -> int:
@@ -108,7 +109,7 @@ def _upload(invocation: Invocation, targets: tuple[str, ...], options: dict[str,
     return exit_code_of(summary.errors, summary.succeeded + summary.skipped + len(summary.errors))
 
 
-def _plan(invocation: Invocation, targets: tuple[str, ...], options: dict[str, Any]) -> int:
+def _plan(invocation: Invocation, targets: tuple[str, ...], options: dict[str, Any], rate: int | None) -> int:
     from mgmt.plan import plan_uploads
     from mgmt.plan_view import PlanView
     from mgmt.render import UploadRenderer
@@ -121,15 +122,18 @@ def _plan(invocation: Invocation, targets: tuple[str, ...], options: dict[str, A
     ):
         upload_options = make_options(options, session.settings)
         expanded = _expand(targets, upload_options, session)
-        summary = plan_uploads(expanded, upload_options, session, shown_base(session.settings), view.show)
+        summary = plan_uploads(expanded, upload_options, session, shown_base(session.settings), view.show, rate)
     view.summarize(summary)
     return exit_code_of(summary.errors, summary.uploads + summary.already_there + len(summary.errors))
 
 
 def exit_code_of(errors: Sequence[MgmtError], target_count: int) -> int:
-    """Choose the exit code: the error's own for a single target, 3 where one or more of several failed."""
+    """Choose the exit code: the error's own for a single target, or where it stops everything; else 3."""
     if not errors:
         return EXIT_OK
+    for error in errors:
+        if error.stops_everything:
+            return error.exit_code
     return errors[0].exit_code if target_count == 1 else EXIT_PARTLY_FAILED
 
 

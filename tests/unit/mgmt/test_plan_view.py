@@ -13,7 +13,7 @@ STORED = Existing("p/DCIM.tar.gz", 5, "etag", actor="anna", finished_at=datetime
 
 def test_where_how_large_and_how_long():
     assert describe_plan(FREE) == (
-        "DCIM → s3://bucket/p/DCIM.tar.gz  5.00 MB in 3 members, archive at most 5.01 MB, at most 1 min 30 s"
+        "DCIM → s3://bucket/p/DCIM.tar.gz  5.00 MB in 3 members, archive at most 5.01 MB, about 1 min 30 s"
     )
 
 
@@ -32,7 +32,7 @@ def test_the_sum_counts_what_would_be_sent_only():
         summary.add(plan)
     first, last = describe_summary(summary)
     assert first == (
-        "1 to upload, 1 already there, 1 would fail; at most 5.01 MB to send, at most 5.0 s at the last measured "
+        "1 to upload, 1 already there, 1 would fail; at most 5.01 MB to send, about 5.0 s at the last measured "
         "1.00 MB/s."
     )
     assert "dry run" in last

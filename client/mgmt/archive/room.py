@@ -1,0 +1,51 @@
+"""Foresees whether an archive can be written where it is to be made; writes nothing."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import threading
+from functools import partial
+from pathlib import Path
+from typing import Final
+
+from mgmt.archive.packing import estimate_size
+from mgmt.archive.unfinished import disk_full, unwritable
+from mgmt.members import Packable
+from mgmt_contract.parts import MIB
+
+_READ_MAX_BYTES: Final = 256 * MIB
+"""Of a source that may not fit: enough to tell footage, which does not shrink, from text, which does."""
+_ASK: Final = partial(os.access, effective_ids=os.access in os.supports_effective_ids)
+"""Writing goes by the effective user, so asking should."""
+
+
+def refuse_without_room(source: Packable, archive_path: Path, *, plan: str, stop: threading.Event) -> None:
+    """Raise what packing would, as far as that can be known before.
+
+    Where the archive may be too large for what is free, the source's beginning is packed, to nowhere, to tell.
+
+    Raises:
+        LocalStateError: archive-unwritable or disk-full.
+        SourceError: source-changed or source-unreadable.
+        CancelledError: If `stop` was set.
+    """
+    folder = archive_path.parent
+    if not _ASK(folder, os.W_OK | os.X_OK):
+        raise unwritable(folder, "Read-only file system" if _is_read_only(folder) else "Permission denied")
+    free_bytes = _free_bytes(folder)
+    if free_bytes is None or free_bytes >= source.upper_bound_bytes:
+        return
+    if estimate_size(source, plan=plan, read_max_bytes=_READ_MAX_BYTES, stop=stop) > free_bytes:
+        raise disk_full(archive_path, source.upper_bound_bytes - free_bytes)
+
+
+def _is_read_only(folder: Path) -> bool:
+    return hasattr(os, "statvfs") and bool(os.statvfs(folder).f_flag & os.ST_RDONLY)
+
+
+def _free_bytes(folder: Path) -> int | None:
+    try:
+        return shutil.disk_usage(folder).free
+    except OSError:
+        return None  # some network disks do not say
