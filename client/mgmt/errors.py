@@ -50,6 +50,8 @@ class MgmtError(Exception):
         self.message = message
         self.code = code or self.default_code
         self.operation_id = operation_id
+        self.details: tuple[str, ...] = ()
+        """Lines that a person sees below the message, such as a table."""
 
 
 class UsageError(MgmtError):

@@ -115,6 +115,8 @@ class Output:
             self._write(self.stderr, _json(value))
         else:
             self._write_folded(f"mgmt: {printable(with_local_times(error.message))}")
+            for line in error.details:
+                self._write(self.stderr, line)
 
     def paint(self, text: str, color: str) -> str:
         """Colour a part of a result line where colours are wanted and stdout shows them."""

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
+from mgmt.short_ids import short_id
 from mgmt.tables import Column
 from mgmt.wording import (
     count_in_words,
@@ -22,7 +23,8 @@ from mgmt_contract.wire import format_time, to_plain
 if TYPE_CHECKING:  # a name for an annotation: the history does not import it
     from mgmt.underway import Sent
 
-COLOR_OF_STATUS: Final = {"success": "green", "failed": "red", "pending": "magenta"}
+_REPLACED: Final = "replaced"
+COLOR_OF_STATUS: Final = {"success": "green", "failed": "red", "pending": "magenta", _REPLACED: "dim"}
 VERSION_FIELDS: Final = (
     "s3_object_key", "version_id", "uncompressed_size", "crc64nvme", "content_digest", "actor", "started_at",
     "finished_at",
@@ -102,12 +104,13 @@ def _wall_seconds(record: UploadRecord, sent: Sent) -> float:
 # --- one operation, whole ------------------------------------------------------------------------------
 
 
-def describe_record(record: OperationRecord) -> list[tuple[str, str]]:
+def describe_record(record: OperationRecord, *, is_replaced: bool = False) -> list[tuple[str, str]]:
     """Say everything about one operation, as pairs of label and value."""
     if isinstance(record, UploadRecord):
-        return _describe_upload(record)
+        return _describe_upload(record, is_replaced=is_replaced)
     return [
         ("operation", record.operation_id),
+        ("short id", short_id(record)),
         ("type", record.operation_type),
         ("status", _describe_status(record)),
         ("target", record.target_path),
@@ -118,18 +121,19 @@ def describe_record(record: OperationRecord) -> list[tuple[str, str]]:
     ]
 
 
-def _describe_status(record: OperationRecord) -> str:
+def _describe_status(record: OperationRecord, *, is_replaced: bool = False) -> str:
     why = f": {record.error_message}" if record.error_message else ""
     code = f" ({record.error_code})" if record.error_code else ""
-    stage = f", {record.phase}" if record.status == "pending" else ""
+    stage = f", {record.phase}" if record.status == "pending" else ", replaced since" if is_replaced else ""
     return f"{record.status}{stage}{why}{code}"
 
 
-def _describe_upload(record: UploadRecord) -> list[tuple[str, str]]:
+def _describe_upload(record: UploadRecord, *, is_replaced: bool) -> list[tuple[str, str]]:
     size = record.s3_file_record.size if record.s3_file_record else None
     pairs = [
         ("operation", record.operation_id),
-        ("status", _describe_status(record)),
+        ("short id", short_id(record)),
+        ("status", _describe_status(record, is_replaced=is_replaced)),
         ("source", _describe_file(record.source_file_record)),
         ("archive", _describe_file(record.compressed_file_record)),
         ("object", _describe_object(record)),
@@ -209,6 +213,7 @@ def _describe_end(record: UploadRecord) -> str:
 # --- many operations -----------------------------------------------------------------------------------
 
 HISTORY_COLUMNS: Final = (
+    Column("ID", drop_order=5),
     Column("WHEN", drop_order=4),
     Column("WHO", drop_order=3),
     Column("STATUS", color_of=COLOR_OF_STATUS.get),
@@ -218,15 +223,21 @@ HISTORY_COLUMNS: Final = (
 )
 
 
-def history_row(record: OperationRecord) -> Sequence[str]:
-    """Put an operation into the columns that a person sees."""
+def history_row(record: OperationRecord, replaced: Container[str] = ()) -> Sequence[str]:
+    """Put an operation into the columns that a person sees.
+
+    Args:
+        record: The operation.
+        replaced: Ids of uploads that are not what is stored any more.
+    """
     s3_file = getattr(record, "s3_file_record", None)
     size = s3_file.size if s3_file else None
     key = getattr(record, "s3_object_key", "") or record.target_path
     return (
+        short_id(record),
         moment_in_words(record.started_at),
         record.actor,
-        record.status,
+        _REPLACED if record.operation_id in replaced else record.status,
         size_in_words(size) if size is not None else "-",
         ratio_in_words(size, getattr(record, "uncompressed_size", None)),
         key if isinstance(record, UploadRecord) else f"{record.operation_type}: {key}",
@@ -236,12 +247,12 @@ def history_row(record: OperationRecord) -> Sequence[str]:
 CSV_FIELDS: Final = (
     "operation_id", "operation_type", "status", "started_at", "finished_at", "actor", "target_path", "s3_bucket",
     "s3_object_key", "size", "uncompressed_size", "member_count", "storage_class", "version_id", "crc64nvme",
-    "content_digest", "error_code", "error_message",
+    "content_digest", "error_code", "error_message", "replaced",
 )  # fmt: skip
 """The header of `history --csv`: fields of the records, and the object's size in bytes."""
 
 
-def csv_row(record: OperationRecord) -> Sequence[str]:
+def csv_row(record: OperationRecord, replaced: Container[str] = ()) -> Sequence[str]:
     """Put an operation into the columns that a spreadsheet sees; times are ISO-8601 in UTC."""
     s3_file = getattr(record, "s3_file_record", None)
     values = {
@@ -249,5 +260,6 @@ def csv_row(record: OperationRecord) -> Sequence[str]:
         "started_at": format_time(record.started_at),
         "finished_at": format_time(record.finished_at) if record.finished_at else None,
         "size": s3_file.size if s3_file else None,
+        "replaced": "yes" if record.operation_id in replaced else None,
     }
     return ["" if (value := values.get(name)) is None else str(value) for name in CSV_FIELDS]

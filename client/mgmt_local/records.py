@@ -20,11 +20,11 @@ from typing import Any, Final
 from mgmt_api.entities import HistoryPage, HistoryQuery, Name, Operation
 from mgmt_api.ports import ConflictError, RecordsUnavailableError
 from mgmt_contract.messages import Part
-from mgmt_contract.names import fold_key
+from mgmt_contract.names import fold_key, fold_person
 from mgmt_contract.wire import format_time, from_json, to_json
 from mgmt_local.errors import LocalBackendError
 
-SCHEMA_VERSION: Final = 1
+SCHEMA_VERSION: Final = 2
 """Kept in the file as `user_version`; 0 is a file without tables."""
 BUSY_TIMEOUT_SECONDS: Final = 5.0
 """How long a write waits for another process's."""
@@ -68,6 +68,9 @@ _SCHEMA: Final = (
     ) WITHOUT ROWID
     """,
 )
+
+_FROM_VERSION_1: Final = ("UPDATE operations SET actor = fold_person(actor)",)
+"""People were known by their names as written; now by the folded ones."""
 
 _INSERT_OPERATION: Final = """
     INSERT INTO operations VALUES (
@@ -145,6 +148,7 @@ class SQLiteRecordStore:
             self._is_synced = True
 
     def _prepare(self) -> None:
+        self._connection.create_function("fold_person", 1, fold_person, deterministic=True)
         with _port_errors():
             self._enter_write_ahead_log()
             self._connection.execute("PRAGMA synchronous = NORMAL")
@@ -155,7 +159,7 @@ class SQLiteRecordStore:
                     f"the records are of version {version}, this mgmt knows {SCHEMA_VERSION}: install a newer"
                 )
             if version < SCHEMA_VERSION:
-                for statement in _SCHEMA:
+                for statement in _SCHEMA if version == 0 else _FROM_VERSION_1:
                     connection.execute(statement)
                 connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
 
@@ -310,7 +314,7 @@ def _operation_row(operation: Operation) -> dict[str, Any]:
         "id": operation.id,
         "revision": operation.revision,
         "started_order": operation.order,
-        "actor": record.actor,
+        "actor": fold_person(record.actor),
         "actor_id": record.actor_id,
         "status": record.status,
         "operation_type": record.operation_type,
@@ -330,6 +334,7 @@ def _conditions(query: HistoryQuery) -> tuple[str, list[str]]:
         "operation_type = ?": query.operation_type,
         "base_name = ?": query.base_name,
         "key = ?": query.key,
+        "instr(key, ?) = 1": query.folder,
         "started_order >= ?": format_time(query.since) if query.since else None,
         "started_order < ?": min((bound for bound in bounds if bound), default=None),
     }

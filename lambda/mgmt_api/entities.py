@@ -132,12 +132,15 @@ class HistoryQuery:
 
     limit: int
     actor: str | None = None
+    """Folded by `fold_person`."""
     actor_id: str | None = None
     status: OperationStatus | None = None
     operation_type: OperationType | None = None
     base_name: str | None = None
     key: str | None = None
     """Only this whole key; `base_name` is given beside it."""
+    folder: str | None = None
+    """Only keys that begin with this; it ends with a slash."""
     since: datetime | None = None
     """Started then or later; `until`: before then. Both in whole milliseconds, as times are stored."""
     until: datetime | None = None

@@ -9,12 +9,13 @@ import hashlib
 import json
 import re
 import unicodedata
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from mgmt_api.backends import Backends, ReadAhead
 from mgmt_api.checks import check_count
-from mgmt_api.entities import Actor, HistoryQuery
+from mgmt_api.entities import Actor, HistoryQuery, Name, Operation
 from mgmt_api.items import answer_each
 from mgmt_contract.messages import (
     HISTORY_LIMIT_MAX,
@@ -24,7 +25,7 @@ from mgmt_contract.messages import (
     RecordResult,
     RecordsResponse,
 )
-from mgmt_contract.names import base_name
+from mgmt_contract.names import base_name, fold_key, fold_person, trim_prefix
 from mgmt_contract.problems import Problem, ProblemError
 from mgmt_contract.wire import to_json
 
@@ -67,37 +68,59 @@ def find_history(backends: Backends, actor: Actor, request: HistoryRequest) -> H
     Raises:
         ProblemError: invalid-request, where a filter or the cursor is none.
     """
-    query = _make_query(actor, request)
+    query = _make_query(backends.settings.root_prefix, actor, request)
     filters = _fingerprint(query)
     if request.cursor is not None:
         query = dataclasses.replace(query, after=_read_cursor(request.cursor, filters))
     page = backends.records.find_operations(query)
-    records = [operation.record for operation in page.operations]
     return HistoryResponse(
-        records=list(records), cursor=None if page.after is None else _make_cursor(page.after, filters)
+        records=[operation.record for operation in page.operations],
+        cursor=None if page.after is None else _make_cursor(page.after, filters),
+        replaced=_find_replaced(backends, page.operations),
     )
 
 
-def _make_query(actor: Actor, request: HistoryRequest) -> HistoryQuery:
+def _find_replaced(backends: Backends, operations: list[Operation]) -> tuple[str, ...]:
+    """Tell which uploads are not what is stored under their key any more; one read for a whole page."""
+    stored = [operation for operation in operations if operation.record.status == "success"]
+    names = backends.records.get_names({operation.record.s3_object_key for operation in stored}) if stored else {}
+    return tuple(operation.id for operation in stored if _is_replaced(operation, names))
+
+
+def _is_replaced(operation: Operation, names: Mapping[str, Name]) -> bool:
+    name = names.get(fold_key(operation.record.s3_object_key))
+    return name is not None and name.current is not None and name.current.operation_id != operation.id
+
+
+def _make_query(root_prefix: str, actor: Actor, request: HistoryRequest) -> HistoryQuery:
     if not 1 <= request.limit <= HISTORY_LIMIT_MAX:
         raise ProblemError("invalid-request", f"limit is {request.limit}, expected 1 to {HISTORY_LIMIT_MAX}.")
+    name = unicodedata.normalize("NFC", request.name or "")
+    is_folder = name.endswith("/")
     return HistoryQuery(
         limit=request.limit,
-        actor=request.actor,
+        actor=fold_person(request.actor) if request.actor is not None else None,
         actor_id=actor.id if request.mine else None,
         status=request.status,
         operation_type=request.operation_type,
-        base_name=base_name(request.name) if request.name else None,
-        key=_whole_key(request.name) if request.name else None,
+        base_name=base_name(name) if name and not is_folder else None,
+        key=_whole_key(root_prefix, name) if "/" in name and not is_folder else None,
+        folder=_with_root(root_prefix, f"{name.strip('/')}/") if is_folder else None,
         since=_read_moment("since", request.since),
         until=_read_moment("until", request.until),
     )
 
 
-def _whole_key(name: str) -> str | None:
+def _whole_key(root_prefix: str, name: str) -> str:
     """Complete a name that holds a slash to the key it stands for."""
-    folder, slash, _ = unicodedata.normalize("NFC", name).strip("/").rpartition("/")
-    return f"{folder}/{base_name(name)}" if slash else None
+    folder, slash, _ = name.strip("/").rpartition("/")
+    return _with_root(root_prefix, f"{folder}{slash}{base_name(name)}")
+
+
+def _with_root(root_prefix: str, key: str) -> str:
+    """Put the service's root prefix before what a person knows without it: every key begins there."""
+    root = trim_prefix(root_prefix)
+    return key if not root or key.startswith(f"{root}/") else f"{root}/{key}"
 
 
 def _read_moment(field: str, moment: datetime | None) -> datetime | None:

@@ -396,12 +396,12 @@ class HistoryRequest(Value):
     __pydantic_config__: ClassVar[dict[str, Any]] = STRICT
 
     actor: str | None = None
-    """A person's name as records show it."""
+    """A person's name; case does not matter."""
     mine: bool = False
     status: OperationStatus | None = None
     operation_type: OperationType | None = None
     name: str | None = None
-    """Source name, archive name or whole key."""
+    """Source name, archive name, whole key, or a folder in the bucket, which ends with a slash."""
     since: datetime | None = None
     until: datetime | None = None
     limit: int = HISTORY_LIMIT_DEFAULT
@@ -413,3 +413,5 @@ class HistoryResponse(Value):
 
     records: list[UploadRecord | OperationRecord]
     cursor: str | None = None
+    replaced: tuple[str, ...] = ()
+    """Ids of the successful uploads on this page that are not what is stored under their key any more."""

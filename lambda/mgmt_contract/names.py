@@ -69,6 +69,15 @@ def fold_key(key: str) -> str:
     return unicodedata.normalize("NFC", unicodedata.normalize("NFD", key).casefold())
 
 
+def fold_person(name: str) -> str:
+    """Fold a person's name, so that nobody need know how somebody else writes it.
+
+    >>> fold_person("Anna") == fold_person("anna")
+    True
+    """
+    return fold_key(name.strip())
+
+
 def base_name(name_or_key: str) -> str:
     """Reduce a source name, an archive name or a whole key to the archive's name in NFC.
 

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from mgmt_api.entities import CurrentVersion, HistoryQuery, Name, Operation, PendingUpload
 from mgmt_api.ports import ConflictError, RecordStore
 from mgmt_contract.messages import Content, Part
-from mgmt_contract.names import fold_key
+from mgmt_contract.names import fold_key, fold_person
 from mgmt_contract.records import FileRecord, Phase
 from support.fakes import FakeRecordStore
 from support.operations import START, make_id, make_operation
@@ -289,18 +289,19 @@ class TestManyAtOnce:
 
 # --- history -------------------------------------------------------------------------------------------
 
-ACTORS = ("kim", "lee")
+ACTORS = ("kim", "Lee")
 KEYS = ("a/clip.tar.gz", "b/clip.tar.gz", "b/Clip.tar.gz", "b/other.tar.gz")
 PHASES: tuple[Phase, ...] = ("reserved", "carrying", "completing", "done", "failed")
 MOMENTS = st.integers(0, 5).map(lambda seconds: START + timedelta(seconds=seconds, microseconds=500))
 
 FILTERS = {
-    "actor": st.sampled_from([*ACTORS, "nobody"]),
+    "actor": st.sampled_from([*map(fold_person, ACTORS), "nobody"]),
     "actor_id": st.sampled_from([f"subject-of-{actor}" for actor in ACTORS]),
     "status": st.sampled_from(["pending", "success", "failed"]),
     "operation_type": st.sampled_from(["upload", "delete"]),
     "base_name": st.sampled_from(["clip.tar.gz", "Clip.tar.gz", "missing.tar.gz"]),
     "key": st.sampled_from(KEYS),
+    "folder": st.sampled_from(["a/", "b/", "clip/"]),
     "since": MOMENTS,
     "until": MOMENTS,
 }
@@ -401,6 +402,20 @@ class TestHistory:
         span = HistoryQuery(limit=9, since=stored[1].record.started_at, until=stored[4].record.started_at)
         assert find_all(store, span) == stored[3:0:-1]
         assert find_all(store, replace(span, since=span.until, until=span.since)) == []
+
+    def test_a_person_is_found_however_the_name_is_written(self, store: RecordStore):
+        stored = store.create_operation(make_operation(1, actor="Zoë Müller"))
+        store.create_operation(make_operation(2, actor="Zo"))
+        assert find_all(store, HistoryQuery(limit=5, actor=fold_person("ZOË MÜLLER"))) == [stored]
+
+    def test_a_folder_holds_the_keys_that_begin_with_it(self, store: RecordStore):
+        """Whatever a database takes for a pattern is plain text in a name."""
+        keys = ["day1/a.tar.gz", "day1/cam/b.tar.gz", "day10/c.tar.gz", "Day1/d.tar.gz", "x/day1/e.tar.gz"]
+        stored = [store.create_operation(make_operation(n, key=key)) for n, key in enumerate(keys)]
+        odd = store.create_operation(make_operation(9, key="50%_*/f.tar.gz"))
+        assert find_all(store, HistoryQuery(limit=1, folder="day1/")) == [stored[1], stored[0]]
+        assert find_all(store, HistoryQuery(limit=5, folder="50%_*/")) == [odd]
+        assert find_all(store, HistoryQuery(limit=5, folder="5%/")) == []
 
     def test_a_page_that_was_hard_to_fill_has_a_successor_too(self, store: RecordStore):
         wanted = [store.create_operation(make_operation(number, actor="lee")) for number in range(2)]

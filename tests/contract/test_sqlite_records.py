@@ -149,6 +149,17 @@ def test_the_file_says_its_version(path: Path):
         assert connection.execute("PRAGMA user_version").fetchone() == (SCHEMA_VERSION,)
 
 
+def test_people_of_an_older_file_are_found_however_their_names_are_written(path: Path):
+    with closing(SQLiteRecordStore(path)) as store:
+        stored = store.create_operation(make_operation(1, actor="Zoë"))
+    with closing(sqlite3.connect(path)) as connection:
+        connection.execute("UPDATE operations SET actor = 'Zoë'")  # as version 1 wrote it
+        connection.execute("PRAGMA user_version = 1")
+        connection.commit()
+    with closing(SQLiteRecordStore(path)) as store:
+        assert store.find_operations(HistoryQuery(limit=5, actor="zoë")).operations == [stored]
+
+
 def test_a_file_of_a_newer_version_is_refused_and_left_as_it_is(path: Path):
     with closing(sqlite3.connect(path)) as connection:
         connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION + 1}")

@@ -159,10 +159,89 @@ def test_show_tells_versions_newest_first_and_what_replaced_one(told, anna):
     assert older.splitlines()[-1].startswith("replaced")
 
 
-def test_show_of_a_name_that_fits_several_keys_lists_them(told, anna):
+def test_show_of_a_name_that_fits_several_keys_lists_them_with_ids_that_show_takes(told, anna):
     ran = told.by(anna, "show", "a.mov")
-    assert ran.exit_code == 2
-    assert "day1/a.mov.tar.gz, day2/a.mov.tar.gz" in ran.err
+    assert (ran.exit_code, ran.out) == (2, "")
+    first, header, *rows = ran.err.splitlines()
+    assert first == "mgmt: 'a.mov' fits 2 uploads. Show one by its ID or its whole key:"
+    assert header.startswith("ID ")
+    assert [row.split()[-1] for row in rows] == ["day1/a.mov.tar.gz", "day2/a.mov.tar.gz"]
+    for row in rows:
+        shown = json.loads(told.by(anna, "--json", "show", row.split()[0]).out.splitlines()[0])
+        assert shown["s3_object_key"] == row.split()[-1]
+    error = json.loads(told.by(anna, "--json", "show", "a.mov").err)
+    assert (error["exit_code"], error["code"]) == (2, "several-keys")
+    for row in rows:
+        assert f"{row.split()[-1]} (ID {row.split()[0]})" in error["message"]
+
+
+def test_a_key_that_is_named_whole_is_shown_whatever_else_bears_that_name(told, team, anna):
+    assert told.by(anna, "upload", "b.mov").exit_code == 0
+    assert told.by(anna, "show", "b.mov").exit_code == 2
+    for name in (
+        "b.mov.tar.gz",
+        f"s3://{team.bucket}/b.mov.tar.gz",
+        "/b.mov.tar.gz",
+        "/b.mov",
+        f"s3://{team.bucket}/b.mov",
+    ):
+        ran = told.by(anna, "--json", "show", name)
+        assert ran.exit_code == 0, (name, ran.err)
+        assert json.loads(ran.out.splitlines()[0])["s3_object_key"] == "b.mov.tar.gz", name
+    assert told.by(anna, "show", "s3://another-bucket/b.mov.tar.gz").exit_code == 4
+    assert told.keys("/b.mov") == ["b.mov"]
+    assert told.keys("s3://another-bucket/b.mov.tar.gz") == []
+
+
+def test_history_shows_ids_that_show_takes(told, anna):
+    header, *rows = told.by(anna, "history", "--all").out.splitlines()
+    assert header.split()[0] == "ID"
+    operations = [record["operation_id"] for record in told.records("--all")]
+    for row, operation_id in zip(rows, operations, strict=True):
+        for typed in (row.split()[0], row.split()[0].upper()):
+            shown = json.loads(told.by(anna, "--json", "show", typed).out.splitlines()[0])
+            assert shown["operation_id"] == operation_id
+
+
+def test_a_folder_of_the_bucket_is_listed_and_one_on_the_disk_is_found(told, anna):
+    assert told.keys("day2/") == ["day2/a.mov"]
+    assert told.keys("/day2/") == ["day2/a.mov"]
+    assert told.keys("day1/") == ["day1/a.mov", "day1/映画.mov", "day1/b.mov", "day1/a.mov"]
+    assert told.keys("day1/", "--limit", "2") == ["day1/a.mov", "day1/映画.mov"]
+    assert told.keys("day/") == []
+    (anna.work / "day1").mkdir()
+    (anna.work / "day1" / "x").write_bytes(b"x")
+    told.by(anna, "upload", "--prefix", "day1", "day1")
+    assert told.keys("day1/")[:2] == ["day1/day1", "day1/a.mov"], "as a shell completes it, each once"
+    told.by(anna, "upload", "--prefix", "cards", "day1")
+    assert told.keys("day1/")[:3] == ["cards/day1", "day1/day1", "day1/a.mov"]
+    assert told.by(anna, "show", "cards/day1/").exit_code == 0
+
+
+def test_a_person_is_found_in_any_case(told):
+    assert told.keys("--by", "ANNA") == told.keys("--by", "anna") != []
+
+
+def test_what_was_replaced_says_so(told, anna):
+    table = told.by(anna, "history", "day1/a.mov").out.splitlines()
+    assert [row.split()[4] for row in table[1:]] == ["success", "replaced"]
+    newer, older = told.records("day1/a.mov")
+    assert (newer["replaced"], older["replaced"]) == (False, True)
+    rows = list(csv.DictReader(io.StringIO(told.by(anna, "history", "day1/a.mov", "--csv").out, newline="")))
+    assert [row["replaced"] for row in rows] == ["", "yes"]
+    shown = told.by(anna, "show", older["operation_id"]).out
+    assert "status        success, replaced since" in shown
+    assert f"operation {newer['operation_id']}" in shown.splitlines()[-1]
+    line = json.loads(told.by(anna, "--json", "show", older["operation_id"]).out.splitlines()[0])
+    assert (line["replaced"], line["replaced_by"]) == (True, newer["operation_id"])
+    line = json.loads(told.by(anna, "--json", "show", "day1/a.mov").out.splitlines()[0])
+    assert (line["replaced"], line["replaced_by"]) == (False, None)
+
+
+def test_an_empty_store_says_how_to_begin(anna, monkeypatch, capsys):
+    asked = Asked(monkeypatch, capsys)
+    assert asked.by(anna, "history").err == "No uploads yet. Start with `mgmt upload FOLDER`.\n"
+    assert asked.by(anna, "history", "--mine").err == "Nothing found.\n"
 
 
 def test_show_of_what_is_not_there_is_4(told, anna):

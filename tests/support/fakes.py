@@ -28,7 +28,7 @@ from mgmt_api.ports import (
     WriteCondition,
 )
 from mgmt_contract.messages import Part, SignedRequest
-from mgmt_contract.names import fold_key
+from mgmt_contract.names import fold_key, fold_person
 from mgmt_contract.parts import PART_SIZE_MIN_BYTES
 from mgmt_contract.records import STATUS_OF_PHASE, may_follow
 from mgmt_contract.wire import format_time
@@ -152,7 +152,7 @@ class StrictRecordStore(FakeRecordStore):
 def _fits(operation: Operation, query: HistoryQuery) -> bool:
     record = operation.record
     wanted = (
-        (query.actor, record.actor),
+        (query.actor, fold_person(record.actor)),
         (query.actor_id, record.actor_id),
         (query.status, record.status),
         (query.operation_type, record.operation_type),
@@ -161,7 +161,8 @@ def _fits(operation: Operation, query: HistoryQuery) -> bool:
     )
     started = format_time(record.started_at)
     return (
-        all(asked is None or asked == there for asked, there in wanted)
+        (query.folder is None or record.s3_object_key.startswith(query.folder))
+        and all(asked is None or asked == there for asked, there in wanted)
         and (query.since is None or format_time(query.since) <= started)
         and (query.until is None or started < format_time(query.until))
     )

@@ -14,12 +14,14 @@ from mgmt.errors import EXIT_OK, UsageError
 from mgmt_contract.messages import HISTORY_LIMIT_DEFAULT, HistoryRequest
 
 if TYPE_CHECKING:  # names for annotations only
-    from mgmt.history import Found, Shown
+    from mgmt.history import Found, SeveralUploadsError, Shown
     from mgmt.output import Output
 
 _LABEL_COLUMNS: Final = 13
 _NARROW_COLUMNS: Final = 50
 """On a narrower terminal a value stands below its label."""
+_NOTHING: Final = "Nothing found."
+_EMPTY: Final = "No uploads yet. Start with `mgmt upload FOLDER`."
 _LAST_OF_DAY: Final = timedelta(days=1, milliseconds=-1)
 
 
@@ -38,12 +40,14 @@ _LAST_OF_DAY: Final = timedelta(days=1, milliseconds=-1)
 def history(invocation: Invocation, /, name: str | None, **options: Any) -> int:
     """List the team's uploads, newest first.
 
-    NAME is a source name or what --as gave instead, an archive name, or a whole key.
+    NAME is a source name or what --as gave instead, an archive name, or a whole key. FOLDER/ lists a folder in the
+    bucket. The ID in the first column is what `mgmt show` takes.
 
     \b
     Examples:
       mgmt history
       mgmt history clip.mp4
+      mgmt history shoots/day1/
       mgmt history --mine --since 7d --status failed
       mgmt history --all --csv > uploads.csv
 
@@ -51,22 +55,23 @@ def history(invocation: Invocation, /, name: str | None, **options: Any) -> int:
     Exit codes: 0 done (also when nothing matches), 2 usage, 5 sign-in,
       7 unavailable, 10 not configured.
     """
-    from mgmt.history import Found
+    from mgmt.history import Found, read_name
     from mgmt.waiting import WaitingRenderer
 
     limit, as_csv = _take_limit(options), options.pop("as_csv")
     if as_csv and invocation.as_json:
         raise UsageError("--csv and --json exclude each other.", code="csv-or-json")
-    filters = _make_filters(name, options)
+    wanted = read_name(name) if name is not None else None
+    filters = _make_filters(options)
     output = invocation.output
     with WaitingRenderer(output) as renderer, invocation.contact(renderer.emit) as contact:
-        found = Found(contact.api, filters, limit)
+        found = Found(contact.api, filters, limit, wanted)
         if invocation.as_json:
             _print_json(output, found)
         elif as_csv:
             _print_csv(output, found)
         else:
-            _print_table(output, found)
+            _print_table(output, found, nothing=_NOTHING if wanted or filters != HistoryRequest() else _EMPTY)
     return EXIT_OK
 
 
@@ -79,23 +84,38 @@ def show(invocation: Invocation, id_or_name: str) -> int:
     \b
     Examples:
       mgmt show clip.mp4
-      mgmt show 01a2041b-befb-730e-9a3c-9ad5ec9c722f
+      mgmt show 6h0w5d3vj
+      mgmt show s3://footage/shoots/day1/clip.mp4.tar.gz
 
     \b
     Exit codes: 0 shown, 2 the name fits several keys, 4 nothing recorded,
       5 sign-in, 7 unavailable, 10 not configured.
     """
-    from mgmt.history import find_upload
+    from mgmt.history import SeveralUploadsError, find_upload
     from mgmt.waiting import WaitingRenderer
 
     output = invocation.output
     with WaitingRenderer(output) as renderer, invocation.contact(renderer.emit) as contact:
-        shown = find_upload(contact.api, id_or_name)
+        try:
+            shown = find_upload(contact.api, id_or_name)
+        except SeveralUploadsError as error:
+            if error.is_told_by_short_ids and not invocation.as_json:
+                _show_as_table(error, output)
+            raise
     if invocation.as_json:
         _print_shown_as_json(output, shown)
     else:
         _print_shown(output, shown)
     return EXIT_OK
+
+
+def _show_as_table(error: SeveralUploadsError, output: Output) -> None:
+    """Have a person see the uploads in a table instead of in the sentence."""
+    from mgmt.reports import HISTORY_COLUMNS, history_row
+    from mgmt.tables import lay_out_table
+
+    error.message = f"{error.summary}:"
+    error.details = tuple(lay_out_table(HISTORY_COLUMNS, map(history_row, error.records), width=output.width))
 
 
 def _take_limit(options: dict[str, Any]) -> int | None:
@@ -108,22 +128,20 @@ def _take_limit(options: dict[str, Any]) -> int | None:
     return None
 
 
-def _make_filters(name: str | None, options: dict[str, Any]) -> HistoryRequest:
-    from mgmt.history import read_name
-
+def _make_filters(options: dict[str, Any]) -> HistoryRequest:
     now = datetime.now(UTC)
     since = parse_moment(options.pop("since"), now)
     until = parse_moment(options.pop("until"), now, is_end=True)
     if since is not None and until is not None and since > until:
         raise UsageError("--since is after --until: no time lies between them. Exchange them.", code="bad-time")
-    return HistoryRequest(name=read_name(name) if name is not None else None, since=since, until=until, **options)
+    return HistoryRequest(since=since, until=until, **options)
 
 
 def _print_json(output: Output, found: Found) -> None:
     from mgmt_contract.wire import to_plain
 
     for record in found:
-        output.json({"type": "record", **to_plain(record)})
+        output.json({"type": "record", **to_plain(record), "replaced": record.operation_id in found.replaced})
 
 
 def _print_csv(output: Output, found: Found) -> None:
@@ -131,19 +149,19 @@ def _print_csv(output: Output, found: Found) -> None:
     from mgmt.tables import lay_out_csv
 
     with output.lines_end_with("\r\n"):
-        for line in lay_out_csv(CSV_FIELDS, map(csv_row, found)):
+        for line in lay_out_csv(CSV_FIELDS, (csv_row(each, found.replaced) for each in found)):
             output.line(line)
 
 
-def _print_table(output: Output, found: Found) -> None:
+def _print_table(output: Output, found: Found, *, nothing: str) -> None:
     from mgmt.reports import HISTORY_COLUMNS, history_row
     from mgmt.tables import lay_out_table
     from mgmt.wording import count_in_words
 
-    rows = map(history_row, found)
+    rows = (history_row(each, found.replaced) for each in found)
     first = next(rows, None)
     if first is None:
-        output.aside("Nothing found.")
+        output.aside(nothing)
         return
     for line in lay_out_table(HISTORY_COLUMNS, chain([first], rows), width=output.width, paint=output.paint):
         output.line(line)
@@ -156,9 +174,9 @@ def _print_shown(output: Output, shown: Shown) -> None:
     from mgmt.reports import COLOR_OF_STATUS, describe_record, describe_version
     from mgmt.wording import fold, printable
 
-    pairs = describe_record(shown.record)
+    pairs = describe_record(shown.record, is_replaced=shown.replaced_by is not None)
     if shown.replaced_by is not None:
-        pairs.append(("replaced", describe_version(shown.replaced_by)))
+        pairs.append(("replaced by", describe_version(shown.replaced_by)))
     pairs += [("earlier", describe_version(each)) for each in shown.earlier]
     is_narrow = output.width is not None and output.width < _NARROW_COLUMNS
     indent = "  " if is_narrow else " " * (_LABEL_COLUMNS + 1)
@@ -176,7 +194,8 @@ def _print_shown_as_json(output: Output, shown: Shown) -> None:
     from mgmt.reports import version_line
     from mgmt_contract.wire import to_plain
 
-    output.json({"type": "record", **to_plain(shown.record)})
+    by = shown.replaced_by.operation_id if shown.replaced_by is not None else None
+    output.json({"type": "record", **to_plain(shown.record), "replaced": by is not None, "replaced_by": by})
     for earlier in shown.earlier:
         output.json({"type": "version", **version_line(earlier)})
 

@@ -242,6 +242,7 @@ def _report(error: MgmtError, run: Run, *, as_json: bool) -> int:
         run.turn_on("as_json")  # click stops at the first fault, which may stand before the option
     if run.invocation is not None:
         error.message = run.invocation.redactor(error.message)
+        error.details = tuple(map(run.invocation.redactor, error.details))
         if "log" in vars(run.invocation):
             run.invocation.log.note_error(error)
     output = run.invocation.output if run.invocation is not None else Output(Style(as_json=as_json))

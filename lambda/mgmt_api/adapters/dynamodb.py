@@ -48,7 +48,7 @@ from mgmt_api.adapters.table import (
 from mgmt_api.entities import HistoryPage, HistoryQuery, Name, Operation
 from mgmt_api.ports import ConflictError, RecordsUnavailableError
 from mgmt_contract.messages import Part
-from mgmt_contract.names import fold_key
+from mgmt_contract.names import fold_key, fold_person
 from mgmt_contract.wire import format_time
 
 if TYPE_CHECKING:
@@ -320,14 +320,15 @@ def _matches(query: HistoryQuery, operation: Operation) -> bool:
     """Tell whether an operation as it is now passes every filter; an index may lag behind."""
     record = operation.record
     wanted_and_found = (
-        (query.actor, record.actor),
+        (query.actor, fold_person(record.actor)),
         (query.actor_id, record.actor_id),
         (query.status, record.status),
         (query.operation_type, record.operation_type),
         (query.base_name, operation.base_name),
         (query.key, record.s3_object_key),
     )
-    return all(wanted is None or wanted == found for wanted, found in wanted_and_found)
+    is_in_folder = query.folder is None or record.s3_object_key.startswith(query.folder)
+    return is_in_folder and all(wanted is None or wanted == found for wanted, found in wanted_and_found)
 
 
 def _id_in(order: str) -> str:

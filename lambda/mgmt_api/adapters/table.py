@@ -24,7 +24,7 @@ from typing import Any, Final, NamedTuple
 
 from mgmt_api.entities import Name, Operation
 from mgmt_contract.messages import Part
-from mgmt_contract.names import fold_key
+from mgmt_contract.names import fold_key, fold_person
 from mgmt_contract.records import UploadRecord
 from mgmt_contract.wire import from_plain, to_plain
 
@@ -101,8 +101,8 @@ def feed_partitions(shards: int) -> list[str]:
 
 
 def actor_partition(actor: str) -> str:
-    """Return the partition of the operations recorded under one person's name."""
-    return _partition("A", actor)
+    """Return the partition of the operations recorded under one person's name, in whatever case."""
+    return _partition("A", fold_person(actor))
 
 
 def actor_id_partition(actor_id: str) -> str:

@@ -14,6 +14,9 @@ from click.shell_completion import ShellComplete
 from mgmt.cli.invocation import Invocation
 from mgmt.cli.main import main, mgmt
 from mgmt.errors import UnavailableError, is_interrupt
+from mgmt.short_ids import short_id
+from mgmt_contract.records import UploadRecord
+from mgmt_contract.wire import from_plain
 from mgmt_local.control import Endpoint
 from mgmt_local.errors import LocalBackendError
 from support.scripted_server import json_answer, scripted_server
@@ -91,6 +94,17 @@ def test_show_prefers_the_upload_that_succeeded_and_knows_uploads_only(capsys, s
     assert main(["--json", "show", "clip"]) == 0
     shown = json.loads(capsys.readouterr().out.splitlines()[0])
     assert (shown["operation_id"], shown["status"]) == (RECORD["operation_id"], "success")
+
+
+def test_two_operations_of_one_short_id_are_told_apart_by_their_whole_ids(capsys, service):
+    twin = {**RECORD, "operation_id": "01a2041b-0000-7000-8000-00000000722f", "s3_object_key": "twin.tar.gz"}
+    service._answers = [json_answer({"records": [twin, RECORD]})]
+    assert main(["show", short_id(from_plain(UploadRecord, RECORD))]) == 2
+    said = capsys.readouterr().err
+    assert RECORD["operation_id"] in said
+    assert twin["operation_id"] in said
+    assert len(service.asked) == 1
+    assert "since=2026-01-01T00%3A00%3A00.000Z&until=2026-01-01T00%3A00%3A01.000Z" in service.asked[0].path
 
 
 def test_show_of_what_the_service_refuses_says_why(capsys, service):
@@ -323,7 +337,7 @@ def test_an_embedded_backend_that_was_stopped_is_waited_for_a_minute_only(monkey
     control = SimpleNamespace(
         LocalBackendError=LocalBackendError,
         start=lambda: Endpoint("http://127.0.0.1:9", "t"),
-        hold=lambda _: contextlib.nullcontext(),
+        hold=lambda *_: contextlib.nullcontext(),
     )
     monkeypatch.setattr("mgmt.cli.invocation.import_local_control", lambda: control)
     with Invocation(os.environ, use_local=True).session(lambda _: None) as session:

@@ -8,9 +8,17 @@ from mgmt.tables import Column, lay_out_csv, lay_out_table
 from mgmt.wording import display_width, fold, pad, shorten
 
 ROWS = [
-    ("2026-11-22 19:34", "anna", "success", "120 MB", "100 %", "shoots/day1/A001_C003_0826BQ_interview.mov.tar.gz"),
-    ("2026-11-22 19:33", "bert", "failed", "-", "-", "映画/テイク 2 と とても長い名前.mov.tar.gz"),
-    ("2026-11-22 19:32", "陳", "pending", "-", "-", "🎬 take.txt.tar.gz"),
+    (
+        "6h0w5d3vj",
+        "2026-11-22 19:34",
+        "anna",
+        "success",
+        "120 MB",
+        "100 %",
+        "shoots/day1/A001_C003_0826BQ_interview.mov.tar.gz",
+    ),
+    ("6h0w5d2ab", "2026-11-22 19:33", "bert", "failed", "-", "-", "映画/テイク 2 と とても長い名前.mov.tar.gz"),
+    ("6h0w5d1yz", "2026-11-22 19:32", "陳", "pending", "-", "-", "🎬 take.txt.tar.gz"),
 ]
 
 
@@ -31,8 +39,8 @@ def test_a_table_fits_the_terminal_and_keeps_what_matters_most(width):
     assert max(map(display_width, lines)) <= width
     assert "STATUS" in lines[0]
     assert "KEY" in lines[0]
-    assert [name in lines[0] for name in ("WHEN", "WHO", "SIZE", "RATIO")] == [
-        width >= 60, width >= 60, width >= 60, width >= 80,
+    assert [name in lines[0] for name in ("ID", "WHEN", "WHO", "SIZE", "RATIO")] == [
+        width >= 40, width >= 60, width >= 60, width >= 80, width >= 80,
     ]  # fmt: skip
 
 

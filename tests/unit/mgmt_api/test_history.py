@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import base64
+import dataclasses
 import json
 
 import pytest
 
 from support.fakes import FakeRecordStore
-from support.studio import RefusedError, item_for
+from support.studio import SETTINGS, RefusedError, Studio, item_for
 
 BODY = b"bytes"
 NOWHERE = "00000000-0000-7000-8000-000000000000"
@@ -71,6 +72,12 @@ def test_history_is_everybodys_newest_first(uploads, bob):
         ({"name": "day1/three"}, [2]),
         ({"name": "/day1/three"}, [2]),
         ({"name": "day2/three"}, []),
+        ({"name": "/three"}, []),
+        ({"name": "day1/"}, [2, 1, 0]),
+        ({"name": "/day1/"}, [2, 1, 0]),
+        ({"name": "day/"}, []),
+        ({"name": "day1/", "actor": "ada"}, [2, 0]),
+        ({"actor": "BOB"}, [3, 1]),
         ({"since": "2026-11-01T12:03:00Z"}, [4, 3]),
         ({"until": "2026-11-01T12:03:00Z"}, [2, 1, 0]),
         ({"since": "2026-11-01T13:01:00+01:00", "until": "2026-11-01T12:02:00Z"}, [1]),
@@ -183,3 +190,28 @@ def test_the_first_and_the_last_time_there_is_are_taken(uploads, ada, query, exp
 def test_the_limits_of_a_page_are_taken(ada):
     assert ada.history(limit="1").records == []
     assert ada.history(limit="100").records == []
+
+
+def test_a_page_tells_what_is_not_stored_any_more(studio, ada, bob):
+    first, other = (item_for("clip", BODY, prefix=folder) for folder in ("day1", "day2"))
+    ada.upload(first, BODY)
+    ada.upload(other, BODY)
+    studio.clock.advance(60)
+    second = item_for("clip", b"other bytes", prefix="day1", replace=True)
+    bob.upload(second, b"other bytes")
+    page = ada.history()
+    assert set(ids_of(page)) == {first.operation_id, other.operation_id, second.operation_id}
+    assert page.replaced == (first.operation_id,)
+    before = ada.history(actor="ada", until="2026-11-01T12:01:00Z")
+    assert before.replaced == (first.operation_id,), "also where what replaced it is not on the page"
+
+
+@pytest.mark.parametrize("root_prefix", ["team", "/team/"])
+def test_names_may_leave_out_what_every_key_begins_with(root_prefix):
+    person = Studio(dataclasses.replace(SETTINGS, root_prefix=root_prefix)).person("ada")
+    item = item_for("clip", BODY, prefix="day1")
+    person.upload(item, BODY)
+    first = item.operation_id
+    for name in ("day1/clip", "team/day1/clip.tar.gz", "day1/", "team/day1/", "team/"):
+        assert ids_of(person.history(name=name)) == [first], name
+    assert ids_of(person.history(name="/clip")) == []
