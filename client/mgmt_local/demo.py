@@ -1,6 +1,7 @@
 """Try everything on one machine: make a sample, upload it, show its record and the history, stop.
 
-`python -m mgmt_local.demo [FILE]`. Everything it makes lies in the folder `try` of the current directory.
+`python -m mgmt_local.demo [FILE]`. Everything it makes lies in the folder `try` of the current directory, with a
+command `try/mgmt` that works on in there: what is printed can be typed.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import random
 import shlex
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -23,21 +24,66 @@ _MB: Final = 1_000_000
 
 def main(arguments: Sequence[str]) -> int:
     """Run the demonstration for one file, or for the sample; return the upload's exit code."""
-    folder = FOLDER.absolute()
+    command = write_command(FOLDER)
     if list(arguments) == ["--stop"]:
-        return _run(folder, ["local", "stop"], folder)
-    target = Path(arguments[0]).absolute() if arguments else make_sample(folder / "sample")
-    archives = folder / "archives"
+        return _run(command, "local", "stop", "--force")
+    target = arguments[0] if arguments else os.fspath(make_sample(FOLDER / "sample"))
+    if target.startswith("-") or target == "all":
+        target = os.path.join(os.curdir, target)  # noqa: PTH118  pathlib drops the "./" that makes it a path
+    archives = FOLDER / "archives"
     archives.mkdir(parents=True, exist_ok=True)
     try:
-        upload = ["--local", "upload", target.name, "--archive-dir", os.fspath(archives)]
-        exit_code = _run(folder, upload, target.parent)
+        exit_code = _run(command, "--local", "upload", target, "--archive-dir", os.fspath(archives))
         if exit_code == 0:
-            _run(folder, ["--local", "show", target.name], target.parent)
-            _run(folder, ["--local", "history"], target.parent)
+            name = Path(os.path.abspath(target)).name  # noqa: PTH100  keeps a symlink's own name
+            _run(command, "--local", "show", *(["--", name] if name.startswith("-") else [name]))
+            _run(command, "--local", "history")
     finally:
-        _run(folder, ["local", "stop"], folder)
+        _run(command, "local", "stop")
+    if exit_code == 0:
+        _say(_NEXT.format(command=command))
     return exit_code
+
+
+_NEXT: Final = """
+Next: the same with files of your own. It is all kept in this place until `make clean`.
+
+  {command} --local upload FILE...
+  {command} --local history
+  {command} --help
+
+For a team: "Deploy" in README.md, then `mgmt config`.
+"""
+
+
+def write_command(folder: Path) -> Path:
+    """Write a command that is mgmt with everything it keeps in this folder, to be typed from here on.
+
+    Settings of the person's own, such as a team's service, do not reach it.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    places = {"MGMT_CONFIG": "config", "MGMT_STATE_DIR": "state", "MGMT_LOCAL_STATE_DIR": "backend"}
+    settings = {name: os.fspath(folder.absolute() / place) for name, place in places.items()}
+    path = folder / ("mgmt.cmd" if os.name == "nt" else "mgmt")
+    path.write_text(_batch(settings) if os.name == "nt" else _script(settings), "utf-8")
+    path.chmod(0o755)
+    return path
+
+
+def _script(settings: Mapping[str, str]) -> str:
+    exported = " ".join(f"{name}={shlex.quote(value)}" for name, value in settings.items())
+    return f"""#!/bin/sh
+# mgmt, with all it keeps in this folder. Written by `make try`.
+for name in $(env | sed -n 's/^\\(MGMT_[A-Z_]*\\)=.*/\\1/p'); do unset "$name"; done
+export {exported}
+exec {shlex.quote(sys.executable)} -m mgmt "$@"
+"""
+
+
+def _batch(settings: Mapping[str, str]) -> str:
+    lines = ["@echo off", "setlocal", "for /f \"delims==\" %%v in ('set MGMT_ 2^>nul') do set %%v="]
+    lines += [f'set "{name}={value}"' for name, value in settings.items()]
+    return "\r\n".join([*lines, f'"{sys.executable}" -m mgmt %*', ""])
 
 
 def make_sample(folder: Path) -> Path:
@@ -70,17 +116,10 @@ def _sample_files() -> Iterator[tuple[str, bytes]]:
     yield "notes/empty.txt", b""
 
 
-def _run(folder: Path, arguments: Sequence[str], where: Path) -> int:
-    places = {
-        "MGMT_CONFIG": os.fspath(folder / "config"),
-        "MGMT_STATE_DIR": os.fspath(folder / "state"),
-        "MGMT_LOCAL_STATE_DIR": os.fspath(folder / "backend"),
-    }
-    inherited = {name: value for name, value in os.environ.items() if not name.startswith("MGMT_")}
-    _say(f"\n$ mgmt {shlex.join(arguments)}")
-    where.mkdir(parents=True, exist_ok=True)
-    command = [sys.executable, "-m", "mgmt", *arguments]
-    return subprocess.run(command, cwd=where, env={**inherited, **places}, check=False).returncode
+def _run(command: Path, *arguments: str) -> int:
+    """Say a command as it can be typed, and run it."""
+    _say(f"\n$ {shlex.join([os.fspath(command), *arguments])}")
+    return subprocess.run([command.absolute(), *arguments], check=False).returncode
 
 
 def _say(text: str) -> None:

@@ -1,6 +1,7 @@
 """What `make try` runs: everything on one machine, in one folder, with nothing left running."""
 
 import os
+import shlex
 import subprocess
 import sys
 
@@ -33,11 +34,40 @@ def test_a_file_is_uploaded_shown_and_listed_and_nothing_runs_afterwards(tmp_pat
     assert processes_in(tmp_path) == []
 
 
+def test_what_it_prints_can_be_typed_and_finds_the_same_store(tmp_path):
+    """Each command again, by a shell, in the same folder, whatever the person's own settings are."""
+    (tmp_path / "it's a clip.mp4").write_bytes(b"clip")
+    said = run(tmp_path, "it's a clip.mp4").stdout
+    commands = [line.removeprefix("$ ") for line in said.splitlines() if line.startswith("$ ")]
+    assert [shlex.split(command)[:3] for command in commands] == [
+        ["try/mgmt", "--local", "upload"],
+        ["try/mgmt", "--local", "show"],
+        ["try/mgmt", "--local", "history"],
+        ["try/mgmt", "local", "stop"],
+    ]
+    own = {"MGMT_API_URL": "https://example.invalid", "MGMT_TOKEN": "secret", "MGMT_STATE_DIR": "elsewhere"}
+    for command, expected in zip(commands, ("already there", "crc64nvme", "clip.mp4", "Stopped."), strict=True):
+        typed = subprocess.run(
+            ["sh", "-c", command], cwd=tmp_path, env=os.environ | own, capture_output=True, text=True, check=True
+        )
+        assert expected in typed.stdout
+    assert not (tmp_path / "elsewhere").exists()
+    assert processes_in(tmp_path) == []
+
+
+def test_it_ends_with_a_next_step(tmp_path):
+    (tmp_path / "all").write_bytes(b"a file of this name, not everything here")
+    done = run(tmp_path, "all")
+    assert "all.tar.gz" in done.stdout
+    assert "try/mgmt --local upload FILE..." in done.stdout.partition("Next:")[2]
+    assert "--local upload" not in run(tmp_path, "nothing.mp4").stdout.partition("Next:")[2]
+
+
 def test_a_file_that_is_not_there_ends_with_the_uploads_exit_code(tmp_path):
     done = run(tmp_path, "nothing.mp4")
     assert done.returncode == 4
     assert "nothing.mp4" in done.stderr
-    assert "mgmt --local history" not in done.stdout
+    assert "--local history" not in done.stdout
     assert processes_in(tmp_path) == []
 
 
