@@ -6,7 +6,7 @@ import heapq
 import re
 import unicodedata
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Final
@@ -63,12 +63,21 @@ class Found:
         filters: What is looked for; the name in it gives way to `name`.
         limit: How many at most; None is all.
         name: What was typed. One with a slash at its end finds the uploads of that folder and those into it.
+        note: Told of each operation that is given out.
     """
 
-    def __init__(self, api: ServiceApi, filters: HistoryRequest, limit: int | None, name: Name | None = None) -> None:
+    def __init__(
+        self,
+        api: ServiceApi,
+        filters: HistoryRequest,
+        limit: int | None,
+        name: Name | None = None,
+        note: Callable[[OperationRecord], object] = lambda _: None,
+    ) -> None:
         self._api = api
         self._filters = _requests_for(filters, name)
         self._limit = limit
+        self._note = note
         self._bucket = name.bucket if name else None
         self.count = 0
         """How many were given out so far."""
@@ -92,6 +101,7 @@ class Found:
                 return
             last = record.operation_id
             self.count += 1
+            self._note(record)
             yield record
 
     def _read(self, filters: HistoryRequest) -> Iterator[OperationRecord]:

@@ -14,7 +14,6 @@ from mgmt_contract.parts import ABANDONED_AFTER_DAYS
 from mgmt_infra.bucket_policy import add_belts
 from mgmt_infra.rules import set_aside
 
-
 KEPT: Final = cdk.RemovalPolicy.RETAIN_ON_UPDATE_OR_DELETE
 """Kept whatever becomes of the stack, unless it fails while it is made for the first time: then nothing is left."""
 

@@ -6,10 +6,12 @@ import json
 import os
 import time
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import pytest
 
 from mgmt.cli.main import main
+from mgmt.known_names import KnownNames
 
 
 @pytest.fixture
@@ -259,3 +261,15 @@ def test_show_of_a_failed_upload_says_why(team, anna, monkeypatch, capsys):
     shown = asked.by(anna, "show", "clip.mov").out
     assert "failed: clip.mov: part 1 was sent 5 times and arrived corrupted each time" in shown
     assert "(corrupted)" in shown
+
+
+def test_what_was_uploaded_listed_or_shown_can_be_completed(told, anna, bert):
+    def known_to(person):
+        return KnownNames(Path(person.environment["MGMT_STATE_DIR"])).complete("")
+
+    assert known_to(anna) == ["a.mov", "b.mov", "映画.mov"]
+    assert known_to(bert) == [], "a refused upload stored nothing"
+    told.by(bert, "show", "day1/b.mov")
+    assert known_to(bert) == ["b.mov"]
+    told.by(bert, "history")
+    assert known_to(bert) == known_to(anna)

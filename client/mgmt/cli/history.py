@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from datetime import UTC, datetime, timedelta
 from itertools import chain
@@ -10,12 +11,13 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 from mgmt.cli.invocation import Invocation
-from mgmt.errors import EXIT_OK, UsageError
+from mgmt.errors import EXIT_OK, LocalStateError, UsageError
 from mgmt_contract.messages import HISTORY_LIMIT_DEFAULT, HistoryRequest
 
 if TYPE_CHECKING:  # names for annotations only
     from mgmt.history import Found, SeveralUploadsError, Shown
     from mgmt.output import Output
+    from mgmt_contract.records import OperationRecord
 
 _LABEL_COLUMNS: Final = 13
 _NARROW_COLUMNS: Final = 50
@@ -25,8 +27,19 @@ _EMPTY: Final = "No uploads yet. Start with `mgmt upload FOLDER`."
 _LAST_OF_DAY: Final = timedelta(days=1, milliseconds=-1)
 
 
+def _complete_name(_: click.Context, __: click.Parameter, begun: str) -> list[str]:
+    """Complete a name from what this machine has seen lately."""
+    from mgmt.known_names import KnownNames
+    from mgmt.settings import state_directory
+
+    try:
+        return KnownNames(state_directory(os.environ)).complete(begun)
+    except LocalStateError:
+        return []
+
+
 @click.command()
-@click.argument("name", required=False)
+@click.argument("name", required=False, shell_complete=_complete_name)
 @click.option("--mine", is_flag=True, help="Only your own.")
 @click.option("--by", "actor", metavar="PERSON", help="Only this person's.")
 @click.option("--status", type=click.Choice(["pending", "success", "failed"]), help="Only these.")
@@ -65,7 +78,7 @@ def history(invocation: Invocation, /, name: str | None, **options: Any) -> int:
     filters = _make_filters(options)
     output = invocation.output
     with WaitingRenderer(output) as renderer, invocation.contact(renderer.emit) as contact:
-        found = Found(contact.api, filters, limit, wanted)
+        found = Found(contact.api, filters, limit, wanted, lambda record: invocation.know(_key_of(record)))
         if invocation.as_json:
             _print_json(output, found)
         elif as_csv:
@@ -76,7 +89,7 @@ def history(invocation: Invocation, /, name: str | None, **options: Any) -> int:
 
 
 @click.command()
-@click.argument("id_or_name", metavar="ID|NAME")
+@click.argument("id_or_name", metavar="ID|NAME", shell_complete=_complete_name)
 @click.pass_obj
 def show(invocation: Invocation, id_or_name: str) -> int:
     """Show one upload, whole: stages, sizes, ratio, checksums, who, when, how long, earlier versions.
@@ -102,11 +115,16 @@ def show(invocation: Invocation, id_or_name: str) -> int:
             if error.is_told_by_short_ids and not invocation.as_json:
                 _show_as_table(error, output)
             raise
+    invocation.know(_key_of(shown.record))
     if invocation.as_json:
         _print_shown_as_json(output, shown)
     else:
         _print_shown(output, shown)
     return EXIT_OK
+
+
+def _key_of(record: OperationRecord) -> str | None:
+    return getattr(record, "s3_object_key", None)
 
 
 def _show_as_table(error: SeveralUploadsError, output: Output) -> None:

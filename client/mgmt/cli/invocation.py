@@ -19,6 +19,7 @@ from mgmt_contract.values import Value
 if TYPE_CHECKING:  # only names for annotations: none of this is needed for `mgmt --help`
     from mgmt.contact import Contact
     from mgmt.events import Emit
+    from mgmt.known_names import KnownNames
     from mgmt.output import Output
     from mgmt.redaction import Redactor
     from mgmt.runlog import RunLog
@@ -73,13 +74,33 @@ class Invocation(Value):
             folder = None
         return RunLog(folder, self.arguments, self.redactor)
 
+    @cached_property
+    def known_names(self) -> KnownNames | None:
+        """The keys that this run has seen, for shells to complete; None where they cannot be kept."""
+        from mgmt.known_names import KnownNames
+        from mgmt.settings import state_directory
+
+        try:
+            return KnownNames(state_directory(self.environment))
+        except LocalStateError:
+            return None
+
+    def know(self, key: str | None) -> None:
+        """Remember a key that was shown or stored."""
+        if key and self.known_names is not None:
+            self.known_names.add(key)
+
     def log_events(self, emit: Emit) -> Emit:
         """Begin the log, and have every event written there before it is shown, without secrets in either."""
         from dataclasses import replace
 
-        from mgmt.events import Event, Notice, Trace
+        from mgmt.events import AlreadyThere, Event, Finished, Notice, Trace
 
         def note(event: Event) -> None:
+            if isinstance(event, AlreadyThere):
+                self.know(event.s3_object_key)
+            elif isinstance(event, Finished) and event.error is None:
+                self.know(event.record.s3_object_key)
             if isinstance(event, (Notice, Trace)):
                 event = replace(event, message=self.redactor(event.message))
             self.log.note(event)

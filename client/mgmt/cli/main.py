@@ -22,8 +22,14 @@ from mgmt_contract.version import __version__
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from click.shell_completion import CompletionItem
+
     from mgmt.cli.invocation import Invocation
     from mgmt.output import Output
+
+
+_COMPLETE_VARIABLE: Final = "_MGMT_COMPLETE"
+"""Set by the scripts of `mgmt completion`, and read by click."""
 
 
 class CommandEntry(NamedTuple):
@@ -39,6 +45,7 @@ COMMANDS: Final = {
     "show": CommandEntry("mgmt.cli.history", "Show one upload, whole."),
     "config": CommandEntry("mgmt.cli.config", "Say which service and folders to use."),
     "local": CommandEntry("mgmt.cli.local", "Run the whole service on this machine, without AWS."),
+    "completion": CommandEntry("mgmt.cli.completion", "Print the script that completes commands in a shell."),
 }
 
 
@@ -62,9 +69,12 @@ class Run:
         return after
 
     def end(self, exit_code: int) -> int:
-        """Close the run's log, if it has one."""
-        if self.invocation is not None and "log" in vars(self.invocation):
-            self.invocation.log.end(exit_code)
+        """Close the run's log and keep the names it has seen, if it has any."""
+        made = vars(self.invocation) if self.invocation is not None else {}
+        if "log" in made:
+            made["log"].end(exit_code)
+        if made.get("known_names"):
+            made["known_names"].save()
         return exit_code
 
 
@@ -85,6 +95,14 @@ class _LazyGroup(PointingGroup):
             if ctx.meta[RUN].invocation.as_json:  # click would write an empty line, which is no JSON
                 raise CancelledError(INTERRUPTED) from error
             raise
+
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem[str]]:
+        """Complete commands without loading them."""
+        from click.shell_completion import CompletionItem
+
+        begun = [(name, entry) for name, entry in COMMANDS.items() if name.startswith(incomplete)]
+        items = [CompletionItem(name, help=entry.summary) for name, entry in begun]
+        return items + click.Command.shell_complete(self, ctx, incomplete)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002  click's signature
         with formatter.section("Commands"):
@@ -126,6 +144,10 @@ def _check_volume(*, verbose: bool, quiet: bool) -> None:
 def main(arguments: Sequence[str]) -> int:
     """Run one command and return its exit code; every error becomes a sentence here."""
     _prepare_streams()
+    if _COMPLETE_VARIABLE in os.environ:
+        from mgmt.cli.completion import answer_shells
+
+        answer_shells()
     as_json = "--json" in takewhile(lambda each: each != "--", arguments)
     run = Run(tuple(arguments))
     try:

@@ -1,0 +1,55 @@
+"""Keys that this machine has seen lately: what a shell can complete at once, without asking the service.
+
+A convenience: a file that cannot be read or written is as good as none.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import tempfile
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Final
+
+from mgmt_contract.names import ARCHIVE_SUFFIX
+
+KEPT_MAX: Final = 500
+_FILE_NAME: Final = "known-names"
+
+
+class KnownNames:
+    """The keys of uploads that were shown or made, newest first."""
+
+    def __init__(self, directory: Path) -> None:
+        self._path = directory / _FILE_NAME
+        self._added: dict[str, None] = {}
+
+    def add(self, key: str) -> None:
+        """Remember a key; kept when `save` is called."""
+        if key and len(self._added) < KEPT_MAX and key.isprintable():
+            self._added.setdefault(key)
+
+    def save(self) -> None:
+        """Write down what was added, before what was known."""
+        if not self._added:
+            return
+        kept = list(dict.fromkeys([*self._added, *self._read()]))[:KEPT_MAX]
+        with contextlib.suppress(OSError, ValueError):
+            self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            handle, temporary = tempfile.mkstemp(dir=self._path.parent, prefix=f".{_FILE_NAME}-")
+            with os.fdopen(handle, "w", encoding="utf-8") as file:
+                file.writelines(f"{key}\n" for key in kept)
+            Path(temporary).replace(self._path)
+
+    def complete(self, begun: str) -> list[str]:
+        """Name what begins so: names as their owners know them, and whole keys once a folder is begun."""
+        keys = [key.removesuffix(ARCHIVE_SUFFIX) for key in self._read()]
+        names: Iterable[str] = keys if "/" in begun else (key.rpartition("/")[2] for key in keys)
+        return sorted({name for name in names if name.startswith(begun)})
+
+    def _read(self) -> list[str]:
+        try:
+            return self._path.read_text(encoding="utf-8").splitlines()
+        except (OSError, ValueError):
+            return []
