@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -11,6 +12,7 @@ from threading import Lock
 
 from mgmt_api.checks import is_operation_id
 from mgmt_api.entities import Name, Operation
+from mgmt_api.metrics import Metrics, NoMetrics
 from mgmt_api.ports import Clock, ObjectStore, RecordStore, RecordsUnavailableError
 from mgmt_api.settings import Settings
 from mgmt_contract.names import fold_key
@@ -20,12 +22,13 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Backends:
-    """The two stores, the time and the settings of one deployment."""
+    """The two stores, the time, the settings and the counts of one deployment."""
 
     settings: Settings
     records: RecordStore
     objects: ObjectStore
     clock: Clock
+    metrics: Metrics = dataclasses.field(default_factory=NoMetrics)
 
     def now(self) -> datetime:
         """Tell the time in whole milliseconds: what the wire and the stores keep."""

@@ -11,17 +11,23 @@ from datetime import UTC, datetime
 from typing import Any
 
 from mgmt_api.adapters.clients import make_dynamodb_client, make_s3_client
+from mgmt_api.adapters.cloudwatch import CloudWatchMetrics
 from mgmt_api.adapters.dynamodb import DynamoDBRecordStore
 from mgmt_api.adapters.s3 import S3ObjectStore
 from mgmt_api.settings import read_settings
 from mgmt_api.wiring import build_app
 
 _settings = read_settings(os.environ)
+_metrics = CloudWatchMetrics()
+_objects = S3ObjectStore(
+    make_s3_client(_settings.region), _settings.bucket, on_fall_back=lambda: _metrics.count("FallBacks")
+)
 _app = build_app(
     _settings,
     DynamoDBRecordStore(make_dynamodb_client(_settings.region), _settings.table, _settings.feed_shards),
-    S3ObjectStore(make_s3_client(_settings.region), _settings.bucket),
+    _objects,
     lambda: datetime.now(UTC),
+    _metrics,
 )
 
 

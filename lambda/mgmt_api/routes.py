@@ -30,11 +30,12 @@ from mgmt_api.preview import preview_uploads
 from mgmt_api.signing import sign_parts
 from mgmt_api.uploads import start_uploads
 from mgmt_contract import messages, routes
-from mgmt_contract.problems import ProblemError, make_problem
+from mgmt_contract.problems import Problem, ProblemError, make_problem
 
 logger = Logger(service="mgmt_api")
 """Named as the package: so the other modules' loggers are its children, and its handler prints what they say, as JSON
 with every `extra`, from INFO on."""
+
 
 HISTORY_FILTERS: Final = TypeAdapter(messages.HistoryRequest)
 """Validates query parameters, whose values are all texts."""
@@ -111,6 +112,8 @@ class Api:
     def _answer_list(self, actor: Actor, response: ResultsT) -> Response[str]:
         for result in response.results:
             problem = result.problem
+            if problem is not None:
+                self._backends.metrics.count("Problems", code=problem.code)
             logger.info(
                 "answered",
                 extra={
@@ -164,34 +167,53 @@ def _describe_success(message: type) -> dict[int, Any]:
     return {200: {"description": "A result", "content": {"application/json": {"model": message}}}}
 
 
-def add_problems(resolver: APIGatewayHttpResolver) -> None:
+def add_problems(resolver: APIGatewayHttpResolver, backends: Backends) -> None:
     """Answer every error as a problem; nothing leaves the resolver unanswered."""
+    problems = Problems(resolver, backends)
     answer_with = resolver.exception_handler
-    answer_with(ProblemError)(_answer_refusal)
-    answer_with(RequestValidationError)(lambda error: _answer_refusal(make_validation_error(error.errors())))
+    answer_with(ProblemError)(problems.answer_refusal)
+    answer_with(RequestValidationError)(problems.answer_misfit)
     # A body that is not the base64 or UTF-8 that the event says fails while Powertools decodes it.
-    answer_with([RequestUnsupportedContentType, binascii.Error, UnicodeDecodeError])(
-        lambda _: answer_problem(make_problem("invalid-request", "The body is not UTF-8 in application/json."))
-    )
-    answer_with(NotFoundError)(
-        lambda _: answer_problem(
-            make_problem("no-such-route", "This service has no such path, or not for this method.")
-        )
-    )
-    answer_with([RecordsUnavailableError, StorageError])(_answer_unavailable)
-    answer_with([ServiceError, Exception])(_answer_fault)
+    answer_with([RequestUnsupportedContentType, binascii.Error, UnicodeDecodeError])(problems.answer_garble)
+    answer_with(NotFoundError)(problems.answer_no_route)
+    answer_with([RecordsUnavailableError, StorageError])(problems.answer_unavailable)
+    answer_with([ServiceError, Exception])(problems.answer_fault)
 
 
-def _answer_refusal(error: ProblemError) -> Response[str]:
-    logger.info("refused", extra={"code": error.problem.code, "detail": error.problem.detail})
-    return answer_problem(error.problem)
+class Problems:
+    """Answers whole requests with problems, and counts them."""
 
+    def __init__(self, resolver: APIGatewayHttpResolver, backends: Backends) -> None:
+        self._resolver = resolver
+        self._backends = backends
 
-def _answer_unavailable(error: Exception) -> Response[str]:
-    logger.warning("a store does not answer", extra={"reason": str(error)})
-    return answer_problem(make_unavailable_problem())
+    def answer_refusal(self, error: ProblemError) -> Response[str]:
+        """Answer what a use case refuses."""
+        logger.info("refused", extra={"code": error.problem.code, "detail": error.problem.detail})
+        return self._answer(error.problem)
 
+    def answer_misfit(self, error: RequestValidationError) -> Response[str]:
+        """Answer a body that is not of the call's type."""
+        return self.answer_refusal(make_validation_error(error.errors()))
 
-def _answer_fault(error: Exception) -> Response[str]:
-    logger.error("the service failed", exc_info=error)
-    return answer_problem(make_fault_problem())
+    def answer_garble(self, _: Exception) -> Response[str]:
+        """Answer a body that cannot be read."""
+        return self._answer(make_problem("invalid-request", "The body is not UTF-8 in application/json."))
+
+    def answer_no_route(self, _: NotFoundError) -> Response[str]:
+        """Answer a path that there is none of."""
+        return self._answer(make_problem("no-such-route", "This service has no such path, or not for this method."))
+
+    def answer_unavailable(self, error: Exception) -> Response[str]:
+        """Answer for a store that does not."""
+        logger.warning("a store does not answer", extra={"reason": str(error)})
+        return self._answer(make_unavailable_problem())
+
+    def answer_fault(self, error: Exception) -> Response[str]:
+        """Answer what nobody has foreseen."""
+        logger.error("the service failed", exc_info=error)
+        return self._answer(make_fault_problem())
+
+    def _answer(self, problem: Problem) -> Response[str]:
+        self._backends.metrics.count("Problems", code=problem.code)
+        return answer_problem(problem)

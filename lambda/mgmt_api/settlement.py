@@ -202,7 +202,10 @@ def _record_success(backends: Backends, operation: Operation, name: Name, stored
         source_file_record=change_file(record.source_file_record, status="completed"),
         s3_file_record=change_file(record.s3_file_record, status="completed", size=stored.size),
     )
-    return backends.records.update_operation(done)
+    done = backends.records.update_operation(done)
+    backends.metrics.count("UploadsDone")
+    backends.metrics.count("BytesStored", stored.size)
+    return done
 
 
 def _make_current(backends: Backends, operation: Operation, name: Name, stored: StoredObject) -> CurrentVersion:
@@ -258,6 +261,7 @@ def record_failure(backends: Backends, operation: Operation, error_code: str, er
             s3_file_record=change_file(operation.record.s3_file_record, status="failed"),
         )
     )
+    backends.metrics.count("UploadsFailed", code=error_code)
     discard_parts(backends, failed)
     return failed
 

@@ -131,6 +131,7 @@ class _Desk:
         )
         self._backends.records.put_name(dataclasses.replace(name, key=key, pending=claim))
         operation = self._backends.records.create_operation(draft)
+        self._backends.metrics.count("UploadsStarted")
         if operation.phase == "reserved":
             operation = open_multipart_upload(self._backends, operation)
         return answer_ready(self._backends, operation)

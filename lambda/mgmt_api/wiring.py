@@ -9,6 +9,7 @@ from aws_lambda_powertools.event_handler import APIGatewayHttpResolver
 
 from mgmt_api.answers import read_body
 from mgmt_api.backends import Backends
+from mgmt_api.metrics import Metrics, NoMetrics
 from mgmt_api.ports import Clock, ObjectStore, RecordStore
 from mgmt_api.routes import add_problems, add_routes
 from mgmt_api.settings import Settings
@@ -23,14 +24,24 @@ def build_resolver(backends: Backends) -> APIGatewayHttpResolver:
         enable_validation=True, response_validation_error_http_code=500, json_body_deserializer=read_body
     )
     add_routes(resolver, backends)
-    add_problems(resolver)
+    add_problems(resolver, backends)
     return resolver
 
 
-def build_app(settings: Settings, records: RecordStore, objects: ObjectStore, clock: Clock) -> App:
-    """Put the service together.
+def build_app(
+    settings: Settings, records: RecordStore, objects: ObjectStore, clock: Clock, metrics: Metrics | None = None
+) -> App:
+    """Put the service together; without `metrics` nothing is counted.
 
     The app is not safe for threads: the resolver keeps the event in a class attribute. Whoever serves
     several requests at once holds a lock around it.
     """
-    return build_resolver(Backends(settings, records, objects, clock)).resolve
+    backends = Backends(settings, records, objects, clock, metrics or NoMetrics())
+    resolver = build_resolver(backends)
+
+    def answer(event: Mapping[str, Any], context: Any) -> dict[str, Any]:
+        answered: dict[str, Any] = resolver.resolve(event, context)
+        backends.metrics.flush()
+        return answered
+
+    return answer

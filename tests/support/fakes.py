@@ -9,6 +9,7 @@ import base64
 import copy
 import hashlib
 import itertools
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
@@ -16,6 +17,7 @@ from datetime import UTC, datetime, timedelta
 from anycrc import Model  # type: ignore[import-untyped]  # it has no annotations
 
 from mgmt_api.entities import HistoryPage, HistoryQuery, Name, Operation
+from mgmt_api.metrics import MetricName
 from mgmt_api.ports import (
     Clock,
     ConflictError,
@@ -57,6 +59,23 @@ class ManualClock:
 
 
 # --- records -------------------------------------------------------------------------------------------
+
+
+class FakeMetrics:
+    """Counts that are looked at."""
+
+    def __init__(self) -> None:
+        self.counts: Counter[str] = Counter()
+        """By name, or by name and code: "UploadsFailed superseded"."""
+        self.flushes = 0
+
+    def count(self, name: MetricName, value: int = 1, *, code: str | None = None) -> None:
+        """Add to a count."""
+        self.counts[f"{name} {code}" if code else name] += value
+
+    def flush(self) -> None:
+        """Note that a request has ended."""
+        self.flushes += 1
 
 
 class FakeRecordStore:

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar, cast
 
 from mgmt_api.entities import Operation
+from mgmt_api.metrics import Metrics
 from mgmt_api.ports import ObjectStore, RecordStore
 from mgmt_api.settings import Settings
 from mgmt_api.wiring import App, build_app
@@ -48,7 +49,7 @@ from mgmt_contract.records import FileRecord
 from mgmt_contract.routes import Route
 from mgmt_contract.wire import from_json
 from support.events import make_claims, make_event
-from support.fakes import FakeObjectStore, FakeRecordStore, ManualClock, crc64nvme
+from support.fakes import FakeMetrics, FakeObjectStore, FakeRecordStore, ManualClock, crc64nvme
 from support.sentences import check_answer
 
 T = TypeVar("T")
@@ -78,11 +79,13 @@ class _Socket:
 
 
 @functools.cache
-def _wire(settings: Settings) -> tuple[App, _Socket, _Socket, _Socket]:
+def _wire(settings: Settings) -> tuple[App, _Socket, _Socket, _Socket, _Socket]:
     """Build the app once per settings: reading the messages' types takes longer than most tests."""
-    records, objects, clock = _Socket(), _Socket(), _Socket()
-    app = build_app(settings, cast("RecordStore", records), cast("ObjectStore", objects), clock)
-    return app, records, objects, clock
+    records, objects, clock, metrics = _Socket(), _Socket(), _Socket(), _Socket()
+    app = build_app(
+        settings, cast("RecordStore", records), cast("ObjectStore", objects), clock, cast("Metrics", metrics)
+    )
+    return app, records, objects, clock, metrics
 
 
 @dataclass
@@ -93,6 +96,7 @@ class Studio:
     clock: ManualClock = field(default_factory=ManualClock)
     records: FakeRecordStore = field(default_factory=FakeRecordStore)
     objects: FakeObjectStore = field(init=False)
+    metrics: FakeMetrics = field(default_factory=FakeMetrics)
 
     def __post_init__(self) -> None:
         self.objects = FakeObjectStore(self.clock, tells_part_checksums=False)
@@ -105,7 +109,7 @@ class Studio:
     def app(self, event: Mapping[str, Any], context: Any = None) -> dict[str, Any]:
         """Answer an event; what it tells of problems must be fit to be read."""
         app, *sockets = _wire(self.settings)
-        for socket, plug in zip(sockets, (*self._served, self.clock), strict=True):
+        for socket, plug in zip(sockets, (*self._served, self.clock, self.metrics), strict=True):
             socket.plugged = plug
         answer = app(event, context)
         check_answer(answer["body"])

@@ -38,6 +38,32 @@ def test_it_answers_from_the_environment_alone():
     assert json.loads(answer["body"])["bucket"] == "footage"
 
 
+def test_it_prints_what_it_counted_for_cloudwatch():
+    event = make_event(routes.HISTORY)
+    done = run(f"from mgmt_api.handler import lambda_handler; lambda_handler({event!r}, None)", ENVIRONMENT)
+    assert (done.returncode, done.stderr) == (0, "")
+    [counted] = [line for line in map(json.loads, done.stdout.splitlines()) if "_aws" in line]
+    assert (counted["code"], counted["Problems"]) == ("login-required", [1])
+
+
+def test_urls_that_boto3_makes_the_long_way_are_counted():
+    """As it would be with another botocore than this one."""
+    code = """
+from mgmt_api.adapters import presigner
+def refuse(*_):
+    raise AttributeError("moved")
+presigner.presign = refuse
+import mgmt_api.handler as handler
+from mgmt_contract.messages import Part
+handler._objects.presign_part("key", "upload", Part(1, 5, "AAAAAAAAAAA="), expires_in_seconds=60)
+handler._metrics.flush()
+"""
+    done = run(code, ENVIRONMENT)
+    assert (done.returncode, done.stderr) == (0, "")
+    [counted] = [line for line in map(json.loads, done.stdout.splitlines()) if "_aws" in line]
+    assert counted["FallBacks"] == [1]
+
+
 def test_what_any_module_logs_is_printed_once_with_all_it_says_beside_lambdas_own_handler():
     code = """
 import logging

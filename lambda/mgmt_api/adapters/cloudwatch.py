@@ -1,0 +1,61 @@
+"""Metrics in CloudWatch, by lines of its Embedded Metric Format among those that the function prints.
+
+Such a line costs no call and no permission: CloudWatch Logs makes metrics of it.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import Counter
+from threading import Lock
+from typing import Final
+
+import aws_lambda_powertools
+from aws_lambda_powertools.metrics import MetricUnit, single_metric
+
+from mgmt_api.metrics import MetricName, known_code
+
+logger = logging.getLogger(__name__)
+
+NAMESPACE: Final = "mgmt"
+_SERVICE: Final = {"service": "mgmt_api"}
+_UNITS: Final[dict[MetricName, MetricUnit]] = {"BytesStored": MetricUnit.Bytes}
+"""Of those that are not plain counts."""
+
+
+class CloudWatchMetrics:
+    """Sums a request's counts and prints them at its end."""
+
+    def __init__(self) -> None:
+        self._lock = Lock()
+        self._counts: Counter[tuple[MetricName, str | None]] = Counter()
+
+    def count(self, name: MetricName, value: int = 1, *, code: str | None = None) -> None:
+        """Add to a count; those of different codes are told apart."""
+        with self._lock:
+            self._counts[name, None if code is None else known_code(code)] += value
+
+    def flush(self) -> None:
+        """Print what was counted since the last time."""
+        with self._lock:
+            counts, self._counts = self._counts, Counter()
+        if not counts:
+            return
+        try:
+            _print(counts)
+        except Exception as error:  # noqa: BLE001  a lost figure is no reason to lose an answer
+            logger.warning("metrics were lost", extra={"reason": repr(error)})
+
+
+def _print(counts: Counter[tuple[MetricName, str | None]]) -> None:
+    together = aws_lambda_powertools.Metrics(namespace=NAMESPACE, service=_SERVICE["service"])
+    plain = {name: value for (name, code), value in counts.items() if code is None}
+    for name, value in plain.items():
+        together.add_metric(name, _UNITS.get(name, MetricUnit.Count), value)
+    if plain:
+        together.flush_metrics()
+    for (name, code), value in counts.items():
+        if code is not None:
+            unit = _UNITS.get(name, MetricUnit.Count)
+            with single_metric(name, unit, value, namespace=NAMESPACE, default_dimensions=_SERVICE) as metric:
+                metric.add_dimension("code", code)
