@@ -90,12 +90,24 @@ class ServiceApi:
     CancelledError; problems of single items are in the results.
     """
 
-    def __init__(self, base_url: str, token: Token, connections: Connections, patience: Patience, emit: Emit) -> None:
+    def __init__(
+        self,
+        base_url: str,
+        token: Token,
+        connections: Connections,
+        patience: Patience,
+        emit: Emit,
+        *,
+        run_id: str | None = None,
+    ) -> None:
         self._base_url = base_url.rstrip("/")
         self._token = token
         self._connections = connections
         self._patience = patience
         self._emit = emit
+        self._headers = {"accept": "application/json", routes.CLIENT_VERSION_HEADER: __version__}
+        if run_id is not None:
+            self._headers[routes.RUN_ID_HEADER] = run_id
 
     def describe(self) -> messages.Service:
         """Ask the service what it is; needs no sign-in.
@@ -183,7 +195,7 @@ class ServiceApi:
             attempt += 1
 
     def _send(self, route: routes.Route, url: str, body: bytes | None) -> tuple[_Answer | None, str]:
-        headers = {"accept": "application/json", routes.CLIENT_VERSION_HEADER: __version__}
+        headers = dict(self._headers)
         if body is not None:
             headers["content-type"] = "application/json"
         if route.needs_sign_in:
@@ -228,7 +240,7 @@ class ServiceApi:
                 if problem.code == "no-such-route" and route != routes.DESCRIBE:
                     self._check_versions(route, answer)
                 raise error_of(problem)
-            return problem.detail
+            return f"{problem.detail} (run {problem.run_id})" if problem.run_id else problem.detail
         if answer.status in _RETRY_STATUSES:
             return f"the service at {self._base_url} answers {answer.status}"
         if answer.status == 407:

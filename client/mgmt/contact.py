@@ -31,6 +31,7 @@ def open_contact(
     emit: Emit,
     stop: threading.Event,
     patience_seconds: float = PROGRESS_BUDGET_SECONDS,
+    run_id: str | None = None,
 ) -> Iterator[Contact]:
     """Get ready to ask the configured service, and close every connection in the end.
 
@@ -43,8 +44,7 @@ def open_contact(
     patience = Patience(stop, budget_seconds=patience_seconds, on_wait=lambda why: emit(Waiting(why)))
     connections = Connections(ca_bundle=settings.ca_bundle)
     try:
-        yield Contact(
-            service_url, ServiceApi(service_url, lambda: token, connections, patience, emit), connections, patience
-        )
+        api = ServiceApi(service_url, lambda: token, connections, patience, emit, run_id=run_id)
+        yield Contact(service_url, api, connections, patience)
     finally:
         connections.close()

@@ -46,6 +46,7 @@ def open_session(  # noqa: PLR0913  everything a run is made of
     rate_limit_bytes_per_second: int | None = None,
     journal_name: str | None = None,
     patience_seconds: float = PROGRESS_BUDGET_SECONDS,
+    run_id: str | None = None,
 ) -> Iterator[Session]:
     """Wire a session for the configured service and close it in the end.
 
@@ -57,7 +58,9 @@ def open_session(  # noqa: PLR0913  everything a run is made of
         LocalStateError: If the journal cannot be used.
     """
     with (
-        open_contact(settings, token=token, emit=emit, stop=stop, patience_seconds=patience_seconds) as contact,
+        open_contact(
+            settings, token=token, emit=emit, stop=stop, patience_seconds=patience_seconds, run_id=run_id
+        ) as contact,
         closing(Journal(state_dir)) as journal,
     ):
         carrier = Carrier(contact.connections, stop, RateLimit(rate_limit_bytes_per_second, stop), emit)

@@ -17,6 +17,8 @@ class Caller:
 
     actor: Actor
     machine_id: str
+    run_id: str | None = None
+    """What the client calls the run that it makes the call in."""
 
 
 def read_actor(event: Mapping[str, Any], settings: Settings) -> Actor:

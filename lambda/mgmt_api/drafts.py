@@ -92,6 +92,7 @@ def _draft_record(backends: Backends, caller: Caller, item: StartItem, key: str)
         phase="carrying" if is_whole_put(item) else "reserved",
         actor=caller.actor.name,
         actor_id=caller.actor.id,
+        run_id=caller.run_id,
         uncompressed_size=content.uncompressed_size if content else None,
         member_count=content.member_count if content else None,
         content_digest=content.content_digest if content else None,

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import binascii
+import dataclasses
+from collections.abc import Mapping
 from typing import Annotated, Any, Final, TypeVar
 
 from aws_lambda_powertools import Logger
@@ -27,6 +29,7 @@ from mgmt_api.history import find_history, look_up
 from mgmt_api.items import make_fault_problem, make_unavailable_problem
 from mgmt_api.ports import RecordsUnavailableError, StorageError
 from mgmt_api.preview import preview_uploads
+from mgmt_api.runs import read_request_id, read_run_id
 from mgmt_api.signing import sign_parts
 from mgmt_api.uploads import start_uploads
 from mgmt_contract import messages, routes
@@ -35,6 +38,11 @@ from mgmt_contract.problems import Problem, ProblemError, make_problem
 logger = Logger(service="mgmt_api")
 """Named as the package: so the other modules' loggers are its children, and its handler prints what they say, as JSON
 with every `extra`, from INFO on."""
+
+
+def mark_lines(event: Mapping[str, Any]) -> None:
+    """Have every line that is printed from now on say which request, and which run of a client, it belongs to."""
+    logger.append_keys(run_id=read_run_id(event), request_id=read_request_id(event))
 
 
 HISTORY_FILTERS: Final = TypeAdapter(messages.HistoryRequest)
@@ -69,7 +77,8 @@ class Api:
     def start(self, request: Annotated[messages.StartRequest, Body()]) -> Response[str]:
         """Begin uploads, or begin them again under the same ids."""
         actor = self._actor()
-        return self._answer_list(actor, start_uploads(self._backends, actor, request))
+        run_id = read_run_id(self._resolver.current_event.raw_event)
+        return self._answer_list(actor, start_uploads(self._backends, actor, request, run_id))
 
     def sign(self, request: Annotated[messages.SignRequest, Body()]) -> Response[str]:
         """Ask for the URLs of parts."""
@@ -181,7 +190,7 @@ def add_problems(resolver: APIGatewayHttpResolver, backends: Backends) -> None:
 
 
 class Problems:
-    """Answers whole requests with problems, and counts them."""
+    """Answers whole requests with problems, says to which run, and counts them."""
 
     def __init__(self, resolver: APIGatewayHttpResolver, backends: Backends) -> None:
         self._resolver = resolver
@@ -216,4 +225,5 @@ class Problems:
 
     def _answer(self, problem: Problem) -> Response[str]:
         self._backends.metrics.count("Problems", code=problem.code)
-        return answer_problem(problem)
+        run_id = read_run_id(self._resolver.current_event.raw_event)
+        return answer_problem(dataclasses.replace(problem, run_id=run_id))

@@ -39,7 +39,7 @@ SUPERSEDED: Final = "superseded"
 """Error code of an upload whose name another upload took over."""
 
 
-def start_uploads(backends: Backends, actor: Actor, request: StartRequest) -> StartResponse:
+def start_uploads(backends: Backends, actor: Actor, request: StartRequest, run_id: str | None = None) -> StartResponse:
     """Begin uploads, or begin them again under the same ids.
 
     Raises:
@@ -48,7 +48,7 @@ def start_uploads(backends: Backends, actor: Actor, request: StartRequest) -> St
     check_request(backends, request.machine_id, len(request.items), request.expected_bucket)
     check_count("clean_ups", len(request.clean_ups), at_least=0)
     apply_riding_clean_ups(backends, actor, request.clean_ups)
-    desk = _Desk(backends, Caller(actor, request.machine_id), request.items)
+    desk = _Desk(backends, Caller(actor, request.machine_id, run_id), request.items)
     results = answer_each(request.items, desk.start, _refuse)
     return StartResponse(service=describe_service(backends.settings), results=results)
 

@@ -11,7 +11,7 @@ from mgmt_api.answers import read_body
 from mgmt_api.backends import Backends
 from mgmt_api.metrics import Metrics, NoMetrics
 from mgmt_api.ports import Clock, ObjectStore, RecordStore
-from mgmt_api.routes import add_problems, add_routes
+from mgmt_api.routes import add_problems, add_routes, mark_lines
 from mgmt_api.settings import Settings
 
 App = Callable[[Mapping[str, Any], Any], dict[str, Any]]
@@ -40,6 +40,7 @@ def build_app(
     resolver = build_resolver(backends)
 
     def answer(event: Mapping[str, Any], context: Any) -> dict[str, Any]:
+        mark_lines(event)
         answered: dict[str, Any] = resolver.resolve(event, context)
         backends.metrics.flush()
         return answered

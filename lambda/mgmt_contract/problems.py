@@ -64,6 +64,8 @@ class Problem(Value):
     """What happened, what was expected, and what to do next."""
     operation_id: str | None = None
     retry_after_seconds: int | None = None
+    run_id: str | None = None
+    """Which run of the client was answered so, for a person to quote; in a problem of the whole request."""
 
 
 class ProblemError(Exception):

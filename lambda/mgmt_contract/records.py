@@ -85,6 +85,8 @@ class OperationRecord:
     finished_at: datetime | None = field(default=None, kw_only=True)
     error_code: str | None = field(default=None, kw_only=True)
     """A code of `problems.PROBLEMS`, or the client's own error code."""
+    run_id: str | None = field(default=None, kw_only=True)
+    """Which run of the client began it, as its log and the service's name that run."""
 
 
 @dataclass

@@ -48,6 +48,18 @@ def test_an_upload_is_told_in_full_and_without_a_secret(team, anna):
     assert not [secret for secret in secrets if secret in said + run.stderr + run.stdout]
 
 
+def test_the_record_and_the_log_name_the_same_run_and_the_next_run_another(team, anna):
+    """So that an admin finds what a person asks about."""
+    (anna.work / "clip").write_bytes(b"footage")
+    [record] = anna.run("--json", "upload", "clip").records
+    [log] = logs(anna)
+    assert re.fullmatch(r"[0-9a-f]{16}", record["run_id"])
+    assert f"The service knows this run as {record['run_id']}\n" in log.read_text("utf-8")
+    [shown] = anna.run("--json", "show", record["operation_id"]).records
+    assert shown["run_id"] == record["run_id"], "the run that began it, not the one that asks"
+    assert f"knows this run as {record['run_id']}" not in logs(anna)[-1].read_text("utf-8")
+
+
 def test_an_error_is_in_the_log_as_it_is_told(team, anna):
     assert anna.run("upload", "nothing").exit_code == 4
     [log] = logs(anna)

@@ -45,5 +45,6 @@ def make_operation(
         phase=phase,
         actor=actor,
         actor_id=f"subject-of-{actor}",
+        run_id=f"run-{number}",
     )
     return Operation(record, lease_epoch=1, machine_id="machine-1", lease_expires_at=START + timedelta(minutes=10))

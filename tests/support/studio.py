@@ -131,6 +131,7 @@ class Machine:
     studio: Studio
     claims: Mapping[str, str]
     machine_id: str
+    run_id: str | None = None
 
     def elsewhere(self) -> Machine:
         """The same person at another machine."""
@@ -138,7 +139,8 @@ class Machine:
 
     def call(self, route: Route, kind: type[T], body: Any = None, query: Mapping[str, str] | None = None) -> T:
         """Make one call; a problem is raised."""
-        answer = self.studio.app(make_event(route, claims=self.claims, body=body, query=query))
+        headers = {} if self.run_id is None else {routes.RUN_ID_HEADER: self.run_id}
+        answer = self.studio.app(make_event(route, claims=self.claims, body=body, query=query, headers=headers))
         if answer["statusCode"] != 200:
             raise RefusedError(from_json(Problem, answer["body"]))
         return from_json(kind, answer["body"])

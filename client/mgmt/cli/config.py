@@ -45,7 +45,8 @@ def config(ctx: click.Context) -> int:
         output.aside(f"What an older mgmt kept in {source} is taken over.")
     with WaitingRenderer(output) as waiting:
         emit = invocation.log_events(waiting.emit)
-        changes = Questions(present, output, emit, ca_bundle=Path(ca_bundle) if ca_bundle else None).ask_all()
+        bundle = Path(ca_bundle) if ca_bundle else None
+        changes = Questions(present, output, emit, ca_bundle=bundle, run_id=invocation.run_id).ask_all()
     write_config(path, changes, source)
     output.aside(f"Written to {path}.")
     for name in changes:

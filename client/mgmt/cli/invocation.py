@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import os
 import shlex
 import sys
 import threading
@@ -41,6 +42,7 @@ class _Reached(TypedDict):
     emit: Emit
     stop: threading.Event
     patience_seconds: float
+    run_id: str
 
 
 class Invocation(Value):
@@ -61,6 +63,11 @@ class Invocation(Value):
         from mgmt.redaction import Redactor
 
         return Redactor()
+
+    @cached_property
+    def run_id(self) -> str:
+        """What this run calls itself: each call says it, so that the service's log and records lead back here."""
+        return os.urandom(8).hex()
 
     @cached_property
     def log(self) -> RunLog:
@@ -109,6 +116,7 @@ class Invocation(Value):
         self.log.begin()
         where = f"The log of this run is {self.log.path}"
         emit(Trace(where if self.log.path else f"This run has no log ({self.log.problem})"))
+        note(Trace(f"The service knows this run as {self.run_id}"))
         return note
 
     @property
@@ -218,6 +226,7 @@ class Invocation(Value):
                 "emit": emit,
                 "stop": stop,
                 "patience_seconds": patience_seconds,
+                "run_id": self.run_id,
             }
 
     @property

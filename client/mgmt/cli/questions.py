@@ -40,11 +40,14 @@ class Questions:
     terminal it ends the command.
     """
 
-    def __init__(self, present: Mapping[str, str], output: Output, emit: Emit, *, ca_bundle: Path | None) -> None:
+    def __init__(
+        self, present: Mapping[str, str], output: Output, emit: Emit, *, ca_bundle: Path | None, run_id: str
+    ) -> None:
         self._present = present
         self._output = output
         self._emit = emit
         self._ca_bundle = ca_bundle
+        self._run_id = run_id
         self._is_terminal = sys.stdin is not None and sys.stdin.isatty()
         self._answers: dict[str, str | None] = {}
         self._folders: list[Path] = []
@@ -109,7 +112,8 @@ class Questions:
         connections = Connections(ca_bundle=self._ca_bundle)
         patience = Patience(threading.Event(), start_budget_seconds=_PATIENCE_SECONDS)
         try:
-            self._service = found = ServiceApi(url, lambda: "", connections, patience, self._emit).describe()
+            api = ServiceApi(url, lambda: "", connections, patience, self._emit, run_id=self._run_id)
+            self._service = found = api.describe()
         finally:
             connections.close()
         self._output.aside(f"Found the service {found.service_version}: bucket {found.bucket} in {found.region}.")

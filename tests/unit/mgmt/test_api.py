@@ -2,6 +2,7 @@ import json
 import socket
 import threading
 import time
+from dataclasses import replace
 from datetime import UTC, datetime
 
 import pytest
@@ -36,11 +37,11 @@ def traces():
 def make_api(traces):
     connections = Connections()
 
-    def make(url, *, budget_seconds=5.0, stop=None, token=lambda: "sesame"):
+    def make(url, *, budget_seconds=5.0, stop=None, token=lambda: "sesame", run_id=None):
         patience = Patience(
             stop or threading.Event(), start_budget_seconds=budget_seconds, budget_seconds=budget_seconds
         )
-        return ServiceApi(url, token, connections, patience, traces.append)
+        return ServiceApi(url, token, connections, patience, traces.append, run_id=run_id)
 
     yield make
     connections.close()
@@ -63,6 +64,23 @@ def test_the_token_is_asked_for_before_each_call_and_shown_only_where_needed(mak
         sent = [asked.headers.get("authorization") for asked in server.asked]
     assert sent == [None, "Bearer first", "Bearer second"]
     assert "first" not in repr(traces)
+
+
+def test_every_call_names_the_run_that_makes_it(make_api):
+    """Also one that is repeated, and the one that needs no sign-in."""
+    passing = json_answer(to_plain(make_problem("internal-error", "A bug.")), 500, "application/problem+json")
+    with scripted_server(GOOD, passing, json_answer({"results": []})) as server:
+        api = make_api(server.url, run_id="run-1")
+        api.describe()
+        api.look_up(["a"])
+        assert [asked.headers.get("mgmt-run-id") for asked in server.asked] == ["run-1"] * 3
+
+
+def test_a_fault_of_the_service_is_told_with_the_run_to_quote(make_api, traces):
+    problem = replace(make_problem("internal-error", "The service failed."), run_id="run-1")
+    failing, quoted = json_answer(to_plain(problem), 500, "application/problem+json"), r"failed\. \(run run-1\)"
+    with scripted_server(failing) as server, pytest.raises(UnavailableError, match=quoted):
+        make_api(server.url, budget_seconds=0.0).describe()
 
 
 def test_history_filters_are_query_parameters(make_api):

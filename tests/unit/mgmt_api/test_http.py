@@ -38,6 +38,7 @@ def assert_problem(answered, code):
         "detail",
         "operation_id",
         "retry_after_seconds",
+        "run_id",
     }
     return problem
 
