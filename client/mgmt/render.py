@@ -53,6 +53,8 @@ class _Sums:
 
     source_bytes: int = 0
     stored_bytes: int = 0
+    moved_bytes: float = 0.0
+    """Of the sources, what this run has sent."""
     lines: int = 0
     failed: int = 0
     first_failures: list[str] = field(default_factory=list)
@@ -156,9 +158,11 @@ class UploadRenderer:
         elapsed = duration_in_words(overall.elapsed_seconds)
         if not self._sums.stored_bytes:
             return f" in {elapsed}"
-        said = f": {describe_sizes(self._sums.source_bytes, self._sums.stored_bytes)} in {elapsed}"
-        speed = overall.moved_bytes / overall.elapsed_seconds if overall.elapsed_seconds > 0 else 0
-        return said + (f", {size_in_words(speed)}/s" if speed else "")
+        said = f": {describe_sizes(self._sums.source_bytes, self._sums.stored_bytes)}"
+        if 0 < self._sums.moved_bytes < 0.995 * self._sums.source_bytes:
+            said = f"{said.removesuffix(',')}, {size_in_words(self._sums.moved_bytes)} of it sent"
+        speed = self._sums.moved_bytes / overall.elapsed_seconds if overall.elapsed_seconds > 0 else 0
+        return f"{said} in {elapsed}" + (f", {size_in_words(speed)}/s" if speed else "")
 
     def _repeat_failures(self) -> None:
         if not self._sums.failed or self._sums.lines <= UNSEEN_LINES:
@@ -201,6 +205,7 @@ class UploadRenderer:
         if event.error is None:
             self._sums.source_bytes += record.uncompressed_size or 0
             self._sums.stored_bytes += record.s3_file_record.size if record.s3_file_record else 0
+            self._sums.moved_bytes += (sent.moved_fraction if sent else 0) * (record.uncompressed_size or 0)
         if self._style.as_json:
             self._output.json({"type": "record", **to_plain(record)})
         elif event.error is None and self._style.verbosity >= 0:

@@ -6,6 +6,7 @@ from collections.abc import Container, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 from mgmt.short_ids import short_id
+from mgmt.speed import MEASURED_MIN_BYTES
 from mgmt.tables import Column
 from mgmt.wording import (
     count_in_words,
@@ -79,7 +80,10 @@ def _size_of(record: UploadRecord) -> str:
 
 
 def _numbers_of(record: UploadRecord, sent: Sent | None) -> str:
-    """Say the sizes, the time it took, and the speed: the source's bytes that were sent in that time."""
+    """Say the sizes, the time it took, and the speed: the source's bytes that were sent in that time.
+
+    A small file has none: it goes with a hundred others, and its time is theirs.
+    """
     stored_bytes = record.s3_file_record.size if record.s3_file_record else 0
     said = describe_sizes(record.uncompressed_size or 0, stored_bytes)
     if sent is None:
@@ -89,7 +93,7 @@ def _numbers_of(record: UploadRecord, sent: Sent | None) -> str:
     if 0 < sent.moved_fraction < 1:
         said = f"{said.removesuffix(',')}, the last {size_in_words(moved_bytes)}"
     said += f" in {duration_in_words(seconds)}"
-    if moved_bytes and seconds > 0:
+    if moved_bytes >= MEASURED_MIN_BYTES and seconds > 0:
         said += f", {size_in_words(moved_bytes / seconds)}/s"
     return said
 
@@ -206,7 +210,9 @@ def _describe_end(record: UploadRecord) -> str:
         return "-"
     seconds = (record.finished_at - record.started_at).total_seconds()
     size = record.uncompressed_size
-    speed = f", {size_in_words(size / seconds)}/s" if size and seconds > 0 and record.status == "success" else ""
+    speed = ""
+    if record.status == "success" and (size or 0) >= MEASURED_MIN_BYTES and seconds > 0:
+        speed = f", {size_in_words((size or 0) / seconds)}/s"
     return f"{moment_in_words(record.finished_at)}, after {duration_in_words(seconds)}{speed}"
 
 

@@ -88,8 +88,6 @@ class Overall(Value):
     ended_count: int
     sent_bytes: int
     """In this run: what an earlier one had sent does not count."""
-    moved_bytes: float
-    """Of the sources, the bytes whose packed form was sent in this run."""
     elapsed_seconds: float
     bytes_per_second: float | None
     """As they are sent."""
@@ -309,7 +307,6 @@ class UnderWay:
                 count=self._count if self._count is not None and self._count > 1 else None,
                 ended_count=self._ended_count,
                 sent_bytes=self._sent_bytes,
-                moved_bytes=self._moved_bytes,
                 elapsed_seconds=now - self._began_at,
                 bytes_per_second=self._speed.bytes_per_second(now) if self._speed else None,
                 source_bytes=source_bytes,

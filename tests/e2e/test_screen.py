@@ -2,6 +2,7 @@
 
 import os
 import random
+import re
 import sys
 import threading
 
@@ -54,6 +55,26 @@ def test_an_upload_fits_the_terminal_from_its_first_bar_to_its_last_word(team, a
     assert "2 uploaded, 1 failed" in said
     assert "of 3" not in said, "the bars are gone"
     assert "Traceback" not in said
+
+
+def test_the_line_over_all_says_what_the_large_one_comes_to_while_tiny_ones_wait(anna, surroundings):
+    """Four tiny folders and a card: when most of the card is sent, most of all is, and little time is left."""
+    for name in ("a1", "a2", "z1", "z2"):
+        (anna.work / name).mkdir()
+        noise(anna.work / name / "note.txt", 3000)
+    (anna.work / "card").mkdir()
+    noise(anna.work / "card" / "clip.mov", 24 * MB)
+    with screen_of(mgmt("upload", "--limit-rate", "6M", "all"), (80, 24), anna.work, surroundings) as screen:
+        text = screen.wait_until(lambda text: re.search(r"^all .* [789]\d % .*\d:\d\d$", text, re.MULTILINE))
+        assert screen.wait_for_end() == 0
+    percent, left = {}, {}
+    for line in text.splitlines():
+        if found := re.search(r"^(uploading|all) .* (\d+) %.* (\d):(\d\d)$", line):
+            percent[found[1]] = int(found[2])
+            left[found[1]] = 60 * int(found[3]) + int(found[4])
+    assert "all        0 of 5 done" in text
+    assert abs(percent["all"] - percent["uploading"]) <= 2, text
+    assert abs(left["all"] - left["uploading"]) <= 2, text
 
 
 def test_a_window_that_is_closed_interrupts_as_ctrl_c_does(anna, surroundings):
@@ -112,7 +133,7 @@ def test_history_and_show_fit_a_narrow_terminal(anna, surroundings):
     noise(anna.work / "映画 テイク 2 long name of a clip.mov", 1000)
     assert anna.run("upload", "all").exit_code == 0
     for command in (["history"], ["show", "映画 テイク 2 long name of a clip.mov"]):
-        with screen_of(mgmt(*command), (20, 50), anna.work, surroundings) as screen:
+        with screen_of(mgmt(*command), (20, 70), anna.work, surroundings) as screen:
             assert screen.wait_for_end() == 0
             assert max(map(display_width, screen.unwrapped())) <= 20
             assert "success" in screen.text()

@@ -126,7 +126,7 @@ def test_an_upload_that_is_begun_anew_took_all_the_time_since_it_was_begun_first
 
 
 @pytest.mark.parametrize("seconds", [0.153, 0.96, 3.44, 64.9])
-@pytest.mark.parametrize("size", [371_000, 49_800_000, 700])
+@pytest.mark.parametrize("size", [1_371_000, 49_800_000, 3_000_000_000])
 def test_a_result_can_be_computed_again_from_what_it_says(size, seconds):
     """Within what rounding takes away; `show` says the same figures."""
     stored = FileRecord("a", "a", "s3", size + 128, is_directory=False, status="completed")
@@ -136,6 +136,13 @@ def test_a_result_can_be_computed_again_from_what_it_says(size, seconds):
     assert found, said
     assert size_of(found[3]) == pytest.approx(size_of(found[1]) / seconds_of(found[2]), rel=0.05)
     assert dict(describe_record(record))["finished"].endswith(f"after {found[2]}, {found[3]}/s")
+
+
+def test_what_is_too_small_to_have_a_speed_has_none():
+    """It goes with a hundred others, and the time it took is theirs."""
+    record = make_record(uncompressed_size=371_000)
+    assert describe_success(record, Sent(12, 1.0)).endswith(" in 10 s")
+    assert dict(describe_record(record))["finished"].endswith("after 10 s")
 
 
 def size_of(words):
@@ -308,6 +315,26 @@ def test_several_uploads_end_with_a_sum():
     said = screen.stderr.getvalue().splitlines()
     assert said[0] == "2 uploaded, 3 already there, 1 failed: 400 MB → 200 MB (50 % smaller) in 4.0 s"
     assert "same command again" in said[1]
+
+
+@pytest.mark.parametrize(
+    ("carried_over", "said"),
+    [(0, "2 uploaded: 400 MB → 200 MB (50 % smaller) in 8.0 s, 50.0 MB/s"),
+     (75_000_000, "2 uploaded: 400 MB → 200 MB (50 % smaller), 100 MB of it sent in 8.0 s, 12.5 MB/s")],
+)  # fmt: skip
+def test_the_sum_can_be_computed_again_from_what_it_says(carried_over, said):
+    """What an earlier run had sent is no speed of this one, and neither is what failed."""
+    screen = Screen()
+    events = [
+        replace(event, operation_id=name)
+        for name in ("a", "b")
+        for event in (uploading(carried_over, carried_over=carried_over), uploading(10**8, carried_over=carried_over))
+    ]
+    failed = replace(uploading(90_000_000), operation_id="c")
+    ends = [Finished(make_record(operation_id=name)) for name in ("a", "b")]
+    screen.show(*events, failed, *ends, Finished(make_record(operation_id="c"), SourceError("no")), seconds_apart=1)
+    screen.renderer.summarize(2, 0, 0)
+    assert screen.stderr.getvalue().splitlines()[-1] == said
 
 
 def test_failures_are_named_again_where_they_may_have_scrolled_away():
