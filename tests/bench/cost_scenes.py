@@ -103,7 +103,7 @@ def run_service(bench: Bench) -> None:
             return float(ask("bench.service_costs", what, environment=environment))
 
         # Pair by pair: a machine that changes its speed between two rounds changes no ratio.
-        imports = [(cost("import_service"), cost("import_baseline")) for _ in range(3 * bench.often)]
+        imports = [(cost("import_service"), cost("import_baseline")) for _ in range(bench.often**2)]
         baseline_seconds = statistics.median(baseline for _, baseline in imports)
         import_ratio = statistics.median(ours / baseline for ours, baseline in imports)
         started = [cost("start_upload", settings | endpoint) for _ in range(bench.often)]

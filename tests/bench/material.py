@@ -53,7 +53,7 @@ class Scale:
 
 SCALES: Final = {
     "full": Scale(1024 * MIB, 256 * MIB, 128 * MIB, 1024 * MIB, 20_000, 1_000, 256 * MIB, 8 * 1024 * MIB, 1_000_000),
-    "quick": Scale(96 * MIB, 32 * MIB, 8 * MIB, 64 * MIB, 2_000, 100, 36 * MIB, 512 * MIB, 20_000),
+    "quick": Scale(64 * MIB, 16 * MIB, 4 * MIB, 32 * MIB, 1_000, 50, 24 * MIB, 512 * MIB, 20_000),
     "tiny": Scale(4 * MIB, MIB, MIB // 4, 4 * MIB, 60, 6, MIB, 16 * MIB, 50),
 }
 PHOTO_BYTES: Final = 100_000

@@ -102,6 +102,8 @@ class Report:
         wanted = [row for row in self.rows if row.reached is not None]
         self.say(f"\n{sum(bool(row.reached) for row in wanted)} of {len(wanted)} figures reached")
         self.say(f"; not measured: {', '.join(self.failures)}\n" if self.failures else "\n")
+        if self.facts.get("scale", "full") != "full":
+            self.say("Wanted is what a whole run measures; here the start of a command weighs as much as its work.\n")
 
     def write(self, path: Path) -> None:
         """Write everything to a file."""

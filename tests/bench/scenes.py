@@ -33,5 +33,15 @@ SCENES: Final[Mapping[str, Callable[[Bench], None]]] = {
 }
 """Every scene by its name, in the order of a run."""
 
-LONG_RUNS_ONLY: Final = frozenset({"pack-sound", "upload-text", "zip-service", "profile"})
+LONG_RUNS_ONLY: Final = frozenset(
+    {
+        "pack-mixed",
+        "pack-sound",
+        "upload-text",
+        "upload-tree",
+        "upload-moderately",
+        "zip-service",
+        "profile",
+    }
+)
 """Scenes that the short form leaves out."""

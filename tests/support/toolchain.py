@@ -58,17 +58,20 @@ def main() -> None:
     """Install everything that is missing or pinned otherwise."""
     lambda_pins = (_REQUIREMENTS / "lambda.txt").read_text()
     platforms = f"{Deployment.runtime} {Deployment.architecture} {LOCAL_RUNTIME} {LOCAL_ARCHITECTURE}"
-    _make(CDK_DIRECTORY, CDK_VERSION, _install_cdk)
-    _make(MINISTACK_DIRECTORY, (_REQUIREMENTS / "ministack.txt").read_text(), _install_ministack)
-    _make(WHEELS_DIRECTORY, lambda_pins + platforms, _download_wheels)
+    ministack_pins = (_REQUIREMENTS / "ministack.txt").read_text()
+    _make(CDK_DIRECTORY, CDK_VERSION, _install_cdk, "the CDK command, by npm")
+    _make(MINISTACK_DIRECTORY, ministack_pins, _install_ministack, "ministack, an AWS for the tests")
+    _make(WHEELS_DIRECTORY, lambda_pins + platforms, _download_wheels, "the wheels that go into the function")
 
 
-def _make(directory: Path, pins: str, install: Callable[[Path], None]) -> None:
-    """Make a folder anew unless it was made, to the end, from these pins."""
+def _make(directory: Path, pins: str, install: Callable[[Path], None], what: str) -> None:
+    """Make a folder anew unless it was made, to the end, from these pins; that takes a while, so it is said."""
     digest = hashlib.sha256(pins.encode()).hexdigest()
     stamp = directory / _STAMP
     if stamp.is_file() and stamp.read_text() == digest:
         return
+    sys.stdout.write(f"installing {what} ...\n")
+    sys.stdout.flush()
     shutil.rmtree(directory, ignore_errors=True)
     install(directory)
     stamp.write_text(digest)
@@ -76,7 +79,7 @@ def _make(directory: Path, pins: str, install: Callable[[Path], None]) -> None:
 
 def _install_cdk(directory: Path) -> None:
     quiet = ["--no-save", "--no-package-lock", "--no-audit", "--no-fund", "--ignore-scripts", "--loglevel=error"]
-    quiet += ["--update-notifier=false"]
+    quiet += ["--update-notifier=false", "--progress=true" if sys.stdout.isatty() else "--progress=false"]
     with tempfile.TemporaryDirectory() as cache:
         command = [*npm_command(), "install", "--prefix", str(directory), "--cache", cache, *quiet]
         subprocess.run([*command, f"aws-cdk@{CDK_VERSION}"], check=True)
@@ -98,8 +101,12 @@ def _download_wheels(directory: Path) -> None:
 
 
 def _pip(*words: str) -> None:
-    """Run the environment's own pip, which is pinned; with `--python` it installs into another environment."""
-    subprocess.run([sys.executable, "-m", "pip", "--quiet", "--disable-pip-version-check", *words], check=True)
+    """Run the environment's own pip, which is pinned; with `--python` it installs into another environment.
+
+    On a terminal it says how far it is.
+    """
+    quiet = [] if sys.stdout.isatty() else ["--quiet"]
+    subprocess.run([sys.executable, "-m", "pip", *quiet, "--disable-pip-version-check", *words], check=True)
 
 
 if __name__ == "__main__":
