@@ -67,6 +67,11 @@ ERROR_OF_PROBLEM: Final[Mapping[str, type[MgmtError]]] = {
 }
 """The exit code of every problem the service can answer, by way of its error class."""
 
+_GATEWAY_ID_HEADER: Final = "apigw-requestid"
+"""What API Gateway calls the request, also where it refuses it by itself."""
+_GATEWAY_ID_MAX_CHARACTERS: Final = 40
+_TOO_LARGE: Final = 413
+_TOO_MANY: Final = 429
 _RETRY_STATUSES: Final = frozenset({408, 425, 429, 500, 502, 503, 504})
 
 
@@ -210,7 +215,10 @@ class ServiceApi:
         except urllib3.exceptions.HTTPError as error:
             refuse_hopeless(error, url)
             return None, explain_connection_error(error, url)
-        self._emit(Trace(f"{route.method} {route.path}: {response.status} in {time.monotonic() - began:.3f} s"))
+        gateway_id = response.headers.get(_GATEWAY_ID_HEADER)
+        quoted = f" (request {gateway_id[:_GATEWAY_ID_MAX_CHARACTERS]})" if gateway_id else ""
+        seconds = time.monotonic() - began
+        self._emit(Trace(f"{route.method} {route.path}: {response.status} in {seconds:.3f} s{quoted}"))
         answer = _Answer(
             response.status,
             response.data,
@@ -235,12 +243,19 @@ class ServiceApi:
     def _explain_refusal(self, route: routes.Route, answer: _Answer) -> str:
         """Raise what waiting cannot mend; return the reason where it can."""
         problem = _problem_of(answer)
-        if problem is not None:
-            if not _is_retryable(problem):
-                if problem.code == "no-such-route" and route != routes.DESCRIBE:
-                    self._check_versions(route, answer)
-                raise error_of(problem)
-            return f"{problem.detail} (run {problem.run_id})" if problem.run_id else problem.detail
+        if problem is None:
+            return self._explain_status(route, answer)
+        if not _is_retryable(problem):
+            if problem.code == "no-such-route" and route != routes.DESCRIBE:
+                self._check_versions(route, answer)
+            raise error_of(problem)
+        return f"{problem.detail} (run {problem.run_id})" if problem.run_id else problem.detail
+
+    def _explain_status(self, route: routes.Route, answer: _Answer) -> str:
+        """Do the same for what is no problem of the service's: API Gateway's own answers, a proxy's, a stranger's."""
+        if answer.status == _TOO_MANY and "json" in answer.content_type:
+            self._patience.note_answer()
+            return f"the service at {self._base_url} is asked by too many just now (429)"
         if answer.status in _RETRY_STATUSES:
             return f"the service at {self._base_url} answers {answer.status}"
         if answer.status == 407:
@@ -249,6 +264,11 @@ class ServiceApi:
             raise LoginRequiredError("The service does not accept the token. Put a new one into MGMT_TOKEN.")
         if answer.status == 403 and "json" in answer.content_type:
             raise RefusedError("The service does not allow this with your sign-in. Ask the admin.", code="not-allowed")
+        if answer.status == _TOO_LARGE and "json" in answer.content_type:
+            raise RefusedError(
+                "The request is larger than the service takes. Name fewer files and folders at once.",
+                code="request-too-large",
+            )
         if "json" in answer.content_type:
             self._check_versions(route, answer)
         raise self._no_service(answer)

@@ -49,6 +49,10 @@ class Patience:
         self._answered = True
         self._failing_since = None
 
+    def note_answer(self) -> None:
+        """Say that the other side is there, though it does not do what it is asked: it has the long patience."""
+        self._answered = True
+
     def begin_try(self) -> float | None:
         """Say that something is tried; return how many seconds it may take, or None where an answer came before.
 
