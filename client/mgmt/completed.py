@@ -14,7 +14,8 @@ from typing import Final
 from mgmt.archive import rename_without_replacing, sync_folder
 from mgmt.errors import LocalStateError, MgmtError, SourceError
 from mgmt.members import shown, source_changed
-from mgmt.source import Source, look
+from mgmt.removal import is_same_file, open_regular, remove_file
+from mgmt.source import Source
 
 _ASKS_EFFECTIVE_IDS: Final = os.access in os.supports_effective_ids
 
@@ -41,18 +42,18 @@ def find_place(source: Source, folder: Path, left_over: Path | None = None) -> P
     return place
 
 
-def clear_left_over(source: Source, place: Path) -> None:
+def clear_left_over(source: Source, place: Path, placeholder: bytes) -> None:
     """Free the place that a killed run had promised to move this very source to.
 
-    It may have left a second name of the file, or one taken with nothing in it. Only for who keeps other
-    processes away from the source's archive: one that is alive might be in the middle of that very move.
+    It may have left a second name of the file, or a placeholder. Only for who keeps other processes away from the
+    source's archive: one that is alive might be in the middle of that very move.
 
     Raises:
         LocalStateError: If it cannot be freed.
     """
     try:
-        if is_left_over(source, place):
-            place.unlink()
+        if is_left_over(source, place, placeholder):
+            remove_file(place, lambda descriptor: _is_left_over(descriptor, source, place, placeholder))
     except OSError as error:
         raise LocalStateError(
             f"An earlier run was about to move '{shown(os.fspath(source.path))}' to '{shown(os.fspath(place))}', and "
@@ -62,12 +63,26 @@ def clear_left_over(source: Source, place: Path) -> None:
         ) from error
 
 
-def is_left_over(source: Source, place: Path) -> bool:
-    """Tell whether a place, promised to this very source, holds only what a killed run has left there."""
-    if source.is_directory or place.is_symlink() or not place.is_file():
+def is_left_over(source: Source, place: Path, placeholder: bytes) -> bool:
+    """Tell whether a place, promised to this very source, holds only what a killed run has left there.
+
+    Raises:
+        OSError: If it cannot be looked at.
+    """
+    try:
+        with open_regular(place) as descriptor:
+            return descriptor is not None and _is_left_over(descriptor, source, place, placeholder)
+    except (FileNotFoundError, NotADirectoryError):
         return False
-    is_second_name = place.samefile(source.path) and not _is_same_name(source.path, place)
-    return is_second_name or (place.stat().st_size == 0 and source.uncompressed_size > 0)
+
+
+def _is_left_over(descriptor: int, source: Source, place: Path, placeholder: bytes) -> bool:
+    """Tell so of what was opened there: the original itself must lie in its own place, and that be no link."""
+    if source.is_directory:
+        return False
+    if is_same_file(descriptor, source.path):
+        return not _is_same_name(source.path, place)
+    return os.read(descriptor, len(placeholder) + 1) == placeholder
 
 
 def _is_same_name(path: Path, other: Path) -> bool:
@@ -75,17 +90,22 @@ def _is_same_name(path: Path, other: Path) -> bool:
     return path.stat().st_nlink == 1 or (path.name == other.name and path.parent.samefile(other.parent))
 
 
-def move_original(source: Source, place: Path) -> None:
-    """Move a source to its place, if it still is what was packed; nothing is ever replaced.
+def move_original(source: Source, place: Path, placeholder: bytes) -> None:
+    """Move a source to its place; nothing is ever replaced.
+
+    Args:
+        source: Compared with what is stored just now.
+        place: Where `find_place` said.
+        placeholder: What holds the place for a moment, on disks that know no other way.
 
     Raises:
-        MgmtError: If it stays, with the reason.
+        SourceError: If it stays, with the reason.
     """
-    if look(source.path, name=source.name, excludes=source.excludes).fingerprint != source.fingerprint:
+    if source.path.is_symlink():
         raise source_changed(os.fspath(source.path))
     try:
         place.parent.mkdir(parents=True, exist_ok=True)
-        _rename(source, place)
+        _rename(source, place, placeholder)
     except FileExistsError as error:
         raise _taken(place) from error
     except OSError as error:
@@ -99,9 +119,9 @@ def move_original(source: Source, place: Path) -> None:
         sync_folder(source.path.parent)
 
 
-def _rename(source: Source, place: Path) -> None:
+def _rename(source: Source, place: Path, placeholder: bytes) -> None:
     if not source.is_directory:
-        rename_without_replacing(source.path, place)
+        rename_without_replacing(source.path, place, placeholder)
         return
     # No system offers everywhere what a second name is for a file. Looking first is enough for a folder: should
     # something come to lie there in between, renaming fails by itself, unless that is an empty folder.

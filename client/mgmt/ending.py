@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
@@ -14,9 +14,10 @@ from mgmt.api import error_of
 from mgmt.errors import CancelledError, IntegrityError, MgmtError
 from mgmt.events import AlreadyThere, Finished, Notice, Trace
 from mgmt.jobs import Job
-from mgmt.journal import Entry
+from mgmt.journal import Entry, Moved
 from mgmt.left_overs import remove_interrupted
-from mgmt.moves import Moves
+from mgmt.moves import Moves, describe_object
+from mgmt.removal import remove_file
 from mgmt.session import Session
 from mgmt_contract import messages
 from mgmt_contract.parts import ITEMS_MAX
@@ -61,10 +62,11 @@ class Ending:
         """Delete the archives of proven objects, move originals, and write down how the local files ended."""
         proven = {job: record for job, record in ended if self._is_proven(job, record)}
         with self.holding(list(proven)) as held:
-            clean_ups = self._clean(held)
+            clean_ups = self._clean({job: proven[job] for job in held})
             stay = [job for job in held if job.archive is not None and job.archive.is_untouched()]
             entries = [self._entry_of_archive(job, is_kept=self._is_kept(job)) for job in stay]
-            self._session.journal.finish(self._session.service_url, clean_ups.values(), entries)
+            moved = [self.moves.remember(job, proven[job]) for job in held if clean_ups[job].source_status == "moved"]
+            self._session.journal.finish(self._session.service_url, clean_ups.values(), entries, moved)
             for job in held:
                 job.has_ended = True
                 self._count(succeeded=1)
@@ -77,13 +79,31 @@ class Ending:
         Raises:
             MgmtError: If the service cannot be asked for the record.
         """
-        [result] = self._session.api.look_up([entry.operation_id]).results
+        record = self._look_up(entry.operation_id)
+        clean_up = self.moves.finish(entry, record)
+        self._count(succeeded=1)
+        if record is not None:
+            self._emit_done(record, clean_up, Path(entry.completed_path or ""))
+
+    def end_made(self, target: str, made: Moved) -> None:
+        """End a target that an earlier run of the same command has uploaded and moved, as it has said.
+
+        Raises:
+            MgmtError: If the service has to be asked for the record, and cannot be.
+        """
+        record = self._look_up(made.operation_id) if made.object is None else None
+        stored = describe_object(record) if record is not None else made.object
+        key = stored.s3_object_key if stored is not None else made.destination
+        actor = stored.actor if stored is not None else None
+        finished_at = format_time(stored.finished_at) if stored is not None and stored.finished_at else None
+        self._count(skipped=1)
+        self._session.emit(AlreadyThere(made.operation_id, target, key, actor, finished_at, made.completed_path))
+
+    def _look_up(self, operation_id: str) -> UploadRecord | None:
+        [result] = self._session.api.look_up([operation_id]).results
         if result.problem is not None:
             raise error_of(result.problem)
-        clean_up = self.moves.finish(entry)
-        self._count(succeeded=1)
-        if isinstance(result.record, UploadRecord):
-            self._emit_done(result.record, clean_up, Path(entry.completed_path or ""))
+        return result.record if isinstance(result.record, UploadRecord) else None
 
     def _emit_done(self, record: UploadRecord, clean_up: messages.CleanUp, place: Path | None) -> None:
         _apply(clean_up, record)
@@ -223,7 +243,7 @@ class Ending:
             self.summary.succeeded += succeeded
             self.summary.skipped += skipped
 
-    def _clean(self, jobs: Sequence[Job]) -> dict[Job, messages.CleanUp]:
+    def _clean(self, jobs: Mapping[Job, UploadRecord]) -> dict[Job, messages.CleanUp]:
         """Deal with the archives first and move the originals last: until then the same command finds them."""
         deleted = {job for job in jobs if not self._is_kept(job) and self._clear_place(job)}
         moved = self.moves.make(jobs)
@@ -247,14 +267,13 @@ class Ending:
         if job.archive is None or not job.archive.is_untouched():
             return not os.path.lexists(job.archive_path)
         try:
-            job.archive_path.unlink(missing_ok=True)
+            return remove_file(job.archive_path, job.archive.is_open_as)
         except OSError as error:
             message = (
                 f"{job.archive_path} is not needed any more and could not be deleted ({error}). Delete it by hand."
             )
             self._session.emit(Notice(message, "archive-not-deleted", job.operation_id))
             return False
-        return True
 
     def _discard(self, job: Job, *, is_kept: bool) -> None:
         """Remove an archive that was made for nothing, unless it is one to be kept: making it again is cheap."""

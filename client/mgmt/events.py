@@ -97,6 +97,8 @@ class AlreadyThere(Value):
     s3_object_key: str
     actor: str | None
     finished_at: str | None
+    moved_to: str | None = None
+    """Where an earlier run has moved the original, if that is why it is not here any more."""
 
 
 Event = Expected | Sized | Repeated | Begun | Progress | Renewed | Notice | Waiting | Trace | Finished | AlreadyThere

@@ -8,6 +8,7 @@ import unicodedata
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 from mgmt.archive import PackedArchive, current_codec, is_ours, read_archive
@@ -15,7 +16,15 @@ from mgmt.completed import clear_left_over, find_place, is_left_over
 from mgmt.errors import LocalStateError, SourceError
 from mgmt.journal import EndedAs, Entry, Journal, new_operation_id
 from mgmt.layout import archive_file_name
-from mgmt.left_overs import is_promised, remove, remove_elsewhere, unfinished_path
+from mgmt.left_overs import (
+    is_known_archive,
+    is_promised,
+    placeholder_of,
+    remove_archive,
+    remove_elsewhere,
+    remove_promised,
+    remove_unfinished,
+)
 from mgmt.members import NANOSECONDS, shown
 from mgmt.source import Source, look, real_folder
 from mgmt_contract.messages import Content, Lease, Packing, StartItem
@@ -149,6 +158,7 @@ class Job:
             ended_as=ended_as,
             content=archive.content if archive else None,
             completed_path=os.fspath(self.completed_path) if is_moving and self.completed_path else None,
+            excludes=self.options.excludes,
         )
 
 
@@ -167,7 +177,7 @@ def prepare_job(target: str, options: UploadOptions, journal: Journal, service_u
         RefusedError: If another process of this machine is at it.
         LocalStateError: If the journal cannot be used, or what an earlier run left cannot be removed.
     """
-    job = _look_at(target, options, shown_base)
+    job = _look_at(target, options, journal, shown_base)
     try:
         # One process per archive and per object: neither file nor operation is shared.
         job.held.enter_context(journal.hold(os.fspath(job.archive_path), job.source.name))
@@ -187,7 +197,7 @@ def inspect_job(target: str, options: UploadOptions, journal: Journal, service_u
         SourceError: If the target cannot be uploaded, or its archive's name is taken by somebody's file.
         LocalStateError: If the journal cannot be used.
     """
-    job = _look_at(target, options, shown_base)
+    job = _look_at(target, options, journal, shown_base)
     path = job.archive_path
     known = journal.find_archive(path)
     if known is None and os.path.lexists(path) and not is_promised(path, journal):
@@ -203,9 +213,15 @@ def inspect_job(target: str, options: UploadOptions, journal: Journal, service_u
     return job
 
 
-def _look_at(target: str, options: UploadOptions, shown_base: Path) -> Job:
+def _look_at(target: str, options: UploadOptions, journal: Journal, shown_base: Path) -> Job:
     shown_path = show_path(target, shown_base)
-    source = look(target, name=options.as_name, excludes=options.excludes, shown_as=shown_path)
+    source = look(
+        target,
+        name=options.as_name,
+        excludes=options.excludes,
+        shown_as=shown_path,
+        is_own_archive=partial(is_known_archive, journal=journal),
+    )
     _check_name(source, options)
     # The journal and the locks know an archive by its path: its folder is spelled in one way, its own name as it is.
     folder = real_folder(options.archive_dir) if options.archive_dir else source.path.parent
@@ -223,7 +239,7 @@ def _find_move_left_over(entry: Entry | None, source: Source) -> Path | None:
         return None
     place = Path(entry.completed_path)
     with suppress(OSError):  # what cannot be looked at is not cleared either
-        return place if is_left_over(source, place) else None
+        return place if is_left_over(source, place, placeholder_of(entry.operation_id)) else None
     return None
 
 
@@ -232,15 +248,15 @@ def _take_up(job: Job, journal: Journal, service: str) -> None:
     path = job.archive_path
     known = journal.find_archive(path)
     if known is None and os.path.lexists(path):
-        _remove_promised(path, journal)
+        _clear_promised(path, journal)
     for begun in journal.begun_at(path):  # also under other names: nobody else comes for what those left
-        remove(unfinished_path(path, begun.operation_id))
+        remove_unfinished(path, begun.operation_id)
     entry = journal.find(service, os.fspath(job.source.path), job.destination)
     if entry is not None and entry.ended_as is None:
         if entry.archive_path != os.fspath(path):
             job.left_elsewhere = remove_elsewhere(entry, job.source.name, journal)
         if entry.completed_path is not None:
-            clear_left_over(job.source, Path(entry.completed_path))
+            clear_left_over(job.source, Path(entry.completed_path), placeholder_of(entry.operation_id))
         if _is_same(entry, job):
             job.operation_id = entry.operation_id
             job.has_sent_bytes = job.has_to_repeat_parts = True  # perhaps: the service knows
@@ -249,22 +265,31 @@ def _take_up(job: Job, journal: Journal, service: str) -> None:
         job.has_sent_bytes = job.has_sent_bytes or job.archive is not None
         job.has_to_repeat_parts = job.has_to_repeat_parts and job.archive is None
     if known is not None and job.archive is None:
-        _refuse_to_replace(known, job)
-        remove(path)  # of other content, or not what was written down: packed anew
+        _clear_known(known, job)
     job.archive_was_kept = known is not None and known.ended_as == "kept"
     if entry is not None and entry.ended_as is None and entry.operation_id != job.operation_id:
         journal.forget([entry.operation_id])  # last: by this entry its archive was known to be ours
 
 
-def _remove_promised(path: Path, journal: Journal) -> None:
+def _clear_promised(path: Path, journal: Journal) -> None:
     """Remove what a killed run has left at the archive's place; leave anything else alone.
 
     Raises:
         SourceError: If it is not such a left-over.
     """
-    if not is_promised(path, journal):
+    if not remove_promised(path, journal):
         raise SourceError(_explain_foreign(path), code="archive-exists")
-    remove(path)
+
+
+def _clear_known(known: Entry, job: Job) -> None:
+    """Remove an archive of other content, or that is not what was written down: it is packed anew.
+
+    Raises:
+        SourceError: If somebody may still want it, or another file has taken its place.
+    """
+    _refuse_to_replace(known, job)
+    if not remove_archive(known):
+        raise SourceError(_explain_foreign(job.archive_path), code="archive-exists")
 
 
 def _is_same(entry: Entry, job: Job) -> bool:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import json
 import os
 import sqlite3
 import threading
@@ -22,10 +23,12 @@ from typing import Any, Final, Literal
 import filelock
 
 from mgmt.errors import LocalStateError, RefusedError
-from mgmt_contract.messages import CleanUp, Content
+from mgmt_contract.messages import CleanUp, Content, Existing
 from mgmt_contract.values import Value
 from mgmt_contract.wire import from_json, to_json
 
+MOVED_KEPT_SECONDS: Final = 30 * 86_400.0
+"""How long a command may be given again and be told that an original was uploaded and moved."""
 _LEFT_LOCK_SECONDS: Final = 3600.0
 """So old is a lock file at least that is taken for a left-over, if nobody holds it."""
 
@@ -52,7 +55,20 @@ _SECOND_SCHEMA: Final = """
 ALTER TABLE uploads ADD COLUMN completed_path BLOB;
 CREATE TABLE speeds (service TEXT PRIMARY KEY, bytes_per_second REAL NOT NULL, measured_at REAL NOT NULL) STRICT;
 """
-_SCHEMAS: Final = (_FIRST_SCHEMA, _SECOND_SCHEMA)
+_THIRD_SCHEMA: Final = """
+ALTER TABLE uploads ADD COLUMN excludes TEXT NOT NULL DEFAULT '[]';
+CREATE TABLE moved (
+    operation_id   TEXT NOT NULL,
+    service        TEXT NOT NULL,
+    source_path    BLOB NOT NULL,
+    destination    TEXT NOT NULL,
+    completed_path BLOB NOT NULL,
+    object         TEXT,
+    moved_at       REAL NOT NULL,
+    PRIMARY KEY (service, source_path, destination)
+) STRICT;
+"""
+_SCHEMAS: Final = (_FIRST_SCHEMA, _SECOND_SCHEMA, _THIRD_SCHEMA)
 """Each takes a journal from the version before to its own; a new one runs through all of them."""
 
 _Statement = tuple[str, tuple[object, ...]]
@@ -84,6 +100,21 @@ class Entry(Value):
     """What the packed archive is; None until it is whole."""
     completed_path: str | None = None
     """Where the original is to go: the upload has succeeded, the move was about to be made."""
+    excludes: tuple[str, ...] = ()
+    """What was left out of the source: by the same members it is known again in another place."""
+
+
+class Moved(Value):
+    """An original that was uploaded and moved away: the same command may name it again."""
+
+    operation_id: str
+    service: str
+    source_path: str
+    """Where it lay."""
+    destination: str
+    completed_path: str
+    object: Existing | None = None
+    """What is stored of it; None where the service was not asked."""
 
 
 def new_operation_id() -> str:
@@ -184,6 +215,10 @@ class Journal:
         """Return the uploads, to wherever, that were to make their archive at this path and have not ended."""
         return list(self._select("archive_path = ? AND ended_as IS NULL", (os.fsencode(path),)))
 
+    def entries_at(self, path: str) -> list[Entry]:
+        """Return the uploads, ended or not, whose archives are or were to be at a path."""
+        return list(self._select("archive_path = ?", (os.fsencode(path),)))
+
     def moves(self, service: str) -> list[Entry]:
         """Return the uploads whose originals were about to be moved when the run that began them ended."""
         return list(self._select("service = ? AND completed_path IS NOT NULL", (service,)))
@@ -205,14 +240,29 @@ class Journal:
         """Cross out uploads that have ended."""
         self._change([*map(_crossing_out, operation_ids)])
 
-    def finish(self, service: str, clean_ups: Iterable[CleanUp], kept: Iterable[Entry] = ()) -> None:
-        """Cross out uploads that have succeeded; remember what is to be reported, and the archives that stay."""
+    def finish(
+        self, service: str, clean_ups: Iterable[CleanUp], kept: Iterable[Entry] = (), moved: Iterable[Moved] = ()
+    ) -> None:
+        """Cross out uploads that have succeeded; remember what to report, archives that stay, originals that moved."""
         changes: list[_Statement] = []
         for each in clean_ups:
             changes.append(_crossing_out(each.operation_id))
             row = (each.operation_id, service, to_json(each))
             changes.append(("INSERT OR REPLACE INTO clean_ups VALUES (?, ?, ?)", row))
-        self._change([*changes, *_writing_down(kept)])
+        self._change([*changes, *_writing_down(kept), *_remembering(moved)])
+
+    def find_moved(self, service: str, source_path: str, destination: str) -> Moved | None:
+        """Return the original that lay at a path until its upload, to this destination, had it moved."""
+        with _translate_errors(self._state_dir), self._lock:
+            row = self._database.execute(
+                "SELECT operation_id, completed_path, object FROM moved "
+                "WHERE service = ? AND source_path = ? AND destination = ?",
+                (service, os.fsencode(source_path), destination),
+            ).fetchone()
+        if row is None:
+            return None
+        stored = from_json(Existing, row[2]) if row[2] else None
+        return Moved(row[0], service, source_path, destination, os.fsdecode(row[1]), stored)
 
     def unreported(self, service: str, limit: int) -> list[CleanUp]:
         """Return clean-ups that the service has not been told yet."""
@@ -364,6 +414,7 @@ _COLUMNS: Final = (
     "ended_as",
     "content",
     "completed_path",
+    "excludes",
 )
 _PUT: Final = f"INSERT OR REPLACE INTO uploads ({', '.join(_COLUMNS)}, began_at) VALUES ({'?, ' * len(_COLUMNS)}?)"  # noqa: S608  our own text
 
@@ -384,11 +435,22 @@ def _writing_down(entries: Iterable[Entry]) -> Iterator[_Statement]:
         yield _PUT, _row_of(entry)
 
 
+def _remembering(moved: Iterable[Moved]) -> Iterator[_Statement]:
+    now = time.time()
+    for each in moved:
+        yield "DELETE FROM moved WHERE moved_at < ?", (now - MOVED_KEPT_SECONDS,)
+        paths = os.fsencode(each.source_path), each.destination, os.fsencode(each.completed_path)
+        stored = to_json(each.object) if each.object else None
+        row = (each.operation_id, each.service, *paths, stored, now)
+        yield "INSERT OR REPLACE INTO moved VALUES (?, ?, ?, ?, ?, ?, ?)", row
+
+
 def _row_of(entry: Entry) -> tuple[object, ...]:
     values = {name: getattr(entry, name) for name in _COLUMNS}
     # Any file name works, text or not.
     values |= {name: os.fsencode(values[name]) for name in _PATHS if values[name] is not None}
     values["content"] = to_json(entry.content) if entry.content else None
+    values["excludes"] = json.dumps(entry.excludes)
     return (*values.values(), time.time())
 
 
@@ -396,6 +458,7 @@ def _entry_of(row: tuple[object, ...]) -> Entry:
     values: dict[str, Any] = dict(zip(_COLUMNS, row, strict=True))
     values |= {name: os.fsdecode(values[name]) for name in _PATHS if values[name] is not None}
     values["content"] = from_json(Content, values["content"]) if values["content"] else None
+    values["excludes"] = tuple(json.loads(values["excludes"]))
     return Entry(**values)
 
 

@@ -106,3 +106,12 @@ def _shorten(name: str, size_max_bytes: int) -> str:
     while len(os.fsencode(name)) > size_max_bytes:
         name = name[:-1]
     return name
+
+
+def placeholder(token: str) -> bytes:
+    """Make the content of a file that only takes a name until the real one comes.
+
+    Args:
+        token: Tells the operation; the journal knows it before such a file is made.
+    """
+    return b"mgmt placeholder %b\n" % token.encode()

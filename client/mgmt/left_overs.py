@@ -1,16 +1,19 @@
-"""What killed runs leave where archives are made: told from anybody else's files, and removed."""
+"""Finds and deletes archives left by a crashed run; never touches other files."""
 
 from __future__ import annotations
 
 import os
 import stat
+from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 
-from mgmt.archive import is_ours
+from mgmt.archive import begins_as_ours
 from mgmt.errors import LocalStateError, RefusedError
 from mgmt.journal import Entry, Journal
-from mgmt.layout import temporary_name
+from mgmt.layout import placeholder, temporary_name
+from mgmt.removal import open_regular, remove_file
 
 
 def unfinished_path(archive_path: Path, operation_id: str) -> Path:
@@ -23,11 +26,16 @@ def unfinished_token(operation_id: str) -> str:
     return operation_id[-8:]
 
 
+def placeholder_of(operation_id: str) -> bytes:
+    """Make what a file of an operation holds that only takes a name, where the disk knows no other way."""
+    return placeholder(unfinished_token(operation_id))
+
+
 def is_promised(path: Path, journal: Journal) -> bool:
     """Tell whether a killed run left this file, or one that is alive has just given it its name.
 
     A run promises its archive, and writes down that it is whole when it has its name; on disks without hard links
-    an empty file may hold that name for a moment. What somebody put there since bears another time.
+    a placeholder may hold that name for a moment. What somebody put there since bears another time.
     """
     return any(_is_its_archive(entry) for entry in journal.begun_at(path) if entry.archive_size is None)
 
@@ -37,27 +45,79 @@ def archives_in(folder: Path, journal: Journal) -> set[str]:
     return {entry.archive_path for entry in journal.entries_in(folder) if _is_its_archive(entry)}
 
 
+def is_known_archive(path: str, journal: Journal) -> bool:
+    """Tell whether a file is an archive that the journal knows, be it whole or only promised by now."""
+    return any(map(_is_its_archive, journal.entries_at(path)))
+
+
 def _is_its_archive(entry: Entry) -> bool:
-    """Tell whether what lies at an upload's place is its archive: by time and size, or by time and how it begins."""
+    """Tell whether what lies at an upload's place is its archive."""
+    if entry.archive_size is not None:  # known by size and time, also where it may not be read
+        return _is_regular_file(entry.archive_path, entry.archive_size, entry.archive_mtime_ns)
     try:
-        status = os.lstat(entry.archive_path)
+        with open_regular(entry.archive_path) as descriptor:
+            return descriptor is not None and _is_archive_of(entry, descriptor)
+    except OSError:
+        return False
+
+
+def _is_regular_file(path: str, size_bytes: int, mtime_ns: int | None) -> bool:
+    try:
+        found = os.lstat(path)
     except OSError:
         return False  # there is nothing
-    if not stat.S_ISREG(status.st_mode) or status.st_mtime_ns != entry.archive_mtime_ns:
-        return False
-    if entry.archive_size is not None:
-        return status.st_size == entry.archive_size
-    return status.st_size == 0 or is_ours(entry.archive_path)
+    return stat.S_ISREG(found.st_mode) and (found.st_size, found.st_mtime_ns) == (size_bytes, mtime_ns)
 
 
-def remove(path: Path) -> None:
-    """Remove what an earlier run has left.
+def _is_archive_of(entry: Entry, descriptor: int) -> bool:
+    """Tell whether an open file is what the journal says of an upload's archive: as much as it knew beforehand.
+
+    Of a whole one size and time; of one that was only promised the time that it was to bear; and both begin as ours do.
+    """
+    status = os.fstat(descriptor)
+    if entry.archive_size is None and status.st_size == len(placeholder_of(entry.operation_id)):
+        return os.read(descriptor, status.st_size) == placeholder_of(entry.operation_id)
+    is_size_known = entry.archive_size in (None, status.st_size)
+    return is_size_known and status.st_mtime_ns == entry.archive_mtime_ns and begins_as_ours(descriptor)
+
+
+def remove_unfinished(archive_path: Path, operation_id: str) -> None:
+    """Remove what lies at the name that only an operation's unfinished archive ever bears.
+
+    The operation's id, and so its archive's name, was in the journal before there was such a file.
 
     Raises:
-        LocalStateError: If that cannot be.
+        LocalStateError: If it cannot be removed.
     """
+    _remove(unfinished_path(archive_path, operation_id), lambda _: True)
+
+
+def remove_archive(entry: Entry) -> bool:
+    """Remove an upload's archive; tell whether nothing lies in its place any more.
+
+    Raises:
+        LocalStateError: If it cannot be removed.
+    """
+    return _remove(entry.archive_path, partial(_is_archive_of, entry))
+
+
+def remove_promised(path: Path, journal: Journal) -> bool:
+    """Remove what a killed run has left in an archive's place; tell whether it was that, and has gone.
+
+    Raises:
+        LocalStateError: If it cannot be removed.
+    """
+    return is_promised(path, journal) and _remove(path, _is_promised_to(journal, path))
+
+
+def _is_promised_to(journal: Journal, path: Path) -> Callable[[int], bool]:
+    begun = [entry for entry in journal.begun_at(path) if entry.archive_size is None]
+    return lambda descriptor: any(_is_archive_of(entry, descriptor) for entry in begun)
+
+
+def _remove(path: str | Path, is_ours: Callable[[int], bool]) -> bool:
     try:
-        _unlink(path)
+        return remove_file(path, is_ours)
     except OSError as error:
         raise LocalStateError(
             f"What an earlier run left at {path} cannot be removed: {error.strerror or error}. "
@@ -82,12 +142,11 @@ def remove_elsewhere(entry: Entry, shown: str, journal: Journal) -> list[str]:
     """
     path, told = Path(entry.archive_path), []
     with suppress(RefusedError), journal.hold(os.fspath(path), shown):
-        left = [unfinished_path(path, entry.operation_id)]
-        if journal.find_archive(path) == entry or is_promised(path, journal):
-            left.append(path)
-        for each in left:
+        is_whole = journal.find_archive(path) == entry
+        is_ours = partial(_is_archive_of, entry) if is_whole else _is_promised_to(journal, path)
+        for each, is_left in ((unfinished_path(path, entry.operation_id), lambda _: True), (path, is_ours)):
             try:
-                _unlink(each)
+                remove_file(each, is_left)
             except OSError as error:
                 told.append(
                     f"What an earlier run left at {each} is not needed any more and could not be deleted "
@@ -102,16 +161,9 @@ def remove_interrupted(archive_path: Path, operation_id: str, journal: Journal) 
     Only for who still holds that place. What cannot be removed stays; it is no reason to keep others from ending.
     """
     try:
-        _unlink(unfinished_path(archive_path, operation_id))
+        remove_file(unfinished_path(archive_path, operation_id), lambda _: True)
         if is_promised(archive_path, journal):
-            _unlink(archive_path)
+            remove_file(archive_path, _is_promised_to(journal, archive_path))
     except OSError:
         return False
     return True
-
-
-def _unlink(path: Path) -> None:
-    """Remove a file, if it is there."""
-    with suppress(FileNotFoundError):
-        path.lstat()  # a disk that may only be read refuses to remove even what is not there
-        path.unlink()

@@ -92,6 +92,7 @@ class Survey:
         """The file or link with the youngest modification time: the first suspect when something changed."""
         self._newest_ns = 0
         self._hash = hashlib.sha256()
+        self._seal = hashlib.sha256()
 
     def add(self, member: Member, framed: bytes) -> None:
         """Count a member in; `framed` is its frame.
@@ -101,6 +102,8 @@ class Survey:
         """
         mtime_ns = 0 if member.kind == "directory" else member.mtime_ns
         self._hash.update(b"%b%d\0" % (framed, mtime_ns))
+        if member.kind != "directory":
+            self._seal.update(b"%d %d\0" % (member.status.st_ino, member.status.st_ctime_ns))
         self.member_count += 1
         self.uncompressed_size += member.size_bytes
         if mtime_ns > self._newest_ns:
@@ -110,6 +113,15 @@ class Survey:
     def fingerprint(self) -> str:
         """Same fingerprint: same members, with the same types, modes, sizes, times and link targets."""
         return "sha256:" + self._hash.hexdigest()
+
+    @property
+    def seal(self) -> str:
+        """Same fingerprint and same seal: the same files, and nothing was written to them in between.
+
+        Nobody can put back the time at which a file was last changed in any way. Empty on Windows, which knows no such
+        time.
+        """
+        return self._seal.hexdigest() if os.name != "nt" else ""
 
 
 def frame(member: Member) -> bytes:

@@ -14,7 +14,8 @@ from mgmt.batch import is_large
 from mgmt.errors import LocalStateError, MgmtError, RefusedError
 from mgmt.events import Waiting
 from mgmt.jobs import Job, UploadOptions
-from mgmt.journal import Entry
+from mgmt.journal import Entry, Moved
+from mgmt.moves import Moves, describe_object, has_moved
 from mgmt.preparation import Preparation
 from mgmt.session import Session
 from mgmt.source import place_of
@@ -109,10 +110,11 @@ def plan_uploads(
     Raises:
         MgmtError: For causes that would stop everything.
     """
-    planner = _Planner(options, session, shown_base)
+    known_targets = list(targets) if options.completed_dir is not None else []
+    planner = _Planner(Preparation(options, session, shown_base, known_targets), options, session)
     planner.summary.limit(rate_limit_bytes_per_second)
     batch: list[Job | Plan] = []
-    for target in targets:
+    for target in known_targets or targets:
         found = planner.look(target)
         if found is not None:
             batch.append(found)
@@ -127,10 +129,11 @@ def plan_uploads(
 class _Planner:
     """One command's plans."""
 
-    def __init__(self, options: UploadOptions, session: Session, shown_base: Path) -> None:
+    def __init__(self, preparation: Preparation, options: UploadOptions, session: Session) -> None:
         self._options = options
         self._session = session
-        self._preparation = Preparation(options, session, shown_base)
+        self._preparation = preparation
+        self._moves = Moves(session)
         self._moved = _find_moved(session)
         self.summary = PlanSummary(session.journal.speed(session.service_url))
 
@@ -138,13 +141,14 @@ class _Planner:
         """Look at a target; a plan already where it would fail, None where it came before."""
         try:
             entry = self._moved.pop(os.fspath(place_of(target)), None) if self._moved else None
-            return self._preparation.inspect(target) if entry is None else self._plan_moved(target, entry)
+            moved = entry or self._moves.find_made(target, self._options)
+            return self._preparation.inspect(target) if moved is None else self._plan_moved(target, moved)
         except MgmtError as error:
             if error.stops_everything:
                 raise
             return Plan(target, "fail", error=error)
 
-    def _plan_moved(self, target: str, entry: Entry) -> Plan:
+    def _plan_moved(self, target: str, entry: Entry | Moved) -> Plan:
         """Plan for a target that an earlier run has uploaded and moved: the real one only tells that end."""
         [result] = self._session.api.look_up([entry.operation_id]).results
         if result.problem is not None:
@@ -153,7 +157,7 @@ class _Planner:
         if not isinstance(record, UploadRecord):
             return Plan(target, "already_there")
         bucket, key = record.s3_bucket, record.s3_object_key
-        return Plan(record.target_path, "already_there", bucket, key, existing=_describe_object(record))
+        return Plan(record.target_path, "already_there", bucket, key, existing=describe_object(record))
 
     def finish(self, batch: Sequence[Job | Plan], show: Callable[[Plan], None]) -> None:
         """Ask the service about the jobs among these, and show all in order."""
@@ -238,26 +242,7 @@ class _Planner:
 
 def _find_moved(session: Session) -> dict[str, Entry]:
     """Find, by their old paths, originals that a run has moved that was killed before it could tell so."""
-    return {
-        entry.source_path: entry
-        for entry in session.journal.moves(session.service_url)
-        if not os.path.lexists(entry.source_path) and os.path.lexists(entry.completed_path or "")
-    }
-
-
-def _describe_object(record: UploadRecord) -> messages.Existing:
-    """Describe the object of a successful upload as the service describes one that is there."""
-    return messages.Existing(
-        s3_object_key=record.s3_object_key,
-        size=record.s3_file_record.size if record.s3_file_record else 0,
-        etag=record.etag or "",
-        operation_id=record.operation_id,
-        actor=record.actor,
-        finished_at=record.finished_at,
-        content_digest=record.content_digest,
-        crc64nvme=record.crc64nvme,
-        version_id=record.version_id,
-    )
+    return {entry.source_path: entry for entry in session.journal.moves(session.service_url) if has_moved(entry)}
 
 
 def _make_refusal(existing: messages.Existing, sameness: Sameness) -> MgmtError:

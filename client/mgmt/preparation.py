@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import unicodedata
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Final
 
@@ -24,8 +24,10 @@ _SKIPPED_NAMED_MAX: Final = 20
 class Preparation:
     """Turns the targets of one command into jobs."""
 
-    def __init__(self, options: UploadOptions, session: Session, shown_base: Path) -> None:
+    def __init__(self, options: UploadOptions, session: Session, shown_base: Path, targets: Iterable[str] = ()) -> None:
         self._options = options
+        self._target_of_place = {place_of(target): target for target in targets}
+        """Of all targets, where they are known beforehand."""
         self._session = session
         self._shown_base = shown_base
         self._first_of_name: dict[str, Path] = {}
@@ -51,6 +53,7 @@ class Preparation:
         session = self._session
         if self._is_repeated(target):
             return None
+        self._refuse_inside_moved(target)
         session.emit(Waiting(f"looking at {target}"))
         job = make(target, self._options, session.journal, session.service_url, self._shown_base)
         self._say_skipped(job)
@@ -76,6 +79,22 @@ class Preparation:
             self._session.emit(Notice(f"{target} is named more than once; it is uploaded once.", "repeated"))
             return True
         raise SourceError(_explain_same_name(target, path, first), code="same-name")
+
+    def _refuse_inside_moved(self, target: str) -> None:
+        """Refuse a target inside another one that is to be moved with all that is in it.
+
+        Raises:
+            SourceError: With both.
+        """
+        if self._options.completed_dir is None:
+            return
+        outer = next(filter(None, map(self._target_of_place.get, place_of(target).parents)), None)
+        if outer is not None:
+            raise SourceError(
+                f"'{shown(target)}' lies in '{shown(outer)}', which is uploaded whole and moved with all that is in "
+                "it. Upload it in a command of its own before, or without --move-completed.",
+                code="inside-another",
+            )
 
     def _say_skipped(self, job: Job) -> None:
         """Name what a person might miss in the archive; system files nobody misses."""

@@ -239,7 +239,8 @@ class UploadRenderer:
         elif self._style.verbosity >= 0:
             moment = f" on {moment_in_words(datetime.fromisoformat(event.finished_at))}" if event.finished_at else ""
             who = f", uploaded by {event.actor}{moment}" if event.actor else ""
-            said = printable(f"{event.target_path} is already there as {event.s3_object_key}{who}")
+            where = f"; the original was moved to {event.moved_to}" if event.moved_to else ""
+            said = printable(f"{event.target_path} is already there as {event.s3_object_key}{who}{where}")
             self._output.line(f"{self._output.paint('=', 'green')} {fold(said, _less(self._output.width, 2), '  ')}")
 
     def _show_notice(self, event: Notice) -> None:

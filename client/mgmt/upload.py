@@ -14,7 +14,7 @@ from mgmt.archive import is_fallback
 from mgmt.batch import Batch, is_large
 from mgmt.ending import Ending, Summary
 from mgmt.errors import MgmtError
-from mgmt.events import Begun, Notice, Repeated, Sized, Trace
+from mgmt.events import Begun, Emit, Notice, Repeated, Sized, Trace
 from mgmt.in_flight import carry_beside
 from mgmt.interrupts import undisturbed
 from mgmt.jobs import Job, UploadOptions
@@ -52,7 +52,8 @@ def upload(
     ending.moves.settle()
     sizing = Sizing(session, options.excludes)
     failing_first = sizing.look(targets)
-    grouping = _Grouping(options, session, shown_base, ending, sizing)
+    preparation = Preparation(options, session, shown_base, failing_first)
+    grouping = _Grouping(preparation, options, session.emit, ending, sizing)
     try:
         with (
             sizing.counting(),
@@ -85,10 +86,11 @@ class _Grouping:
     """Turns one command's targets into batches of jobs."""
 
     def __init__(
-        self, options: UploadOptions, session: Session, shown_base: Path, ending: Ending, sizing: Sizing
+        self, preparation: Preparation, options: UploadOptions, emit: Emit, ending: Ending, sizing: Sizing
     ) -> None:
-        self._preparation = Preparation(options, session, shown_base)
-        self._emit = session.emit
+        self._preparation = preparation
+        self._options = options
+        self._emit = emit
         self._ending = ending
         self._sizing = sizing
 
@@ -144,4 +146,8 @@ class _Grouping:
         entry = self._ending.moves.take_settled(target)
         if entry is not None:
             self._ending.end_moved(entry)
-        return entry is not None
+            return True
+        made = self._ending.moves.find_made(target, self._options)
+        if made is not None:
+            self._ending.end_made(target, made)
+        return made is not None

@@ -319,3 +319,160 @@ def test_both_gone_is_no_entry_for_ever_but_an_unplugged_disk_is_waited_for(team
     assert anna.run("upload", "other").exit_code == 0
     assert journal_rows(anna) == [0, 0]
     assert source_status(anna, "clip") == "completed"
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="links are privileged there")
+def test_a_link_to_the_moved_original_does_not_cost_it_its_name(team, anna):
+    """Killed before it could say that it had moved it; the original has another name elsewhere, such as a backup's."""
+    (anna.work / "clip").write_bytes(b"footage")
+    os.link(anna.work / "clip", anna.folder / "backup")
+    command = ("upload", "clip", "--move-completed=done")
+    killed(anna, "after the move", *command)
+    (anna.work / "clip").symlink_to("done/clip")
+    assert anna.run(*command).exit_code == 0
+    assert (anna.work / "done" / "clip").read_bytes() == b"footage"
+    assert (anna.work / "clip").is_symlink()
+
+
+def test_an_interrupted_run_that_had_moved_some_goes_on_with_the_others(team, anna):
+    """The same command names them all again: those that lie in their new place are no mistake."""
+    (anna.work / "big").write_bytes(os.urandom(17_000_000))  # goes first, and to its end
+    (anna.work / "clip").write_bytes(b"x")
+    command = ("--json", "upload", "big", "clip", "--move-completed=done")
+    team.storage.fault = lambda put: "stall" if "/clip.tar.gz" in put.path else "none"
+    process = anna.begin(*command)
+    assert team.storage.stalled.wait(60)
+    process.send_signal(signal.SIGTERM)
+    process.communicate(timeout=30)
+    assert process.returncode == 130
+    assert names_in(anna.work / "done") == ["big"]
+    team.storage.reset()
+    dry = anna.run(*command, "--dry-run")
+    told = [(line["target_path"], line["outcome"]) for line in dry.lines if line["type"] == "plan"]
+    assert (dry.exit_code, told) == (0, [("big", "already_there"), ("clip", "upload")])
+    run = anna.run(*command)
+    assert (run.exit_code, run.stderr) == (0, "")
+    [known] = [line for line in run.lines if line["type"] == "already_there"]
+    assert (known["s3_object_key"], known["actor"]) == ("big.tar.gz", "anna")
+    assert known["moved_to"] == str(anna.work / "done" / "big")
+    assert run.lines[-1] == {"type": "summary", "succeeded": 1, "failed": 0, "skipped": 1}
+    assert names_in(anna.work) == ["done"]
+    again = anna.run(*command[1:])
+    assert (again.exit_code, again.stdout.count("the original was moved to")) == (0, 2)
+
+
+@pytest.mark.parametrize("how", ["another command", "the place is empty by now", "another prefix"])
+def test_a_moved_original_is_known_to_the_same_command_alone(team, anna, how):
+    (anna.work / "clip").write_bytes(b"x")
+    command = ["upload", "clip", "--move-completed=done"]
+    assert anna.run(*command).exit_code == 0
+    if how == "another command":
+        command.remove("--move-completed=done")
+    elif how == "another prefix":
+        command.append("--prefix=p")
+    else:
+        (anna.work / "done" / "clip").unlink()
+    assert anna.run(*command).exit_code == 4
+
+
+def test_a_killed_move_that_another_command_has_told_of_is_known_to_its_own(team, anna):
+    (anna.work / "clip").write_bytes(b"x")
+    killed(anna, "after the move", "upload", "clip", "--move-completed=done")
+    (anna.work / "other").write_bytes(b"y")
+    assert anna.run("upload", "other").exit_code == 0
+    run = anna.run("--json", "upload", "clip", "--move-completed=done")
+    assert (run.exit_code, run.stderr) == (0, "")
+    assert (run.lines[0]["type"], run.lines[0]["s3_object_key"]) == ("already_there", "clip.tar.gz")
+
+
+def edit_in_place(path, content):
+    """Change a file so that neither its size nor its times tell."""
+    before = path.stat()
+    assert len(content) == before.st_size
+    with path.open("r+b") as file:
+        file.write(content)
+    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+
+
+def test_an_original_that_was_edited_after_a_kill_is_not_moved(team, anna):
+    """What is stored is as it was before; size and times say nothing."""
+    (anna.work / "clip").write_bytes(b"old bytes")
+    command = ("--json", "upload", "clip", "--move-completed=done")
+    killed(anna, "before the proof is known", *command)
+    edit_in_place(anna.work / "clip", b"new bytes")
+    run = anna.run(*command)
+    assert run.exit_code == 0
+    [notice] = [line for line in run.lines if line["type"] == "notice"]
+    assert (notice["code"], "differs from what is stored" in notice["message"]) == ("not-moved", True)
+    assert (anna.work / "clip").read_bytes() == b"new bytes"
+    assert names_in(anna.work) == ["clip"]
+
+
+def test_an_original_that_is_edited_while_it_is_sent_is_not_moved(team, anna):
+    def edit(put):
+        edit_in_place(anna.work / "clip", b"new bytes")
+        return "none"
+
+    (anna.work / "clip").write_bytes(b"old bytes")
+    team.storage.fault = edit
+    run = anna.run("--json", "upload", "clip", "--move-completed=done")
+    assert run.exit_code == 0
+    assert [line["code"] for line in run.lines if line["type"] == "notice"] == ["not-moved"]
+    assert (anna.work / "clip").read_bytes() == b"new bytes"
+
+
+def test_an_original_that_was_only_looked_at_differently_is_moved(team, anna):
+    """Such as after `chmod` there and back, or a copy that was put in its place: its bytes are compared."""
+
+    def touch(put):
+        (anna.work / "clip").chmod(0o600)
+        (anna.work / "clip").chmod(mode)
+        return "none"
+
+    (anna.work / "clip").write_bytes(b"x")
+    mode = (anna.work / "clip").stat().st_mode & 0o777
+    team.storage.fault = touch
+    assert anna.run("upload", "clip", "--move-completed=done").exit_code == 0
+    assert names_in(anna.work) == ["done"]
+
+
+def test_an_empty_file_of_somebody_else_in_the_originals_new_place_stays(team, anna):
+    (anna.work / "clip").write_bytes(b"x")
+    command = ("upload", "clip", "--move-completed=done")
+    killed(anna, "before the move", *command)
+    (anna.work / "done").mkdir(exist_ok=True)
+    (anna.work / "done" / "clip").touch()
+    run = anna.run(*command)
+    assert (run.exit_code, "is there already" in run.stderr) == (4, True)
+    assert (anna.work / "done" / "clip").read_bytes() == b""
+    assert (anna.work / "clip").read_bytes() == b"x"
+
+
+@pytest.mark.parametrize("foreign", ["file", "folder", "link"])
+def test_a_file_of_somebody_else_is_not_recorded_as_the_moved_original(team, anna, foreign):
+    (anna.work / "clip").write_bytes(b"x")
+    killed(anna, "before the move", "upload", "clip", "--move-completed=done")
+    (anna.work / "clip").rename(anna.folder / "clip")
+    place = anna.work / "done" / "clip"
+    place.parent.mkdir(exist_ok=True)
+    if foreign == "file":
+        place.write_bytes(b"theirs")
+    elif foreign == "folder":
+        place.mkdir()
+    else:
+        place.symlink_to(anna.folder / "clip")
+    (anna.work / "other").write_bytes(b"y")
+    run = anna.run("upload", "other")
+    assert (run.exit_code, "moved to" in run.stdout + run.stderr) == (0, False)
+    assert source_status(anna, "clip") == "completed"
+    assert os.path.lexists(place)
+    assert journal_rows(anna) == [0, 0]
+
+
+def test_what_was_left_out_of_a_folder_does_not_hide_that_it_was_moved(team, anna):
+    make_card(anna.work)
+    (anna.work / "DCIM" / "a.tmp").write_bytes(b"y")
+    command = ("--json", "upload", "DCIM", "--exclude=*.tmp", "--move-completed=done")
+    killed(anna, "after the move", *command)
+    run = anna.run(*command)
+    assert [record["source_file_record"]["status"] for record in run.records] == ["moved"]

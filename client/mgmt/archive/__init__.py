@@ -2,7 +2,7 @@
 
 from mgmt.archive.codec import PlanName, current_codec, is_fallback
 from mgmt.archive.comparison import compute_content_digest
-from mgmt.archive.envelope import is_ours
+from mgmt.archive.envelope import begins_as_ours, is_ours
 from mgmt.archive.existing import ArchiveSums, read_archive
 from mgmt.archive.packing import PackedArchive, compute_content, pack
 from mgmt.archive.room import refuse_without_room
@@ -12,6 +12,7 @@ __all__ = [
     "ArchiveSums",
     "PackedArchive",
     "PlanName",
+    "begins_as_ours",
     "compute_content",
     "compute_content_digest",
     "current_codec",

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Final
 
 from mgmt.layout import GZIP_COMMENT
+from mgmt.removal import open_regular
 
 _HAS_COMMENT: Final = 0x10
 _SYSTEM_UNKNOWN: Final = 255
@@ -27,14 +28,14 @@ def gzip_trailer(crc32: int, size_bytes: int) -> bytes:
 
 def is_ours(path: str | Path) -> bool:
     """Tell whether mgmt made the file at `path`; False as well for what is missing or cannot be read."""
-    flags = os.O_RDONLY | getattr(os, "O_BINARY", 0) | getattr(os, "O_NONBLOCK", 0)
     try:
-        descriptor = os.open(path, flags | getattr(os, "O_NOFOLLOW", 0))
-    except OSError:
+        with open_regular(path) as descriptor:
+            return descriptor is not None and begins_as_ours(descriptor)
+    except OSError:  # such as a disk that fails
         return False
-    try:
-        return os.read(descriptor, len(_OURS)) == _OURS
-    except OSError:  # a folder, or a disk that fails
-        return False
-    finally:
-        os.close(descriptor)
+
+
+def begins_as_ours(descriptor: int) -> bool:
+    """Tell whether an open file begins as mgmt's archives do."""
+    os.lseek(descriptor, 0, os.SEEK_SET)
+    return os.read(descriptor, len(_OURS)) == _OURS

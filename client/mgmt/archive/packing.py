@@ -13,7 +13,7 @@ from typing import Final, Protocol
 from mgmt.archive.checksums import PartSums
 from mgmt.archive.codec import LAST_BLOCK, Piece, checksum_crc32, current_codec, encode, plan_named
 from mgmt.archive.digest import ContentDigest
-from mgmt.archive.envelope import GZIP_HEADER, gzip_trailer
+from mgmt.archive.envelope import GZIP_HEADER, begins_as_ours, gzip_trailer
 from mgmt.archive.pipeline import Pipeline
 from mgmt.archive.stream import TarStream
 from mgmt.archive.unfinished import UnfinishedArchive
@@ -40,6 +40,8 @@ class PackedArchive(Value):
     parts: tuple[Part, ...]
     mtime_ns: int
     """When it was written last."""
+    source_seal: str | None = None
+    """The source's seal when it was packed, by this run; None of an archive that an earlier one has left."""
 
     @property
     def content(self) -> Content:
@@ -52,7 +54,14 @@ class PackedArchive(Value):
             found = self.path.lstat()
         except OSError:
             return False
-        return (found.st_size, found.st_mtime_ns) == (self.size, self.mtime_ns)
+        return self._has_size_and_time(found)
+
+    def is_open_as(self, descriptor: int) -> bool:
+        """Tell whether an open file is this archive."""
+        return self._has_size_and_time(os.fstat(descriptor)) and begins_as_ours(descriptor)
+
+    def _has_size_and_time(self, status: os.stat_result) -> bool:
+        return (status.st_size, status.st_mtime_ns) == (self.size, self.mtime_ns)
 
 
 def pack(  # noqa: PLR0913  one verb; all but its two objects are settings with a default
@@ -119,6 +128,7 @@ def pack(  # noqa: PLR0913  one verb; all but its two objects are settings with 
         packing=Packing(current_codec(plan), plan),
         parts=tuple(run.sums.parts),
         mtime_ns=unfinished.mtime_ns,
+        source_seal=run.survey.seal,
     )
 
 

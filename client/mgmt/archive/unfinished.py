@@ -13,8 +13,9 @@ from typing import Final, NoReturn, Self
 from mgmt.archive.codec import Piece
 from mgmt.archive.syncing import EarlySync
 from mgmt.errors import LocalStateError, MgmtError, SourceError
-from mgmt.layout import temporary_name
+from mgmt.layout import placeholder, temporary_name
 from mgmt.members import shown
+from mgmt.removal import is_same_file, remove_same
 from mgmt_contract.parts import MIB
 
 _FLAGS: Final = (
@@ -41,6 +42,7 @@ class UnfinishedArchive:
 
     def __init__(self, final_path: Path, size_bound_bytes: int, token: str | None = None) -> None:
         self._final_path = final_path
+        self._placeholder = placeholder(token or "")
         self._size_bound_bytes = size_bound_bytes
         self.mtime_ns = 0
         """When it was written last, once it is published: with its size this tells it from any other file."""
@@ -51,6 +53,7 @@ class UnfinishedArchive:
             self._descriptor = os.open(self.path, _FLAGS, _MODE)
         except OSError as error:
             self._refuse(error)
+        self._opened = os.fstat(self._descriptor)
         self._sync = EarlySync(self._descriptor)
 
     def __enter__(self) -> Self:
@@ -61,7 +64,7 @@ class UnfinishedArchive:
         with contextlib.suppress(OSError):
             self._close()
         with contextlib.suppress(OSError):
-            self.path.unlink()
+            remove_same(self.path, self._opened)
 
     def write(self, pieces: Sequence[Piece]) -> None:
         """Append pieces; on return they can be read from the file.
@@ -89,7 +92,7 @@ class UnfinishedArchive:
             # Closed before renaming: Windows renames no open file.
             self._close()
             self.mtime_ns = self.path.lstat().st_mtime_ns
-            rename_without_replacing(self.path, self._final_path)
+            rename_without_replacing(self.path, self._final_path, self._placeholder)
             self._sync_name()
         except FileExistsError as error:
             raise _taken(self._final_path) from error
@@ -107,7 +110,7 @@ class UnfinishedArchive:
             sync_folder(self._final_path.parent)
         except BaseException:  # such as Ctrl-C: nobody would know of the archive any more
             with contextlib.suppress(OSError):
-                self._final_path.unlink()
+                remove_same(self._final_path, self._opened)
             raise
 
     def _close(self) -> None:
@@ -176,8 +179,15 @@ def _without(pieces: list[Piece], written_bytes: int) -> list[Piece]:
     return []
 
 
-def rename_without_replacing(source: Path, target: Path) -> None:
-    """Give a file a new name in one step, failing if the name is in use."""
+def rename_without_replacing(source: Path, target: Path, placeholder: bytes) -> None:
+    """Give a file a new name in one step, failing if the name is in use.
+
+    Args:
+        source: A regular file.
+        target: On the same disk.
+        placeholder: What a file holds that takes the name first, on disks that know no other way: who is killed
+            meanwhile knows by it that the file was made here.
+    """
     if os.name == "nt":
         source.rename(target)  # Windows never replaces
         return
@@ -187,28 +197,40 @@ def rename_without_replacing(source: Path, target: Path) -> None:
     except FileExistsError:
         raise
     except OSError:
-        # exFAT and some network disks know no second name. Take the name with an empty file, which fails if
-        # there is one, and put ours in its place; where that fails, the empty one goes again.
-        os.close(os.open(target, _FLAGS, _MODE))
-        try:
-            dated = source.stat()
-            os.utime(target, ns=(dated.st_atime_ns, dated.st_mtime_ns))  # whoever is killed here knows it by that
-            source.replace(target)
-        except OSError:
-            with contextlib.suppress(OSError):
-                target.unlink()
-            raise
+        # exFAT and some network disks know no second name.
+        _take_name(source, target, placeholder)
     else:
         _take_away(source, or_else=target)
 
 
-def _take_away(name: Path, *, or_else: Path) -> None:
-    """Remove one of a file's two names; the other one where that fails, so that it does not keep both."""
+def _take_name(source: Path, target: Path, placeholder: bytes) -> None:
+    """Take the name with a small file, which fails if there is one, and put the source in its place."""
+    descriptor = os.open(target, _FLAGS, _MODE)
     try:
-        name.unlink()
+        try:
+            os.write(descriptor, placeholder)
+            if not is_same_file(descriptor, target):
+                raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), os.fspath(target))
+            source.replace(target)
+        except OSError:
+            with contextlib.suppress(OSError):
+                remove_same(target, os.fstat(descriptor))
+            raise
+    finally:
+        os.close(descriptor)
+
+
+def _take_away(name: Path, *, or_else: Path) -> None:
+    """Remove one of a file's two names; the other one where that fails, so that it does not keep both.
+
+    What bears the first name by now may be another file, such as a new version of an original: that stays.
+    """
+    known = os.lstat(or_else)
+    try:
+        remove_same(name, known)
     except OSError:
         with contextlib.suppress(OSError):
-            or_else.unlink()
+            remove_same(or_else, known)
         raise
 
 

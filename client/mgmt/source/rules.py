@@ -19,6 +19,7 @@ _SYSTEM_NAME: Final = re.compile(
 
 SYSTEM_FILE: Final = "a system file"
 """The reason to skip that needs no warning: nobody misses these."""
+OWN_ARCHIVE: Final = "an archive of mgmt's own"
 
 _SPECIAL_KINDS: Final = {
     stat.S_IFSOCK: "a socket",

@@ -13,7 +13,7 @@ from mgmt.layout import TAR_END_BYTES, archive_bound_bytes
 from mgmt.members import Member, Survey, frame, member_bound_bytes, shown, source_unreadable
 from mgmt.source.own_data import own_data_at
 from mgmt.source.rules import Excludes, is_system_name, special_kind
-from mgmt.source.walk import Skipped, Walk
+from mgmt.source.walk import IsOwnArchive, Skipped, Walk, never_own
 from mgmt_contract.records import FileRecord
 from mgmt_contract.values import Value
 
@@ -39,10 +39,18 @@ class Source(Value):
     missed_count: int = 0
     """How many stay out that somebody might miss: all but system files."""
     excludes: tuple[str, ...] = ()
+    seal: str = ""
+    """Differs also where a file was changed whose size and times were put back; empty where no system tells. It may
+    differ as well where nothing has changed, such as after a card was plugged in anew."""
+    is_own_archive: IsOwnArchive = never_own
 
     def members(self) -> Generator[Member]:
         """Find the members anew, as they are now, in the archive's order."""
-        return Walk(os.fspath(self.path), self.name, Excludes(self.excludes)).members()
+        return Walk(os.fspath(self.path), self.name, Excludes(self.excludes), self.is_own_archive).members()
+
+    def look_again(self) -> Source:
+        """Look at the same file or folder as it is now."""
+        return look(self.path, name=self.name, excludes=self.excludes, is_own_archive=self.is_own_archive)
 
 
 def place_of(target: str | Path) -> Path:
@@ -97,6 +105,7 @@ def look(
     name: str | None = None,
     excludes: Sequence[str] = (),
     shown_as: str | None = None,
+    is_own_archive: IsOwnArchive = never_own,
 ) -> Source:
     """Look at a file or folder that is to be uploaded: every name and size in it, no content.
 
@@ -110,6 +119,7 @@ def look(
         name: Root member's name, where it shall not be the target's own.
         excludes: Globs compared with each entry's name and with its path below the target.
         shown_as: Path for the record, if not the one given.
+        is_own_archive: Tells which archives in a folder are mgmt's own; they are skipped and listed.
 
     Raises:
         SourceError: With code source-missing, source-special, source-is-system-file, source-is-own-data,
@@ -127,7 +137,7 @@ def look(
     is_directory = stat.S_ISDIR(status.st_mode)
     if is_directory:
         _refuse_own_data(given, path)
-    walk = Walk(path, root_name, Excludes(excludes))
+    walk = Walk(path, root_name, Excludes(excludes), is_own_archive)
     survey = Survey()
     tar_bytes = TAR_END_BYTES
     for member in walk.members(asks_readable=True):
@@ -147,6 +157,8 @@ def look(
         skipped=tuple(walk.skipped.kept),
         missed_count=walk.skipped.missed_count,
         excludes=tuple(excludes),
+        seal=survey.seal,
+        is_own_archive=is_own_archive,
     )
 
 

@@ -6,15 +6,26 @@ import os
 import stat
 from collections.abc import Callable, Generator, Iterator
 from contextlib import closing, suppress
+from functools import cached_property
 from typing import Final, NamedTuple, NoReturn
 
 from mgmt.errors import SourceError
 from mgmt.members import Member, shown, source_changed, source_failure, source_unreadable
 from mgmt.source.folders import ASKS_EFFECTIVE_IDS, OPEN_FILE_FLAGS, Folder, MovedError, open_folder
 from mgmt.source.own_data import own_data_kind
-from mgmt.source.rules import SYSTEM_FILE, Excludes, reason_to_skip, special_kind
+from mgmt.source.rules import OWN_ARCHIVE, SYSTEM_FILE, Excludes, reason_to_skip, special_kind
+from mgmt_contract.names import ARCHIVE_SUFFIX
 
 _SKIPPED_KEPT_MAX: Final = 1_000
+_ARCHIVE_SUFFIX: Final = os.fsencode(ARCHIVE_SUFFIX)
+
+IsOwnArchive = Callable[[str], bool]
+"""Tells of a path whether an archive of mgmt's own lies there, which comes and goes while uploads are under way."""
+
+
+def never_own(_: str) -> bool:
+    """Tell of every path that no archive of mgmt's own lies there: for who has no journal."""
+    return False
 
 
 class Skipped(NamedTuple):
@@ -47,8 +58,9 @@ class Walk:
     which not all have come by yet. Links are never followed, except the target itself.
     """
 
-    def __init__(self, path: str, root_name: str, excludes: Excludes) -> None:
+    def __init__(self, path: str, root_name: str, excludes: Excludes, is_own_archive: IsOwnArchive = never_own) -> None:
         self._path = path
+        self._is_own_archive = is_own_archive
         self._root = os.fsencode(root_name)
         self._excludes = excludes
         self._first_links: dict[tuple[int, int], tuple[bytes, int]] = {}
@@ -102,6 +114,8 @@ class Walk:
         try:
             status = folder.status(name)
             kind = stat.S_IFMT(status.st_mode)
+            if reason is None and kind == stat.S_IFREG and self._is_ours(path):
+                reason = OWN_ARCHIVE
             if reason is None and kind == stat.S_IFREG:
                 if asks_readable and not folder.is_readable(name):
                     _refuse_unreadable(path)
@@ -116,6 +130,16 @@ class Walk:
             raise source_failure(path, error) from error
         self.skipped.add(path, reason)
         return None
+
+    def _is_ours(self, path: bytes) -> bool:
+        if not path.endswith(_ARCHIVE_SUFFIX):
+            return False
+        below = os.fsdecode(path[len(self._root) + 1 :])
+        return self._is_own_archive(os.path.join(self._real_path, below))  # noqa: PTH118  as below
+
+    @cached_property
+    def _real_path(self) -> str:
+        return os.path.realpath(self._path)
 
     def _file(self, path: bytes, status: os.stat_result, opener: Callable[[], int]) -> Member:
         first = self._first_link(path, status) if status.st_nlink > 1 else None

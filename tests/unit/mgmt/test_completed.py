@@ -1,5 +1,6 @@
 """Moving an original: what is checked before, and that nothing is lost or replaced when it goes wrong."""
 
+import errno
 import os
 
 import pytest
@@ -7,6 +8,8 @@ import pytest
 from mgmt.completed import clear_left_over, find_place, move_original
 from mgmt.errors import LocalStateError, SourceError
 from mgmt.source import look
+
+MARK = b"mgmt placeholder 0f12ab34\n"
 
 
 @pytest.fixture
@@ -18,7 +21,7 @@ def clip(tmp_path):
 def test_the_folder_is_made_by_the_first_move_only(tmp_path, clip):
     place = find_place(clip, tmp_path / "a" / "b")
     assert not (tmp_path / "a").exists()
-    move_original(clip, place)
+    move_original(clip, place, MARK)
     assert place.read_text() == "footage"
     assert not clip.path.exists()
 
@@ -37,7 +40,7 @@ def test_a_read_only_source_or_folder_is_told_before(somebody):
         find_place(source, somebody / "done")
     assert caught.value.code == "source-unmovable"
     with pytest.raises(SourceError, match="by hand") as caught:
-        move_original(source, somebody / "done" / "clip")
+        move_original(source, somebody / "done" / "clip", MARK)
     assert caught.value.code == "not-moved"
     (somebody / "own").chmod(0o700)
     assert (somebody / "own" / "clip").read_text() == "x"
@@ -49,7 +52,7 @@ def test_what_came_to_lie_there_meanwhile_stays(tmp_path, clip):
     place.parent.mkdir()
     place.write_text("theirs")
     with pytest.raises(SourceError, match="is there already"):
-        move_original(clip, place)
+        move_original(clip, place, MARK)
     assert (place.read_text(), clip.path.read_text()) == ("theirs", "footage")
 
 
@@ -66,23 +69,24 @@ def test_a_folder_goes_over_nothing_even_in_the_last_moment(tmp_path, monkeypatc
     theirs.write_text("theirs")
     monkeypatch.setattr(os.path, "lexists", lambda _: False)
     with pytest.raises(SourceError):
-        move_original(card, place)
+        move_original(card, place, MARK)
     assert theirs.read_text() == "theirs"
     assert (tmp_path / "card" / "a").read_text() == "footage"
 
 
 def test_a_left_over_is_cleared_and_nothing_else(tmp_path, clip):
     place = tmp_path / "done"
-    place.touch()
-    clear_left_over(clip, place)
+    place.write_bytes(MARK)
+    clear_left_over(clip, place, MARK)
     assert not place.exists()
     os.link(clip.path, place)
-    clear_left_over(clip, place)
+    clear_left_over(clip, place, MARK)
     assert not place.exists()
-    clear_left_over(clip, place)
-    place.write_text("theirs")
-    clear_left_over(clip, place)
-    assert place.read_text() == "theirs"
+    clear_left_over(clip, place, MARK)
+    for theirs in ("", "theirs", "mgmt placeholder 00000000\n"):
+        place.write_text(theirs)
+        clear_left_over(clip, place, MARK)
+        assert place.read_text() == theirs
     assert clip.path.read_text() == "footage"
 
 
@@ -92,12 +96,73 @@ def test_the_source_itself_is_no_left_over_whatever_leads_to_it(tmp_path, clip, 
     (tmp_path / "done").symlink_to(tmp_path)
     if has_another_name:
         os.link(clip.path, tmp_path / "elsewhere")
-    clear_left_over(clip, tmp_path / "done" / "clip")
+    clear_left_over(clip, tmp_path / "done" / "clip", MARK)
     assert clip.path.read_text() == "footage"
 
 
 def test_a_left_over_of_a_folder_there_is_none(tmp_path):
     (tmp_path / "card").mkdir()
-    (tmp_path / "done").touch()
-    clear_left_over(look(tmp_path / "card"), tmp_path / "done")
+    (tmp_path / "done").write_bytes(MARK)
+    clear_left_over(look(tmp_path / "card"), tmp_path / "done", MARK)
     assert (tmp_path / "done").exists()
+
+
+@pytest.mark.skipif(os.name == "nt", reason="links are privileged there")
+def test_what_a_link_in_the_originals_old_place_leads_to_is_no_left_over(tmp_path, clip):
+    """The original itself, perhaps: moved there by a run that was killed before it could say so."""
+    os.link(clip.path, tmp_path / "backup")
+    (tmp_path / "done").mkdir()
+    clip.path.rename(tmp_path / "done" / "clip")
+    clip.path.symlink_to("done/clip")
+    clear_left_over(clip, tmp_path / "done" / "clip", MARK)
+    assert (tmp_path / "done" / "clip").read_text() == "footage"
+
+
+def test_a_new_version_that_took_the_originals_name_during_the_move_stays(tmp_path, clip, monkeypatch):
+    """Such as an editor writes it: beside the old one, and then in its place."""
+    link = os.link
+
+    def link_and_save(source, target):
+        link(source, target)
+        (tmp_path / "new").write_text("new version")
+        (tmp_path / "new").replace(source)
+
+    monkeypatch.setattr(os, "link", link_and_save)
+    move_original(clip, tmp_path / "done" / "clip", MARK)
+    assert (tmp_path / "done" / "clip").read_text() == "footage"
+    assert clip.path.read_text() == "new version"
+
+
+@pytest.mark.skipif(os.name == "nt", reason="links are privileged there")
+def test_a_link_that_took_the_originals_place_is_not_moved(tmp_path, clip):
+    clip.path.rename(tmp_path / "elsewhere")
+    clip.path.symlink_to("elsewhere")
+    with pytest.raises(SourceError):
+        move_original(clip, tmp_path / "done" / "clip", MARK)
+    assert clip.path.is_symlink()
+    assert not (tmp_path / "done").exists()
+
+
+def refuse_links(*_):
+    raise OSError(errno.EOPNOTSUPP, "no second names here")
+
+
+def test_on_a_disk_without_hard_links_a_move_replaces_nothing(tmp_path, clip, monkeypatch):
+    """A placeholder takes the name; what somebody puts there in the same moment is not replaced."""
+    monkeypatch.setattr(os, "link", refuse_links)
+    place, write = tmp_path / "done" / "clip", os.write
+
+    def write_and_replace(descriptor, data):
+        (tmp_path / "theirs").write_text("theirs")
+        (tmp_path / "theirs").replace(place)
+        return write(descriptor, data)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "write", write_and_replace)
+        with pytest.raises(SourceError, match="is there already"):
+            move_original(clip, place, MARK)
+    assert (place.read_text(), clip.path.read_text()) == ("theirs", "footage")
+    place.unlink()
+    move_original(clip, place, MARK)
+    assert place.read_text() == "footage"
+    assert not clip.path.exists()

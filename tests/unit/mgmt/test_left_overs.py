@@ -17,7 +17,7 @@ from mgmt.errors import CancelledError, LocalStateError, RefusedError, SourceErr
 from mgmt.events import Notice, Progress, Renewed
 from mgmt.jobs import UploadOptions, inspect_job, prepare_job
 from mgmt.journal import Entry, Journal
-from mgmt.left_overs import archives_in, unfinished_path
+from mgmt.left_overs import archives_in, placeholder_of, unfinished_path
 from mgmt.preparation import Preparation
 from mgmt.session import open_session
 from mgmt.settings import Settings
@@ -92,7 +92,7 @@ def test_what_stands_in_the_way_of_a_move_is_not_blamed_on_an_archive(somebody, 
     job.completed_path = somebody / "done" / "clip"
     journal.put([job.entry(SERVICE, is_moving=True)])
     job.completed_path.parent.mkdir()
-    job.completed_path.touch()
+    job.completed_path.write_bytes(placeholder_of(job.operation_id))
     job.completed_path.parent.chmod(0o000)
     try:
         with pytest.raises(LocalStateError, match="permissions") as caught:
@@ -186,14 +186,23 @@ def promise(tmp_path, journal_of):
 
 
 @pytest.mark.parametrize("mtime_ns", [10**9, 10**9 + 1])
-@pytest.mark.parametrize(("content", "may_be_ours"), [(b"", True), (GZIP_HEADER, True), (b"somebody's", False)])
+@pytest.mark.parametrize(("content", "may_be_ours"), [(b"", False), (GZIP_HEADER, True), (b"somebody's", False)])
 def test_a_promise_alone_hides_nobodys_file(promise, content, may_be_ours, mtime_ns):
-    """Only what bears its time is left out of `all` for it, if it is empty, as on some disks, or begins as ours do."""
+    """Only what bears its time and begins as ours do is left out of `all` for it."""
     path, journal = promise
     assert archives_in(path.parent, journal) == set()
     path.write_bytes(content)
     os.utime(path, ns=(mtime_ns, mtime_ns))
     assert archives_in(path.parent, journal) == ({str(path)} if may_be_ours and mtime_ns == 10**9 else set())
+
+
+def test_a_placeholder_is_known_by_what_it_holds(promise):
+    """On disks without hard links it holds the archive's name for a moment; whatever time that disk gives it."""
+    path, journal = promise
+    path.write_bytes(placeholder_of("id"))
+    assert archives_in(path.parent, journal) == {str(path)}
+    path.write_bytes(placeholder_of("another"))
+    assert archives_in(path.parent, journal) == set()
 
 
 def test_who_failed_to_begin_holds_nothing(tmp_path, journal_of):

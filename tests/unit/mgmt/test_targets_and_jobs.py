@@ -8,7 +8,7 @@ from mgmt.archive import pack
 from mgmt.errors import RefusedError, SourceError
 from mgmt.jobs import UploadOptions, prepare_job, show_path
 from mgmt.journal import Journal
-from mgmt.left_overs import archives_in, unfinished_path
+from mgmt.left_overs import archives_in, placeholder_of, unfinished_path
 from mgmt.source import look
 from mgmt.targets import everything_in
 
@@ -244,6 +244,10 @@ def test_an_empty_file_that_somebody_put_where_an_archive_was_promised_is_left_a
     with pytest.raises(SourceError, match="left alone"):
         prepare(journal, "a")
     os.utime(job.archive_path, ns=(job.promised_mtime_ns, job.promised_mtime_ns))
+    with pytest.raises(SourceError, match="left alone"):
+        prepare(journal, "a")
+    assert job.archive_path.exists()
+    job.archive_path.write_bytes(placeholder_of(job.operation_id))
     prepare(journal, "a")
     assert not job.archive_path.exists()
 

@@ -58,7 +58,8 @@ def project(tmp_path: Path) -> Path:
 
 
 def member(path: bytes = b"a", kind: str = "file", **changes: object) -> Member:
-    facts = {"mode": 0o644, "size_bytes": 0, "mtime_ns": 0, "target": b"", "status": None, "open": None}
+    some = Path(__file__).stat()
+    facts = {"mode": 0o644, "size_bytes": 0, "mtime_ns": 0, "target": b"", "status": some, "open": None}
     return Member(path=path, kind=kind, **{**facts, **changes})
 
 

@@ -149,6 +149,6 @@ def test_windows_way_to_rename_is_taken_there(tmp_path, monkeypatch):
     source = tmp_path / "source"
     source.write_bytes(b"x")
     monkeypatch.setattr(Path, "rename", Path.replace)
-    unfinished.rename_without_replacing(source, tmp_path / "target")
+    unfinished.rename_without_replacing(source, tmp_path / "target", b"")
     unfinished.sync_folder(tmp_path)
     assert (tmp_path / "target").read_bytes() == b"x"
