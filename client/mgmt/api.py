@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import replace
@@ -11,11 +10,14 @@ from urllib.parse import urlencode
 
 import urllib3
 
-from mgmt.connection import Connections, make_timeout
+from mgmt import replies
+from mgmt.bounds import Bounds
+from mgmt.connection import Answer, Connections, make_timeout
 from mgmt.errors import (
     IntegrityError,
     LoginRequiredError,
     MgmtError,
+    NewerServiceError,
     NotConfiguredError,
     RefusedError,
     SourceError,
@@ -28,7 +30,7 @@ from mgmt_contract import messages, routes
 from mgmt_contract.problems import PROBLEMS, Problem
 from mgmt_contract.values import Value
 from mgmt_contract.version import __version__
-from mgmt_contract.wire import MessageError, from_json, to_json, to_plain
+from mgmt_contract.wire import MessageError, to_json, to_plain
 
 T = TypeVar("T")
 L = TypeVar(
@@ -73,19 +75,35 @@ _GATEWAY_ID_MAX_CHARACTERS: Final = 40
 _TOO_LARGE: Final = 413
 _TOO_MANY: Final = 429
 _RETRY_STATUSES: Final = frozenset({408, 425, 429, 500, 502, 503, 504})
+ANSWER_MAX_SECONDS: Final = 120.0
+"""For a whole answer: a page of history of 4 MB takes a minute on a slow line, and API Gateway half of one to begin."""
+_CONTENT_TYPE_MAX_CHARACTERS: Final = 100
+_OUTCOME_MAX_CHARACTERS: Final = 50
+_DETAIL_MAX_CHARACTERS: Final = 2000
+"""Of a problem's sentence: no sentence is longer."""
 
 
 def error_of(problem: Problem) -> MgmtError:
-    """Turn a problem into the error a person sees; a code from a newer service counts as a refusal."""
-    kind = ERROR_OF_PROBLEM.get(problem.code, RefusedError)
-    return kind(problem.detail, code=problem.code, operation_id=problem.operation_id)
+    """Turn a problem into the error a person sees; a code from a newer service leaves what was begun as it is."""
+    kind = ERROR_OF_PROBLEM.get(problem.code, NewerServiceError)
+    return kind(problem.detail[:_DETAIL_MAX_CHARACTERS], code=problem.code, operation_id=problem.operation_id)
 
 
-class _Answer(Value):
-    status: int
-    body: bytes
-    content_type: str
-    retry_after_seconds: float | None
+def error_of_outcome(outcome: str, operation_id: str) -> NewerServiceError:
+    """Make the error for an outcome that this version does not know."""
+    return NewerServiceError(
+        f"The service answers '{outcome[:_OUTCOME_MAX_CHARACTERS]}', which this mgmt ({__version__}) does not know. "
+        "Nothing is lost: update mgmt on this machine and run the same command again.",
+        operation_id=operation_id,
+    )
+
+
+class _Versions(Value):
+    """As much of a service's description as every version of it has."""
+
+    api_version_min: int
+    api_version_max: int
+    service_version: str = "?"
 
 
 class ServiceApi:
@@ -120,54 +138,84 @@ class ServiceApi:
         Raises:
             RefusedError: If its version and this one are too far apart.
         """
-        service = self._call(routes.DESCRIBE, messages.Service)
+        service = self._call(routes.DESCRIBE, messages.Service, check=replies.check_service)
         refuse_other_versions(service.api_version_min, service.api_version_max, service.service_version)
         return service
 
     def preview(self, request: messages.PreviewRequest) -> messages.PreviewResponse:
         """Ask what starting uploads would come to; writes nothing."""
-        return self._call_list(routes.PREVIEW, messages.PreviewResponse, request)
+        return self._call_list(routes.PREVIEW, messages.PreviewResponse, request, _accept_any)
 
     def start(self, request: messages.StartRequest) -> messages.StartResponse:
         """Begin uploads, or begin them again."""
-        return self._call_list(routes.START, messages.StartResponse, request)
+
+        def check(result: messages.StartResult, item: messages.StartItem) -> None:
+            replies.check_start(result, item, self._base_url)
+
+        return self._call_list(routes.START, messages.StartResponse, request, check)
 
     def sign(self, request: messages.SignRequest) -> messages.SignResponse:
         """Ask for the URLs of parts."""
-        return self._call_list(routes.SIGN, messages.SignResponse, request)
+
+        def check(result: messages.SignResult, item: messages.SignItem) -> None:
+            replies.check_sign(result, item, self._base_url)
+
+        return self._call_list(routes.SIGN, messages.SignResponse, request, check)
 
     def complete(self, request: messages.CompleteRequest) -> messages.CompleteResponse:
         """Have the service look at the storage, compare and record."""
-        return self._call_list(routes.COMPLETE, messages.CompleteResponse, request)
+        return self._call_list(
+            routes.COMPLETE, messages.CompleteResponse, request, lambda result, _: replies.check_complete(result)
+        )
 
     def fail(self, request: messages.FailRequest) -> messages.RecordsResponse:
         """Record that uploads have failed."""
-        return self._call_list(routes.FAIL, messages.RecordsResponse, request)
+        return self._call_list(routes.FAIL, messages.RecordsResponse, request, _accept_any)
 
     def clean_up(self, request: messages.CleanUpRequest) -> messages.RecordsResponse:
         """Report how local files ended."""
-        return self._call_list(routes.CLEAN_UP, messages.RecordsResponse, request)
+        return self._call_list(routes.CLEAN_UP, messages.RecordsResponse, request, _accept_any)
 
     def look_up(self, operation_ids: list[str]) -> messages.RecordsResponse:
         """Fetch the records of operations."""
         request = messages.LookUpRequest(operation_ids)
-        return self._call_list(routes.LOOK_UP, messages.RecordsResponse, request, items="operation_ids")
+        return self._call_list(routes.LOOK_UP, messages.RecordsResponse, request, _accept_any, items="operation_ids")
 
     def history(self, request: messages.HistoryRequest) -> messages.HistoryResponse:
         """Fetch one page of the team's operations."""
-        return self._call(routes.HISTORY, messages.HistoryResponse, query=_query_of(request))
+        query = _query_of(request)
+        return self._call(routes.HISTORY, messages.HistoryResponse, query=query, check=replies.check_page)
 
-    def _call_list(self, route: routes.Route, kind: type[L], request: Any, *, items: str = "items") -> L:
+    def _call_list(
+        self,
+        route: routes.Route,
+        kind: type[L],
+        request: Any,
+        check_item: Callable[[Any, Any], None],
+        *,
+        items: str = "items",
+    ) -> L:
         """Make a call of many items, in the field of that name; those that may succeed later are asked for again."""
-        response = self._call(route, kind, request, counts_as_progress=_has_settled)
+
+        def ask(asked: list[Any]) -> L:
+            part = replace(request, **{items: asked})
+            return self._call(
+                route,
+                kind,
+                part,
+                check=lambda response: _check_list(response, asked, check_item),
+                counts_as_progress=_has_settled,
+            )
+
+        every = getattr(request, items)
+        response = ask(every)
         results = list(response.results)
         attempt = 0
         while passing := {index: problem for index, each in enumerate(results) if (problem := _passing_problem(each))}:
             again, problem = list(passing), next(iter(passing.values()))
             self._emit(Trace(f"{route.path}: {len(again)} of {len(results)} items: {problem.detail}; trying again"))
             self._patience.wait(attempt, problem.detail, retry_after_seconds=problem.retry_after_seconds)
-            part = replace(request, **{items: [getattr(request, items)[index] for index in again]})
-            answered = self._call(route, kind, part, counts_as_progress=_has_settled)
+            answered = ask([every[index] for index in again])
             for index, result in zip(again, answered.results, strict=True):
                 results[index] = result
             attempt += 1
@@ -180,6 +228,7 @@ class ServiceApi:
         request: Any = None,
         *,
         query: Mapping[str, str] | None = None,
+        check: Callable[[T], None],
         counts_as_progress: Callable[[T], bool] = lambda _: True,
     ) -> T:
         url = self._base_url + route.path + (f"?{urlencode(query, errors='replace')}" if query else "")
@@ -190,57 +239,52 @@ class ServiceApi:
             answer, why = self._send(route, url, body)
             if answer is not None:
                 if 200 <= answer.status < 300:
-                    result = self._read(route, answer, kind)
+                    result = self._read(route, answer, kind, check)
                     if counts_as_progress(result):
                         self._patience.note_progress()
                     return result
                 why = self._explain_refusal(route, answer)
             self._emit(Trace(f"{route.method} {route.path}: {why}; trying again"))
-            self._patience.wait(attempt, why, retry_after_seconds=answer.retry_after_seconds if answer else None)
+            self._patience.wait(attempt, why, retry_after_seconds=_retry_after_seconds(answer))
             attempt += 1
 
-    def _send(self, route: routes.Route, url: str, body: bytes | None) -> tuple[_Answer | None, str]:
+    def _send(self, route: routes.Route, url: str, body: bytes | None) -> tuple[Answer | None, str]:
         headers = dict(self._headers)
         if body is not None:
             headers["content-type"] = "application/json"
         if route.needs_sign_in:
             headers["authorization"] = f"Bearer {self._token()}"
         began = time.monotonic()
-        timeout = make_timeout(self._patience.begin_try())
+        try_seconds = self._patience.begin_try()
+        bounds = Bounds(min(ANSWER_MAX_SECONDS, try_seconds or ANSWER_MAX_SECONDS), replies.REPLY_MAX_BYTES)
         self._emit(Waiting(f"an answer from {self._base_url}"))
         try:
-            response = self._connections.pool_for(url).request(
-                route.method, url, body=body, headers=headers, redirect=False, timeout=timeout
-            )
+            answer = self._connections.ask(route.method, url, body, headers, make_timeout(try_seconds), bounds)
         except urllib3.exceptions.HTTPError as error:
             refuse_hopeless(error, url)
             return None, explain_connection_error(error, url)
-        gateway_id = response.headers.get(_GATEWAY_ID_HEADER)
+        gateway_id = answer.headers.get(_GATEWAY_ID_HEADER)
         quoted = f" (request {gateway_id[:_GATEWAY_ID_MAX_CHARACTERS]})" if gateway_id else ""
         seconds = time.monotonic() - began
-        self._emit(Trace(f"{route.method} {route.path}: {response.status} in {seconds:.3f} s{quoted}"))
-        answer = _Answer(
-            response.status,
-            response.data,
-            response.headers.get("content-type", ""),
-            _seconds(response.headers.get("retry-after")),
-        )
+        self._emit(Trace(f"{route.method} {route.path}: {answer.status} in {seconds:.3f} s{quoted}"))
         return answer, ""
 
-    def _read(self, route: routes.Route, answer: _Answer, kind: type[T]) -> T:
-        if "json" not in answer.content_type:
+    def _read(self, route: routes.Route, answer: Answer, kind: type[T], check: Callable[[T], None]) -> T:
+        if not _is_json(answer):
             raise self._no_service(answer)
         try:
-            return from_json(kind, answer.body)
+            result = replies.read_reply(kind, answer.body)
+            check(result)
         except MessageError as error:
             self._check_versions(route, answer)
-            raise RefusedError(
-                f"The service answers what this version ({__version__}) does not understand: {error}. "
-                "Update mgmt, or ask the admin which version the service is.",
-                code="versions-differ",
+            raise UnavailableError(
+                f"The service's answer is none of the protocol that this mgmt ({__version__}) speaks: {error}. "
+                "Nothing is lost: run the same command again, and tell the admin if that does not help.",
+                code="bad-answer",
             ) from error
+        return result
 
-    def _explain_refusal(self, route: routes.Route, answer: _Answer) -> str:
+    def _explain_refusal(self, route: routes.Route, answer: Answer) -> str:
         """Raise what waiting cannot mend; return the reason where it can."""
         problem = _problem_of(answer)
         if problem is None:
@@ -251,9 +295,9 @@ class ServiceApi:
             raise error_of(problem)
         return f"{problem.detail} (run {problem.run_id})" if problem.run_id else problem.detail
 
-    def _explain_status(self, route: routes.Route, answer: _Answer) -> str:
+    def _explain_status(self, route: routes.Route, answer: Answer) -> str:
         """Do the same for what is no problem of the service's: API Gateway's own answers, a proxy's, a stranger's."""
-        if answer.status == _TOO_MANY and "json" in answer.content_type:
+        if answer.status == _TOO_MANY and _is_json(answer):
             self._patience.note_answer()
             return f"the service at {self._base_url} is asked by too many just now (429)"
         if answer.status in _RETRY_STATUSES:
@@ -262,35 +306,35 @@ class ServiceApi:
             raise proxy_login_error(self._base_url)
         if answer.status == 401:
             raise LoginRequiredError("The service does not accept the token. Put a new one into MGMT_TOKEN.")
-        if answer.status == 403 and "json" in answer.content_type:
+        if answer.status == 403 and _is_json(answer):
             raise RefusedError("The service does not allow this with your sign-in. Ask the admin.", code="not-allowed")
-        if answer.status == _TOO_LARGE and "json" in answer.content_type:
+        if answer.status == _TOO_LARGE and _is_json(answer):
             raise RefusedError(
                 "The request is larger than the service takes. Name fewer files and folders at once.",
                 code="request-too-large",
             )
-        if "json" in answer.content_type:
+        if _is_json(answer):
             self._check_versions(route, answer)
         raise self._no_service(answer)
 
-    def _check_versions(self, route: routes.Route, answer: _Answer) -> None:
+    def _check_versions(self, route: routes.Route, answer: Answer) -> None:
         """Find out whether an answer is odd because the other side is of another version, or no service of ours.
 
         Raises:
             RefusedError: If the versions are too far apart.
             UnavailableError: If what answers is no mgmt service.
         """
-        described: _Answer | None = answer
+        described: Answer | None = answer
         if route != routes.DESCRIBE:
             described, _ = self._send(routes.DESCRIBE, self._base_url + routes.DESCRIBE.path, None)
         versions = _versions_of(described) if described else None
         if versions is None:
             raise self._no_service(answer)
-        refuse_other_versions(*versions)
+        refuse_other_versions(versions.api_version_min, versions.api_version_max, versions.service_version)
 
-    def _no_service(self, answer: _Answer) -> UnavailableError:
+    def _no_service(self, answer: Answer) -> UnavailableError:
         return UnavailableError(
-            f"{self._base_url} answers {answer.status} with {answer.content_type or 'no content type'}, "
+            f"{self._base_url} answers {answer.status} with {_describe(answer)}, "
             "expected the mgmt service. A sign-in page of the network, or a wrong address: "
             "open any page in a browser, check `mgmt config`, and run the same command again.",
             code="no-service",
@@ -319,13 +363,40 @@ def refuse_other_versions(minimum: int, maximum: int, service_version: str) -> N
     )
 
 
-def _versions_of(answer: _Answer) -> tuple[int, int, str] | None:
-    """Read as much of a service's description as every version of it has; None where it is none."""
+def _versions_of(answer: Answer) -> _Versions | None:
+    """Read which versions a service speaks; None where it is none."""
     try:
-        value = json.loads(answer.body)
-        return int(value["api_version_min"]), int(value["api_version_max"]), str(value.get("service_version", "?"))
-    except (ValueError, TypeError, KeyError):
+        return replies.read_reply(_Versions, answer.body) if _is_json(answer) else None
+    except MessageError:
         return None
+
+
+def _check_list(response: Any, asked: list[Any], check_item: Callable[[Any, Any], None]) -> None:
+    service: messages.Service | None = getattr(response, "service", None)
+    if service is not None:
+        replies.check_service(service)
+    replies.check_results(response.results, [each if isinstance(each, str) else each.operation_id for each in asked])
+    for result, item in zip(response.results, asked, strict=True):
+        check_item(result, item)
+
+
+def _accept_any(_: object, __: object) -> None:
+    """Look no further at a result that has what its outcome needs."""
+
+
+def _content_type(answer: Answer) -> str:
+    return answer.headers.get("content-type", "")[:_CONTENT_TYPE_MAX_CHARACTERS]
+
+
+def _is_json(answer: Answer) -> bool:
+    """Tell whether an answer may be one of the service: whole, and neither a page nor compressed, unasked for."""
+    return answer.is_whole and "json" in _content_type(answer) and "content-encoding" not in answer.headers
+
+
+def _describe(answer: Answer) -> str:
+    encoding = f", {answer.headers['content-encoding'][:20]}" if "content-encoding" in answer.headers else ""
+    size = "" if answer.is_whole else f", more than {replies.REPLY_MAX_BYTES} bytes of it"
+    return f"{_content_type(answer) or 'no content type'}{encoding}{size}"
 
 
 def _query_of(request: messages.HistoryRequest) -> dict[str, str]:
@@ -337,11 +408,11 @@ def _query_of(request: messages.HistoryRequest) -> dict[str, str]:
     }
 
 
-def _problem_of(answer: _Answer) -> Problem | None:
-    if "problem+json" not in answer.content_type:
+def _problem_of(answer: Answer) -> Problem | None:
+    if "problem+json" not in _content_type(answer) or not _is_json(answer):
         return None
     try:
-        return from_json(Problem, answer.body)
+        return replies.read_reply(Problem, answer.body)
     except MessageError:
         return None
 
@@ -361,5 +432,6 @@ def _has_settled(response: Any) -> bool:
     return not all(map(_passing_problem, response.results))
 
 
-def _seconds(text: str | None) -> float | None:
-    return float(text) if text and text.isdecimal() else None
+def _retry_after_seconds(answer: Answer | None) -> float | None:
+    text = answer.headers.get("retry-after", "") if answer else ""
+    return float(text) if text.isdecimal() else None

@@ -12,19 +12,21 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import Final
 
-from mgmt.api import error_of
+from mgmt.api import error_of, error_of_outcome
 from mgmt.ending import Ending
 from mgmt.errors import (
     IntegrityError,
     LocalStateError,
     LoginRequiredError,
     MgmtError,
+    NewerServiceError,
     NotConfiguredError,
     UnavailableError,
 )
 from mgmt.events import Progress, Renewed
 from mgmt.jobs import Job
 from mgmt.packing import pack_and_send, pack_job, send_packed
+from mgmt.replies import is_known
 from mgmt.sending import Meter, send_whole
 from mgmt.session import Session
 from mgmt_contract import messages
@@ -127,6 +129,13 @@ class Batch:
         if job.has_to_repeat_parts and not job.is_renewed and error.code in _OTHER_BYTES_CODES:
             self._renewing.append(job)
         else:
+            self._fail(job, error)
+
+    def _fail(self, job: Job, error: MgmtError) -> None:
+        """End a failed job; where only a newer mgmt can know what came of it, nothing of it is given up."""
+        if isinstance(error, NewerServiceError):
+            self._ending.end_open(job, error)
+        else:
             self._ending.end_failed(job, error)
 
     def _begin_anew(self, jobs: list[Job]) -> list[Job]:
@@ -171,10 +180,13 @@ class Batch:
                 raise
 
     def _has_to_send(self, job: Job, result: messages.StartResult) -> bool:
+        if not is_known(result):
+            self._fail(job, error_of_outcome(result.outcome, job.operation_id))
+            return False
         job.lease = result.lease
         job.may_be_recorded = result.lease is not None
         if result.problem is not None:
-            self._ending.end_failed(job, error_of(result.problem))
+            self._fail(job, error_of(result.problem))
         elif result.outcome == "already_there" and result.existing is not None:
             self._ending.end_already_there(job, result.existing)
         elif result.outcome == "done" and result.record is not None:
@@ -234,7 +246,9 @@ class Batch:
             pairs = list(zip(jobs, self._complete(jobs), strict=True))
             self._ending.end_done([(job, r.record) for job, r in pairs if r.outcome == "done" and r.record is not None])
             for job, result in pairs:
-                if result.problem is not None:
+                if not is_known(result):
+                    self._fail(job, error_of_outcome(result.outcome, job.operation_id))
+                elif result.problem is not None:
                     self._fail_or_renew(job, error_of(result.problem))
             incomplete += [job for job, result in pairs if result.outcome == "incomplete"]
             jobs = [job for job, result in pairs if result.outcome == "completing"]

@@ -7,13 +7,15 @@ import ipaddress
 import os
 import socket
 import urllib.request
+from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, BinaryIO, Final, NamedTuple
 from urllib.parse import unquote_to_bytes, urlsplit
 
 import urllib3
 
+from mgmt.bounds import BoundedResponse, Bounds, bounded
 from mgmt.errors import NotConfiguredError
 from mgmt.trust import check_certificates, make_tls_context
 
@@ -26,12 +28,15 @@ _CONNECTIONS_PER_HOST: Final = 64
 """Kept open: as many as there may be workers, so that none begins anew with a handshake."""
 CONNECT_TIMEOUT_SECONDS: Final = 10.0
 READ_TIMEOUT_SECONDS: Final = 60.0
+"""For a silence."""
 SEND_TIMEOUT_SECONDS: Final = 60.0
 """For one block: sixteen files at a time get through a line of 70 kB/s with it."""
 
 
 class _Connection(urllib3.connection.HTTPConnection):
     """Gives each block its own time to leave; urllib3 gives it what connecting may take: too little on a slow line."""
+
+    response_class = BoundedResponse
 
     def send(self, data: Any) -> None:
         _allow_time(self.sock)
@@ -40,6 +45,8 @@ class _Connection(urllib3.connection.HTTPConnection):
 
 class _TLSConnection(urllib3.connection.HTTPSConnection):
     """The same over TLS."""
+
+    response_class = BoundedResponse
 
     def send(self, data: Any) -> None:
         _allow_time(self.sock)
@@ -68,6 +75,17 @@ class Proxy(NamedTuple):
     """What it is shown, as a header; a secret."""
 
 
+class Answer(NamedTuple):
+    """What came back from the other side."""
+
+    status: int
+    body: bytes
+    """Not beyond its bound."""
+    headers: Mapping[str, str]
+    is_whole: bool
+    """False where more came than may."""
+
+
 class Connections:
     """Pools of connections to the service and the storage: direct, or through the proxy where one is set."""
 
@@ -83,6 +101,27 @@ class Connections:
             "blocksize": BLOCK_SIZE_BYTES,
         }
         self._pools: dict[tuple[str, Proxy | None], urllib3.PoolManager] = {}
+
+    def ask(
+        self,
+        method: str,
+        url: str,
+        body: BinaryIO | bytes | None,
+        headers: Mapping[str, str],
+        timeout: urllib3.Timeout,
+        bounds: Bounds,
+    ) -> Answer:
+        """Send one request and read its answer, within its bounds; redirects are answers like any other.
+
+        Raises:
+            urllib3.exceptions.HTTPError: If no answer came, or none that is one.
+            NotConfiguredError: If a proxy is set that cannot be used.
+        """
+        with bounded(bounds):
+            response = self.pool_for(url).request(
+                method, url, body=body, headers=headers, redirect=False, timeout=timeout, preload_content=False
+            )
+            return _read(response, bounds.size_bytes)
 
     def pool_for(self, url: str) -> urllib3.PoolManager:
         """Return the pool to reach `url` with: loopback is never sent to a proxy.
@@ -121,6 +160,23 @@ class Connections:
         return urllib3.ProxyManager(proxy.address, proxy_headers=headers, **keywords)
 
 
+def _read(response: urllib3.BaseHTTPResponse, most_bytes: int) -> Answer:
+    body = bytearray()
+    try:
+        # Never decoded: a few bytes could become gigabytes. To the very end: only that tells a body that was cut.
+        while len(body) <= most_bytes and (piece := response.read(most_bytes + 1 - len(body), decode_content=False)):
+            body += piece
+    except ValueError as error:  # such as a chunk of less than nothing, which http.client takes
+        response.close()
+        raise urllib3.exceptions.ProtocolError(f"no answer of HTTP ({error})") from error
+    is_whole = len(body) <= most_bytes
+    if is_whole:
+        response.release_conn()
+    else:
+        response.close()  # what is left would be read as the next answer
+    return Answer(response.status, bytes(body[:most_bytes]), response.headers, is_whole)
+
+
 def make_timeout(try_seconds: float | None, answer_seconds: float = READ_TIMEOUT_SECONDS) -> urllib3.Timeout:
     """Say how long to wait for a connection and for an answer, with a bound on both where there is one."""
     bound = try_seconds if try_seconds is not None else answer_seconds
@@ -137,7 +193,7 @@ def proxy_for(url: str) -> Proxy | None:
     """
     parts = urlsplit(url)
     host = parts.hostname or ""
-    if _is_loopback(host) or urllib.request.proxy_bypass(host):
+    if is_loopback(host) or urllib.request.proxy_bypass(host):
         return None
     proxies = urllib.request.getproxies()
     named = next((name for name in (parts.scheme, "all") if proxies.get(name)), None)
@@ -177,7 +233,8 @@ def _bad_proxy(variable: str, what: str) -> NotConfiguredError:
     )
 
 
-def _is_loopback(host: str) -> bool:
+def is_loopback(host: str) -> bool:
+    """Tell whether a host is this very machine."""
     try:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:

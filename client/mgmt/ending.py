@@ -151,6 +151,16 @@ class Ending:
                 each.has_ended = True
                 self._count_failure(record, error)
 
+    def end_open(self, job: Job, error: MgmtError) -> None:
+        """End a job for this run only: journal and archive are left to go on with, and the service is told nothing."""
+        error.operation_id = job.operation_id
+        record = replace(_failed_record(job, error), status="pending", phase="carrying", finished_at=None)
+        with self.holding([job]) as held:
+            for each in held:
+                self._leave_unended(each)
+                each.has_ended = True
+                self._count_failure(record, error)
+
     def _leave_failed(self, job: Job, error: MgmtError) -> None:
         is_worth_keeping = job.has_sent_bytes or isinstance(error, IntegrityError)
         if is_worth_keeping and not job.archive_was_kept and job.archive is not None and job.archive.is_untouched():

@@ -5,6 +5,7 @@
     ├── SourceError           4   the source cannot be uploaded, or there is no such thing
     ├── LoginRequiredError    5   no valid token
     ├── RefusedError          6   the service says no
+    │   └── NewerServiceError     or says what this version does not know
     ├── UnavailableError      7   run again, it resumes
     ├── IntegrityError        8   bytes disagree
     ├── LocalStateError       9   local disk or state
@@ -82,6 +83,12 @@ class RefusedError(MgmtError):
     exit_code = 6
     default_code = "refused"
     stops_everything = False
+
+
+class NewerServiceError(RefusedError):
+    """The service answers what this version does not know: whatever was begun is left as it is."""
+
+    default_code = "versions-differ"
 
 
 class UnavailableError(MgmtError):

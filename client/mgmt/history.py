@@ -11,8 +11,9 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Final
 
-from mgmt.api import ServiceApi, error_of
+from mgmt.api import ServiceApi, error_of, error_of_outcome
 from mgmt.errors import SourceError, UsageError
+from mgmt.replies import is_known
 from mgmt.short_ids import is_short_id, second_of, short_id
 from mgmt_contract.messages import HISTORY_LIMIT_MAX, HistoryRequest
 from mgmt_contract.names import archive_name
@@ -207,6 +208,8 @@ def _look_up(api: ServiceApi, operation_id: str) -> OperationRecord | None:
     [result] = api.look_up([operation_id.lower()]).results
     if result.problem is not None and result.problem.code != "no-such-operation":
         raise error_of(result.problem)
+    if not is_known(result):
+        raise error_of_outcome(result.outcome, operation_id)
     return result.record
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from mgmt.api import error_of
+from mgmt.api import error_of, error_of_outcome
 from mgmt.archive import compute_content, compute_content_digest, refuse_without_room
 from mgmt.batch import is_large
 from mgmt.errors import LocalStateError, MgmtError, RefusedError
@@ -17,6 +17,7 @@ from mgmt.jobs import Job, UploadOptions
 from mgmt.journal import Entry, Moved
 from mgmt.moves import Moves, describe_object, has_moved
 from mgmt.preparation import Preparation
+from mgmt.replies import is_known
 from mgmt.session import Session
 from mgmt.source import place_of
 from mgmt.unapplied import say_unapplied
@@ -203,7 +204,7 @@ class _Planner:
         )
 
     def _judge(self, job: Job, result: messages.PreviewResult) -> tuple[PlanOutcome, MgmtError | None]:
-        problem = error_of(result.problem) if result.problem is not None else None
+        problem = _problem_of(result)
         if problem is not None and is_large(job):  # small ones are packed before the service is asked
             return "fail", problem
         try:
@@ -243,6 +244,12 @@ class _Planner:
 def _find_moved(session: Session) -> dict[str, Entry]:
     """Find, by their old paths, originals that a run has moved that was killed before it could tell so."""
     return {entry.source_path: entry for entry in session.journal.moves(session.service_url) if has_moved(entry)}
+
+
+def _problem_of(result: messages.PreviewResult) -> MgmtError | None:
+    if not is_known(result):
+        return error_of_outcome(result.outcome, result.operation_id)
+    return error_of(result.problem) if result.problem is not None else None
 
 
 def _make_refusal(existing: messages.Existing, sameness: Sameness) -> MgmtError:

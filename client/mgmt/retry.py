@@ -22,6 +22,8 @@ _SHORTEST_TRY_SECONDS: Final = 1.0
 _FIRST_DELAY_SECONDS: Final = 0.5
 _STEP_SECONDS: Final = 1.0
 _LONGEST_DELAY_SECONDS: Final = 30.0
+_LONGEST_ASKED_DELAY_SECONDS: Final = 300.0
+"""However long a pause the other side asks for."""
 
 
 class Patience:
@@ -91,7 +93,7 @@ class Patience:
         What counts is the time since the first failure after the last progress: a long silence in which
         nothing was tried, such as packing, costs no patience.
 
-        The other side may ask for a longer pause; the budget stays the same.
+        The other side may ask for a longer pause, of minutes at most; the budget stays the same.
 
         Raises:
             UnavailableError: If nothing has moved for the whole budget; `why` tells the last reason.
@@ -101,7 +103,8 @@ class Patience:
         now = self._monotonic()
         failing_since = self._note_failing(now)
         ceiling = min(_LONGEST_DELAY_SECONDS, _FIRST_DELAY_SECONDS * 2 ** min(attempt, 10))
-        delay = max(random.uniform(0, ceiling), retry_after_seconds or 0)  # noqa: S311  jitter is no secret
+        asked = min(retry_after_seconds or 0, _LONGEST_ASKED_DELAY_SECONDS)
+        delay = max(random.uniform(0, ceiling), asked)  # noqa: S311  jitter is no secret
         budget = self._budget_seconds if self._answered else self._start_budget_seconds
         left = failing_since + budget - now
         if left <= 0:

@@ -16,7 +16,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Final
 
-from mgmt.api import error_of
+from mgmt.api import error_of, error_of_outcome
 from mgmt.errors import CancelledError, IntegrityError, UnavailableError
 from mgmt.events import Notice, Progress, Trace
 from mgmt.jobs import Job
@@ -180,7 +180,7 @@ def send_whole(session: Session, job: Job, signed: messages.SignedRequest, meter
         if result.problem is not None:
             raise error_of(result.problem)
         job.lease = result.lease or job.lease
-        return result.request
+        return result.request if result.outcome == "put" else None
 
     span = PartSpan(1, 0, archive.size)
     _Slice(session, job, span, lambda: archive.path, meter).send(signed, sign_again)
@@ -327,6 +327,8 @@ class PartsSender:
         [result] = self._session.api.sign(messages.SignRequest(self._session.journal.machine_id, [item])).results
         if result.problem is not None:
             raise error_of(result.problem)
+        if result.outcome != "signed":
+            raise error_of_outcome(result.outcome, self._job.operation_id)
         urls = {signed.number: signed.request for signed in result.parts}
         return [(part, urls[part.number]) for part in parts]
 

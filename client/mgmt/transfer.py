@@ -13,7 +13,8 @@ from urllib.parse import urlsplit
 
 import urllib3
 
-from mgmt.connection import BLOCK_SIZE_BYTES, READ_TIMEOUT_SECONDS, Connections, make_timeout
+from mgmt.bounds import Bounds
+from mgmt.connection import BLOCK_SIZE_BYTES, READ_TIMEOUT_SECONDS, Answer, Connections, make_timeout
 from mgmt.errors import INTERRUPTED, CancelledError
 from mgmt.events import Emit, Trace
 from mgmt.members import archive_unreadable
@@ -45,6 +46,8 @@ class PutResult(Value):
 
 ANSWER_MAX_SECONDS: Final = 4 * READ_TIMEOUT_SECONDS
 """Longest wait for an answer."""
+_ANSWER_BOUNDS: Final = Bounds(ANSWER_MAX_SECONDS + READ_TIMEOUT_SECONDS, 64 * 1024)
+"""What the storage may take to answer once it has all bytes: a status, and for an error some lines of XML."""
 
 _BLOCKS_PER_SECOND: Final = 16
 """Under a limit: shared by 64 workers, each is silent for four seconds."""
@@ -151,13 +154,13 @@ class Carrier:
         headers = {**signed.headers, "content-length": str(body.length)}
         answer_seconds = self._answer_seconds
         try:
-            response = self._connections.pool_for(signed.url).request(
+            answer = self._connections.ask(
                 "PUT",
                 signed.url,
-                body=cast("BinaryIO", body) if body.length else b"",  # all that is asked of a body is read()
-                headers=headers,
-                redirect=False,
-                timeout=make_timeout(None, answer_seconds),
+                cast("BinaryIO", body) if body.length else b"",  # all that is asked of a body is read()
+                headers,
+                make_timeout(None, answer_seconds),
+                _ANSWER_BOUNDS,
             )
         except urllib3.exceptions.HTTPError as error:
             if isinstance(error, urllib3.exceptions.ReadTimeoutError):
@@ -165,7 +168,7 @@ class Carrier:
             refuse_hopeless(error, signed.url)
             host = urlsplit(signed.url).hostname
             return PutResult(PutOutcome.BROKEN, f"the connection to {host} broke ({type(error).__name__})")
-        return _read_answer(response)
+        return _read_answer(answer)
 
 
 class _Body:
@@ -206,16 +209,14 @@ class _Body:
             raise archive_unreadable(self._file.name, error.strerror or str(error)) from error
 
 
-def _read_answer(response: urllib3.BaseHTTPResponse) -> PutResult:
-    if response.status == 200:
+def _read_answer(answer: Answer) -> PutResult:
+    if answer.status == 200:
         return PutResult(PutOutcome.STORED, "")
-    found = re.search(rb"<Code>([A-Za-z0-9]{1,64})</Code>", response.data)
+    found = re.search(rb"<Code>([A-Za-z0-9]{1,64})</Code>", answer.body)
     code = found[1].decode() if found else ""
-    reason = f"the storage answers {response.status} {code}".rstrip()
-    retry_after = response.headers.get("retry-after", "")
-    return PutResult(
-        _outcome_of(response.status, code), reason, float(retry_after) if retry_after.isdecimal() else None
-    )
+    reason = f"the storage answers {answer.status} {code}".rstrip()
+    retry_after = answer.headers.get("retry-after", "")
+    return PutResult(_outcome_of(answer.status, code), reason, float(retry_after) if retry_after.isdecimal() else None)
 
 
 def _outcome_of(status: int, code: str) -> PutOutcome:

@@ -13,6 +13,7 @@ from mgmt.errors import (
     CancelledError,
     LoginRequiredError,
     MgmtError,
+    NewerServiceError,
     RefusedError,
     SourceError,
     UnavailableError,
@@ -47,6 +48,14 @@ def make_api(traces):
     connections.close()
 
 
+def no_such_operation(operation_id):
+    return {
+        "operation_id": operation_id,
+        "outcome": "problem",
+        "problem": to_plain(make_problem("no-such-operation", "-")),
+    }
+
+
 def test_an_answer_is_the_contracts_type(make_api):
     with scripted_server(GOOD) as server:
         assert make_api(server.url + "/stage/").describe() == SERVICE
@@ -55,8 +64,8 @@ def test_an_answer_is_the_contracts_type(make_api):
 
 def test_the_token_is_asked_for_before_each_call_and_shown_only_where_needed(make_api, traces):
     tokens = iter(["first", "second"])
-    empty = json_answer({"results": []})
-    with scripted_server(GOOD, empty, empty) as server:
+    unknown = [json_answer({"results": [no_such_operation(id_)]}) for id_ in "ab"]
+    with scripted_server(GOOD, *unknown) as server:
         api = make_api(server.url, token=lambda: next(tokens))
         api.describe()
         api.look_up(["a"])
@@ -136,7 +145,9 @@ def test_a_problem_that_waiting_cannot_mend_ends_with_its_own_error(make_api, co
 def test_every_problem_has_an_exit_code_and_a_new_one_is_a_refusal():
     assert set(ERROR_OF_PROBLEM) == set(PROBLEMS)
     newer = make_problem("not-allowed", "no")
-    assert type(error_of(newer.__class__(**{**vars(newer), "code": "of-tomorrow"}))) is RefusedError
+    error = error_of(newer.__class__(**{**vars(newer), "code": "of-tomorrow"}))
+    assert type(error) is NewerServiceError
+    assert (error.exit_code, error.code, error.message) == (RefusedError.exit_code, "of-tomorrow", "no")
 
 
 @pytest.mark.parametrize(
@@ -187,7 +198,7 @@ NEWER = {**to_plain(SERVICE), "api_version_min": 2, "api_version_max": 3, "servi
 OLDER = {**NEWER, "api_version_min": 0, "api_version_max": 0}
 
 
-@pytest.mark.parametrize(("described", "what_to_do"), [(NEWER, "pip install --upgrade"), (OLDER, "ask the admin")])
+@pytest.mark.parametrize(("described", "what_to_do"), [(NEWER, "Update mgmt"), (OLDER, "ask the admin")])
 def test_a_service_of_another_version_is_refused_with_what_to_update(make_api, described, what_to_do):
     with scripted_server(json_answer(described)) as server, pytest.raises(RefusedError, match=what_to_do) as caught:
         make_api(server.url).describe()
@@ -219,9 +230,11 @@ def test_an_odd_answer_makes_one_look_at_the_version(make_api, answer):
         assert "authorization" not in server.asked[1].headers
 
 
-def test_an_odd_answer_of_the_right_version_is_said_to_be_odd(make_api):
-    with scripted_server(json_answer({"results": 7}), GOOD) as server, pytest.raises(RefusedError, match="understand"):
+def test_an_odd_answer_of_the_right_version_is_no_answer_of_the_protocol(make_api):
+    with scripted_server(json_answer({"results": 7}), GOOD) as server, pytest.raises(UnavailableError) as caught:
         make_api(server.url).look_up(["a"])
+    assert caught.value.code == "bad-answer"
+    assert "RecordsResponse.results is 7, expected a list" in caught.value.message
 
 
 def test_json_of_somebody_else_is_no_service(make_api):
