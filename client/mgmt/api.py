@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from functools import partial
 from typing import Any, Final, TypeVar
 from urllib.parse import urlencode
 
@@ -24,6 +25,7 @@ from mgmt.errors import (
     UnavailableError,
 )
 from mgmt.events import Emit, Trace, Waiting
+from mgmt.limits import Limits, limits_of
 from mgmt.reachability import explain_connection_error, proxy_login_error, refuse_hopeless
 from mgmt.retry import Patience
 from mgmt_contract import messages, routes
@@ -131,6 +133,18 @@ class ServiceApi:
         self._headers = {"accept": "application/json", routes.CLIENT_VERSION_HEADER: __version__}
         if run_id is not None:
             self._headers[routes.RUN_ID_HEADER] = run_id
+        self._limits: Limits | None = None
+
+    @property
+    def limits(self) -> Limits:
+        """What the service takes at a time: very little until it has said more, which it does with every start."""
+        return self._limits or Limits()
+
+    def learn_limits(self) -> Limits:
+        """Find out what the service takes at a time; asks it once, where it has not said so."""
+        if self._limits is None:
+            self.describe()
+        return self.limits
 
     def describe(self) -> messages.Service:
         """Ask the service what it is; needs no sign-in.
@@ -140,32 +154,48 @@ class ServiceApi:
         """
         service = self._call(routes.DESCRIBE, messages.Service, check=replies.check_service)
         refuse_other_versions(service.api_version_min, service.api_version_max, service.service_version)
+        self._limits = limits_of(service)
         return service
 
     def preview(self, request: messages.PreviewRequest) -> messages.PreviewResponse:
         """Ask what starting uploads would come to; writes nothing."""
-        return self._call_list(routes.PREVIEW, messages.PreviewResponse, request, _accept_any)
+        response = self._call_list(
+            routes.PREVIEW,
+            messages.PreviewResponse,
+            request,
+            lambda response, _: replies.check_service(response.service),
+        )
+        self._limits = limits_of(response.service)
+        return response
 
     def start(self, request: messages.StartRequest) -> messages.StartResponse:
         """Begin uploads, or begin them again."""
 
-        def check(result: messages.StartResult, item: messages.StartItem) -> None:
-            replies.check_start(result, item, self._base_url)
+        def check(response: messages.StartResponse, items: list[messages.StartItem]) -> None:
+            replies.check_service(response.service)
+            for result, item in zip(response.results, items, strict=True):
+                replies.check_start(result, item, response.service, self._base_url)
 
-        return self._call_list(routes.START, messages.StartResponse, request, check)
+        response = self._call_list(routes.START, messages.StartResponse, request, check)
+        self._limits = limits_of(response.service)
+        return response
 
     def sign(self, request: messages.SignRequest) -> messages.SignResponse:
         """Ask for the URLs of parts."""
 
-        def check(result: messages.SignResult, item: messages.SignItem) -> None:
-            replies.check_sign(result, item, self._base_url)
+        def check(response: messages.SignResponse, items: list[messages.SignItem]) -> None:
+            for result, item in zip(response.results, items, strict=True):
+                replies.check_sign(result, item, self._base_url)
 
         return self._call_list(routes.SIGN, messages.SignResponse, request, check)
 
     def complete(self, request: messages.CompleteRequest) -> messages.CompleteResponse:
         """Have the service look at the storage, compare and record."""
         return self._call_list(
-            routes.COMPLETE, messages.CompleteResponse, request, lambda result, _: replies.check_complete(result)
+            routes.COMPLETE,
+            messages.CompleteResponse,
+            request,
+            lambda response, _: replies.check_complete(response.results),
         )
 
     def fail(self, request: messages.FailRequest) -> messages.RecordsResponse:
@@ -191,7 +221,7 @@ class ServiceApi:
         route: routes.Route,
         kind: type[L],
         request: Any,
-        check_item: Callable[[Any, Any], None],
+        check: Callable[[L, list[Any]], None],
         *,
         items: str = "items",
     ) -> L:
@@ -200,11 +230,7 @@ class ServiceApi:
         def ask(asked: list[Any]) -> L:
             part = replace(request, **{items: asked})
             return self._call(
-                route,
-                kind,
-                part,
-                check=lambda response: _check_list(response, asked, check_item),
-                counts_as_progress=_has_settled,
+                route, kind, part, check=partial(_check_list, asked, check), counts_as_progress=_has_settled
             )
 
         every = getattr(request, items)
@@ -371,17 +397,13 @@ def _versions_of(answer: Answer) -> _Versions | None:
         return None
 
 
-def _check_list(response: Any, asked: list[Any], check_item: Callable[[Any, Any], None]) -> None:
-    service: messages.Service | None = getattr(response, "service", None)
-    if service is not None:
-        replies.check_service(service)
+def _check_list(asked: list[Any], check: Callable[[Any, list[Any]], None], response: Any) -> None:
     replies.check_results(response.results, [each if isinstance(each, str) else each.operation_id for each in asked])
-    for result, item in zip(response.results, asked, strict=True):
-        check_item(result, item)
+    check(response, asked)
 
 
 def _accept_any(_: object, __: object) -> None:
-    """Look no further at a result that has what its outcome needs."""
+    """Look no further at results that have what their outcomes need."""
 
 
 def _content_type(answer: Answer) -> str:

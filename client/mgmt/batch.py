@@ -30,7 +30,6 @@ from mgmt.replies import is_known
 from mgmt.sending import Meter, send_whole
 from mgmt.session import Session
 from mgmt_contract import messages
-from mgmt_contract.parts import SINGLE_PUT_MAX_BYTES
 
 SEND_ROUNDS_MAX: Final = 5
 """How often parts are sent again that the storage had acknowledged and does not have."""
@@ -44,7 +43,7 @@ _Started = tuple[Job, messages.StartResult]
 
 def is_large(job: Job) -> bool:
     """Tell whether a job may need parts, and so a batch of its own."""
-    return job.source.upper_bound_bytes > SINGLE_PUT_MAX_BYTES
+    return job.source.upper_bound_bytes > job.whole_max_bytes
 
 
 def _is_renewable(job: Job, result: messages.StartResult) -> bool:

@@ -20,7 +20,6 @@ from mgmt.moves import Moves, describe_object
 from mgmt.removal import remove_file
 from mgmt.session import Session
 from mgmt_contract import messages
-from mgmt_contract.parts import ITEMS_MAX
 from mgmt_contract.records import FileRecord, UploadRecord
 from mgmt_contract.wire import format_time
 
@@ -219,9 +218,9 @@ class Ending:
     def reporting(self) -> Iterator[list[messages.CleanUp]]:
         """Hand out clean-ups to send along with a call; when it has come back they count as reported."""
         with self._lock:
-            most = ITEMS_MAX + len(self._being_reported)
-            waiting = self._session.journal.unreported(self._session.service_url, most)
-            clean_ups = [each for each in waiting if each.operation_id not in self._being_reported][:ITEMS_MAX]
+            most = self._session.api.limits.items_max
+            waiting = self._session.journal.unreported(self._session.service_url, most + len(self._being_reported))
+            clean_ups = [each for each in waiting if each.operation_id not in self._being_reported][:most]
             taken = {each.operation_id for each in clean_ups}
             self._being_reported |= taken
         try:

@@ -29,6 +29,7 @@ from mgmt.members import NANOSECONDS, shown
 from mgmt.source import Source, look, real_folder
 from mgmt_contract.messages import Content, Lease, Packing, StartItem
 from mgmt_contract.names import InvalidNameError, fold_key, join_key
+from mgmt_contract.parts import SINGLE_PUT_MAX_BYTES
 from mgmt_contract.values import Value
 from mgmt_contract.wire import to_json
 
@@ -64,6 +65,8 @@ class Job:
     """Keeps other processes of this machine away from the same archive; closed when the job ends."""
     promised_mtime_ns: int = field(default_factory=lambda: _whole_seconds() * NANOSECONDS)
     """The time that the archive is to bear: by it a killed run's archive is told from any other at its place."""
+    whole_max_bytes: int = SINGLE_PUT_MAX_BYTES
+    """What may become larger goes in parts."""
     archive: PackedArchive | None = None
     packed_source_bytes: int = 0
     """So far; also while the archive is not whole."""

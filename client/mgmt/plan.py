@@ -22,7 +22,6 @@ from mgmt.session import Session
 from mgmt.source import place_of
 from mgmt.unapplied import say_unapplied
 from mgmt_contract import messages
-from mgmt_contract.parts import ITEMS_MAX
 from mgmt_contract.records import UploadRecord
 from mgmt_contract.sameness import Sameness, compare_content, explain_claimed
 from mgmt_contract.values import Value
@@ -111,15 +110,15 @@ def plan_uploads(
     Raises:
         MgmtError: For causes that would stop everything.
     """
-    known_targets = list(targets) if options.completed_dir is not None else []
-    planner = _Planner(Preparation(options, session, shown_base, known_targets), options, session)
+    every = list(targets)
+    planner = _Planner(Preparation(options, session, shown_base, every), options, session)
     planner.summary.limit(rate_limit_bytes_per_second)
     batch: list[Job | Plan] = []
-    for target in known_targets or targets:
+    for target in every:
         found = planner.look(target)
         if found is not None:
             batch.append(found)
-        if len(batch) == ITEMS_MAX:
+        if len(batch) >= session.api.limits.items_max:
             planner.finish(batch, show)
             batch = []
     planner.finish(batch, show)

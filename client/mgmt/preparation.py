@@ -5,13 +5,14 @@ from __future__ import annotations
 import os
 import shutil
 import unicodedata
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Final
 
 from mgmt.errors import SourceError
 from mgmt.events import Notice, Waiting
 from mgmt.jobs import Job, UploadOptions, inspect_job, prepare_job
+from mgmt.limits import Limits
 from mgmt.members import shown
 from mgmt.session import Session
 from mgmt.source import SYSTEM_FILE, place_of
@@ -24,12 +25,12 @@ _SKIPPED_NAMED_MAX: Final = 20
 class Preparation:
     """Turns the targets of one command into jobs."""
 
-    def __init__(self, options: UploadOptions, session: Session, shown_base: Path, targets: Iterable[str] = ()) -> None:
+    def __init__(self, options: UploadOptions, session: Session, shown_base: Path, targets: Sequence[str]) -> None:
         self._options = options
         self._target_of_place = {place_of(target): target for target in targets}
-        """Of all targets, where they are known beforehand."""
         self._session = session
         self._shown_base = shown_base
+        self._has_several = len(targets) > 1
         self._first_of_name: dict[str, Path] = {}
         self._nearly_full: set[Path] = set()
 
@@ -56,11 +57,21 @@ class Preparation:
         self._refuse_inside_moved(target)
         session.emit(Waiting(f"looking at {target}"))
         job = make(target, self._options, session.journal, session.service_url, self._shown_base)
+        try:
+            job.whole_max_bytes = self._find_limits().single_put_max_bytes
+        except BaseException:
+            job.held.close()
+            raise
         self._say_skipped(job)
         for message in job.left_elsewhere:
             session.emit(Notice(message, "archive-not-deleted", job.operation_id))
         self._warn_of_full_disk(job)
         return job
+
+    def _find_limits(self) -> Limits:
+        """Ask the service for its limits where several targets may go in one call; a single one fits into any."""
+        api = self._session.api
+        return api.learn_limits() if self._has_several else api.limits
 
     def _is_repeated(self, target: str) -> bool:
         """Tell whether this very target came before in this command.

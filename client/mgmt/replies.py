@@ -129,8 +129,10 @@ def _check_result(where: str, result: Any) -> None:
         _require(record.operation_id == result.operation_id, f"{where}.record is of another operation")
 
 
-def check_start(result: messages.StartResult, item: messages.StartItem, service_url: str) -> None:
-    """Refuse an answer to a start that does not go with what was asked."""
+def check_start(
+    result: messages.StartResult, item: messages.StartItem, service: messages.Service, service_url: str
+) -> None:
+    """Refuse an answer to a start that does not go with what was asked, or with what the service says of itself."""
     _check_lease(result.lease)
     if result.outcome == "name_taken":
         _require(item.content is None, "name_taken, though the content was told")
@@ -140,7 +142,7 @@ def check_start(result: messages.StartResult, item: messages.StartItem, service_
         check_request(result.request, item.content.size, service_url)
     if result.multipart is not None:
         bound = item.content.size if item.content is not None else item.upper_bound
-        _check_multipart(result.multipart, bound or 0)
+        _check_multipart(result.multipart, bound or 0, min(service.part_count_max, PART_COUNT_MAX))
 
 
 def check_sign(result: messages.SignResult, item: messages.SignItem, service_url: str) -> None:
@@ -154,9 +156,10 @@ def check_sign(result: messages.SignResult, item: messages.SignItem, service_url
         check_request(requests[part.number], part.length, service_url)
 
 
-def check_complete(result: messages.CompleteResult) -> None:
+def check_complete(results: Iterable[messages.CompleteResult]) -> None:
     """Refuse missing parts that no upload has."""
-    _check_numbers("missing_parts", result.missing_parts)
+    for result in results:
+        _check_numbers("missing_parts", result.missing_parts)
 
 
 def check_request(request: messages.SignedRequest, length: int, service_url: str) -> None:
@@ -184,10 +187,10 @@ def check_request(request: messages.SignedRequest, length: int, service_url: str
         _require(name.lower() != "content-length" or value == str(length), "request.headers has another content-length")
 
 
-def _check_multipart(multipart: messages.Multipart, bound_bytes: int) -> None:
+def _check_multipart(multipart: messages.Multipart, bound_bytes: int, part_count_max: int) -> None:
     size = multipart.part_size
     _require(PART_SIZE_MIN_BYTES <= size <= PART_SIZE_MAX_BYTES, f"multipart.part_size is {size}")
-    _require(part_count(bound_bytes, size) <= PART_COUNT_MAX, f"multipart.part_size is {size}: too small")
+    _require(part_count(bound_bytes, size) <= part_count_max, f"multipart.part_size is {size}: too small")
     _check_numbers("multipart.received_parts", multipart.received_parts)
 
 

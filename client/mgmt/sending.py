@@ -24,7 +24,7 @@ from mgmt.members import archive_unreadable
 from mgmt.session import Session
 from mgmt.transfer import PutOutcome, PutResult
 from mgmt_contract import messages
-from mgmt_contract.parts import SIGN_PARTS_MAX, PartSpan
+from mgmt_contract.parts import PartSpan
 
 PARTS_AT_A_TIME: Final = 4
 """Fill an uplink, and are few enough to be quick one by one."""
@@ -280,11 +280,12 @@ class PartsSender:
             under_way: set[Future[None]] = set()
             content = None
             parts: list[messages.Part] = []
-            window = min(SIGN_PARTS_MAX, 4 * workers)
+            most = self._session.api.limits.sign_parts_max
+            window = min(most, 4 * workers)
             while content is None:
                 under_way = self._await_room(under_way, workers)
                 self._keep_lease()
-                window = self._next_window(window) if parts else window
+                window = min(most, self._next_window(window)) if parts else window
                 gathering_seconds = GATHERING_SECONDS if under_way else 0.0
                 parts, content = feed.take(window, enough=workers, gathering_seconds=gathering_seconds)
                 self._meter.add(sum(part.length for part in parts if part.number in there), is_carried_over=True)
@@ -299,7 +300,7 @@ class PartsSender:
     def _next_window(self, window: int) -> int:
         """Choose how many parts to sign ahead: more while they go out fast, fewer when URLs and lease grow old."""
         is_fast = self._session.patience.now() - self._signed_at < FAST_WINDOW_SECONDS
-        return min(SIGN_PARTS_MAX, 2 * window if is_fast else max(self._workers, window // 2))
+        return 2 * window if is_fast else max(self._workers, window // 2)
 
     def _await_room(self, under_way: set[Future[None]], room: int) -> set[Future[None]]:
         """Wait until at most `room` parts are under way; raise what went wrong with any. Keeps the lease alive."""

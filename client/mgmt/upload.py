@@ -14,7 +14,7 @@ from mgmt.archive import is_fallback
 from mgmt.batch import Batch, is_large
 from mgmt.ending import Ending, Summary
 from mgmt.errors import MgmtError
-from mgmt.events import Begun, Emit, Notice, Repeated, Sized, Trace
+from mgmt.events import Begun, Notice, Repeated, Sized, Trace
 from mgmt.in_flight import carry_beside
 from mgmt.interrupts import undisturbed
 from mgmt.jobs import Job, UploadOptions
@@ -23,7 +23,7 @@ from mgmt.sending import WHOLE_ARCHIVES_AT_A_TIME, sending_pool
 from mgmt.session import Session
 from mgmt.sizing import Sizing
 from mgmt.unapplied import say_unapplied
-from mgmt_contract.parts import ITEMS_MAX, MIB
+from mgmt_contract.parts import MIB
 
 BATCH_SIZE_MAX_BYTES: Final = 64 * MIB
 """Archives of one batch; as many as are in flight, and the one being packed, lie on the disk at a time."""
@@ -53,7 +53,7 @@ def upload(
     sizing = Sizing(session, options.excludes)
     failing_first = sizing.look(targets)
     preparation = Preparation(options, session, shown_base, failing_first)
-    grouping = _Grouping(preparation, options, session.emit, ending, sizing)
+    grouping = _Grouping(preparation, options, session, ending, sizing)
     try:
         with (
             sizing.counting(),
@@ -86,11 +86,12 @@ class _Grouping:
     """Turns one command's targets into batches of jobs."""
 
     def __init__(
-        self, preparation: Preparation, options: UploadOptions, emit: Emit, ending: Ending, sizing: Sizing
+        self, preparation: Preparation, options: UploadOptions, session: Session, ending: Ending, sizing: Sizing
     ) -> None:
         self._preparation = preparation
         self._options = options
-        self._emit = emit
+        self._api = session.api
+        self._emit = session.emit
         self._ending = ending
         self._sizing = sizing
 
@@ -116,7 +117,7 @@ class _Grouping:
                 continue
             waiting.append(job)
             waiting_bytes += job.source.upper_bound_bytes
-            if len(waiting) > ITEMS_MAX or (len(waiting) > 1 and waiting_bytes > BATCH_SIZE_MAX_BYTES):
+            if len(waiting) > self._api.limits.items_max or (len(waiting) > 1 and waiting_bytes > BATCH_SIZE_MAX_BYTES):
                 *full, job = waiting
                 waiting[:], waiting_bytes = [job], job.source.upper_bound_bytes
                 yield full

@@ -24,7 +24,9 @@ class Scene:
         self.events = []
 
     def batch(self, name, *, pack=lambda: None, carry=lambda: None, size_bytes=1):
-        job = SimpleNamespace(name=name, source=SimpleNamespace(upper_bound_bytes=size_bytes))
+        job = SimpleNamespace(
+            name=name, source=SimpleNamespace(upper_bound_bytes=size_bytes), whole_max_bytes=SINGLE_PUT_MAX_BYTES
+        )
         return SimpleNamespace(
             is_begun=False,
             jobs=[job],
@@ -174,7 +176,9 @@ def test_a_batch_in_the_middle_of_a_call_does_not_hold_an_interrupt_up(scene):
 
 def test_a_job_that_cannot_be_let_go_of_does_not_keep_the_others(scene):
     """Such as where the journal's disk is full: the locks of all the others are given back all the same."""
-    jobs = [SimpleNamespace(name=name, source=SimpleNamespace(upper_bound_bytes=1)) for name in "abc"]
+    jobs = [
+        SimpleNamespace(name=name, source=SimpleNamespace(upper_bound_bytes=1), whole_max_bytes=1) for name in "abc"
+    ]
     batch = SimpleNamespace(jobs=jobs, pack=fail_with(KeyboardInterrupt()), carry=None)
 
     def let_go(job):

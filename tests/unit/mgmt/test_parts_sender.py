@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from mgmt.jobs import UploadOptions
+from mgmt.limits import Limits
 from mgmt.retry import Patience
 from mgmt.sending import Meter, PartFeed, PartsSender
 from mgmt.transfer import PutOutcome, PutResult
@@ -34,6 +35,7 @@ class Desk:
     """Signs what it is asked for, and takes what is sent; writes down both."""
 
     def __init__(self) -> None:
+        self.limits = Limits(sign_parts_max=SIGN_PARTS_MAX)
         self.asked: list[list[int]] = []
         self.sent: list[int] = []
 
