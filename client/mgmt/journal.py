@@ -25,13 +25,16 @@ import filelock
 from mgmt.errors import LocalStateError, RefusedError
 from mgmt_contract.messages import CleanUp, Content, Existing
 from mgmt_contract.values import Value
-from mgmt_contract.wire import from_json, to_json
+from mgmt_contract.wire import MessageError, from_json, to_json
 
 MOVED_KEPT_SECONDS: Final = 30 * 86_400.0
 """How long a command may be given again and be told that an original was uploaded and moved."""
 _LEFT_LOCK_SECONDS: Final = 3600.0
 """So old is a lock file at least that is taken for a left-over, if nobody holds it."""
 
+_FILE_NAME: Final = "journal.sqlite"
+_DAMAGE_CODES: Final = frozenset({sqlite3.SQLITE_ERROR, sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB})
+"""SQLite's results for a file whose bytes are not what was written; the first is for tables that are missing."""
 _FIRST_SCHEMA: Final = """
 CREATE TABLE uploads (
     operation_id TEXT PRIMARY KEY,
@@ -139,10 +142,13 @@ class Journal:
         with _translate_errors(state_dir):
             for folder in (state_dir, self._locks):
                 folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-            path = state_dir / "journal.sqlite"
+            path = state_dir / _FILE_NAME
             _sweep(self._locks)
             self._database = sqlite3.connect(path, isolation_level=None, timeout=30, check_same_thread=False)
-            self._database.execute("PRAGMA journal_mode=WAL")
+            # No write-ahead log: SQLite maps its index into memory, and a file that somebody cuts short while it is
+            # mapped kills the process. A change costs a sync or two more, and a batch makes three.
+            self._database.execute("PRAGMA journal_mode=DELETE")
+            self._database.execute("PRAGMA mmap_size=0")
             self._database.execute("PRAGMA synchronous=FULL")
             self._create_schema()
 
@@ -270,7 +276,7 @@ class Journal:
             rows = self._database.execute(
                 "SELECT clean_up FROM clean_ups WHERE service = ? LIMIT ?", (service, limit)
             ).fetchall()
-        return [from_json(CleanUp, row[0]) for row in rows]
+            return [from_json(CleanUp, row[0]) for row in rows]
 
     def note_reported(self, clean_ups: Iterable[CleanUp]) -> None:
         """Cross out clean-ups that the service has been told."""
@@ -295,8 +301,8 @@ class Journal:
                 f"SELECT {columns} FROM uploads WHERE {condition}",  # noqa: S608  both are our own text
                 values,
             ).fetchall()
-        for row in rows:
-            yield _entry_of(row)
+            entries = [_entry_of(row) for row in rows]
+        yield from entries
 
     def _change(self, statements: Iterable[_Statement]) -> None:
         with _translate_errors(self._state_dir), self._lock:
@@ -470,8 +476,23 @@ def _translate_errors(state_dir: Path) -> Iterator[None]:
     try:
         yield
     except (sqlite3.Error, OSError, ValueError) as error:
+        if _is_damage(error):
+            raise LocalStateError(_explain_damage(state_dir / _FILE_NAME, error), code="journal-damaged") from error
         raise LocalStateError(
             f"mgmt's own state in {state_dir} cannot be used: {error}. "
             "Free some space or mend its permissions; or set MGMT_STATE_DIR to another folder.",
             code="journal",
         ) from error
+
+
+def _is_damage(error: Exception) -> bool:
+    """Tell a file that holds other bytes than were written from one that cannot be reached or written."""
+    return isinstance(error, MessageError) or getattr(error, "sqlite_errorcode", None) in _DAMAGE_CODES
+
+
+def _explain_damage(path: Path, error: Exception) -> str:
+    return (
+        f"The journal of this machine's unfinished uploads, {path}, is damaged ({error}). Nothing that was uploaded is "
+        f"lost. Rename it to {path.name}.damaged and run the same command again: unfinished uploads then begin anew, "
+        "and an archive that one of them has left beside its source is in the way until you delete it."
+    )

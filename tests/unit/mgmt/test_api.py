@@ -78,7 +78,7 @@ def test_the_token_is_asked_for_before_each_call_and_shown_only_where_needed(mak
 def test_every_call_names_the_run_that_makes_it(make_api):
     """Also one that is repeated, and the one that needs no sign-in."""
     passing = json_answer(to_plain(make_problem("internal-error", "A bug.")), 500, "application/problem+json")
-    with scripted_server(GOOD, passing, json_answer({"results": []})) as server:
+    with scripted_server(GOOD, passing, json_answer({"results": [no_such_operation("a")]})) as server:
         api = make_api(server.url, run_id="run-1")
         api.describe()
         api.look_up(["a"])

@@ -150,7 +150,7 @@ def test_what_cannot_be_removed_from_another_folder_is_named_and_stays(somebody,
     with open_session(
         Settings(api_url=SERVICE), token="t", state_dir=somebody / "state", emit=events.append, stop=threading.Event()
     ) as session:
-        again = Preparation(UploadOptions(), session, somebody).prepare(target)
+        again = Preparation(UploadOptions(), session, somebody, [target]).prepare(target)
         again.held.close()
     archives.chmod(0o755)
     assert (again.operation_id, again.archive_path.parent) == (job.operation_id, somebody / "work")
