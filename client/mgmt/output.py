@@ -89,6 +89,17 @@ class Output:
         """Write a result line to stdout."""
         self._write(self.stdout, text)
 
+    def sentence(self, text: str, mark: str = "") -> None:
+        """Write a result that a person reads as text: broken between words on a narrow terminal.
+
+        Args:
+            text: The sentence.
+            mark: One painted sign that stands before it.
+        """
+        width = self.width
+        room = width - 2 if mark and width is not None else width
+        self.line(f"{mark} {fold(text, room, '  ')}" if mark else fold(text, room, "  "))
+
     def aside(self, text: str) -> None:
         """Write a line about how it goes to stderr, unless quiet; broken between words on a narrow terminal."""
         if self.style.verbosity >= 0:

@@ -23,7 +23,7 @@ class PlanView:
             return
         marks = {"upload": ("+", "green"), "replace": ("~", "magenta"), "already_there": ("=", "green")}
         mark, color = marks.get(plan.outcome, ("✗", "red"))
-        self._output.line(f"{self._output.paint(mark, color)} {printable(describe_plan(plan))}")
+        self._output.sentence(printable(describe_plan(plan)), self._output.paint(mark, color))
 
     def summarize(self, summary: PlanSummary) -> None:
         """Say what all of it would come to."""

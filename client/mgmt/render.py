@@ -207,12 +207,12 @@ class UploadRenderer:
             self._sums.stored_bytes += record.s3_file_record.size if record.s3_file_record else 0
             self._sums.moved_bytes += (sent.moved_fraction if sent else 0) * (record.uncompressed_size or 0)
         if self._style.as_json:
-            self._output.json({"type": "record", **to_plain(record)})
+            # A target that never became an upload has no operation, and so no id.
+            self._output.json({"type": "record", **to_plain(record), "operation_id": record.operation_id or None})
         elif event.error is None and self._style.verbosity >= 0:
             self._show_success(event, sent)
             if event.moved_to is not None:
-                moved = f"  the original was moved to {printable(event.moved_to)}"
-                self._output.line(fold(moved, self._output.width, "  "))
+                self._output.sentence(f"  the original was moved to {printable(event.moved_to)}")
         if event.error is not None:
             self._sums.failed += 1
             if self._sums.failed <= REPEATED_FAILURES_MAX:
@@ -241,17 +241,13 @@ class UploadRenderer:
             who = f", uploaded by {event.actor}{moment}" if event.actor else ""
             where = f"; the original was moved to {event.moved_to}" if event.moved_to else ""
             said = printable(f"{event.target_path} is already there as {event.s3_object_key}{who}{where}")
-            self._output.line(f"{self._output.paint('=', 'green')} {fold(said, _less(self._output.width, 2), '  ')}")
+            self._output.sentence(said, self._output.paint("=", "green"))
 
     def _show_notice(self, event: Notice) -> None:
         if self._style.as_json:
             self._output.json({"type": "notice", **to_plain(event)})
         else:
             self._output.note(event.message)
-
-
-def _less(width: int | None, columns: int) -> int | None:
-    return None if width is None else width - columns
 
 
 def _describe_failure(target_path: str, error: MgmtError) -> str:

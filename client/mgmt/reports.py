@@ -17,6 +17,7 @@ from mgmt.wording import (
     ratio_in_words,
     shorten,
     size_in_words,
+    with_local_times,
 )
 from mgmt_contract.records import FileRecord, OperationRecord, UploadRecord
 from mgmt_contract.wire import format_time, to_plain
@@ -126,7 +127,7 @@ def describe_record(record: OperationRecord, *, is_replaced: bool = False) -> li
 
 
 def _describe_status(record: OperationRecord, *, is_replaced: bool = False) -> str:
-    why = f": {record.error_message}" if record.error_message else ""
+    why = f": {with_local_times(record.error_message)}" if record.error_message else ""
     code = f" ({record.error_code})" if record.error_code else ""
     stage = f", {record.phase}" if record.status == "pending" else ", replaced since" if is_replaced else ""
     return f"{record.status}{stage}{why}{code}"

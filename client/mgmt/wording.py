@@ -8,6 +8,8 @@ from datetime import datetime
 from typing import Final
 
 _BIDI_CONTROLS: Final = frozenset("\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
+_BREAKS: Final = "/-_.:,="
+"""Where a word that is too long for a line may be broken."""
 _PROGRAM_TIME: Final = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d+)?Z")
 
 
@@ -23,6 +25,8 @@ def printable(text: str) -> str:
 
 
 def _escape(character: str) -> str:
+    if "\udc80" <= character <= "\udcff":  # a byte of a name that is no text
+        return f"\\x{ord(character) & 0xFF:02x}"
     if unicodedata.category(character) in ("Cc", "Cs", "Zl", "Zp") or character in _BIDI_CONTROLS:
         return character.encode("unicode_escape", "surrogatepass").decode("ascii")
     return character
@@ -155,8 +159,17 @@ def _take(text: str, width: int) -> str:
     return text
 
 
+def _take_readable(text: str, width: int, start: int) -> str:
+    """Take what fits of a word that begins at `start`, up to its last sign unless most of it were lost."""
+    taken = _take(text, width)
+    sign = max(taken.rfind(each) for each in _BREAKS)
+    return taken[: sign + 1] if sign >= start + (len(taken) - start) // 2 else taken
+
+
 def fold(text: str, width: int | None, indent: str = "") -> str:
-    r"""Break a text into lines of at most `width` columns, between words where possible; None is no limit.
+    r"""Break a text into lines of at most `width` columns; None is no limit.
+
+    Between words where possible; a word that is too long, such as a path, after a sign where possible.
 
     >>> fold("one two three", 8, "  ")
     'one two\n  three'
@@ -172,7 +185,7 @@ def fold(text: str, width: int | None, indent: str = "") -> str:
             lines.append(line)
             joined = indent + word
         while display_width(joined) > width:
-            piece = _take(joined, width) or joined[:1]
+            piece = _take_readable(joined, width, len(indent)) or joined[:1]
             lines.append(piece)
             joined = indent + joined[len(piece) :]
         line = joined

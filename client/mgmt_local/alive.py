@@ -109,7 +109,7 @@ def hold_open(url: str, token: str, timeout_seconds: float, command: str = "") -
         timeout_seconds: How long to wait for its answer.
         command: What is running, for whoever wants to stop the gateway meanwhile.
     """
-    holder = f"{os.getpid()} {quote(command)}"
+    holder = f"{os.getpid()} {quote(os.fsencode(command))}"
     address = urlsplit(url)
     connection = http.client.HTTPConnection(str(address.hostname), address.port, timeout=timeout_seconds)
     try:
@@ -124,7 +124,7 @@ def hold_open(url: str, token: str, timeout_seconds: float, command: str = "") -
 def read_holder(header: str) -> Holder:
     """Read who holds the gateway; what is no such header is somebody unknown."""
     pid, _, command = header.partition(" ")
-    shown = "".join(sign if sign.isprintable() else "?" for sign in unquote(command))[:_HOLDER_SHOWN_MAX]
+    shown = "".join(sign if sign.isprintable() else "?" for sign in unquote(os.fsencode(command)))[:_HOLDER_SHOWN_MAX]
     return Holder(shown, int(pid) if pid.isascii() and pid.isdecimal() and len(pid) < 20 else 0)
 
 

@@ -7,6 +7,7 @@ from mgmt_api.checks import is_operation_id
 from mgmt_api.entities import CurrentVersion, Name, Operation
 from mgmt_api.ports import StoredObject
 from mgmt_contract.messages import Existing
+from mgmt_contract.wire import format_time
 
 
 def describe_existing(backends: Backends, name: Name, stored: StoredObject, caller_id: str) -> Existing:
@@ -38,7 +39,7 @@ def describe_existing(backends: Backends, name: Name, stored: StoredObject, call
 def tell_owner(existing: Existing) -> str:
     """Say in words who stored an object and when."""
     owner = existing.actor or "somebody outside this service"
-    when = f" on {existing.finished_at:%Y-%m-%d at %H:%M} UTC" if existing.finished_at else ""
+    when = f" on {format_time(existing.finished_at)}" if existing.finished_at else ""
     return f"{owner}{when}"
 
 

@@ -6,6 +6,7 @@ Source of the key rules: Amazon S3 User Guide, "Naming Amazon S3 objects", read 
 
 from __future__ import annotations
 
+import re
 import unicodedata
 
 ARCHIVE_SUFFIX = ".tar.gz"
@@ -38,7 +39,7 @@ def join_key(root_prefix: str, prefix: str, source_name: str) -> str:
     'team/shoots/day1/clip.mp4.tar.gz'
     """
     if "/" in source_name:
-        raise InvalidNameError(f"the name {source_name!r} holds a slash; put folders into the prefix")
+        raise InvalidNameError(f"the name {_quote(source_name)} holds a slash; put folders into the prefix")
     _check_segment(source_name)
     prefixes = [trim_prefix(part) for part in (root_prefix, prefix)]
     segments = [segment for part in prefixes if part for segment in part.split("/")]
@@ -90,6 +91,11 @@ def base_name(name_or_key: str) -> str:
 
 def _check_segment(segment: str) -> None:
     if segment in ("", ".", ".."):
-        raise InvalidNameError(f"{segment!r} cannot be a part of an object key")
+        raise InvalidNameError(f"{_quote(segment)} cannot be a part of an object key")
     if any(unicodedata.category(character) in ("Cc", "Cs") for character in segment):
-        raise InvalidNameError(f"{segment!r} holds a control character or bytes that are no text")
+        raise InvalidNameError(f"{_quote(segment)} holds a control character or bytes that are no text")
+
+
+def _quote(text: str) -> str:
+    r"""Quote a name as every message spells it: a byte that is no text as \xNN."""
+    return re.sub(r"\\udc([89a-f][0-9a-f])", r"\\x\1", repr(text))

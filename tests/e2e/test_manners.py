@@ -2,6 +2,7 @@
 
 import json
 import os
+from datetime import datetime, timedelta, timezone
 
 import pytest
 
@@ -61,6 +62,8 @@ def test_bytes_that_are_no_text_become_valid_json(team, anna):
     [error] = strict_lines(refused.stderr)
     assert "caf\\xe9" in error["message"]
     assert "\\\\" not in error["message"], "escaped once"
+    assert "udc" not in error["message"], "spelled in one way"
+    assert "udc" not in anna.run("upload", name).stderr
     [record, _] = strict_lines(refused.stdout)
     assert record["source_file_record"]["name"] == "caf\\xe9"
     (anna.work / f"{name}2.tar.gz").write_text("somebody's")
@@ -69,3 +72,23 @@ def test_bytes_that_are_no_text_become_valid_json(team, anna):
     assert run.exit_code == 0
     assert strict_lines(run.stdout)[0]["source_file_record"]["name"] == "caf\\xe9"
     assert strict_lines(anna.run("--json", "history").stdout)[0]["source_file_record"]["name"] == "caf\\xe9"
+
+
+def test_what_never_became_an_operation_has_no_id(team, anna):
+    run = anna.run("--json", "upload", "missing")
+    [error], [record, _] = strict_lines(run.stderr), strict_lines(run.stdout)
+    assert (run.exit_code, record["type"], record["status"]) == (4, "record", "failed")
+    assert record["operation_id"] is None
+    assert error["operation_id"] is None
+
+
+def test_whose_object_is_in_the_way_is_told_in_local_time(team, anna, bert):
+    for person, content in ((anna, "x"), (bert, "y")):
+        (person.work / "clip").write_text(content)
+    assert anna.run("upload", "clip").exit_code == 0
+    record = anna.run("--json", "show", "clip").records[0]
+    refused = bert.run("upload", "clip", TZ="Asia/Tokyo")
+    assert refused.exit_code == 6
+    finished = datetime.fromisoformat(record["finished_at"]).astimezone(timezone(timedelta(hours=9)))
+    assert f"anna on {finished:%Y-%m-%d %H:%M}" in " ".join(refused.stderr.split())
+    assert "UTC" not in refused.stderr

@@ -133,7 +133,30 @@ def test_history_and_show_fit_a_narrow_terminal(anna, surroundings):
     noise(anna.work / "映画 テイク 2 long name of a clip.mov", 1000)
     assert anna.run("upload", "all").exit_code == 0
     for command in (["history"], ["show", "映画 テイク 2 long name of a clip.mov"]):
-        with screen_of(mgmt(*command), (20, 70), anna.work, surroundings) as screen:
+        with screen_of(mgmt(*command), (20, 80), anna.work, surroundings) as screen:
             assert screen.wait_for_end() == 0
             assert max(map(display_width, screen.unwrapped())) <= 20
             assert "success" in screen.text()
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["--help"],
+        ["upload", "--help"],
+        ["history", "--help"],
+        ["upload", "--dry-run", "clip.mov", "missing"],
+        ["upload", "missing"],
+        ["show", "clip.mov"],
+        ["uplaod"],
+        ["history", "--since", "soon"],
+    ],
+)
+def test_no_word_is_torn_by_a_narrow_terminal(anna, surroundings, arguments):
+    """Every line fits, so that the terminal breaks none; a path may be broken after a sign."""
+    noise(anna.work / "clip.mov", 1000)
+    with screen_of(mgmt(*arguments), (40, 200), anna.work, surroundings) as screen:
+        screen.wait_for_end()
+        lines = screen.unwrapped()
+    assert max(map(display_width, lines)) <= 40
+    assert any(lines)

@@ -6,6 +6,8 @@ from typing import Any, Final
 
 import click
 
+from mgmt.cli.help_pages import HelpContext
+
 RUN: Final = "mgmt.run"
 """Where every context keeps the one run, which knows what is turned on."""
 
@@ -24,9 +26,13 @@ def make_global_options() -> list[click.Parameter]:
 
 
 def take_everywhere(command: click.Command) -> click.Command:
-    """Have a command, and those below it, take the same options after its name; its own help stays short."""
+    """Have a command, and those below it, take the same options after its name, and show help that fits the terminal.
+
+    Its own help stays short.
+    """
     if not any(isinstance(each, _LateOption) for each in command.params):
         command.params += [_LateOption([*texts, name], is_flag=True, hidden=True) for texts, name, _ in _OPTIONS]
+    command.context_class = HelpContext
     if isinstance(command, click.Group):
         for each in command.commands.values():
             take_everywhere(each)

@@ -134,4 +134,4 @@ def _say(invocation: Invocation, value: dict[str, Any], said: str) -> None:
     if invocation.as_json:
         output.json({"type": "local", **value})
     else:
-        output.line(said)
+        output.sentence(said)

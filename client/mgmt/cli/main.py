@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 import click
 
 from mgmt.cli.everywhere import RUN, make_global_options, take_everywhere
+from mgmt.cli.help_pages import HelpContext
 from mgmt.cli.pointers import PointingGroup, UnknownCommandError
 from mgmt.errors import EXIT_OK, INTERRUPTED, CancelledError, LocalStateError, MgmtError, UsageError, is_interrupt
 from mgmt_contract.version import __version__
@@ -79,6 +80,8 @@ class Run:
 
 
 class _LazyGroup(PointingGroup):
+    context_class = HelpContext
+
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002  click's signature
         return list(COMMANDS)
 
@@ -111,7 +114,7 @@ class _LazyGroup(PointingGroup):
 
 @click.group(
     cls=_LazyGroup,
-    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+    context_settings={"help_option_names": ["-h", "--help"]},
     params=make_global_options(),
     epilog="The first five options may also stand after a command.\n\n"
     "Exit codes: 0 done, 2 usage, 3 some targets failed, 4 source, 5 sign-in, 6 refused, 7 unavailable "

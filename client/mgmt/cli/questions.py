@@ -28,9 +28,7 @@ CLEARING: Final = "-"
 _PATIENCE_SECONDS: Final = 5.0
 """Somebody is waiting for the next question."""
 _ORIGIN: Final = "your answer"
-_NO_ANSWER: Final = (
-    "There was no answer to the end, so nothing is written. `mgmt config set NAME VALUE` sets one without questions."
-)
+_NO_ANSWER: Final = "Cancelled; nothing saved. `mgmt config set NAME VALUE` sets one value without questions."
 
 
 class Questions:
@@ -72,10 +70,16 @@ class Questions:
                 if name not in self._answers:
                     self._answers[name] = self._ask(name)
         except (click.Abort, KeyboardInterrupt) as error:
+            self._leave_prompt()
             raise CancelledError(_NO_ANSWER) from error
         for folder in self._folders:
             _make_folder(folder)
         return {VARIABLES[name].name: self._answers[name] for name in ASKED}
+
+    def _leave_prompt(self) -> None:
+        """End the line of a question that was not answered; on a terminal nothing else does."""
+        if self._is_terminal and not self._output.style.as_json:
+            click.echo(err=True)
 
     def _ask(self, name: str) -> str | None:
         variable = VARIABLES[name]

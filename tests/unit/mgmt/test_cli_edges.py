@@ -5,6 +5,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -105,6 +106,20 @@ def test_two_operations_of_one_short_id_are_told_apart_by_their_whole_ids(capsys
     assert twin["operation_id"] in said
     assert len(service.asked) == 1
     assert "since=2026-01-01T00%3A00%3A00.000Z&until=2026-01-01T00%3A00%3A01.000Z" in service.asked[0].path
+
+
+def test_a_time_in_what_an_upload_failed_with_is_local(capsys, service, monkeypatch):
+    why = "anna stored it on 2026-01-01T20:30:00.000Z."
+    failed = {**RECORD, "status": "failed", "phase": "failed", "error_message": why}
+    service._answers = [json_answer({"records": [failed]})]
+    monkeypatch.setenv("TZ", "Asia/Tokyo")
+    time.tzset()
+    try:
+        assert main(["show", "clip"]) == 0
+    finally:
+        monkeypatch.undo()
+        time.tzset()
+    assert "anna stored it on 2026-01-02 05:30." in capsys.readouterr().out
 
 
 def test_show_of_what_the_service_refuses_says_why(capsys, service):

@@ -2,6 +2,7 @@
 
 import io
 import os
+import re
 import select
 import signal
 import subprocess
@@ -256,6 +257,8 @@ def test_ctrl_c_in_the_middle_writes_nothing_and_makes_no_folder(tmp_path, servi
     anna.read_until("MGMT_COMPLETED_DIR (")
     anna.interrupt()
     assert anna.end() == 130
+    last = re.sub(r"\x1b\[\d*m", "", anna.seen.splitlines()[-1])
+    assert last.startswith("mgmt: Cancelled; nothing saved."), "on a line of its own"
     assert (tmp_path / "config").read_text() == "# as it was\n"
     assert not (tmp_path / "work" / "new").exists()
 
@@ -282,6 +285,6 @@ def test_where_nobody_answers_nothing_is_written_and_what_to_do_is_said(tmp_path
     monkeypatch.setattr(sys, "stdin", io.StringIO() if stdin == "ends" else None)
     assert main(["config"]) == 130
     said = capsys.readouterr().err
-    assert "nothing is written" in said
+    assert "Cancelled; nothing saved." in said
     assert "mgmt config set" in said
     assert not (tmp_path / "config").exists()

@@ -5,7 +5,7 @@ import pytest
 
 from mgmt.reports import HISTORY_COLUMNS
 from mgmt.tables import Column, lay_out_csv, lay_out_table
-from mgmt.wording import display_width, fold, pad, shorten
+from mgmt.wording import display_width, fold, pad, printable, shorten
 
 ROWS = [
     (
@@ -93,3 +93,19 @@ def test_a_folded_text_fits_and_loses_nothing(text, width):
         assert max(map(display_width, folded.split("\n"))) <= width
     assert folded.replace("\n", "").replace(" ", "") == text.replace(" ", "")
     assert fold(text, None) == text
+
+
+@pytest.mark.parametrize(
+    ("text", "width", "lines"),
+    [
+        ("at /Volumes/Card A/shoots/A001.mov.tar.gz.", 22, ["at /Volumes/Card", "A/shoots/A001.mov.tar.", "gz."]),
+        ("s3://footage/shoots/day1/clip.mov", 20, ["s3://footage/shoots/", "day1/clip.mov"]),
+        ("blake3:0123456789abcdef0123456789abcdef", 20, ["blake3:0123456789abc", "def0123456789abcdef"]),
+    ],
+)
+def test_a_word_that_is_too_long_is_broken_after_a_sign(text, width, lines):
+    assert fold(text, width).splitlines() == lines
+
+
+def test_a_byte_that_is_no_text_is_spelled_as_everywhere():
+    assert printable("caf\udce9\ud800") == "caf\\xe9\\ud800"

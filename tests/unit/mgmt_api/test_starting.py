@@ -229,7 +229,7 @@ def test_junk_under_somebodys_digest_does_not_make_their_upload_already_there(st
     assert (started.outcome, started.problem.code) == ("claimed_same", "claimed-same")
     assert (started.existing.operation_id, started.existing.is_own) == (done.operation_id, False)
     assert started.problem.operation_id == item.operation_id
-    assert "bob on 2026-11-01 at 12:00 UTC" in started.problem.detail
+    assert "bob on 2026-11-01T12:00:00.000Z" in started.problem.detail
     assert "--replace" in started.problem.detail
     assert item.operation_id not in studio.records.operations
     replaced = ada.start(replace(item, replace=True))
@@ -270,7 +270,7 @@ def test_other_content_under_the_name_is_refused_and_says_whose_it_is(studio, ad
     item = item_for("clip", b"other")
     started = bob.start(item)
     assert (started.outcome, started.problem.code) == ("problem", "name-taken")
-    assert "ada on 2026-11-01 at 12:00 UTC" in started.problem.detail
+    assert "ada on 2026-11-01T12:00:00.000Z" in started.problem.detail
     assert started.existing.operation_id == done.operation_id
     assert item.operation_id not in studio.records.operations
 
