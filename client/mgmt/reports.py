@@ -157,6 +157,8 @@ def _describe_upload(record: UploadRecord, *, is_replaced: bool) -> list[tuple[s
         pairs += [("proven", _describe_proof(record)), ("claimed", _describe_claims(record))]
     if record.storage_class:
         pairs.append(("storage class", record.storage_class))
+    if record.run_id:
+        pairs.append(("run", record.run_id))
     if record.tags:
         pairs.append(("tags", ", ".join(f"{key}={value}" for key, value in record.tags.items())))
     return pairs

@@ -56,6 +56,7 @@ def test_the_record_and_the_log_name_the_same_run_and_the_next_run_another(team,
     assert re.fullmatch(r"[0-9a-f]{16}", record["run_id"])
     assert f"The service knows this run as {record['run_id']}\n" in log.read_text("utf-8")
     [shown] = anna.run("--json", "show", record["operation_id"]).records
+    assert record["run_id"] in anna.run("show", record["operation_id"]).stdout
     assert shown["run_id"] == record["run_id"], "the run that began it, not the one that asks"
     assert f"knows this run as {record['run_id']}" not in logs(anna)[-1].read_text("utf-8")
 

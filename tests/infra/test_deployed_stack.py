@@ -13,7 +13,7 @@ import sys
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, cast
 from urllib.parse import urlsplit
@@ -64,12 +64,20 @@ class DeployedStack:
         return self.issuer.make_token(**(usual | claims))
 
     def call(
-        self, route: Route, token: str | None = None, *, body: str | None = None, query: Any = None
+        self,
+        route: Route,
+        token: str | None = None,
+        *,
+        body: str | None = None,
+        query: Any = None,
+        run_id: str | None = None,
     ) -> urllib3.BaseHTTPResponse:
         """Call the API under its own host name."""
         headers = {"Host": f"{self.api_id}.execute-api.localhost", "Content-Type": "application/json"}
         if token is not None:
             headers["Authorization"] = f"Bearer {token}"
+        if run_id is not None:
+            headers[routes.RUN_ID_HEADER] = run_id
         url = self.endpoint_url + route.path
         if route.method == "GET":
             return self.http.request("GET", url, fields=query, headers=headers)
@@ -84,6 +92,7 @@ class DeployedStack:
             self.make_token(sub=claims["sub"], username=claims["username"]),
             body=event.get("body"),
             query=event.get("queryStringParameters"),
+            run_id=event["headers"].get(routes.RUN_ID_HEADER),
         )
         return {"statusCode": answer.status, "body": answer.data.decode()}
 
@@ -163,8 +172,8 @@ def test_no_token_and_a_forged_one_are_refused(deployed: DeployedStack):
 
 
 def test_an_upload_goes_from_start_to_history(deployed: DeployedStack):
-    """The actor in the record is the one the token names."""
-    ada, body = deployed.person("ada"), b"footage" * 1000
+    """The actor in the record is the one the token names, the run the one that the client's header names."""
+    ada, body = replace(deployed.person("ada"), run_id="run-1"), b"footage" * 1000
     started = ada.start(item_for("clip.mp4", body, tags={"project": "film"}))
     assert started.s3_object_key == "team/clip.mp4.tar.gz"
     assert ada.send(started, body) == 200
@@ -172,6 +181,7 @@ def test_an_upload_goes_from_start_to_history(deployed: DeployedStack):
     assert completed.outcome == "done", completed
     (found,) = ada.history(name="clip.mp4").records
     assert (found.operation_id, found.status, found.actor) == (started.operation_id, "success", "ada")
+    assert found.run_id == "run-1"
 
 
 def test_a_large_upload_can_be_begun_looked_at_and_given_up(deployed: DeployedStack):

@@ -114,7 +114,7 @@ class Questions:
 
     def _look_at_service(self, url: str) -> None:
         connections = Connections(ca_bundle=self._ca_bundle)
-        patience = Patience(threading.Event(), start_budget_seconds=_PATIENCE_SECONDS)
+        patience = Patience(threading.Event(), start_budget_seconds=_PATIENCE_SECONDS, budget_seconds=_PATIENCE_SECONDS)
         try:
             api = ServiceApi(url, lambda: "", connections, patience, self._emit, run_id=self._run_id)
             self._service = found = api.describe()
