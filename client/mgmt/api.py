@@ -67,6 +67,7 @@ ERROR_OF_PROBLEM: Final[Mapping[str, type[MgmtError]]] = {
     "too-large": SourceError,
     "too-many-requests": UnavailableError,
     "internal-error": UnavailableError,
+    "answer-too-large": UnavailableError,
     "storage-unavailable": UnavailableError,
 }
 """The exit code of every problem the service can answer, by way of its error class."""

@@ -21,6 +21,7 @@ from mgmt.removal import remove_file
 from mgmt.session import Session
 from mgmt_contract import messages
 from mgmt_contract.records import FileRecord, UploadRecord
+from mgmt_contract.texts import fit_text
 from mgmt_contract.wire import format_time
 
 
@@ -303,7 +304,7 @@ class Ending:
     def _report_failure(self, job: Job, error: MgmtError) -> UploadRecord | None:
         if job.lease is None:
             return None
-        item = messages.FailItem(job.operation_id, job.lease.epoch, error.code, error.message)
+        item = messages.FailItem(job.operation_id, job.lease.epoch, error.code, fit_text(error.message))
         request = messages.FailRequest(self._session.journal.machine_id, [item])
         try:
             [result] = self._session.api.fail(request).results

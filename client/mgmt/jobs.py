@@ -7,7 +7,7 @@ import time
 import unicodedata
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 
@@ -30,6 +30,7 @@ from mgmt.source import Source, look, real_folder
 from mgmt_contract.messages import Content, Lease, Packing, StartItem
 from mgmt_contract.names import InvalidNameError, fold_key, join_key
 from mgmt_contract.parts import SINGLE_PUT_MAX_BYTES
+from mgmt_contract.texts import fit_text
 from mgmt_contract.values import Value
 from mgmt_contract.wire import to_json
 
@@ -127,14 +128,17 @@ class Job:
         return old_id
 
     def start_item(self) -> StartItem:
-        """Ask for this upload: with its content where the archive is whole, else with a bound."""
-        content = self.content
+        """Ask for this upload: with its content where the archive is whole, else with a bound.
+
+        File systems take names and paths that no message can carry; those are written as it can.
+        """
+        content, source = self.content, self.source.file_record
         return StartItem(
             operation_id=self.operation_id,
             name=self.source.name,
-            target_path=self.target_path,
-            source_file_record=self.source.file_record,
-            compressed_file_path=self.shown_archive_path,
+            target_path=fit_text(self.target_path),
+            source_file_record=replace(source, name=fit_text(source.name), path=fit_text(source.path)),
+            compressed_file_path=fit_text(self.shown_archive_path),
             packing=self.packing,
             content=content,
             upper_bound=self.source.upper_bound_bytes if content is None else None,

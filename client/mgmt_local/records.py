@@ -186,7 +186,7 @@ class SQLiteRecordStore:
                 for operation_id in dict.fromkeys(operation_ids)
                 for (document,) in connection.execute("SELECT document FROM operations WHERE id = ?", (operation_id,))
             ]
-        operations = (from_json(Operation, document) for document in documents)
+        operations = map(_read_operation, documents)
         return {operation.id: operation for operation in operations}
 
     def create_operation(self, operation: Operation) -> Operation:
@@ -268,7 +268,7 @@ class SQLiteRecordStore:
                 " ORDER BY started_order DESC LIMIT ?",
                 [*values, query.limit + 1],
             ).fetchall()
-        operations = [from_json(Operation, document) for (document,) in rows[: query.limit]]
+        operations = [_read_operation(document) for (document,) in rows[: query.limit]]
         return HistoryPage(operations, operations[-1].order if len(rows) > query.limit else None)
 
     # --- calls -----------------------------------------------------------------------------------------
@@ -306,6 +306,10 @@ def _sync(path: Path, flags: int) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def _read_operation(document: str) -> Operation:
+    return from_json(Operation, document).cut_to_bounds()
 
 
 def _operation_row(operation: Operation) -> dict[str, Any]:

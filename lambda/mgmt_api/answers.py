@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import bisect
+import itertools
 import json
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
@@ -9,18 +11,76 @@ from typing import Any, Final
 from aws_lambda_powertools.event_handler import Response, content_types
 
 from mgmt_api.redaction import redact
-from mgmt_contract.problems import PROBLEM_CONTENT_TYPE, Problem, ProblemError
-from mgmt_contract.wire import to_json
+from mgmt_contract import messages
+from mgmt_contract.problems import PROBLEM_CONTENT_TYPE, Problem, ProblemError, make_problem
+from mgmt_contract.wire import to_json, to_plain
 
 BODY_MAX_BYTES: Final = 2 * 1024 * 1024
 """Twice what a hundred uploads with the longest names take."""
+ANSWER_MAX_BYTES: Final = 4_000_000
+"""Lambda passes on 6 MB at most; what an answer comes to there is told below. Source: AWS Lambda Developer
+Guide, "Lambda quotas", read 2026-11."""
 _FAULTS_TOLD: Final = 5
 _NOT_STORED: Final = {"Cache-Control": "no-store"}
+
+ListResponse = (
+    messages.PreviewResponse
+    | messages.StartResponse
+    | messages.SignResponse
+    | messages.CompleteResponse
+    | messages.RecordsResponse
+)
 
 
 def answer(message: object) -> Response[str]:
     """Answer a message. It may hold presigned URLs, so nothing on the way may keep it."""
-    return Response(200, content_types.APPLICATION_JSON, to_json(message), headers=_NOT_STORED)
+    return _answer_text(to_json(message))
+
+
+def answer_list(response: ListResponse) -> Response[str]:
+    """Answer results; those that would make the answer too large are to be asked for again, without the others."""
+    text = to_json(response)
+    if _size_for_lambda(text) <= ANSWER_MAX_BYTES:
+        return _answer_text(text)
+    results: list[Any] = list(response.results)
+    for place in range(count_fitting(results), len(results)):
+        result = results[place]
+        results[place] = type(result)(result.operation_id, "problem", problem=_make_left_out(result.operation_id))
+    return _answer_text(to_json(to_plain(response) | {"results": results}))
+
+
+def _answer_text(text: str) -> Response[str]:
+    return Response(200, content_types.APPLICATION_JSON, text, headers=_NOT_STORED)
+
+
+def _make_left_out(operation_id: str) -> Problem:
+    return make_problem(
+        "answer-too-large",
+        "What the service would answer to this list is larger than an answer may be. Ask for this one again.",
+        operation_id=operation_id,
+    )
+
+
+# --- sizes ---------------------------------------------------------------------------------------------
+
+
+def count_fitting(values: Sequence[object]) -> int:
+    """Say how many of these, from the first on, can be answered together: at least one."""
+    if _size_for_lambda(to_json(values)) <= ANSWER_MAX_BYTES:
+        return len(values)
+    sizes = itertools.accumulate(_size_for_lambda(to_json(value)) for value in values)
+    return max(1, bisect.bisect(list(sizes), ANSWER_MAX_BYTES))
+
+
+def _size_for_lambda(text: str) -> int:
+    """Count the bytes that Lambda passes on for an answer: its JSON is a text there, which becomes JSON once more.
+
+    As older runtimes do it, which write everything in ASCII.
+    """
+    return len(json.dumps(text))
+
+
+# --- problems and requests -----------------------------------------------------------------------------
 
 
 def answer_problem(problem: Problem) -> Response[str]:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import base64
 import binascii
+import dataclasses
 import re
-from typing import Final
+from collections.abc import Iterator, Mapping
+from typing import Any, Final
 
 from mgmt_api.settings import Settings
 from mgmt_contract.messages import Content, StartItem
@@ -13,9 +15,8 @@ from mgmt_contract.names import InvalidNameError, join_key
 from mgmt_contract.parts import ITEMS_MAX, OBJECT_SIZE_MAX_BYTES
 from mgmt_contract.problems import ProblemError
 from mgmt_contract.storage import STORAGE_CLASSES, InvalidTagError, check_tags
+from mgmt_contract.texts import TEXT_MAX_BYTES, holds_control_character, is_short
 
-TEXT_MAX_BYTES: Final = 16 * 1024
-"""Longest path in a record: any path a file system takes, even escaped."""
 LABEL_MAX_CHARACTERS: Final = 200
 COUNT_MAX: Final = 2**53 - 1
 """Largest whole number that every JSON reader keeps exactly."""
@@ -23,6 +24,8 @@ COUNT_MAX: Final = 2**53 - 1
 _UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 _DIGEST = re.compile(r"(blake3|sha256):[0-9a-f]{64}")
 _ERROR_CODE = re.compile(r"[a-z0-9-]{1,64}")
+_KEY_TEXTS: Final = frozenset({"name", "prefix"})
+"""What becomes a key, whose own rules refuse control characters with what to do instead."""
 
 
 def is_operation_id(text: str) -> bool:
@@ -46,6 +49,36 @@ def check_machine_id(machine_id: str) -> None:
         ProblemError: invalid-request.
     """
     _require(is_operation_id(machine_id), "machine_id is no UUID in lower case")
+
+
+def check_texts(message: object, field: str = "") -> None:
+    """Refuse a text that is too long as JSON or holds a control character, wherever in a message it stands.
+
+    The text is not repeated; `field` is what the message itself is called, where it is a part of another.
+
+    Raises:
+        ProblemError: invalid-request.
+    """
+    for place, text in _find_texts(field, message):
+        _require(is_short(text), f"{place} is longer than {TEXT_MAX_BYTES} bytes, as JSON writes it")
+        _require(
+            place in _KEY_TEXTS or not holds_control_character(text),
+            f"{place} holds a control character; write it out, as in \\n",
+        )
+
+
+def _find_texts(field: str, value: Any) -> Iterator[tuple[str, str]]:
+    if isinstance(value, str):
+        yield field, value
+    elif isinstance(value, Mapping):
+        for text in (*value.keys(), *value.values()):
+            yield from _find_texts(field, text)
+    elif isinstance(value, (list, tuple)):
+        for item in value:
+            yield from _find_texts(field, item)
+    elif dataclasses.is_dataclass(value):
+        for each in dataclasses.fields(value):
+            yield from _find_texts(f"{field}.{each.name}".lstrip("."), getattr(value, each.name))
 
 
 def check_start_item(item: StartItem) -> None:
@@ -142,8 +175,7 @@ def _check_source(item: StartItem) -> None:
         "source_file_record.path": source.path,
     }
     for field, text in texts.items():
-        right = 0 < len(text.encode()) <= TEXT_MAX_BYTES
-        _require(right, f"{field} has {len(text.encode())} bytes, expected 1 to {TEXT_MAX_BYTES}")
+        _require(text != "", f"{field} is empty")
 
 
 def _check_storage(item: StartItem) -> None:

@@ -5,17 +5,20 @@ from __future__ import annotations
 import dataclasses
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Final
 
 from mgmt_contract.messages import Content
 from mgmt_contract.names import base_name
 from mgmt_contract.records import (
     STATUS_OF_PHASE,
+    FileRecord,
     OperationStatus,
     OperationType,
     Phase,
     UploadRecord,
     may_follow,
 )
+from mgmt_contract.texts import cut_text
 from mgmt_contract.wire import format_time
 
 
@@ -72,6 +75,16 @@ class Operation:
         """The archive's name without any prefix: what the index of names is sorted under."""
         return base_name(self.record.s3_object_key)
 
+    def cut_to_bounds(self) -> Operation:
+        """Return the operation with every text in its record as long as a text may be; every store reads through this.
+
+        A record that is older than the bounds, or that somebody wrote past the service, must not make a page of the
+        team's history too large to be answered.
+        """
+        record = self.record
+        longer = {name: cut for name in _FREE_TEXTS if (cut := _cut(getattr(record, name))) != getattr(record, name)}
+        return self if not longer else dataclasses.replace(self, record=dataclasses.replace(record, **longer))  # type: ignore[arg-type]
+
     def advance(self, phase: Phase, **changes: object) -> Operation:
         """Return the operation in another phase, its record's fields changed as named.
 
@@ -86,6 +99,24 @@ class Operation:
         status = STATUS_OF_PHASE[phase]
         record = dataclasses.replace(self.record, phase=phase, status=status, **changes)  # type: ignore[arg-type]
         return dataclasses.replace(self, record=record)
+
+
+_FREE_TEXTS: Final = (
+    "target_path",
+    "compressed_file_path",
+    "error_message",
+    "actor",
+    "source_file_record",
+    "compressed_file_record",
+    "s3_file_record",
+)
+"""The fields of a record with texts that no pattern bounds: people's, their files' and messages."""
+
+
+def _cut(value: str | FileRecord | None) -> str | FileRecord | None:
+    if isinstance(value, FileRecord):
+        return dataclasses.replace(value, name=cut_text(value.name), path=cut_text(value.path))
+    return None if value is None else cut_text(value)
 
 
 @dataclass(frozen=True)

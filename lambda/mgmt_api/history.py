@@ -13,9 +13,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
+from mgmt_api.answers import count_fitting
 from mgmt_api.backends import Backends, ReadAhead
-from mgmt_api.checks import check_count
-from mgmt_api.entities import Actor, HistoryQuery, Name, Operation
+from mgmt_api.checks import check_count, check_texts
+from mgmt_api.entities import Actor, HistoryPage, HistoryQuery, Name, Operation
 from mgmt_api.items import answer_each
 from mgmt_contract.messages import (
     HISTORY_LIMIT_MAX,
@@ -68,16 +69,25 @@ def find_history(backends: Backends, actor: Actor, request: HistoryRequest) -> H
     Raises:
         ProblemError: invalid-request, where a filter or the cursor is none.
     """
+    check_texts(request)
     query = _make_query(backends.settings.root_prefix, actor, request)
     filters = _fingerprint(query)
     if request.cursor is not None:
         query = dataclasses.replace(query, after=_read_cursor(request.cursor, filters))
-    page = backends.records.find_operations(query)
+    page = _cut_page(backends.records.find_operations(query))
     return HistoryResponse(
         records=[operation.record for operation in page.operations],
         cursor=None if page.after is None else _make_cursor(page.after, filters),
         replaced=_find_replaced(backends, page.operations),
     )
+
+
+def _cut_page(page: HistoryPage) -> HistoryPage:
+    """Leave what makes an answer too large to the next page."""
+    count = count_fitting([operation.record for operation in page.operations])
+    if count >= len(page.operations):
+        return page
+    return HistoryPage(page.operations[:count], page.operations[count - 1].order)
 
 
 def _find_replaced(backends: Backends, operations: list[Operation]) -> tuple[str, ...]:

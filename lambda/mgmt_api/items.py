@@ -8,8 +8,10 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Final, Protocol, TypeVar
 
+from mgmt_api.checks import check_texts
 from mgmt_api.ports import ConflictError, RecordsUnavailableError, StorageError
 from mgmt_contract.problems import Problem, ProblemError, make_problem
+from mgmt_contract.texts import fit_text
 
 logger = logging.getLogger(__name__)
 
@@ -48,6 +50,7 @@ def answer_each(
 
 def _answer(item: ItemT, answer: Callable[[ItemT], ResultT], refuse: Callable[[str, Problem], ResultT]) -> ResultT:
     try:
+        check_texts(item)
         return decide(lambda: answer(item))
     except ProblemError as error:
         problem = error.problem
@@ -57,7 +60,8 @@ def _answer(item: ItemT, answer: Callable[[ItemT], ResultT], refuse: Callable[[s
     except Exception:  # the edge of an item: whatever it met, the others have their answers
         logger.exception("the service failed at an item", extra={"operation_id": item.operation_id})
         problem = make_fault_problem()
-    return refuse(item.operation_id, dataclasses.replace(problem, operation_id=item.operation_id))
+    id_ = fit_text(item.operation_id)  # one that is refused for its length or its characters is not repeated whole
+    return refuse(id_, dataclasses.replace(problem, operation_id=id_))
 
 
 def decide(decision: Callable[[], ResultT]) -> ResultT:

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 from mgmt_api.access import Caller
 from mgmt_api.backends import Backends, ReadAhead
-from mgmt_api.checks import check_count, check_machine_id, check_start_item, make_key
+from mgmt_api.checks import check_count, check_machine_id, check_start_item, check_texts, make_key
 from mgmt_api.entities import Name, Operation, PendingUpload
 from mgmt_contract.messages import StartItem
 from mgmt_contract.names import fold_key
@@ -22,6 +22,7 @@ def check_request(backends: Backends, machine_id: str, item_count: int, expected
     """
     check_count("items", item_count)
     check_machine_id(machine_id)
+    check_texts(expected_bucket, "expected_bucket")
     bucket = backends.settings.bucket
     if expected_bucket not in (None, bucket):
         raise ProblemError(
@@ -89,6 +90,7 @@ class AskedNames:
     def _find_keys(self, items: list[StartItem]) -> Iterator[tuple[str, str]]:
         for item in items:
             try:
+                check_texts(item)  # first: to bring a text of a megabyte into NFC can take minutes
                 yield item.operation_id, make_key(self._backends.settings, item)
             except ProblemError:
                 continue  # answered when its turn comes

@@ -5,7 +5,7 @@ from __future__ import annotations
 import binascii
 import dataclasses
 from collections.abc import Mapping
-from typing import Annotated, Any, Final, TypeVar
+from typing import Annotated, Any, Final
 
 from aws_lambda_powertools import Logger
 from aws_lambda_powertools.event_handler import APIGatewayHttpResolver, Response
@@ -18,7 +18,7 @@ from aws_lambda_powertools.event_handler.openapi.params import Body
 from pydantic import TypeAdapter, ValidationError
 
 from mgmt_api.access import read_actor
-from mgmt_api.answers import answer, answer_problem, make_validation_error
+from mgmt_api.answers import ListResponse, answer, answer_list, answer_problem, make_validation_error
 from mgmt_api.backends import Backends
 from mgmt_api.cleaning import clean_up
 from mgmt_api.completion import complete_uploads
@@ -47,15 +47,6 @@ def mark_lines(event: Mapping[str, Any]) -> None:
 
 HISTORY_FILTERS: Final = TypeAdapter(messages.HistoryRequest)
 """Validates query parameters, whose values are all texts."""
-
-ResultsT = TypeVar(
-    "ResultsT",
-    messages.PreviewResponse,
-    messages.StartResponse,
-    messages.SignResponse,
-    messages.CompleteResponse,
-    messages.RecordsResponse,
-)
 
 
 class Api:
@@ -103,7 +94,7 @@ class Api:
     def look_up(self, request: Annotated[messages.LookUpRequest, Body()]) -> Response[str]:
         """Ask for the records of operations."""
         self._actor()
-        return answer(look_up(self._backends, request))
+        return answer_list(look_up(self._backends, request))
 
     def history(self) -> Response[str]:
         """Find the team's operations, newest first."""
@@ -118,7 +109,7 @@ class Api:
     def _actor(self) -> Actor:
         return read_actor(self._resolver.current_event.raw_event, self._backends.settings)
 
-    def _answer_list(self, actor: Actor, response: ResultsT) -> Response[str]:
+    def _answer_list(self, actor: Actor, response: ListResponse) -> Response[str]:
         for result in response.results:
             problem = result.problem
             if problem is not None:
@@ -135,7 +126,7 @@ class Api:
                     "key": _find_key(result),
                 },
             )
-        return answer(response)
+        return answer_list(response)
 
 
 def _find_key(result: Any) -> str | None:

@@ -49,6 +49,7 @@ PROBLEMS: Final[Mapping[str, ProblemKind]] = {
     "too-large": ProblemKind(422, "The object is larger than S3 takes", retryable=False),
     "too-many-requests": ProblemKind(429, "Too many requests", retryable=True),
     "internal-error": ProblemKind(500, "The service failed; the fault is on its side", retryable=True),
+    "answer-too-large": ProblemKind(503, "The answers to this list are too large to come together", retryable=True),
     "storage-unavailable": ProblemKind(503, "The storage does not answer", retryable=True),
 }
 

@@ -17,6 +17,8 @@ from mgmt_api.ports import ConflictError, RecordStore
 from mgmt_contract.messages import Content, Part
 from mgmt_contract.names import fold_key, fold_person
 from mgmt_contract.records import FileRecord, Phase
+from mgmt_contract.texts import TEXT_MAX_BYTES, is_short
+from mgmt_contract.wire import to_json
 from support.fakes import FakeRecordStore
 from support.operations import START, make_id, make_operation
 
@@ -86,6 +88,22 @@ class TestOperations:
             stored = store.create_operation(operation)
             assert stored == replace(operation, revision=1)
             assert store.get_operations([operation.id]) == {operation.id: stored}
+
+    def test_what_is_longer_than_a_text_may_be_is_read_back_cut(self, store: RecordStore):
+        """A record from before there were bounds, or one that was written past the service."""
+        hostile = "\x1b" * 8 * 1024
+        file = FileRecord(hostile, hostile, "local", 3, is_directory=False, status="pending")
+        plain = make_operation(1, phase="failed", key=f"team/{'x' * 1000}.tar.gz")
+        texts = {"target_path": hostile, "compressed_file_path": hostile, "error_message": hostile}
+        files = {"source_file_record": file, "compressed_file_record": file, "s3_file_record": file}
+        stored = store.create_operation(replace(plain, record=replace(plain.record, **texts, **files)))
+        [found] = store.find_operations(HistoryQuery(limit=10)).operations
+        assert store.get_operations([stored.id]) == {stored.id: found}
+        assert len(to_json(found.record)) < 12 * TEXT_MAX_BYTES
+        assert is_short(found.record.target_path)
+        assert found.record.target_path.startswith("\x1b")
+        assert found.record.s3_object_key == plain.record.s3_object_key
+        assert store.update_operation(found).revision == 2
 
     def test_only_those_that_exist_are_read(self, store: RecordStore):
         first = store.create_operation(make_operation(1))

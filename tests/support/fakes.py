@@ -94,7 +94,7 @@ class FakeRecordStore:
     def get_operations(self, operation_ids: Iterable[str]) -> dict[str, Operation]:
         """See `RecordStore`."""
         wanted = set(operation_ids)
-        return {id_: copy.deepcopy(self.operations[id_]) for id_ in wanted if id_ in self.operations}
+        return {id_: _read(self.operations[id_]) for id_ in wanted if id_ in self.operations}
 
     def create_operation(self, operation: Operation) -> Operation:
         """See `RecordStore`."""
@@ -152,7 +152,7 @@ class FakeRecordStore:
         found: list[Operation] = []
         for examined, operation in enumerate(ahead, start=1):
             if _fits(operation, query):
-                found.append(copy.deepcopy(operation))
+                found.append(_read(operation))
             if len(found) == query.limit or examined == self._examined_per_call:
                 return HistoryPage(found, operation.order if examined < len(ahead) else None)
         return HistoryPage(found, None)
@@ -166,6 +166,10 @@ class StrictRecordStore(FakeRecordStore):
         assert may_follow(stored.phase if stored else None, operation.phase)
         assert operation.record.status == STATUS_OF_PHASE[operation.phase]
         return super()._store_operation(operation)
+
+
+def _read(operation: Operation) -> Operation:
+    return copy.deepcopy(operation).cut_to_bounds()
 
 
 def _fits(operation: Operation, query: HistoryQuery) -> bool:

@@ -168,7 +168,7 @@ def read_operation(item: Mapping[str, Any]) -> Operation:
     """
     plain = _attributes(item)
     plain["record"] = dict.fromkeys(_REQUIRED_RECORD_FIELDS) | plain["record"]
-    return from_plain(Operation, plain)
+    return from_plain(Operation, plain).cut_to_bounds()
 
 
 # --- names ---------------------------------------------------------------------------------------------

@@ -10,11 +10,12 @@ from datetime import timedelta
 import pytest
 
 from mgmt_api.answers import BODY_MAX_BYTES
-from mgmt_api.checks import COUNT_MAX, LABEL_MAX_CHARACTERS, TEXT_MAX_BYTES
+from mgmt_api.checks import COUNT_MAX, LABEL_MAX_CHARACTERS
 from mgmt_api.ports import WriteCondition
 from mgmt_contract import routes
 from mgmt_contract.messages import CleanUp, Packing
 from mgmt_contract.parts import MIB, OBJECT_SIZE_MAX_BYTES, SINGLE_PUT_MAX_BYTES
+from mgmt_contract.texts import TEXT_MAX_BYTES
 from support.events import make_claims, make_event
 from support.fakes import crc64nvme
 from support.studio import RefusedError, content_of, item_for, part_of

@@ -183,7 +183,7 @@ def test_what_no_upload_can_be_is_refused_and_not_recorded(studio, ada, changes,
         {"upper_bound": OBJECT_SIZE_MAX_BYTES},
         {"name": "x" * 1017},
         {"tags": {"k" * 128: "v" * 256} | {str(n): "" for n in range(9)}},
-        {"target_path": "\x1b[31m\n"},
+        {"target_path": "\\x1b[31m\u2028\u202e"},
     ],
 )
 def test_the_limits_themselves_are_taken(ada, changes):

@@ -1,0 +1,65 @@
+"""Any file name and any path works: what no message can carry is written so that it can, on its way to the service."""
+
+from __future__ import annotations
+
+import io
+import tarfile
+
+import pytest
+
+from mgmt_contract.texts import TEXT_MAX_BYTES, size_as_json
+from support.trees import noise
+
+NAME = "take\n1\x1b[31m\x7f.mov"
+SHOWN = "take\\n1\\x1b[31m\\x7f.mov"
+
+
+@pytest.mark.parametrize("size", [1000, 20_000_000], ids=["small", "large"])
+def test_a_name_with_control_characters_is_uploaded_recorded_and_found(team, anna, size):
+    (anna.work / "day\t1").mkdir()
+    (anna.work / "day\t1" / NAME).write_bytes(noise(size))
+    run = anna.run("--json", "upload", f"day\t1/{NAME}", "--as", "take.mov")
+    assert (run.exit_code, run.stderr) == (0, "")
+    [record] = run.records
+    assert record["target_path"] == record["source_file_record"]["path"] == f"day\\t1/{SHOWN}"
+    assert record["source_file_record"]["name"] == SHOWN
+    assert record["compressed_file_path"] == "day\\t1/take.mov.tar.gz"
+    with tarfile.open(fileobj=io.BytesIO(team.objects()["take.mov.tar.gz"])) as archive:
+        assert archive.getnames() == ["take.mov"]
+    [found] = anna.run("--json", "history").records
+    assert found.items() >= record.items()
+    assert anna.left_overs() == []
+
+
+def test_such_names_inside_a_folder_stay_as_they_are(team, anna):
+    (anna.work / "card").mkdir()
+    (anna.work / "card" / NAME).write_bytes(b"footage")
+    assert anna.run("upload", "card").exit_code == 0
+    with tarfile.open(fileobj=io.BytesIO(team.objects()["card.tar.gz"])) as archive:
+        assert archive.getnames() == ["card", f"card/{NAME}"]
+
+
+def test_a_path_that_is_longer_than_a_text_may_be_is_uploaded_and_recorded_without_its_middle(team, anna):
+    folder = "/".join(["first", *["f" * 200] * 15, "last"])
+    (anna.work / folder).mkdir(parents=True)
+    (anna.work / folder / "clip.mov").write_bytes(b"footage")
+    run = anna.run("--json", "upload", f"{folder}/clip.mov")
+    assert (run.exit_code, run.stderr) == (0, "")
+    [record] = run.records
+    assert record["target_path"].startswith("first/fff")
+    assert record["target_path"].endswith("fff/last/clip.mov")
+    assert record["compressed_file_path"].endswith("last/clip.mov.tar.gz")
+    assert size_as_json(record["target_path"]) <= TEXT_MAX_BYTES
+    [found] = anna.run("--json", "history", "clip.mov").records
+    assert found.items() >= record.items()
+
+
+def test_a_failure_whose_message_names_such_a_file_is_recorded(team, anna):
+    (anna.work / NAME).write_bytes(noise(1000))
+    team.storage.fault = lambda put: "flip"
+    run = anna.run("--json", "upload", NAME, "--as", "take.mov")
+    assert run.exit_code == 8
+    [record] = anna.run("--json", "history").records
+    assert (record["status"], record["error_code"]) == ("failed", "corrupted")
+    assert record["error_message"].startswith(f"{SHOWN}: part 1 was sent 5 times")
+    assert record.items() >= run.records[0].items()
