@@ -22,6 +22,7 @@ from mgmt.preparation import Preparation
 from mgmt.session import open_session
 from mgmt.settings import Settings
 from mgmt.upload import upload
+from support.paper_service import paper_service
 
 SERVICE = "https://s.example"
 
@@ -238,9 +239,15 @@ def test_an_interrupt_while_several_are_packed_leaves_none_of_their_archives(tmp
         if isinstance(event, Progress) and event.target_path.endswith("b"):
             stop.set()
 
-    settings = Settings(api_url="http://127.0.0.1:9")
     with (
-        open_session(settings, token="t", state_dir=tmp_path / "state", emit=stop_in_the_second, stop=stop) as session,
+        paper_service() as service,
+        open_session(
+            Settings(api_url=service.url),
+            token="t",
+            state_dir=tmp_path / "state",
+            emit=stop_in_the_second,
+            stop=stop,
+        ) as session,
         pytest.raises(CancelledError),
     ):
         upload(map(os.fspath, targets), UploadOptions(), session, tmp_path, Summary())
@@ -345,10 +352,16 @@ def test_an_interrupt_between_two_steps_leaves_neither_archive_nor_lock_nor_prom
     targets = [tmp_path / "work" / name for name in ("a", "b")]
     for target in targets:
         target.write_bytes(b"x" * 1000)
-    settings = Settings(api_url="http://127.0.0.1:9")
-    with open_session(
-        settings, token="t", state_dir=tmp_path / "state", emit=lambda _: None, stop=threading.Event()
-    ) as session:
+    with (
+        paper_service() as service,
+        open_session(
+            Settings(api_url=service.url),
+            token="t",
+            state_dir=tmp_path / "state",
+            emit=lambda _: None,
+            stop=threading.Event(),
+        ) as session,
+    ):
         monkeypatch.setattr(where, name, act)
         with pytest.raises(KeyboardInterrupt):
             upload(map(os.fspath, targets), UploadOptions(), session, tmp_path, Summary())
