@@ -85,6 +85,7 @@ class Service(Construct):
             environment={
                 "MGMT_BUCKET": storage.bucket.bucket_name,
                 "MGMT_TABLE": storage.table.table_name,
+                "POWERTOOLS_SERVICE_NAME": deployment.stack_name,  # whose metrics these are
                 **deployment.variables,
             },
         )

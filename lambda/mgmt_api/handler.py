@@ -18,7 +18,7 @@ from mgmt_api.settings import read_settings
 from mgmt_api.wiring import build_app
 
 _settings = read_settings(os.environ)
-_metrics = CloudWatchMetrics()
+_metrics = CloudWatchMetrics(os.environ.get("POWERTOOLS_SERVICE_NAME", "mgmt"))
 _objects = S3ObjectStore(
     make_s3_client(_settings.region), _settings.bucket, on_fall_back=lambda: _metrics.count("FallBacks")
 )

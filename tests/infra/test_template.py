@@ -17,7 +17,7 @@ from mgmt_api.adapters.table import INDEX_PROJECTION, INDEXES, TABLE_KEYS, KeyAt
 from mgmt_api.settings import Settings, read_settings
 from mgmt_contract.routes import DESCRIBE, ROUTES
 from mgmt_infra.deployment import read_deployment
-from support.assembly import INFRA, Assembly
+from support.assembly import INFRA, STACK, Assembly
 from support.node import CDK_DIRECTORY
 from support.policies import as_list
 
@@ -144,6 +144,11 @@ def test_the_function_reads_every_setting_from_its_environment(assembly: Assembl
         audience=context["audience"],
         scopes=tuple(context["scopes"].split()),
     )
+
+
+def test_the_metrics_of_several_services_in_one_account_are_told_apart(assembly: Assembly):
+    variables = assembly.only("AWS::Lambda::Function")["Properties"]["Environment"]["Variables"]
+    assert variables["POWERTOOLS_SERVICE_NAME"] == STACK
 
 
 def test_the_function_answers_before_the_api_gives_up(assembly: Assembly):

@@ -18,15 +18,19 @@ from mgmt_api.metrics import MetricName, known_code
 logger = logging.getLogger(__name__)
 
 NAMESPACE: Final = "mgmt"
-_SERVICE: Final = {"service": "mgmt_api"}
 _UNITS: Final[dict[MetricName, MetricUnit]] = {"BytesStored": MetricUnit.Bytes}
 """Of those that are not plain counts."""
 
 
 class CloudWatchMetrics:
-    """Sums a request's counts and prints them at its end."""
+    """Sums a request's counts and prints them at its end.
 
-    def __init__(self) -> None:
+    Args:
+        service: Tells this service's figures from those of others in the same account.
+    """
+
+    def __init__(self, service: str) -> None:
+        self._service = service
         self._lock = Lock()
         self._counts: Counter[tuple[MetricName, str | None]] = Counter()
 
@@ -42,13 +46,13 @@ class CloudWatchMetrics:
         if not counts:
             return
         try:
-            _print(counts)
+            _print(self._service, counts)
         except Exception as error:  # noqa: BLE001  a lost figure is no reason to lose an answer
             logger.warning("metrics were lost", extra={"reason": repr(error)})
 
 
-def _print(counts: Counter[tuple[MetricName, str | None]]) -> None:
-    together = aws_lambda_powertools.Metrics(namespace=NAMESPACE, service=_SERVICE["service"])
+def _print(service: str, counts: Counter[tuple[MetricName, str | None]]) -> None:
+    together = aws_lambda_powertools.Metrics(namespace=NAMESPACE, service=service)
     plain = {name: value for (name, code), value in counts.items() if code is None}
     for name, value in plain.items():
         together.add_metric(name, _UNITS.get(name, MetricUnit.Count), value)
@@ -57,5 +61,7 @@ def _print(counts: Counter[tuple[MetricName, str | None]]) -> None:
     for (name, code), value in counts.items():
         if code is not None:
             unit = _UNITS.get(name, MetricUnit.Count)
-            with single_metric(name, unit, value, namespace=NAMESPACE, default_dimensions=_SERVICE) as metric:
+            with single_metric(
+                name, unit, value, namespace=NAMESPACE, default_dimensions={"service": service}
+            ) as metric:
                 metric.add_dimension("code", code)

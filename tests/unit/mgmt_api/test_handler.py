@@ -40,10 +40,11 @@ def test_it_answers_from_the_environment_alone():
 
 def test_it_prints_what_it_counted_for_cloudwatch():
     event = make_event(routes.HISTORY)
-    done = run(f"from mgmt_api.handler import lambda_handler; lambda_handler({event!r}, None)", ENVIRONMENT)
+    code = f"from mgmt_api.handler import lambda_handler; lambda_handler({event!r}, None)"
+    done = run(code, ENVIRONMENT | {"POWERTOOLS_SERVICE_NAME": "mgmt-2"})
     assert (done.returncode, done.stderr) == (0, "")
     [counted] = [line for line in map(json.loads, done.stdout.splitlines()) if "_aws" in line]
-    assert (counted["code"], counted["Problems"]) == ("login-required", [1])
+    assert (counted["service"], counted["code"], counted["Problems"]) == ("mgmt-2", "login-required", [1])
 
 
 def test_urls_that_boto3_makes_the_long_way_are_counted():

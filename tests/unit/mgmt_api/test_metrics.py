@@ -50,7 +50,7 @@ def printed(capsys):
 
 
 def test_counts_are_summed_and_printed_as_cloudwatch_reads_them(capsys):
-    metrics = CloudWatchMetrics()
+    metrics = CloudWatchMetrics("mgmt-2")
     for size in (10, 20):
         metrics.count("UploadsDone")
         metrics.count("BytesStored", size)
@@ -63,14 +63,14 @@ def test_counts_are_summed_and_printed_as_cloudwatch_reads_them(capsys):
         "Dimensions": [["service"]],
         "Metrics": [{"Name": "UploadsDone", "Unit": "Count"}, {"Name": "BytesStored", "Unit": "Bytes"}],
     }
-    assert (plain["service"], plain["UploadsDone"], plain["BytesStored"]) == ("mgmt_api", [2], [30])
+    assert (plain["service"], plain["UploadsDone"], plain["BytesStored"]) == ("mgmt-2", [2], [30])
     [directive] = by_code["_aws"]["CloudWatchMetrics"]
     assert [set(names) for names in directive["Dimensions"]] == [{"service", "code"}]
     assert (by_code["code"], by_code["Problems"]) == ("name-taken", [1])
 
 
 def test_what_was_counted_is_printed_once_and_nothing_where_nothing_was(capsys, recwarn):
-    metrics = CloudWatchMetrics()
+    metrics = CloudWatchMetrics("mgmt-2")
     metrics.flush()
     assert printed(capsys) == []
     metrics.count("UploadsStarted")
@@ -82,7 +82,7 @@ def test_what_was_counted_is_printed_once_and_nothing_where_nothing_was(capsys, 
 
 def test_a_code_that_a_client_made_up_makes_no_metric_of_its_own(capsys):
     """Each is paid for, and a client may report any text."""
-    metrics = CloudWatchMetrics()
+    metrics = CloudWatchMetrics("mgmt-2")
     for number in range(200):
         metrics.count("UploadsFailed", code=f"made-up-{number}")
     metrics.flush()
@@ -91,7 +91,7 @@ def test_a_code_that_a_client_made_up_makes_no_metric_of_its_own(capsys):
 
 
 def test_counts_of_many_threads_are_all_there(capsys):
-    metrics = CloudWatchMetrics()
+    metrics = CloudWatchMetrics("mgmt-2")
     with ThreadPoolExecutor(16) as pool:
         list(pool.map(lambda _: metrics.count("UploadsStarted"), range(1000)))
     metrics.flush()
@@ -110,7 +110,7 @@ class BrokenStream:
 
 
 def test_metrics_that_cannot_be_printed_break_no_answer(monkeypatch):
-    app = build_app(SETTINGS, FakeRecordStore(), FakeObjectStore(), ManualClock(), CloudWatchMetrics())
+    app = build_app(SETTINGS, FakeRecordStore(), FakeObjectStore(), ManualClock(), CloudWatchMetrics("mgmt-2"))
     with monkeypatch.context() as patch:
         patch.setattr(sys, "stdout", BrokenStream())
         answer = app(make_event(routes.HISTORY), None)
