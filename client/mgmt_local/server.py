@@ -31,6 +31,8 @@ from mgmt_local.tokens import TokenFile
 BUCKET: Final = "mgmt-local"
 KEY_PART_MAX_BYTES: Final = 246
 """The engine keeps keys as paths, beside a folder `{name}.versions`, and answers 500 to longer names."""
+JOIN_PATIENCE_SECONDS: Final = 30
+"""The engine joins parts in moments, and asking it twice does no harm."""
 EXIT_FAILED: Final = 1
 
 _SERVER_LOCK_TIMEOUT_SECONDS: Final = 1.0
@@ -221,7 +223,13 @@ def _open_app(records_path: Path, engine: StorageEngine) -> Iterator[App]:
     client = make_s3_client(
         REGION, endpoint_url=engine.endpoint_url, access_key=engine.access_key, secret_key=engine.secret_key
     )
-    settings = Settings(bucket=BUCKET, table="local", region=REGION, key_part_max_bytes=KEY_PART_MAX_BYTES)
+    settings = Settings(
+        bucket=BUCKET,
+        table="local",
+        region=REGION,
+        key_part_max_bytes=KEY_PART_MAX_BYTES,
+        join_patience_seconds=JOIN_PATIENCE_SECONDS,
+    )
     with contextlib.closing(client), contextlib.closing(SQLiteRecordStore(records_path)) as records:
         app = build_app(settings, records, S3ObjectStore(client, BUCKET), lambda: datetime.now(UTC))
 

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 import logging
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from threading import Lock
+from typing import Final
 
 from mgmt_api.checks import is_operation_id
 from mgmt_api.entities import Name, Operation
@@ -18,6 +19,11 @@ from mgmt_api.settings import Settings
 from mgmt_contract.names import fold_key
 
 logger = logging.getLogger(__name__)
+
+CALL_MAX_SECONDS: Final = 29.0
+"""An answer is cut off at 30 s. Source: Amazon API Gateway Developer Guide, "HTTP API quotas", read 2026-11."""
+ANSWER_SECONDS: Final = 9.0
+"""Kept free at the end of a call: for the last look at the storage, the records, and the answer."""
 
 
 @dataclass(frozen=True)
@@ -29,6 +35,8 @@ class Backends:
     objects: ObjectStore
     clock: Clock
     metrics: Metrics = dataclasses.field(default_factory=NoMetrics)
+    remaining_seconds: Callable[[], float] = lambda: CALL_MAX_SECONDS
+    """Says how long the present call may still take."""
 
     def now(self) -> datetime:
         """Tell the time in whole milliseconds: what the wire and the stores keep."""
@@ -38,6 +46,10 @@ class Backends:
     def lease_end(self) -> datetime:
         """Say until when a lease that begins now holds."""
         return self.now() + timedelta(seconds=self.settings.lease_seconds)
+
+    def spare_seconds(self) -> float:
+        """Say how long a step may take now, so that there is time for the answer after it."""
+        return min(self.remaining_seconds(), CALL_MAX_SECONDS) - ANSWER_SECONDS
 
 
 class ReadAhead:

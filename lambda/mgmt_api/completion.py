@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import datetime, timedelta
 from typing import Final
 
 from mgmt_api.access import require_lease, require_own
@@ -16,9 +15,6 @@ from mgmt_api.settlement import COMPLETING_RETRY_SECONDS, Standing, discard_part
 from mgmt_contract.messages import CompleteItem, CompleteRequest, CompleteResponse, CompleteResult, Content
 from mgmt_contract.problems import Problem, ProblemError, make_problem
 
-CALL_BUDGET: Final = timedelta(seconds=20)
-"""After this long no further item is looked at: API Gateway cuts an answer off at 30 seconds."""
-
 _SERVICE_CODES: Final = frozenset({"name-taken", "content-differs"})
 
 
@@ -31,9 +27,8 @@ def complete_uploads(backends: Backends, actor: Actor, request: CompleteRequest)
     check_count("items", len(request.items))
     check_count("clean_ups", len(request.clean_ups), at_least=0)
     check_machine_id(request.machine_id)
-    deadline = backends.now() + CALL_BUDGET
     apply_riding_clean_ups(backends, actor, request.clean_ups)
-    desk = _Desk(backends, actor, request, deadline)
+    desk = _Desk(backends, actor, request)
     return CompleteResponse(answer_each(request.items, desk.complete, _refuse))
 
 
@@ -42,20 +37,19 @@ def _refuse(operation_id: str, problem: Problem) -> CompleteResult:
 
 
 class _Desk:
-    """One complete call: who asks, what was read ahead, and how long it may take."""
+    """One complete call: who asks, and what was read ahead."""
 
-    def __init__(self, backends: Backends, actor: Actor, request: CompleteRequest, deadline: datetime) -> None:
+    def __init__(self, backends: Backends, actor: Actor, request: CompleteRequest) -> None:
         self._backends = backends
         self._actor = actor
         self._machine_id = request.machine_id
-        self._deadline = deadline
         self._ahead = ReadAhead(backends)
         operations = self._ahead.read_operations(item.operation_id for item in request.items)
         self._ahead.read_names(operation.record.s3_object_key for operation in operations)
 
     def complete(self, item: CompleteItem) -> CompleteResult:
         """Complete one upload."""
-        if self._backends.now() >= self._deadline:
+        if self._backends.spare_seconds() <= 0:
             return CompleteResult(item.operation_id, "completing", retry_after_seconds=0)
         check_content(item.content)
         operation = require_own(self._ahead.operation(item.operation_id), item.operation_id, self._actor)
@@ -97,6 +91,15 @@ def _answer(standing: Standing) -> CompleteResult:
         return _make_failed(operation)
     if standing.phase == "completing":
         return CompleteResult(operation.id, "completing", retry_after_seconds=COMPLETING_RETRY_SECONDS)
+    if standing.refusal is not None:
+        raise ProblemError(
+            "storage-unavailable",
+            f"The storage does not join the parts ({standing.refusal}). All of them are kept. Ask again; tell the "
+            "admin if it stays so.",
+            retry_after_seconds=COMPLETING_RETRY_SECONDS,
+        )
+    if not standing.missing_parts:  # the join did not fit into this call
+        return CompleteResult(operation.id, "completing", retry_after_seconds=0)
     return CompleteResult(operation.id, "incomplete", missing_parts=list(standing.missing_parts))
 
 

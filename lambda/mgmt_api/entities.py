@@ -52,6 +52,8 @@ class Operation:
     content: Content | None = None
     replaces_etag: str | None = None
     """The object this upload may replace; None where it may only create."""
+    join_asked_at: datetime | None = None
+    """When the storage was asked to join the parts, where it has not answered: it may be at it."""
     revision: int = 0
     """Grows with each write; a write names the revision it was computed from."""
 
@@ -98,7 +100,8 @@ class Operation:
             raise IllegalTransitionError(f"{self.id}: {self.phase} -> {phase}")
         status = STATUS_OF_PHASE[phase]
         record = dataclasses.replace(self.record, phase=phase, status=status, **changes)  # type: ignore[arg-type]
-        return dataclasses.replace(self, record=record)
+        join_asked_at = self.join_asked_at if phase == "completing" else None
+        return dataclasses.replace(self, record=record, join_asked_at=join_asked_at)
 
 
 _FREE_TEXTS: Final = (

@@ -29,10 +29,12 @@ def make_new_object(operation: Operation) -> NewObject:
 def open_multipart_upload(backends: Backends, operation: Operation) -> Operation:
     """Create a multipart upload and store its id over the revision that `operation` was computed from.
 
-    Creating is not idempotent: whoever loses the write throws the new upload away again.
+    Creating is not idempotent: whoever loses the write throws the new upload away again. A write whose answer was
+    lost may have been stored, and others may have gone on with it: so that is read before anything is thrown away.
 
     Raises:
         ConflictError: If another call was faster.
+        RecordsUnavailableError: If nobody knows; then the new upload is left to the bucket's lifecycle rule.
     """
     key = operation.record.s3_object_key
     multipart_upload_id = backends.objects.create_multipart_upload(make_new_object(operation))
@@ -41,6 +43,9 @@ def open_multipart_upload(backends: Backends, operation: Operation) -> Operation
             replace(operation.advance("carrying"), multipart_upload_id=multipart_upload_id)
         )
     except (ConflictError, RecordsUnavailableError):
+        stored = backends.records.get_operations([operation.id]).get(operation.id)
+        if stored is not None and stored.multipart_upload_id == multipart_upload_id:
+            return stored
         discard_multipart_upload(backends, key, multipart_upload_id)
         raise
 
@@ -56,12 +61,13 @@ def discard_multipart_upload(backends: Backends, key: str, multipart_upload_id: 
 
 
 def find_whole_parts(stored: Sequence[StoredPart], signed: Mapping[int, Part]) -> list[StoredPart]:
-    """Return the parts the storage holds exactly as they were signed.
+    """Return the parts the storage holds exactly as they were signed, each with its signed checksum.
 
     A storage that states no checksums of parts is believed by the length: it has compared the bytes with
     the signed checksum when they arrived, and compares the whole at completion.
     """
-    return [part for part in stored if part.number in signed and _is_whole(part, signed[part.number])]
+    whole = [part for part in stored if part.number in signed and _is_whole(part, signed[part.number])]
+    return [replace(part, crc64nvme=signed[part.number].crc64nvme) for part in whole]
 
 
 def _is_whole(stored: StoredPart, signed: Part) -> bool:

@@ -95,13 +95,18 @@ class RecordStore(Protocol):
 class StorageError(Exception):
     """What the object store answers instead of success."""
 
+    def __init__(self, *sentences: str, code: str | None = None) -> None:
+        super().__init__(*sentences)
+        self.code = code
+        """The store's own word for it, where it gave one."""
+
 
 class PreconditionFailedError(StorageError):
     """An object stands where none, or another, was expected (412)."""
 
 
 class OperationInProgressError(StorageError):
-    """Another request on the same key or upload is at work (409), or the answer was lost: look again."""
+    """A request on the same upload may still be at work (409, or no answer in time): look, do not ask again."""
 
 
 class NoSuchMultipartUploadError(StorageError):
@@ -109,7 +114,7 @@ class NoSuchMultipartUploadError(StorageError):
 
 
 class ContentRefusedError(StorageError):
-    """The store has compared bytes, sizes or parts with what was declared, and refused."""
+    """The store states that bytes have another size or checksum than was declared: surely about content."""
 
 
 class StorageUnavailableError(StorageError):
@@ -187,7 +192,7 @@ class ObjectStore(Protocol):
             NoSuchMultipartUploadError: If the upload is gone.
         """
 
-    def complete_multipart_upload(
+    def complete_multipart_upload(  # noqa: PLR0913  one call of S3; each says what it compares
         self,
         key: str,
         multipart_upload_id: str,
@@ -196,14 +201,25 @@ class ObjectStore(Protocol):
         size: int,
         crc64nvme: str,
         condition: WriteCondition,
+        within_seconds: float,
     ) -> None:
-        """Join the parts to the object; the store compares size and full checksum itself.
+        """Join the parts to the object, with one request; the store compares size and checksums itself.
+
+        Args:
+            key: The object's.
+            multipart_upload_id: The upload's.
+            parts: What the object is made of, in order.
+            size: The object's, in bytes.
+            crc64nvme: The whole object's.
+            condition: When it may be stored.
+            within_seconds: How long to wait for it; what lasts longer goes on at the store.
 
         Raises:
             NoSuchMultipartUploadError: If the upload is gone (perhaps completed by an earlier call).
             PreconditionFailedError: If the condition does not hold.
-            OperationInProgressError: If an earlier completion may still be at work.
-            ContentRefusedError: If the store's bytes are not the declared ones.
+            OperationInProgressError: If this completion, or an earlier one, may still be at work.
+            ContentRefusedError: If the store's bytes are surely not the declared ones.
+            StorageError: If the store refuses for another reason; nothing is at work, the parts are there still.
         """
 
     def abort_multipart_upload(self, key: str, multipart_upload_id: str) -> None:

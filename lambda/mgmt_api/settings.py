@@ -27,6 +27,9 @@ class Settings:
     lease_seconds: int = 10 * MINUTE_SECONDS
     feed_shards: int = 1
     """Fixed at deployment: 1 is enough for tens of uploads a second."""
+    join_patience_seconds: int = 10 * MINUTE_SECONDS
+    """How long joining parts is only looked at before it is asked for again: S3 takes minutes for the largest, and
+    asked twice it may throw the parts away."""
     key_part_max_bytes: int | None = None
     """Longest part of a key between slashes that the storage takes; S3 itself has no such limit."""
     issuer: str | None = None

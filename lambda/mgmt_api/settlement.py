@@ -7,7 +7,9 @@ write names the revision that was read. Whoever is interrupted, or loses a write
 from __future__ import annotations
 
 import dataclasses
+import logging
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Final
 
 from mgmt_api.backends import Backends
@@ -23,7 +25,9 @@ from mgmt_api.multipart import (
 from mgmt_api.ports import (
     ContentRefusedError,
     NoSuchMultipartUploadError,
+    OperationInProgressError,
     PreconditionFailedError,
+    RecordsUnavailableError,
     StorageError,
     StorageUnavailableError,
     StoredObject,
@@ -35,18 +39,25 @@ from mgmt_contract.messages import Content
 from mgmt_contract.parts import part_count
 from mgmt_contract.records import Phase
 
+logger = logging.getLogger(__name__)
+
 COMPLETING_RETRY_SECONDS: Final = 3
+JOIN_MIN_SECONDS: Final = 5.0
+"""A call with less time to spare leaves joining to the next one: S3 joins most objects within it."""
 
 
 @dataclass(frozen=True)
 class Standing:
     """How an operation stands after a look at the storage.
 
-    Done, failed, completing (ask again), or carrying with parts missing.
+    Done, failed, completing (ask again), or carrying: with parts missing, with a refusal to join them, or only with
+    no time left for that.
     """
 
     operation: Operation
     missing_parts: tuple[int, ...] = ()
+    refusal: str | None = None
+    """Why the storage has refused to join the parts, where that says nothing about them: a code, if it gave one."""
 
     @property
     def phase(self) -> Phase:
@@ -82,6 +93,12 @@ def _finish_whole(backends: Backends, operation: Operation, name: Name) -> Stand
 
 
 def _finish_multipart(backends: Backends, operation: Operation, name: Name) -> Standing:
+    if operation.phase == "completing":
+        stored = backends.objects.head_object(operation.record.s3_object_key)
+        if stored is not None and stored.operation_id == operation.id:
+            return Standing(_judge(backends, operation, name, stored))
+        if _may_be_joining(backends, operation):
+            return Standing(operation)
     try:
         parts = _list_whole_parts(backends, operation)
     except NoSuchMultipartUploadError as refusal:
@@ -89,8 +106,37 @@ def _finish_multipart(backends: Backends, operation: Operation, name: Name) -> S
     missing = find_missing_parts(operation, parts)
     if missing:
         return Standing(_fall_back(backends, operation), missing)
-    operation = _enter_completing(backends, operation)
+    if backends.spare_seconds() < JOIN_MIN_SECONDS:
+        return Standing(operation)
+    operation = _note_join(backends, operation)
     return _look_again(backends, operation, name, _join_parts(backends, operation, parts))
+
+
+def _may_be_joining(backends: Backends, operation: Operation) -> bool:
+    """Tell whether the storage may still be at what it was asked for: then it must not be asked again."""
+    patience = timedelta(seconds=backends.settings.join_patience_seconds)
+    return operation.join_asked_at is not None and backends.now() < operation.join_asked_at + patience
+
+
+def _note_join(backends: Backends, operation: Operation) -> Operation:
+    """Note that the storage is about to be asked to join the parts; whoever loses this write does not ask."""
+    noted = dataclasses.replace(operation.advance("completing"), join_asked_at=backends.now())
+    try:
+        return backends.records.update_operation(noted)
+    except RecordsUnavailableError:
+        # If it was stored, and nobody asked, all would wait in vain for what nobody is at.
+        stored = backends.records.get_operations([operation.id]).get(operation.id)
+        if stored is None or stored != dataclasses.replace(noted, revision=stored.revision):
+            raise
+        return stored
+
+
+def _note_answer(backends: Backends, operation: Operation) -> Operation:
+    """Note that the storage has answered, and so is not joining parts any more."""
+    if operation.join_asked_at is None and operation.phase == "completing":
+        return operation
+    answered = dataclasses.replace(operation.advance("completing"), join_asked_at=None)
+    return backends.records.update_operation(answered)
 
 
 def _list_whole_parts(backends: Backends, operation: Operation) -> list[StoredPart]:
@@ -110,6 +156,7 @@ def _join_parts(backends: Backends, operation: Operation, parts: list[StoredPart
             size=content.size,
             crc64nvme=content.crc64nvme,
             condition=WriteCondition(operation.replaces_etag),
+            within_seconds=backends.spare_seconds(),
         )
     except StorageError as refusal:
         return refusal
@@ -121,20 +168,32 @@ def _look_again(backends: Backends, operation: Operation, name: Name, refusal: S
     stored = backends.objects.head_object(operation.record.s3_object_key)
     if stored is not None and stored.operation_id == operation.id:
         return Standing(_judge(backends, operation, name, stored))
-    if isinstance(refusal, StorageUnavailableError):
-        raise refusal
+    if isinstance(refusal, OperationInProgressError):
+        return Standing(operation)
     if isinstance(refusal, ContentRefusedError):
         return Standing(_fail_for_content(backends, operation, f"the storage refused to join the parts: {refusal}"))
-    if type(refusal) is StorageError:
-        # Refused for a reason nobody knows (rights, a key, a policy): to ask again is bounded by the client.
-        raise StorageUnavailableError(f"the storage refuses to join the parts: {refusal}") from refusal
+    if isinstance(refusal, StorageUnavailableError):
+        _note_answer(backends, operation)
+        raise refusal
+    return _weigh(backends, operation, name, stored, refusal)
+
+
+def _weigh(
+    backends: Backends, operation: Operation, name: Name, stored: StoredObject | None, refusal: StorageError | None
+) -> Standing:
+    """Judge an answer that says nothing about the bytes, with the operation's own object not there."""
     still_open = _is_open(operation, stored)
     if isinstance(refusal, NoSuchMultipartUploadError) and still_open:
         return _reopen(backends, operation)
     if isinstance(refusal, (NoSuchMultipartUploadError, PreconditionFailedError)) and not still_open:
         return Standing(_fail_for_name(backends, operation, name, stored))
-    # An earlier completion may still be at work, or what it made was taken away at once: ask again.
-    return Standing(_enter_completing(backends, operation))
+    if refusal is None or isinstance(refusal, PreconditionFailedError):
+        # What was joined, or what stood in the way, was taken away at once: ask again.
+        return Standing(_note_answer(backends, operation))
+    # Refused for a reason that says nothing about the bytes: the parts stay. How often to ask again is bounded by
+    # the client, and whoever wants to end the upload can.
+    logger.warning("the storage refuses to join parts", extra={"operation_id": operation.id, "reason": str(refusal)})
+    return Standing(_fall_back(backends, operation), refusal=refusal.code or "no reason given")
 
 
 def _reopen(backends: Backends, operation: Operation) -> Standing:

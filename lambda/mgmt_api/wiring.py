@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any
 
 from aws_lambda_powertools.event_handler import APIGatewayHttpResolver
 
 from mgmt_api.answers import read_body
-from mgmt_api.backends import Backends
+from mgmt_api.backends import CALL_MAX_SECONDS, Backends
 from mgmt_api.metrics import Metrics, NoMetrics
 from mgmt_api.ports import Clock, ObjectStore, RecordStore
 from mgmt_api.routes import add_problems, add_routes, mark_lines
@@ -23,9 +24,14 @@ def build_resolver(backends: Backends) -> APIGatewayHttpResolver:
     resolver = APIGatewayHttpResolver(
         enable_validation=True, response_validation_error_http_code=500, json_body_deserializer=read_body
     )
-    add_routes(resolver, backends)
+    add_routes(resolver, replace(backends, remaining_seconds=lambda: _remaining_seconds(resolver.lambda_context)))
     add_problems(resolver, backends)
     return resolver
+
+
+def _remaining_seconds(context: Any) -> float:
+    """Say how long a call may still take, as its Lambda context tells; all of a call's time where there is none."""
+    return CALL_MAX_SECONDS if context is None else context.get_remaining_time_in_millis() / 1000
 
 
 def build_app(

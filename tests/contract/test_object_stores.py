@@ -236,6 +236,7 @@ class Multipart:
             size=len(whole),
             crc64nvme=crc64nvme(whole),
             condition=condition,
+            within_seconds=20,
         )
 
 
@@ -308,6 +309,7 @@ class TestMultipart:
                 size=len(FIRST + LAST) + 1,
                 crc64nvme=crc64nvme(FIRST + LAST),
                 condition=CREATE_ONLY,
+                within_seconds=20,
             )
         assert storage.store.head_object(NEW.key) is None
 
@@ -315,16 +317,30 @@ class TestMultipart:
         upload = Multipart(storage)
         upload.send(BODIES)
         first, last = upload.list_parts()
-        for parts in ([], [first], [last, first], [replace(first, etag='"0"'), last], [first, replace(last, number=3)]):
+        for parts in ([], [first]):
             with pytest.raises(ContentRefusedError):
                 upload.complete(BODIES, parts=parts)
+        for parts in ([last, first], [replace(first, etag='"0"'), last], [first, replace(last, number=3)]):
+            with pytest.raises(StorageError) as refused:
+                upload.complete(BODIES, parts=parts)
+            assert (type(refused.value), refused.value.code[:11]) == (StorageError, "InvalidPart"), "not surely content"
         assert storage.store.head_object(NEW.key) is None
+        upload.complete(BODIES)
+        assert head(storage.store).size == len(FIRST + LAST)
 
     def test_a_part_but_the_last_that_is_too_small_is_refused(self, storage):
         upload = Multipart(storage)
         upload.send([LAST, LAST])
-        with pytest.raises(ContentRefusedError):
+        with pytest.raises(StorageError) as refused:
             upload.complete([LAST, LAST])
+        assert type(refused.value) is StorageError
+
+    def test_the_parts_checksums_go_along(self, storage):
+        upload = Multipart(storage)
+        upload.send(BODIES)
+        listed = zip(upload.list_parts(), BODIES, strict=True)
+        upload.complete(BODIES, parts=[replace(part, crc64nvme=crc64nvme(body)) for part, body in listed])
+        assert head(storage.store).crc64nvme == crc64nvme(FIRST + LAST)
 
     def test_an_object_that_came_meanwhile_is_not_overwritten(self, storage):
         upload = Multipart(storage)

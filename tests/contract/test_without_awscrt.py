@@ -38,6 +38,7 @@ store.complete_multipart_upload(
     size=7,
     crc64nvme=checksum,
     condition=create_only,
+    within_seconds=20,
 )
 heads = [store.head_object(key) for key in ("put", "parts")]
 json.dump([statuses, [[head.size, head.crc64nvme == checksum, head.operation_id] for head in heads]], sys.stdout)

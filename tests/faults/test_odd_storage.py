@@ -23,22 +23,30 @@ def large(anna):
     return "big.mov"
 
 
-def test_a_storage_that_is_still_joining_parts_is_asked_again(team, anna, large, monkeypatch):
-    """The first completion goes on without us; a moment later its outcome is there, and it counts once."""
-    complete = team.store.complete_multipart_upload
-    calls = []
+def test_a_storage_that_is_still_joining_parts_is_looked_at_and_not_asked_again(team, anna, large, monkeypatch):
+    """The completion goes on without us; a moment later its outcome is there, and it counts once."""
+    complete, head = team.store.complete_multipart_upload, team.store.head_object
+    calls, looks = [], []
 
     @wraps(complete)
     def be_slow(*arguments, **named):
-        calls.append(arguments)
-        if len(calls) == 1:
-            raise OperationInProgressError("still at it")
-        return complete(*arguments, **named)
+        calls.append((arguments, named))
+        raise OperationInProgressError("still at it")
+
+    @wraps(head)
+    def look(key):
+        if calls:
+            looks.append(key)
+        if len(looks) == 2:
+            [(arguments, named)] = calls
+            complete(*arguments, **named)
+        return head(key)
 
     monkeypatch.setattr(team.store, "complete_multipart_upload", be_slow)
+    monkeypatch.setattr(team.store, "head_object", look)
     run = anna.run("--json", "upload", large)
     assert (run.exit_code, run.stderr) == (0, "")
-    assert len(calls) == 2
+    assert (len(calls), len(looks)) == (1, 2)
     assert len(run.records) == 1
     assert anna.left_overs() == []
     assert team.versions("big.mov.tar.gz") == 1

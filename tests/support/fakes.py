@@ -25,6 +25,7 @@ from mgmt_api.ports import (
     NewObject,
     NoSuchMultipartUploadError,
     PreconditionFailedError,
+    StorageError,
     StoredObject,
     StoredPart,
     WriteCondition,
@@ -294,11 +295,15 @@ class FakeObjectStore:
         size: int,
         crc64nvme: str,
         condition: WriteCondition,
+        within_seconds: float,
     ) -> None:
         """See `ObjectStore`."""
+        assert within_seconds > 0
         upload = self._upload(key, multipart_upload_id)
+        if not parts or sum(part.size for part in parts) != size:
+            raise ContentRefusedError(f"{len(parts)} parts, expected {size} bytes")
         body = _join(upload, parts)
-        if len(body) != size or _crc64nvme_of(body) != crc64nvme:
+        if _crc64nvme_of(body) != crc64nvme:
             raise ContentRefusedError(f"{len(body)} bytes, checksum {_crc64nvme_of(body)}")
         if self._refusal(key, condition) is not None:
             raise PreconditionFailedError(key)
@@ -406,13 +411,15 @@ _crc64nvme_of = crc64nvme
 
 def _join(upload: _Upload, parts: Sequence[StoredPart]) -> bytes:
     numbers = [part.number for part in parts]
-    if not numbers or numbers != sorted(set(numbers)):
-        raise ContentRefusedError(f"parts {numbers} are not in order")
+    if numbers != sorted(set(numbers)):
+        raise StorageError(f"parts {numbers} are not in order", code="InvalidPartOrder")
     for part in parts:
         there = upload.parts.get(part.number)
         if there is None or there[0].etag != part.etag:
-            raise ContentRefusedError(f"part {part.number} is not there under this ETag")
+            raise StorageError(f"part {part.number} is not there under this ETag", code="InvalidPart")
+        if part.crc64nvme not in (None, there[0].crc64nvme):
+            raise StorageError(f"part {part.number} has another checksum", code="InvalidPart")
     bodies = [upload.parts[number][1] for number in numbers]
     if any(len(body) < PART_SIZE_MIN_BYTES for body in bodies[:-1]):
-        raise ContentRefusedError("a part but the last is too small")
+        raise StorageError("a part but the last is too small", code="EntityTooSmall")
     return b"".join(bodies)

@@ -6,8 +6,10 @@ import functools
 import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from datetime import timedelta
 from typing import Any, TypeVar, cast
 
+from mgmt_api.backends import CALL_MAX_SECONDS
 from mgmt_api.entities import Operation
 from mgmt_api.metrics import Metrics
 from mgmt_api.ports import ObjectStore, RecordStore
@@ -78,6 +80,18 @@ class _Socket:
         return self.plugged()
 
 
+class _Context:
+    """What Lambda gives its handler beside the event, by a clock that moves when told to."""
+
+    def __init__(self, clock: ManualClock) -> None:
+        self._clock = clock
+        self._ends_at = clock() + timedelta(seconds=CALL_MAX_SECONDS)
+
+    def get_remaining_time_in_millis(self) -> int:
+        """Say how long the call may still take."""
+        return max(0, int((self._ends_at - self._clock()) / timedelta(milliseconds=1)))
+
+
 @functools.cache
 def _wire(settings: Settings) -> tuple[App, _Socket, _Socket, _Socket, _Socket]:
     """Build the app once per settings: reading the messages' types takes longer than most tests."""
@@ -111,7 +125,7 @@ class Studio:
         app, *sockets = _wire(self.settings)
         for socket, plug in zip(sockets, (*self._served, self.clock, self.metrics), strict=True):
             socket.plugged = plug
-        answer = app(event, context)
+        answer = app(event, context or _Context(self.clock))
         check_answer(answer["body"])
         return answer
 

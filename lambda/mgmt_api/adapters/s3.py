@@ -8,7 +8,6 @@ s3:AbortMultipartUpload. The presigned URLs can do what the role that signs them
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import quote, urlencode
@@ -16,6 +15,7 @@ from urllib.parse import quote, urlencode
 from botocore.exceptions import ClientError
 
 from mgmt_api.adapters.clients import LOST_ANSWERS, UNREACHED, error_code, error_status
+from mgmt_api.adapters.joins import Joins
 from mgmt_api.adapters.presigner import Operation, Presigner, list_headers
 from mgmt_api.ports import (
     ContentRefusedError,
@@ -33,9 +33,7 @@ from mgmt_contract.messages import Part, SignedRequest
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
-
-COMPLETION_WAIT_SECONDS: Final = 20.0
-"""How long a call waits for S3 to join parts: S3 may take minutes, a call to the service at most 29 s."""
+    from mypy_boto3_s3.type_defs import CompletedPartTypeDef
 
 _OPERATION_ID: Final = "operation-id"
 """Name of the object's metadata that says which operation stored it."""
@@ -58,13 +56,7 @@ _COMPLETION_ERRORS: Final[Mapping[str, type[StorageError]]] = {
     "NoSuchKey": PreconditionFailedError,  # the object that was to be replaced is gone
     "ConditionalRequestConflict": OperationInProgressError,
     "OperationAborted": OperationInProgressError,
-    "BadDigest": ContentRefusedError,
-    "EntityTooLarge": ContentRefusedError,
-    "EntityTooSmall": ContentRefusedError,
-    "InvalidDigest": ContentRefusedError,
-    "InvalidPart": ContentRefusedError,
-    "InvalidPartOrder": ContentRefusedError,
-    "InvalidRequest": ContentRefusedError,  # MpuObjectSize is not the parts' sum
+    "BadDigest": ContentRefusedError,  # the one that is surely about content: the bytes have another checksum
 }
 _HEAD_ERRORS: Final[Mapping[str, type[StorageError]]] = {**_ERRORS, "404": _NoSuchObjectError}
 """Source: Amazon S3 API Reference, "Error responses" and "CompleteMultipartUpload", read 2026-11."""
@@ -76,7 +68,6 @@ class S3ObjectStore:
     Args:
         client: From `make_s3_client`, which sees to it that URLs are signed with version 4.
         bucket: The bucket's name.
-        completion_wait_seconds: How long a completion is waited for.
         on_fall_back: Called for each URL that could not be made the quick way.
     """
 
@@ -85,13 +76,12 @@ class S3ObjectStore:
         client: S3Client,
         bucket: str,
         *,
-        completion_wait_seconds: float = COMPLETION_WAIT_SECONDS,
         on_fall_back: Callable[[], object] = lambda: None,
     ) -> None:
         self._client = client
         self._bucket = bucket
         self._presigner = Presigner(client, bucket, on_fall_back=on_fall_back)
-        self._completion_wait_seconds = completion_wait_seconds
+        self._joins = Joins(client)
 
     # --- presigned URLs --------------------------------------------------------------------------------
 
@@ -161,7 +151,7 @@ class S3ObjectStore:
         }
         return [latest[number] for number in sorted(latest)]
 
-    def complete_multipart_upload(
+    def complete_multipart_upload(  # noqa: PLR0913  one call of S3; each says what it compares
         self,
         key: str,
         multipart_upload_id: str,
@@ -170,28 +160,27 @@ class S3ObjectStore:
         size: int,
         crc64nvme: str,
         condition: WriteCondition,
+        within_seconds: float,
     ) -> None:
-        """Join the parts to the object; the store compares size and full checksum itself.
+        """Join the parts to the object; the store compares size and checksums itself.
 
-        What S3 has not joined within `completion_wait_seconds` goes on there: OperationInProgressError.
+        One request, never repeated. What S3 has not joined in time goes on there: OperationInProgressError.
         """
         sent = sum(part.size for part in parts)
         if not parts or sent != size:
             # Said here, because not every engine compares: SeaweedFS passes over MpuObjectSize.
             raise ContentRefusedError(f"the {len(parts)} parts have {sent} bytes together, expected {size}")
         with _port_errors(_COMPLETION_ERRORS, lost_answer=OperationInProgressError):
-            _call_within(
-                self._completion_wait_seconds,
-                lambda: self._client.complete_multipart_upload(
-                    Bucket=self._bucket,
-                    Key=key,
-                    UploadId=multipart_upload_id,
-                    MultipartUpload={"Parts": [{"PartNumber": part.number, "ETag": part.etag} for part in parts]},
-                    ChecksumCRC64NVME=crc64nvme,
-                    ChecksumType="FULL_OBJECT",
-                    MpuObjectSize=size,
-                    **_condition_parameters(condition),
-                ),
+            self._joins.join(
+                within_seconds,
+                Bucket=self._bucket,
+                Key=key,
+                UploadId=multipart_upload_id,
+                MultipartUpload={"Parts": [_name_part(part) for part in parts]},
+                ChecksumCRC64NVME=crc64nvme,
+                ChecksumType="FULL_OBJECT",
+                MpuObjectSize=size,
+                **_condition_parameters(condition),
             )
 
     def abort_multipart_upload(self, key: str, multipart_upload_id: str) -> None:
@@ -239,21 +228,16 @@ def _creation_parameters(new_object: NewObject) -> dict[str, Any]:
     return parameters
 
 
+def _name_part(part: StoredPart) -> CompletedPartTypeDef:
+    """Name a part with all that is known of it, so that the store compares that too."""
+    named: CompletedPartTypeDef = {"PartNumber": part.number, "ETag": part.etag}
+    return named if part.crc64nvme is None else {**named, "ChecksumCRC64NVME": part.crc64nvme}
+
+
 def _condition_parameters(condition: WriteCondition) -> dict[str, Any]:
     if condition.replaces_etag is None:
         return {"IfNoneMatch": "*"}
     return {"IfMatch": condition.replaces_etag}
-
-
-def _call_within(seconds: float, call: Callable[[], object]) -> None:
-    """Make a call that may last longer than anybody can wait; it goes on in its own thread."""
-    pool = ThreadPoolExecutor(1)
-    future = pool.submit(call)
-    pool.shutdown(wait=False)
-    try:
-        future.result(seconds)
-    except TimeoutError as error:
-        raise OperationInProgressError(f"S3 is still at work after {seconds:g} s") from error
 
 
 @contextmanager
@@ -277,4 +261,7 @@ def _port_errors(
     except ClientError as error:
         status = error_status(error)
         otherwise = StorageUnavailableError if status == 429 or status >= 500 else StorageError
-        raise kinds.get(error_code(error), otherwise)(f"S3 answered {status}: {error}") from error
+        if status == 409:  # another request is at it, and it may be an earlier one of ours
+            otherwise = lost_answer
+        code = error_code(error)
+        raise kinds.get(code, otherwise)(f"S3 answered {status}: {error}", code=code) from error

@@ -17,6 +17,7 @@ from support.interposed import interpose_objects, interpose_records
 from support.studio import Machine, RefusedError, Studio, content_of, item_for, part_of
 
 LEASE_SECONDS = 600
+JOIN_PATIENCE_SECONDS = 600
 WORTH_ASKING_AGAIN = {"internal-error", "storage-unavailable", "changed-meanwhile"}
 OBJECT_CALLS = {
     "create_multipart_upload",
@@ -57,9 +58,13 @@ class Crash:
         return StorageUnavailableError(name) if name in OBJECT_CALLS else RecordsUnavailableError(name)
 
 
-def persist(call):
-    """Make one call until it has another answer than a problem worth asking again."""
-    for _ in range(3):
+def persist(machine, call):
+    """Make one call until it has another answer than a problem worth asking again.
+
+    Time passes meanwhile: whoever died may have asked the storage to join parts, which is only looked at for a while.
+    """
+    for attempt in range(4):
+        machine.studio.clock.advance(JOIN_PATIENCE_SECONDS / 2 if attempt else 0)
         try:
             result = call()
         except RefusedError as error:
@@ -75,16 +80,16 @@ def persist(call):
 def finish(machine: Machine, item: StartItem, body: bytes) -> None:
     """Do what a client does, from the start on, until the upload is done."""
     assert any(go_through(machine, item, body) for _ in range(3)), "it never came to an end"
-    cleaned = persist(lambda: machine.clean_up(CleanUp(item.operation_id, "completed", "deleted"))[0])
+    cleaned = persist(machine, lambda: machine.clean_up(CleanUp(item.operation_id, "completed", "deleted"))[0])
     assert cleaned.record.compressed_file_record.status == "deleted"
 
 
 def go_through(machine: Machine, item: StartItem, body: bytes) -> bool:
-    started = persist(lambda: machine.start(item))
+    started = persist(machine, lambda: machine.start(item))
     if started.outcome == "done":
         return True
     send(machine, started, body)
-    return persist(lambda: machine.complete(started, content_of(body))).outcome == "done"
+    return persist(machine, lambda: machine.complete(started, content_of(body))).outcome == "done"
 
 
 def send(machine: Machine, started, body: bytes) -> None:
@@ -93,7 +98,7 @@ def send(machine: Machine, started, body: bytes) -> None:
         return
     part_size = started.multipart.part_size
     if 1 not in started.multipart.received_parts:
-        signed = persist(lambda: machine.sign(started, [part_of(1, body)], content_of(body)))
+        signed = persist(machine, lambda: machine.sign(started, [part_of(1, body)], content_of(body)))
         assert machine.send_parts(signed, body, part_size) == [200]
 
 
@@ -113,7 +118,7 @@ def replace_another(studio: Studio) -> None:
 def take_a_lapsed_name_over(studio: Studio) -> None:
     ada = studio.person("ada")
     item = item_for("clip", upper_bound=100)
-    send(ada, persist(lambda: ada.start(item)), b"never completed")
+    send(ada, persist(ada, lambda: ada.start(item)), b"never completed")
     studio.clock.advance(LEASE_SECONDS)
     finish(studio.person("bob"), item_for("clip", b"bytes"), b"bytes")
 
@@ -121,23 +126,23 @@ def take_a_lapsed_name_over(studio: Studio) -> None:
 def take_over_from_another_machine(studio: Studio) -> None:
     ada = studio.person("ada")
     item = item_for("clip", upper_bound=100)
-    send(ada, persist(lambda: ada.start(item)), b"bytes")
+    send(ada, persist(ada, lambda: ada.start(item)), b"bytes")
     studio.clock.advance(LEASE_SECONDS)
     finish(ada.elsewhere(), item, b"bytes")
 
 
 def give_up_and_start_again(studio: Studio) -> None:
     ada = studio.person("ada")
-    started = persist(lambda: ada.start(item_for("clip", upper_bound=100)))
+    started = persist(ada, lambda: ada.start(item_for("clip", upper_bound=100)))
     send(ada, started, b"first")
-    persist(lambda: ada.fail(started))
+    persist(ada, lambda: ada.fail(started))
     finish(ada, item_for("clip", b"bytes"), b"bytes")
 
 
 def settle_what_was_sent(studio: Studio) -> None:
     """Ada's bytes arrive, she vanishes, Bob replaces them."""
     ada = studio.person("ada")
-    started = persist(lambda: ada.start(item_for("clip", b"adas")))
+    started = persist(ada, lambda: ada.start(item_for("clip", b"adas")))
     assert ada.send(started, b"adas") == 200
     studio.clock.advance(LEASE_SECONDS)
     finish(studio.person("bob"), item_for("clip", b"bytes", replace=True), b"bytes")

@@ -69,6 +69,8 @@ def test_an_upload_that_is_completing_is_settled(studio, ada):
     error = OperationInProgressError("at work")
     studio.serve(studio.records, interpose_objects(studio.objects, before=fail_at("complete_multipart_upload", error)))
     assert ada.complete(started, CONTENT).outcome == "completing"
+    assert ada.fail(started).problem.code == "changed-meanwhile"
+    studio.clock.advance(600)
     assert ada.fail(started).record.status == "success"
 
 
@@ -78,6 +80,7 @@ def test_an_upload_that_was_completing_without_its_parts_fails(studio, ada):
     error = OperationInProgressError("at work")
     studio.serve(studio.records, interpose_objects(studio.objects, before=fail_at("complete_multipart_upload", error)))
     ada.complete(started, CONTENT)
+    studio.clock.advance(600)
     studio.objects.uploads.clear()
     assert ada.fail(started, "gave up").record.error_message == "gave up"
     assert not studio.objects.uploads

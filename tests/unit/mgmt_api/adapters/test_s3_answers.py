@@ -10,7 +10,8 @@ from contextlib import contextmanager
 import pytest
 
 from mgmt_api.adapters.clients import make_s3_client
-from mgmt_api.adapters.s3 import COMPLETION_WAIT_SECONDS, S3ObjectStore
+from mgmt_api.adapters.s3 import S3ObjectStore
+from mgmt_api.backends import ANSWER_SECONDS, CALL_MAX_SECONDS
 from mgmt_api.ports import (
     ContentRefusedError,
     NewObject,
@@ -36,21 +37,22 @@ def error_answer(status: int, code: str, *, has_body: bool = True) -> Answer:
     return Answer(status, body.encode(), {"content-type": "application/xml"})
 
 
-def make_store(url: str, *, wait_seconds: float = COMPLETION_WAIT_SECONDS) -> S3ObjectStore:
+def make_store(url: str) -> S3ObjectStore:
     """Make a store on a loopback address whose client does not wait to try again."""
     client = make_s3_client("eu-west-1", endpoint_url=url, access_key="key", secret_key="made up")
     client.meta.events.unregister("needs-retry.s3", unique_id="retry-config-s3")
-    return S3ObjectStore(client, "bucket", completion_wait_seconds=wait_seconds)
+    return S3ObjectStore(client, "bucket")
 
 
-def complete(store: S3ObjectStore) -> None:
+def complete(store: S3ObjectStore, *, within_seconds: float = 20.0, part_checksum: str | None = None) -> None:
     store.complete_multipart_upload(
         NEW.key,
         "upload-1",
-        [StoredPart(1, 5, '"e"', None)],
+        [StoredPart(1, 5, '"e"', part_checksum)],
         size=5,
         crc64nvme="rosUhgoHmIg=",
         condition=WriteCondition(),
+        within_seconds=within_seconds,
     )
 
 
@@ -72,10 +74,11 @@ CALLS: dict[str, Callable[[S3ObjectStore], object]] = {
         ("complete", 409, "OperationAborted", OperationInProgressError),
         ("complete", 404, "NoSuchUpload", NoSuchMultipartUploadError),
         ("complete", 400, "BadDigest", ContentRefusedError),
-        ("complete", 400, "InvalidRequest", ContentRefusedError),
-        ("complete", 400, "InvalidPart", ContentRefusedError),
-        ("complete", 400, "InvalidPartOrder", ContentRefusedError),
-        ("complete", 400, "EntityTooSmall", ContentRefusedError),
+        *[
+            ("complete", 400, code, StorageError)
+            for code in ("InvalidRequest", "InvalidPart", "InvalidPartOrder", "EntityTooSmall", "InvalidDigest", "New")
+        ],
+        ("complete", 409, "SomethingNew", OperationInProgressError),
         ("complete", 400, "RequestTimeout", StorageUnavailableError),
         ("list", 404, "NoSuchUpload", NoSuchMultipartUploadError),
         *[(call, 503, "SlowDown", StorageUnavailableError) for call in CALLS],
@@ -132,11 +135,38 @@ def test_a_completion_says_everything_that_s3_can_compare():
     with scripted_server(Answer(200, (DECLARATION + COMPLETED).encode())) as server:
         complete(make_store(server.url))
     [asked] = server.asked
+    assert b"ChecksumCRC64NVME" not in asked.body
     assert asked.method == "POST"
     assert asked.headers["x-amz-checksum-crc64nvme"] == "rosUhgoHmIg="
     assert asked.headers["x-amz-checksum-type"] == "FULL_OBJECT"
     assert asked.headers["x-amz-mp-object-size"] == "5"
     assert asked.headers["if-none-match"] == "*"
+
+
+def test_a_completion_sends_the_checksums_of_its_parts():
+    with scripted_server(Answer(200, (DECLARATION + COMPLETED).encode())) as server:
+        complete(make_store(server.url), part_checksum="rosUhgoHmIg=")
+    assert b"<ChecksumCRC64NVME>rosUhgoHmIg=</ChecksumCRC64NVME>" in server.asked[0].body
+
+
+@pytest.mark.parametrize(
+    ("answer", "error"),
+    [
+        (error_answer(500, "InternalError"), StorageUnavailableError),
+        (error_answer(503, "SlowDown"), StorageUnavailableError),
+        (error_answer(200, "InternalError"), StorageUnavailableError),
+        (Answer(breaks=True), OperationInProgressError),
+    ],
+)
+def test_a_completion_is_one_request_whatever_comes_of_it(answer: Answer, error: type[StorageError]):
+    """Asked twice, S3 may throw the parts away; the client of other calls does ask again."""
+    client = make_s3_client("eu-west-1", access_key="key", secret_key="made up", endpoint_url="http://127.0.0.1:9")
+    assert client.meta.config.retries["total_max_attempts"] > 1
+    with scripted_server(answer, answer, answer) as server:
+        client = make_s3_client("eu-west-1", endpoint_url=server.url, access_key="key", secret_key="made up")
+        with pytest.raises(error):
+            complete(S3ObjectStore(client, "bucket"))
+    assert len(server.asked) == 1
 
 
 def test_a_multipart_upload_declares_its_checksum():
@@ -196,10 +226,20 @@ def slow_server(release: threading.Event) -> Iterator[str]:
             thread.join()
 
 
-def test_a_completion_that_lasts_is_left_to_itself():
+def test_a_completion_that_lasts_is_left_to_itself_and_no_thread_outlives_it():
     """White space keeps the connection alive, so that no read ever times out."""
-    with slow_server(threading.Event()) as url, pytest.raises(OperationInProgressError):
-        complete(make_store(url, wait_seconds=0.2))
+    with slow_server(threading.Event()) as url:
+        threads = set(threading.enumerate())
+        with pytest.raises(OperationInProgressError):
+            complete(make_store(url), within_seconds=0.2)
+        assert set(threading.enumerate()) <= threads
+
+
+def test_a_storage_that_says_nothing_at_all_is_not_waited_for_longer_either():
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        url = f"http://127.0.0.1:{listener.getsockname()[1]}"
+        with pytest.raises(OperationInProgressError):
+            complete(make_store(url), within_seconds=0.2)
 
 
 def test_white_space_before_the_answer_is_no_fault():
@@ -224,4 +264,4 @@ def test_no_call_outlasts_the_function():
     config = make_s3_client("eu-west-1", access_key="key", secret_key="made up").meta.config
     tries = config.retries["total_max_attempts"]
     assert tries * (config.connect_timeout + config.read_timeout) < 25
-    assert COMPLETION_WAIT_SECONDS < 25
+    assert CALL_MAX_SECONDS - ANSWER_SECONDS < 25

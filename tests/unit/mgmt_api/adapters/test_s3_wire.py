@@ -40,7 +40,9 @@ def asked_of(call, answer):
 
 
 def complete(store, parts=PARTS, *, size=8, condition=CREATE_ONLY):
-    store.complete_multipart_upload(KEY, "upload-1", parts, size=size, crc64nvme=CHECKSUM, condition=condition)
+    store.complete_multipart_upload(
+        KEY, "upload-1", parts, size=size, crc64nvme=CHECKSUM, condition=condition, within_seconds=20
+    )
 
 
 @pytest.mark.parametrize(
