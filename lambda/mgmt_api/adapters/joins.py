@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
 
 _CONNECT_SECONDS: Final = 3.0
+_TIMEOUT_MIN_SECONDS: Final = 0.001
+"""None at all would mean something else to a socket."""
 
 
 class Joins:
@@ -35,7 +37,8 @@ class Joins:
     def __init__(self, client: S3Client) -> None:
         self._client = client
         self._call = threading.local()
-        client.meta.events.register("before-send.s3.CompleteMultipartUpload", self._send_once)
+        send_once: Any = self._send_once  # what it returns botocore takes for the answer
+        client.meta.events.register("before-send.s3.CompleteMultipartUpload", send_once)
 
     def join(self, within_seconds: float, **parameters: Any) -> None:
         """Make the call, and raise what botocore raises; a read timeout where it lasts longer than it may."""
@@ -64,17 +67,19 @@ class Joins:
             answer = session.send(request)
             with closing(answer.raw):
                 body = b"".join(self._read(answer))
-        return AWSResponse(answer.url, answer.status_code, answer.headers, _Body(body))
+        headers: Any = answer.headers
+        return AWSResponse(answer.url, answer.status_code, headers, _Body(body))
 
     def _open_session(self, url: str) -> URLLib3Session:
         """Open a connection that trusts whom the client trusts, takes its proxies, and waits as long as it may."""
         config: Any = self._client.meta.config
         ca_bundle = get_session().get_config_variable("ca_bundle") or os.environ.get("REQUESTS_CA_BUNDLE")
-        return URLLib3Session(
-            verify=ca_bundle or True,
-            proxies=get_environ_proxies(url) if config.proxies is None else config.proxies,
-            timeout=(_CONNECT_SECONDS, max(self._left_seconds(), 0.001)),
-        )
+        settings: dict[str, Any] = {
+            "verify": ca_bundle or True,
+            "proxies": get_environ_proxies(url) if config.proxies is None else config.proxies,
+            "timeout": (_CONNECT_SECONDS, max(self._left_seconds(), _TIMEOUT_MIN_SECONDS)),
+        }
+        return URLLib3Session(**settings)
 
     def _read(self, answer: AWSResponse) -> Iterator[bytes]:
         """Yield the answer byte by byte, as they come: it is short, and each may be the last before a long wait."""
