@@ -19,7 +19,7 @@ from mgmt_contract.values import Value
 from mgmt_local import tokens
 from mgmt_local.alive import hold_open, is_alive, list_holders
 from mgmt_local.errors import BadNameError, InUseError, LocalBackendError
-from mgmt_local.state import StateFolder, hold_lock, open_log, open_state_folder, read_endpoint, tail_log
+from mgmt_local.state import StateFolder, find_reason, hold_lock, open_log, open_state_folder, read_endpoint
 
 IDLE_SECONDS: Final = 600.0
 START_TIMEOUT_SECONDS: Final = 90.0
@@ -210,6 +210,7 @@ def _launch(folder: StateFolder, idle_seconds: float, deadline: float) -> str:
     folder.endpoint.unlink(missing_ok=True)
     tokens.own_token(folder)
     with open_log(folder) as log:
+        before_bytes = log.seek(0, os.SEEK_END)
         process = _spawn(folder, idle_seconds, log)
     _launched.append(process)
     while process.poll() is None:
@@ -222,9 +223,8 @@ def _launch(folder: StateFolder, idle_seconds: float, deadline: float) -> str:
     # One that a killed command had just begun to start may have been first.
     if url := _await_leaving(folder, deadline):
         return url
-    raise LocalBackendError(
-        f"the embedded backend could not start; the end of its log, {folder.log}:\n{tail_log(folder.log)}"
-    )
+    reason = find_reason(folder.log, before_bytes)
+    raise LocalBackendError(f"the embedded backend could not start: {reason}. Its log is {folder.log}")
 
 
 def _give_up(folder: StateFolder, process: subprocess.Popen[bytes]) -> None:

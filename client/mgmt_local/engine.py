@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import importlib.metadata
 import os
+import re
 import secrets
 import shutil
 import subprocess
@@ -41,6 +42,12 @@ _PORT_TRIES: Final = 5
 _LOG_SIZE_MB: Final = 4
 _LOG_FILES: Final = 2
 OUTPUT_FILE: Final = "engine.out"
+_FATAL_LINE: Final = re.compile(r"^F\d{4} \S+ \S+ (.+)$", re.MULTILINE)
+_CAUSE_SOUGHT_CHARACTERS: Final = 1_000_000
+_ADVICE: Final = {
+    "too many open files": " (it needs some 100: raise the limit, `ulimit -n 1024`)",
+    "no space left": " (free some space)",
+}
 _PORT_TAKEN_MESSAGES: Final = ("not available", "address already in use", "Only one usage of each socket")
 _COLLECTOR: Final = {"GOMEMLIMIT": "512MiB", "GOGC": "400"}
 """Goals of the engine's garbage collector: under load it takes some 400 MB and half the processor time that
@@ -241,8 +248,17 @@ class StorageEngine:
             self.kill()
             what = f"did not answer within {timeout_seconds:.0f} s"
         else:
-            what = f"ended at once (status {status})"
+            what = f"ended at once (status {status}){self._find_cause()}"
         return f"the storage engine {what}; the last lines of its log in {self.data_dir}:\n{self._log_tail()}"
+
+    def _find_cause(self) -> str:
+        """Return what the engine's log calls fatal, with what to do where that is known."""
+        with contextlib.suppress(OSError):
+            said = (self.data_dir / OUTPUT_FILE).read_text("utf-8", "replace")[:_CAUSE_SOUGHT_CHARACTERS]
+            for cause in _FATAL_LINE.findall(said):
+                advice = next((advice for text, advice in _ADVICE.items() if text in cause), "")
+                return f": {cause}{advice}"
+        return ""
 
     def _log_tail(self) -> str:
         lines: list[str] = []

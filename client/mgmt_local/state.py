@@ -177,6 +177,18 @@ def trim_log(path: Path, size_max_bytes: int = _LOG_SIZE_MAX_BYTES) -> None:
             os.truncate(path, 0)
 
 
+def find_reason(log: Path, after_bytes: int) -> str:
+    """Return what a log calls an error since it had that size, or else its last line: as a traceback ends."""
+    lines: list[str] = []
+    with contextlib.suppress(OSError), log.open("rb") as file:
+        file.seek(after_bytes)
+        lines = [
+            line for line in file.read(_LOG_SIZE_MAX_BYTES).decode("utf-8", "replace").splitlines() if line.strip()
+        ]
+    errors = [line.partition(" ERROR ")[2] for line in lines if " ERROR " in line]
+    return (errors or lines or ["it ended without a word"])[-1]
+
+
 def tail_log(path: Path, lines: int = 12) -> str:
     """Return the last lines of a log, or nothing where there is none."""
     with contextlib.suppress(OSError):

@@ -247,7 +247,7 @@ def test_one_in_use_is_not_stopped_unless_that_is_asked_for(tmp_path: Path):
         assert processes_in(tmp_path) == []
 
 
-def test_why_it_cannot_start_is_told_with_the_end_of_its_log(tmp_path: Path):
+def test_why_it_cannot_start_is_told_with_the_place_of_its_log(tmp_path: Path):
     (tmp_path / "engine").write_text("a file where the engine's folder should be")
     with pytest.raises(LocalBackendError, match="could not start") as caught:
         control.start(tmp_path)
@@ -255,6 +255,17 @@ def test_why_it_cannot_start_is_told_with_the_end_of_its_log(tmp_path: Path):
     assert str(tmp_path / "backend.log") in str(caught.value)
     assert processes_in(tmp_path) == []
     assert not (tmp_path / "endpoint.json").exists()
+
+
+@pytest.mark.skipif(os.name != "posix", reason="limits are of POSIX")
+def test_too_few_open_files_for_the_engine_are_named_in_one_line(tmp_path: Path):
+    code = f"import resource; resource.setrlimit(resource.RLIMIT_NOFILE, (50, 50))\n{START_AND_PRINT}"
+    done = subprocess.run([sys.executable, "-c", code, str(tmp_path)], check=False, capture_output=True, text=True)
+    said = done.stderr.splitlines()[-1]
+    assert "too many open files" in said
+    assert "ulimit -n 1024" in said
+    assert str(tmp_path / "backend.log") in said
+    assert processes_in(tmp_path) == []
 
 
 def test_one_that_does_not_answer_in_time_is_given_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):

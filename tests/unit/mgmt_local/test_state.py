@@ -10,6 +10,7 @@ import pytest
 from mgmt_local.errors import LocalBackendError
 from mgmt_local.state import (
     STATE_DIR_VARIABLE,
+    find_reason,
     hold_lock,
     open_state_folder,
     read_json,
@@ -61,6 +62,24 @@ def test_without_either_it_is_in_the_users_data_directory(tmp_path: Path, monkey
     monkeypatch.delenv(STATE_DIR_VARIABLE, raising=False)
     monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path))
     assert open_state_folder().path == tmp_path / "mgmt" / "local"
+
+
+@pytest.mark.parametrize(
+    ("said", "reason"),
+    [
+        ("x ERROR no room; its log:\n  of the engine\n", "no room; its log:"),
+        ("Traceback:\n  File\nOSError: no room\n\n", "OSError: no room"),
+        ("", "it ended without a word"),
+    ],
+)
+def test_why_it_ended_is_what_its_log_says_since_it_was_started(tmp_path: Path, said: str, reason: str):
+    log = tmp_path / "backend.log"
+    log.write_text("x ERROR of another day\n")
+    before_bytes = log.stat().st_size
+    with log.open("a") as file:
+        file.write(said)
+    assert find_reason(log, before_bytes) == reason
+    assert find_reason(tmp_path / "missing", 0) == "it ended without a word"
 
 
 @posix_only
