@@ -10,8 +10,7 @@ from collections import Counter
 from threading import Lock
 from typing import Final
 
-import aws_lambda_powertools
-from aws_lambda_powertools.metrics import MetricUnit, single_metric
+from aws_lambda_powertools.metrics import EphemeralMetrics, MetricUnit
 
 from mgmt_api.metrics import MetricName, known_code
 
@@ -52,16 +51,12 @@ class CloudWatchMetrics:
 
 
 def _print(service: str, counts: Counter[tuple[MetricName, str | None]]) -> None:
-    together = aws_lambda_powertools.Metrics(namespace=NAMESPACE, service=service)
-    plain = {name: value for (name, code), value in counts.items() if code is None}
-    for name, value in plain.items():
-        together.add_metric(name, _UNITS.get(name, MetricUnit.Count), value)
-    if plain:
-        together.flush_metrics()
-    for (name, code), value in counts.items():
+    """Print a line for what has no code, and one for each code: a line has one value for each dimension."""
+    for code in dict.fromkeys(code for _, code in counts):
+        metrics = EphemeralMetrics(namespace=NAMESPACE, service=service)
         if code is not None:
-            unit = _UNITS.get(name, MetricUnit.Count)
-            with single_metric(
-                name, unit, value, namespace=NAMESPACE, default_dimensions={"service": service}
-            ) as metric:
-                metric.add_dimension("code", code)
+            metrics.add_dimension("code", code)
+        for (name, its_code), value in counts.items():
+            if its_code == code:
+                metrics.add_metric(name, _UNITS.get(name, MetricUnit.Count), value)
+        metrics.flush_metrics()
