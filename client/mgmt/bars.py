@@ -21,6 +21,8 @@ SETTLED_SECONDS: Final = 0.4
 STILL_SECONDS: Final = 3.0
 """What is waited for is said so late where there are bars to look at."""
 _STAGE_WIDTH: Final = 10
+_CLOCK_MAX_SECONDS: Final = 36_000
+"""Up to here a clock takes seven columns."""
 _COLOR_OF_STAGE: Final = {"packing": "magenta", "uploading": "green", "confirming": "cyan", "all": "blue"}
 
 
@@ -137,7 +139,13 @@ def _speed(bytes_per_second: float | None) -> str:
 
 
 def _left(seconds: float | None) -> str:
-    return "" if seconds is None else clock_in_words(seconds)
+    """Write the time left in seven columns at most: who has hours to wait needs no seconds."""
+    if seconds is None:
+        return ""
+    if round(seconds) < _CLOCK_MAX_SECONDS:
+        return clock_in_words(seconds)
+    hours = round(seconds / 3600)
+    return f"{hours} h" if hours < 100 else f"{min(99, hours // 24)} days"
 
 
 # --- columns -------------------------------------------------------------------------------------------

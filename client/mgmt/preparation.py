@@ -80,9 +80,8 @@ class Preparation:
             SourceError: If another one of the same name did: they would be one object.
         """
         path = Path(os.path.abspath(target))  # noqa: PTH100  resolving would follow links
-        if not path.exists():
-            return False  # what is not there takes no name away from others
-        name = fold_key(self._options.as_name or path.name)  # names apart only by case are one to the service
+        # Names apart only by case are one to the service; what is not there takes no name away from others.
+        name = fold_key(self._options.as_name or path.name) if path.exists() else os.fspath(path)
         first = self._first_of_name.setdefault(name, path)
         if first is path:
             return False

@@ -44,9 +44,11 @@ class Sizing:
         self._folders = [target for target, size in sizes.items() if size is None] if len(sizes) > 1 else []
         return failing + others
 
-    def note_begun(self, target: str) -> None:
-        """Leave a target out that needs no counting any more."""
+    def note_begun(self, target: str) -> bool:
+        """Leave a target out that needs no counting any more; tell whether it is the first that is spelled so."""
+        is_first = target not in self._begun
         self._begun.add(target)
+        return is_first
 
     @contextmanager
     def counting(self) -> Iterator[None]:

@@ -127,7 +127,7 @@ class _Grouping:
             yield full
 
     def _prepare(self, target: str) -> Job | None:
-        self._sizing.note_begun(target)
+        is_first = self._sizing.note_begun(target)
         try:
             if self._was_moved(target):
                 self._emit(Sized(target, 0))
@@ -139,7 +139,10 @@ class _Grouping:
             self._emit(Sized(target, 0))
             self._ending.end_unprepared(target, error)
             return None
-        self._emit(Repeated(target) if job is None else Begun(target, job.operation_id, job.source.uncompressed_size))
+        if job is not None:
+            self._emit(Begun(target, job.operation_id, job.source.uncompressed_size))
+        elif is_first:
+            self._emit(Repeated(target))
         return job
 
     def _was_moved(self, target: str) -> bool:

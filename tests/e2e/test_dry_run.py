@@ -34,6 +34,8 @@ def test_everything_is_told_and_nothing_happens(team, anna, bert):
         (laptop.work / "same").mkdir()
         (laptop.work / "same" / "a").write_bytes(noise(3 * MB))
         (laptop.work / "big").write_bytes(noise(17 * MB))
+        for path in ("same/a", "same", "big"):
+            os.utime(laptop.work / path, (1_700_000_000, 1_700_000_000))  # of one content and one time: the same bytes
     (bert.work / "other").write_bytes(b"one")
     (anna.work / "other").write_bytes(b"two")
     assert bert.run("upload", "same", "other", "big", "--prefix", "p").exit_code == 0

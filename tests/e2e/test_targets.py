@@ -25,6 +25,15 @@ def test_a_single_mistyped_name_has_its_own_exit_code(team, anna):
     assert anna.run("upload", "smal").exit_code == 4
 
 
+@pytest.mark.parametrize("name", ["there", "gone"])
+def test_a_name_twice_is_one_target(team, anna, name):
+    (anna.work / "there").write_text("x")
+    run = anna.run("--json", "upload", name, name)
+    assert run.exit_code == (0 if name == "there" else 4)
+    assert run.lines[-1]["succeeded"] + run.lines[-1]["failed"] == 1
+    assert notices(run) == [f"{name} is named more than once; it is uploaded once."]
+
+
 @pytest.mark.parametrize("more", [[], ["--dry-run"]])
 def test_what_is_not_there_takes_no_name_from_what_is(team, anna, more):
     (anna.work / "b" / "DCIM").mkdir(parents=True)

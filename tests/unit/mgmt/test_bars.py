@@ -188,6 +188,20 @@ def test_what_was_there_already_is_done_and_no_speed(underway, clock):
     assert overall.left_seconds == pytest.approx(8, rel=0.05)
 
 
+@pytest.mark.parametrize(
+    ("megabytes", "left"),
+    [(35_002, "9:43:20"), (36_100, "10 h"), (350_000, "97 h"), (864_000, "10 days"), (99_000_000, "99 days")],
+)
+def test_a_long_time_left_fits_its_column(underway, clock, megabytes, left):
+    underway.note(Progress("id", "clip", "uploading", 0, megabytes * MB))
+    for done in (1, 2):
+        clock.seconds += 1
+        underway.note(Progress("id", "clip", "uploading", done * MB, megabytes * MB))
+    [line] = drawn(underway)
+    assert display_width(line) == 78
+    assert line.endswith(f" {left}")
+
+
 def test_nothing_is_done_to_the_full_before_it_is_confirmed(underway, clock):
     underway.expect_all({"a": MB, "b": MB})
     for name in "ab":
