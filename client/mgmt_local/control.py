@@ -242,15 +242,18 @@ def _spawn(folder: StateFolder, idle_seconds: float, log: IO[bytes]) -> subproce
     # -P: nothing is imported from the folder it runs in.
     command = [sys.executable, "-P", "-m", "mgmt_local", "serve"]
     command += ["--state-dir", os.fspath(folder.path), "--idle-seconds", str(idle_seconds)]
-    return subprocess.Popen(
-        command,
-        cwd=folder.path,
-        env=_environment(),
-        stdin=subprocess.DEVNULL,
-        stdout=log,
-        stderr=subprocess.STDOUT,
-        **_detachment(),
-    )
+    try:
+        return subprocess.Popen(
+            command,
+            cwd=folder.path,
+            env=_environment(),
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            **_detachment(),
+        )
+    except OSError as error:
+        raise LocalBackendError(f"the embedded backend could not start: {error}") from error
 
 
 def _detachment() -> dict[str, Any]:

@@ -249,7 +249,7 @@ class StorageEngine:
             what = f"did not answer within {timeout_seconds:.0f} s"
         else:
             what = f"ended at once (status {status}){self._find_cause()}"
-        return f"the storage engine {what}; the last lines of its log in {self.data_dir}:\n{self._log_tail()}"
+        return f"the storage engine {what}\nThe last lines of its log in {self.data_dir}:\n{self._log_tail()}"
 
     def _find_cause(self) -> str:
         """Return what the engine's log calls fatal, with what to do where that is known."""

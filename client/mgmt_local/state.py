@@ -186,7 +186,7 @@ def find_reason(log: Path, after_bytes: int) -> str:
             line for line in file.read(_LOG_SIZE_MAX_BYTES).decode("utf-8", "replace").splitlines() if line.strip()
         ]
     errors = [line.partition(" ERROR ")[2] for line in lines if " ERROR " in line]
-    return (errors or lines or ["it ended without a word"])[-1]
+    return (errors or lines or ["it ended without a word, as on a full disk"])[-1]
 
 
 def tail_log(path: Path, lines: int = 12) -> str:

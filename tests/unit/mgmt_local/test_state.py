@@ -67,9 +67,9 @@ def test_without_either_it_is_in_the_users_data_directory(tmp_path: Path, monkey
 @pytest.mark.parametrize(
     ("said", "reason"),
     [
-        ("x ERROR no room; its log:\n  of the engine\n", "no room; its log:"),
+        ("x ERROR no room\nIts log:\n  of the engine\n", "no room"),
         ("Traceback:\n  File\nOSError: no room\n\n", "OSError: no room"),
-        ("", "it ended without a word"),
+        ("", "it ended without a word, as on a full disk"),
     ],
 )
 def test_why_it_ended_is_what_its_log_says_since_it_was_started(tmp_path: Path, said: str, reason: str):
@@ -79,7 +79,7 @@ def test_why_it_ended_is_what_its_log_says_since_it_was_started(tmp_path: Path, 
     with log.open("a") as file:
         file.write(said)
     assert find_reason(log, before_bytes) == reason
-    assert find_reason(tmp_path / "missing", 0) == "it ended without a word"
+    assert find_reason(tmp_path / "missing", 0) == "it ended without a word, as on a full disk"
 
 
 @posix_only

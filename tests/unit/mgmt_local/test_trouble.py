@@ -6,6 +6,7 @@ import logging
 import os
 import socket
 import struct
+import sys
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -53,6 +54,13 @@ def test_a_log_that_cannot_be_written_is_told_with_what_to_do(folder: StateFolde
     with pytest.raises(LocalBackendError, match=rf"cannot write {folder.log}: .*Free some space"):
         control.start(folder.path)
     assert processes_in(folder.path) == []
+
+
+def test_a_machine_that_starts_no_process_any_more_is_told_of(folder: StateFolder, monkeypatch: pytest.MonkeyPatch):
+    """As where memory or the number of processes is at its end."""
+    monkeypatch.setattr(sys, "executable", "/nowhere/python")
+    with pytest.raises(LocalBackendError, match=r"could not start: .*No such file"):
+        control.start(folder.path)
 
 
 def test_tokens_that_another_process_keeps_locked_are_an_error(folder: StateFolder, monkeypatch: pytest.MonkeyPatch):
