@@ -6,7 +6,9 @@
 | audience, client_id | what a token's `aud` or `client_id` must be; both are accepted | one is required |
 | scopes | scopes of which a token must carry one, separated by spaces | none |
 | root_prefix | folder in the bucket under which everything is stored; the role reaches nothing else | none |
-| admin_group, actor_claim | which group administers, which claim names a person | admins, username |
+| admin_group | which group administers, as the token names it, letter by letter | admins |
+| groups_claim | which one claim of the token lists a person's groups | cognito:groups |
+| actor_claim | which claim names a person | username |
 | url_life_seconds, lease_seconds, feed_shards | see `mgmt_api/settings.py` | 900, 600, 1 |
 | key_part_max_bytes | longest part of a key between slashes, for a storage that has such a limit; S3 has none | none |
 | requests_per_second, request_burst | throttle of the calls that need sign-in | 50, 100 |

@@ -23,6 +23,8 @@ class Settings:
     admin_group: str = "admins"
     actor_claim: str = "username"
     """The claim that names a person; the subject is used where a token lacks it."""
+    groups_claim: str = "cognito:groups"
+    """The one claim that lists a person's groups."""
     url_life_seconds: int = 15 * MINUTE_SECONDS
     lease_seconds: int = 10 * MINUTE_SECONDS
     feed_shards: int = 1
@@ -43,6 +45,7 @@ _TEXTS = {
     "root_prefix": "MGMT_ROOT_PREFIX",
     "admin_group": "MGMT_ADMIN_GROUP",
     "actor_claim": "MGMT_ACTOR_CLAIM",
+    "groups_claim": "MGMT_GROUPS_CLAIM",
     "issuer": "MGMT_ISSUER",
     "client_id": "MGMT_CLIENT_ID",
     "audience": "MGMT_AUDIENCE",

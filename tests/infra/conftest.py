@@ -18,6 +18,7 @@ CONTEXT = {
     "root_prefix": "team/footage",
     "admin_group": "producers",
     "actor_claim": "email",
+    "groups_claim": "roles",
     "url_life_seconds": "600",
     "lease_seconds": "300",
     "feed_shards": "4",

@@ -136,6 +136,7 @@ def test_the_function_reads_every_setting_from_its_environment(assembly: Assembl
         root_prefix=context["root_prefix"],
         admin_group=context["admin_group"],
         actor_claim=context["actor_claim"],
+        groups_claim=context["groups_claim"],
         url_life_seconds=int(context["url_life_seconds"]),
         lease_seconds=int(context["lease_seconds"]),
         feed_shards=int(context["feed_shards"]),

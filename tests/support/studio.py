@@ -143,7 +143,7 @@ class Machine:
     """A signed-in person at one machine, speaking the protocol."""
 
     studio: Studio
-    claims: Mapping[str, str]
+    claims: Mapping[str, Any]
     machine_id: str
     run_id: str | None = None
 

@@ -10,7 +10,7 @@ import pytest
 
 from mgmt_api.access import read_actor
 from mgmt_api.settings import Settings
-from mgmt_local.gateway_event import Request, build_claims, build_event
+from mgmt_local.gateway_event import Request, build_claims, build_event, flatten_claims
 from mgmt_local.tokens import Identity
 
 NOW = datetime(2026, 3, 12, 19, 3, 58, 390_000, tzinfo=UTC)
@@ -122,15 +122,28 @@ def test_what_is_no_text_arrives_as_base64(headers, body: bytes, is_text: bool):
     assert (built["body"].encode() if is_text else base64.b64decode(built["body"])) == body
 
 
-def test_claims_are_strings_and_groups_stand_in_brackets():
-    claims = build_claims(KIM, NOW)
+def test_claims_are_handed_on_as_strings_and_groups_stand_in_brackets():
+    claims = event_of()["requestContext"]["authorizer"]["jwt"]["claims"]
     assert {type(value) for value in claims.values()} == {str}
     assert claims["cognito:groups"] == "[admins editors]"
     assert "cognito:groups" not in build_claims(Identity("ada", "1"), NOW)
     assert int(claims["exp"]) > int(claims["iat"]) == int(NOW.timestamp())
 
 
-@pytest.mark.parametrize(("groups", "is_admin"), [(("admins",), True), (("editors", "admins"), True), ((), False)])
+def test_the_handler_finds_a_token_with_the_same_claims_in_the_place_of_the_secret():
+    event = event_of("/", ("Authorization", "Bearer s3cret"))
+    scheme, token = event["headers"]["authorization"].split(" ")
+    payload = json.loads(base64.urlsafe_b64decode(token.split(".")[1] + "=="))
+    assert scheme == "Bearer"
+    assert payload["cognito:groups"] == ["admins", "editors"]
+    assert flatten_claims(payload) == event["requestContext"]["authorizer"]["jwt"]["claims"]
+    assert "s3cret" not in json.dumps(event)
+
+
+@pytest.mark.parametrize(
+    ("groups", "is_admin"),
+    [(("admins",), True), (("editors", "admins"), True), (("Studio admins",), False), ((), False)],
+)
 def test_service_reads_the_actor_from_the_event(groups, is_admin):
     actor = read_actor(event_of(identity=Identity("kim", "6b0c", groups)), Settings("b", "t", "us-east-1"))
     assert (actor.id, actor.name, actor.is_admin) == ("6b0c", "kim", is_admin)
