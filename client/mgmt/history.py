@@ -12,7 +12,7 @@ from datetime import datetime, timedelta
 from typing import Final
 
 from mgmt.api import ServiceApi, error_of, error_of_outcome
-from mgmt.errors import SourceError, UsageError
+from mgmt.errors import SourceError, UnavailableError, UsageError
 from mgmt.replies import is_known
 from mgmt.short_ids import is_short_id, second_of, short_id
 from mgmt_contract.messages import HISTORY_LIMIT_MAX, HistoryRequest
@@ -22,6 +22,10 @@ from mgmt_contract.values import Value
 
 _PER_SECOND_MAX: Final = 1_000
 """More uploads than begin in one second: the limit of a search that must end."""
+_EMPTY_PAGES_MAX: Final = 10_000
+"""In a row: for each the service looks through hundreds of records."""
+_FOUND_MAX: Final = 5_000
+"""Of what `show` looks through: it keeps them all in memory."""
 _LISTED_MAX: Final = 20
 
 
@@ -107,6 +111,7 @@ class Found:
 
     def _read(self, filters: HistoryRequest) -> Iterator[OperationRecord]:
         cursor: str | None = None
+        leafing = _Leafing()
         while self._limit is None or self.count < self._limit:
             size = HISTORY_LIMIT_MAX if self._limit is None else min(self._limit - self.count, HISTORY_LIMIT_MAX)
             page = self._api.history(replace(filters, limit=size, cursor=cursor))
@@ -117,7 +122,34 @@ class Found:
             cursor = page.cursor
             if cursor is None:
                 return
+            leafing.note(cursor, len(page.records))
         self.is_cut = True
+
+
+class _Leafing:
+    """Notices pages that never come to an end: a circle of cursors, or nothing but empty ones."""
+
+    def __init__(self) -> None:
+        self._pages = 0
+        self._empty_pages = 0
+        self._kept: str | None = None
+
+    def note(self, cursor: str, record_count: int) -> None:
+        """Note a page and where the next one begins.
+
+        Raises:
+            UnavailableError: If there is no end to be seen.
+        """
+        self._empty_pages = 0 if record_count else self._empty_pages + 1
+        if cursor == self._kept or self._empty_pages > _EMPTY_PAGES_MAX:
+            raise UnavailableError(
+                "The service's pages of the history come to no end. Name a person, a time or a status to look for, and "
+                "tell the admin.",
+                code="bad-answer",
+            )
+        self._pages += 1
+        if self._pages & (self._pages - 1) == 0:  # a cursor kept at each power of two meets every circle (Brent)
+            self._kept = cursor
 
 
 def _requests_for(filters: HistoryRequest, name: Name | None) -> list[HistoryRequest]:
@@ -200,7 +232,7 @@ def _stored_under(api: ServiceApi, key: str) -> list[UploadRecord]:
     if not key:
         return []
     filters = HistoryRequest(name=key, operation_type="upload", status="success")
-    found = [each for each in Found(api, filters, limit=None) if isinstance(each, UploadRecord)]
+    found = [each for each in Found(api, filters, limit=_FOUND_MAX) if isinstance(each, UploadRecord)]
     return [each for each in found if each.s3_object_key == key]
 
 
@@ -224,7 +256,7 @@ def _find_by_short_id(api: ServiceApi, text: str) -> list[OperationRecord]:
 def _find_by_name(api: ServiceApi, name: Name) -> list[UploadRecord]:
     """Find the newest upload under each key that a name fits; the key that it is, if it is one, wins."""
     newest: dict[str, UploadRecord] = {}
-    for record in Found(api, HistoryRequest(operation_type="upload"), None, replace(name, is_folder=False)):
+    for record in Found(api, HistoryRequest(operation_type="upload"), _FOUND_MAX, replace(name, is_folder=False)):
         if not isinstance(record, UploadRecord):
             continue
         best = newest.setdefault(record.s3_object_key, record)

@@ -101,10 +101,12 @@ def check_service(service: messages.Service) -> None:
 
 
 def check_page(page: messages.HistoryResponse) -> None:
-    """Refuse a page that is larger than any that can be asked for, or whose cursor cannot be sent."""
+    """Refuse a page that is too large, speaks of records that are not on it, or has a cursor that cannot be sent."""
     count = len(page.records)
     _require(count <= messages.HISTORY_LIMIT_MAX, f"{count} records, expected {messages.HISTORY_LIMIT_MAX} at most")
     _require(page.cursor is None or 0 < len(page.cursor) <= _CURSOR_MAX_CHARACTERS, "cursor is empty, or too long")
+    ids = {record.operation_id for record in page.records}
+    _require(ids.issuperset(page.replaced), "replaced names what is not on the page")
 
 
 def check_results(results: Sequence[Any], operation_ids: Iterable[str]) -> None:

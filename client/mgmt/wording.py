@@ -181,12 +181,17 @@ def fold(text: str, width: int | None, indent: str = "") -> str:
     lines, line = [], " " * (len(text) - len(words))
     for word in words.split(" "):
         joined = f"{line} {word}" if line.strip() else line + word
-        if display_width(joined) > width and line.strip():
+        if not _fits(joined, width) and line.strip():
             lines.append(line)
             joined = indent + word
-        while display_width(joined) > width:
+        while not _fits(joined, width):
             piece = _take_readable(joined, width, len(indent)) or joined[:1]
             lines.append(piece)
             joined = indent + joined[len(piece) :]
         line = joined
     return "\n".join([*lines, line])
+
+
+def _fits(text: str, width: int) -> bool:
+    """Tell whether a text has at most so many columns; how long it is else is no matter, it may be endless."""
+    return len(text) <= 4 * width + 100 and display_width(text) <= width
