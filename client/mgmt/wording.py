@@ -74,10 +74,17 @@ def moment_in_words(moment: datetime | None) -> str:
 def with_local_times(text: str) -> str:
     """Write the times of programs in a sentence as a person's own.
 
-    >>> with_local_times("no time in it")
-    'no time in it'
+    >>> with_local_times("no time in it"), with_local_times("on 2026-02-30T00:00:00Z")
+    ('no time in it', 'on 2026-02-30T00:00:00Z')
     """
-    return _PROGRAM_TIME.sub(lambda found: moment_in_words(datetime.fromisoformat(found[0])), text)
+    return _PROGRAM_TIME.sub(_as_local_time, text)
+
+
+def _as_local_time(found: re.Match[str]) -> str:
+    try:
+        return moment_in_words(datetime.fromisoformat(found[0]))
+    except (ValueError, OverflowError, OSError):  # no time at all, or none that this machine can show
+        return found[0]
 
 
 def clock_in_words(seconds: float) -> str:
