@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Final
 
 from mgmt.api import error_of
 from mgmt.errors import CancelledError, IntegrityError, MgmtError
@@ -23,6 +24,9 @@ from mgmt_contract import messages
 from mgmt_contract.records import FileRecord, UploadRecord
 from mgmt_contract.texts import fit_text
 from mgmt_contract.wire import format_time
+
+CLEAN_UPS_MAX_SECONDS: Final = 5.0
+"""How long a command whose uploads have ended stays only to report what became of the local files."""
 
 
 @dataclass
@@ -232,7 +236,11 @@ class Ending:
                 self._being_reported -= taken
 
     def report_clean_ups(self) -> None:
-        """Tell the service how local files ended, as far as no later call has carried it along."""
+        """Tell the service how local files ended, as far as no later call has carried it along.
+
+        The last that a command asks for. Where the service does not answer within a few seconds, the next one tells it.
+        """
+        self._session.patience.hurry(CLEAN_UPS_MAX_SECONDS)
         try:
             while self._report_some():
                 pass

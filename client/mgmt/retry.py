@@ -45,6 +45,11 @@ class Patience:
         self._on_wait = on_wait
         self._answered = False
         self._failing_since: float | None = None
+        self._ends_at: float | None = None
+
+    def hurry(self, seconds: float) -> None:
+        """Spend no more than that from now on, whatever moves: what is left to do is not worth more."""
+        self._ends_at = self._monotonic() + seconds
 
     def note_progress(self) -> None:
         """Say that something moved: an answer came, or bytes went out and were taken."""
@@ -58,11 +63,13 @@ class Patience:
     def begin_try(self) -> float | None:
         """Say that something is tried; return how many seconds it may take, or None where an answer came before.
 
-        Before the first answer a try that hangs must not outlast the budget.
+        Before the first answer, and in a hurry, a try that hangs must not outlast the budget.
         """
+        now = self._monotonic()
+        if self._ends_at is not None:
+            return max(_SHORTEST_TRY_SECONDS, self._ends_at - now)
         if self._answered:
             return None
-        now = self._monotonic()
         return max(_SHORTEST_TRY_SECONDS, self._note_failing(now) + self._start_budget_seconds - now)
 
     def now(self) -> float:
@@ -107,6 +114,8 @@ class Patience:
         delay = max(random.uniform(0, ceiling), asked)  # noqa: S311  jitter is no secret
         budget = self._budget_seconds if self._answered else self._start_budget_seconds
         left = failing_since + budget - now
+        if self._ends_at is not None:
+            left = min(left, self._ends_at - now)
         if left <= 0:
             raise _out_of_patience(budget, why)
         self._on_wait(why)

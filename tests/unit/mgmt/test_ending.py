@@ -1,7 +1,9 @@
 """How an upload ends: what becomes of the archive, and what the person and the service are told."""
 
 import os
+import socket
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -10,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from mgmt import ending
 from mgmt.archive import pack
 from mgmt.batch import Batch
 from mgmt.ending import Ending, Summary
@@ -188,6 +191,29 @@ def test_a_clean_up_that_cannot_be_reported_waits_for_the_next_command(tmp_path)
         with at.ending.reporting() as clean_ups:
             [left] = clean_ups
         assert (left.operation_id, left.archive_status) == (at.job.operation_id, "deleted")
+
+
+@contextmanager
+def silent_server():
+    """Takes connections and never answers."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        yield f"http://127.0.0.1:{listener.getsockname()[1]}"
+
+
+@pytest.mark.parametrize("is_silent", [False, True])
+def test_a_service_that_is_gone_keeps_a_finished_upload_for_seconds_only(tmp_path, monkeypatch, is_silent):
+    """Once it has answered it has a quarter of an hour for everything else; the report is for the next command."""
+    monkeypatch.setattr(ending, "CLEAN_UPS_MAX_SECONDS", 0.2)
+    with desk(tmp_path) as at, silent_server() as silent_url:
+        at.server._answers = [Answer(503)]
+        if is_silent:
+            at.session.api._base_url = silent_url
+        at.session.patience.note_progress()
+        at.ending.end_done([(at.job, at.record())])
+        began = time.monotonic()
+        at.ending.report_clean_ups()
+        assert time.monotonic() - began < WAIT_SECONDS
+        assert len(at.session.journal.unreported(at.session.service_url, 10)) == 1
 
 
 def test_an_interrupt_while_reporting_is_an_interrupt(tmp_path):

@@ -137,3 +137,18 @@ def test_a_wait_ends_when_the_command_is_stopped():
 def _wait_for_ever(patience, why):
     for attempt in range(1000):
         patience.wait(attempt, why)
+
+
+def test_in_a_hurry_no_progress_and_no_answer_gives_more_time(stop, clock):
+    """What is left is not worth more: neither its tries nor the waiting between them."""
+    patience = Patience(stop, budget_seconds=900, monotonic=clock)
+    patience.note_progress()
+    assert patience.begin_try() is None
+    patience.hurry(5)
+    assert patience.begin_try() == 5
+    patience.note_progress()
+    began = clock.now
+    with pytest.raises(UnavailableError):
+        _wait_for_ever(patience, "gone")
+    assert clock.now - began == pytest.approx(5)
+    assert patience.begin_try() == 1
