@@ -7,8 +7,6 @@ anybody else's.
 
 from __future__ import annotations
 
-import contextlib
-import hashlib
 import json
 import os
 import sqlite3
@@ -23,14 +21,13 @@ from typing import Any, Final, Literal
 import filelock
 
 from mgmt.errors import LocalStateError, RefusedError
+from mgmt.locks import Locks
 from mgmt_contract.messages import CleanUp, Content, Existing
 from mgmt_contract.values import Value
 from mgmt_contract.wire import MessageError, from_json, to_json
 
 MOVED_KEPT_SECONDS: Final = 30 * 86_400.0
 """How long a command may be given again and be told that an original was uploaded and moved."""
-_LEFT_LOCK_SECONDS: Final = 3600.0
-"""So old is a lock file at least that is taken for a left-over, if nobody holds it."""
 
 _FILE_NAME: Final = "journal.sqlite"
 _DAMAGE_CODES: Final = frozenset({sqlite3.SQLITE_ERROR, sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB})
@@ -137,13 +134,13 @@ class Journal:
 
     def __init__(self, state_dir: Path) -> None:
         self._state_dir = state_dir
-        self._locks = state_dir / "locks"
+        lock_folder = state_dir / "locks"
+        self._locks = Locks(lock_folder / "uploads.lock")
         self._lock = threading.Lock()
         with _translate_errors(state_dir):
-            for folder in (state_dir, self._locks):
+            for folder in (state_dir, lock_folder):
                 folder.mkdir(parents=True, exist_ok=True, mode=0o700)
             path = state_dir / _FILE_NAME
-            _sweep(self._locks)
             self._database = sqlite3.connect(path, isolation_level=None, timeout=30, check_same_thread=False)
             # No write-ahead log: SQLite maps its index into memory, and a file that somebody cuts short while it is
             # mapped kills the process. A change costs a sync or two more, and a batch makes three.
@@ -156,6 +153,12 @@ class Journal:
         """Close the file, between two changes; a thread that still comes with one gets an error."""
         with self._lock:  # SQLite's library crashes where its connection goes away under a running statement
             self._database.close()
+        self._locks.close()
+
+    @property
+    def held(self) -> frozenset[str]:
+        """What this journal keeps other processes away from now."""
+        return self._locks.held
 
     @property
     def state_dir(self) -> Path:
@@ -170,7 +173,8 @@ class Journal:
             known = _read_machine_id(path)
             if known is not None:
                 return known
-            with filelock.FileLock(self._locks / "machine-id.lock"):  # two first runs at once: one id wins
+            # Two first runs at once: one id wins.
+            with filelock.FileLock(self._state_dir / "locks" / "machine-id.lock"):
                 return _read_machine_id(path) or _make_machine_id(path)
 
     @contextmanager
@@ -186,11 +190,9 @@ class Journal:
         Raises:
             RefusedError: If another process holds it.
         """
-        digest = hashlib.sha256(os.fsencode(what)).hexdigest()[:32]
-        path = self._locks / f"{digest}.lock"
         with _translate_errors(self._state_dir):
-            descriptor = _lock(path)
-        if descriptor is None:
+            is_ours = self._locks.take(what)
+        if not is_ours:
             raise RefusedError(
                 f"Another mgmt on this machine is uploading '{shown}' right now. "
                 "Wait for it to end, or upload under another name with --as.",
@@ -199,7 +201,7 @@ class Journal:
         try:
             yield
         finally:
-            _unlock(descriptor, path)
+            self._locks.give_back(what)
 
     def find(self, service: str, source_path: str, destination: str) -> Entry | None:
         """Return the newest unfinished upload of this source to this destination."""
@@ -328,52 +330,6 @@ class Journal:
                 f"The journal in {self._state_dir} was written by a newer mgmt. Update mgmt on this machine.",
                 code="journal",
             )
-
-
-def _sweep(locks: Path) -> None:
-    """Remove lock files that nobody holds any more: whoever was killed, or interrupted between two steps, left them."""
-    for path in locks.glob("*.lock"):
-        with contextlib.suppress(OSError):
-            if time.time() - path.stat().st_mtime > _LEFT_LOCK_SECONDS and (descriptor := _lock(path)) is not None:
-                _unlock(descriptor, path)
-
-
-def _lock(path: Path) -> int | None:
-    """Open and lock a file; None where another holds it.
-
-    One that lost its name meanwhile guards nothing: who held it has just let go, and the name is free again.
-
-    What `filelock.FileLock` does with the same file, and neither gets past the other. That one costs as much again
-    in bookkeeping for threads and forks, twice for each of a thousand small uploads.
-    """
-    while True:
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
-        try:
-            is_locked = filelock.lock_descriptor(descriptor, blocking=False)
-            if is_locked and os.fstat(descriptor).st_nlink:
-                return descriptor
-        except BaseException:
-            os.close(descriptor)
-            raise
-        os.close(descriptor)
-        if not is_locked:
-            return None
-
-
-def _unlock(descriptor: int, path: Path) -> None:
-    """Remove a locked file, or each upload would leave one for ever, and give its lock back.
-
-    Removed while it is still held: who opened it meanwhile finds that it has no name any more.
-    """
-    try:
-        with contextlib.suppress(OSError):
-            path.unlink()
-        filelock.unlock_descriptor(descriptor)
-    finally:
-        os.close(descriptor)
-    if os.name == "nt":  # no file that is open can be removed there, not even by another who waits for its lock
-        with contextlib.suppress(OSError):
-            path.unlink()
 
 
 def _size_and_time(path: str | Path) -> tuple[int, int] | None:

@@ -7,11 +7,13 @@ from __future__ import annotations
 
 from collections.abc import Generator, Iterable, Iterator
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
 from mgmt.archive import is_fallback
 from mgmt.batch import Batch, is_large
+from mgmt.descriptors import raise_limit, workers_max
 from mgmt.ending import Ending, Summary
 from mgmt.errors import MgmtError
 from mgmt.events import Begun, Notice, Repeated, Sized, Trace
@@ -48,6 +50,9 @@ def upload(
     if is_fallback(options.plan):
         message = "Packing is several times slower here, because isal is missing. `pip install isal` adds it."
         session.emit(Notice(message, "packing-is-slow"))
+    raise_limit()
+    most = workers_max()
+    options = replace(options, jobs=min(options.jobs, most) if options.jobs else None)
     ending = Ending(session, summary)
     ending.moves.settle()
     sizing = Sizing(session, options.excludes)
@@ -57,7 +62,7 @@ def upload(
     try:
         with (
             sizing.counting(),
-            sending_pool(options.jobs or WHOLE_ARCHIVES_AT_A_TIME) as pool,
+            sending_pool(options.jobs or min(WHOLE_ARCHIVES_AT_A_TIME, most)) as pool,
             carry_beside(session, ending.let_go) as in_flight,
             closing(grouping.batches(failing_first)) as batches,
         ):

@@ -108,17 +108,21 @@ class Laptop:
 
     def begin(self, *arguments: str, cwd: Path | None = None, **environment: str) -> subprocess.Popen[str]:
         """Begin `mgmt` in a process of its own."""
-        inherited = {name: value for name, value in os.environ.items() if not name.startswith("MGMT_")}
         return subprocess.Popen(
             [sys.executable, "-m", "mgmt", *arguments],
             cwd=cwd or self.work,
-            env={**inherited, **self.environment, **environment},
+            env={**self.whole_environment(), **environment},
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
             errors="surrogateescape",
         )
+
+    def whole_environment(self) -> dict[str, str]:
+        """Return what a process on this laptop finds in its environment."""
+        inherited = {name: value for name, value in os.environ.items() if not name.startswith("MGMT_")}
+        return {**inherited, **self.environment}
 
     def left_overs(self) -> list[str]:
         """Name every archive of mgmt, whole or not, in the work folder."""

@@ -1,10 +1,8 @@
 """Being interrupted, at inconvenient moments too."""
 
-import os
 import signal
 import subprocess
 import sys
-from contextlib import closing
 
 import pytest
 
@@ -67,15 +65,3 @@ def test_an_interrupt_between_two_statements_leaves_the_journal_usable(tmp_path,
     journal.note_speed("https://service.example", 7.0)
     assert journal.speed("https://service.example") == 7.0
     journal.close()
-
-
-def test_lock_files_that_nobody_holds_go_in_the_end(tmp_path):
-    with closing(Journal(tmp_path)) as journal, journal.hold("held", "clip.mov"):
-        [held] = (tmp_path / "locks").glob("[0-9a-f]*.lock")
-        left, fresh = (held.with_name(f"{letter * 32}.lock") for letter in "ab")
-        for path in (left, fresh):
-            path.touch()
-        for path in (left, held):
-            os.utime(path, (0, 0))
-        with closing(Journal(tmp_path)):
-            assert {path.name for path in (tmp_path / "locks").glob("[0-9a-f]*.lock")} == {held.name, fresh.name}

@@ -6,10 +6,10 @@ import sys
 import threading
 import uuid
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
-import filelock
 import pytest
 
 from mgmt.errors import LocalStateError, RefusedError
@@ -187,40 +187,11 @@ def test_two_processes_cannot_make_the_same_archive(journal, tmp_path):
         pass
 
 
-def test_the_lock_is_the_one_that_file_locks_are(journal, tmp_path):
-    """An earlier version of mgmt, which took its locks by other means, is kept away, and keeps this one away."""
-    locks = tmp_path / "state" / "locks"
-    with journal.hold("/a/clip.tar.gz", "clip"):
-        [path] = locks.iterdir()
-        with pytest.raises(filelock.Timeout):
-            filelock.FileLock(path).acquire(timeout=0)
-    refused = pytest.raises(RefusedError, match="Another mgmt on this machine")
-    with filelock.FileLock(path), refused, journal.hold("/a/clip.tar.gz", "clip"):
-        pass
-
-
-def test_a_lock_leaves_nothing_behind(journal, tmp_path):
-    with journal.hold("/a/clip.tar.gz", "clip"):
-        pass
-    assert list((tmp_path / "state" / "locks").iterdir()) == []
-
-
-@pytest.mark.skipif(os.name == "nt", reason="a file that is open cannot be removed there")
-def test_a_lock_whose_file_was_removed_meanwhile_is_taken_anew(journal, monkeypatch):
-    """The holder ends between another's opening the file and locking it: that lock is of no name any more."""
-    locks, lock = journal.state_dir / "locks", filelock.lock_descriptor
-
-    def remove_and_lock(descriptor, **kwargs):
-        monkeypatch.setattr(filelock, "lock_descriptor", lock)
-        [path] = locks.iterdir()
-        path.unlink()
-        return lock(descriptor, **kwargs)
-
-    monkeypatch.setattr(filelock, "lock_descriptor", remove_and_lock)
-    with journal.hold("/a/clip.tar.gz", "clip"):
-        assert len(list(locks.iterdir())) == 1
-        with pytest.raises(RefusedError), journal.hold("/a/clip.tar.gz", "clip"):
-            pass
+def test_an_archives_lock_is_given_back_however_its_holder_ends(journal):
+    with suppress(KeyboardInterrupt), journal.hold("/a/clip.tar.gz", "clip"):
+        assert journal.held == {"/a/clip.tar.gz"}
+        raise KeyboardInterrupt
+    assert journal.held == set()
 
 
 def test_a_journal_that_cannot_be_used_is_named(tmp_path):
