@@ -399,8 +399,8 @@ def _writing_down(entries: Iterable[Entry]) -> Iterator[_Statement]:
 
 def _remembering(moved: Iterable[Moved]) -> Iterator[_Statement]:
     now = time.time()
+    yield "DELETE FROM moved WHERE moved_at < ?", (now - MOVED_KEPT_SECONDS,)
     for each in moved:
-        yield "DELETE FROM moved WHERE moved_at < ?", (now - MOVED_KEPT_SECONDS,)
         paths = os.fsencode(each.source_path), each.destination, os.fsencode(each.completed_path)
         stored = to_json(each.object) if each.object else None
         row = (each.operation_id, each.service, *paths, stored, now)

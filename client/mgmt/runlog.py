@@ -19,6 +19,7 @@ from typing import Final, get_args
 
 from mgmt.errors import MgmtError
 from mgmt.events import AlreadyThere, Event, Finished, Notice, Progress, Renewed, Stage, Trace
+from mgmt.removal import remove_file
 from mgmt.wording import printable
 from mgmt_contract.version import __version__
 
@@ -133,7 +134,7 @@ class RunLog:
             logs = sorted(path for path in self._directory.iterdir() if _NAME.fullmatch(path.name))
             for path in logs[:-RUNS_KEPT]:
                 if path != self.path:
-                    path.unlink(missing_ok=True)
+                    remove_file(path, lambda _: True)  # by its name, in a folder of our own
 
 
 def _now() -> datetime:

@@ -102,7 +102,7 @@ class UnfinishedArchive:
     def _date(self, mtime_ns: int) -> None:
         # A disk that lets nobody set times keeps its own.
         with contextlib.suppress(OSError):
-            os.utime(self.path, ns=(mtime_ns, mtime_ns))
+            os.utime(self._descriptor if os.utime in os.supports_fd else self.path, ns=(mtime_ns, mtime_ns))
 
     def _sync_name(self) -> None:
         """Make the name durable: without this a power cut may still take it back."""
