@@ -267,3 +267,25 @@ def test_a_configuration_of_the_whole_machine_is_not_read(tmp_path: Path, monkey
     monkeypatch.setenv("WEED_REDIS_ENABLED", "true")
     with start(tmp_path / "data") as engine:
         assert engine.poll() is None
+
+
+def test_a_full_disk_is_named_as_the_cause(tmp_path: Path):
+    """The engine's own fatal line, cut out of its log."""
+    (tmp_path / "engine.out").write_text(
+        "Starting\nE1128 09:12:39.5 store.go:64 open x: no space left on device\n"
+        "F1128 09:12:39.6 configuration.go:26 failed to initialize: write 00/CURRENT.4: no space left on device\n"
+        "goroutine 1 [running]:\n" + "main.go:1\n" * 1000
+    )
+    engine = StorageEngine(FakeProcess(), tmp_path, choose_ports())
+    first_line = engine._describe_end(1).splitlines()[0]
+    assert first_line == (
+        "the storage engine ended at once (status 255): failed to initialize: write 00/CURRENT.4: "
+        "no space left on device (free some space)"
+    )
+
+
+class FakeProcess:
+    """A process that has ended."""
+
+    def poll(self) -> int:
+        return 255
