@@ -48,7 +48,7 @@ def test_a_newcomer_uploads_looks_and_stops(laptop):
 
 def test_stopping_it_under_an_upload_names_the_upload_and_needs_force(laptop):
     """The upload notices nothing of the first try, and goes on by the same command after the second."""
-    (laptop.work / "clip.mp4").write_bytes(os.urandom(10_000_000))
+    (laptop.work / "clip.mp4").write_bytes(os.urandom(40_000_000))
     upload = ("--local", "upload", "--limit-rate", "500k", "clip.mp4")
     endpoint = control.start(laptop.folder / "backend")
     process = laptop.begin(*upload)
