@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from mgmt_local.ports import EnginePorts, remove_sockets
 from mgmt_local.processes import describe_process, end_process, find_process
-from mgmt_local.state import read_json, write_private_json
+from mgmt_local.state import PORT_MAX, read_json, write_private_json
 
 _ENGINE_FILE: Final = "engine.json"
 _END_TIMEOUT_SECONDS: Final = 5.0
@@ -40,6 +40,7 @@ def end_left_engine(data_dir: Path) -> bool:
 def _read_ports(left: dict[str, Any]) -> EnginePorts | None:
     """Return the ports that the file names; a damaged one names none."""
     ports = left.get("ports")
-    if isinstance(ports, list) and len(ports) == len(EnginePorts._fields) and all(type(port) is int for port in ports):
-        return EnginePorts(*ports)
-    return None
+    if not isinstance(ports, list) or len(ports) != len(EnginePorts._fields):
+        return None
+    are_ports = all(isinstance(port, int) and 0 < port <= PORT_MAX for port in ports)
+    return EnginePorts(*ports) if are_ports else None

@@ -24,7 +24,7 @@ def describe_process(pid: int) -> dict[str, Any]:
 
 def find_process(description: dict[str, Any] | None) -> psutil.Process | None:
     """Return the process that was described, or None if it has ended."""
-    with contextlib.suppress(psutil.Error, KeyError, TypeError, ValueError):
+    with contextlib.suppress(psutil.Error, KeyError, TypeError, ValueError, OverflowError):
         if description is not None:
             process = psutil.Process(int(description["pid"]))
             if process.status() != psutil.STATUS_ZOMBIE and _is_described(process, description):

@@ -17,7 +17,8 @@ from mgmt_local.errors import LocalBackendError
 STATE_DIR_VARIABLE: Final = "MGMT_LOCAL_STATE_DIR"
 
 _LOG_SIZE_MAX_BYTES: Final = 4 * 1024 * 1024
-_LOOPBACK_URL: Final = re.compile(r"http://127\.0\.0\.1:[1-9]\d{0,4}", re.ASCII)
+_LOOPBACK_URL: Final = re.compile(r"http://127\.0\.0\.1:([1-9]\d{0,4})", re.ASCII)
+PORT_MAX: Final = 65_535
 
 
 class StateFolder:
@@ -151,7 +152,8 @@ def read_endpoint(folder: StateFolder) -> dict[str, Any] | None:
     endpoint = read_json(folder.endpoint) or {}
     wanted = {"url": str, "secret": str, "pid": int, "started_at": str}
     is_whole = all(isinstance(endpoint.get(name), kind) for name, kind in wanted.items())
-    return endpoint if is_whole and _LOOPBACK_URL.fullmatch(endpoint["url"]) else None
+    address = _LOOPBACK_URL.fullmatch(endpoint["url"]) if is_whole else None
+    return endpoint if address and int(address[1]) <= PORT_MAX else None
 
 
 def open_log(folder: StateFolder) -> IO[bytes]:

@@ -215,7 +215,10 @@ def kill_all(processes: list[psutil.Process]) -> None:
     psutil.wait_procs(processes, timeout=30)
 
 
+WRONG = {"secret": "s", "pid": 10**400, "created_at": 10**400, "started_at": "", "ports": [10**400] * 5, "token": 1}
 DAMAGED = ["{", "[]", "{}", "null", '{"url": 1}', '{"url": "http://127.0.0.1:1"}', "[" * 100_000, "\x00\xff"]
+DAMAGED += [json.dumps(WRONG | {"url": url}) for url in ("http://127.0.0.1:99999", "http://127.0.0.1:1", "é")]
+DAMAGED += ['{"tokens": [{"hash": "é", "name": "a", "subject": "b", "groups": ["c"]}, 1]}']
 
 
 @pytest.mark.parametrize("content", DAMAGED)
