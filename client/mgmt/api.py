@@ -361,9 +361,9 @@ class ServiceApi:
 
     def _no_service(self, answer: Answer) -> UnavailableError:
         return UnavailableError(
-            f"{self._base_url} answers {answer.status} with {_describe(answer)}, "
-            "expected the mgmt service. A sign-in page of the network, or a wrong address: "
-            "open any page in a browser, check `mgmt config`, and run the same command again.",
+            f"{self._base_url} answers {answer.status} with {_describe(answer)}, expected the mgmt service. "
+            "It may be the network's sign-in page, or a wrong address: open any page in a browser, "
+            "check `mgmt config`, and run the same command again.",
             code="no-service",
         )
 

@@ -254,7 +254,7 @@ class Batch:
             if jobs:
                 pause_seconds = max(result.retry_after_seconds or 1 for _, result in pairs)
                 if self._session.patience.now() > deadline:
-                    raise UnavailableError("The storage does not come to an end with joining parts. Run again later.")
+                    raise UnavailableError("The storage is still joining the parts. Run the same command again later.")
                 self._session.patience.wait(attempt, "the storage is joining parts", retry_after_seconds=pause_seconds)
                 attempt += 1
         return incomplete

@@ -56,9 +56,9 @@ def clear_left_over(source: Source, place: Path, placeholder: bytes) -> None:
             remove_file(place, lambda descriptor: _is_left_over(descriptor, source, place, placeholder))
     except OSError as error:
         raise LocalStateError(
-            f"An earlier run was about to move '{shown(os.fspath(source.path))}' to '{shown(os.fspath(place))}', and "
-            f"what it may have left there cannot be removed: {error.strerror or error}. Mend that folder's "
-            "permissions, and run the same command again.",
+            f"An earlier run was about to move '{shown(os.fspath(source.path))}' to '{shown(os.fspath(place))}', "
+            f"and what it may have left there cannot be removed: {error.strerror or error}. Fix that folder's "
+            "permissions, then run the same command again.",
             code="left-over",
         ) from error
 
@@ -154,7 +154,7 @@ def _refuse_unusable(source: Source, folder: Path) -> None:
         why = "may not be written to" if is_folder else "is no folder"
         raise LocalStateError(
             f"The folder for completed originals, '{shown(os.fspath(folder))}', cannot be used: "
-            f"'{shown(os.fspath(there))}' {why}. Mend that, or name another one with --move-completed=DIR.",
+            f"'{shown(os.fspath(there))}' {why}. Fix that, or name another one with --move-completed=DIR.",
             code="completed-unusable",
         )
     try:
@@ -169,8 +169,8 @@ def _refuse_unusable(source: Source, folder: Path) -> None:
         )
     if not _is_writable(source.path.parent) or (source.is_directory and not _is_writable(source.path)):
         raise SourceError(
-            f"'{shown(os.fspath(source.path))}' may not be moved: it or its folder is read-only for you. Mend that, "
-            "or upload it without --move-completed.",
+            f"'{shown(os.fspath(source.path))}' may not be moved: it or its folder is read-only for you. Fix "
+            "that, or upload it without --move-completed.",
             code="source-unmovable",
         )
 
@@ -187,7 +187,7 @@ def _is_writable(folder: Path) -> bool:
 
 def _taken(place: Path) -> MgmtError:
     return SourceError(
-        f"'{shown(os.fspath(place))}' is there already, and no original is moved over anything. Rename one of them, or "
+        f"'{shown(os.fspath(place))}' exists already, and mgmt never overwrites a file. Rename one of them, or "
         "name another folder with --move-completed=DIR.",
         code="completed-exists",
     )

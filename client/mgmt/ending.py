@@ -117,8 +117,7 @@ class Ending:
     def _say_not_kept(self, job: Job) -> None:
         if job.options.keep_archive and job.archive is None:
             message = (
-                f"{job.target_path} had been uploaded before, so no archive was made and there is none to keep. "
-                "Run `tar czf` where you need one."
+                f"{job.target_path} was uploaded before, so there is no archive to keep. Run `tar czf` if you need one."
             )
             self._session.emit(Notice(message, "archive-not-made", job.operation_id))
 
@@ -175,7 +174,7 @@ class Ending:
 
     def _say_kept(self, job: Job, error: MgmtError) -> None:
         if os.fspath(job.archive_path) not in error.message:
-            message = f"The archive of {job.target_path} is kept at {job.archive_path}: bytes of it were sent."
+            message = f"Partial upload of {job.target_path} kept at {job.archive_path}. Run the same command to resume."
             self._session.emit(Notice(message, "archive-kept", job.operation_id))
 
     def end_unprepared(self, target: str, error: MgmtError) -> None:
@@ -214,9 +213,9 @@ class Ending:
         if not self._left_archives:
             return
         first, count = self._left_archives[0], len(self._left_archives)
-        message = f"{first} is kept: bytes of it were sent, and the same command goes on with it."
+        message = f"Partial upload kept at {first}. Run the same command to resume."
         if count > 1:
-            message = f"{count} archives are kept, such as {first}: bytes of them were sent. The same command goes on."
+            message = f"{count} partial uploads kept, such as {first}. Run the same command to resume."
         self._session.emit(Notice(message, "archive-kept"))
 
     @contextmanager
@@ -287,9 +286,7 @@ class Ending:
         try:
             return remove_file(job.archive_path, job.archive.is_open_as)
         except OSError as error:
-            message = (
-                f"{job.archive_path} is not needed any more and could not be deleted ({error}). Delete it by hand."
-            )
+            message = f"{job.archive_path} is no longer needed but could not be deleted ({error}). Delete it by hand."
             self._session.emit(Notice(message, "archive-not-deleted", job.operation_id))
             return False
 

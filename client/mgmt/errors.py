@@ -24,7 +24,7 @@ EXIT_OK: Final = 0
 EXIT_BUG: Final = 1
 EXIT_PARTLY_FAILED: Final = 3
 
-INTERRUPTED: Final = "Interrupted. Nothing is lost: the same command again goes on from here."
+INTERRUPTED: Final = "Interrupted. Nothing is lost; run the same command to resume."
 
 
 def is_interrupt(error: BaseException | None) -> bool:

@@ -16,7 +16,7 @@ from mgmt.errors import SourceError, UnavailableError, UsageError
 from mgmt.replies import is_known
 from mgmt.short_ids import is_short_id, second_of, short_id
 from mgmt_contract.messages import HISTORY_LIMIT_MAX, HistoryRequest
-from mgmt_contract.names import archive_name
+from mgmt_contract.names import ARCHIVE_SUFFIX, archive_name
 from mgmt_contract.records import OperationRecord, UploadRecord
 from mgmt_contract.values import Value
 
@@ -156,6 +156,8 @@ def _requests_for(filters: HistoryRequest, name: Name | None) -> list[HistoryReq
     if name is None:
         return [filters]
     texts = [] if name.is_folder and name.is_whole else [name.text]
+    if name.text.endswith(ARCHIVE_SUFFIX):
+        texts.append(archive_name(name.text))  # what was uploaded may have been an archive itself
     return [replace(filters, name=text) for text in texts + [f"{name.text}/"] * name.is_folder]
 
 

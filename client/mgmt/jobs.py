@@ -313,16 +313,15 @@ def _refuse_to_replace(known: Entry, job: Job) -> None:
         raise SourceError(_explain_kept(job.archive_path), code="archive-exists")
     if known.ended_as != "left" and known.source_path != os.fspath(job.source.path):
         raise SourceError(
-            f"{job.archive_path} is the archive of '{shown(known.source_path)}', whose upload has not ended well yet. "
-            "Expected: a free place for the new archive. Upload that one first, or use another --archive-dir DIR.",
+            f"{job.archive_path} belongs to the unfinished upload of '{shown(known.source_path)}'. Upload that "
+            "one first, or use another --archive-dir DIR.",
             code="archive-exists",
         )
 
 
 def _explain_kept(path: Path) -> str:
     return (
-        f"{path} was kept on request and holds what the source was then, so it is left alone. Expected: a free "
-        "place for the new archive. Move that file away, or use --archive-dir DIR."
+        f"{path} is an archive that was kept on request, and it is left alone. Move it away, or use --archive-dir DIR."
     )
 
 
@@ -361,8 +360,8 @@ def _refuse_unreadable(path: Path) -> None:
 def _unreadable(path: Path, cause: BaseException | None) -> SourceError:
     why = cause.strerror or cause if isinstance(cause, OSError) else cause
     return SourceError(
-        f"{path} is there from an earlier run, and cannot be read: {why}. Expected: to go on with it. Make it "
-        "readable for you, or use --archive-dir DIR to make another one there.",
+        f"{path}, left by an earlier run, cannot be read: {why}. Make it readable to go on with it, or use "
+        "--archive-dir DIR to make another one.",
         code="archive-unreadable",
     )
 
@@ -381,8 +380,8 @@ def _check_name(source: Source, options: UploadOptions) -> None:
 def _explain_foreign(path: Path) -> str:
     made_by = "an earlier mgmt made it and it was kept or downloaded" if is_ours(path) else "mgmt did not make it"
     return (
-        f"{path} is there already and {made_by}, so it is left alone. Expected: a free place for the archive. "
-        "Move that file away, or use --archive-dir DIR or --as NAME."
+        f"{path} exists already and {made_by}, so it is left alone. Move it away, or use --archive-dir DIR or "
+        "--as NAME."
     )
 
 

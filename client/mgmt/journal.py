@@ -435,8 +435,8 @@ def _translate_errors(state_dir: Path) -> Iterator[None]:
         if _is_damage(error):
             raise LocalStateError(_explain_damage(state_dir / _FILE_NAME, error), code="journal-damaged") from error
         raise LocalStateError(
-            f"mgmt's own state in {state_dir} cannot be used: {error}. "
-            "Free some space or mend its permissions; or set MGMT_STATE_DIR to another folder.",
+            f"mgmt's own state in {state_dir} cannot be used: {error}. Free some space, fix its permissions, or "
+            "set MGMT_STATE_DIR to another folder.",
             code="journal",
         ) from error
 
@@ -448,7 +448,8 @@ def _is_damage(error: Exception) -> bool:
 
 def _explain_damage(path: Path, error: Exception) -> str:
     return (
-        f"The journal of this machine's unfinished uploads, {path}, is damaged ({error}). Nothing that was uploaded is "
-        f"lost. Rename it to {path.name}.damaged and run the same command again: unfinished uploads then begin anew, "
-        "and an archive that one of them has left beside its source is in the way until you delete it."
+        f"The journal of this machine's unfinished uploads, {path}, is damaged ({error}). Nothing that was "
+        f"uploaded is lost. Rename it to {path.name}.damaged and run the same command again: unfinished uploads "
+        "then start from the beginning, and you have to delete an archive that one of them has left beside its "
+        "source."
     )

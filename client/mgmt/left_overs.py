@@ -120,8 +120,8 @@ def _remove(path: str | Path, is_ours: Callable[[int], bool]) -> bool:
         return remove_file(path, is_ours)
     except OSError as error:
         raise LocalStateError(
-            f"What an earlier run left at {path} cannot be removed: {error.strerror or error}. "
-            "Make the folder writable, or use --archive-dir DIR.",
+            f"{path}, left by an earlier run, cannot be deleted: {error.strerror or error}. Make the folder "
+            "writable, or use --archive-dir DIR.",
             code="left-over",
         ) from error
 
@@ -149,7 +149,7 @@ def remove_elsewhere(entry: Entry, shown: str, journal: Journal) -> list[str]:
                 remove_file(each, is_left)
             except OSError as error:
                 told.append(
-                    f"What an earlier run left at {each} is not needed any more and could not be deleted "
+                    f"{each}, left by an earlier run, is no longer needed but could not be deleted "
                     f"({error.strerror or error}). Delete it by hand."
                 )
     return told

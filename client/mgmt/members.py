@@ -192,8 +192,7 @@ def shown(path: bytes | str) -> str:
 def source_changed(path: bytes | str) -> SourceError:
     """Make the error for a file or folder that did not stay as it was."""
     return SourceError(
-        f"'{shown(path)}' changed while it was read. An archive must hold one state of it: "
-        "wait until nothing writes there any more, then run the same command again.",
+        f"'{shown(path)}' changed while it was read. Wait until nothing writes there, then run the same command again.",
         code="source-changed",
     )
 
@@ -201,8 +200,7 @@ def source_changed(path: bytes | str) -> SourceError:
 def source_unreadable(path: bytes | str, cause: str) -> SourceError:
     """Make the error for a file or folder that cannot be read."""
     return SourceError(
-        f"'{shown(path)}' cannot be read: {cause}. Everything in the source must be readable: "
-        "give yourself the right to read it, or leave it out with --exclude.",
+        f"'{shown(path)}' cannot be read: {cause}. Make it readable, or leave it out with --exclude.",
         code="source-unreadable",
     )
 
@@ -210,9 +208,8 @@ def source_unreadable(path: bytes | str, cause: str) -> SourceError:
 def archive_unreadable(path: bytes | str, cause: str) -> LocalStateError:
     """Make the error for an archive that does not last until its upload is confirmed."""
     return LocalStateError(
-        f"The archive '{shown(path)}' cannot be read: {cause}. It was expected to stay as it was packed until the "
-        "upload is confirmed. Mend that or remove the file, and run the same command again: an archive that is gone "
-        "is packed anew.",
+        f"The archive '{shown(path)}' cannot be read: {cause}. Fix that or delete the file, then run the same "
+        "command again: a missing archive is packed again.",
         code="archive-unreadable",
     )
 

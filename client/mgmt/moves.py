@@ -47,7 +47,7 @@ class Moves:
         jobs = list(proven)
         for job in jobs:
             if job.options.completed_dir is not None and job.completed_path is None:
-                self._say_stays(job, "it is a link, and neither the link nor what it leads to is moved.")
+                self._say_stays(job, "it is a link, and links are not moved.")
         movable = [job for job in jobs if job.completed_path is not None]
         if movable:
             url = self._session.service_url
@@ -153,7 +153,7 @@ class Moves:
             raise _changed_since(job)
 
     def _say_stays(self, job: Job, why: str) -> None:
-        message = f"{job.target_path} is uploaded, and the original stays where it is: {why}"
+        message = f"{job.target_path} is uploaded, but the original was not moved: {why}"
         self._session.emit(Notice(message, "not-moved", job.operation_id))
 
 

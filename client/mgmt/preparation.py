@@ -128,8 +128,9 @@ class Preparation:
             self._nearly_full.add(folder)
             where = "beside it" if folder == job.source.path.parent else f"in {shown(os.fspath(folder))}"
             message = (
-                f"The archive of {job.target_path} may need {size_in_words(job.source.upper_bound_bytes)}, and "
-                f"{size_in_words(free_bytes)} are free {where}. --archive-dir DIR puts it on another disk."
+                f"The archive of {job.target_path} may need {size_in_words(job.source.upper_bound_bytes)}, but "
+                f"only {size_in_words(free_bytes)} are free {where}. Use --archive-dir DIR to put it on another "
+                "disk."
             )
             self._session.emit(Notice(message, "disk-nearly-full", job.operation_id))
 

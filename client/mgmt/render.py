@@ -140,7 +140,7 @@ class UploadRenderer:
             self._repeat_failures()
             self._output.aside(f"{said}{self._describe_sums()}")
             if failed and not was_stopped:
-                self._output.aside("Mend what is named and run the same command again: nothing is sent twice.")
+                self._output.aside("Fix the errors above and run the command again; finished uploads are skipped.")
         elif not said and not was_stopped:
             self._output.aside("There is nothing to upload here.")
 

@@ -128,7 +128,7 @@ def hold_lock(path: Path, timeout_seconds: float, if_taken: str) -> Iterator[Non
 
 def _not_writable(path: Path, error: OSError) -> LocalBackendError:
     return LocalBackendError(
-        f"the embedded backend cannot write {path}: {error.strerror or error}. Free some space or mend its "
+        f"the embedded backend cannot write {path}: {error.strerror or error}. Free some space, fix its "
         f"permissions; or set {STATE_DIR_VARIABLE} to another folder"
     )
 

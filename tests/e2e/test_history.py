@@ -195,6 +195,14 @@ def test_a_key_that_is_named_whole_is_shown_whatever_else_bears_that_name(told, 
     assert told.keys("s3://another-bucket/b.mov.tar.gz") == []
 
 
+def test_an_archive_of_ones_own_is_found_by_its_name(told, anna):
+    (anna.work / "old.tar.gz").write_bytes(b"x")
+    told.by(anna, "upload", "old.tar.gz")
+    assert told.keys("old.tar.gz") == ["old.tar.gz"]
+    shown = told.by(anna, "--json", "show", "old.tar.gz").out
+    assert json.loads(shown.splitlines()[0])["s3_object_key"] == "old.tar.gz.tar.gz"
+
+
 def test_history_shows_ids_that_show_takes(told, anna):
     header, *rows = told.by(anna, "history", "--all").out.splitlines()
     assert header.split()[0] == "ID"

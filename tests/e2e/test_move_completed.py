@@ -157,7 +157,7 @@ def test_a_place_that_was_taken_meanwhile_is_not_overwritten(team, anna, kind):
     team.storage.fault = take
     run = anna.run("upload", "DCIM", "--move-completed=done")
     assert run.exit_code == 0
-    assert "stays where it is" in run.stderr
+    assert "but the original was not moved" in run.stderr
     assert (anna.work / "DCIM").exists()
     assert (anna.work / "done" / "DCIM" / "theirs").read_text() == "theirs"
 

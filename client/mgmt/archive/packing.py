@@ -255,13 +255,13 @@ class _Run:
 
     def _refuse_stopped(self) -> None:
         if self._stop is not None and self._stop.is_set():
-            raise CancelledError("Packing was stopped. Nothing is lost: the same command starts it again.")
+            raise CancelledError("Packing was stopped. Nothing is lost; run the same command to start it again.")
 
     def _changed(self) -> SourceError:
         suspect = shown(self.survey.newest_path or os.fspath(self._source.path))
         return SourceError(
-            f"'{shown(os.fspath(self._source.path))}' is no longer what was looked at before packing; the youngest "
-            f"in it is '{suspect}'. Wait until nothing writes there any more, then run the same command again.",
+            f"'{shown(os.fspath(self._source.path))}' changed before it was packed; the latest change is "
+            f"'{suspect}'. Wait until nothing writes there, then run the same command again.",
             code="source-changed",
         )
 
@@ -273,8 +273,8 @@ def _refuse_inside(source: Packable, final_path: Path) -> None:
     folder = Path(os.path.realpath(final_path.parent))
     if folder == root or root in folder.parents:
         raise SourceError(
-            f"The archive of '{shown(os.fspath(source.path))}' would lie in the folder it is made of. Choose a "
-            "folder outside with --archive-dir.",
+            f"The archive of '{shown(os.fspath(source.path))}' cannot be made inside that folder. Choose another "
+            "one with --archive-dir.",
             code="archive-inside-source",
         )
 

@@ -250,8 +250,8 @@ def sync_folder(folder: Path) -> None:
 
 def _taken(path: Path) -> SourceError:
     return SourceError(
-        f"'{shown(os.fspath(path))}' exists already, and mgmt overwrites no file. Rename or remove it, or put the "
-        "archive elsewhere with --archive-dir.",
+        f"'{shown(os.fspath(path))}' exists already, and mgmt never overwrites a file. Rename or remove it, or "
+        "put the archive elsewhere with --archive-dir.",
         code="archive-exists",
     )
 

@@ -51,7 +51,7 @@ def config(ctx: click.Context) -> int:
     output.aside(f"Written to {path}.")
     for name in changes:
         if invocation.environment.get(name):
-            output.aside(f"note: {name} is set in the environment as well, and that goes first.")
+            output.aside(f"note: {name} is also set in the environment, which goes first.")
     return EXIT_OK
 
 
@@ -78,7 +78,7 @@ def config_set(invocation: Invocation, name: str, value: str) -> int:
     kept = accept_answer(field, value, "the command line") if value else None
     write_config(invocation.config_path, {name: kept}, invocation.config_source)
     if kept and is_missing_folder(field, kept):
-        invocation.output.aside(f"note: {kept} does not exist (yet).")
+        invocation.output.aside(f"note: {kept} does not exist yet.")
     return EXIT_OK
 
 
@@ -153,4 +153,4 @@ def _field_of(name: str) -> str:
         if VARIABLES[field].name == name:
             return field
     known = ", ".join(VARIABLES[field].name for field in FILE_VARIABLES)
-    raise UsageError(f"{name!r} is no setting of the config file; expected one of {known}.", code="no-such-setting")
+    raise UsageError(f"{name!r} is not a setting of the config file. Expected one of {known}.", code="no-such-setting")

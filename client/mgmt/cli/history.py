@@ -12,6 +12,7 @@ import click
 
 from mgmt.cli.invocation import Invocation
 from mgmt.errors import EXIT_OK, LocalStateError, UsageError
+from mgmt.wording import shorten
 from mgmt_contract.messages import HISTORY_LIMIT_DEFAULT, HistoryRequest
 
 if TYPE_CHECKING:  # names for annotations only
@@ -73,7 +74,7 @@ def history(invocation: Invocation, /, name: str | None, **options: Any) -> int:
 
     limit, as_csv = _take_limit(options), options.pop("as_csv")
     if as_csv and invocation.as_json:
-        raise UsageError("--csv and --json exclude each other.", code="csv-or-json")
+        raise UsageError("--csv and --json cannot be used together.", code="csv-or-json")
     wanted = read_name(name) if name is not None else None
     filters = _make_filters(options)
     output = invocation.output
@@ -142,7 +143,7 @@ def _take_limit(options: dict[str, Any]) -> int | None:
     if not options.pop("everything"):
         return limit or HISTORY_LIMIT_DEFAULT
     if limit is not None:
-        raise UsageError("--all means no limit, so it goes without --limit.", code="limit-or-all")
+        raise UsageError("--all and --limit cannot be used together.", code="limit-or-all")
     return None
 
 
@@ -151,7 +152,7 @@ def _make_filters(options: dict[str, Any]) -> HistoryRequest:
     since = parse_moment(options.pop("since"), now)
     until = parse_moment(options.pop("until"), now, is_end=True)
     if since is not None and until is not None and since > until:
-        raise UsageError("--since is after --until: no time lies between them. Exchange them.", code="bad-time")
+        raise UsageError("--since is after --until. Swap them.", code="bad-time")
     return HistoryRequest(since=since, until=until, **options)
 
 
@@ -231,14 +232,16 @@ def parse_moment(text: str | None, now: datetime, *, is_end: bool = False) -> da
         unit = {"m": "minutes", "h": "hours", "d": "days", "w": "weeks"}[found[2]]
         try:
             return now - timedelta(**{unit: int(found[1])})
-        except OverflowError as error:
-            raise UsageError(f"{text} is longer ago than time is counted.", code="bad-time") from error
+        except (OverflowError, ValueError) as error:  # Python reads no number of more than 4,300 digits
+            raise UsageError(
+                f"Can't read '{shorten(text, 40)}' as a time: it is too long ago.", code="bad-time"
+            ) from error
     try:
         moment = datetime.fromisoformat(text)
         is_day = re.fullmatch(r"\d{4}-?\d\d-?\d\d", text) is not None
         return (moment + _LAST_OF_DAY if is_day and is_end else moment).astimezone(UTC)
     except (ValueError, OverflowError) as error:
         raise UsageError(
-            f"{text} is no time; expected something like 7d, 12h, 2026-11-01 or 2026-11-01T12:00Z.",
+            f"Can't read '{shorten(text, 40)}' as a time; try 7d, 12h, 2026-11-01 or 2026-11-01T12:00Z.",
             code="bad-time",
         ) from error

@@ -141,7 +141,7 @@ def mgmt(ctx: click.Context, /, **flags: Any) -> None:
 
 def _check_volume(*, verbose: bool, quiet: bool) -> None:
     if verbose and quiet:
-        raise click.UsageError("--verbose and --quiet exclude each other.")
+        raise click.UsageError("--verbose and --quiet cannot be used together.")
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -189,8 +189,8 @@ def _report_missing_results(run: Run, *, as_json: bool) -> int:
 def _describe_missing_results(failure: OSError) -> MgmtError:
     return LocalStateError(
         f"Results could not be written to stdout ({failure.strerror or failure}), so some are missing there. "
-        "Uploads that have ended are safe. Make room or write elsewhere, then run the same command again: what is "
-        "uploaded is said to be already there.",
+        "Finished uploads are safe. Make room or write elsewhere, then run the same command again; finished "
+        "uploads are skipped.",
         code="output-not-written",
     )
 

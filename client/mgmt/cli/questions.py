@@ -64,7 +64,7 @@ class Questions:
         """
         if sys.stdin is None:  # closed by who started us
             raise CancelledError(_NO_ANSWER)
-        self._output.aside(f"Enter keeps what is in brackets; {CLEARING} clears it.")
+        self._output.aside(f"Enter keeps the value in brackets; {CLEARING} clears it.")
         try:
             for name in ASKED:
                 if name not in self._answers:
@@ -107,7 +107,7 @@ class Questions:
             self._tell_or_raise(error)
             if error.code in ("untrusted-certificate", "ca-bundle") and "ca_bundle" not in self._answers:
                 return self._is_trusted_with_bundle(answer)
-            return self._confirm("Keep this answer all the same?", default=False)
+            return self._confirm("Keep this answer anyway?", default=False)
         if is_missing_folder(name, answer):
             return self._offer_folder(Path(answer))
         return True
@@ -138,11 +138,11 @@ class Questions:
 
     def _offer_folder(self, folder: Path) -> bool:
         if not self._is_terminal:
-            self._output.aside(f"note: {folder} does not exist (yet).")
-        elif self._confirm(f"{folder} does not exist. Make it?", default=True):
+            self._output.aside(f"note: {folder} does not exist yet.")
+        elif self._confirm(f"{folder} does not exist. Create it?", default=True):
             self._folders.append(folder)
         else:
-            return self._confirm("Keep this answer all the same?", default=False)
+            return self._confirm("Keep this answer anyway?", default=False)
         return True
 
     def _tell_or_raise(self, error: MgmtError) -> None:
@@ -159,7 +159,7 @@ def _make_folder(folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise LocalStateError(
-            f"The folder {folder} cannot be made: {error.strerror or error}. Nothing is written; make it yourself, "
-            "or name another.",
+            f"The folder {folder} cannot be created: {error.strerror or error}. Nothing was saved. Create it "
+            "yourself, or name another.",
             code="no-directory",
         ) from error

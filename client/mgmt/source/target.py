@@ -183,36 +183,32 @@ def _status(given: str, path: str) -> os.stat_result:
         return os.stat(path)  # noqa: PTH116  as above
     except (FileNotFoundError, NotADirectoryError) as error:
         if os.path.islink(path):  # noqa: PTH114  as above
-            raise _missing(f"'{shown(given)}' is a link that leads nowhere.") from error
-        raise _missing(f"There is no '{shown(given)}' here.") from error
+            raise _missing(f"'{shown(given)}' is a link to something that does not exist.") from error
+        where = "" if os.path.isabs(given) else f" in {shown(os.getcwd())}"  # noqa: PTH109, PTH117  as above
+        raise _missing(f"'{shown(given)}' not found{where}.") from error
     except (OSError, ValueError) as error:
         if isinstance(error, ValueError) or error.errno == errno.ENAMETOOLONG:
-            raise _missing(f"'{shown(given)}' can be no file's name.") from error
+            raise _missing(f"'{shown(given)}' cannot be a file name.") from error
         if error.errno == errno.ELOOP:
             raise _missing(f"'{shown(given)}' is a link that leads back to itself.") from error
         raise source_unreadable(given, error.strerror or str(error)) from error
 
 
 def _missing(what_happened: str) -> SourceError:
-    return SourceError(
-        f"{what_happened} A file or folder was expected: compare the name with what `ls` lists, and mind the "
-        "current directory.",
-        code="source-missing",
-    )
+    return SourceError(what_happened, code="source-missing")
 
 
 def _refuse_special(given: str, own_name: str, status: os.stat_result) -> None:
     if is_system_name(own_name):
         raise SourceError(
-            f"'{shown(given)}' is one of the files that the system litters folders with; these are never "
-            "uploaded. Rename it if it is yours all the same.",
+            f"'{shown(given)}' is a system file, such as .DS_Store, and these are never uploaded. Rename it if "
+            "you want it uploaded.",
             code="source-is-system-file",
         )
     kind = special_kind(status)
     if kind is not None:
         raise SourceError(
-            f"'{shown(given)}' is {kind}. Only files and folders can be uploaded: copy what it delivers into "
-            "a file and upload that.",
+            f"'{shown(given)}' is {kind}. Only files and folders can be uploaded.",
             code="source-special",
         )
 
@@ -221,6 +217,6 @@ def _refuse_own_data(given: str, path: str) -> None:
     kind = own_data_at(path)
     if kind is not None:
         raise SourceError(
-            f"'{shown(given)}' holds {kind}; that is never uploaded. Name what lies beside it.",
+            f"'{shown(given)}' holds {kind}, which is never uploaded. Name what lies beside it.",
             code="source-is-own-data",
         )

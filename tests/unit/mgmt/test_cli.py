@@ -171,7 +171,7 @@ def test_a_captive_portal_ends_with_7_and_leaves_nothing(capsys, monkeypatch, tm
 
 def test_a_bad_time_says_what_is_expected(capsys, monkeypatch):
     assert main(["history", "--since", "yesterday"]) == 2
-    assert "7d" in capsys.readouterr().err
+    assert "Can't read 'yesterday' as a time; try 7d, 12h, 2026-11-01" in capsys.readouterr().err
 
 
 def test_relative_and_absolute_times_reach_the_service(monkeypatch, capsys):

@@ -51,7 +51,7 @@ def test_what_came_to_lie_there_meanwhile_stays(tmp_path, clip):
     place = find_place(clip, tmp_path / "done")
     place.parent.mkdir()
     place.write_text("theirs")
-    with pytest.raises(SourceError, match="is there already"):
+    with pytest.raises(SourceError, match="exists already"):
         move_original(clip, place, MARK)
     assert (place.read_text(), clip.path.read_text()) == ("theirs", "footage")
 
@@ -159,7 +159,7 @@ def test_on_a_disk_without_hard_links_a_move_replaces_nothing(tmp_path, clip, mo
 
     with monkeypatch.context() as patched:
         patched.setattr(os, "write", write_and_replace)
-        with pytest.raises(SourceError, match="is there already"):
+        with pytest.raises(SourceError, match="exists already"):
             move_original(clip, place, MARK)
     assert (place.read_text(), clip.path.read_text()) == ("theirs", "footage")
     place.unlink()

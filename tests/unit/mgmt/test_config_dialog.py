@@ -101,7 +101,7 @@ def test_a_file_that_makes_no_sense_can_be_mended_here(tmp_path, service):
 
 def test_what_the_environment_says_goes_first_and_one_is_told(service, monkeypatch):
     monkeypatch.setenv("MGMT_BUCKET", "footage")
-    assert "MGMT_BUCKET is set in the environment as well" in answer(service.url, "", "", "", "", "").output
+    assert "MGMT_BUCKET is also set in the environment" in answer(service.url, "", "", "", "", "").output
 
 
 @pytest.mark.parametrize(
@@ -121,7 +121,7 @@ def test_config_set_looks_at_values_as_the_questions_do(tmp_path, capsys, name, 
 
 def test_config_set_keeps_whole_paths_and_says_what_is_not_there(tmp_path, capsys):
     assert main(["config", "set", "MGMT_LOCAL_DIR", "footage"]) == 0
-    assert "does not exist (yet)" in capsys.readouterr().err
+    assert "does not exist yet" in capsys.readouterr().err
     assert (tmp_path / "config").read_text() == f"MGMT_LOCAL_DIR={tmp_path / 'work' / 'footage'}\n"
 
 
@@ -218,14 +218,14 @@ def test_at_a_terminal_a_wrong_answer_is_told_and_asked_for_again(tmp_path, serv
         anna.answer("MGMT_API_URL (", "nonsense\r")
         anna.answer("expected an address", "")
         anna.answer("MGMT_API_URL (", f"{portal.url}\r")
-        anna.answer("Keep this answer all the same? [y/N]", "\r")
+        anna.answer("Keep this answer anyway? [y/N]", "\r")
     anna.answer("MGMT_API_URL (", f"{service.url}\r")
     anna.answer("MGMT_BUCKET (", "other-bucket\r")
-    anna.answer("Keep this answer all the same? [y/N]", "\r")
+    anna.answer("Keep this answer anyway? [y/N]", "\r")
     anna.answer("MGMT_BUCKET (", "footage\r")
     anna.answer("MGMT_OBJECT_PREFIX (", "\r")
     anna.answer("MGMT_LOCAL_DIR (", "footage/new\r")
-    anna.answer("Make it? [Y/n]", "\r")
+    anna.answer("Create it? [Y/n]", "\r")
     anna.answer("MGMT_COMPLETED_DIR (", "\r")
     anna.answer("MGMT_CA_BUNDLE (", "\r")
     assert anna.end() == 0, anna.seen
@@ -239,7 +239,7 @@ def test_what_looks_wrong_may_be_kept_by_who_knows_better(tmp_path, person):
     anna = person("config")
     with scripted_server(HTML) as portal:
         anna.answer("MGMT_API_URL (", f"{portal.url}\r")
-        anna.answer("Keep this answer all the same? [y/N]", "y\r")
+        anna.answer("Keep this answer anyway? [y/N]", "y\r")
         for name in ("MGMT_BUCKET", "MGMT_OBJECT_PREFIX", "MGMT_LOCAL_DIR", "MGMT_COMPLETED_DIR", "MGMT_CA_BUNDLE"):
             anna.answer(f"{name} (", "\r")
         assert anna.end() == 0, anna.seen
@@ -253,7 +253,7 @@ def test_ctrl_c_in_the_middle_writes_nothing_and_makes_no_folder(tmp_path, servi
     anna.answer("MGMT_BUCKET (", "\r")
     anna.answer("MGMT_OBJECT_PREFIX (", "\r")
     anna.answer("MGMT_LOCAL_DIR (", "new\r")
-    anna.answer("Make it? [Y/n]", "\r")
+    anna.answer("Create it? [Y/n]", "\r")
     anna.read_until("MGMT_COMPLETED_DIR (")
     anna.interrupt()
     assert anna.end() == 130

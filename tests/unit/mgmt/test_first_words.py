@@ -71,7 +71,7 @@ def test_local_is_taken_before_a_command_and_after_it(arguments, capsys, monkeyp
 def test_what_excludes_another_option_does_so_in_every_place(capsys):
     for arguments in (["-q", "-v", "history"], ["-q", "history", "-v"], ["history", "-q", "-v"]):
         assert main(arguments) == 2
-        assert "--verbose and --quiet" in capsys.readouterr().err
+        assert "--verbose and --quiet cannot be used together" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

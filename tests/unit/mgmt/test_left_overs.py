@@ -76,7 +76,7 @@ def test_an_archive_that_cannot_be_read_concerns_its_own_target_only(somebody, j
         with pytest.raises(SourceError, match=r"Make it readable .* --archive-dir") as caught:
             look(os.fspath(somebody / "work" / "clip"), UploadOptions(), journal, SERVICE, somebody)
         assert (caught.value.code, caught.value.stops_everything) == ("archive-unreadable", False)
-        assert f"{job.archive_path} is there" in caught.value.message
+        assert f"{job.archive_path}, left by an earlier run, cannot be read" in caught.value.message
         assert "Permission denied" in caught.value.message
         assert "remove" not in caught.value.message
     job.archive_path.chmod(0o600)

@@ -314,7 +314,7 @@ def test_several_uploads_end_with_a_sum():
     screen.renderer.summarize(2, 1, 3)
     said = screen.stderr.getvalue().splitlines()
     assert said[0] == "2 uploaded, 3 already there, 1 failed: 400 MB → 200 MB (50 % smaller) in 4.0 s"
-    assert "same command again" in said[1]
+    assert "Fix the errors above and run the command again; finished uploads are skipped." in said[1]
 
 
 @pytest.mark.parametrize(

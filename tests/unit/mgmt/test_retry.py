@@ -111,7 +111,7 @@ def test_the_other_side_may_ask_for_a_longer_pause(stop, clock):
 def test_a_stopped_command_does_not_wait():
     stop = threading.Event()
     stop.set()
-    with pytest.raises(CancelledError, match="same command again"):
+    with pytest.raises(CancelledError, match="run the same command to resume"):
         Patience(stop).wait(0, "gone")
 
 

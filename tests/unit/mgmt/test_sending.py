@@ -80,7 +80,7 @@ def test_an_archive_that_cannot_be_opened_is_told_with_its_path_and_why(session,
     error = caught.value
     assert (error.code, error.exit_code) == ("archive-unreadable", 9)
     assert f"'{path}' cannot be read: {error.__cause__.strerror}." in error.message
-    assert "packed anew" in error.message
+    assert "packed again" in error.message
 
 
 def test_an_archive_that_gets_its_name_before_it_is_opened_is_sent(session, tmp_path):
