@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Final, TextIO
 
 from mgmt.errors import MgmtError
-from mgmt.wording import fold, printable, with_local_times
+from mgmt.wording import fold, printable, with_local_option, with_local_times
 from mgmt_contract.values import Value
 
 if TYPE_CHECKING:  # a name for an annotation: commands without bars do not import it
@@ -40,6 +40,8 @@ class Style(Value):
     colors: bool = False
     """Where a stream is a terminal."""
     bars: bool = False
+    is_local: bool = False
+    """Whether the commands that sentences name need `--local`."""
 
 
 class Output:
@@ -137,7 +139,8 @@ class Output:
         return f"\x1b[{_COLORS[color]}m{text}\x1b[0m" if self.style.colors and stream.isatty() else text
 
     def _write_folded(self, text: str) -> None:
-        folded = fold(text, _width_of(self.stderr), "  ")
+        said = with_local_option(text) if self.style.is_local else text
+        folded = fold(said, _width_of(self.stderr), "  ")
         for label, color in _LABELS.items():
             if folded.startswith(label):
                 folded = self._paint(label, color, self.stderr) + folded.removeprefix(label)

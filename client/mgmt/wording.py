@@ -10,6 +10,7 @@ from typing import Final
 _BIDI_CONTROLS: Final = frozenset("\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
 _BREAKS: Final = "/-_.:,="
 """Where a word that is too long for a line may be broken."""
+_COMMAND_OF_A_SERVICE: Final = re.compile(r"(?<=`mgmt) (?=(?:upload|history|show)\b)")
 _PROGRAM_TIME: Final = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d+)?Z")
 
 
@@ -85,6 +86,15 @@ def _as_local_time(found: re.Match[str]) -> str:
         return moment_in_words(datetime.fromisoformat(found[0]))
     except (ValueError, OverflowError, OSError):  # no time at all, or none that this machine can show
         return found[0]
+
+
+def with_local_option(text: str) -> str:
+    """Put `--local` into the commands that a sentence names, for who works with the embedded backend.
+
+    >>> with_local_option("Nothing. `mgmt history --mine` lists it, `mgmt config` sets it.")
+    'Nothing. `mgmt --local history --mine` lists it, `mgmt config` sets it.'
+    """
+    return _COMMAND_OF_A_SERVICE.sub(" --local ", text)
 
 
 def clock_in_words(seconds: float) -> str:

@@ -100,7 +100,9 @@ def test_an_interrupt_brings_the_cursor_back_and_leaves_no_bar(anna, surrounding
         assert screen.shows_cursor()
         lines = screen.unwrapped()
     assert lines[0].startswith("note:")
-    assert "/clip.mov.tar.gz.Runthesamecommandtoresume." in "".join("".join(lines).split()), "however its lines are broken"
+    assert "/clip.mov.tar.gz.Runthesamecommandtoresume." in "".join("".join(lines).split()), (
+        "however its lines are broken"
+    )
     assert any(line.startswith("mgmt: Interrupted.") for line in lines)
     assert max(map(len, lines)) <= size[0]
     assert "uploading" not in " ".join(lines)

@@ -36,7 +36,7 @@ Compare = Callable[[Path, Path, Path, Sequence[str]], object]
 NOTHING: Final[Mapping[str, str]] = {}
 _WITHOUT_PRIVILEGE: Final = ("setpriv", "--bounding-set=-dac_override,-dac_read_search")
 """The superuser may read and write everything; without these two rights it is an ordinary owner of files."""
-_STATE_NAMES: Final = {"journal.sqlite", "machine-id", "locks", "log"}
+_STATE_NAMES: Final = {"journal.sqlite", "known-names", "machine-id", "locks", "log"}
 _LOCKS_KEPT: Final = {"machine-id.lock", "uploads.lock"}
 _WHAT_IT_DOES: Final = {
     2: "says what the command line lacks",

@@ -145,6 +145,7 @@ class Invocation(Value):
             verbosity=1 if self.verbose else -1 if self.quiet else 0,
             colors=colors,
             bars=sys.stderr.isatty() and not is_dumb,
+            is_local=self.use_local,
         )
         return Output(style)
 

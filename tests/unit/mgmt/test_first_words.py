@@ -11,6 +11,7 @@ import pytest
 
 from mgmt.cli.main import COMMANDS, main, mgmt
 from mgmt.cli.pointers import POINTERS
+from mgmt.errors import NotConfiguredError
 from support.scripted_server import json_answer, scripted_server
 
 
@@ -166,6 +167,16 @@ def test_no_sentence_names_a_command_or_an_option_that_does_not_exist():
         assert command is not None, (path, words)
         known = everywhere | {text for parameter in command.params for text in parameter.opts}
         assert {each.partition("=")[0].strip("[]") for each in rest if each.startswith("--")} <= known, (path, words)
+
+
+def test_a_hint_keeps_the_backend_that_the_command_was_given(capsys, monkeypatch):
+    def refuse(_, __):
+        raise NotConfiguredError("Nothing. `mgmt history` lists it; `mgmt config` and `mgmt --local` are as they are.")
+
+    monkeypatch.setattr("mgmt.cli.invocation.Invocation._local_service", refuse)
+    assert main(["-q", "show", "x", "--local"]) == 10
+    said = " ".join(capsys.readouterr().err.split())
+    assert "`mgmt --local history` lists it; `mgmt config` and `mgmt --local` are as they are." in said
 
 
 def test_no_sentence_sends_to_a_package_that_no_index_has():
