@@ -89,16 +89,19 @@ def write_config(path: Path, changes: Mapping[str, str | None], source: Path | N
     try:
         _replace_file(path, "".join(line + "\n" for line in _merge(lines, dict(changes))))
     except OSError as error:
-        raise LocalStateError(f"The config file {path} cannot be written: {error}.", code="config-file") from error
+        raise LocalStateError(
+            f"The config file {path} cannot be written: {error.strerror or error}.", code="config-file"
+        ) from error
 
 
 def _read_lines(path: Path) -> list[str]:
     try:
         return path.read_text(encoding="utf-8-sig").splitlines()  # editors of Windows put a mark first
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return []
     except (OSError, UnicodeDecodeError) as error:
-        raise LocalStateError(f"The config file {path} cannot be read: {error}.", code="config-file") from error
+        why = getattr(error, "strerror", None) or error
+        raise LocalStateError(f"The config file {path} cannot be read: {why}.", code="config-file") from error
 
 
 def _is_ours(line: str) -> bool:

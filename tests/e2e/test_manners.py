@@ -1,7 +1,9 @@
 """What a person or a program is told about targets that are not as plain as they look."""
 
+import io
 import json
 import os
+import tarfile
 from datetime import datetime, timedelta, timezone
 
 import pytest
@@ -47,11 +49,15 @@ def test_all_leaves_out_what_is_excluded(team, anna):
 
 def test_the_folder_above_with_mgmts_state_in_it_goes_without_it(team, anna):
     (anna.work / "clip").write_text("x")
-    refused = anna.run("upload", "..")
-    assert refused.exit_code == 4
-    assert "--exclude 'state'" in refused.stderr
-    assert anna.run("upload", "..", "--exclude", "state").exit_code == 0
-    assert list(team.objects()) == ["anna.tar.gz"]
+    run = anna.run("upload", "..")
+    assert run.exit_code == 0
+    assert "anna/state is skipped: mgmt's own journal and logs." in run.stderr
+    [(key, archive)] = team.objects().items()
+    assert key == "anna.tar.gz"
+    with tarfile.open(fileobj=io.BytesIO(archive)) as members:
+        names = members.getnames()
+    assert "anna/work/clip" in names
+    assert not [name for name in names if name.startswith("anna/state")]
 
 
 def test_bytes_that_are_no_text_become_valid_json(team, anna):

@@ -160,7 +160,8 @@ def _print_json(output: Output, found: Found) -> None:
     from mgmt_contract.wire import to_plain
 
     for record in found:
-        output.json({"type": "record", **to_plain(record), "replaced": record.operation_id in found.replaced})
+        more = {"replaced": True} if record.operation_id in found.replaced else {}
+        output.json({"type": "record", **to_plain(record), **more})
 
 
 def _print_csv(output: Output, found: Found) -> None:
@@ -213,8 +214,9 @@ def _print_shown_as_json(output: Output, shown: Shown) -> None:
     from mgmt.reports import version_line
     from mgmt_contract.wire import to_plain
 
-    by = shown.replaced_by.operation_id if shown.replaced_by is not None else None
-    output.json({"type": "record", **to_plain(shown.record), "replaced": by is not None, "replaced_by": by})
+    by = shown.replaced_by
+    more = {"replaced": True, "replaced_by": by.operation_id} if by is not None else {}
+    output.json({"type": "record", **to_plain(shown.record), **more})
     for earlier in shown.earlier:
         output.json({"type": "version", **version_line(earlier)})
 

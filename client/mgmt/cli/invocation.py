@@ -256,10 +256,17 @@ class Invocation(Value):
         try:
             endpoint = control.start()
         except control.LocalBackendError as error:
-            raise LocalStateError(str(error), code="local-backend") from error
+            raise backend_error(error) from error
         held.enter_context(control.hold(endpoint, self.redactor(shlex.join(("mgmt", *self.arguments)))))
         token = settings.token if self.environment.get("MGMT_TOKEN") else endpoint.token
         return replace(settings, api_url=endpoint.url, bucket=None), token or endpoint.token
+
+
+def backend_error(error: Exception, code: str = "local-backend") -> LocalStateError:
+    """Make a whole sentence of what the embedded backend says is wrong."""
+    said = str(error)
+    end = "" if said.endswith((".", "?")) else "."
+    return LocalStateError(f"{said[:1].upper()}{said[1:]}{end}", code=code)
 
 
 def import_local_control() -> Any:

@@ -8,9 +8,9 @@ from typing import Any
 
 import click
 
-from mgmt.cli.invocation import Invocation, import_local_control
+from mgmt.cli.invocation import Invocation, backend_error, import_local_control
 from mgmt.cli.pointers import PointingGroup
-from mgmt.errors import EXIT_OK, LocalStateError, UsageError
+from mgmt.errors import EXIT_OK, UsageError
 
 
 @click.group(cls=PointingGroup)
@@ -118,9 +118,9 @@ def _control(call: Any) -> Any:
     except control.BadNameError as error:
         raise UsageError(f"{error}.", code="bad-name") from error
     except control.InUseError as error:
-        raise LocalStateError(str(error), code="local-in-use") from error
+        raise backend_error(error, "local-in-use") from error
     except control.LocalBackendError as error:
-        raise LocalStateError(str(error), code="local-backend") from error
+        raise backend_error(error) from error
 
 
 def _trace_to(invocation: Invocation) -> Callable[[str], None]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import gc
 import os
+import re
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -232,6 +233,7 @@ def _describe_usage(error: click.ClickException) -> str:
         return said
     if isinstance(error, UnknownCommandError):
         return said
+    said = re.sub(r"\. \((Did you mean.*\?)\)$", r". \1", said)  # click's brackets need no full stop of their own
     end = "" if said.endswith((".", "?")) else "."
     return f"{said}{end} See `{context.command_path} --help`."
 

@@ -76,6 +76,15 @@ def test_what_needs_a_folder_of_its_own_names_the_variable_for_it(tmp_path):
     assert "MGMT_CONFIG" in run_without_home(tmp_path, "config", "path").stderr
 
 
+@pytest.mark.parametrize("arguments", [["config", "list"], ["history"]])
+def test_a_home_that_is_none_holds_no_config_file(tmp_path, arguments):
+    (tmp_path / "home").write_bytes(b"")
+    with scripted_server(json_answer({"records": []})) as server:
+        service = {"MGMT_API_URL": server.url, "MGMT_TOKEN": "t"}
+        done = run_without_home(tmp_path, *arguments, HOME=str(tmp_path / "home"), **service)
+    assert done.returncode == 0, done.stderr
+
+
 def test_history_works_without_a_home_where_the_environment_says_it_all(tmp_path):
     with scripted_server(json_answer({"records": []})) as server:
         done = run_without_home(tmp_path, "--json", "history", MGMT_API_URL=server.url, MGMT_TOKEN="t")
