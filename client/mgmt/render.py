@@ -85,11 +85,6 @@ class UploadRenderer:
         """Close the bars."""
         self._open_bars.close()
 
-    def expect(self, count: int) -> None:
-        """Say how many uploads there will be."""
-        self._count = count
-        self._underway.expect(count)
-
     def emit(self, event: Event) -> None:
         """Show an event; may be called from any thread."""
         with self._lock:
@@ -117,7 +112,7 @@ class UploadRenderer:
         match event:
             case Expected():
                 self._count = len(event.sizes)
-                self._underway.expect_all(event.sizes)
+                self._underway.expect(event.sizes)
             case Sized():
                 self._underway.note_size(event.target, event.source_bytes)
             case Repeated():

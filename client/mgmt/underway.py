@@ -170,12 +170,7 @@ class UnderWay:
         """Tell the time that everything here is measured with, in seconds."""
         return self._clock()
 
-    def expect(self, count: int) -> None:
-        """Say how many uploads there will be."""
-        with self._lock:
-            self._count = count
-
-    def expect_all(self, sizes: Mapping[str, int | None]) -> None:
+    def expect(self, sizes: Mapping[str, int | None]) -> None:
         """Say which targets there are, and how large each is as far as that is known."""
         with self._lock:
             self._count = len(sizes)
@@ -311,10 +306,6 @@ class UnderWay:
                 bytes_per_second=self._speed.bytes_per_second(now) if self._speed else None,
                 source_bytes=source_bytes,
                 done_bytes=done_bytes,
-                is_all_known=self._is_all_known(),
+                is_all_known=not self._unknown_count,
                 left_seconds=self._pace.left_seconds(now, source_bytes - done_bytes, left_count),
             )
-
-    def _is_all_known(self) -> bool:
-        seen_count = len(self._waiting_sizes) + len(self._uploads) + self._ended_count
-        return not self._unknown_count and seen_count >= (self._count or 0)

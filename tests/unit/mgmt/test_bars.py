@@ -34,6 +34,11 @@ def drawn(underway, width=78, height=24):
     return ["".join(text for text, _ in line).rstrip() for line in draw_lines(underway, width, height)]
 
 
+def unknown(count):
+    """So many targets, none of which anybody has looked at."""
+    return {f"target {index}": None for index in range(count)}
+
+
 def begin(underway, clock, count, *, size=10 * MB, stage="uploading"):
     """Begin so many uploads, half of each done, long enough ago to be shown."""
     for index in range(count):
@@ -82,7 +87,7 @@ def test_confirming_shows_that_something_happens(underway, clock):
 @pytest.mark.parametrize("count", [1, 3, 100])
 @pytest.mark.parametrize("stage", ["packing", "uploading", "confirming"])
 def test_no_line_is_wider_than_the_terminal_and_no_screen_is_filled(underway, clock, width, count, stage):
-    underway.expect(count)
+    underway.expect(unknown(count))
     begin(underway, clock, count, stage=stage)
     underway.wait_for("映画 " * 50)
     clock.seconds += STILL_SECONDS
@@ -100,7 +105,7 @@ def test_names_are_shortened_in_the_middle(underway, clock):
 def test_at_twenty_columns_one_upload_keeps_its_numbers_and_several_their_names(underway, clock):
     begin(underway, clock, 1)
     assert drawn(underway, 18) == ["uploading 50% 0:01"]
-    underway.expect(3)
+    underway.expect(unknown(3))
     begin(underway, clock, 2)
     lines = drawn(underway, 18)
     assert lines[0].startswith("0 A001")
@@ -109,7 +114,7 @@ def test_at_twenty_columns_one_upload_keeps_its_numbers_and_several_their_names(
 
 
 def test_many_at_once_are_cut_to_a_number_a_person_can_read(underway, clock):
-    underway.expect(100)
+    underway.expect(unknown(100))
     begin(underway, clock, 100)
     lines = drawn(underway)
     assert len(lines) == LINES_MAX + 1
@@ -118,7 +123,7 @@ def test_many_at_once_are_cut_to_a_number_a_person_can_read(underway, clock):
 
 
 def test_what_is_over_at_once_gets_no_line_where_there_are_many(underway, clock):
-    underway.expect(300)
+    underway.expect(unknown(300))
     underway.note(Progress("id", "small.jpg", "uploading", 1, 2))
     assert [line.split()[0] for line in drawn(underway)] == ["all"]
     clock.seconds += SETTLED_SECONDS * 1.1
@@ -132,7 +137,7 @@ def send(underway, clock, operation_id, done, total, *, seconds=1, carried_over=
 
 def test_the_line_over_all_counts_the_bytes_of_all_sources(underway, clock):
     """Four equal uploads of which two have ended and one is half sent: five eighths are done."""
-    underway.expect_all(dict.fromkeys("abcd", 8 * MB))
+    underway.expect(dict.fromkeys("abcd", 8 * MB))
     for name in "abc":
         underway.begin(Begun(name, name, 8 * MB))
         for done in (0, 2 * MB, 4 * MB) if name == "c" else (0, 4 * MB, 8 * MB):
@@ -148,7 +153,7 @@ def test_the_line_over_all_counts_the_bytes_of_all_sources(underway, clock):
 def test_a_large_one_among_tiny_ones_is_nearly_all_of_it(underway, clock):
     """Of a card of 419 MB and four tiny folders 98 % are sent, at 20 MB/s: 98 % of all is done, and 0:00 is left."""
     card = 419 * MB
-    underway.expect_all({"card": None, "1": None, "2": None, "3": None, "4": None})
+    underway.expect({"card": None, "1": None, "2": None, "3": None, "4": None})
     underway.begin(Begun("card", "card", card))
     for name in "1234":
         underway.note_size(name, 3000)
@@ -160,7 +165,7 @@ def test_a_large_one_among_tiny_ones_is_nearly_all_of_it(underway, clock):
 
 
 def test_until_everything_was_looked_at_the_line_says_at_least(underway, clock):
-    underway.expect_all({"clip": 10 * MB, "DCIM": None})
+    underway.expect({"clip": 10 * MB, "DCIM": None})
     underway.begin(Begun("clip", "clip", 10 * MB))
     for done in (0, 1 * MB, 2 * MB):
         send(underway, clock, "clip", done, 10 * MB)
@@ -176,7 +181,7 @@ def test_until_everything_was_looked_at_the_line_says_at_least(underway, clock):
 
 def test_what_was_there_already_is_done_and_no_speed(underway, clock):
     """One was skipped, half of another had been sent by an earlier run: what is left goes as fast as the rest did."""
-    underway.expect_all({"skipped": 80 * MB, "clip": 20 * MB})
+    underway.expect({"skipped": 80 * MB, "clip": 20 * MB})
     underway.begin(Begun("skipped", "skipped", 80 * MB))
     underway.end("skipped")
     underway.begin(Begun("clip", "clip", 20 * MB))
@@ -203,7 +208,7 @@ def test_a_long_time_left_fits_its_column(underway, clock, megabytes, left):
 
 
 def test_nothing_is_done_to_the_full_before_it_is_confirmed(underway, clock):
-    underway.expect_all({"a": MB, "b": MB})
+    underway.expect({"a": MB, "b": MB})
     for name in "ab":
         underway.begin(Begun(name, name, MB))
         send(underway, clock, name, MB, MB)
@@ -214,7 +219,7 @@ def test_nothing_is_done_to_the_full_before_it_is_confirmed(underway, clock):
 
 
 def test_a_target_that_was_named_before_or_cannot_be_uploaded_is_nothing_to_wait_for(underway, clock):
-    underway.expect_all({"clip": 10 * MB, "./clip": 10 * MB, "locked": None})
+    underway.expect({"clip": 10 * MB, "./clip": 10 * MB, "locked": None})
     underway.begin(Begun("clip", "clip", 10 * MB))
     underway.drop("./clip")
     underway.note_size("locked", 0)
@@ -228,7 +233,7 @@ def test_a_target_that_was_named_before_or_cannot_be_uploaded_is_nothing_to_wait
 
 def test_an_upload_that_is_begun_anew_is_one_upload(underway, clock):
     """Its former stages are gone from the screen, and what was sent in vain counts once."""
-    underway.expect_all({"clip": 8 * MB, "other": 8 * MB})
+    underway.expect({"clip": 8 * MB, "other": 8 * MB})
     underway.begin(Begun("clip", "id-0", 8 * MB))
     begin(underway, clock, 1, size=8 * MB)
     underway.renew("id-0", "id-new")

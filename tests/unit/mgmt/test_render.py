@@ -76,10 +76,8 @@ class Screen:
         self.output = Output(Style(**style), self.stdout, self.stderr)
         self.clock = Clock()
 
-    def show(self, *events, count=None, seconds_apart=0.0):
+    def show(self, *events, seconds_apart=0.0):
         with UploadRenderer(self.output, clock=self.clock) as renderer:
-            if count is not None:
-                renderer.expect(count)
             for event in events:
                 renderer.emit(event)
                 self.clock.move(seconds_apart)
