@@ -25,7 +25,7 @@ _UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 _DIGEST = re.compile(r"(blake3|sha256):[0-9a-f]{64}")
 _ERROR_CODE = re.compile(r"[a-z0-9-]{1,64}")
 _KEY_TEXTS: Final = frozenset({"name", "prefix"})
-"""What becomes a key, whose own rules refuse control characters with what to do instead."""
+"""What of a start becomes a key, whose own rules refuse control characters with what to do instead."""
 
 
 def is_operation_id(text: str) -> bool:
@@ -59,10 +59,11 @@ def check_texts(message: object, field: str = "") -> None:
     Raises:
         ProblemError: invalid-request.
     """
+    key_texts = _KEY_TEXTS if isinstance(message, StartItem) else ()
     for place, text in _find_texts(field, message):
         _require(is_short(text), f"{place} is longer than {TEXT_MAX_BYTES} bytes, as JSON writes it")
         _require(
-            place in _KEY_TEXTS or not holds_control_character(text),
+            place in key_texts or not holds_control_character(text),
             f"{place} holds a control character; write it out, as in \\n",
         )
 

@@ -94,9 +94,19 @@ def test_another_content_type_is_a_problem(studio, kind):
     assert_problem(answer(studio, body="{}", headers={"content-type": kind}), "invalid-request")
 
 
-def test_a_form_is_a_problem(studio):
-    headers = {"content-type": "application/x-www-form-urlencoded"}
-    assert_problem(answer(studio, body="machine_id=m&items=1", headers=headers), "invalid-request")
+@pytest.mark.parametrize(
+    "kind",
+    [
+        "application/x-www-form-urlencoded",
+        "multipart/form-data",
+        "multipart/form-data; boundary=",
+        "multipart/form-data; boundary=x",
+        " multipart/form-data",
+    ],
+)
+@pytest.mark.parametrize("body", ["machine_id=m&items=1", "--x\r\n\r\n--x--", "\u00e9\u0142"])
+def test_a_form_is_a_problem(studio, kind, body):
+    assert_problem(answer(studio, body=body, headers={"content-type": kind}), "invalid-request")
 
 
 @pytest.mark.parametrize(
