@@ -112,6 +112,7 @@ def desk(ada) -> Desk:
     return Desk(ada)
 
 
+@pytest.mark.timeout(600)  # ten seconds of its own on one core; nobody knows how many share it
 @settings(
     max_examples=REQUESTS,
     derandomize=True,
