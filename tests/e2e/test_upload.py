@@ -64,7 +64,7 @@ AS_ON_WINDOWS = """
 import os, sys
 import mgmt.archive.unfinished as unfinished, mgmt.packing as packing
 packing.RENAMES_OPEN_FILES = False
-def rename(source, target):
+def rename(source, target, placeholder=None):
     for each in os.listdir("/proc/self/fd"):
         if os.path.realpath(f"/proc/self/fd/{each}") == os.fspath(source):
             raise PermissionError(13, "The process cannot access the file because it is being used")
@@ -268,7 +268,7 @@ def test_history_and_show_tell_the_team(team, anna, bert):
         assert len(anna.run("--json", "history", name).records) == 1
     assert anna.run("--json", "history", "--status", "failed").records == []
     table = anna.run("history")
-    assert table.stdout.splitlines()[0].split() == ["WHEN", "WHO", "STATUS", "SIZE", "RATIO", "KEY"]
+    assert table.stdout.splitlines()[0].split() == ["ID", "WHEN", "WHO", "STATUS", "SIZE", "RATIO", "KEY"]
     [record] = anna.run("--json", "show", "b").records
     assert record["status"] == "success"
     assert anna.run("--json", "show", record["operation_id"]).records == [record]
