@@ -171,11 +171,12 @@ class ServiceApi:
 
     def start(self, request: messages.StartRequest) -> messages.StartResponse:
         """Begin uploads, or begin them again."""
+        from mgmt import grants
 
         def check(response: messages.StartResponse, items: list[messages.StartItem]) -> None:
             replies.check_service(response.service)
             for result, item in zip(response.results, items, strict=True):
-                replies.check_start(result, item, response.service, self._base_url)
+                grants.check_start(result, item, response.service, self._base_url)
 
         response = self._call_list(routes.START, messages.StartResponse, request, check)
         self._limits = limits_of(response.service)
@@ -183,20 +184,23 @@ class ServiceApi:
 
     def sign(self, request: messages.SignRequest) -> messages.SignResponse:
         """Ask for the URLs of parts."""
+        from mgmt import grants
 
         def check(response: messages.SignResponse, items: list[messages.SignItem]) -> None:
             for result, item in zip(response.results, items, strict=True):
-                replies.check_sign(result, item, self._base_url)
+                grants.check_sign(result, item, self._base_url)
 
         return self._call_list(routes.SIGN, messages.SignResponse, request, check)
 
     def complete(self, request: messages.CompleteRequest) -> messages.CompleteResponse:
         """Have the service look at the storage, compare and record."""
+        from mgmt import grants
+
         return self._call_list(
             routes.COMPLETE,
             messages.CompleteResponse,
             request,
-            lambda response, _: replies.check_complete(response.results),
+            lambda response, _: grants.check_complete(response.results),
         )
 
     def fail(self, request: messages.FailRequest) -> messages.RecordsResponse:

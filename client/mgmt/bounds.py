@@ -9,10 +9,10 @@ from __future__ import annotations
 import http.client
 import io
 import socket
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from contextvars import ContextVar
 from typing import Any, Final, NamedTuple
 
 _HEADERS_MAX_BYTES: Final = 1024 * 1024
@@ -29,17 +29,18 @@ class Bounds(NamedTuple):
 
 
 _USUAL_BOUNDS: Final = Bounds(300.0, 8_000_000)
-_BOUNDS: Final = ContextVar("bounds", default=_USUAL_BOUNDS)
+_ASKED: Final = threading.local()
+"""With `bounds`, while a thread asks."""
 
 
 @contextmanager
 def bounded(bounds: Bounds) -> Iterator[None]:
     """Hold the answers that this thread reads meanwhile to their bounds."""
-    token = _BOUNDS.set(bounds)
+    _ASKED.bounds = bounds
     try:
         yield
     finally:
-        _BOUNDS.reset(token)
+        del _ASKED.bounds
 
 
 class BoundedResponse(http.client.HTTPResponse):
@@ -48,7 +49,7 @@ class BoundedResponse(http.client.HTTPResponse):
     def __init__(self, sock: socket.socket, *arguments: Any, **named: Any) -> None:
         super().__init__(sock, *arguments, **named)
         reader: Any = self.fp
-        self.fp = io.BufferedReader(_BoundedReader(sock, reader.detach(), _BOUNDS.get()))
+        self.fp = io.BufferedReader(_BoundedReader(sock, reader.detach(), getattr(_ASKED, "bounds", _USUAL_BOUNDS)))
 
 
 class _BoundedReader(io.RawIOBase):

@@ -1,44 +1,29 @@
 """Reads what the service answers: whole messages of the protocol, or a refusal that names the place.
 
-This is the border: what has passed it has every field that its outcome needs, numbers that mean something, addresses
-that may be sent to, and one result per item, in order. An outcome of tomorrow passes as it is; whoever meets it leaves
-the operation alone.
+This is the border: what has passed it, and `grants` where an upload is granted something, has every field that its
+outcome needs, numbers that mean something, addresses that may be sent to, and one result per item, in order. An outcome
+of tomorrow passes as it is; whoever meets it leaves the operation alone.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final, TypeVar
-from urllib.parse import urlsplit
 
-from mgmt.connection import is_loopback
 from mgmt_contract import messages
-from mgmt_contract.parts import PART_COUNT_MAX, PART_SIZE_MAX_BYTES, PART_SIZE_MIN_BYTES, part_count
 from mgmt_contract.wire import MessageError, from_json
 
 T = TypeVar("T")
-Check = Callable[[Any], None]
-"""Looks at a message that has the right types; MessageError where it makes no sense."""
 
 REPLY_MAX_BYTES: Final = 7_000_000
 """Some more than Lambda answers at most: 6 MB ("Lambda quotas", AWS Lambda Developer Guide, read 2026-11)."""
+_TEXT: Final = rb'"[^"\\]*(?:\\.[^"\\]*)*(?:"|\\?\Z)'
+"""Compiled only where it is needed, which is nearly never."""
 _VALUES_MAX: Final = 200_000
 """Of one reply: a hundred records with all they can hold are a tenth of it. An empty list takes 30 times its text."""
-_LIFE_MAX_SECONDS: Final = 7 * 24 * 3600
-"""Longest life of a presigned URL (Amazon S3 User Guide, "Sharing objects with presigned URLs", read 2026-11)."""
 _CURSOR_MAX_CHARACTERS: Final = 8000
 """Longer ones would not fit into an address that API Gateway takes."""
-_URL_MAX_CHARACTERS: Final = 16_000
-
-_TEXT: Final = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*(?:"|\\?\Z)', re.DOTALL)
-_URL: Final = re.compile(r"[!-~]+")
-_HEADER_NAME: Final = re.compile(r"[a-z0-9-]{1,100}")
-_HEADER_VALUE: Final = re.compile(r"[ -~]{0,8000}")
-_OWN_HEADERS: Final = frozenset(
-    {"connection", "expect", "host", "keep-alive", "te", "trailer", "transfer-encoding", "upgrade"}
-)
-"""They are the connection's own; those that begin with proxy- as well."""
 
 _NEEDS: Final[Mapping[type[Any], Mapping[str, tuple[str, ...]]]] = {
     messages.StartResult: {
@@ -81,7 +66,7 @@ def _count(body: bytes, begin: int, end: int) -> int:
 def _has_too_many_values(body: bytes) -> bool:
     """Count without what stands in texts: names may well consist of commas."""
     count = end = 0
-    for found in _TEXT.finditer(body):
+    for found in re.finditer(_TEXT, body, re.DOTALL):
         count += _count(body, end, found.start())
         end = found.end()
         if count > _VALUES_MAX:
@@ -97,25 +82,25 @@ def is_known(result: Any) -> bool:
 def check_service(service: messages.Service) -> None:
     """Refuse limits that nothing fits into."""
     for name in ("single_put_max_bytes", "part_count_max", "sign_parts_max", "items_max", "lease_seconds"):
-        _require(getattr(service, name) >= 1, f"service.{name} is 0")
+        require(getattr(service, name) >= 1, f"service.{name} is 0")
 
 
 def check_page(page: messages.HistoryResponse) -> None:
     """Refuse a page that is too large, speaks of records that are not on it, or has a cursor that cannot be sent."""
     count = len(page.records)
-    _require(count <= messages.HISTORY_LIMIT_MAX, f"{count} records, expected {messages.HISTORY_LIMIT_MAX} at most")
-    _require(page.cursor is None or 0 < len(page.cursor) <= _CURSOR_MAX_CHARACTERS, "cursor is empty, or too long")
+    require(count <= messages.HISTORY_LIMIT_MAX, f"{count} records, expected {messages.HISTORY_LIMIT_MAX} at most")
+    require(page.cursor is None or 0 < len(page.cursor) <= _CURSOR_MAX_CHARACTERS, "cursor is empty, or too long")
     ids = {record.operation_id for record in page.records}
-    _require(ids.issuperset(page.replaced), "replaced names what is not on the page")
+    require(ids.issuperset(page.replaced), "replaced names what is not on the page")
 
 
 def check_results(results: Sequence[Any], operation_ids: Iterable[str]) -> None:
     """Refuse anything but one result per item, in order, each with what its outcome needs."""
     asked = list(operation_ids)
-    _require(len(results) == len(asked), f"{len(results)} results, where {len(asked)} were asked for")
+    require(len(results) == len(asked), f"{len(results)} results, where {len(asked)} were asked for")
     for place, (result, operation_id) in enumerate(zip(results, asked, strict=True)):
         where = f"results[{place}]"
-        _require(result.operation_id == operation_id, f"{where} is of another operation")
+        require(result.operation_id == operation_id, f"{where} is of another operation")
         _check_result(where, result)
 
 
@@ -124,92 +109,18 @@ def _check_result(where: str, result: Any) -> None:
     if needs is None:
         return
     for name in needs:
-        _require(getattr(result, name) not in (None, []), f"{where}.{name} is missing, for {result.outcome}")
-    _require(("problem" in needs) == (result.problem is not None), f"{where} has a problem, and is {result.outcome}")
+        require(getattr(result, name) not in (None, []), f"{where}.{name} is missing, for {result.outcome}")
+    require(("problem" in needs) == (result.problem is not None), f"{where} has a problem, and is {result.outcome}")
     record = getattr(result, "record", None)
     if record is not None:
-        _require(record.operation_id == result.operation_id, f"{where}.record is of another operation")
+        require(record.operation_id == result.operation_id, f"{where}.record is of another operation")
 
 
-def check_start(
-    result: messages.StartResult, item: messages.StartItem, service: messages.Service, service_url: str
-) -> None:
-    """Refuse an answer to a start that does not go with what was asked, or with what the service says of itself."""
-    _check_lease(result.lease)
-    if result.outcome == "name_taken":
-        _require(item.content is None, "name_taken, though the content was told")
-    if result.outcome == "put":
-        _require(item.content is not None, "put, though the content was not told")
-    if result.outcome == "put" and result.request is not None and item.content is not None:
-        check_request(result.request, item.content.size, service_url)
-    if result.multipart is not None:
-        bound = item.content.size if item.content is not None else item.upper_bound
-        _check_multipart(result.multipart, bound or 0, min(service.part_count_max, PART_COUNT_MAX))
+def require(right: bool, sentence: str) -> None:
+    """Refuse a message that makes no sense.
 
-
-def check_sign(result: messages.SignResult, item: messages.SignItem, service_url: str) -> None:
-    """Refuse an answer that lacks the URL of a part that was asked for."""
-    _check_lease(result.lease)
-    if result.outcome != "signed":
-        return
-    requests = {part.number: part.request for part in result.parts}
-    for part in item.parts:
-        _require(part.number in requests, f"part {part.number} is not signed")
-        check_request(requests[part.number], part.length, service_url)
-
-
-def check_complete(results: Iterable[messages.CompleteResult]) -> None:
-    """Refuse missing parts that no upload has."""
-    for result in results:
-        _check_numbers("missing_parts", result.missing_parts)
-
-
-def check_request(request: messages.SignedRequest, length: int, service_url: str) -> None:
-    """Refuse a presigned request that cannot be sent, or should not be: in the clear, or with the connection's headers.
-
-    Args:
-        request: The presigned PUT.
-        length: Bytes of the body that will be sent.
-        service_url: Who answered it: an embedded backend hands out addresses without TLS, and only of this machine.
+    Raises:
+        MessageError: With the sentence.
     """
-    _check_life("expires_in_seconds", request.expires_in_seconds)
-    right = len(request.url) <= _URL_MAX_CHARACTERS and _URL.fullmatch(request.url) is not None
-    try:
-        parts = urlsplit(request.url)
-        right = right and bool(parts.hostname) and "@" not in parts.netloc and (parts.port is None or parts.port > 0)
-    except ValueError:
-        right = False
-    _require(right, "request.url is no address")
-    in_the_clear = parts.scheme == "http" and service_url.startswith("http://") and is_loopback(parts.hostname or "")
-    _require(parts.scheme == "https" or in_the_clear, "request.url is an address without TLS")
-    for name, value in request.headers.items():
-        is_own = name.lower() in _OWN_HEADERS or name.lower().startswith("proxy-")
-        is_header = _HEADER_NAME.fullmatch(name.lower()) is not None and _HEADER_VALUE.fullmatch(value) is not None
-        _require(is_header and not is_own, "request.headers holds what cannot be sent")
-        _require(name.lower() != "content-length" or value == str(length), "request.headers has another content-length")
-
-
-def _check_multipart(multipart: messages.Multipart, bound_bytes: int, part_count_max: int) -> None:
-    size = multipart.part_size
-    _require(PART_SIZE_MIN_BYTES <= size <= PART_SIZE_MAX_BYTES, f"multipart.part_size is {size}")
-    _require(part_count(bound_bytes, size) <= part_count_max, f"multipart.part_size is {size}: too small")
-    _check_numbers("multipart.received_parts", multipart.received_parts)
-
-
-def _check_numbers(what: str, numbers: Sequence[int]) -> None:
-    right = len(numbers) <= PART_COUNT_MAX and all(1 <= number <= PART_COUNT_MAX for number in numbers)
-    _require(right, f"{what} holds what is no number of a part")
-
-
-def _check_lease(lease: messages.Lease | None) -> None:
-    if lease is not None:
-        _check_life("lease.expires_in_seconds", lease.expires_in_seconds)
-
-
-def _check_life(what: str, seconds: int) -> None:
-    _require(1 <= seconds <= _LIFE_MAX_SECONDS, f"{what} is {seconds}")
-
-
-def _require(right: bool, sentence: str) -> None:
     if not right:
         raise MessageError(sentence)
