@@ -18,7 +18,7 @@ from mgmt_contract import messages
 from mgmt_contract.wire import MessageError, from_plain, to_json, to_plain
 from support.paper_service import PaperService
 
-ANSWERS = int(os.environ.get("MGMT_FUZZ_ANSWERS", "250"))
+ANSWERS = int(os.environ.get("MGMT_FUZZ_ANSWERS", "200"))
 SEED = int(os.environ.get("MGMT_FUZZ_SEED", "1"))
 TESTS = Path(__file__).parents[2]
 
