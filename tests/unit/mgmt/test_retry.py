@@ -152,3 +152,12 @@ def test_in_a_hurry_no_progress_and_no_answer_gives_more_time(stop, clock):
         _wait_for_ever(patience, "gone")
     assert clock.now - began == pytest.approx(5)
     assert patience.begin_try() == 1
+
+
+@pytest.mark.parametrize("asked_seconds", [301.0, 10.0**9, float("inf")])
+def test_a_pause_that_is_asked_for_has_its_bound(stop, clock, asked_seconds):
+    """Whoever asks for a year gets minutes; what is then answered decides."""
+    patience = Patience(stop, start_budget_seconds=20, budget_seconds=900, monotonic=clock)
+    patience.note_progress()
+    patience.wait(0, "throttled", retry_after_seconds=asked_seconds)
+    assert sum(clock.waits) == pytest.approx(300)
