@@ -69,7 +69,7 @@ def _accept_folder(name: str, text: str, origin: str) -> Path:
     path = _absolute(text)
     if path.exists() and not path.is_dir():
         raise UsageError(
-            f"{VARIABLES[name].name} is {text!r} (from {origin}), and {path} is no folder.", code="bad-path"
+            f"{VARIABLES[name].name} is {text!r} (from {origin}), and {path} is not a folder.", code="bad-path"
         )
     return path
 

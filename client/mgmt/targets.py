@@ -47,7 +47,7 @@ def _reason_to_skip(path: Path, known_archives: Collection[str]) -> str | None:
     if is_system_name(path.name) or is_temporary_name(path.name) or os.fspath(path) in known_archives:
         return ""
     if path.name.endswith(ARCHIVE_SUFFIX) and is_ours(path):
-        return "an archive that mgmt has made (name it to upload it all the same)"
+        return "an archive that mgmt has made (name it to upload it anyway)"
     try:
         status = path.stat()
         return own_data_at(os.fspath(path)) if stat.S_ISDIR(status.st_mode) else special_kind(status)

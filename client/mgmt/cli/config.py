@@ -14,7 +14,7 @@ from mgmt.errors import EXIT_OK, UsageError
 @click.group(cls=PointingGroup, invoke_without_command=True)
 @click.pass_context
 def config(ctx: click.Context) -> int:
-    """Say which service and folders to use; asks for each setting.
+    """Choose the service and the folders to use; asks for each setting.
 
     Enter keeps what is there, a single - clears it. The service is asked whether it is one, and nothing is
     written before the last answer.

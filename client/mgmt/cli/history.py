@@ -41,13 +41,17 @@ def _complete_name(_: click.Context, __: click.Parameter, begun: str) -> list[st
 
 @click.command()
 @click.argument("name", required=False, shell_complete=_complete_name)
-@click.option("--mine", is_flag=True, help="Only your own.")
-@click.option("--by", "actor", metavar="PERSON", help="Only this person's.")
-@click.option("--status", type=click.Choice(["pending", "success", "failed"]), help="Only these.")
+@click.option("--mine", is_flag=True, help="Only your own uploads.")
+@click.option("--by", "actor", metavar="PERSON", help="Only this person's uploads.")
+@click.option("--status", type=click.Choice(["pending", "success", "failed"]), help="Only uploads in this state.")
 @click.option("--type", "operation_type", type=click.Choice(["upload"]), help="Only this kind of operation.")
-@click.option("--since", metavar="WHEN", help="From then on: 7d, 12h, 2026-11-01 (local time) or a whole ISO time.")
-@click.option("--until", metavar="WHEN", help="Up to then; a day alone is included.")
-@click.option("--limit", metavar="N", type=click.IntRange(min=1), help="How many at most.  [default: 50]")
+@click.option(
+    "--since",
+    metavar="WHEN",
+    help=("Started at this time or later: 7d, 12h, 2026-11-01 (local time) or a whole ISO time."),
+)
+@click.option("--until", metavar="WHEN", help="Started before this time; a day alone is included.")
+@click.option("--limit", metavar="N", type=click.IntRange(min=1), help="At most so many.  [default: 50]")
 @click.option("--all", "everything", is_flag=True, help="No limit.")
 @click.option("--csv", "as_csv", is_flag=True, help="Comma-separated values with a header, for spreadsheets.")
 @click.pass_obj
@@ -93,7 +97,7 @@ def history(invocation: Invocation, /, name: str | None, **options: Any) -> int:
 @click.argument("id_or_name", metavar="ID|NAME", shell_complete=_complete_name)
 @click.pass_obj
 def show(invocation: Invocation, id_or_name: str) -> int:
-    """Show one upload, whole: stages, sizes, ratio, checksums, who, when, how long, earlier versions.
+    """Show everything about one upload: stages, sizes, ratio, checksums, who, when, how long, earlier versions.
 
     \b
     Examples:

@@ -44,8 +44,8 @@ class CommandEntry(NamedTuple):
 COMMANDS: Final = {
     "upload": CommandEntry("mgmt.cli.upload", "Upload files or directories, safely and provably."),
     "history": CommandEntry("mgmt.cli.history", "List the team's uploads, newest first."),
-    "show": CommandEntry("mgmt.cli.history", "Show one upload, whole."),
-    "config": CommandEntry("mgmt.cli.config", "Say which service and folders to use."),
+    "show": CommandEntry("mgmt.cli.history", "Show everything about one upload."),
+    "config": CommandEntry("mgmt.cli.config", "Choose the service and the folders to use."),
     "local": CommandEntry("mgmt.cli.local", "Run the whole service on this machine, without AWS."),
     "completion": CommandEntry("mgmt.cli.completion", "Print the script that completes commands in a shell."),
 }

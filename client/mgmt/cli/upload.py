@@ -25,7 +25,7 @@ if TYPE_CHECKING:  # names for annotations only
 @click.option("--prefix", help="Folder in the bucket (instead of MGMT_OBJECT_PREFIX).")
 @click.option("--as", "as_name", metavar="NAME", help="Store under this name: every camera folder is called DCIM.")
 @click.option("--replace", is_flag=True, help="Replace other content under the same name; it stays recoverable.")
-@click.option("--exclude", "excludes", multiple=True, metavar="GLOB", help="Leave out what matches; may repeat.")
+@click.option("--exclude", "excludes", multiple=True, metavar="GLOB", help=("Leave out what matches; may be repeated."))
 @click.option(
     "--compression",
     "plan",
@@ -35,12 +35,12 @@ if TYPE_CHECKING:  # names for annotations only
     help="How hard to compress what compresses.",
 )
 @click.option("--keep-archive", is_flag=True, help="Keep the .tar.gz after success.")
-@click.option("--archive-dir", type=click.Path(path_type=Path), metavar="DIR", help="Make archives there.")
+@click.option("--archive-dir", type=click.Path(path_type=Path), metavar="DIR", help=("Make archives in this folder."))
 @click.option(
     "--move-completed",
     cls=OptionalValue,
     metavar="DIR",
-    help="Move originals there after success; without =DIR to MGMT_COMPLETED_DIR.",
+    help="Move originals to DIR after success; without =DIR, to MGMT_COMPLETED_DIR.",
 )
 @click.option(
     "--jobs", metavar="N", type=click.IntRange(1, 64), help="Transfers at a time (4 parts, or 16 small archives)."
@@ -52,8 +52,8 @@ if TYPE_CHECKING:  # names for annotations only
     metavar="CLASS",
     help="S3 storage class, such as STANDARD_IA.",
 )
-@click.option("--tag", "tags", multiple=True, metavar="K=V", help="Tag the object; may repeat.")
-@click.option("--dry-run", is_flag=True, help="Say what would happen; send and record nothing.")
+@click.option("--tag", "tags", multiple=True, metavar="K=V", help="Tag the object; may be repeated.")
+@click.option("--dry-run", is_flag=True, help="Show what would happen; send and record nothing.")
 @click.pass_obj
 def upload(invocation: Invocation, /, targets: tuple[str, ...], **options: Any) -> int:
     """Upload files or directories, or `all` entries of the current directory.

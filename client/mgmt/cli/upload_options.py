@@ -40,8 +40,8 @@ def check_names(
     for target in targets:
         if target != "all" and is_excluded(os.path.abspath(target), excludes):  # noqa: PTH100  keeps a link's own name
             raise UsageError(
-                f"'{shown(target)}' is named as a target and left out by --exclude. Expected one or the other; "
-                "--exclude is for what lies in a folder.",
+                f"'{shown(target)}' is a target and left out by --exclude at once. Drop one of the two; --exclude "
+                "is for what lies in a folder.",
                 code="target-excluded",
             )
     if prefix is not None:
@@ -49,7 +49,7 @@ def check_names(
     if as_name is None:
         return
     if len(targets) != 1 or targets[0] == "all":
-        raise UsageError("--as gives one name, so it goes with exactly one target.", code="as-needs-one-target")
+        raise UsageError("--as needs exactly one target.", code="as-needs-one-target")
     _require_key("--as", "", as_name)
 
 
@@ -102,8 +102,7 @@ def check_archive_dir(folder: Path | None) -> None:
     """
     if folder is not None and not folder.is_dir():
         raise UsageError(
-            f"--archive-dir: there is no folder '{folder}'. Expected one that is there already, as a disk that is not "
-            "plugged in would otherwise go unnoticed: make it, or plug the disk in.",
+            f"--archive-dir: there is no folder '{folder}'. Create it, or plug its disk in.",
             code="no-archive-dir",
         )
 

@@ -78,7 +78,7 @@ def test_a_storage_class_is_one_that_s3_knows(capsys):
 def test_a_folder_for_archives_is_not_made(capsys, work):
     exit_code, said = refused(capsys, "clip", "--archive-dir", "none")
     assert exit_code == 2
-    assert "make it" in said
+    assert "Create it" in said
     assert refused(capsys, "clip", "--archive-dir", "clip")[0] == 2
     assert [path.name for path in work.iterdir()] == ["clip"]
 
