@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import partial
-from typing import Any, Final, TypeVar
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 from urllib.parse import urlencode
 
 import urllib3
@@ -25,7 +25,6 @@ from mgmt.errors import (
     UnavailableError,
 )
 from mgmt.events import Emit, Trace, Waiting
-from mgmt.limits import Limits, limits_of
 from mgmt.reachability import explain_connection_error, proxy_login_error, refuse_hopeless
 from mgmt.retry import Patience
 from mgmt_contract import messages, routes
@@ -33,6 +32,9 @@ from mgmt_contract.problems import PROBLEMS, Problem
 from mgmt_contract.values import Value
 from mgmt_contract.version import __version__
 from mgmt_contract.wire import MessageError, to_json, to_plain
+
+if TYPE_CHECKING:  # a name for annotations; short commands do without it
+    from mgmt.limits import Limits
 
 T = TypeVar("T")
 L = TypeVar(
@@ -139,6 +141,8 @@ class ServiceApi:
     @property
     def limits(self) -> Limits:
         """What the service takes at a time: very little until it has said more, which it does with every start."""
+        from mgmt.limits import Limits
+
         return self._limits or Limits()
 
     def learn_limits(self) -> Limits:
@@ -155,7 +159,7 @@ class ServiceApi:
         """
         service = self._call(routes.DESCRIBE, messages.Service, check=replies.check_service)
         refuse_other_versions(service.api_version_min, service.api_version_max, service.service_version)
-        self._limits = limits_of(service)
+        self._note_limits(service)
         return service
 
     def preview(self, request: messages.PreviewRequest) -> messages.PreviewResponse:
@@ -166,7 +170,7 @@ class ServiceApi:
             request,
             lambda response, _: replies.check_service(response.service),
         )
-        self._limits = limits_of(response.service)
+        self._note_limits(response.service)
         return response
 
     def start(self, request: messages.StartRequest) -> messages.StartResponse:
@@ -179,7 +183,7 @@ class ServiceApi:
                 grants.check_start(result, item, response.service, self._base_url)
 
         response = self._call_list(routes.START, messages.StartResponse, request, check)
-        self._limits = limits_of(response.service)
+        self._note_limits(response.service)
         return response
 
     def sign(self, request: messages.SignRequest) -> messages.SignResponse:
@@ -220,6 +224,11 @@ class ServiceApi:
         """Fetch one page of the team's operations."""
         query = _query_of(request)
         return self._call(routes.HISTORY, messages.HistoryResponse, query=query, check=replies.check_page)
+
+    def _note_limits(self, service: messages.Service) -> None:
+        from mgmt.limits import limits_of
+
+        self._limits = limits_of(service)
 
     def _call_list(
         self,
