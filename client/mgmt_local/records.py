@@ -7,6 +7,7 @@ Entities are kept as the contract's JSON, beside the columns that queries need.
 
 from __future__ import annotations
 
+import logging
 import os
 import sqlite3
 import threading
@@ -23,6 +24,8 @@ from mgmt_contract.messages import Part
 from mgmt_contract.names import fold_key, fold_person
 from mgmt_contract.wire import format_time, from_json, to_json
 from mgmt_local.errors import LocalBackendError
+
+_logger = logging.getLogger(__name__)
 
 SCHEMA_VERSION: Final = 2
 """Kept in the file as `user_version`; 0 is a file without tables."""
@@ -259,17 +262,17 @@ class SQLiteRecordStore:
     # --- history ---------------------------------------------------------------------------------------
 
     def find_operations(self, query: HistoryQuery) -> HistoryPage:
-        """Return a page of operations, newest first by start time; only the last can be short."""
+        """Return a page of operations, newest first by start time; short if it is the last, or one cannot be read."""
         conditions, values = _conditions(query)
         with self._read() as connection:
             # One more than asked for tells whether there are more.
             rows = connection.execute(
-                f"SELECT document FROM operations WHERE {conditions}"  # noqa: S608 - no value is in the text
+                f"SELECT started_order, document FROM operations WHERE {conditions}"  # noqa: S608 - no value is in the text
                 " ORDER BY started_order DESC LIMIT ?",
                 [*values, query.limit + 1],
             ).fetchall()
-        operations = [_read_operation(document) for (document,) in rows[: query.limit]]
-        return HistoryPage(operations, operations[-1].order if len(rows) > query.limit else None)
+        examined = rows[: query.limit]
+        return HistoryPage(list(_read_readable(examined)), examined[-1][0] if len(rows) > query.limit else None)
 
     # --- calls -----------------------------------------------------------------------------------------
 
@@ -310,6 +313,15 @@ def _sync(path: Path, flags: int) -> None:
 
 def _read_operation(document: str) -> Operation:
     return from_json(Operation, document).cut_to_bounds()
+
+
+def _read_readable(rows: Iterable[tuple[str, str]]) -> Iterator[Operation]:
+    """Read the operations of a page, but for those that cannot be: one must not hide all others."""
+    for order, document in rows:
+        try:
+            yield _read_operation(document)
+        except Exception:  # whatever is wrong with the document
+            _logger.exception("operation %s cannot be read and is left out of a page", order)
 
 
 def _operation_row(operation: Operation) -> dict[str, Any]:

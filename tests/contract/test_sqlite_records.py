@@ -239,3 +239,18 @@ def test_a_disk_that_has_refused_is_not_trusted_again(path: Path, monkeypatch: p
     with closing(SQLiteRecordStore(path)) as store:
         store.create_operation(make_operation(2))
         store.sync()
+
+
+@pytest.mark.parametrize("document", ["gone", "{}", '{"record": {"status": 5}}'])
+def test_a_record_that_cannot_be_read_does_not_hide_the_others(path: Path, document: str):
+    with closing(SQLiteRecordStore(path)) as store:
+        stored = [store.create_operation(make_operation(number, seconds=number)) for number in range(3)]
+        with closing(sqlite3.connect(path)) as hand, hand:
+            hand.execute("UPDATE operations SET document = ? WHERE id = ?", (document, stored[1].id))
+        found, after, pages = [], None, 0
+        while pages == 0 or after is not None:
+            page = store.find_operations(HistoryQuery(limit=1, after=after))
+            found += [each.id for each in page.operations]
+            after, pages = page.after, pages + 1
+        assert found == [stored[2].id, stored[0].id]
+        assert pages == 3

@@ -9,6 +9,7 @@ allowed by PutItem.)
 
 from __future__ import annotations
 
+import logging
 import random
 import secrets
 import time
@@ -54,6 +55,8 @@ from mgmt_contract.wire import format_time
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
     from mypy_boto3_dynamodb.type_defs import PutTypeDef
+
+logger = logging.getLogger(__name__)
 
 BATCH_MAX: Final = 100
 """Items that one BatchGetItem may name. Source: Amazon DynamoDB API Reference, read 2026-11."""
@@ -204,7 +207,7 @@ class DynamoDBRecordStore:
         after = query.after
         for count in (query.limit, *[BATCH_MAX] * (ROUNDS_MAX - 1)):
             orders, more = self._read_orders(query, after, count)
-            stored = self.get_operations(map(_id_in, orders))
+            stored = self._read_readable(map(_id_in, orders))
             for position, order in enumerate(orders, start=1):
                 after = order
                 operation = stored.get(_id_in(order))
@@ -215,6 +218,18 @@ class DynamoDBRecordStore:
             if not more:
                 return HistoryPage(found, None)
         return HistoryPage(found, after)
+
+    def _read_readable(self, operation_ids: Iterable[str]) -> dict[str, Operation]:
+        """Read operations, but for those whose items cannot be: one such item must not hide all the others."""
+        read: dict[str, Operation] = {}
+        for item in self._get_items([operation_key(operation_id) for operation_id in operation_ids]):
+            try:
+                operation = read_operation(item)
+            except Exception:  # whatever is wrong with the item
+                logger.exception("an operation cannot be read and is left out of a page", extra={"item": item["pk"]})
+            else:
+                read[operation.id] = operation
+        return read
 
     def _read_orders(self, query: HistoryQuery, after: str | None, count: int) -> tuple[list[str], bool]:
         """Read the next `count` sort keys from an index, newest first, and whether there are more."""

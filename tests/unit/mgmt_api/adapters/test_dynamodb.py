@@ -49,6 +49,26 @@ def calls(client: DynamoDBClient) -> Counter[str]:
     return counted
 
 
+class TestUnreadableItems:
+    @pytest.mark.parametrize("record", [{"S": "gone"}, {"M": {}}, {"M": {"status": {"N": "5"}}}])
+    def test_one_does_not_hide_the_others_from_the_team(
+        self, client: DynamoDBClient, store: DynamoDBRecordStore, record: Any, caplog: pytest.LogCaptureFixture
+    ):
+        """As a hand in the table, or a version to come, may leave it."""
+        stored = [store.create_operation(make_operation(number, seconds=number)) for number in range(3)]
+        client.update_item(
+            TableName=TABLE,
+            Key={"pk": {"S": f"OP#{stored[1].id}"}, "sk": {"S": "OP"}},
+            UpdateExpression="SET #record = :record",
+            ExpressionAttributeNames={"#record": "record"},
+            ExpressionAttributeValues={":record": record},
+        )
+        page = store.find_operations(HistoryQuery(limit=10))
+        assert [each.id for each in page.operations] == [stored[2].id, stored[0].id]
+        assert page.after is None
+        assert "cannot be read" in caplog.text
+
+
 class TestItems:
     def read(self, client: DynamoDBClient, pk: str, sk: str) -> dict[str, Any]:
         answer = client.get_item(TableName=TABLE, Key={"pk": {"S": pk}, "sk": {"S": sk}})
