@@ -81,7 +81,8 @@ class Preparation:
         """
         path = Path(os.path.abspath(target))  # noqa: PTH100  resolving would follow links
         # Names apart only by case are one to the service; what is not there takes no name away from others.
-        name = fold_key(self._options.as_name or path.name) if path.exists() else os.fspath(path)
+        is_there = os.path.exists(path)  # noqa: PTH110  Path.exists raises for what can be no name
+        name = fold_key(self._options.as_name or path.name) if is_there else os.fspath(path)
         first = self._first_of_name.setdefault(name, path)
         if first is path:
             return False

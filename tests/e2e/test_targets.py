@@ -69,3 +69,10 @@ def test_all_names_the_folders_that_it_leaves_out(team, anna):
         "done is left out: originals that are uploaded already are in it (MGMT_COMPLETED_DIR).",
         "moved is left out: originals that are uploaded already are in it (--move-completed).",
     ]
+
+
+def test_what_can_be_no_name_fails_by_itself_and_the_others_go(team, anna):
+    (anna.work / "clip").write_text("x")
+    run = anna.run("--json", "upload", "x" * 256, "clip")
+    assert run.exit_code == 3
+    assert set(team.objects()) == {"clip.tar.gz"}
