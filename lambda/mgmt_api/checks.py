@@ -18,6 +18,8 @@ from mgmt_contract.storage import STORAGE_CLASSES, InvalidTagError, check_tags
 from mgmt_contract.texts import TEXT_MAX_BYTES, holds_control_character, is_short
 
 LABEL_MAX_CHARACTERS: Final = 200
+CRC64_BYTES: Final = 8
+MD5_BYTES: Final = 16
 COUNT_MAX: Final = 2**53 - 1
 """Largest whole number that every JSON reader keeps exactly."""
 
@@ -97,6 +99,9 @@ def check_start_item(item: StartItem) -> None:
         check_content(item.content)
     else:
         _check_object_size("upper_bound", item.upper_bound or 0)
+    if item.content_md5 is not None:
+        _require(item.content is not None, "content_md5 is given without content")
+        _check_base64("content_md5", item.content_md5, MD5_BYTES)
     _check_source(item)
     _check_label("packing.codec", item.packing.codec)
     _check_label("packing.plan", item.packing.plan)
@@ -125,12 +130,7 @@ def check_checksum(field: str, text: str) -> None:
     Raises:
         ProblemError: invalid-request.
     """
-    try:
-        raw = base64.b64decode(text, validate=True)
-    except (binascii.Error, ValueError):
-        raw = b""
-    right = len(raw) == 8 and base64.b64encode(raw).decode() == text
-    _require(right, f"{field} is not the base64 of eight bytes")
+    _check_base64(field, text, CRC64_BYTES)
 
 
 def check_error_code(text: str) -> None:
@@ -196,6 +196,15 @@ def _check_object_size(field: str, size_bytes: int) -> None:
             "too-large",
             f"{field} is {size_bytes} bytes, S3 takes at most {OBJECT_SIZE_MAX_BYTES}. Upload it in pieces.",
         )
+
+
+def _check_base64(field: str, text: str, length: int) -> None:
+    try:
+        raw = base64.b64decode(text, validate=True)
+    except (binascii.Error, ValueError):
+        raw = b""
+    right = len(raw) == length and base64.b64encode(raw).decode() == text
+    _require(right, f"{field} is not the base64 of {length} bytes")
 
 
 def _check_number(field: str, number: int) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from mgmt_api.settings import Settings
-from mgmt_contract.messages import Service
+from mgmt_contract.messages import CONTENT_MD5_FIELD, Service
 from mgmt_contract.parts import ITEMS_MAX, PART_COUNT_MAX, SIGN_PARTS_MAX, SINGLE_PUT_MAX_BYTES
 from mgmt_contract.routes import API_VERSION
 from mgmt_contract.version import __version__
@@ -27,4 +27,5 @@ def describe_service(settings: Settings) -> Service:
         client_id=settings.client_id,
         audience=settings.audience,
         scopes=settings.scopes,
+        optional_fields=(CONTENT_MD5_FIELD,),
     )

@@ -35,6 +35,7 @@ def draft_operation(
         part_size=None if is_whole_put(item) else part_size_for(_size_bound(item)),
         upper_bound=item.upper_bound,
         content=item.content,
+        content_md5=item.content_md5 if is_whole_put(item) else None,
         replaces_etag=replaces_etag,
     )
 

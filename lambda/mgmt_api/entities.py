@@ -50,6 +50,8 @@ class Operation:
     """Bytes of every part but the last; None for a whole-object PUT."""
     upper_bound: int | None = None
     content: Content | None = None
+    content_md5: str | None = None
+    """Signed into the URL of a whole PUT, where the client has said it."""
     replaces_etag: str | None = None
     """The object this upload may replace; None where it may only create."""
     join_asked_at: datetime | None = None

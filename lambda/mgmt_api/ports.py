@@ -176,8 +176,9 @@ class ObjectStore(Protocol):
         crc64nvme: str,
         condition: WriteCondition,
         expires_in_seconds: int,
+        content_md5: str | None = None,
     ) -> SignedRequest:
-        """Sign the PUT of a whole object: key, length, checksum, condition and metadata are bound."""
+        """Sign the PUT of a whole object: key, length, checksum, MD5 if any, condition and metadata are bound."""
 
     def presign_part(self, key: str, multipart_upload_id: str, part: Part, *, expires_in_seconds: int) -> SignedRequest:
         """Sign the PUT of one part: upload, number, length and checksum are bound."""

@@ -78,6 +78,7 @@ def _sign_put(backends: Backends, operation: Operation) -> SignedRequest:
         make_new_object(operation),
         size=content.size,
         crc64nvme=content.crc64nvme,
+        content_md5=operation.content_md5,
         condition=WriteCondition(operation.replaces_etag),
         expires_in_seconds=backends.settings.url_life_seconds,
     )

@@ -38,6 +38,12 @@ class Service(Value):
     client_id: str | None = None
     audience: str | None = None
     scopes: tuple[str, ...] = ()
+    optional_fields: tuple[str, ...] = ()
+    """Request fields that not every service knows, and this one does: a client sends no others of them."""
+
+
+CONTENT_MD5_FIELD = "start.content_md5"
+"""What `Service.optional_fields` calls `StartItem.content_md5`."""
 
 
 class Content(Value):
@@ -161,6 +167,9 @@ class StartItem(Value):
     replace: bool = False
     storage_class: str | None = None
     tags: dict[str, str] = field(default_factory=dict)
+    content_md5: str | None = None
+    """Base64 MD5 of the whole archive, to be signed into the URL of a whole PUT: unlike the checksum, it takes a second
+    preimage to store other bytes under it."""
 
 
 class StartRequest(Value):

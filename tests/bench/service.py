@@ -48,10 +48,16 @@ class LinkedObjectStore(S3ObjectStore):
         crc64nvme: str,
         condition: WriteCondition,
         expires_in_seconds: int,
+        content_md5: str | None = None,
     ) -> SignedRequest:
         """Sign the PUT of a whole object, through the link."""
         return self._public.presign_put(
-            new_object, size=size, crc64nvme=crc64nvme, condition=condition, expires_in_seconds=expires_in_seconds
+            new_object,
+            size=size,
+            crc64nvme=crc64nvme,
+            condition=condition,
+            expires_in_seconds=expires_in_seconds,
+            content_md5=content_md5,
         )
 
     def presign_part(self, key: str, multipart_upload_id: str, part: Part, *, expires_in_seconds: int) -> SignedRequest:

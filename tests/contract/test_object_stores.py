@@ -27,7 +27,8 @@ from mgmt_contract.messages import Part, SignedRequest
 from mgmt_contract.parts import PART_SIZE_MIN_BYTES
 from mgmt_local.engine import StorageEngine
 from support.engine import connect, send
-from support.fakes import crc64nvme
+from support.fakes import content_md5, crc64nvme
+from support.forger import forge
 
 both = pytest.mark.parametrize("storage", ["fake", "s3"], indirect=True)
 engine_only = pytest.mark.parametrize("storage", ["s3"], indirect=True)
@@ -43,6 +44,8 @@ def sign(
     body: bytes = BODY,
     condition: WriteCondition = CREATE_ONLY,
     new_object: NewObject = NEW,
+    *,
+    md5: str | None = None,
 ) -> SignedRequest:
     """Sign the PUT of a body."""
     return store.presign_put(
@@ -51,6 +54,7 @@ def sign(
         crc64nvme=crc64nvme(body),
         condition=condition,
         expires_in_seconds=LIFE_SECONDS,
+        content_md5=md5,
     )
 
 
@@ -88,6 +92,26 @@ class TestPresignedPut:
         headers = request.headers | {"content-length": str(len(other))}
         assert storage.put(replace(request, headers=headers), other) in (400, 403)
         assert storage.store.head_object(NEW.key) is None
+
+    @pytest.mark.parametrize("size", [100, 300_000])
+    def test_other_bytes_of_the_same_length_and_checksum_are_taken_unless_the_md5_is_signed(self, storage, size: int):
+        """CRC64 is linear: whoever has a URL can make such bytes in moments. A second preimage of MD5 nobody can."""
+        body = secrets.token_bytes(size)
+        forged = forge(b"somebody else's" + bytes(size - 15), crc64nvme(body))
+        assert (len(forged), crc64nvme(forged), forged != body) == (size, crc64nvme(body), True)
+        with_md5 = sign(storage.store, body, md5=content_md5(body))
+        assert storage.put(with_md5, forged) == 400
+        other = with_md5.headers | {"content-md5": content_md5(forged)}
+        assert storage.put(replace(with_md5, headers=other), forged) == 403
+        without = {name: value for name, value in with_md5.headers.items() if name != "content-md5"}
+        assert storage.put(replace(with_md5, headers=without), forged) == 403
+        assert storage.store.head_object(NEW.key) is None
+        assert storage.put(with_md5, body) == 200
+        stored = head(storage.store)
+        assert (stored.size, stored.crc64nvme) == (size, crc64nvme(body))
+        replacing = sign(storage.store, body, WriteCondition(stored.etag))
+        assert storage.put(replacing, forged) == 200, "without the MD5 nothing shows it"
+        assert (head(storage.store).size, head(storage.store).crc64nvme) == (size, crc64nvme(body))
 
     def test_the_checksum_cannot_be_exchanged_with_the_bytes(self, storage):
         request, other = sign(storage.store), flip_a_bit(BODY)

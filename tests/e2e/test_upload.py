@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from support.fakes import content_md5
 from support.trees import noise
 
 MB = 1_000_000
@@ -183,6 +184,20 @@ def test_all_takes_every_entry_in_batches_of_few_calls(team, anna):
     assert anna.left_overs() == []
     again = anna.run("--json", "upload", "all")
     assert again.lines[-1] == {"type": "summary", "succeeded": 0, "failed": 0, "skipped": 120}
+
+
+def test_small_archives_that_go_together_have_their_md5_signed(team, anna, monkeypatch):
+    sign, signed = team.store.presign_put, {}
+
+    def note(new_object, *, content_md5=None, **named):
+        signed[new_object.key] = content_md5
+        return sign(new_object, content_md5=content_md5, **named)
+
+    monkeypatch.setattr(team.store, "presign_put", note)
+    for name in ("a", "b"):
+        (anna.work / name).write_bytes(noise(100_000, ord(name)))
+    assert anna.run("upload", "a", "b").exit_code == 0
+    assert signed == {key: content_md5(body) for key, body in team.objects().items()}
 
 
 def test_one_that_fails_does_not_stop_the_others(team, anna):

@@ -44,6 +44,11 @@ def crc64nvme(body: bytes) -> str:
     return base64.b64encode(_CRC64NVME.calc(body).to_bytes(8, "big")).decode()
 
 
+def content_md5(body: bytes) -> str:
+    """The MD5 of some bytes as HTTP writes it."""
+    return base64.b64encode(hashlib.md5(body, usedforsecurity=False).digest()).decode()
+
+
 class ManualClock:
     """A clock that moves only when told to."""
 
@@ -213,6 +218,7 @@ class _Promise:
     condition: WriteCondition | None = None
     multipart_upload_id: str | None = None
     part_number: int = 0
+    content_md5: str | None = None
 
 
 class FakeObjectStore:
@@ -240,15 +246,18 @@ class FakeObjectStore:
         crc64nvme: str,
         condition: WriteCondition,
         expires_in_seconds: int,
+        content_md5: str | None = None,
     ) -> SignedRequest:
         """See `ObjectStore`."""
         expires_at = self._clock() + timedelta(seconds=expires_in_seconds)
-        promise = _Promise(new_object.key, size, crc64nvme, expires_at, new_object, condition)
+        promise = _Promise(new_object.key, size, crc64nvme, expires_at, new_object, condition, content_md5=content_md5)
         etag = condition.replaces_etag
         headers = {
             "if-none-match" if etag is None else "if-match": etag or "*",
             "x-amz-meta-operation-id": new_object.operation_id,
         }
+        if content_md5 is not None:
+            headers["content-md5"] = content_md5
         return self._sign(promise, headers, expires_in_seconds)
 
     def presign_part(self, key: str, multipart_upload_id: str, part: Part, *, expires_in_seconds: int) -> SignedRequest:
@@ -350,9 +359,12 @@ class FakeObjectStore:
 
     def _check(self, promise: _Promise, request: SignedRequest, body: bytes) -> int | None:
         signed = {"content-length": str(promise.length), "x-amz-checksum-crc64nvme": promise.crc64nvme}
+        if promise.content_md5 is not None:
+            signed["content-md5"] = promise.content_md5
         if self._clock() >= promise.expires_at or not signed.items() <= request.headers.items():
             return 403
         right = len(body) == promise.length and _crc64nvme_of(body) == promise.crc64nvme
+        right = right and promise.content_md5 in (None, content_md5(body))
         return None if right else 400
 
     # What others do to the bucket.

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import base64
+import hashlib
 from collections.abc import Callable, Iterable
 from typing import Final
 
 import anycrc  # type: ignore[import-untyped]  # it has no annotations
 
 from mgmt_contract.messages import Part
+from mgmt_contract.parts import SINGLE_PUT_MAX_BYTES
 
 _MODEL: Final = anycrc.Model("CRC64-NVME")
 _continue: Final[Callable[[bytes | memoryview, int], int]] = _MODEL.calc
@@ -26,6 +28,24 @@ def written(crc: int) -> str:
     'rosUhgp5mIg='
     """
     return base64.b64encode(crc.to_bytes(8, "big")).decode("ascii")
+
+
+class WholeMD5:
+    """MD5 of an archive that may go with one PUT, as HTTP writes it; of a larger one nothing, which costs nothing."""
+
+    def __init__(self, size_bound_bytes: int) -> None:
+        is_wanted = size_bound_bytes <= SINGLE_PUT_MAX_BYTES
+        self._hash = hashlib.md5(usedforsecurity=False) if is_wanted else None
+
+    def add(self, pieces: Iterable[bytes | memoryview]) -> None:
+        """Count in the next bytes."""
+        if self._hash is not None:
+            for piece in pieces:
+                self._hash.update(piece)
+
+    def text(self) -> str | None:
+        """Return the MD5 of everything that was added."""
+        return None if self._hash is None else base64.b64encode(self._hash.digest()).decode("ascii")
 
 
 class PartSums:

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
-from mgmt.archive.checksums import PartSums
+from mgmt.archive.checksums import PartSums, WholeMD5
 from mgmt.errors import INTERRUPTED, CancelledError
 from mgmt.members import archive_unreadable
 from mgmt_contract.messages import Part
@@ -24,6 +24,8 @@ class ArchiveSums(Value):
     size: int
     crc64nvme: str
     parts: tuple[Part, ...]
+    content_md5: str | None = None
+    """Only of one that may go with one PUT."""
 
 
 def read_archive(
@@ -49,11 +51,13 @@ def read_archive(
     view = memoryview(bytearray(_READ_SIZE_BYTES))
     try:
         with Path(path).open("rb", buffering=0) as file:
+            md5 = WholeMD5(os.fstat(file.fileno()).st_size)
             while count := file.readinto(view):
                 if stop is not None and stop.is_set():
                     raise CancelledError(INTERRUPTED)
                 sums.add([view[:count]])
+                md5.add([view[:count]])
     except OSError as error:
         raise archive_unreadable(os.fspath(path), error.strerror or str(error)) from error
     sums.close()
-    return ArchiveSums(sums.size_bytes, sums.crc64nvme, tuple(sums.parts))
+    return ArchiveSums(sums.size_bytes, sums.crc64nvme, tuple(sums.parts), md5.text())

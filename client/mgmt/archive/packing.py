@@ -10,7 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import Final, Protocol
 
-from mgmt.archive.checksums import PartSums
+from mgmt.archive.checksums import PartSums, WholeMD5
 from mgmt.archive.codec import LAST_BLOCK, Piece, checksum_crc32, current_codec, encode, plan_named
 from mgmt.archive.digest import ContentDigest
 from mgmt.archive.envelope import GZIP_HEADER, begins_as_ours, gzip_trailer
@@ -42,6 +42,8 @@ class PackedArchive(Value):
     """When it was written last."""
     source_seal: str | None = None
     """The source's seal when it was packed, by this run; None of an archive that an earlier one has left."""
+    content_md5: str | None = None
+    """Only of one that may go with one PUT."""
 
     @property
     def content(self) -> Content:
@@ -129,6 +131,7 @@ def pack(  # noqa: PLR0913  one verb; all but its two objects are settings with 
         parts=tuple(run.sums.parts),
         mtime_ns=unfinished.mtime_ns,
         source_seal=run.survey.seal,
+        content_md5=run.md5.text(),
     )
 
 
@@ -209,6 +212,7 @@ class _Run:
         stop: threading.Event | None,
     ) -> None:
         self.sums = sums
+        self.md5 = WholeMD5(source.upper_bound_bytes)
         self.digest = ContentDigest()
         self.survey = Survey()
         self._source = source
@@ -249,6 +253,7 @@ class _Run:
     def _write(self, pieces: Sequence[Piece]) -> None:
         self._sink.write(pieces)
         self.sums.add(pieces)
+        self.md5.add(pieces)
         # Whoever was promised the bound has planned with it; a source that exceeds it is another source.
         if self.sums.size_bytes > self._source.upper_bound_bytes:
             raise self._changed()

@@ -32,6 +32,7 @@ Operation = Literal["PutObject", "UploadPart"]
 
 _HEADERS: Final = {
     "ContentLength": "content-length",
+    "ContentMD5": "content-md5",
     "ChecksumCRC64NVME": "x-amz-checksum-crc64nvme",
     "IfNoneMatch": "if-none-match",
     "IfMatch": "if-match",

@@ -93,11 +93,13 @@ class S3ObjectStore:
         crc64nvme: str,
         condition: WriteCondition,
         expires_in_seconds: int,
+        content_md5: str | None = None,
     ) -> SignedRequest:
-        """Sign the PUT of a whole object: key, length, checksum, condition and metadata are bound."""
+        """Sign the PUT of a whole object: key, length, checksum, MD5 if any, condition and metadata are bound."""
         parameters = {
             "ContentLength": size,
             "ChecksumCRC64NVME": crc64nvme,
+            **({} if content_md5 is None else {"ContentMD5": content_md5}),
             **_creation_parameters(new_object),
             **_condition_parameters(condition),
         }

@@ -9,6 +9,7 @@ from mgmt.journal import Journal
 from mgmt.limits import Limits, limits_of
 from mgmt_contract.messages import CleanUp, Service
 from mgmt_contract.parts import MIB, SINGLE_PUT_MAX_BYTES
+from support.fakes import content_md5
 from support.paper_service import paper_service
 from support.trees import noise
 
@@ -72,6 +73,21 @@ def test_a_single_target_costs_no_question(service, tmp_path):
     (tmp_path / "work" / "clip").write_bytes(b"x")
     assert main(["upload", "clip"]) == 0
     assert [what for what, _ in service.asked] == ["start", "put", "complete", "clean-up"]
+
+
+@pytest.mark.parametrize("fields", [["start.content_md5"], ["start.something_else"], []])
+def test_only_a_service_that_takes_the_md5_is_sent_it_and_only_of_whole_archives(service, tmp_path, fields):
+    service.limits.update(single_put_max_bytes=SINGLE_PUT_MAX_BYTES, optional_fields=fields)
+    (tmp_path / "work" / "a").write_bytes(b"x")
+    (tmp_path / "work" / "b").write_bytes(noise(MIB))
+    (tmp_path / "work" / "large").write_bytes(noise(27 * MIB))
+    assert main(["upload", "--keep-archive", "a", "b", "large"]) == 0
+    items = [item for what, body in service.asked if what == "start" for item in body["items"]]
+    md5s = {item["name"]: item.get("content_md5") for item in items}
+    archives = {name: (tmp_path / "work" / f"{name}.tar.gz").read_bytes() for name in ("a", "b")}
+    is_taken = "start.content_md5" in fields
+    expected = {name: content_md5(body) if is_taken else None for name, body in archives.items()}
+    assert md5s == {**expected, "large": None}
 
 
 def test_what_an_earlier_run_could_not_report_is_reported_by_sevens(service, tmp_path):

@@ -6,9 +6,10 @@ from dataclasses import replace
 
 import pytest
 
-from mgmt_contract.messages import StartItem
+from mgmt_contract.messages import CONTENT_MD5_FIELD, StartItem
 from mgmt_contract.parts import MIB, OBJECT_SIZE_MAX_BYTES, SINGLE_PUT_MAX_BYTES
 from mgmt_contract.records import FileRecord
+from support.fakes import content_md5
 from support.interposed import interpose_objects, interpose_records
 from support.studio import Machine, RefusedError, content_of, item_for
 
@@ -46,6 +47,25 @@ def test_a_packed_archive_gets_one_put_and_a_pending_record(studio, ada):
     assert (record.tags, record.storage_class) == ({"project": "moon"}, "STANDARD_IA")
     assert (record.codec, record.compression_plan) == ("isal 1.8.0", "auto")
     assert record.content_digest == item.content.content_digest
+
+
+def test_the_md5_of_a_whole_archive_is_signed_also_when_it_is_started_again(studio, ada):
+    item = item_for("clip.mp4", b"bytes", content_md5=content_md5(b"bytes"))
+    assert ada.start_all([item]).service.optional_fields == (CONTENT_MD5_FIELD,)
+    for again in (item, replace(item, content_md5=None)):
+        started = ada.start(again)
+        assert started.request.headers["content-md5"] == content_md5(b"bytes")
+    assert ada.send(started, b"other") == 400
+    assert ada.send(started, b"bytes") == 200
+    assert ada.complete(started, item.content).outcome == "done"
+
+
+def test_without_an_md5_none_is_signed_and_parts_have_none(studio, ada):
+    assert "content-md5" not in ada.start(item_for("clip.mp4")).request.headers
+    large = replace(content_of(b""), size=SINGLE_PUT_MAX_BYTES + 1)
+    started = ada.start(item_for("card", content=large, content_md5=content_md5(b"")))
+    assert started.outcome == "multipart"
+    assert studio.operation(started.operation_id).content_md5 is None
 
 
 def test_a_new_upload_costs_one_read_and_two_writes(studio, ada):
@@ -162,6 +182,9 @@ SOURCE = FileRecord("clip.mp4", "clip.mp4", "local", 10, is_directory=False, sta
         ({"packing": replace(item_for().packing, codec="")}, "invalid-request"),
         ({"packing": replace(item_for().packing, plan="x" * 201)}, "invalid-request"),
         ({"storage_class": "OUTPOSTS"}, "invalid-request"),
+        ({"content_md5": "rosUhgoHmIg="}, "invalid-request"),
+        ({"content_md5": "d41d8cd98f00b204e9800998ecf8427e"}, "invalid-request"),
+        ({"content_md5": content_md5(b""), "upper_bound": 5, "content": None}, "invalid-request"),
         ({"tags": {str(n): "" for n in range(11)}}, "invalid-request"),
         ({"tags": {"": "x"}}, "invalid-request"),
         ({"tags": {"aws:x": "x"}}, "invalid-request"),

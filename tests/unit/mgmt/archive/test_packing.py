@@ -16,6 +16,7 @@ from mgmt.layout import archive_file_name, is_temporary_name, temporary_name
 from mgmt.source import look
 from mgmt_contract.messages import Part
 from mgmt_contract.parts import MIB, part_span
+from support.fakes import content_md5
 from support.trees import LONG_NAME, many_files, noise, open_descriptors, small_disk, text
 
 PEAK_MAX_KIB = 64 * 1024
@@ -70,6 +71,15 @@ def test_the_parts_of_an_archive_come_while_it_is_being_read_and_the_reading_can
     with pytest.raises(CancelledError):
         read_archive(packed.path, MIB, on_part=stop_after_the_first, stop=stop)
     assert told == list(packed.parts[:1])
+
+
+@pytest.mark.parametrize(("size", "has_md5"), [(1000, True), (17 * MIB, False)])
+def test_the_md5_is_told_of_archives_that_may_go_with_one_put_and_costs_nothing_of_others(tmp_path, size, has_md5):
+    (tmp_path / "clip").write_bytes(noise(size))
+    packed = pack(look(tmp_path / "clip"), tmp_path / "clip.tar.gz")
+    expected = content_md5((tmp_path / "clip.tar.gz").read_bytes()) if has_md5 else None
+    assert packed.content_md5 == expected
+    assert read_archive(tmp_path / "clip.tar.gz").content_md5 == expected
 
 
 def test_an_archive_bears_the_time_that_was_said(tmp_path, project):

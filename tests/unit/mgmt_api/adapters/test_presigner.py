@@ -76,6 +76,7 @@ PUTS = st.tuples(
             "Metadata": st.fixed_dictionaries({"operation-id": SPACED}, optional={"a": VISIBLE, "z": SPACED}),
         },
         optional={
+            "ContentMD5": VISIBLE,
             "StorageClass": st.sampled_from(["STANDARD_IA", "DEEP_ARCHIVE"]),
             "Tagging": VISIBLE,
             "IfNoneMatch": st.just("*"),
