@@ -10,6 +10,7 @@
 | groups_claim | which one claim of the token lists a person's groups | cognito:groups |
 | actor_claim | which claim names a person | username |
 | url_life_seconds, lease_seconds, feed_shards | see `mgmt_api/settings.py` | 900, 600, 1 |
+| join_patience_seconds | how long joining parts is only looked at before it is asked for again | 600 |
 | key_part_max_bytes | longest part of a key between slashes, for a storage that has such a limit; S3 has none | none |
 | requests_per_second, request_burst | throttle of the calls that need sign-in | 50, 100 |
 | open_requests_per_second, open_request_burst | throttle of `GET /v1/service`, which anybody may call | 5, 5 |

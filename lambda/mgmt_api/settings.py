@@ -54,6 +54,7 @@ _NUMBERS = {
     "url_life_seconds": ("MGMT_URL_LIFE_SECONDS", range(30, 3601)),
     "lease_seconds": ("MGMT_LEASE_SECONDS", range(30, 24 * 3600 + 1)),
     "feed_shards": ("MGMT_FEED_SHARDS", range(1, 33)),
+    "join_patience_seconds": ("MGMT_JOIN_PATIENCE_SECONDS", range(60, 3601)),
     "key_part_max_bytes": ("MGMT_KEY_PART_MAX_BYTES", range(16, 1025)),
 }
 

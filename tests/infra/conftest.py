@@ -22,6 +22,7 @@ CONTEXT = {
     "url_life_seconds": "600",
     "lease_seconds": "300",
     "feed_shards": "4",
+    "join_patience_seconds": "900",
     "requests_per_second": "20",
     "request_burst": "40",
     "open_requests_per_second": "3",

@@ -140,6 +140,7 @@ def test_the_function_reads_every_setting_from_its_environment(assembly: Assembl
         url_life_seconds=int(context["url_life_seconds"]),
         lease_seconds=int(context["lease_seconds"]),
         feed_shards=int(context["feed_shards"]),
+        join_patience_seconds=int(context["join_patience_seconds"]),
         issuer=context["issuer"],
         client_id=context["client_id"],
         audience=context["audience"],
