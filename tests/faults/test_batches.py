@@ -43,7 +43,7 @@ def test_stopped_with_batches_in_flight(team, anna, photos, name, how):
         assert process.returncode == 130
         assert "Traceback" not in stderr
         kept = anna.left_overs()
-        assert not kept or f"{len(kept)} archives are kept" in stderr or f"{kept[0]} is kept" in stderr
+        assert not kept or f"{len(kept)} partial uploads kept" in stderr or f"{kept[0]}. Run the same" in stderr
     team.storage.reset()
     run = anna.run("--json", "upload", "all")
     assert (run.exit_code, run.stderr) == (0, "")
