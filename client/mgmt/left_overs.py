@@ -76,6 +76,7 @@ def _is_archive_of(entry: Entry, descriptor: int) -> bool:
     """
     status = os.fstat(descriptor)
     if entry.archive_size is None and status.st_size == len(placeholder_of(entry.operation_id)):
+        os.lseek(descriptor, 0, os.SEEK_SET)
         return os.read(descriptor, status.st_size) == placeholder_of(entry.operation_id)
     is_size_known = entry.archive_size in (None, status.st_size)
     return is_size_known and status.st_mtime_ns == entry.archive_mtime_ns and begins_as_ours(descriptor)

@@ -5,6 +5,7 @@ import os
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -17,7 +18,7 @@ from mgmt.errors import CancelledError, LocalStateError, RefusedError, SourceErr
 from mgmt.events import Notice, Progress, Renewed
 from mgmt.jobs import UploadOptions, inspect_job, prepare_job
 from mgmt.journal import Entry, Journal
-from mgmt.left_overs import archives_in, placeholder_of, unfinished_path
+from mgmt.left_overs import archives_in, placeholder_of, remove_promised, unfinished_path
 from mgmt.preparation import Preparation
 from mgmt.session import open_session
 from mgmt.settings import Settings
@@ -204,6 +205,18 @@ def test_a_placeholder_is_known_by_what_it_holds(promise):
     assert archives_in(path.parent, journal) == {str(path)}
     path.write_bytes(placeholder_of("another"))
     assert archives_in(path.parent, journal) == set()
+
+
+@pytest.mark.parametrize("whose", ["id-00000001", "id-00000002"])
+def test_a_placeholder_of_any_upload_that_was_promised_the_place_is_removed(tmp_path, journal_of, whose):
+    """Such as to another prefix: each may have been killed there."""
+    path, journal = tmp_path / "x.tar.gz", journal_of(tmp_path)
+    for number in (1, 2):
+        promised = Entry(f"id-0000000{number}", SERVICE, "/x", f"{number}/x", os.fspath(path), "f", "plan")
+        journal.put([replace(promised, archive_mtime_ns=10**9)])
+    path.write_bytes(placeholder_of(whose))
+    assert remove_promised(path, journal)
+    assert not path.exists()
 
 
 def test_who_failed_to_begin_holds_nothing(tmp_path, journal_of):
