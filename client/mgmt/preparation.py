@@ -92,15 +92,19 @@ class Preparation:
             return True
         raise SourceError(_explain_same_name(target, path, first), code="same-name")
 
+    def find_outer(self, target: str) -> str | None:
+        """Return the target that this one lies in and is to be moved with, if there is one."""
+        if self._options.completed_dir is None:
+            return None
+        return next(filter(None, map(self._target_of_place.get, place_of(target).parents)), None)
+
     def _refuse_inside_moved(self, target: str) -> None:
         """Refuse a target inside another one that is to be moved with all that is in it.
 
         Raises:
             SourceError: With both.
         """
-        if self._options.completed_dir is None:
-            return
-        outer = next(filter(None, map(self._target_of_place.get, place_of(target).parents)), None)
+        outer = self.find_outer(target)
         if outer is not None:
             raise SourceError(
                 f"'{shown(target)}' lies in '{shown(outer)}', which is uploaded whole and moved with all that is in "

@@ -56,8 +56,9 @@ def upload(
     ending = Ending(session, summary)
     ending.moves.settle()
     sizing = Sizing(session, options.excludes)
-    failing_first = sizing.look(targets)
-    preparation = Preparation(options, session, shown_base, failing_first)
+    looked_at = sizing.look(targets)
+    preparation = Preparation(options, session, shown_base, looked_at)
+    failing_first = sorted(looked_at, key=lambda target: preparation.find_outer(target) is None)
     grouping = _Grouping(preparation, options, session, ending, sizing)
     try:
         with (

@@ -58,13 +58,29 @@ def test_an_archive_that_a_killed_run_has_left_in_a_folder_is_no_part_of_it(team
     assert anna.left_overs() == []
 
 
-@pytest.mark.parametrize("dry", [(), ("--dry-run",)])
-def test_a_target_in_a_folder_that_is_to_be_moved_is_refused_before_anything_is_sent(team, anna, card, dry):
+@pytest.fixture
+def large_card(card):
+    """Its folder is sent as soon as it is named, and does not wait for others."""
+    (card / "IMG_0003.MOV").write_bytes(os.urandom(17_000_000))
+    return card
+
+
+MOVE = ("upload", "DAY1", "DAY1/IMG_0001.JPG", "--move-completed=done")
+
+
+def test_a_target_in_a_folder_that_is_to_be_moved_is_refused_before_anything_is_sent(team, anna, large_card):
     """It cannot be moved by itself and with its folder: the folder goes, with all that is in it."""
-    run = anna.run("upload", "DAY1/IMG_0001.JPG", "DAY1", "--move-completed=done", *dry)
+    run = anna.run("--json", *MOVE)
     assert run.exit_code == 3
-    assert "'DAY1/IMG_0001.JPG' lies in 'DAY1'" in run.stderr + run.stdout
-    if not dry:
-        assert sorted(team.objects()) == ["DAY1.tar.gz"]
-        assert members_of(team, "DAY1.tar.gz") == WHOLE
-        assert sorted(path.name for path in (anna.work / "done" / "DAY1").iterdir()) == ["IMG_0001.JPG", "IMG_0002.JPG"]
+    assert "'DAY1/IMG_0001.JPG' lies in 'DAY1'" in run.stderr
+    told = [(record["target_path"], record["status"]) for record in run.records]
+    assert told == [("DAY1/IMG_0001.JPG", "failed"), ("DAY1", "success")]
+    assert list(team.objects()) == ["DAY1.tar.gz"]
+    assert members_of(team, "DAY1.tar.gz") == [*WHOLE, "DAY1/IMG_0003.MOV"]
+    assert len(list((anna.work / "done" / "DAY1").iterdir())) == 3
+
+
+def test_a_dry_run_refuses_a_target_in_a_folder_that_would_be_moved(team, anna, card):
+    run = anna.run(*MOVE, "--dry-run")
+    assert run.exit_code == 3
+    assert "'DAY1/IMG_0001.JPG' lies in 'DAY1'" in run.stdout + run.stderr
