@@ -65,7 +65,7 @@ def test_what_is_there_already_is_not_moved(team, anna):
         ("--move-completed=DCIM", "lies in", 4),
         ("--move-completed=DCIM/sub", "lies in", 4),
         ("--move-completed=.", "already", 4),
-        ("--move-completed=full", "is there already", 4),
+        ("--move-completed=full", "exists already", 4),
         ("--move-completed=file", "is no folder", 9),
         ("--move-completed=file/sub", "is no folder", 9),
         ("--move-completed=/dev/shm/mgmt-none", "another disk", 4),
@@ -302,7 +302,7 @@ def test_an_archive_that_cannot_be_kept_is_said(team, anna):
     (anna.work / "big.tar.gz").unlink()
     run = anna.run("upload", "big", "--keep-archive")
     assert run.exit_code == 0
-    assert "no archive was made" in run.stderr
+    assert "no archive to keep" in run.stderr
     assert names_in(anna.work) == ["big"]
 
 
@@ -443,7 +443,7 @@ def test_an_empty_file_of_somebody_else_in_the_originals_new_place_stays(team, a
     (anna.work / "done").mkdir(exist_ok=True)
     (anna.work / "done" / "clip").touch()
     run = anna.run(*command)
-    assert (run.exit_code, "is there already" in run.stderr) == (4, True)
+    assert (run.exit_code, "exists already" in run.stderr) == (4, True)
     assert (anna.work / "done" / "clip").read_bytes() == b""
     assert (anna.work / "clip").read_bytes() == b"x"
 
