@@ -6,6 +6,7 @@ import re
 import stat
 import subprocess
 import sys
+from dataclasses import replace
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
@@ -14,6 +15,7 @@ from support.certificates import make_authority
 from support.company_network import company_network
 
 HOST = "uploads.company.test"
+STORAGE_HOST = "storage.company.test"
 PASSWORD = "s@fe-word"
 
 
@@ -109,13 +111,21 @@ def test_a_state_folder_that_takes_no_log_stops_nothing(team, anna):
 
 
 @pytest.fixture
-def company(team, tmp_path):
-    """The team's service behind a company's own certificate and a proxy with a password."""
+def company(team, tmp_path, monkeypatch):
+    """The team's service and storage behind a company's own certificate and a proxy with a password."""
     (tmp_path / "company").mkdir()
     authority = make_authority(tmp_path / "company")
     with company_network() as network:
         port = network.serve(team.url, authority.issue(HOST, tmp_path / "certificate"))
-        proxy = network.proxy({HOST: port}, ("anna", PASSWORD))
+        storage_port = network.serve(team.storage.url, authority.issue(STORAGE_HOST, tmp_path / "storage"))
+        proxy = network.proxy({HOST: port, STORAGE_HOST: storage_port}, ("anna", PASSWORD))
+        sign = team.store.presign_put
+
+        def sign_for_the_company(*what, **how):
+            signed = sign(*what, **how)
+            return replace(signed, url=signed.url.replace(team.storage.url, f"https://{STORAGE_HOST}"))
+
+        monkeypatch.setattr(team.store, "presign_put", sign_for_the_company)
         environment = {
             "MGMT_API_URL": f"https://{HOST}",
             "HTTPS_PROXY": proxy.url("anna", PASSWORD),
@@ -129,7 +139,7 @@ def test_behind_a_companys_proxy_everything_works_and_no_password_is_shown(anna,
     (anna.work / "clip").write_bytes(b"footage")
     run = anna.run("-v", "upload", "clip", **environment)
     assert run.exit_code == 0, run.stderr
-    assert set(proxy.asked) == {f"{HOST}:443"}
+    assert set(proxy.asked) == {f"{HOST}:443", f"{STORAGE_HOST}:443"}
     assert proxy.relayed_bytes > 1000
     said = run.stdout + run.stderr + logs(anna)[0].read_text("utf-8")
     header = base64.b64encode(f"anna:{PASSWORD}".encode()).decode()
