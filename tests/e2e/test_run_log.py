@@ -6,13 +6,12 @@ import re
 import stat
 import subprocess
 import sys
-from dataclasses import replace
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
 from support.certificates import make_authority
-from support.company_network import company_network
+from support.company_network import company_network, hand_out_under
 
 HOST = "uploads.company.test"
 STORAGE_HOST = "storage.company.test"
@@ -119,13 +118,7 @@ def company(team, tmp_path, monkeypatch):
         port = network.serve(team.url, authority.issue(HOST, tmp_path / "certificate"))
         storage_port = network.serve(team.storage.url, authority.issue(STORAGE_HOST, tmp_path / "storage"))
         proxy = network.proxy({HOST: port, STORAGE_HOST: storage_port}, ("anna", PASSWORD))
-        sign = team.store.presign_put
-
-        def sign_for_the_company(*what, **how):
-            signed = sign(*what, **how)
-            return replace(signed, url=signed.url.replace(team.storage.url, f"https://{STORAGE_HOST}"))
-
-        monkeypatch.setattr(team.store, "presign_put", sign_for_the_company)
+        hand_out_under(STORAGE_HOST, team, monkeypatch)
         environment = {
             "MGMT_API_URL": f"https://{HOST}",
             "HTTPS_PROXY": proxy.url("anna", PASSWORD),

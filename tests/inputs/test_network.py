@@ -7,11 +7,12 @@ import pytest
 from mgmt_contract.messages import Service
 from mgmt_contract.wire import to_plain
 from support.certificates import make_authority
-from support.company_network import company_network
+from support.company_network import company_network, hand_out_under
 from support.scripted_server import Answer, json_answer, scripted_server
 from support.trees import noise
 
 HOST = "uploads.company.test"
+STORAGE_HOST = "storage.company.test"
 PASSWORD = "s@fe: pä%"
 
 
@@ -26,13 +27,15 @@ def authority(tmp_path_factory):
 
 
 @pytest.fixture
-def behind(desk, authority, tmp_path):
+def behind(desk, authority, tmp_path, monkeypatch):
     """Put the team's service behind TLS and a proxy that wants a password; give what must be set to get there."""
     with company_network() as network:
         port = network.serve(desk.team.url, authority.issue(HOST, tmp_path))
+        storage_port = network.serve(desk.team.storage.url, authority.issue(STORAGE_HOST, tmp_path / "storage"))
+        hand_out_under(STORAGE_HOST, desk.team, monkeypatch)
 
         def behind(password=PASSWORD, **more):
-            proxy = network.proxy({HOST: port}, ("anna", PASSWORD))
+            proxy = network.proxy({HOST: port, STORAGE_HOST: storage_port}, ("anna", PASSWORD))
             bundle = str(authority.bundle_path)
             address = {"MGMT_API_URL": f"https://{HOST}", "MGMT_CA_BUNDLE": bundle}
             return {**address, "HTTPS_PROXY": proxy.url("anna", password), **more}

@@ -16,12 +16,18 @@ import ssl
 import threading
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 from urllib.parse import quote, urlsplit
 
+from mgmt_contract.messages import SignedRequest
 from support.certificates import Certificate
+
+if TYPE_CHECKING:
+    import pytest
+
+    from support.team import Team
 
 _RELAY_BYTES = 65_536
 
@@ -202,3 +208,14 @@ def company_network() -> Iterator[CompanyNetwork]:
     network = CompanyNetwork()
     with network.stack:
         yield network
+
+
+def hand_out_under(host: str, team: Team, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have the team's service hand out addresses of its storage under a made-up name with TLS."""
+    sign = team.store.presign_put
+
+    def sign_under_the_name(*what: Any, **how: Any) -> SignedRequest:
+        signed = sign(*what, **how)
+        return replace(signed, url=signed.url.replace(team.storage.url, f"https://{host}"))
+
+    monkeypatch.setattr(team.store, "presign_put", sign_under_the_name)
