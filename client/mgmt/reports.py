@@ -44,7 +44,7 @@ def describe_success(record: UploadRecord, sent: Sent | None, width: int | None 
         sent: What it took in this run; the record's own times also count a pause before a resume.
         width: Columns there are; then what can be missed most is left out first.
     """
-    whole = f"{printable(record.target_path)} → s3://{record.s3_bucket}/{printable(record.s3_object_key)}"
+    whole = f"{printable(record.target_path)} → s3://{printable(record.s3_bucket)}/{printable(record.s3_object_key)}"
     key = printable(record.s3_object_key)
     name, numbers, size = printable(record.target_path), _numbers_of(record, sent), _size_of(record)
     if width is None:
@@ -60,7 +60,7 @@ def describe_success(record: UploadRecord, sent: Sent | None, width: int | None 
 
 def describe_success_at_length(record: UploadRecord, sent: Sent | None) -> list[str]:
     """Say the same in two lines, for the only upload of a command on a narrow terminal."""
-    whole = f"{printable(record.target_path)} → s3://{record.s3_bucket}/{printable(record.s3_object_key)}"
+    whole = f"{printable(record.target_path)} → s3://{printable(record.s3_bucket)}/{printable(record.s3_object_key)}"
     return [whole, _numbers_of(record, sent)]
 
 

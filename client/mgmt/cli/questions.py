@@ -16,6 +16,7 @@ from mgmt.connection import Connections
 from mgmt.errors import CancelledError, LocalStateError, MgmtError, NotConfiguredError
 from mgmt.retry import Patience
 from mgmt.settings import VARIABLES
+from mgmt.wording import printable
 
 if TYPE_CHECKING:
     from mgmt.events import Emit
@@ -120,7 +121,8 @@ class Questions:
             self._service = found = api.describe()
         finally:
             connections.close()
-        self._output.aside(f"Found the service {found.service_version}: bucket {found.bucket} in {found.region}.")
+        said = f"Found the service {found.service_version}: bucket {found.bucket} in {found.region}."
+        self._output.aside(printable(said))
 
     def _compare_bucket(self, bucket: str) -> None:
         if self._service is not None and self._service.bucket != bucket:

@@ -5,6 +5,7 @@ import json
 import pytest
 
 from mgmt.cli.main import main
+from support.paper_service import paper_service
 from support.scripted_server import json_answer, scripted_server
 
 UPLOAD = {
@@ -65,6 +66,24 @@ def test_an_operation_of_another_type_is_shown_as_far_as_it_is_known(monkeypatch
     assert "verify" in said
     assert "quarantined" in said
     assert "day1/card" in said
+
+
+@pytest.mark.parametrize("field", ["s3_bucket", "s3_object_key", "target_path"])
+def test_nothing_that_a_service_says_of_an_upload_can_move_the_cursor(tmp_path, monkeypatch, capsys, field):
+    (tmp_path / "work" / "clip").write_bytes(b"x")
+
+    def change(what, answer):
+        if what == "complete":
+            answer["results"][0]["record"][field] = "\x1b[2Jgone"
+        return answer
+
+    with paper_service() as service:
+        service.change = change
+        monkeypatch.setenv("MGMT_API_URL", service.url)
+        assert main(["upload", "clip"]) == 0
+    said = capsys.readouterr()
+    assert "gone" in said.out
+    assert "\x1b" not in said.out + said.err
 
 
 def test_a_status_of_tomorrow_cannot_move_the_cursor(monkeypatch, capsys):
