@@ -302,7 +302,7 @@ def test_an_archive_that_cannot_be_kept_is_said(team, anna):
     (anna.work / "big.tar.gz").unlink()
     run = anna.run("upload", "big", "--keep-archive")
     assert run.exit_code == 0
-    assert "no archive to keep" in run.stderr
+    assert "there is no archive to keep" in run.stderr
     assert names_in(anna.work) == ["big"]
 
 
