@@ -22,7 +22,7 @@ def clip(work):
     Case("no configuration", "", ["upload", "clip.mov"], 10,
          ["No service is configured (MGMT_API_URL)", "mgmt config", "mgmt --local"], clip,
          environment={"MGMT_API_URL": None}),
-    Case("no configuration", "no token", ["upload", "clip.mov"], 5, ["no token", "MGMT_TOKEN"], clip,
+    Case("no configuration", "MGMT_TOKEN is not set", ["upload", "clip.mov"], 5, ["no token", "MGMT_TOKEN"], clip,
          environment={"MGMT_TOKEN": None}),
     Case("bad URL", "no URL at all", ["upload", "clip.mov"],
          2, ["MGMT_API_URL is 'media'", "expected an address such as https://"], clip,
@@ -120,7 +120,7 @@ def test_an_object_that_no_record_knows(desk):
     before = objects(desk)
     run = desk.run("upload", "clip.mov")
     assert objects(desk) == before
-    sentence = ["clip.mov.tar.gz", "outside this service", "--as", "--replace", "is kept at"]
+    sentence = ["clip.mov.tar.gz", "outside this service", "--as", "--replace", "kept at"]
     desk.check(run, 6, sentence, stores=None, changed=["clip.mov.tar.gz"], is_resumable=True)
     again = desk.run("upload", "clip.mov", "--replace")
     assert again.exit_code == 0
