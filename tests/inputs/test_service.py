@@ -22,7 +22,7 @@ def clip(work):
     Case("no configuration", "", ["upload", "clip.mov"], 10,
          ["No service is configured (MGMT_API_URL)", "mgmt config", "mgmt --local"], clip,
          environment={"MGMT_API_URL": None}),
-    Case("no configuration", "MGMT_TOKEN is not set", ["upload", "clip.mov"], 5, ["no token", "MGMT_TOKEN"], clip,
+    Case("no configuration", "no token", ["upload", "clip.mov"], 5, ["MGMT_TOKEN is not set"], clip,
          environment={"MGMT_TOKEN": None}),
     Case("bad URL", "no URL at all", ["upload", "clip.mov"],
          2, ["MGMT_API_URL is 'media'", "expected an address such as https://"], clip,
