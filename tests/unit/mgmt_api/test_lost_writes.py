@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from mgmt_api.ports import ConflictError, RecordsUnavailableError
-from support.interposed import fail_at, interpose_records
+from support.interposed import fail_at, interpose_objects, interpose_records
 from support.studio import content_of, item_for
 
 BODY = b"bytes"
@@ -16,10 +16,13 @@ BODY = b"bytes"
 @pytest.mark.parametrize("error", [RecordsUnavailableError("the answer was lost"), ConflictError("it met itself")])
 def test_a_multipart_upload_whose_id_was_stored_is_the_one_that_goes_on(studio, ada, error):
     item = item_for("clip", upper_bound=100)
-    after = fail_at("update_operation", error)
-    studio.serve(interpose_records(studio.records, after=after), studio.objects)
+    after, asked = fail_at("update_operation", error), []
+    objects = interpose_objects(studio.objects, before=asked.append)
+    studio.serve(interpose_records(studio.records, after=after), objects)
     started = ada.start(item)
     assert (started.outcome, started.problem) == ("multipart", None)
+    assert asked.count("create_multipart_upload") == 1
+    assert "abort_multipart_upload" not in asked
     assert list(studio.objects.uploads) == [studio.operation(item.operation_id).multipart_upload_id]
     ada.carry(started, BODY)
     assert ada.complete(started, content_of(BODY)).outcome == "done"
@@ -38,9 +41,13 @@ def test_it_goes_on_also_where_another_call_has_written_since(studio, ada):
                 studio.records.update_operation(replace(stored, lease_expires_at=studio.clock()))
         fail(name)
 
-    studio.serve(interpose_records(studio.records, after=renew), studio.objects)
+    asked = []
+    objects = interpose_objects(studio.objects, before=asked.append)
+    studio.serve(interpose_records(studio.records, after=renew), objects)
     started = ada.start(item)
     assert started.outcome == "multipart"
+    assert asked.count("create_multipart_upload") == 1
+    assert "abort_multipart_upload" not in asked
     assert list(studio.objects.uploads) == [studio.operation(item.operation_id).multipart_upload_id]
 
 
