@@ -6,10 +6,10 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from mgmt.api import ServiceApi
-from mgmt.connection import Connections
 from mgmt.events import Emit, Waiting
-from mgmt.retry import PROGRESS_BUDGET_SECONDS, Patience
+from mgmt.network.connection import Connections
+from mgmt.network.retry import PROGRESS_BUDGET_SECONDS, Patience
+from mgmt.service.api import ServiceApi
 from mgmt.settings import Settings
 from mgmt_contract.values import Value
 

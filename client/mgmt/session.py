@@ -7,13 +7,13 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 
-from mgmt.api import ServiceApi
 from mgmt.contact import open_contact
 from mgmt.events import Emit
 from mgmt.journal import Journal
-from mgmt.retry import PROGRESS_BUDGET_SECONDS, Patience
+from mgmt.network.retry import PROGRESS_BUDGET_SECONDS, Patience
+from mgmt.service.api import ServiceApi
 from mgmt.settings import Settings
-from mgmt.transfer import Carrier, RateLimit
+from mgmt.storage.transfer import Carrier, RateLimit
 from mgmt_contract.values import Value
 
 

@@ -10,7 +10,7 @@ import logging
 import sys
 from pathlib import Path
 
-from mgmt_local.state import open_state_folder
+from mgmt_local.process.state import open_state_folder
 
 
 def main() -> int:

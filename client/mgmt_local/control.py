@@ -16,10 +16,10 @@ from pathlib import Path
 from typing import IO, Any, Final
 
 from mgmt_contract.values import Value
-from mgmt_local import tokens
-from mgmt_local.alive import hold_open, is_alive, list_holders
 from mgmt_local.errors import BadNameError, InUseError, LocalBackendError
-from mgmt_local.state import StateFolder, find_reason, hold_lock, open_log, open_state_folder, read_endpoint
+from mgmt_local.gateway import tokens
+from mgmt_local.process.alive import hold_open, is_alive, list_holders
+from mgmt_local.process.state import StateFolder, find_reason, hold_lock, open_log, open_state_folder, read_endpoint
 
 IDLE_SECONDS: Final = 600.0
 START_TIMEOUT_SECONDS: Final = 90.0
@@ -120,8 +120,8 @@ def stop(state_dir: Path | None = None, *, unless_in_use: bool = False) -> bool:
         InUseError: If it is in use and to be left alone then.
         LocalBackendError: If it does not end.
     """
-    from mgmt_local.leftovers import end_left_engine
-    from mgmt_local.processes import end_process, find_process
+    from mgmt_local.process.leftovers import end_left_engine
+    from mgmt_local.process.processes import end_process, find_process
 
     folder = open_state_folder(state_dir)
     if unless_in_use:
@@ -228,7 +228,7 @@ def _launch(folder: StateFolder, idle_seconds: float, deadline: float) -> str:
 
 
 def _give_up(folder: StateFolder, process: subprocess.Popen[bytes]) -> None:
-    from mgmt_local.leftovers import end_left_engine
+    from mgmt_local.process.leftovers import end_left_engine
 
     process.terminate()
     with contextlib.suppress(subprocess.TimeoutExpired):

@@ -18,7 +18,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
-from mgmt_api.entities import HistoryPage, HistoryQuery, Name, Operation
+from mgmt_api.domain.entities import HistoryPage, HistoryQuery, Name, Operation
 from mgmt_api.ports import ConflictError, RecordsUnavailableError
 from mgmt_contract.messages import Part
 from mgmt_contract.names import fold_key, fold_person

@@ -19,14 +19,14 @@ from typing import Any, Final, Literal
 
 import filelock
 
-from mgmt_local.activity import Activity
-from mgmt_local.engine import OUTPUT_FILE, StorageEngine
+from mgmt_local.engine.expiry import Expiry
+from mgmt_local.engine.seaweedfs import OUTPUT_FILE, StorageEngine
 from mgmt_local.errors import LocalBackendError
-from mgmt_local.expiry import Expiry
-from mgmt_local.gateway import App, Gateway
-from mgmt_local.processes import describe_process, has_outside_connections
-from mgmt_local.state import StateFolder, read_json, trim_log, write_private_json
-from mgmt_local.tokens import TokenFile
+from mgmt_local.gateway.server import App, Gateway
+from mgmt_local.gateway.tokens import TokenFile
+from mgmt_local.process.activity import Activity
+from mgmt_local.process.processes import describe_process, has_outside_connections
+from mgmt_local.process.state import StateFolder, read_json, trim_log, write_private_json
 
 BUCKET: Final = "mgmt-local"
 KEY_PART_MAX_BYTES: Final = 246
@@ -215,9 +215,9 @@ def _open_app(records_path: Path, engine: StorageEngine) -> Iterator[App]:
     """Put the service together as on AWS, over the local stores."""
     from mgmt_api.adapters.clients import make_s3_client
     from mgmt_api.adapters.s3 import S3ObjectStore
-    from mgmt_api.settings import Settings
+    from mgmt_api.domain.settings import Settings
     from mgmt_api.wiring import build_app
-    from mgmt_local.engine import REGION
+    from mgmt_local.engine.seaweedfs import REGION
     from mgmt_local.records import SQLiteRecordStore
 
     client = make_s3_client(

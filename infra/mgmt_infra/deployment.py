@@ -27,7 +27,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from mgmt_api.settings import Settings, SettingsError, read_settings
+from mgmt_api.domain.settings import Settings, SettingsError, read_settings
 
 WHEEL_PLATFORMS: Mapping[str, str] = {
     "arm64": "manylinux2014_aarch64",

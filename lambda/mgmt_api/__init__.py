@@ -1,1 +1,1 @@
-"""The service: handler -> routes -> service -> ports <- adapters."""
+"""The service: handler -> routes -> use cases -> ports <- adapters."""

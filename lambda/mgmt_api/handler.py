@@ -14,7 +14,7 @@ from mgmt_api.adapters.clients import make_dynamodb_client, make_s3_client
 from mgmt_api.adapters.cloudwatch import CloudWatchMetrics
 from mgmt_api.adapters.dynamodb import DynamoDBRecordStore
 from mgmt_api.adapters.s3 import S3ObjectStore
-from mgmt_api.settings import read_settings
+from mgmt_api.domain.settings import read_settings
 from mgmt_api.wiring import build_app
 
 _settings = read_settings(os.environ)

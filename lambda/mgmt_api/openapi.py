@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Final, cast
 
 import mgmt_contract
-from mgmt_api.backends import Backends
+from mgmt_api.calls.backends import Backends
 from mgmt_api.routes import HISTORY_FILTERS
 from mgmt_api.wiring import build_resolver
 from mgmt_contract.problems import PROBLEM_CONTENT_TYPE

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
 
-from mgmt_api.entities import HistoryPage, HistoryQuery, Name, Operation
+from mgmt_api.domain.entities import HistoryPage, HistoryQuery, Name, Operation
 from mgmt_contract.messages import Part, SignedRequest
 
 Clock = Callable[[], datetime]

@@ -17,21 +17,21 @@ from aws_lambda_powertools.event_handler.openapi.exceptions import (
 from aws_lambda_powertools.event_handler.openapi.params import Body
 from pydantic import TypeAdapter, ValidationError
 
-from mgmt_api.access import read_actor
-from mgmt_api.answers import ListResponse, answer, answer_list, answer_problem, make_validation_error
-from mgmt_api.backends import Backends
-from mgmt_api.cleaning import clean_up
-from mgmt_api.completion import complete_uploads
-from mgmt_api.description import describe_service
-from mgmt_api.ending import fail_uploads
-from mgmt_api.entities import Actor
-from mgmt_api.history import find_history, look_up
-from mgmt_api.items import make_fault_problem, make_unavailable_problem
+from mgmt_api.calls.backends import Backends
+from mgmt_api.calls.items import make_fault_problem, make_unavailable_problem
+from mgmt_api.domain.access import read_actor
+from mgmt_api.domain.answers import ListResponse, answer, answer_list, answer_problem, make_validation_error
+from mgmt_api.domain.description import describe_service
+from mgmt_api.domain.entities import Actor
+from mgmt_api.domain.runs import read_request_id, read_run_id
+from mgmt_api.history.pages import find_history, look_up
 from mgmt_api.ports import RecordsUnavailableError, StorageError
-from mgmt_api.preview import preview_uploads
-from mgmt_api.runs import read_request_id, read_run_id
-from mgmt_api.signing import sign_parts
-from mgmt_api.uploads import start_uploads
+from mgmt_api.uploads.clean_ups import clean_up
+from mgmt_api.uploads.completion import complete_uploads
+from mgmt_api.uploads.ending import fail_uploads
+from mgmt_api.uploads.preview import preview_uploads
+from mgmt_api.uploads.signing import sign_parts
+from mgmt_api.uploads.starting import start_uploads
 from mgmt_contract import messages, routes
 from mgmt_contract.problems import Problem, ProblemError, make_problem
 

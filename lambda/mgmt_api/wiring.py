@@ -8,12 +8,12 @@ from typing import Any, Final
 
 from aws_lambda_powertools.event_handler import APIGatewayHttpResolver
 
-from mgmt_api.answers import read_body
-from mgmt_api.backends import CALL_MAX_SECONDS, Backends
-from mgmt_api.metrics import Metrics, NoMetrics
+from mgmt_api.calls.backends import CALL_MAX_SECONDS, Backends
+from mgmt_api.domain.answers import read_body
+from mgmt_api.domain.metrics import Metrics, NoMetrics
+from mgmt_api.domain.settings import Settings
 from mgmt_api.ports import Clock, ObjectStore, RecordStore
 from mgmt_api.routes import add_problems, add_routes, mark_lines
-from mgmt_api.settings import Settings
 
 App = Callable[[Mapping[str, Any], Any], dict[str, Any]]
 """Takes an API Gateway event (payload format 2.0) and a Lambda context, and returns the answer."""

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from bench.processes import answer_lines
 from bench.stages import BUCKET
-from mgmt_local.engine import StorageEngine
+from mgmt_local.engine.seaweedfs import StorageEngine
 
 
 def main() -> None:

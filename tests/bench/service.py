@@ -19,15 +19,15 @@ from bench.processes import answer_lines
 from bench.stages import BUCKET
 from mgmt_api.adapters.clients import make_s3_client
 from mgmt_api.adapters.s3 import S3ObjectStore
+from mgmt_api.domain.settings import Settings
 from mgmt_api.ports import NewObject, WriteCondition
-from mgmt_api.settings import Settings
 from mgmt_api.wiring import App, build_app
 from mgmt_contract.messages import Part, SignedRequest
-from mgmt_local.activity import Activity
-from mgmt_local.gateway import Gateway
+from mgmt_local.gateway.server import Gateway
+from mgmt_local.gateway.tokens import TokenFile, own_token
+from mgmt_local.process.activity import Activity
+from mgmt_local.process.state import open_state_folder
 from mgmt_local.records import SQLiteRecordStore
-from mgmt_local.state import open_state_folder
-from mgmt_local.tokens import TokenFile, own_token
 
 REGION = "us-east-1"
 _NEVER_IDLE_SECONDS = 1e9

@@ -90,7 +90,7 @@ def sign_request() -> float:
     """Answer a whole request for the URLs of a hundred parts, with the records in SQLite."""
     from mgmt_api.adapters.clients import make_s3_client
     from mgmt_api.adapters.s3 import S3ObjectStore
-    from mgmt_api.settings import read_settings
+    from mgmt_api.domain.settings import read_settings
     from mgmt_api.wiring import build_app
     from mgmt_contract.messages import Part, SignItem, SignRequest, StartRequest, StartResponse
     from mgmt_contract.routes import SIGN, START

@@ -25,7 +25,7 @@ from mgmt_api.ports import (
 )
 from mgmt_contract.messages import Part, SignedRequest
 from mgmt_contract.parts import PART_SIZE_MIN_BYTES
-from mgmt_local.engine import StorageEngine
+from mgmt_local.engine.seaweedfs import StorageEngine
 from support.engine import connect, send
 from support.fakes import content_md5, crc64nvme
 from support.forger import forge

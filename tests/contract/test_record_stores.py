@@ -12,7 +12,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from mgmt_api.entities import CurrentVersion, HistoryQuery, Name, Operation, PendingUpload
+from mgmt_api.domain.entities import CurrentVersion, HistoryQuery, Name, Operation, PendingUpload
 from mgmt_api.ports import ConflictError, RecordStore
 from mgmt_contract.messages import Content, Part
 from mgmt_contract.names import fold_key, fold_person

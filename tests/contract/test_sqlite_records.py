@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from mgmt_api.entities import HistoryQuery, Name
+from mgmt_api.domain.entities import HistoryQuery, Name
 from mgmt_api.ports import RecordsUnavailableError
 from mgmt_local import records
 from mgmt_local.errors import LocalBackendError
@@ -23,7 +23,7 @@ from support.operations import make_id, make_operation
 WRITER = """
 import itertools, sys
 from pathlib import Path
-from mgmt_api.entities import Name
+from mgmt_api.domain.entities import Name
 from mgmt_contract.messages import Part
 from mgmt_local.records import SQLiteRecordStore
 from support.operations import make_operation

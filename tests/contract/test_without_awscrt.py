@@ -7,7 +7,7 @@ import os
 import subprocess
 import sys
 
-from mgmt_local.engine import REGION, StorageEngine
+from mgmt_local.engine.seaweedfs import REGION, StorageEngine
 
 SCRIPT = """
 import json, sys

@@ -7,7 +7,7 @@ import shlex
 import pytest
 
 from mgmt_local import control
-from mgmt_local.alive import list_holders
+from mgmt_local.process.alive import list_holders
 from support.local_backend import wait_until
 from support.team import Laptop
 

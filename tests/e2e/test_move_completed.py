@@ -163,12 +163,12 @@ def test_a_place_that_was_taken_meanwhile_is_not_overwritten(team, anna, kind):
 
 
 KILLS = {
-    "before the move": "import mgmt.completed as c; c._rename = lambda *_: kill()",
-    "after the move": "import mgmt.completed as c; r = c._rename; c._rename = lambda *a: (r(*a), kill())",
+    "before the move": "import mgmt.upload.completed as c; c._rename = lambda *_: kill()",
+    "after the move": "import mgmt.upload.completed as c; r = c._rename; c._rename = lambda *a: (r(*a), kill())",
     "between a file's two names": "import mgmt.archive.unfinished as u; l = os.link; n = []\n"
     "def link(a, b):\n l(a, b)\n if 'done' in os.fspath(b): kill()\n"
     "os.link = link",
-    "before the proof is known": "import mgmt.ending as e; e.check_proof = lambda *_: kill()",
+    "before the proof is known": "import mgmt.upload.ending as e; e.check_proof = lambda *_: kill()",
 }
 
 

@@ -8,7 +8,7 @@ import threading
 
 import pytest
 
-from mgmt.wording import display_width
+from mgmt.text import display_width
 from support.local_backend import wait_until
 from support.screen import screen_of
 

@@ -63,7 +63,7 @@ def test_a_large_directory_goes_in_parts_and_comes_back_whole(team, anna):
 
 AS_ON_WINDOWS = """
 import os, sys
-import mgmt.archive.unfinished as unfinished, mgmt.packing as packing
+import mgmt.archive.unfinished as unfinished, mgmt.upload.packing as packing
 packing.RENAMES_OPEN_FILES = False
 def rename(source, target, placeholder=None):
     for each in os.listdir("/proc/self/fd"):

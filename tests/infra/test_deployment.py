@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 import mgmt_infra.deployment as deployment_module
-from mgmt_api.settings import Settings
+from mgmt_api.domain.settings import Settings
 from mgmt_infra.deployment import Deployment, DeploymentError, read_deployment
 
 LEAST = {"issuer": "https://sign-in.example", "client_id": "mgmt-command"}

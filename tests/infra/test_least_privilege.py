@@ -16,7 +16,7 @@ import pytest
 from mgmt_api.adapters.dynamodb import DynamoDBRecordStore
 from mgmt_api.adapters.s3 import S3ObjectStore
 from mgmt_api.adapters.table import INDEXES
-from mgmt_api.settings import Settings
+from mgmt_api.domain.settings import Settings
 from mgmt_contract.messages import CleanUp, SignedRequest
 from mgmt_contract.parts import MIB
 from support.assembly import Assembly

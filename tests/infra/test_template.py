@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from mgmt_api.adapters.table import INDEX_PROJECTION, INDEXES, TABLE_KEYS, KeyAttributes
-from mgmt_api.settings import Settings, read_settings
+from mgmt_api.domain.settings import Settings, read_settings
 from mgmt_contract.routes import DESCRIBE, ROUTES
 from mgmt_infra.deployment import read_deployment
 from support.assembly import INFRA, STACK, Assembly

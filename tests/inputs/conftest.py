@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from mgmt_local.engine import StorageEngine
+from mgmt_local.engine.seaweedfs import StorageEngine
 from support.engine import versioned_bucket
 from support.faulty_storage import FaultyStorage
 from support.inputs import Desk, check_entry

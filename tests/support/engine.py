@@ -12,7 +12,7 @@ import urllib3
 
 from mgmt_api.adapters.clients import make_s3_client
 from mgmt_contract.messages import SignedRequest
-from mgmt_local.engine import REGION, StorageEngine
+from mgmt_local.engine.seaweedfs import REGION, StorageEngine
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client

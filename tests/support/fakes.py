@@ -16,8 +16,8 @@ from datetime import UTC, datetime, timedelta
 
 from anycrc import Model  # type: ignore[import-untyped]  # it has no annotations
 
-from mgmt_api.entities import HistoryPage, HistoryQuery, Name, Operation
-from mgmt_api.metrics import MetricName
+from mgmt_api.domain.entities import HistoryPage, HistoryQuery, Name, Operation
+from mgmt_api.domain.metrics import MetricName
 from mgmt_api.ports import (
     Clock,
     ConflictError,

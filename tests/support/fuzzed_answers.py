@@ -30,11 +30,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
-from mgmt import api, contact, transfer
-from mgmt.bounds import Bounds
+from mgmt import contact
 from mgmt.cli.main import main as run_mgmt
-from mgmt.connection import make_timeout
-from mgmt.retry import Patience
+from mgmt.network.bounds import Bounds
+from mgmt.network.connection import make_timeout
+from mgmt.network.retry import Patience
+from mgmt.service import api
+from mgmt.storage import transfer
 from mgmt_contract.parts import MIB
 from support.paper_service import PaperService
 

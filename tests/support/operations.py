@@ -5,7 +5,7 @@ from __future__ import annotations
 import uuid
 from datetime import UTC, datetime, timedelta
 
-from mgmt_api.entities import Operation
+from mgmt_api.domain.entities import Operation
 from mgmt_contract.records import STATUS_OF_PHASE, FileRecord, Phase, UploadRecord
 
 START = datetime(2026, 11, 1, 12, tzinfo=UTC)

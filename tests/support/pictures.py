@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Final, NamedTuple
 from xml.sax.saxutils import escape
 
-from mgmt.wording import display_width
+from mgmt.text import display_width
 from support.screen import Screen, screen_of
 from support.team import Laptop
 

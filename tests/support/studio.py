@@ -9,11 +9,11 @@ from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from typing import Any, TypeVar, cast
 
-from mgmt_api.backends import CALL_MAX_SECONDS
-from mgmt_api.entities import Operation
-from mgmt_api.metrics import Metrics
+from mgmt_api.calls.backends import CALL_MAX_SECONDS
+from mgmt_api.domain.entities import Operation
+from mgmt_api.domain.metrics import Metrics
+from mgmt_api.domain.settings import Settings
 from mgmt_api.ports import ObjectStore, RecordStore
-from mgmt_api.settings import Settings
 from mgmt_api.wiring import App, build_app
 from mgmt_contract import routes
 from mgmt_contract.messages import (

@@ -15,14 +15,14 @@ from typing import TYPE_CHECKING, Any
 
 from mgmt_api.adapters.clients import make_s3_client
 from mgmt_api.adapters.s3 import S3ObjectStore
-from mgmt_api.settings import Settings
+from mgmt_api.domain.settings import Settings
 from mgmt_api.wiring import build_app
-from mgmt_local.activity import Activity
-from mgmt_local.engine import REGION, StorageEngine
-from mgmt_local.gateway import Gateway
+from mgmt_local.engine.seaweedfs import REGION, StorageEngine
+from mgmt_local.gateway.server import Gateway
+from mgmt_local.gateway.tokens import TokenFile, issue_token
+from mgmt_local.process.activity import Activity
+from mgmt_local.process.state import open_state_folder
 from mgmt_local.records import SQLiteRecordStore
-from mgmt_local.state import open_state_folder
-from mgmt_local.tokens import TokenFile, issue_token
 from support.engine import connect
 from support.faulty_storage import FaultyStorage
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from mgmt_local.engine import StorageEngine
+from mgmt_local.engine.seaweedfs import StorageEngine
 from support.engine import storage_engine, versioned_bucket
 from support.faulty_storage import FaultyStorage, faulty_storage
 from support.team import Laptop, Team, team_at_work

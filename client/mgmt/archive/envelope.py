@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Final
 
 from mgmt.layout import GZIP_COMMENT
-from mgmt.removal import open_regular
+from mgmt.machine.removal import open_regular
 
 _HAS_COMMENT: Final = 0x10
 _SYSTEM_UNKNOWN: Final = 255

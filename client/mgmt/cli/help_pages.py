@@ -8,7 +8,7 @@ from typing import Any, Final
 
 import click
 
-from mgmt.wording import fold
+from mgmt.text import fold
 
 _NARROW_COLUMNS: Final = 60
 """Two columns of text are no longer readable then: what an option does stands below it."""

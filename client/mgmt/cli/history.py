@@ -12,12 +12,12 @@ import click
 
 from mgmt.cli.invocation import Invocation
 from mgmt.errors import EXIT_OK, LocalStateError, UsageError
-from mgmt.wording import shorten
+from mgmt.text import shorten
 from mgmt_contract.messages import HISTORY_LIMIT_DEFAULT, HistoryRequest
 
 if TYPE_CHECKING:  # names for annotations only
-    from mgmt.history import Found, SeveralUploadsError, Shown
-    from mgmt.output import Output
+    from mgmt.show.output import Output
+    from mgmt.team.history import Found, SeveralUploadsError, Shown
     from mgmt_contract.records import OperationRecord
 
 _LABEL_COLUMNS: Final = 13
@@ -30,8 +30,8 @@ _LAST_OF_DAY: Final = timedelta(days=1, milliseconds=-1)
 
 def _complete_name(_: click.Context, __: click.Parameter, begun: str) -> list[str]:
     """Complete a name from what this machine has seen lately."""
-    from mgmt.known_names import KnownNames
     from mgmt.settings import state_directory
+    from mgmt.team.known_names import KnownNames
 
     try:
         return KnownNames(state_directory(os.environ)).complete(begun)
@@ -73,8 +73,8 @@ def history(invocation: Invocation, /, name: str | None, **options: Any) -> int:
     Exit codes: 0 done (also when nothing matches), 2 usage, 5 sign-in,
       7 unavailable, 10 not configured.
     """
-    from mgmt.history import Found, read_name
-    from mgmt.waiting import WaitingRenderer
+    from mgmt.show.waiting import WaitingRenderer
+    from mgmt.team.history import Found, read_name
 
     limit, as_csv = _take_limit(options), options.pop("as_csv")
     if as_csv and invocation.as_json:
@@ -109,8 +109,8 @@ def show(invocation: Invocation, id_or_name: str) -> int:
     Exit codes: 0 shown, 2 the name fits several keys, 4 nothing recorded,
       5 sign-in, 7 unavailable, 10 not configured.
     """
-    from mgmt.history import SeveralUploadsError, find_upload
-    from mgmt.waiting import WaitingRenderer
+    from mgmt.show.waiting import WaitingRenderer
+    from mgmt.team.history import SeveralUploadsError, find_upload
 
     output = invocation.output
     with WaitingRenderer(output) as renderer, invocation.contact(renderer.emit) as contact:
@@ -134,8 +134,8 @@ def _key_of(record: OperationRecord) -> str | None:
 
 def _show_as_table(error: SeveralUploadsError, output: Output) -> None:
     """Have a person see the uploads in a table instead of in the sentence."""
-    from mgmt.reports import HISTORY_COLUMNS, history_row
-    from mgmt.tables import lay_out_table
+    from mgmt.show.reports import HISTORY_COLUMNS, history_row
+    from mgmt.show.tables import lay_out_table
 
     error.message = f"{error.summary}:"
     error.details = tuple(lay_out_table(HISTORY_COLUMNS, map(history_row, error.records), width=output.width))
@@ -169,8 +169,8 @@ def _print_json(output: Output, found: Found) -> None:
 
 
 def _print_csv(output: Output, found: Found) -> None:
-    from mgmt.reports import CSV_FIELDS, csv_row
-    from mgmt.tables import lay_out_csv
+    from mgmt.show.reports import CSV_FIELDS, csv_row
+    from mgmt.show.tables import lay_out_csv
 
     with output.lines_end_with("\r\n"):
         for line in lay_out_csv(CSV_FIELDS, (csv_row(each, found.replaced) for each in found)):
@@ -178,9 +178,9 @@ def _print_csv(output: Output, found: Found) -> None:
 
 
 def _print_table(output: Output, found: Found, *, nothing: str) -> None:
-    from mgmt.reports import HISTORY_COLUMNS, history_row
-    from mgmt.tables import lay_out_table
-    from mgmt.wording import count_in_words
+    from mgmt.show.reports import HISTORY_COLUMNS, history_row
+    from mgmt.show.tables import lay_out_table
+    from mgmt.text import count_in_words
 
     rows = (history_row(each, found.replaced) for each in found)
     first = next(rows, None)
@@ -195,8 +195,8 @@ def _print_table(output: Output, found: Found, *, nothing: str) -> None:
 
 
 def _print_shown(output: Output, shown: Shown) -> None:
-    from mgmt.reports import COLOR_OF_STATUS, describe_record, describe_version
-    from mgmt.wording import fold, printable
+    from mgmt.show.reports import COLOR_OF_STATUS, describe_record, describe_version
+    from mgmt.text import fold, printable
 
     pairs = describe_record(shown.record, is_replaced=shown.replaced_by is not None)
     if shown.replaced_by is not None:
@@ -215,7 +215,7 @@ def _print_shown(output: Output, shown: Shown) -> None:
 
 
 def _print_shown_as_json(output: Output, shown: Shown) -> None:
-    from mgmt.reports import version_line
+    from mgmt.show.reports import version_line
     from mgmt_contract.wire import to_plain
 
     by = shown.replaced_by

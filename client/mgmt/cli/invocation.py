@@ -14,18 +14,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TypedDict
 
 from mgmt.errors import LocalStateError, LoginRequiredError, NotConfiguredError
-from mgmt.interrupts import interruptible
+from mgmt.machine.interrupts import interruptible
 from mgmt_contract.values import Value
 
 if TYPE_CHECKING:  # only names for annotations: none of this is needed for `mgmt --help`
     from mgmt.contact import Contact
     from mgmt.events import Emit
-    from mgmt.known_names import KnownNames
-    from mgmt.output import Output
+    from mgmt.logs import RunLog
     from mgmt.redaction import Redactor
-    from mgmt.runlog import RunLog
     from mgmt.session import Session
     from mgmt.settings import Settings
+    from mgmt.show.output import Output
+    from mgmt.team.known_names import KnownNames
 
 
 _LOCAL_MODULES = ("aws_lambda_powertools", "boto3", "cryptography", "psutil", "pydantic")
@@ -72,7 +72,7 @@ class Invocation(Value):
     @cached_property
     def log(self) -> RunLog:
         """The log of this run; begun by what talks to a service."""
-        from mgmt.runlog import RunLog
+        from mgmt.logs import RunLog
         from mgmt.settings import state_directory
 
         try:
@@ -84,8 +84,8 @@ class Invocation(Value):
     @cached_property
     def known_names(self) -> KnownNames | None:
         """The keys that this run has seen, for shells to complete; None where they cannot be kept."""
-        from mgmt.known_names import KnownNames
         from mgmt.settings import state_directory
+        from mgmt.team.known_names import KnownNames
 
         try:
             return KnownNames(state_directory(self.environment))
@@ -122,21 +122,21 @@ class Invocation(Value):
     @property
     def config_path(self) -> Path:
         """Where the config file lies."""
-        from mgmt.config_file import default_config_path
+        from mgmt.settings.config_file import default_config_path
 
         return default_config_path(self.environment)
 
     @property
     def config_source(self) -> Path:
         """Which file is read: that one, or an older mgmt's as long as it does not exist."""
-        from mgmt.config_file import config_source
+        from mgmt.settings.config_file import config_source
 
         return config_source(self.config_path, self.environment)
 
     @cached_property
     def output(self) -> Output:
         """The two streams, with the manners that terminal and options ask for."""
-        from mgmt.output import Output, Style
+        from mgmt.show.output import Output, Style
 
         is_dumb = self.environment.get("TERM") == "dumb"
         colors = not (self.no_color or self.environment.get("NO_COLOR") or is_dumb)
@@ -208,7 +208,7 @@ class Invocation(Value):
     def _reach_service(self, emit: Emit, options: Mapping[str, str | None] | None = None) -> Iterator[_Reached]:
         """Find the service and its token, begin the log, and keep an embedded backend from ending meanwhile."""
         from mgmt.events import Trace, Waiting
-        from mgmt.retry import PROGRESS_BUDGET_SECONDS
+        from mgmt.network.retry import PROGRESS_BUDGET_SECONDS
 
         with interruptible() as stop, ExitStack() as held:
             if self.use_local:

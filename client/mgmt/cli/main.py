@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from click.shell_completion import CompletionItem
 
     from mgmt.cli.invocation import Invocation
-    from mgmt.output import Output
+    from mgmt.show.output import Output
 
 
 _COMPLETE_VARIABLE: Final = "_MGMT_COMPLETE"
@@ -263,7 +263,7 @@ def _log_bug(traceback: str, run: Run) -> Path | None:
 
 
 def _report(error: MgmtError, run: Run, *, as_json: bool) -> int:
-    from mgmt.output import Output, Style
+    from mgmt.show.output import Output, Style
 
     if as_json and run.invocation is not None and isinstance(error, UsageError):
         run.turn_on("as_json")  # click stops at the first fault, which may stand before the option

@@ -10,17 +10,17 @@ from typing import TYPE_CHECKING, Final
 
 import click
 
-from mgmt.answers import accept_answer, is_missing_folder
-from mgmt.api import ServiceApi
-from mgmt.connection import Connections
 from mgmt.errors import CancelledError, LocalStateError, MgmtError, NotConfiguredError
-from mgmt.retry import Patience
+from mgmt.network.connection import Connections
+from mgmt.network.retry import Patience
+from mgmt.service.api import ServiceApi
 from mgmt.settings import VARIABLES
-from mgmt.wording import printable
+from mgmt.settings.answers import accept_answer, is_missing_folder
+from mgmt.text import printable
 
 if TYPE_CHECKING:
     from mgmt.events import Emit
-    from mgmt.output import Output
+    from mgmt.show.output import Output
     from mgmt_contract.messages import Service
 
 ASKED: Final = ("api_url", "bucket", "object_prefix", "local_dir", "completed_dir", "ca_bundle")

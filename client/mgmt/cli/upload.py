@@ -16,8 +16,8 @@ from mgmt.errors import EXIT_OK, EXIT_PARTLY_FAILED, MgmtError
 from mgmt_contract.storage import STORAGE_CLASSES
 
 if TYPE_CHECKING:  # names for annotations only
-    from mgmt.jobs import UploadOptions
     from mgmt.session import Session
+    from mgmt.upload.jobs import UploadOptions
 
 
 @click.command(cls=OptionalValueCommand)
@@ -88,10 +88,10 @@ def upload(invocation: Invocation, /, targets: tuple[str, ...], **options: Any) 
 
 
 def _upload(invocation: Invocation, targets: tuple[str, ...], options: dict[str, Any], rate: int | None) -> int:
-    from mgmt.ending import Summary
-    from mgmt.render import UploadRenderer
+    from mgmt.machine.awake import stay_awake
+    from mgmt.show.progress import UploadRenderer
     from mgmt.upload import upload as run_upload
-    from mgmt.wakefulness import stay_awake
+    from mgmt.upload.ending import Summary
 
     summary = Summary()
     with stay_awake(), UploadRenderer(invocation.output) as renderer:
@@ -110,9 +110,9 @@ def _upload(invocation: Invocation, targets: tuple[str, ...], options: dict[str,
 
 
 def _plan(invocation: Invocation, targets: tuple[str, ...], options: dict[str, Any], rate: int | None) -> int:
-    from mgmt.plan import plan_uploads
-    from mgmt.plan_view import PlanView
-    from mgmt.render import UploadRenderer
+    from mgmt.show.dry_run import PlanView
+    from mgmt.show.progress import UploadRenderer
+    from mgmt.upload.dry_run import plan_uploads
 
     output = invocation.output
     view = PlanView(output)
@@ -140,9 +140,9 @@ def exit_code_of(errors: Sequence[MgmtError], target_count: int) -> int:
 def _expand(targets: tuple[str, ...], options: UploadOptions, session: Session) -> Iterator[str]:
     """Name every target; `all` is every entry of the current directory but the folders mgmt itself uses."""
     from mgmt.events import Notice
-    from mgmt.left_overs import archives_in
     from mgmt.source import real_folder
-    from mgmt.targets import everything_in
+    from mgmt.upload.left_overs import archives_in
+    from mgmt.upload.targets import everything_in
 
     for target in targets:
         if target != "all":

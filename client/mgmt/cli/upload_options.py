@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING, Any
 from mgmt.cli.optional_value import BARE
 from mgmt.errors import NotConfiguredError, UsageError
 from mgmt.settings import check_value
-from mgmt.wording import shorten
+from mgmt.text import shorten
 from mgmt_contract.names import InvalidNameError, join_key, trim_prefix
 from mgmt_contract.storage import InvalidTagError, check_tags
 
 if TYPE_CHECKING:  # names for annotations only
-    from mgmt.jobs import UploadOptions
     from mgmt.settings import Settings
+    from mgmt.upload.jobs import UploadOptions
 
 _ANY_NAME = "x"
 _RATE_MAX_BYTES_PER_SECOND = 10**15
@@ -33,7 +33,7 @@ def check_names(
         UsageError: With what was expected.
     """
     from mgmt.members import shown
-    from mgmt.targets import is_excluded
+    from mgmt.upload.targets import is_excluded
 
     if "" in targets:
         raise UsageError("A target's name is empty; expected a file or directory.", code="empty-name")
@@ -60,7 +60,7 @@ def make_options(given: Mapping[str, Any], settings: Settings) -> UploadOptions:
         UsageError: If a value makes no sense; the sentence names the option or setting it came from.
         NotConfiguredError: If --move-completed has no folder.
     """
-    from mgmt.jobs import UploadOptions
+    from mgmt.upload.jobs import UploadOptions
 
     options = dict(given)
     prefix = _choose_prefix(options.pop("prefix"), settings)

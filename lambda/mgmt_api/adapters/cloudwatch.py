@@ -12,7 +12,7 @@ from typing import Final
 
 from aws_lambda_powertools.metrics import EphemeralMetrics, MetricUnit
 
-from mgmt_api.metrics import MetricName, known_code
+from mgmt_api.domain.metrics import MetricName, known_code
 
 logger = logging.getLogger(__name__)
 

@@ -46,7 +46,7 @@ from mgmt_api.adapters.table import (
     read_operation,
     read_parts,
 )
-from mgmt_api.entities import HistoryPage, HistoryQuery, Name, Operation
+from mgmt_api.domain.entities import HistoryPage, HistoryQuery, Name, Operation
 from mgmt_api.ports import ConflictError, RecordsUnavailableError
 from mgmt_contract.messages import Part
 from mgmt_contract.names import fold_key, fold_person

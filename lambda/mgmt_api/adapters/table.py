@@ -22,7 +22,7 @@ from collections.abc import Iterable, Mapping
 from decimal import Decimal
 from typing import Any, Final, NamedTuple
 
-from mgmt_api.entities import Name, Operation
+from mgmt_api.domain.entities import Name, Operation
 from mgmt_contract.messages import Part
 from mgmt_contract.names import fold_key, fold_person
 from mgmt_contract.records import UploadRecord

@@ -70,7 +70,7 @@ def test_what_any_module_logs_is_printed_once_with_all_it_says_beside_lambdas_ow
 import logging
 logging.basicConfig(format="%(message)s")
 import mgmt_api.handler
-from mgmt_api.items import decide
+from mgmt_api.calls.items import decide
 from mgmt_api.ports import ConflictError
 outcomes = iter([ConflictError("somebody was faster")])
 def decision():

@@ -9,7 +9,7 @@ import json
 import pytest
 
 from mgmt_api import routes as api_routes
-from mgmt_api.answers import BODY_MAX_BYTES
+from mgmt_api.domain.answers import BODY_MAX_BYTES
 from mgmt_api.ports import RecordsUnavailableError, StorageUnavailableError
 from mgmt_contract import routes
 from mgmt_contract.problems import PROBLEMS

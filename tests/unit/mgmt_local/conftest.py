@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from mgmt_local.engine import StorageEngine
+from mgmt_local.engine.seaweedfs import StorageEngine
 from support.engine import storage_engine
 from support.local_backend import listeners, wait_until
 

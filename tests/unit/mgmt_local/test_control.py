@@ -22,13 +22,13 @@ import pytest
 from mgmt_contract.messages import HistoryResponse
 from mgmt_contract.routes import DESCRIBE, HISTORY
 from mgmt_local import control
-from mgmt_local.alive import list_holders
 from mgmt_local.control import Endpoint
-from mgmt_local.engine import OPEN_FILES_MIN
+from mgmt_local.engine.seaweedfs import OPEN_FILES_MIN
 from mgmt_local.errors import InUseError, LocalBackendError
-from mgmt_local.processes import describe_process
-from mgmt_local.state import StateFolder, open_state_folder, write_private_json
-from mgmt_local.tokens import TokenFile, own_token
+from mgmt_local.gateway.tokens import TokenFile, own_token
+from mgmt_local.process.alive import list_holders
+from mgmt_local.process.processes import describe_process
+from mgmt_local.process.state import StateFolder, open_state_folder, write_private_json
 from support.local_backend import Person, gateway_process, listeners, local_backend, processes_in, request, wait_until
 
 START_AND_PRINT = """

@@ -14,14 +14,15 @@ import filelock
 import psutil
 import pytest
 
-from mgmt_local import control, server, tokens
-from mgmt_local.activity import Activity
-from mgmt_local.engine import StorageEngine
+from mgmt_local import control, server
+from mgmt_local.engine.seaweedfs import StorageEngine
 from mgmt_local.errors import LocalBackendError
-from mgmt_local.gateway import Gateway
-from mgmt_local.processes import has_outside_connections
-from mgmt_local.state import StateFolder, open_state_folder
-from mgmt_local.tokens import TokenFile
+from mgmt_local.gateway import tokens
+from mgmt_local.gateway.server import Gateway
+from mgmt_local.gateway.tokens import TokenFile
+from mgmt_local.process.activity import Activity
+from mgmt_local.process.processes import has_outside_connections
+from mgmt_local.process.state import StateFolder, open_state_folder
 from support.local_backend import processes_in, request, wait_until
 
 _NOBODY = 65_534

@@ -11,10 +11,10 @@ from mgmt.errors import SourceError
 from mgmt.journal import Journal
 from mgmt.source import folders, look
 from mgmt.source.own_data import own_data_at
-from mgmt.targets import everything_in
+from mgmt.upload.targets import everything_in
 from mgmt_local.control import issue_token
-from mgmt_local.state import open_state_folder
-from mgmt_local.tokens import own_token
+from mgmt_local.gateway.tokens import own_token
+from mgmt_local.process.state import open_state_folder
 
 BACKEND = "the embedded backend's own data, with its token"
 JOURNAL = "mgmt's own journal and logs"

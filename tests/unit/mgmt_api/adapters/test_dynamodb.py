@@ -16,7 +16,7 @@ from mgmt_api.adapters import dynamodb
 from mgmt_api.adapters.clients import make_dynamodb_client
 from mgmt_api.adapters.dynamodb import DynamoDBRecordStore
 from mgmt_api.adapters.table import feed_partitions, shard_of
-from mgmt_api.entities import HistoryQuery, Name
+from mgmt_api.domain.entities import HistoryQuery, Name
 from mgmt_api.ports import ConflictError, RecordsUnavailableError
 from mgmt_contract.messages import Part
 from support.moto_table import create_table, moto_dynamodb

@@ -11,7 +11,7 @@ import pytest
 
 from mgmt_api.adapters.clients import make_s3_client
 from mgmt_api.adapters.s3 import S3ObjectStore
-from mgmt_api.backends import ANSWER_SECONDS, CALL_MAX_SECONDS
+from mgmt_api.calls.backends import ANSWER_SECONDS, CALL_MAX_SECONDS
 from mgmt_api.ports import (
     ContentRefusedError,
     NewObject,

@@ -10,7 +10,7 @@ from decimal import Decimal
 import pytest
 
 from mgmt_api.adapters import table
-from mgmt_api.entities import CurrentVersion, Name, PendingUpload
+from mgmt_api.domain.entities import CurrentVersion, Name, PendingUpload
 from mgmt_contract.messages import Part
 from support.operations import make_id, make_operation
 

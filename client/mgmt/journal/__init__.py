@@ -1,0 +1,455 @@
+"""Promise: what this machine has begun, written down before the service is told.
+
+Only a hint: the service's records are the truth. It lets the same command, after a crash or a lost
+network, go on with the same operation and the same archive, and it tells mgmt's own archives from
+anybody else's.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sqlite3
+import threading
+import time
+import uuid
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Final, Literal
+
+import filelock
+
+from mgmt.errors import LocalStateError, RefusedError
+from mgmt.journal.locks import Locks
+from mgmt_contract.messages import CleanUp, Content, Existing
+from mgmt_contract.values import Value
+from mgmt_contract.wire import MessageError, from_json, to_json
+
+MOVED_KEPT_SECONDS: Final = 30 * 86_400.0
+"""How long a command may be given again and be told that an original was uploaded and moved."""
+
+_FILE_NAME: Final = "journal.sqlite"
+_DAMAGE_CODES: Final = frozenset({sqlite3.SQLITE_ERROR, sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB})
+"""SQLite's results for a file whose bytes are not what was written; the first is for tables that are missing."""
+_FIRST_SCHEMA: Final = """
+CREATE TABLE uploads (
+    operation_id TEXT PRIMARY KEY,
+    service      TEXT NOT NULL,
+    source_path  BLOB NOT NULL,
+    destination  TEXT NOT NULL,
+    archive_path BLOB NOT NULL,
+    fingerprint  TEXT NOT NULL,
+    plan         TEXT NOT NULL,
+    archive_size INTEGER,
+    archive_mtime_ns INTEGER,
+    ended_as     TEXT,
+    content      TEXT,
+    began_at     REAL NOT NULL
+) STRICT;
+CREATE INDEX uploads_by_source ON uploads (service, source_path, destination);
+CREATE INDEX uploads_by_archive ON uploads (archive_path);
+CREATE TABLE clean_ups (operation_id TEXT PRIMARY KEY, service TEXT NOT NULL, clean_up TEXT NOT NULL) STRICT;
+"""
+_SECOND_SCHEMA: Final = """
+ALTER TABLE uploads ADD COLUMN completed_path BLOB;
+CREATE TABLE speeds (service TEXT PRIMARY KEY, bytes_per_second REAL NOT NULL, measured_at REAL NOT NULL) STRICT;
+"""
+_THIRD_SCHEMA: Final = """
+ALTER TABLE uploads ADD COLUMN excludes TEXT NOT NULL DEFAULT '[]';
+CREATE TABLE moved (
+    operation_id   TEXT NOT NULL,
+    service        TEXT NOT NULL,
+    source_path    BLOB NOT NULL,
+    destination    TEXT NOT NULL,
+    completed_path BLOB NOT NULL,
+    object         TEXT,
+    moved_at       REAL NOT NULL,
+    PRIMARY KEY (service, source_path, destination)
+) STRICT;
+"""
+_SCHEMAS: Final = (_FIRST_SCHEMA, _SECOND_SCHEMA, _THIRD_SCHEMA)
+"""Each takes a journal from the version before to its own; a new one runs through all of them."""
+
+_Statement = tuple[str, tuple[object, ...]]
+"""With its values."""
+
+EndedAs = Literal["failed", "kept", "left"]
+"""Of an operation that has ended only the archive is still ours: it may be used again after a failure; it was kept by
+request; or it was left because it could not be deleted."""
+
+
+class Entry(Value):
+    """One upload that was begun here, as long as something of it is ours: its operation, or only its archive."""
+
+    operation_id: str
+    service: str
+    """What the session calls the service the operation belongs to: its address, or the embedded backend."""
+    source_path: str
+    destination: str
+    """Prefix and name, as far as the client decides them."""
+    archive_path: str
+    fingerprint: str
+    """Tells whether the source is what it was when the upload began."""
+    plan: str
+    archive_size: int | None = None
+    archive_mtime_ns: int | None = None
+    """When the archive was written last; without a size, the time it is to bear once it is whole."""
+    ended_as: EndedAs | None = None
+    content: Content | None = None
+    """What the packed archive is; None until it is whole."""
+    completed_path: str | None = None
+    """Where the original is to go: the upload has succeeded, the move was about to be made."""
+    excludes: tuple[str, ...] = ()
+    """What was left out of the source: by the same members it is known again in another place."""
+
+
+class Moved(Value):
+    """An original that was uploaded and moved away: the same command may name it again."""
+
+    operation_id: str
+    service: str
+    source_path: str
+    """Where it lay."""
+    destination: str
+    completed_path: str
+    object: Existing | None = None
+    """What is stored of it; None where the service was not asked."""
+
+
+def new_operation_id() -> str:
+    """Mint a UUID of version 7: sortable by time, unique without asking anybody (RFC 9562, section 5.7)."""
+    milliseconds = time.time_ns() // 1_000_000
+    value = (milliseconds & 0xFFFF_FFFF_FFFF) << 80 | int.from_bytes(os.urandom(10))
+    value = value & ~(0xF << 76) | 0x7 << 76
+    value = value & ~(0x3 << 62) | 0x2 << 62
+    return str(uuid.UUID(int=value))
+
+
+class Journal:
+    """This machine's unfinished uploads, in an SQLite file of the state folder; for any thread.
+
+    Every method may raise LocalStateError where the file cannot be used.
+    """
+
+    def __init__(self, state_dir: Path) -> None:
+        self._state_dir = state_dir
+        lock_folder = state_dir / "locks"
+        self._locks = Locks(lock_folder / "uploads.lock")
+        self._lock = threading.Lock()
+        with _translate_errors(state_dir):
+            for folder in (state_dir, lock_folder):
+                folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+            path = state_dir / _FILE_NAME
+            self._database = sqlite3.connect(path, isolation_level=None, timeout=30, check_same_thread=False)
+            # No write-ahead log: SQLite maps its index into memory, and a file that somebody cuts short while it is
+            # mapped kills the process. A change costs a sync or two more, and a batch makes three.
+            self._database.execute("PRAGMA journal_mode=DELETE")
+            self._database.execute("PRAGMA mmap_size=0")
+            self._database.execute("PRAGMA synchronous=FULL")
+            self._create_schema()
+
+    def close(self) -> None:
+        """Close the file, between two changes; a thread that still comes with one gets an error."""
+        with self._lock:  # SQLite's library crashes where its connection goes away under a running statement
+            self._database.close()
+        self._locks.close()
+
+    @property
+    def held(self) -> frozenset[str]:
+        """What this journal keeps other processes away from now."""
+        return self._locks.held
+
+    @property
+    def state_dir(self) -> Path:
+        """The folder that the journal and all else of this machine's state lie in."""
+        return self._state_dir
+
+    @property
+    def machine_id(self) -> str:
+        """This machine's id: kept apart from the journal, so that a lost journal keeps its leases."""
+        path = self._state_dir / "machine-id"
+        with _translate_errors(self._state_dir):
+            known = _read_machine_id(path)
+            if known is not None:
+                return known
+            # Two first runs at once: one id wins.
+            with filelock.FileLock(self._state_dir / "locks" / "machine-id.lock"):
+                return _read_machine_id(path) or _make_machine_id(path)
+
+    @contextmanager
+    def hold(self, what: str, shown: str) -> Iterator[None]:
+        """Keep other processes of this machine away from an archive's path, or from an object.
+
+        The lock ends with the process, however that ends.
+
+        Args:
+            what: Tells it from all others.
+            shown: Its name in the message.
+
+        Raises:
+            RefusedError: If another process holds it.
+        """
+        with _translate_errors(self._state_dir):
+            is_ours = self._locks.take(what)
+        if not is_ours:
+            raise RefusedError(
+                f"Another mgmt on this machine is uploading '{shown}' right now. "
+                "Wait for it to end, or upload under another name with --as.",
+                code="busy-here",
+            )
+        try:
+            yield
+        finally:
+            self._locks.give_back(what)
+
+    def find(self, service: str, source_path: str, destination: str) -> Entry | None:
+        """Return the newest unfinished upload of this source to this destination."""
+        query = "service = ? AND source_path = ? AND destination = ? ORDER BY began_at DESC LIMIT 1"
+        return next(self._select(query, (service, os.fsencode(source_path), destination)), None)
+
+    def find_archive(self, path: Path) -> Entry | None:
+        """Return an upload whose finished archive is the file at this path, by path, size and time.
+
+        The one that was asked to keep it, if any was; else the newest.
+        """
+        found = _size_and_time(path)
+        if found is None:
+            return None
+        query = f"{_HAS_ARCHIVE} ORDER BY ended_as IS 'kept' DESC, began_at DESC LIMIT 1"
+        return next(self._select(query, (os.fsencode(path), *found)), None)
+
+    def begun_at(self, path: Path) -> list[Entry]:
+        """Return the uploads, to wherever, that were to make their archive at this path and have not ended."""
+        return list(self._select("archive_path = ? AND ended_as IS NULL", (os.fsencode(path),)))
+
+    def entries_at(self, path: str) -> list[Entry]:
+        """Return the uploads, ended or not, whose archives are or were to be at a path."""
+        return list(self._select("archive_path = ?", (os.fsencode(path),)))
+
+    def moves(self, service: str) -> list[Entry]:
+        """Return the uploads whose originals were about to be moved when the run that began them ended."""
+        return list(self._select("service = ? AND completed_path IS NOT NULL", (service,)))
+
+    def entries_in(self, folder: Path) -> list[Entry]:
+        """Return the uploads, ended or not, whose archives are or were to be in a folder."""
+        prefix = os.fsencode(folder / "_")[:-1]
+        return list(self._select("archive_path >= ? AND archive_path < ?", (prefix, prefix + b"\xff")))
+
+    def put(self, entries: Iterable[Entry], *, instead_of: Iterable[str] = ()) -> None:
+        """Write entries down, and cross out those they replace; all or none, on the disk when this returns.
+
+        An upload with a whole archive takes the place of those that ended with the very same one; but what was kept on
+        request is known as kept until it is known so by another.
+        """
+        self._change([*map(_crossing_out, instead_of), *_writing_down(entries)])
+
+    def forget(self, operation_ids: Iterable[str]) -> None:
+        """Cross out uploads that have ended."""
+        self._change([*map(_crossing_out, operation_ids)])
+
+    def finish(
+        self, service: str, clean_ups: Iterable[CleanUp], kept: Iterable[Entry] = (), moved: Iterable[Moved] = ()
+    ) -> None:
+        """Cross out uploads that have succeeded; remember what to report, archives that stay, originals that moved."""
+        changes: list[_Statement] = []
+        for each in clean_ups:
+            changes.append(_crossing_out(each.operation_id))
+            row = (each.operation_id, service, to_json(each))
+            changes.append(("INSERT OR REPLACE INTO clean_ups VALUES (?, ?, ?)", row))
+        self._change([*changes, *_writing_down(kept), *_remembering(moved)])
+
+    def find_moved(self, service: str, source_path: str, destination: str) -> Moved | None:
+        """Return the original that lay at a path until its upload, to this destination, had it moved."""
+        with _translate_errors(self._state_dir), self._lock:
+            row = self._database.execute(
+                "SELECT operation_id, completed_path, object FROM moved "
+                "WHERE service = ? AND source_path = ? AND destination = ?",
+                (service, os.fsencode(source_path), destination),
+            ).fetchone()
+        if row is None:
+            return None
+        stored = from_json(Existing, row[2]) if row[2] else None
+        return Moved(row[0], service, source_path, destination, os.fsdecode(row[1]), stored)
+
+    def unreported(self, service: str, limit: int) -> list[CleanUp]:
+        """Return clean-ups that the service has not been told yet."""
+        with _translate_errors(self._state_dir), self._lock:
+            rows = self._database.execute(
+                "SELECT clean_up FROM clean_ups WHERE service = ? LIMIT ?", (service, limit)
+            ).fetchall()
+            return [from_json(CleanUp, row[0]) for row in rows]
+
+    def note_reported(self, clean_ups: Iterable[CleanUp]) -> None:
+        """Cross out clean-ups that the service has been told."""
+        self._change([("DELETE FROM clean_ups WHERE operation_id = ?", (each.operation_id,)) for each in clean_ups])
+
+    def speed(self, service: str) -> float | None:
+        """Return the bytes per second of the last transfers to a service that were measured."""
+        with _translate_errors(self._state_dir), self._lock:
+            query = "SELECT bytes_per_second FROM speeds WHERE service = ?"
+            row = self._database.execute(query, (service,)).fetchone()
+        return row[0] if row else None
+
+    def note_speed(self, service: str, bytes_per_second: float) -> None:
+        """Remember how fast bytes went, for plans and estimates to come."""
+        row = (service, bytes_per_second, time.time())
+        self._change([("INSERT OR REPLACE INTO speeds VALUES (?, ?, ?)", row)])
+
+    def _select(self, condition: str, values: tuple[object, ...]) -> Iterator[Entry]:
+        columns = ", ".join(_COLUMNS)
+        with _translate_errors(self._state_dir), self._lock:
+            rows = self._database.execute(
+                f"SELECT {columns} FROM uploads WHERE {condition}",  # noqa: S608  both are our own text
+                values,
+            ).fetchall()
+            entries = [_entry_of(row) for row in rows]
+        yield from entries
+
+    def _change(self, statements: Iterable[_Statement]) -> None:
+        with _translate_errors(self._state_dir), self._lock:
+            try:
+                self._database.execute("BEGIN IMMEDIATE")
+                for statement, values in statements:
+                    self._database.execute(statement, values)
+                self._database.execute("COMMIT")
+            except BaseException:  # such as Ctrl-C, after any of them
+                if self._database.in_transaction:
+                    self._database.execute("ROLLBACK")
+                raise
+
+    def _create_schema(self) -> None:
+        self._database.execute("BEGIN IMMEDIATE")  # two first runs at once: one creates
+        [version] = self._database.execute("PRAGMA user_version").fetchone()
+        for statement in ";".join(_SCHEMAS[version:]).split(";"):
+            self._database.execute(statement)
+        self._database.execute(f"PRAGMA user_version={max(version, len(_SCHEMAS))}")
+        self._database.execute("COMMIT")
+        if version > len(_SCHEMAS):
+            raise LocalStateError(
+                f"The journal in {self._state_dir} was written by a newer mgmt. Update mgmt on this machine.",
+                code="journal",
+            )
+
+
+def _size_and_time(path: str | Path) -> tuple[int, int] | None:
+    """Return what tells a file from others that may lie at its path; None where there is none."""
+    try:
+        found = os.lstat(path)
+    except OSError:
+        return None
+    return found.st_size, found.st_mtime_ns
+
+
+def _read_machine_id(path: Path) -> str | None:
+    """Return the id, or None where there is none: a disk that filled up may have left an empty file."""
+    try:
+        return str(uuid.UUID(path.read_text(encoding="ascii").strip()))
+    except (FileNotFoundError, ValueError):
+        return None
+
+
+def _make_machine_id(path: Path) -> str:
+    made = str(uuid.uuid4())
+    temporary = path.with_suffix(f".{uuid.uuid4().hex}")
+    try:
+        with temporary.open("w", encoding="ascii") as file:
+            file.write(made)
+            file.flush()
+            os.fsync(file.fileno())  # an empty id after a power cut would be of no machine
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+    return made
+
+
+_COLUMNS: Final = (
+    "operation_id",
+    "service",
+    "source_path",
+    "destination",
+    "archive_path",
+    "fingerprint",
+    "plan",
+    "archive_size",
+    "archive_mtime_ns",
+    "ended_as",
+    "content",
+    "completed_path",
+    "excludes",
+)
+_PUT: Final = f"INSERT OR REPLACE INTO uploads ({', '.join(_COLUMNS)}, began_at) VALUES ({'?, ' * len(_COLUMNS)}?)"  # noqa: S608  our own text
+
+_HAS_ARCHIVE: Final = "archive_path = ? AND archive_size = ? AND archive_mtime_ns = ?"
+"""What tells an archive from any other file at its place."""
+_CROSS_OUT_ENDED: Final = f"DELETE FROM uploads WHERE {_HAS_ARCHIVE} AND ended_as IN ('failed', 'left', ?)"  # noqa: S608  our own text
+
+
+def _crossing_out(operation_id: str) -> _Statement:
+    return "DELETE FROM uploads WHERE operation_id = ?", (operation_id,)
+
+
+def _writing_down(entries: Iterable[Entry]) -> Iterator[_Statement]:
+    for entry in entries:
+        if entry.archive_size is not None:  # or each run that finds a kept archive would add one more
+            archive = (os.fsencode(entry.archive_path), entry.archive_size, entry.archive_mtime_ns)
+            yield _CROSS_OUT_ENDED, (*archive, entry.ended_as)
+        yield _PUT, _row_of(entry)
+
+
+def _remembering(moved: Iterable[Moved]) -> Iterator[_Statement]:
+    now = time.time()
+    yield "DELETE FROM moved WHERE moved_at < ?", (now - MOVED_KEPT_SECONDS,)
+    for each in moved:
+        paths = os.fsencode(each.source_path), each.destination, os.fsencode(each.completed_path)
+        stored = to_json(each.object) if each.object else None
+        row = (each.operation_id, each.service, *paths, stored, now)
+        yield "INSERT OR REPLACE INTO moved VALUES (?, ?, ?, ?, ?, ?, ?)", row
+
+
+def _row_of(entry: Entry) -> tuple[object, ...]:
+    values = {name: getattr(entry, name) for name in _COLUMNS}
+    # Any file name works, text or not.
+    values |= {name: os.fsencode(values[name]) for name in _PATHS if values[name] is not None}
+    values["content"] = to_json(entry.content) if entry.content else None
+    values["excludes"] = json.dumps(entry.excludes)
+    return (*values.values(), time.time())
+
+
+def _entry_of(row: tuple[object, ...]) -> Entry:
+    values: dict[str, Any] = dict(zip(_COLUMNS, row, strict=True))
+    values |= {name: os.fsdecode(values[name]) for name in _PATHS if values[name] is not None}
+    values["content"] = from_json(Content, values["content"]) if values["content"] else None
+    values["excludes"] = tuple(json.loads(values["excludes"]))
+    return Entry(**values)
+
+
+_PATHS: Final = ("source_path", "archive_path", "completed_path")
+
+
+@contextmanager
+def _translate_errors(state_dir: Path) -> Iterator[None]:
+    try:
+        yield
+    except (sqlite3.Error, OSError, ValueError) as error:
+        if _is_damage(error):
+            raise LocalStateError(_explain_damage(state_dir / _FILE_NAME, error), code="journal-damaged") from error
+        raise LocalStateError(
+            f"mgmt's own state in {state_dir} cannot be used: {error}. Free some space, fix its permissions, or "
+            "set MGMT_STATE_DIR to another folder.",
+            code="journal",
+        ) from error
+
+
+def _is_damage(error: Exception) -> bool:
+    """Tell a file that holds other bytes than were written from one that cannot be reached or written."""
+    return isinstance(error, MessageError) or getattr(error, "sqlite_errorcode", None) in _DAMAGE_CODES
+
+
+def _explain_damage(path: Path, error: Exception) -> str:
+    return (
+        f"The journal of this machine's unfinished uploads, {path}, is damaged ({error}). Nothing that was "
+        f"uploaded is lost. Rename it to {path.name}.damaged and run the same command again: unfinished uploads "
+        "then start from the beginning, and you have to delete an archive that one of them has left beside its "
+        "source."
+    )

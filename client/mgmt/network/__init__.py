@@ -1,0 +1,1 @@
+"""HTTP connections, proxies, trust, deadlines, retries, and what connection errors mean."""

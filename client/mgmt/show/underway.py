@@ -1,0 +1,311 @@
+"""What is under way: how far every upload has come, how fast, and how long the rest will take.
+
+Knows no terminal: bars, plain lines and the last word on an upload are all drawn from here.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Final
+
+from mgmt.events import Begun, Progress, Stage
+from mgmt.show.pace import Pace
+from mgmt_contract.values import Value
+
+SPEED_WINDOW_SECONDS: Final = 10.0
+"""Speed is what went out in so many last seconds: steady to read, and soon true after a change."""
+SAMPLE_SECONDS: Final = 0.25
+_UNFINISHED_MAX: Final = 0.99
+"""Nothing is said to be done to the full before it is confirmed."""
+
+
+class Speed:
+    """Bytes per second over the last seconds."""
+
+    def __init__(self, at: float, count_bytes: int = 0) -> None:
+        self._samples = deque([(at, count_bytes)])
+        self._count_bytes = count_bytes
+        self._noted_at = at
+
+    def note(self, at: float, count_bytes: int) -> None:
+        """Note how many bytes have been counted by then."""
+        self._count_bytes, self._noted_at = count_bytes, at
+        if at - self._samples[-1][0] >= SAMPLE_SECONDS:
+            self._samples.append((at, count_bytes))
+
+    def bytes_per_second(self, at: float) -> float | None:
+        """Say how fast it went until then; None where nothing moved or it is too early to tell."""
+        if at - self._noted_at >= SPEED_WINDOW_SECONDS:
+            return None
+        while len(self._samples) > 1 and at - self._samples[1][0] >= SPEED_WINDOW_SECONDS:
+            self._samples.popleft()
+        since, before = self._samples[0]
+        moved = self._count_bytes - before
+        return moved / (at - since) if moved > 0 and at - since >= SAMPLE_SECONDS else None
+
+
+@dataclass
+class Track:
+    """One stage of one upload."""
+
+    operation_id: str
+    name: str
+    stage: Stage
+    began_at: float
+    speed: Speed
+    done_bytes: int = 0
+    total_bytes: int | None = None
+
+    @property
+    def is_over(self) -> bool:
+        """Tell whether nothing of this stage is left; nobody knows how long confirming takes."""
+        return self.stage != "confirming" and self.total_bytes is not None and self.done_bytes >= self.total_bytes
+
+    @property
+    def fraction(self) -> float | None:
+        """How much is done, from 0 to 1."""
+        if self.stage == "confirming" or not self.total_bytes:
+            return None
+        return max(0.0, min(1.0, self.done_bytes / self.total_bytes))
+
+    def left_seconds(self, at: float) -> float | None:
+        """Guess how long the rest takes."""
+        speed = self.speed.bytes_per_second(at)
+        if speed is None or self.total_bytes is None or self.fraction is None:
+            return None
+        return max(0, self.total_bytes - self.done_bytes) / speed
+
+
+class Overall(Value):
+    """All uploads of a command together."""
+
+    count: int | None
+    """None where there is one upload, or nobody has said how many there are."""
+    ended_count: int
+    sent_bytes: int
+    """In this run: what an earlier one had sent does not count."""
+    elapsed_seconds: float
+    bytes_per_second: float | None
+    """As they are sent."""
+    source_bytes: int
+    """Of all sources as far as they are known."""
+    done_bytes: float
+    """Of these: what is over, or sent by this run or an earlier one."""
+    is_all_known: bool
+    """Whether everything was looked at: until then sizes and times are "at least" what is said."""
+    left_seconds: float | None
+
+    @property
+    def fraction(self) -> float | None:
+        """How much is done, from 0 to 1."""
+        if not self.source_bytes:
+            return None
+        most = 1.0 if self.ended_count == self.count else _UNFINISHED_MAX
+        return max(0.0, min(most, self.done_bytes / self.source_bytes))
+
+
+class Sent(Value):
+    """What one upload took in this run."""
+
+    seconds: float
+    moved_fraction: float
+    """How much of it was sent in this run, from 0 to 1."""
+    is_in_one_go: bool = True
+    """Whether no earlier run, and no earlier beginning in this one, had sent some of it."""
+
+
+@dataclass
+class _Upload:
+    began_at: float
+    source_bytes: int = 0
+    sent_bytes: int = 0
+    fraction: float = 0.0
+    """Sent by this run or an earlier one."""
+    moved_fraction: float = 0.0
+    """Sent by this run."""
+    is_in_one_go: bool = True
+    tracks: dict[Stage, Track] = field(default_factory=dict)
+
+    @property
+    def done_bytes(self) -> float:
+        return self.source_bytes * self.fraction
+
+    @property
+    def moved_bytes(self) -> float:
+        return self.source_bytes * self.moved_fraction
+
+
+class UnderWay:
+    """Follows a command's uploads; may be told and asked from any thread.
+
+    Uploads that have ended leave only their sums behind.
+    """
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._began_at = clock()
+        self._waiting_sizes: dict[str, int | None] = {}
+        """By target, of those that are no uploads yet; None where it is not known."""
+        self._waiting_bytes = 0
+        self._unknown_count = 0
+        self._uploads: dict[str, _Upload] = {}
+        self._ended: set[str] = set()
+        self._count: int | None = None
+        self._ended_count = 0
+        self._ended_bytes = 0
+        self._moved_bytes = 0.0
+        self._moved_count = 0
+        """Uploads that have ended and were sent, at least in part, by this run."""
+        self._sent_bytes = 0
+        self._speed: Speed | None = None
+        self._pace = Pace()
+        self._waiting: tuple[str, float] | None = None
+
+    def now(self) -> float:
+        """Tell the time that everything here is measured with, in seconds."""
+        return self._clock()
+
+    def expect(self, sizes: Mapping[str, int | None]) -> None:
+        """Say which targets there are, and how large each is as far as that is known."""
+        with self._lock:
+            self._count = len(sizes)
+            self._waiting_sizes = dict(sizes)
+            self._waiting_bytes = sum(size or 0 for size in sizes.values())
+            self._unknown_count = sum(size is None for size in sizes.values())
+
+    def note_size(self, target: str, source_bytes: int) -> None:
+        """Say how large a target is that is no upload yet."""
+        with self._lock:
+            if target in self._waiting_sizes:
+                self._forget_size(target)
+                self._waiting_sizes[target] = source_bytes
+                self._waiting_bytes += source_bytes
+
+    def drop(self, target: str) -> None:
+        """Leave a target out that is no upload of its own."""
+        with self._lock:
+            self._forget_size(target)
+            self._count = self._count - 1 if self._count else self._count
+
+    def begin(self, event: Begun) -> None:
+        """Make an upload of a target; from now on its size is what was found when it was looked at."""
+        with self._lock:
+            self._forget_size(event.target)
+            self._uploads[event.operation_id] = _Upload(self._clock(), event.source_bytes)
+
+    def _forget_size(self, target: str) -> None:
+        size = self._waiting_sizes.pop(target, 0)
+        self._waiting_bytes -= size or 0
+        self._unknown_count -= size is None
+
+    def note(self, event: Progress) -> bool:
+        """Take notice of progress; tell whether it still matters: parts under way may move after a failure."""
+        with self._lock:
+            if event.operation_id in self._ended:
+                return False
+            self._waiting = None
+            upload = self._uploads.setdefault(event.operation_id, _Upload(self._clock()))
+            track = self._track(upload, event)
+            track.done_bytes, track.total_bytes = event.done_bytes, event.total_bytes
+            track.speed.note(self._clock(), event.done_bytes - event.carried_over_bytes)
+            if event.stage == "confirming":
+                upload.tracks = {"confirming": track}
+            else:
+                upload.source_bytes = upload.source_bytes or track.total_bytes or 0
+            if event.stage == "uploading":
+                self._note_sent(upload, track, event)
+            return True
+
+    def _track(self, upload: _Upload, event: Progress) -> Track:
+        if event.stage not in upload.tracks:
+            now = self._clock()
+            counted_bytes = event.done_bytes - event.carried_over_bytes if event.stage == "packing" else 0
+            speed = Speed(now, counted_bytes)
+            upload.tracks[event.stage] = Track(event.operation_id, event.target_path, event.stage, now, speed)
+        return upload.tracks[event.stage]
+
+    def _note_sent(self, upload: _Upload, track: Track, event: Progress) -> None:
+        sent_bytes = event.done_bytes - event.carried_over_bytes
+        self._sent_bytes += sent_bytes - upload.sent_bytes
+        upload.sent_bytes = sent_bytes
+        self._moved_bytes -= upload.moved_bytes
+        upload.fraction = track.fraction or 0.0
+        upload.moved_fraction = max(0.0, min(1.0, sent_bytes / track.total_bytes)) if track.total_bytes else 0.0
+        self._moved_bytes += upload.moved_bytes
+        upload.is_in_one_go = upload.is_in_one_go and not event.carried_over_bytes
+        now = self._clock()
+        self._speed = self._speed or Speed(now)
+        self._speed.note(now, self._sent_bytes)
+        self._note_pace()
+
+    def _note_pace(self) -> None:
+        self._pace.note(self._clock(), self._moved_bytes, self._moved_count)
+
+    def renew(self, former_id: str, operation_id: str) -> None:
+        """Begin an upload anew under another id: what was sent was sent in vain, the time that went by counts."""
+        with self._lock:
+            self._ended.add(former_id)
+            former = self._uploads.pop(former_id, None)
+            if former is not None:
+                self._sent_bytes -= former.sent_bytes
+                self._moved_bytes -= former.moved_bytes
+                is_in_one_go = former.is_in_one_go and not former.sent_bytes
+                renewed = _Upload(former.began_at, former.source_bytes, is_in_one_go=is_in_one_go)
+                self._uploads[operation_id] = renewed
+
+    def wait_for(self, what: str) -> None:
+        """Say what is waited for; whatever moves next ends the waiting, and only that."""
+        with self._lock:
+            self._waiting = (what, self._waiting[1] if self._waiting else self._clock())
+
+    def waiting(self) -> tuple[str, float] | None:
+        """Say what is waited for, and for how many seconds."""
+        with self._lock:
+            return (self._waiting[0], self._clock() - self._waiting[1]) if self._waiting else None
+
+    def end(self, operation_id: str) -> Sent | None:
+        """Count an upload as ended; say what it took, where anything of it was seen."""
+        with self._lock:
+            self._waiting = None
+            self._ended.add(operation_id)
+            self._ended_count += 1
+            upload = self._uploads.pop(operation_id, None)
+            if upload is None:
+                return None
+            self._ended_bytes += upload.source_bytes
+            if upload.sent_bytes:
+                self._moved_count += 1
+                self._note_pace()
+            return Sent(self._clock() - upload.began_at, upload.moved_fraction, upload.is_in_one_go)
+
+    def tracks(self) -> list[Track]:
+        """Return the stages that are under way, in the order in which they began."""
+        with self._lock:
+            found = [track for upload in self._uploads.values() for track in upload.tracks.values()]
+        return sorted((track for track in found if not track.is_over), key=lambda track: track.began_at)
+
+    def overall(self) -> Overall:
+        """Sum everything up."""
+        with self._lock:
+            now = self._clock()
+            source_bytes = (
+                self._waiting_bytes + self._ended_bytes + sum(upload.source_bytes for upload in self._uploads.values())
+            )
+            done_bytes = self._ended_bytes + sum(upload.done_bytes for upload in self._uploads.values())
+            left_count = (self._count or 1) - self._ended_count
+            return Overall(
+                count=self._count if self._count is not None and self._count > 1 else None,
+                ended_count=self._ended_count,
+                sent_bytes=self._sent_bytes,
+                elapsed_seconds=now - self._began_at,
+                bytes_per_second=self._speed.bytes_per_second(now) if self._speed else None,
+                source_bytes=source_bytes,
+                done_bytes=done_bytes,
+                is_all_known=not self._unknown_count,
+                left_seconds=self._pace.left_seconds(now, source_bytes - done_bytes, left_count),
+            )

@@ -1,0 +1,57 @@
+"""Shows what a command waits for that only asks: no bars, and so nothing of what an upload's display needs."""
+
+from __future__ import annotations
+
+import threading
+from typing import Final, Self
+
+from mgmt.events import Event, Notice, Trace, Waiting
+from mgmt.show.output import Output
+from mgmt.text import printable
+
+PLAIN_PROGRESS_SECONDS: Final = 30.0
+"""How often something is said into a file."""
+WAITING_SECONDS: Final = 1.0
+"""Who looks at a terminal for longer begins to wonder."""
+
+
+class WaitingRenderer:
+    """Says what a command that only asks is waiting for, once it takes a while; and its calls with --verbose."""
+
+    def __init__(self, output: Output, *, after_seconds: float | None = None) -> None:
+        self._output = output
+        usual_seconds = WAITING_SECONDS if output.stderr.isatty() else PLAIN_PROGRESS_SECONDS
+        self._after_seconds = usual_seconds if after_seconds is None else after_seconds
+        self._said: set[str] = set()
+        self._timer: threading.Timer | None = None
+
+    def __enter__(self) -> Self:
+        """Begin."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Say nothing more."""
+        self._stop_timer()
+
+    def emit(self, event: Event) -> None:
+        """Show an event; may be called from any thread."""
+        if isinstance(event, Waiting):
+            self._stop_timer()
+            self._timer = threading.Timer(self._after_seconds, self._say, [event.what])
+            self._timer.daemon = True
+            self._timer.start()
+        elif isinstance(event, Trace):
+            self._stop_timer()
+            if self._output.style.verbosity > 0:
+                self._output.aside(printable(event.message))
+        elif isinstance(event, Notice) and not self._output.style.as_json:
+            self._output.note(event.message)
+
+    def _stop_timer(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+
+    def _say(self, what: str) -> None:
+        if not self._output.style.as_json and what not in self._said:
+            self._said.add(what)
+            self._output.note(f"waiting: {what}")

@@ -1,0 +1,1 @@
+"""Sends bytes to presigned URLs, and measures how fast they go."""

@@ -1,0 +1,229 @@
+"""Carry: PUT a slice of the archive to a presigned URL, and say what came of it."""
+
+from __future__ import annotations
+
+import enum
+import re
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import BinaryIO, Final, cast
+from urllib.parse import urlsplit
+
+import urllib3
+
+from mgmt.errors import INTERRUPTED, CancelledError
+from mgmt.events import Emit, Trace
+from mgmt.members import archive_unreadable
+from mgmt.network.bounds import Bounds
+from mgmt.network.connection import BLOCK_SIZE_BYTES, READ_TIMEOUT_SECONDS, Answer, Connections, make_timeout
+from mgmt.network.reachability import refuse_hopeless
+from mgmt.storage.speed import SpeedGauge
+from mgmt_contract.messages import SignedRequest
+from mgmt_contract.values import Value
+
+
+class PutOutcome(enum.Enum):
+    """What a PUT came to, and so what to do next."""
+
+    STORED = "stored"
+    CORRUPTED = "the storage received other bytes than were sent"
+    REFUSED = "the storage does not accept the URL (any more)"
+    EXISTS = "an object is stored under this name already"
+    GONE = "the storage does not know the upload any more"
+    RETRY = "the storage asks to try again"
+    BROKEN = "the connection broke"
+
+
+class PutResult(Value):
+    """A PUT's outcome with the reason in words (never with a URL in it)."""
+
+    outcome: PutOutcome
+    reason: str
+    retry_after_seconds: float | None = None
+
+
+ANSWER_MAX_SECONDS: Final = 4 * READ_TIMEOUT_SECONDS
+"""Longest wait for an answer."""
+_ANSWER_BOUNDS: Final = Bounds(ANSWER_MAX_SECONDS + READ_TIMEOUT_SECONDS, 64 * 1024)
+"""What the storage may take to answer once it has all bytes: a status, and for an error some lines of XML."""
+
+_BLOCKS_PER_SECOND: Final = 16
+"""Under a limit: shared by 64 workers, each is silent for four seconds."""
+
+_CORRUPTION_CODES: Final = frozenset(
+    {
+        "BadDigest",
+        "InvalidDigest",
+        "XAmzContentChecksumMismatch",
+        "XAmzContentSHA256Mismatch",
+        "IncompleteBody",
+    }
+)
+_GONE_CODES: Final = frozenset({"NoSuchUpload", "NoSuchKey"})
+_RETRY_CODES: Final = frozenset({"RequestTimeout", "SlowDown", "InternalError", "OperationAborted"})
+_OUTCOME_OF_STATUS: Final = {
+    409: PutOutcome.RETRY,
+    412: PutOutcome.EXISTS,
+}
+
+
+class RateLimit:
+    """Bytes per second that all workers together may send."""
+
+    def __init__(self, bytes_per_second: int | None, stop: threading.Event) -> None:
+        self._bytes_per_second = bytes_per_second
+        self._stop = stop
+        self._lock = threading.Lock()
+        self._free_at = 0.0
+
+    @property
+    def is_set(self) -> bool:
+        """Tell whether there is a limit at all."""
+        return self._bytes_per_second is not None
+
+    def most_bytes(self, size_bytes: int) -> int:
+        """Say how many of so many bytes to take at once: under a low limit few, so that each worker's turn comes soon.
+
+        A storage hangs up on who says nothing for some twenty seconds.
+        """
+        if self._bytes_per_second is None:
+            return size_bytes
+        return min(size_bytes, max(1, self._bytes_per_second // _BLOCKS_PER_SECOND))
+
+    def take(self, size_bytes: int) -> None:
+        """Wait until `size_bytes` more may be sent."""
+        if self._bytes_per_second is None:
+            return
+        with self._lock:
+            begin = max(self._free_at, time.monotonic())
+            self._free_at = begin + size_bytes / self._bytes_per_second
+        self._stop.wait(max(0.0, begin - time.monotonic()))
+
+
+class Carrier:
+    """Sends slices of archives; one for a whole run, used from several threads."""
+
+    def __init__(
+        self, connections: Connections, stop: threading.Event, rate_limit: RateLimit, emit: Emit = lambda _: None
+    ) -> None:
+        self._connections = connections
+        self._stop = stop
+        self._rate_limit = rate_limit
+        self._emit = emit
+        self._gauge = SpeedGauge()
+        self._answer_seconds = READ_TIMEOUT_SECONDS
+        """How long to wait for an answer. A slow line may take longer than that for the megabytes that the system has
+        taken over already, so whoever waited in vain waits twice as long from then on."""
+
+    def measured_speed(self) -> float | None:
+        """Say how many bytes per second went to the storage; None where too few did, or they were held back."""
+        return None if self._rate_limit.is_set else self._gauge.bytes_per_second()
+
+    def put(
+        self, signed: SignedRequest, path: Path, offset: int, length: int, on_bytes: Callable[[int], None]
+    ) -> PutResult:
+        """Send `length` bytes of the file at `path` from `offset` on.
+
+        `on_bytes` is told of bytes as they leave, and of their number as a negative one where the try
+        turned out to be in vain.
+
+        Raises:
+            CancelledError: If the command was stopped.
+            UnavailableError: If the storage's certificate is not trusted, or the proxy refuses.
+            LocalStateError: If the file ends too early or cannot be read to its end.
+            OSError: If the file cannot be opened, such as FileNotFoundError.
+        """
+        with path.open("rb") as file:
+            file.seek(offset)
+            body = _Body(file, length, self._stop, self._rate_limit, on_bytes)
+            began = time.monotonic()
+            with self._gauge.sending():
+                result = self._send(signed, body)
+        said = result.reason or "stored"
+        seconds = time.monotonic() - began
+        self._emit(Trace(f"PUT {length} bytes of {path.name} from {offset} on: {said} in {seconds:.3f} s"))
+        if result.outcome is PutOutcome.STORED:
+            self._gauge.add(length)
+        elif body.sent_bytes:
+            on_bytes(-body.sent_bytes)
+        return result
+
+    def _send(self, signed: SignedRequest, body: _Body) -> PutResult:
+        headers = {**signed.headers, "content-length": str(body.length)}
+        answer_seconds = self._answer_seconds
+        try:
+            answer = self._connections.ask(
+                "PUT",
+                signed.url,
+                cast("BinaryIO", body) if body.length else b"",  # all that is asked of a body is read()
+                headers,
+                make_timeout(None, answer_seconds),
+                _ANSWER_BOUNDS,
+            )
+        except urllib3.exceptions.HTTPError as error:
+            if isinstance(error, urllib3.exceptions.ReadTimeoutError):
+                self._answer_seconds = min(2 * answer_seconds, ANSWER_MAX_SECONDS)
+            refuse_hopeless(error, signed.url)
+            host = urlsplit(signed.url).hostname
+            return PutResult(PutOutcome.BROKEN, f"the connection to {host} broke ({type(error).__name__})")
+        return _read_answer(answer)
+
+
+class _Body:
+    """A bounded view of a file that urllib3 reads as a body."""
+
+    def __init__(
+        self,
+        file: BinaryIO,
+        length: int,
+        stop: threading.Event,
+        rate_limit: RateLimit,
+        on_bytes: Callable[[int], None],
+    ) -> None:
+        self._file = file
+        self.length = length
+        self.sent_bytes = 0
+        self._stop = stop
+        self._rate_limit = rate_limit
+        self._on_bytes = on_bytes
+
+    def read(self, size: int = -1) -> bytes:
+        if self._stop.is_set():
+            raise CancelledError(INTERRUPTED)
+        left = self.length - self.sent_bytes
+        data = self._read_file(self._rate_limit.most_bytes(min(left, BLOCK_SIZE_BYTES if size < 0 else size)))
+        if left and not data:
+            # Without this the storage would wait for bytes that never come.
+            raise archive_unreadable(self._file.name, f"it ends {left} bytes too early")
+        self._rate_limit.take(len(data))
+        self.sent_bytes += len(data)
+        self._on_bytes(len(data))
+        return data
+
+    def _read_file(self, size_bytes: int) -> bytes:
+        try:
+            return self._file.read(size_bytes)
+        except OSError as error:  # left alone, urllib3 would take it for a fault of the connection
+            raise archive_unreadable(self._file.name, error.strerror or str(error)) from error
+
+
+def _read_answer(answer: Answer) -> PutResult:
+    if answer.status == 200:
+        return PutResult(PutOutcome.STORED, "")
+    found = re.search(rb"<Code>([A-Za-z0-9]{1,64})</Code>", answer.body)
+    code = found[1].decode() if found else ""
+    reason = f"the storage answers {answer.status} {code}".rstrip()
+    retry_after = answer.headers.get("retry-after", "")
+    return PutResult(_outcome_of(answer.status, code), reason, float(retry_after) if retry_after.isdecimal() else None)
+
+
+def _outcome_of(status: int, code: str) -> PutOutcome:
+    if code in _CORRUPTION_CODES:
+        return PutOutcome.CORRUPTED
+    if code in _GONE_CODES:
+        return PutOutcome.GONE
+    if code in _RETRY_CODES or status >= 500 or status == 429:
+        return PutOutcome.RETRY
+    return _OUTCOME_OF_STATUS.get(status, PutOutcome.REFUSED)

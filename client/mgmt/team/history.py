@@ -1,0 +1,276 @@
+"""The history use case: the team's operations, page by page; and one upload found by id or name."""
+
+from __future__ import annotations
+
+import heapq
+import re
+import unicodedata
+import uuid
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from datetime import datetime, timedelta
+from typing import Final
+
+from mgmt.errors import SourceError, UnavailableError, UsageError
+from mgmt.service.api import ServiceApi, error_of, error_of_outcome
+from mgmt.service.replies import is_known
+from mgmt.team.short_ids import is_short_id, second_of, short_id
+from mgmt_contract.messages import HISTORY_LIMIT_MAX, HistoryRequest
+from mgmt_contract.names import ARCHIVE_SUFFIX, archive_name
+from mgmt_contract.records import OperationRecord, UploadRecord
+from mgmt_contract.values import Value
+
+_PER_SECOND_MAX: Final = 1_000
+"""More uploads than begin in one second: the limit of a search that must end."""
+_EMPTY_PAGES_MAX: Final = 10_000
+"""In a row: for each the service looks through hundreds of records."""
+_FOUND_MAX: Final = 5_000
+"""Of what `show` looks through: it keeps them all in memory."""
+_LISTED_MAX: Final = 20
+
+
+class Name(Value):
+    """A name as a person typed, completed or copied it, and what it asks for."""
+
+    text: str
+    """What the service is asked for; a slash at its beginning stands for the bucket's root."""
+    bucket: str | None = None
+    """Only what lies in this bucket."""
+    is_whole: bool = False
+    """It begins at the bucket's root, so nothing stands before it."""
+    is_folder: bool = False
+    """It was written with a slash at its end: a local folder, or one in the bucket."""
+
+
+def read_name(typed: str) -> Name:
+    """Read `DCIM/`, `./clip.mp4`, `/day1/clip.mp4.tar.gz` or `s3://bucket/day1/`.
+
+    Raises:
+        UsageError: If nothing is left of it.
+    """
+    address = re.fullmatch(r"s3://([^/]+)/(.*)", typed, re.DOTALL)
+    bucket, rest = (address[1], f"/{address[2]}") if address else (None, re.sub(r"^(\./+)+", "", typed))
+    name = rest.strip("/")
+    if not name:
+        raise UsageError(
+            f"{typed!r} is no name. Expected a file or folder name, an archive's name, or a whole key.", code="no-name"
+        )
+    is_whole = rest.startswith("/")
+    text = f"/{name}" if is_whole and "/" not in name else name
+    return Name(text, bucket, is_whole=is_whole, is_folder=rest.endswith("/"))
+
+
+class Found:
+    """The operations that match, newest first; iterate once.
+
+    Args:
+        api: The service.
+        filters: What is looked for; the name in it gives way to `name`.
+        limit: How many at most; None is all.
+        name: What was typed. One with a slash at its end finds the uploads of that folder and those into it.
+        note: Told of each operation that is given out.
+    """
+
+    def __init__(
+        self,
+        api: ServiceApi,
+        filters: HistoryRequest,
+        limit: int | None,
+        name: Name | None = None,
+        note: Callable[[OperationRecord], object] = lambda _: None,
+    ) -> None:
+        self._api = api
+        self._filters = _requests_for(filters, name)
+        self._limit = limit
+        self._note = note
+        self._bucket = name.bucket if name else None
+        self.count = 0
+        """How many were given out so far."""
+        self.is_cut = False
+        """Set at the end, where the limit has cut the list and there may be more."""
+        self.replaced: set[str] = set()
+        """Ids of those given out that are not what is stored under their key any more."""
+
+    def __iter__(self) -> Iterator[OperationRecord]:
+        """Yield operations, page by page.
+
+        Raises:
+            MgmtError: What the service answers instead.
+        """
+        last = ""
+        for record in heapq.merge(*map(self._read, self._filters), key=_order, reverse=True):
+            if record.operation_id == last:
+                continue  # a folder's own upload may lie in a folder of the same name
+            if self._limit is not None and self.count >= self._limit:
+                self.is_cut = True
+                return
+            last = record.operation_id
+            self.count += 1
+            self._note(record)
+            yield record
+
+    def _read(self, filters: HistoryRequest) -> Iterator[OperationRecord]:
+        cursor: str | None = None
+        leafing = _Leafing()
+        while self._limit is None or self.count < self._limit:
+            size = HISTORY_LIMIT_MAX if self._limit is None else min(self._limit - self.count, HISTORY_LIMIT_MAX)
+            page = self._api.history(replace(filters, limit=size, cursor=cursor))
+            self.replaced.update(page.replaced)
+            for record in page.records:
+                if self._bucket is None or getattr(record, "s3_bucket", None) == self._bucket:
+                    yield record
+            cursor = page.cursor
+            if cursor is None:
+                return
+            leafing.note(cursor, len(page.records))
+        self.is_cut = True
+
+
+class _Leafing:
+    """Notices pages that never come to an end: a circle of cursors, or nothing but empty ones."""
+
+    def __init__(self) -> None:
+        self._pages = 0
+        self._empty_pages = 0
+        self._kept: str | None = None
+
+    def note(self, cursor: str, record_count: int) -> None:
+        """Note a page and where the next one begins.
+
+        Raises:
+            UnavailableError: If there is no end to be seen.
+        """
+        self._empty_pages = 0 if record_count else self._empty_pages + 1
+        if cursor == self._kept or self._empty_pages > _EMPTY_PAGES_MAX:
+            raise UnavailableError(
+                "The service's pages of the history come to no end. Name a person, a time or a status to look for, and "
+                "tell the admin.",
+                code="bad-answer",
+            )
+        self._pages += 1
+        if self._pages & (self._pages - 1) == 0:  # a cursor kept at each power of two meets every circle (Brent)
+            self._kept = cursor
+
+
+def _requests_for(filters: HistoryRequest, name: Name | None) -> list[HistoryRequest]:
+    if name is None:
+        return [filters]
+    texts = [] if name.is_folder and name.is_whole else [name.text]
+    if name.text.endswith(ARCHIVE_SUFFIX):
+        texts.append(archive_name(name.text))  # what was uploaded may have been an archive itself
+    return [replace(filters, name=text) for text in texts + [f"{name.text}/"] * name.is_folder]
+
+
+class SeveralUploadsError(UsageError):
+    """What was asked for fits several uploads; they are listed."""
+
+    default_code = "several-keys"
+
+    def __init__(self, typed: str, records: Sequence[OperationRecord]) -> None:
+        ids = {short_id(each) for each in records}
+        self.is_told_by_short_ids = len(ids) == len(records)
+        tell_id = short_id if self.is_told_by_short_ids else _whole_id
+        listed = ", ".join(f"{_place_of(each)} (ID {tell_id(each)})" for each in records[:_LISTED_MAX])
+        more = f" and {len(records) - _LISTED_MAX} more" if len(records) > _LISTED_MAX else ""
+        self.summary = f"'{typed}' fits {len(records)} uploads. Show one by its ID or its whole key"
+        super().__init__(f"{self.summary}: {listed}{more}.")
+        self.records = records
+
+
+def _whole_id(record: OperationRecord) -> str:
+    return record.operation_id
+
+
+def _place_of(record: OperationRecord) -> str:
+    return record.s3_object_key if isinstance(record, UploadRecord) else record.target_path
+
+
+class Shown(Value):
+    """One operation and, for an upload, what else was stored under its key."""
+
+    record: OperationRecord
+    earlier: list[UploadRecord]
+    """The successful uploads before it, newest first."""
+    replaced_by: UploadRecord | None
+    """The newest successful upload after it."""
+
+
+def find_upload(api: ServiceApi, typed: str) -> Shown:
+    """Find an operation of any type by its id or short id, or the newest upload under a name (success before failure).
+
+    Raises:
+        SourceError: If there is none.
+        SeveralUploadsError: If the name fits several keys, and is none of them whole.
+        UsageError: If the name is empty.
+    """
+    found = _find_operations(api, typed)
+    if len(found) > 1:
+        raise SeveralUploadsError(typed, found)
+    if not found:
+        raise SourceError(f"No upload found for '{typed}'. `mgmt history` lists what is stored.", code="not-found")
+    [record] = found
+    if not isinstance(record, UploadRecord):
+        return Shown(record, [], None)
+    others = [each for each in _stored_under(api, record.s3_object_key) if each.operation_id != record.operation_id]
+    earlier = [each for each in others if _order(each) < _order(record)]
+    later = [each for each in others if _order(each) > _order(record)]
+    return Shown(record, earlier, later[0] if later and record.status == "success" else None)
+
+
+def _find_operations(api: ServiceApi, typed: str) -> Sequence[OperationRecord]:
+    if _is_operation_id(typed):
+        record = _look_up(api, typed)
+        return [record] if record is not None else []
+    by_id = _find_by_short_id(api, typed) if is_short_id(typed) else []
+    return by_id or _find_by_name(api, read_name(typed))
+
+
+def _order(record: OperationRecord) -> tuple[datetime, str]:
+    return record.started_at, record.operation_id
+
+
+def _stored_under(api: ServiceApi, key: str) -> list[UploadRecord]:
+    """Return the successful uploads to a key, newest first."""
+    if not key:
+        return []
+    filters = HistoryRequest(name=key, operation_type="upload", status="success")
+    found = [each for each in Found(api, filters, limit=_FOUND_MAX) if isinstance(each, UploadRecord)]
+    return [each for each in found if each.s3_object_key == key]
+
+
+def _look_up(api: ServiceApi, operation_id: str) -> OperationRecord | None:
+    [result] = api.look_up([operation_id.lower()]).results
+    if result.problem is not None and result.problem.code != "no-such-operation":
+        raise error_of(result.problem)
+    if not is_known(result):
+        raise error_of_outcome(result.outcome, operation_id)
+    return result.record
+
+
+def _find_by_short_id(api: ServiceApi, text: str) -> list[OperationRecord]:
+    """Look through the second that a short id names: by the service's clock, so it is no matter whose is right."""
+    began = second_of(text)
+    filters = HistoryRequest(since=began, until=began + timedelta(seconds=1))
+    found = Found(api, filters, limit=_PER_SECOND_MAX)
+    return [each for each in found if short_id(each) == text.lower()]
+
+
+def _find_by_name(api: ServiceApi, name: Name) -> list[UploadRecord]:
+    """Find the newest upload under each key that a name fits; the key that it is, if it is one, wins."""
+    newest: dict[str, UploadRecord] = {}
+    for record in Found(api, HistoryRequest(operation_type="upload"), _FOUND_MAX, replace(name, is_folder=False)):
+        if not isinstance(record, UploadRecord):
+            continue
+        best = newest.setdefault(record.s3_object_key, record)
+        if best.status != "success" and record.status == "success":
+            newest[record.s3_object_key] = record
+    key = unicodedata.normalize("NFC", name.text).strip("/")
+    exact = newest.get(key) or (newest.get(archive_name(key)) if name.is_whole else None)
+    return [exact] if exact is not None else [newest[each] for each in sorted(newest)]
+
+
+def _is_operation_id(text: str) -> bool:
+    try:
+        return str(uuid.UUID(text)) == text.lower()
+    except ValueError:
+        return False

@@ -1,0 +1,400 @@
+"""One source on its way: what is known of it so far, and what is still open."""
+
+from __future__ import annotations
+
+import os
+import time
+import unicodedata
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack, suppress
+from dataclasses import dataclass, field, replace
+from functools import partial
+from pathlib import Path
+
+from mgmt.archive import PackedArchive, current_codec, is_ours, read_archive
+from mgmt.errors import LocalStateError, SourceError
+from mgmt.journal import EndedAs, Entry, Journal, new_operation_id
+from mgmt.layout import archive_file_name
+from mgmt.members import NANOSECONDS, shown
+from mgmt.source import Source, look, real_folder
+from mgmt.upload.completed import clear_left_over, find_place, is_left_over
+from mgmt.upload.left_overs import (
+    is_known_archive,
+    is_promised,
+    placeholder_of,
+    remove_archive,
+    remove_elsewhere,
+    remove_promised,
+    remove_unfinished,
+)
+from mgmt_contract.messages import Content, Lease, Packing, StartItem
+from mgmt_contract.names import InvalidNameError, fold_key, join_key
+from mgmt_contract.parts import SINGLE_PUT_MAX_BYTES
+from mgmt_contract.texts import fit_text
+from mgmt_contract.values import Value
+from mgmt_contract.wire import to_json
+
+
+class UploadOptions(Value):
+    """How a command's uploads are to be made."""
+
+    prefix: str = ""
+    as_name: str | None = None
+    replace: bool = False
+    excludes: tuple[str, ...] = ()
+    plan: str = "auto"
+    keep_archive: bool = False
+    archive_dir: Path | None = None
+    completed_dir: Path | None = None
+    """Absolute; where originals are moved after success, if they are."""
+    jobs: int | None = None
+    """Transfers at a time; None leaves it to what is transferred."""
+    storage_class: str | None = None
+    tags: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(eq=False)
+class Job:
+    """One upload of one source; filled in stage by stage."""
+
+    operation_id: str
+    source: Source
+    target_path: str
+    archive_path: Path
+    options: UploadOptions
+    held: ExitStack = field(default_factory=ExitStack)
+    """Keeps other processes of this machine away from the same archive; closed when the job ends."""
+    promised_mtime_ns: int = field(default_factory=lambda: _whole_seconds() * NANOSECONDS)
+    """The time that the archive is to bear: by it a killed run's archive is told from any other at its place."""
+    whole_max_bytes: int = SINGLE_PUT_MAX_BYTES
+    """What may become larger goes in parts."""
+    takes_md5: bool = False
+    """The service is known to sign it."""
+    archive: PackedArchive | None = None
+    packed_source_bytes: int = 0
+    """So far; also while the archive is not whole."""
+    expected_archive_bytes: int | None = None
+    """Guessed while the archive grows, from what packing has made of the source so far."""
+    lease: Lease | None = None
+    """None until the service has said that it has recorded the operation."""
+    may_be_recorded: bool = False
+    """It was asked to, and has not said that it did not: while that is so, the operation's id is worth keeping."""
+    has_sent_bytes: bool = False
+    """In this run or an earlier one: from then on the archive is worth keeping."""
+    completed_path: Path | None = None
+    """Where the original goes after success."""
+    archive_was_kept: bool = False
+    """The archive is one that an earlier run was asked to keep."""
+    has_to_repeat_parts: bool = False
+    """An earlier run may have sent parts, and the archive they are of is gone: the next may have other bytes."""
+    has_ended: bool = False
+    is_let_go: bool = False
+    """Others may use its archive's path, and its entry in the journal, by now."""
+    left_elsewhere: Sequence[str] = ()
+    """What of an earlier run could not be removed from another folder, each in a sentence."""
+    is_renewed: bool = False
+    """The operation was given up for one under a new id, which must not happen twice."""
+
+    @property
+    def destination(self) -> str:
+        """Prefix and name, as far as the client decides them: one half of what makes an upload the same."""
+        return f"{self.options.prefix}/{self.source.name}"
+
+    @property
+    def shown_archive_path(self) -> str:
+        """The archive's path as the team may see it: beside the shown source, or only its name."""
+        if self.options.archive_dir is not None:
+            return self.archive_path.name
+        return os.path.join(os.path.dirname(self.target_path), self.archive_path.name)  # noqa: PTH118, PTH120  a text to show, not a path to open
+
+    @property
+    def content(self) -> Content | None:
+        """What the packed archive is; None until it is whole."""
+        return self.archive.content if self.archive is not None else None
+
+    @property
+    def packing(self) -> Packing:
+        """How the archive's bytes are made."""
+        return Packing(current_codec(self.options.plan), self.options.plan)
+
+    def note_packed(self, archive_bytes: int) -> None:
+        """Guess how large the archive becomes, now that so much of it is there."""
+        source_bytes = self.source.uncompressed_size
+        guess = archive_bytes * source_bytes // self.packed_source_bytes if self.packed_source_bytes else source_bytes
+        self.expected_archive_bytes = min(max(archive_bytes, guess), self.source.upper_bound_bytes)
+
+    def renew(self) -> str:
+        """Go on under a new id; return the old one."""
+        old_id, self.operation_id, self.is_renewed = self.operation_id, new_operation_id(), True
+        self.may_be_recorded = False
+        return old_id
+
+    def start_item(self) -> StartItem:
+        """Ask for this upload: with its content where the archive is whole, else with a bound.
+
+        File systems take names and paths that no message can carry; those are written as it can.
+        """
+        content, source = self.content, self.source.file_record
+        return StartItem(
+            operation_id=self.operation_id,
+            name=self.source.name,
+            target_path=fit_text(self.target_path),
+            source_file_record=replace(source, name=fit_text(source.name), path=fit_text(source.path)),
+            compressed_file_path=fit_text(self.shown_archive_path),
+            packing=self.packing,
+            content=content,
+            upper_bound=self.source.upper_bound_bytes if content is None else None,
+            prefix=self.options.prefix,
+            replace=self.options.replace,
+            storage_class=self.options.storage_class,
+            tags=dict(self.options.tags),
+            content_md5=self.archive.content_md5 if self.archive is not None and self.takes_md5 else None,
+        )
+
+    def entry(self, service_url: str, *, ended_as: EndedAs | None = None, is_moving: bool = False) -> Entry:
+        """Write this upload down as it stands; `is_moving` where the original is about to be moved."""
+        # One that has vanished, or was replaced, is packed anew by the next run; what took its place is not ours.
+        archive = self.archive if self.archive is not None and self.archive.is_untouched() else None
+        return Entry(
+            operation_id=self.operation_id,
+            service=service_url,
+            source_path=os.fspath(self.source.path),
+            destination=self.destination,
+            archive_path=os.fspath(self.archive_path),
+            fingerprint=self.source.fingerprint,
+            plan=to_json(self.packing),
+            archive_size=archive.size if archive else None,
+            archive_mtime_ns=archive.mtime_ns if archive else self.promised_mtime_ns,
+            ended_as=ended_as,
+            content=archive.content if archive else None,
+            completed_path=os.fspath(self.completed_path) if is_moving and self.completed_path else None,
+            excludes=self.options.excludes,
+        )
+
+
+def _whole_seconds() -> int:
+    """Say what time it is, in a number that every disk keeps: some know only every other second."""
+    return int(time.time()) // 2 * 2
+
+
+def prepare_job(target: str, options: UploadOptions, journal: Journal, service_url: str, shown_base: Path) -> Job:
+    """Look at a target and find out whether it was begun before.
+
+    The job holds its archive path from here on; whoever ends it closes `job.held`.
+
+    Raises:
+        SourceError: If the target cannot be uploaded, or its archive's name is taken by somebody's file.
+        RefusedError: If another process of this machine is at it.
+        LocalStateError: If the journal cannot be used, or what an earlier run left cannot be removed.
+    """
+    job = _look_at(target, options, journal, shown_base)
+    try:
+        # One process per archive and per object: neither file nor operation is shared.
+        job.held.enter_context(journal.hold(os.fspath(job.archive_path), job.source.name))
+        job.held.enter_context(journal.hold(f"{service_url} {fold_key(job.destination)}", job.source.name))
+        _take_up(job, journal, service_url)
+        _find_place(job)
+    except BaseException:
+        job.held.close()
+        raise
+    return job
+
+
+def inspect_job(target: str, options: UploadOptions, journal: Journal, service_url: str, shown_base: Path) -> Job:
+    """Look at a target as `prepare_job` does, and leave everything as it is; the job is good for looking only.
+
+    Raises:
+        SourceError: If the target cannot be uploaded, or its archive's name is taken by somebody's file.
+        LocalStateError: If the journal cannot be used.
+    """
+    job = _look_at(target, options, journal, shown_base)
+    path = job.archive_path
+    known = journal.find_archive(path)
+    if known is None and os.path.lexists(path) and not is_promised(path, journal):
+        raise SourceError(_explain_foreign(path), code="archive-exists")
+    if known is not None and not _is_same(known, job):
+        _refuse_to_replace(known, job)
+    elif known is not None:
+        _refuse_unreadable(path)
+    entry = journal.find(service_url, os.fspath(job.source.path), job.destination)
+    if entry is not None and entry.ended_as is None and _is_same(entry, job):
+        job.operation_id = entry.operation_id
+    _find_place(job, _find_move_left_over(entry, job.source))
+    return job
+
+
+def _look_at(target: str, options: UploadOptions, journal: Journal, shown_base: Path) -> Job:
+    shown_path = show_path(target, shown_base)
+    source = look(
+        target,
+        name=options.as_name,
+        excludes=options.excludes,
+        shown_as=shown_path,
+        is_own_archive=partial(is_known_archive, journal=journal),
+    )
+    _check_name(source, options)
+    # The journal and the locks know an archive by its path: its folder is spelled in one way, its own name as it is.
+    folder = real_folder(options.archive_dir) if options.archive_dir else source.path.parent
+    return Job(new_operation_id(), source, shown_path, folder / archive_file_name(source.name), options)
+
+
+def _find_place(job: Job, left_over: Path | None = None) -> None:
+    if job.options.completed_dir is not None:
+        job.completed_path = find_place(job.source, job.options.completed_dir, left_over)
+
+
+def _find_move_left_over(entry: Entry | None, source: Source) -> Path | None:
+    """Find what a run that was killed while it moved the source has left in its new place."""
+    if entry is None or entry.ended_as is not None or entry.completed_path is None:
+        return None
+    place = Path(entry.completed_path)
+    with suppress(OSError):  # what cannot be looked at is not cleared either
+        return place if is_left_over(source, place, placeholder_of(entry.operation_id)) else None
+    return None
+
+
+def _take_up(job: Job, journal: Journal, service: str) -> None:
+    """Go on with an unfinished operation of the same source, and with its archive where it is whole."""
+    path = job.archive_path
+    known = journal.find_archive(path)
+    if known is None and os.path.lexists(path):
+        _clear_promised(path, journal)
+    for begun in journal.begun_at(path):  # also under other names: nobody else comes for what those left
+        remove_unfinished(path, begun.operation_id)
+    entry = journal.find(service, os.fspath(job.source.path), job.destination)
+    if entry is not None and entry.ended_as is None:
+        if entry.archive_path != os.fspath(path):
+            job.left_elsewhere = remove_elsewhere(entry, job.source.name, journal)
+        if entry.completed_path is not None:
+            clear_left_over(job.source, Path(entry.completed_path), placeholder_of(entry.operation_id))
+        if _is_same(entry, job):
+            job.operation_id = entry.operation_id
+            job.has_sent_bytes = job.has_to_repeat_parts = True  # perhaps: the service knows
+    if known is not None and known.content is not None and _is_same(known, job):
+        job.archive = _reuse_archive(job, known.content, known.archive_mtime_ns or 0)
+        job.has_sent_bytes = job.has_sent_bytes or job.archive is not None
+        job.has_to_repeat_parts = job.has_to_repeat_parts and job.archive is None
+    if known is not None and job.archive is None:
+        _clear_known(known, job)
+    job.archive_was_kept = known is not None and known.ended_as == "kept"
+    if entry is not None and entry.ended_as is None and entry.operation_id != job.operation_id:
+        journal.forget([entry.operation_id])  # last: by this entry its archive was known to be ours
+
+
+def _clear_promised(path: Path, journal: Journal) -> None:
+    """Remove what a killed run has left at the archive's place; leave anything else alone.
+
+    Raises:
+        SourceError: If it is not such a left-over.
+    """
+    if not remove_promised(path, journal):
+        raise SourceError(_explain_foreign(path), code="archive-exists")
+
+
+def _clear_known(known: Entry, job: Job) -> None:
+    """Remove an archive of other content, or that is not what was written down: it is packed anew.
+
+    Raises:
+        SourceError: If somebody may still want it, or another file has taken its place.
+    """
+    _refuse_to_replace(known, job)
+    if not remove_archive(known):
+        raise SourceError(_explain_foreign(job.archive_path), code="archive-exists")
+
+
+def _is_same(entry: Entry, job: Job) -> bool:
+    return (entry.fingerprint, entry.plan) == (job.source.fingerprint, to_json(job.packing))
+
+
+def _refuse_to_replace(known: Entry, job: Job) -> None:
+    """Refuse to make an archive in the place of one that somebody may still want.
+
+    Raises:
+        SourceError: If that one was kept on request, or is of another source, whose upload may still go on with it.
+    """
+    if known.ended_as == "kept":
+        raise SourceError(_explain_kept(job.archive_path), code="archive-exists")
+    if known.ended_as != "left" and known.source_path != os.fspath(job.source.path):
+        raise SourceError(
+            f"{job.archive_path} belongs to the unfinished upload of '{shown(known.source_path)}'. Upload that "
+            "one first, or use another --archive-dir DIR.",
+            code="archive-exists",
+        )
+
+
+def _explain_kept(path: Path) -> str:
+    return (
+        f"{path} is an archive that was kept on request, and it is left alone. Move it away, or use --archive-dir DIR."
+    )
+
+
+def _reuse_archive(job: Job, content: Content, mtime_ns: int) -> PackedArchive | None:
+    """Return the archive that an earlier run has left, or None where it is not what was written down.
+
+    Raises:
+        SourceError: If it cannot be read: of all the command's targets that concerns this one.
+    """
+    try:
+        found = read_archive(job.archive_path)
+    except LocalStateError as error:
+        raise _unreadable(job.archive_path, error.__cause__) from error
+    if (found.size, found.crc64nvme) != (content.size, content.crc64nvme):
+        return None
+    return PackedArchive(
+        path=job.archive_path,
+        size=content.size,
+        crc64nvme=content.crc64nvme,
+        content_digest=content.content_digest,
+        uncompressed_size=content.uncompressed_size,
+        member_count=content.member_count,
+        packing=job.packing,
+        parts=(),
+        mtime_ns=mtime_ns,
+        content_md5=found.content_md5,
+    )
+
+
+def _refuse_unreadable(path: Path) -> None:
+    try:
+        path.open("rb").close()
+    except OSError as error:
+        raise _unreadable(path, error) from error
+
+
+def _unreadable(path: Path, cause: BaseException | None) -> SourceError:
+    why = cause.strerror or cause if isinstance(cause, OSError) else cause
+    return SourceError(
+        f"{path}, left by an earlier run, cannot be read: {why}. Make it readable to go on with it, or use "
+        "--archive-dir DIR to make another one.",
+        code="archive-unreadable",
+    )
+
+
+def _check_name(source: Source, options: UploadOptions) -> None:
+    try:
+        join_key("", options.prefix, source.name)
+    except InvalidNameError as error:
+        raise SourceError(
+            f"'{source.file_record.path}' cannot be stored under its name: {error}. "
+            "Choose another name for it with --as NAME.",
+            code="invalid-name",
+        ) from error
+
+
+def _explain_foreign(path: Path) -> str:
+    made_by = "an earlier mgmt made it and it was kept or downloaded" if is_ours(path) else "mgmt did not make it"
+    return (
+        f"{path} exists already and {made_by}, so it is left alone. Move it away, or use --archive-dir DIR or "
+        "--as NAME."
+    )
+
+
+def show_path(target: str, base: Path) -> str:
+    """Say a target's path as the team may see it: relative to `base`, or only its name; no home folders."""
+    absolute = Path(os.path.abspath(target))  # noqa: PTH100  resolve() would follow links
+    try:
+        shown = absolute.relative_to(base).as_posix()
+    except ValueError:
+        shown = absolute.name
+    text = os.fsencode(shown if shown != "." else absolute.name).decode("utf-8", "backslashreplace")
+    return unicodedata.normalize("NFC", text)

@@ -1,0 +1,293 @@
+"""A small API Gateway on loopback: HTTP in, payload-2.0 events to the handler, its answers out.
+
+It stands in for the HTTP API and its JWT authorizer, and answers what these would answer themselves with
+their bodies. Only requests that name this very address are served, and none that a browser makes for
+another site's page.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import logging
+import secrets
+import threading
+import time
+import uuid
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
+from http import HTTPStatus
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any, ClassVar, Final, NamedTuple, cast
+
+from mgmt_contract.routes import DESCRIBE
+from mgmt_local.gateway.event import Request, build_event
+from mgmt_local.gateway.tokens import ADMIN_GROUP, Identity, TokenFile
+from mgmt_local.process.activity import Activity
+from mgmt_local.process.alive import (
+    ALIVE_PATH,
+    CHALLENGE_HEADER,
+    HOLD_PATH,
+    HOLDER_HEADER,
+    HOLDERS_PATH,
+    PROOF_HEADER,
+    prove,
+    read_holder,
+)
+from mgmt_local.process.ports import LOOPBACK
+
+App = Callable[[dict[str, Any], object], Mapping[str, Any]]
+"""The Lambda's handler: an event and a context in, an answer out."""
+
+BODY_SIZE_MAX_BYTES: Final = 6 * 1024 * 1024
+"""What a Lambda takes and gives at most."""
+_DISCARD_SIZE_MAX_BYTES: Final = 16 * BODY_SIZE_MAX_BYTES
+_DISCARD_BLOCK_BYTES: Final = 64 * 1024
+_WRITE_BUFFER_BYTES: Final = 64 * 1024
+"""Head and body of most answers go out together."""
+_IDLE_CONNECTION_SECONDS: Final = 75
+_DRAIN_SECONDS: Final = 10
+_SHUTDOWN_POLL_SECONDS: Final = 0.1
+
+_logger = logging.getLogger(__name__)
+
+
+class Answer(NamedTuple):
+    """What goes back over the wire."""
+
+    status: int
+    headers: tuple[tuple[str, str], ...] = ()
+    body: bytes = b""
+
+
+class LambdaContext:
+    """What Lambda gives its handler beside the event."""
+
+    function_name = "mgmt-local"
+    function_version = "$LATEST"
+    memory_limit_in_mb = 1024
+    invoked_function_arn = "arn:aws:lambda:us-east-1:000000000000:function:mgmt-local"
+
+    def __init__(self) -> None:
+        self.aws_request_id = str(uuid.uuid4())
+        self._deadline = time.monotonic() + 29
+
+    def get_remaining_time_in_millis(self) -> int:
+        """Return how long API Gateway would go on waiting."""
+        return max(0, int((self._deadline - time.monotonic()) * 1000))
+
+
+class Gateway:
+    """The gateway, answering from its creation until it is closed."""
+
+    def __init__(self, app: App, tokens: TokenFile, activity: Activity) -> None:
+        self.secret = secrets.token_urlsafe(32)
+        """With it the gateway proves to a client that it is the one the client looks for."""
+        self._activity = activity
+        self._server = _Server(app, tokens, activity, self.secret)
+        self._thread = threading.Thread(
+            target=self._server.serve_forever, args=(_SHUTDOWN_POLL_SECONDS,), name="gateway", daemon=True
+        )
+        self._thread.start()
+
+    @property
+    def url(self) -> str:
+        """The gateway's address."""
+        return f"http://{LOOPBACK}:{self._server.port}"
+
+    def close(self) -> None:
+        """Finish the requests that are running and take no more."""
+        self._activity.close(_DRAIN_SECONDS)
+        self._server.shutdown()
+        self._thread.join()
+        self._server.server_close()
+
+
+class _Server(ThreadingHTTPServer):
+    daemon_threads = True
+    block_on_close = False
+    request_queue_size = 128
+    allow_reuse_address = False
+
+    def __init__(self, app: App, tokens: TokenFile, activity: Activity, secret: str) -> None:
+        self.app = app
+        self.app_lock = threading.Lock()
+        """The resolver behind the handler keeps its event in a class attribute: one request at a time."""
+        self.tokens = tokens
+        self.tokens_lock = threading.Lock()
+        self.activity = activity
+        self.secret = secret
+        super().__init__((LOOPBACK, 0), _Handler)
+
+    def server_bind(self) -> None:
+        """Bind without asking the DNS for this machine's name, as the base class would."""
+        self.socket.bind(self.server_address)
+        self.server_address = self.socket.getsockname()
+        self.server_name, self.server_port = LOOPBACK, self.port
+
+    @property
+    def port(self) -> int:
+        return int(self.socket.getsockname()[1])
+
+    def handle_error(self, request: Any, client_address: Any) -> None:  # noqa: ARG002 - the base class's
+        """Note that a client went away, which is its right."""
+        _logger.debug("the connection of %s ended early", client_address)
+
+
+class _Handler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True
+    wbufsize = _WRITE_BUFFER_BYTES
+    timeout = _IDLE_CONNECTION_SECONDS
+    _open_paths: ClassVar = {(DESCRIBE.method, DESCRIBE.path)}
+
+    @property
+    def _gateway(self) -> _Server:
+        return cast("_Server", self.server)
+
+    def do_GET(self) -> None:
+        with self._gateway.activity.admit() as admitted:
+            started = time.perf_counter()
+            answer = self._answer() if admitted else self._close_with(HTTPStatus.SERVICE_UNAVAILABLE)
+            self._send(answer)
+            path = self.path.partition("?")[0]
+            taken_ms = (time.perf_counter() - started) * 1000
+            _logger.info("%s %r %d %.1f ms", self.command, path, answer.status, taken_ms)
+        if path == HOLD_PATH and answer.status == HTTPStatus.NO_CONTENT:
+            self._hold()
+
+    do_HEAD = do_POST = do_PUT = do_PATCH = do_DELETE = do_OPTIONS = do_GET  # noqa: N815 - likewise
+
+    def version_string(self) -> str:
+        """Name the server without its version."""
+        return "mgmt-local"
+
+    def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the base class's parameter
+        """Log nothing by itself: its lines hold whole URLs."""
+
+    def _answer(self) -> Answer:
+        refusal = self._refuse_sender() or self._refuse_body()
+        if refusal:
+            return refusal
+        body = self.rfile.read(int(self.headers.get("content-length", 0)))
+        challenge = self.headers.get(CHALLENGE_HEADER)
+        if self.path == ALIVE_PATH and challenge:
+            return Answer(HTTPStatus.NO_CONTENT, ((PROOF_HEADER, prove(self._gateway.secret, challenge)),))
+        is_open_route = (self.command, self.path.partition("?")[0]) in self._open_paths
+        identity = None if is_open_route else self._find_identity()
+        if identity is None and not is_open_route:
+            return _plain(HTTPStatus.UNAUTHORIZED, ("www-authenticate", "Bearer"))
+        if self.path == HOLD_PATH:
+            return Answer(HTTPStatus.NO_CONTENT)
+        if self.path == HOLDERS_PATH and identity is not None:
+            return self._list_holders(identity)
+        return self._invoke(body, identity, is_open_route=is_open_route)
+
+    def _refuse_sender(self) -> Answer | None:
+        """Refuse what was meant for another host, and what a browser sends for another site."""
+        port = self._gateway.port
+        if self.headers.get("host", "").lower() not in (f"{LOOPBACK}:{port}", f"localhost:{port}"):
+            return self._close_with(HTTPStatus.MISDIRECTED_REQUEST)
+        if "origin" in self.headers or self.headers.get("sec-fetch-site", "none").lower() != "none":
+            return self._close_with(HTTPStatus.FORBIDDEN)
+        return None if self.path.startswith("/") else self._close_with(HTTPStatus.BAD_REQUEST)
+
+    def _refuse_body(self) -> Answer | None:
+        if "transfer-encoding" in self.headers:
+            return self._close_with(HTTPStatus.LENGTH_REQUIRED)
+        lengths = self.headers.get_all("content-length", ["0"])
+        if len(lengths) != 1 or not (lengths[0].isascii() and lengths[0].isdecimal()):
+            return self._close_with(HTTPStatus.BAD_REQUEST)
+        if int(lengths[0]) > BODY_SIZE_MAX_BYTES:
+            self._discard(int(lengths[0]))
+            return self._close_with(HTTPStatus.REQUEST_ENTITY_TOO_LARGE)
+        return None
+
+    def _discard(self, length_bytes: int) -> None:
+        """Read what is too large, so that its sender gets to read the answer; in reason."""
+        left = min(length_bytes, _DISCARD_SIZE_MAX_BYTES)
+        while left > 0:
+            block = self.rfile.read(min(left, _DISCARD_BLOCK_BYTES))
+            left = left - len(block) if block else 0
+
+    def _hold(self) -> None:
+        """Count as used until the other side is gone."""
+        self.close_connection = True
+        self.connection.settimeout(None)
+        with self._gateway.activity.hold(read_holder(self.headers.get(HOLDER_HEADER, ""))):
+            self.rfile.read(1)
+
+    def _list_holders(self, identity: Identity) -> Answer:
+        """Tell this machine's user what runs; the people he plays need not know."""
+        if ADMIN_GROUP not in identity.groups:
+            return _plain(HTTPStatus.FORBIDDEN)
+        listed = [{"command": each.command, "pid": each.pid} for each in self._gateway.activity.holders()]
+        return Answer(HTTPStatus.OK, (("content-type", "application/json"),), json.dumps(listed).encode())
+
+    def _find_identity(self) -> Identity | None:
+        scheme, _, token = self.headers.get("authorization", "").partition(" ")
+        with self._gateway.tokens_lock:
+            return self._gateway.tokens.find(token.strip()) if scheme.lower() == "bearer" else None
+
+    def _invoke(self, body: bytes, identity: Identity | None, *, is_open_route: bool) -> Answer:
+        request = Request(
+            method=self.command,
+            target=self.path,
+            headers=tuple(self.headers.items()),
+            body=body,
+            protocol=self.request_version,
+            source_ip=str(self.client_address[0]),
+            server_port=self._gateway.port,
+        )
+        event = build_event(request, identity, is_open_route=is_open_route, now=datetime.now(UTC))
+        try:
+            with self._gateway.app_lock:
+                answer = _read_answer(self._gateway.app(event, LambdaContext()))
+        except Exception:  # the edge: whatever a handler raises, API Gateway answers 500
+            _logger.exception("the handler failed")
+            return _plain(HTTPStatus.INTERNAL_SERVER_ERROR)
+        request_id = ("apigw-requestid", event["requestContext"]["requestId"])
+        return answer._replace(headers=(*answer.headers, request_id))
+
+    def _close_with(self, status: HTTPStatus) -> Answer:
+        self.close_connection = True
+        return _plain(status, ("connection", "close"))
+
+    def _send(self, answer: Answer) -> None:
+        self.send_response(answer.status)
+        for name, value in answer.headers:
+            self.send_header(name, value)
+        has_body = answer.status not in (HTTPStatus.NO_CONTENT, HTTPStatus.NOT_MODIFIED)
+        if has_body:
+            self.send_header("content-length", str(len(answer.body)))
+        self.end_headers()
+        if has_body and self.command != "HEAD":
+            self.wfile.write(answer.body)
+        self.wfile.flush()
+
+
+def _plain(status: HTTPStatus, *headers: tuple[str, str]) -> Answer:
+    """Answer as API Gateway itself does."""
+    body = json.dumps({"message": _MESSAGES.get(status, status.phrase)}).encode()
+    return Answer(status, (("content-type", "application/json"), *headers), body)
+
+
+_MESSAGES: Final = {HTTPStatus.REQUEST_ENTITY_TOO_LARGE: "Request Entity Too Large"}
+"""Where the wording of the standard library is another one in some versions of Python."""
+
+
+def _read_answer(result: Mapping[str, Any]) -> Answer:
+    """Read what a handler has returned.
+
+    Raises:
+        ValueError: If it is no answer, or larger than a Lambda's may be.
+    """
+    body = str(result.get("body") or "").encode()
+    if result.get("isBase64Encoded"):
+        body = base64.b64decode(body, validate=True)
+    if len(body) > BODY_SIZE_MAX_BYTES:
+        raise ValueError(f"an answer of {len(body)} bytes")
+    headers = [(str(name).lower(), str(value)) for name, value in (result.get("headers") or {}).items()]
+    headers += [("set-cookie", str(cookie)) for cookie in result.get("cookies") or ()]
+    kept = tuple((name, value) for name, value in headers if name not in ("content-length", "connection"))
+    return Answer(int(result["statusCode"]), kept, body)

@@ -1,0 +1,145 @@
+"""What the service stands on: settings, both stores and a clock; and reading ahead for whole lists."""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from threading import Lock
+from typing import Final
+
+from mgmt_api.domain.checks import is_operation_id
+from mgmt_api.domain.entities import Name, Operation
+from mgmt_api.domain.metrics import Metrics, NoMetrics
+from mgmt_api.domain.settings import Settings
+from mgmt_api.ports import Clock, ObjectStore, RecordStore, RecordsUnavailableError
+from mgmt_contract.names import fold_key
+
+logger = logging.getLogger(__name__)
+
+CALL_MAX_SECONDS: Final = 29.0
+"""An answer is cut off at 30 s. Source: Amazon API Gateway Developer Guide, "HTTP API quotas", read 2026-11."""
+ANSWER_SECONDS: Final = 9.0
+"""Kept free at the end of a call: for the last look at the storage, the records, and the answer."""
+
+
+@dataclass(frozen=True)
+class Backends:
+    """The two stores, the time, the settings and the counts of one deployment."""
+
+    settings: Settings
+    records: RecordStore
+    objects: ObjectStore
+    clock: Clock
+    metrics: Metrics = dataclasses.field(default_factory=NoMetrics)
+    remaining_seconds: Callable[[], float] = lambda: CALL_MAX_SECONDS
+    """Says how long the present call may still take."""
+
+    def now(self) -> datetime:
+        """Tell the time in whole milliseconds: what the wire and the stores keep."""
+        moment = self.clock()
+        return moment.replace(microsecond=moment.microsecond // 1000 * 1000)
+
+    def lease_end(self) -> datetime:
+        """Say until when a lease that begins now holds."""
+        return self.now() + timedelta(seconds=self.settings.lease_seconds)
+
+    def spare_seconds(self) -> float:
+        """Say how long a step may take now, so that there is time for the answer after it."""
+        return min(self.remaining_seconds(), CALL_MAX_SECONDS) - ANSWER_SECONDS
+
+
+class ReadAhead:
+    """Operations and names, read for a whole list at once.
+
+    Each is handed out once as it was read ahead, and read afresh after that: whoever asks again has lost
+    a conditional write and needs to see what is stored now. May be asked from several threads.
+
+    Reading ahead never fails: what is the matter with one of many is told to the item that asks for it.
+    """
+
+    def __init__(self, backends: Backends) -> None:
+        self._records = backends.records
+        self._operations: dict[str, Operation | None] = {}
+        self._names: dict[str, Name] = {}
+        self._lock = Lock()
+        self._outage: RecordsUnavailableError | None = None
+
+    def read(self, operation_ids: Iterable[str], keys: Iterable[str]) -> list[Name]:
+        """Read operations and names ahead, together; what cannot be an id is not asked for."""
+        ids = {id_ for id_ in operation_ids if is_operation_id(id_)}
+        by_folded_key = {fold_key(key): key for key in keys}
+        if not ids and not by_folded_key:
+            return []
+        names: dict[str, Name] = {}
+        with self._noting_failure():
+            operations, stored = self._records.get_operations_and_names(ids, by_folded_key.values())
+            self._operations |= {id_: operations.get(id_) for id_ in ids}
+            names = self._keep_names(by_folded_key, stored)
+        return list(names.values())
+
+    def read_operations(self, operation_ids: Iterable[str]) -> list[Operation]:
+        """Read operations ahead; what cannot be an id is not asked for."""
+        wanted = {id_ for id_ in operation_ids if is_operation_id(id_)}
+        found: dict[str, Operation] = {}
+        with self._noting_failure():
+            found = self._records.get_operations(wanted) if wanted else {}
+            self._operations |= {id_: found.get(id_) for id_ in wanted}
+        return list(found.values())
+
+    def read_names(self, keys: Iterable[str]) -> list[Name]:
+        """Read names ahead."""
+        wanted = {fold_key(key): key for key in keys}
+        names: dict[str, Name] = {}
+        with self._noting_failure():
+            names = self._keep_names(wanted, self._records.get_names(wanted.values()) if wanted else {})
+        return list(names.values())
+
+    def operation(self, operation_id: str) -> Operation | None:
+        """Return an operation, or None where none is recorded.
+
+        Raises:
+            RecordsUnavailableError: If the records do not answer, or did not when they were read ahead.
+        """
+        with self._lock:
+            if operation_id in self._operations:
+                return self._operations.pop(operation_id)
+        if not is_operation_id(operation_id):
+            return None
+        self._refuse_in_outage()
+        return self._records.get_operations([operation_id]).get(operation_id)
+
+    def name(self, key: str) -> Name:
+        """Return the name that a key folds to; a fresh one where none is stored.
+
+        Raises:
+            RecordsUnavailableError: If the records do not answer, or did not when they were read ahead.
+        """
+        folded = fold_key(key)
+        with self._lock:
+            if folded in self._names:
+                return self._names.pop(folded)
+        self._refuse_in_outage()
+        return self._records.get_names([key]).get(folded, Name(key))
+
+    def _keep_names(self, by_folded_key: Mapping[str, str], stored: Mapping[str, Name]) -> dict[str, Name]:
+        names = {folded: stored.get(folded, Name(key)) for folded, key in by_folded_key.items()}
+        self._names |= names
+        return names
+
+    @contextmanager
+    def _noting_failure(self) -> Iterator[None]:
+        try:
+            yield
+        except RecordsUnavailableError as error:
+            self._outage = error
+        except Exception:  # one record that cannot be read must not keep the others from being
+            logger.exception("reading ahead failed; each item is read for itself")
+
+    def _refuse_in_outage(self) -> None:
+        """Ask records that did not answer no more: to do so for each item takes more time than a call has."""
+        if self._outage is not None:
+            raise self._outage

@@ -1,0 +1,1 @@
+"""Entities, checks, access, redaction and settings: what the service knows without any store."""

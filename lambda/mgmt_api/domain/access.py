@@ -1,0 +1,109 @@
+"""Who asks, as the verified token says, and what this person and machine may carry on with."""
+
+from __future__ import annotations
+
+import base64
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+from mgmt_api.domain.entities import Actor, Operation
+from mgmt_api.domain.settings import Settings
+from mgmt_contract.problems import ProblemError
+from mgmt_contract.texts import fit_text, holds_control_character, is_short
+
+_TOKEN: Final = re.compile(r"(?:bearer +)?[\w-]+\.(?P<payload>[\w-]+)\.[\w-]*", re.ASCII | re.IGNORECASE)
+"""The whole header: API Gateway joins two of them with a comma, and which was verified nobody could say."""
+_PLAIN_CLAIMS: Final = ("sub", "iss", "jti")
+"""Claims that are texts in the token, and so the same when they are handed on."""
+
+
+@dataclass(frozen=True)
+class Caller:
+    """A person on a machine: who may hold a lease."""
+
+    actor: Actor
+    machine_id: str
+    run_id: str | None = None
+    """What the client calls the run that it makes the call in."""
+
+
+def read_actor(event: Mapping[str, Any], settings: Settings) -> Actor:
+    """Read the actor from what API Gateway's JWT authorizer hands on: the claims, and the token that it has verified.
+
+    Every claim arrives as a string there. A token without the name claim (a machine user's) is known by its subject.
+
+    Raises:
+        ProblemError: login-required, where no authorizer has let the request through.
+    """
+    authorizer = event.get("requestContext", {}).get("authorizer") or {}
+    claims: Mapping[str, Any] = (authorizer.get("jwt") or {}).get("claims") or {}
+    subject = str(claims.get("sub") or "")
+    if not subject:
+        raise ProblemError("login-required", "No verified token came with the request. Put a new one into MGMT_TOKEN.")
+    if not is_short(subject) or holds_control_character(subject):
+        raise ProblemError("login-required", "The token's subject cannot be recorded. Ask the admin of your sign-in.")
+    name = str(claims.get(settings.actor_claim) or subject)
+    groups = _read_groups(event, claims, settings.groups_claim)
+    return Actor(id=subject, name=fit_text(name), is_admin=settings.admin_group in groups)
+
+
+def _read_groups(event: Mapping[str, Any], claims: Mapping[str, Any], groups_claim: str) -> frozenset[str]:
+    """Read the groups from the token itself, not from the authorizer's claims.
+
+    There a list has become one text, "[a b]", in which the group "Studio admins" cannot be told from "admins". A list
+    is taken, or one text as one group; whatever else the claim is gives nobody a right.
+    """
+    groups = _read_token(event, claims).get(groups_claim)
+    named = groups if isinstance(groups, list) else [groups]
+    return frozenset(group for group in named if isinstance(group, str))
+
+
+def _read_token(event: Mapping[str, Any], claims: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Read the payload of the token that the authorizer has verified; nothing where it is not surely that one."""
+    token = _TOKEN.fullmatch((event.get("headers") or {}).get("authorization") or "")
+    if token is None:
+        return {}
+    try:
+        payload = json.loads(base64.urlsafe_b64decode(token["payload"] + "=="))
+    except (ValueError, RecursionError):
+        return {}
+    is_verified = isinstance(payload, dict) and all(
+        payload.get(name) == claims[name] for name in _PLAIN_CLAIMS if name in claims
+    )
+    return payload if is_verified else {}
+
+
+def require_own(operation: Operation | None, operation_id: str, actor: Actor) -> Operation:
+    """Return the operation if it exists and is this person's.
+
+    Raises:
+        ProblemError: no-such-operation or not-allowed.
+    """
+    if operation is None:
+        raise ProblemError(
+            "no-such-operation",
+            f"No operation is recorded under {operation_id}. Start the upload first.",
+        )
+    if operation.record.actor_id != actor.id:
+        raise ProblemError(
+            "not-allowed",
+            f"Operation {operation_id} belongs to somebody else; only its owner may carry it on.",
+        )
+    return operation
+
+
+def require_lease(operation: Operation, machine_id: str, lease_epoch: int) -> None:
+    """Refuse a machine that does not hold the operation's lease; one that ran out but was not taken holds.
+
+    Raises:
+        ProblemError: lease-lost.
+    """
+    if (operation.machine_id, operation.lease_epoch) != (machine_id, lease_epoch):
+        raise ProblemError(
+            "lease-lost",
+            f"Another machine is carrying on this upload (lease {operation.lease_epoch}, this call has {lease_epoch}). "
+            "Run the same command again once it has stopped.",
+        )

@@ -1,0 +1,31 @@
+"""The service's description of itself."""
+
+from __future__ import annotations
+
+from mgmt_api.domain.settings import Settings
+from mgmt_contract.messages import CONTENT_MD5_FIELD, Service
+from mgmt_contract.parts import ITEMS_MAX, PART_COUNT_MAX, SIGN_PARTS_MAX, SINGLE_PUT_MAX_BYTES
+from mgmt_contract.routes import API_VERSION
+from mgmt_contract.version import __version__
+
+
+def describe_service(settings: Settings) -> Service:
+    """Say which protocol, bucket, limits and sign-in this deployment has."""
+    return Service(
+        api_version_min=API_VERSION,
+        api_version_max=API_VERSION,
+        service_version=__version__,
+        bucket=settings.bucket,
+        region=settings.region,
+        root_prefix=settings.root_prefix,
+        single_put_max_bytes=SINGLE_PUT_MAX_BYTES,
+        part_count_max=PART_COUNT_MAX,
+        sign_parts_max=SIGN_PARTS_MAX,
+        items_max=ITEMS_MAX,
+        lease_seconds=settings.lease_seconds,
+        issuer=settings.issuer,
+        client_id=settings.client_id,
+        audience=settings.audience,
+        scopes=settings.scopes,
+        optional_fields=(CONTENT_MD5_FIELD,),
+    )

@@ -1,0 +1,1 @@
+"""The uploads' use cases: preview, start, sign, complete, fail, clean-up."""

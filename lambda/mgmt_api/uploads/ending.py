@@ -1,0 +1,55 @@
+"""Ending uploads without success: failures are recorded too, and nothing is left behind."""
+
+from __future__ import annotations
+
+from mgmt_api.calls.backends import Backends, ReadAhead
+from mgmt_api.calls.items import answer_each
+from mgmt_api.domain.access import require_lease, require_own
+from mgmt_api.domain.checks import check_count, check_error_code, check_machine_id
+from mgmt_api.domain.entities import Actor, Operation
+from mgmt_api.uploads.settlement import COMPLETING_RETRY_SECONDS, discard_parts, end_unfinished
+from mgmt_contract.messages import FailItem, FailRequest, RecordResult, RecordsResponse
+from mgmt_contract.problems import Problem, ProblemError
+
+
+def fail_uploads(backends: Backends, actor: Actor, request: FailRequest) -> RecordsResponse:
+    """Record failures; an upload whose object is there is recorded as done instead.
+
+    Raises:
+        ProblemError: invalid-request, where the list is too long or empty.
+    """
+    check_count("items", len(request.items))
+    check_machine_id(request.machine_id)
+    ahead = ReadAhead(backends)
+    operations = ahead.read_operations(item.operation_id for item in request.items)
+    ahead.read_names(operation.record.s3_object_key for operation in operations)
+
+    def answer(item: FailItem) -> RecordResult:
+        check_error_code(item.error_code)
+        operation = require_own(ahead.operation(item.operation_id), item.operation_id, actor)
+        if operation.phase not in ("done", "failed"):
+            require_lease(operation, request.machine_id, item.lease_epoch)
+        return RecordResult(operation.id, "record", _end(backends, ahead, operation, item).record)
+
+    return RecordsResponse(answer_each(request.items, answer, _refuse))
+
+
+def _refuse(operation_id: str, problem: Problem) -> RecordResult:
+    return RecordResult(operation_id, "problem", problem=problem)
+
+
+def _end(backends: Backends, ahead: ReadAhead, operation: Operation, item: FailItem) -> Operation:
+    if operation.phase == "done":
+        return operation
+    if operation.phase == "failed":
+        discard_parts(backends, operation)
+        return operation
+    name = ahead.name(operation.record.s3_object_key)
+    ended = end_unfinished(backends, operation, name, item.error_code, item.error_message)
+    if ended.phase == "completing":
+        raise ProblemError(
+            "changed-meanwhile",
+            f"Operation {operation.id} is being completed. Ask for its completion again.",
+            retry_after_seconds=COMPLETING_RETRY_SECONDS,
+        )
+    return ended

@@ -1,0 +1,88 @@
+"""The object that is stored under a key now, and who put it there, as far as the records tell."""
+
+from __future__ import annotations
+
+from mgmt_api.calls.backends import Backends
+from mgmt_api.domain.checks import is_operation_id
+from mgmt_api.domain.entities import CurrentVersion, Name, Operation
+from mgmt_api.ports import StoredObject
+from mgmt_contract.messages import Existing
+from mgmt_contract.wire import format_time
+
+
+def describe_existing(backends: Backends, name: Name, stored: StoredObject, caller_id: str) -> Existing:
+    """Describe a stored object with what the records know of it.
+
+    An object that did not get there through this service is described by what the storage states alone.
+
+    Args:
+        backends: The stores.
+        name: What is recorded of the key.
+        stored: What the storage states.
+        caller_id: The subject of the person for whom it is described.
+    """
+    current = name.current
+    if current is not None and (current.etag, current.version_id) == (stored.etag, stored.version_id):
+        return _describe_current(stored, current, caller_id)
+    operation = _find_origin(backends, stored)
+    if operation is not None:
+        return _describe_origin(stored, operation, caller_id)
+    return Existing(
+        s3_object_key=stored.key,
+        size=stored.size,
+        etag=stored.etag,
+        crc64nvme=stored.crc64nvme,
+        version_id=stored.version_id,
+    )
+
+
+def tell_owner(existing: Existing) -> str:
+    """Say in words who stored an object and when."""
+    owner = existing.actor or "somebody outside this service"
+    when = f" on {format_time(existing.finished_at)}" if existing.finished_at else ""
+    return f"{owner}{when}"
+
+
+def _describe_current(stored: StoredObject, current: CurrentVersion, caller_id: str) -> Existing:
+    return Existing(
+        s3_object_key=stored.key,
+        size=stored.size,
+        etag=stored.etag,
+        operation_id=current.operation_id,
+        actor=current.actor,
+        finished_at=current.finished_at,
+        content_digest=current.content_digest,
+        crc64nvme=stored.crc64nvme,
+        version_id=stored.version_id,
+        is_own=current.actor_id == caller_id,
+    )
+
+
+def _find_origin(backends: Backends, stored: StoredObject) -> Operation | None:
+    """Find the operation that an object's metadata names, if the object is what it was to be.
+
+    That is an upload whose bytes arrived after it had been given up.
+    """
+    id_ = stored.operation_id
+    if id_ is None or not is_operation_id(id_):
+        return None
+    operation = backends.records.get_operations([id_]).get(id_)
+    if operation is None or operation.content is None or operation.record.s3_object_key != stored.key:
+        return None
+    promised = (operation.content.size, operation.content.crc64nvme)
+    return operation if promised == (stored.size, stored.crc64nvme) else None
+
+
+def _describe_origin(stored: StoredObject, operation: Operation, caller_id: str) -> Existing:
+    return Existing(
+        s3_object_key=stored.key,
+        size=stored.size,
+        etag=stored.etag,
+        operation_id=operation.id,
+        actor=operation.record.actor,
+        finished_at=operation.record.finished_at,
+        content_digest=operation.content.content_digest if operation.content else None,
+        crc64nvme=stored.crc64nvme,
+        version_id=stored.version_id,
+        is_own=operation.record.actor_id == caller_id,
+    )

@@ -1,0 +1,355 @@
+"""How an upload ends: the service looks at the storage, compares, and records what is true.
+
+Every step can be repeated from the start: the records are read first, the storage after them, and every
+write names the revision that was read. Whoever is interrupted, or loses a write, looks again.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Final
+
+from mgmt_api.calls.backends import Backends
+from mgmt_api.domain.entities import CurrentVersion, Name, Operation
+from mgmt_api.domain.redaction import redact
+from mgmt_api.ports import (
+    ContentRefusedError,
+    NoSuchMultipartUploadError,
+    OperationInProgressError,
+    PreconditionFailedError,
+    RecordsUnavailableError,
+    StorageError,
+    StorageUnavailableError,
+    StoredObject,
+    StoredPart,
+    WriteCondition,
+)
+from mgmt_api.uploads.content import change_file
+from mgmt_api.uploads.existing import describe_existing, tell_owner
+from mgmt_api.uploads.multipart import (
+    discard_multipart_upload,
+    find_missing_parts,
+    find_whole_parts,
+    open_multipart_upload,
+)
+from mgmt_contract.messages import Content
+from mgmt_contract.parts import part_count
+from mgmt_contract.records import Phase
+
+logger = logging.getLogger(__name__)
+
+COMPLETING_RETRY_SECONDS: Final = 3
+JOIN_MIN_SECONDS: Final = 5.0
+"""A call with less time to spare leaves joining to the next one: S3 joins most objects within it."""
+
+
+@dataclass(frozen=True)
+class Standing:
+    """How an operation stands after a look at the storage.
+
+    Done, failed, completing (ask again), or carrying: with parts missing, with a refusal to join them, or only with
+    no time left for that.
+    """
+
+    operation: Operation
+    missing_parts: tuple[int, ...] = ()
+    refusal: str | None = None
+    """Why the storage has refused to join the parts, where that says nothing about them: a code, if it gave one."""
+
+    @property
+    def phase(self) -> Phase:
+        """The operation's phase."""
+        return self.operation.phase
+
+
+# --- finishing -----------------------------------------------------------------------------------------
+
+
+def finish(backends: Backends, operation: Operation, name: Name) -> Standing:
+    """Finish an upload of known content, as far as the storage lets.
+
+    Args:
+        backends: The stores.
+        operation: In phase carrying or completing, with its content.
+        name: Read before this call: a change since then makes the last write fail.
+
+    Raises:
+        ConflictError: If another call has changed the operation or the name.
+        StorageUnavailableError: If the storage does not answer.
+    """
+    if operation.part_size is None:
+        return _finish_whole(backends, operation, name)
+    return _finish_multipart(backends, operation, name)
+
+
+def _finish_whole(backends: Backends, operation: Operation, name: Name) -> Standing:
+    stored = backends.objects.head_object(operation.record.s3_object_key)
+    if _is_open(operation, stored):
+        return Standing(_fall_back(backends, operation), missing_parts=(1,))
+    return Standing(_judge(backends, operation, name, stored))
+
+
+def _finish_multipart(backends: Backends, operation: Operation, name: Name) -> Standing:
+    if operation.phase == "completing":
+        stored = backends.objects.head_object(operation.record.s3_object_key)
+        if stored is not None and stored.operation_id == operation.id:
+            return Standing(_judge(backends, operation, name, stored))
+        if _may_be_joining(backends, operation):
+            return Standing(operation)
+    try:
+        parts = _list_whole_parts(backends, operation)
+    except NoSuchMultipartUploadError as refusal:
+        return _look_again(backends, operation, name, refusal)
+    missing = find_missing_parts(operation, parts)
+    if missing:
+        return Standing(_fall_back(backends, operation), missing)
+    if backends.spare_seconds() < JOIN_MIN_SECONDS:
+        return Standing(operation)
+    operation = _note_join(backends, operation)
+    return _look_again(backends, operation, name, _join_parts(backends, operation, parts))
+
+
+def _may_be_joining(backends: Backends, operation: Operation) -> bool:
+    """Tell whether the storage may still be at what it was asked for: then it must not be asked again."""
+    patience = timedelta(seconds=backends.settings.join_patience_seconds)
+    return operation.join_asked_at is not None and backends.now() < operation.join_asked_at + patience
+
+
+def _note_join(backends: Backends, operation: Operation) -> Operation:
+    """Note that the storage is about to be asked to join the parts; whoever loses this write does not ask."""
+    noted = dataclasses.replace(operation.advance("completing"), join_asked_at=backends.now())
+    try:
+        return backends.records.update_operation(noted)
+    except RecordsUnavailableError:
+        # If it was stored, and nobody asked, all would wait in vain for what nobody is at.
+        stored = backends.records.get_operations([operation.id]).get(operation.id)
+        if stored is None or stored != dataclasses.replace(noted, revision=stored.revision):
+            raise
+        return stored
+
+
+def _note_answer(backends: Backends, operation: Operation) -> Operation:
+    """Note that the storage has answered, and so is not joining parts any more."""
+    if operation.join_asked_at is None and operation.phase == "completing":
+        return operation
+    answered = dataclasses.replace(operation.advance("completing"), join_asked_at=None)
+    return backends.records.update_operation(answered)
+
+
+def _list_whole_parts(backends: Backends, operation: Operation) -> list[StoredPart]:
+    stored = backends.objects.list_parts(operation.record.s3_object_key, operation.multipart_upload_id or "")
+    signed = backends.records.get_signed_parts(operation.id, operation.lease_epoch)
+    return find_whole_parts(stored, signed)
+
+
+def _join_parts(backends: Backends, operation: Operation, parts: list[StoredPart]) -> StorageError | None:
+    content = _content_of(operation)
+    wanted = part_count(content.size, operation.part_size or 1)
+    try:
+        backends.objects.complete_multipart_upload(
+            operation.record.s3_object_key,
+            operation.multipart_upload_id or "",
+            [part for part in parts if part.number <= wanted],
+            size=content.size,
+            crc64nvme=content.crc64nvme,
+            condition=WriteCondition(operation.replaces_etag),
+            within_seconds=backends.spare_seconds(),
+        )
+    except StorageError as refusal:
+        return refusal
+    return None
+
+
+def _look_again(backends: Backends, operation: Operation, name: Name, refusal: StorageError | None) -> Standing:
+    """Judge a completion by what stands under the key; what was answered counts only after that."""
+    stored = backends.objects.head_object(operation.record.s3_object_key)
+    if stored is not None and stored.operation_id == operation.id:
+        return Standing(_judge(backends, operation, name, stored))
+    if isinstance(refusal, OperationInProgressError):
+        return Standing(operation)
+    if isinstance(refusal, ContentRefusedError):
+        return Standing(_fail_for_content(backends, operation, f"the storage refused to join the parts: {refusal}"))
+    if isinstance(refusal, StorageUnavailableError):
+        _note_answer(backends, operation)
+        raise refusal
+    return _weigh(backends, operation, name, stored, refusal)
+
+
+def _weigh(
+    backends: Backends, operation: Operation, name: Name, stored: StoredObject | None, refusal: StorageError | None
+) -> Standing:
+    """Judge an answer that says nothing about the bytes, with the operation's own object not there."""
+    still_open = _is_open(operation, stored)
+    if isinstance(refusal, NoSuchMultipartUploadError) and still_open:
+        return _reopen(backends, operation)
+    if isinstance(refusal, (NoSuchMultipartUploadError, PreconditionFailedError)) and not still_open:
+        return Standing(_fail_for_name(backends, operation, name, stored))
+    if refusal is None or isinstance(refusal, PreconditionFailedError):
+        # What was joined, or what stood in the way, was taken away at once: ask again.
+        return Standing(_note_answer(backends, operation))
+    # Refused for a reason that says nothing about the bytes: the parts stay. How often to ask again is bounded by
+    # the client, and whoever wants to end the upload can.
+    logger.warning("the storage refuses to join parts", extra={"operation_id": operation.id, "reason": str(refusal)})
+    return Standing(_fall_back(backends, operation), refusal=refusal.code or "no reason given")
+
+
+def _reopen(backends: Backends, operation: Operation) -> Standing:
+    """Begin a new multipart upload in the place of one whose parts are gone."""
+    reopened = open_multipart_upload(backends, operation)
+    return Standing(reopened, find_missing_parts(reopened, []))
+
+
+def _is_open(operation: Operation, stored: StoredObject | None) -> bool:
+    """Tell whether the key still holds what it held when the operation began."""
+    if stored is None:
+        return operation.replaces_etag is None
+    return stored.operation_id != operation.id and stored.etag == operation.replaces_etag
+
+
+def _judge(backends: Backends, operation: Operation, name: Name, stored: StoredObject | None) -> Operation:
+    if stored is None or stored.operation_id != operation.id:
+        return _fail_for_name(backends, operation, name, stored)
+    if not is_as_promised(operation, stored):
+        states = f"{stored.size} bytes, checksum {stored.crc64nvme or 'unknown'}"
+        return _fail_for_content(backends, operation, f"the storage states {states}")
+    return _record_success(backends, operation, name, stored)
+
+
+def is_as_promised(operation: Operation, stored: StoredObject) -> bool:
+    """Tell whether an object is this operation's, with the size and checksum the client computed."""
+    content = operation.content
+    return content is not None and (stored.operation_id, stored.size, stored.crc64nvme) == (
+        operation.id,
+        content.size,
+        content.crc64nvme,
+    )
+
+
+def _enter_completing(backends: Backends, operation: Operation) -> Operation:
+    if operation.phase == "completing":
+        return operation
+    return backends.records.update_operation(operation.advance("completing"))
+
+
+def _fall_back(backends: Backends, operation: Operation) -> Operation:
+    if operation.phase == "carrying":
+        return operation
+    return backends.records.update_operation(operation.advance("carrying"))
+
+
+# --- success -------------------------------------------------------------------------------------------
+
+
+def _record_success(backends: Backends, operation: Operation, name: Name, stored: StoredObject) -> Operation:
+    """Record the name's current version, then the operation as done.
+
+    In between the operation is completing: nobody else can end it, and the name stays reserved for it.
+    """
+    operation = _enter_completing(backends, operation)
+    current = _make_current(backends, operation, name, stored)
+    backends.records.put_name(dataclasses.replace(name, key=stored.key, current=current))
+    record = operation.record
+    done = operation.advance(
+        "done",
+        result_path=stored.key,
+        finished_at=current.finished_at,
+        etag=stored.etag,
+        version_id=stored.version_id,
+        source_file_record=change_file(record.source_file_record, status="completed"),
+        s3_file_record=change_file(record.s3_file_record, status="completed", size=stored.size),
+    )
+    done = backends.records.update_operation(done)
+    backends.metrics.count("UploadsDone")
+    backends.metrics.count("BytesStored", stored.size)
+    return done
+
+
+def _make_current(backends: Backends, operation: Operation, name: Name, stored: StoredObject) -> CurrentVersion:
+    content = _content_of(operation)
+    known = name.current
+    # An interrupted call may have recorded this very version: its time stands.
+    finished_at = known.finished_at if known is not None and known.operation_id == operation.id else backends.now()
+    return CurrentVersion(
+        operation_id=operation.id,
+        actor=operation.record.actor,
+        actor_id=operation.record.actor_id,
+        finished_at=finished_at,
+        size=stored.size,
+        crc64nvme=content.crc64nvme,
+        content_digest=content.content_digest,
+        etag=stored.etag,
+        version_id=stored.version_id,
+    )
+
+
+# --- failure -------------------------------------------------------------------------------------------
+
+
+def end_unfinished(
+    backends: Backends, operation: Operation, name: Name, error_code: str, error_message: str
+) -> Operation:
+    """End an upload that nobody carries on: failed, unless its object turns out to be there.
+
+    One that is completing is finished and never overwritten; it may come back completing still.
+
+    Raises:
+        ConflictError: If another call has changed the operation or the name.
+    """
+    if operation.phase == "completing":
+        operation = finish(backends, operation, name).operation
+        if operation.phase != "carrying":
+            return operation
+    elif operation.phase == "carrying" and operation.part_size is None:
+        stored = backends.objects.head_object(operation.record.s3_object_key)
+        if stored is not None and is_as_promised(operation, stored):
+            return _record_success(backends, operation, name, stored)
+    return record_failure(backends, operation, error_code, error_message)
+
+
+def record_failure(backends: Backends, operation: Operation, error_code: str, error_message: str) -> Operation:
+    """Record an operation as failed and throw its parts away. Its name is free from then on."""
+    failed = backends.records.update_operation(
+        operation.advance(
+            "failed",
+            finished_at=backends.now(),
+            error_code=error_code,
+            error_message=redact(error_message),
+            s3_file_record=change_file(operation.record.s3_file_record, status="failed"),
+        )
+    )
+    backends.metrics.count("UploadsFailed", code=error_code)
+    discard_parts(backends, failed)
+    return failed
+
+
+def discard_parts(backends: Backends, operation: Operation) -> None:
+    """Throw the parts of a failed operation away; again, where an earlier call was interrupted."""
+    discard_multipart_upload(backends, operation.record.s3_object_key, operation.multipart_upload_id)
+
+
+def _fail_for_name(backends: Backends, operation: Operation, name: Name, stored: StoredObject | None) -> Operation:
+    key = operation.record.s3_object_key
+    if stored is None:
+        sentence = f"The object under {key} that was to be replaced is gone. Start the upload again."
+    else:
+        owner = tell_owner(describe_existing(backends, name, stored, operation.record.actor_id))
+        sentence = (
+            f"Another object was stored under {key} meanwhile, by {owner}. "
+            "Upload under another name with --as, or replace it with --replace."
+        )
+    return record_failure(backends, operation, "name-taken", sentence)
+
+
+def _fail_for_content(backends: Backends, operation: Operation, finding: str) -> Operation:
+    content = _content_of(operation)
+    sentence = f"The client computed {content.size} bytes, checksum {content.crc64nvme}; {finding}. Upload it again."
+    return record_failure(backends, operation, "content-differs", sentence)
+
+
+def _content_of(operation: Operation) -> Content:
+    if operation.content is None:
+        raise ValueError(f"the content of {operation.id} is not known")
+    return operation.content

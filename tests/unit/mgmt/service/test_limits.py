@@ -1,0 +1,122 @@
+"""What the service says it takes at a time is what the client sends, and never more than the client's own limits."""
+
+from contextlib import closing
+
+import pytest
+
+from mgmt.cli.main import main
+from mgmt.journal import Journal
+from mgmt.service.limits import Limits, limits_of
+from mgmt_contract.messages import CleanUp, Service
+from mgmt_contract.parts import MIB, SINGLE_PUT_MAX_BYTES
+from support.fakes import content_md5
+from support.paper_service import paper_service
+from support.trees import noise
+
+ITEMS_MAX, SIGN_PARTS_MAX = 7, 3
+
+
+@pytest.fixture
+def service(tmp_path, monkeypatch):
+    (tmp_path / "work").mkdir()
+    monkeypatch.chdir(tmp_path / "work")
+    with paper_service() as running:
+        running.limits.update(items_max=ITEMS_MAX, sign_parts_max=SIGN_PARTS_MAX, single_put_max_bytes=MIB)
+        for name, value in {
+            "MGMT_CONFIG": tmp_path / "config",
+            "MGMT_STATE_DIR": tmp_path / "state",
+            "MGMT_TOKEN": "sesame",
+            "MGMT_API_URL": running.url,
+        }.items():
+            monkeypatch.setenv(name, str(value))
+        yield running
+
+
+def make_files(tmp_path):
+    for number in range(20):
+        (tmp_path / "work" / f"small-{number:02}").write_bytes(b"x" * number)
+    (tmp_path / "work" / "medium").write_bytes(noise(2 * MIB))
+    (tmp_path / "work" / "large").write_bytes(noise(27 * MIB))
+
+
+def check_calls(service):
+    for what, body in service.asked:
+        if what in ("service", "put", "history"):
+            continue
+        assert 1 <= len(body["items"]) <= ITEMS_MAX, what
+        assert len(body.get("clean_ups", [])) <= ITEMS_MAX, what
+        if what == "sign":
+            assert sum(len(item["parts"]) for item in body["items"]) <= SIGN_PARTS_MAX
+
+
+def test_a_service_that_takes_little_is_given_little(service, tmp_path, capsys):
+    make_files(tmp_path)
+    assert main(["--json", "upload", "all"]) == 0
+    assert '"succeeded":22' in capsys.readouterr().out
+    check_calls(service)
+    assert service.count("service") == 1
+    assert service.count("start") == 2 + 3, "two large ones, and twenty by sevens"
+    assert service.count("sign") >= 2 + 1, "six parts by threes, and one"
+    wholes = [item for what, body in service.asked if what == "start" for item in body["items"] if item.get("content")]
+    assert all(item["content"]["size"] <= MIB for item in wholes)
+
+
+def test_a_dry_run_asks_for_as_little(service, tmp_path):
+    make_files(tmp_path)
+    assert main(["upload", "--dry-run", "all"]) == 0
+    check_calls(service)
+    assert service.count("preview") == 4
+
+
+def test_a_single_target_costs_no_question(service, tmp_path):
+    """What fits into any call needs no limit: start, PUT, complete and clean-up."""
+    (tmp_path / "work" / "clip").write_bytes(b"x")
+    assert main(["upload", "clip"]) == 0
+    assert [what for what, _ in service.asked] == ["start", "put", "complete", "clean-up"]
+
+
+@pytest.mark.parametrize("fields", [["start.content_md5"], ["start.something_else"], []])
+def test_only_a_service_that_takes_the_md5_is_sent_it_and_only_of_whole_archives(service, tmp_path, fields):
+    service.limits.update(single_put_max_bytes=SINGLE_PUT_MAX_BYTES, optional_fields=fields)
+    (tmp_path / "work" / "a").write_bytes(b"x")
+    (tmp_path / "work" / "b").write_bytes(noise(MIB))
+    (tmp_path / "work" / "large").write_bytes(noise(27 * MIB))
+    assert main(["upload", "--keep-archive", "a", "b", "large"]) == 0
+    items = [item for what, body in service.asked if what == "start" for item in body["items"]]
+    md5s = {item["name"]: item.get("content_md5") for item in items}
+    archives = {name: (tmp_path / "work" / f"{name}.tar.gz").read_bytes() for name in ("a", "b")}
+    is_taken = "start.content_md5" in fields
+    expected = {name: content_md5(body) if is_taken else None for name, body in archives.items()}
+    assert md5s == {**expected, "large": None}
+
+
+def test_what_an_earlier_run_could_not_report_is_reported_by_sevens(service, tmp_path):
+    clean_ups = [CleanUp(f"01a2041b-befb-730e-9a3c-{number:012}", "completed", "deleted") for number in range(20)]
+    with closing(Journal(tmp_path / "state")) as journal:
+        journal.finish(service.url, clean_ups)
+    (tmp_path / "work" / "clip").write_bytes(b"x")
+    assert main(["upload", "clip"]) == 0
+    check_calls(service)
+    riding = [each for _, body in service.asked if isinstance(body, dict) for each in body.get("clean_ups", [])]
+    reported = [each for what, body in service.asked if what == "clean-up" for each in body["items"]]
+    assert len(riding + reported) == 21
+
+
+@pytest.mark.parametrize("name", ["items_max", "sign_parts_max", "single_put_max_bytes", "part_count_max"])
+def test_limits_that_nothing_fits_into_are_no_answer(service, tmp_path, name):
+    (tmp_path / "work" / "clip").write_bytes(b"x")
+    service.limits[name] = 0
+    assert main(["upload", "clip"]) == 7
+    assert service.count("put") == 0
+
+
+def test_more_parts_than_the_service_takes_are_no_answer(service, tmp_path):
+    (tmp_path / "work" / "large").write_bytes(noise(27 * MIB))
+    service.limits["part_count_max"] = 3
+    assert main(["upload", "large"]) == 7
+    assert service.count("sign") == 0
+
+
+def test_a_service_that_takes_more_gets_what_is_usual():
+    service = Service(1, 1, "1", "b", "r", "", 10**9, 10**6, 5000, 5000, 600)
+    assert limits_of(service) == Limits(100, 100, SINGLE_PUT_MAX_BYTES)

@@ -1,0 +1,98 @@
+"""Which parts are signed, and which are sent: in calls that the service takes, and none in vain."""
+
+from __future__ import annotations
+
+import threading
+from itertools import chain
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from mgmt.network.retry import Patience
+from mgmt.service.limits import Limits
+from mgmt.storage.transfer import PutOutcome, PutResult
+from mgmt.upload.jobs import UploadOptions
+from mgmt.upload.sending import Meter, PartFeed, PartsSender
+from mgmt_contract.messages import (
+    Content,
+    Lease,
+    Part,
+    SignedPart,
+    SignedRequest,
+    SignRequest,
+    SignResponse,
+    SignResult,
+)
+from mgmt_contract.parts import SIGN_PARTS_MAX
+
+PART_BYTES = 100
+CRC = "AAAAAAAAAAA="
+
+
+class Desk:
+    """Signs what it is asked for, and takes what is sent; writes down both."""
+
+    def __init__(self) -> None:
+        self.limits = Limits(sign_parts_max=SIGN_PARTS_MAX)
+        self.asked: list[list[int]] = []
+        self.sent: list[int] = []
+
+    def sign(self, request: SignRequest) -> SignResponse:
+        [item] = request.items
+        self.asked.append([part.number for part in item.parts])
+        signed = [SignedPart(part.number, SignedRequest("http://127.0.0.1:9", {}, 900)) for part in item.parts]
+        return SignResponse([SignResult(item.operation_id, "signed", lease=Lease(1, 600), parts=signed)])
+
+    def put(self, _: SignedRequest, __: Path, offset: int, length: int, on_bytes: Any) -> PutResult:
+        on_bytes(length)
+        self.sent.append(offset // PART_BYTES + 1)
+        return PutResult(PutOutcome.STORED, "")
+
+
+def send(part_count: int, received: list[int], **of_job: Any) -> Desk:
+    """Send all parts of an archive that lies on the disk, except those that were received."""
+    desk = Desk()
+    session: Any = SimpleNamespace(
+        api=desk,
+        carrier=desk,
+        patience=Patience(threading.Event()),
+        journal=SimpleNamespace(machine_id="machine"),
+        emit=lambda _: None,
+    )
+    size_bytes = part_count * PART_BYTES
+    job: Any = SimpleNamespace(
+        operation_id="operation",
+        target_path="clip",
+        lease=Lease(1, 600),
+        archive=SimpleNamespace(size=size_bytes),
+        **{"options": UploadOptions(), "has_to_repeat_parts": False, **of_job},
+    )
+    feed = PartFeed(PART_BYTES)
+    for number in range(1, part_count + 1):
+        feed.put(Part(number, PART_BYTES, CRC))
+    feed.close(Content(size_bytes, CRC, "blake3:" + "0" * 64, size_bytes, 1))
+    sender = PartsSender(session, job, PART_BYTES, lambda: Path("clip.tar.gz"), Meter(session, job))
+    sender.send(feed, received)
+    return desk
+
+
+@pytest.mark.parametrize("jobs", [None, 1, 26, 64])
+def test_no_call_asks_for_more_parts_than_the_service_signs(jobs):
+    """Or it would refuse the whole upload, and throw away what had arrived of it."""
+    desk = send(450, [], options=UploadOptions(jobs=jobs))
+    assert max(map(len, desk.asked)) <= SIGN_PARTS_MAX
+    assert sorted(desk.sent) == list(range(1, 451))
+
+
+def test_what_the_storage_holds_is_neither_signed_nor_sent_again():
+    desk = send(9, [1, 2, 5])
+    assert sorted(desk.sent) == sorted(chain.from_iterable(desk.asked)) == [3, 4, 6, 7, 8, 9]
+
+
+def test_an_archive_that_was_packed_anew_is_compared_with_what_the_storage_holds():
+    """Each part is asked for, so that the service sees at the first one that it is another now."""
+    desk = send(9, [1, 2, 5], has_to_repeat_parts=True)
+    assert sorted(chain.from_iterable(desk.asked)) == list(range(1, 10))
+    assert sorted(desk.sent) == [3, 4, 6, 7, 8, 9]

@@ -1,0 +1,113 @@
+"""Multipart uploads that nobody finishes do not stay in the embedded storage for ever."""
+
+from __future__ import annotations
+
+import queue
+import threading
+from collections.abc import Iterator
+from contextlib import closing
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from mgmt_contract.parts import ABANDONED_AFTER_DAYS
+from mgmt_local import server
+from mgmt_local.engine.expiry import Expiry
+from mgmt_local.engine.seaweedfs import StorageEngine
+from mgmt_local.process.state import open_state_folder
+from support.engine import storage_engine
+from support.local_backend import wait_until
+
+if TYPE_CHECKING:
+    from mypy_boto3_s3 import S3Client
+
+BUCKET = "abandoned"
+LIFE = timedelta(days=ABANDONED_AFTER_DAYS)
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now = datetime.now(UTC)
+
+    def __call__(self) -> datetime:
+        return self.now
+
+
+@pytest.fixture(scope="module")
+def own_engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[StorageEngine]:
+    with storage_engine(tmp_path_factory.mktemp("engine")) as running:
+        running.ensure_bucket(BUCKET)
+        yield running
+
+
+@pytest.fixture
+def client(own_engine: StorageEngine) -> Iterator[S3Client]:
+    made = own_engine.make_client()
+    yield made
+    made.close()
+
+
+def begin(client: S3Client, count: int) -> None:
+    for number in range(count):
+        key = f"día {number}.tar.gz"
+        upload_id = client.create_multipart_upload(Bucket=BUCKET, Key=key)["UploadId"]
+        client.upload_part(Bucket=BUCKET, Key=key, UploadId=upload_id, PartNumber=1, Body=b"a part")
+
+
+def count_open(client: S3Client) -> int:
+    return len(client.list_multipart_uploads(Bucket=BUCKET).get("Uploads", []))
+
+
+def test_what_was_begun_too_long_ago_is_removed_and_nothing_else(own_engine: StorageEngine, client: S3Client):
+    clock = Clock()
+    expiry = Expiry(own_engine.make_client, BUCKET, clock)
+    client.put_object(Bucket=BUCKET, Key="stored", Body=b"stored")
+    begin(client, 40)
+    clock.now += LIFE - timedelta(minutes=5)
+    expiry.look_if_due()
+    assert count_open(client) == 40
+    clock.now += timedelta(minutes=30)
+    expiry.look_if_due()
+    assert count_open(client) == 40, "a look an hour is enough"
+    clock.now += timedelta(minutes=30)
+    expiry.look_if_due()
+    assert count_open(client) == 0
+    assert client.get_object(Bucket=BUCKET, Key="stored")["Body"].read() == b"stored"
+
+
+def test_a_storage_that_does_not_answer_is_looked_at_again(
+    own_engine: StorageEngine, client: S3Client, monkeypatch: pytest.MonkeyPatch
+):
+    clock = Clock()
+    monkeypatch.setattr(own_engine, "ports", own_engine.ports._replace(s3=9))  # nothing listens there
+    expiry = Expiry(own_engine.make_client, BUCKET, clock)
+    begin(client, 1)
+    clock.now += LIFE + timedelta(hours=1)
+    expiry.look_if_due()
+    assert count_open(client) == 1
+    monkeypatch.undo()
+    clock.now += timedelta(hours=1)
+    expiry.look_if_due()
+    assert count_open(client) == 0
+
+
+def test_the_running_backend_looks_by_itself(tmp_path: Path):
+    """Its clock is moved, not the storage's: what was begun a moment ago is a month old by it."""
+    folder, signals = open_state_folder(tmp_path), queue.SimpleQueue()
+    later = datetime.now(UTC) + LIFE + timedelta(minutes=1)
+    with (
+        server._run_backend(folder, signals, idle_seconds=60) as backend,
+        closing(backend.engine.make_client()) as client,
+    ):
+        client.create_multipart_upload(Bucket=server.BUCKET, Key="large.mov.tar.gz")
+        backend._check_seconds = 0.01
+        backend._expiry = Expiry(backend.engine.make_client, server.BUCKET, lambda: later)
+        watching = threading.Thread(target=backend.watch)
+        watching.start()
+        try:
+            wait_until(lambda: not client.list_multipart_uploads(Bucket=server.BUCKET).get("Uploads"))
+        finally:
+            signals.put("stop")
+            watching.join()
