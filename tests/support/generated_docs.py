@@ -19,7 +19,9 @@ from mgmt.cli.upload import upload
 from mgmt.settings import VARIABLES
 
 PROJECT = Path(__file__).parents[2]
-README = PROJECT / "README.md"
+COMMANDS_PAGE = PROJECT / "docs" / "commands.md"
+SCRIPTS_PAGE = PROJECT / "docs" / "scripts.md"
+SETTINGS_PAGE = PROJECT / "docs" / "settings.md"
 BENCHMARK = PROJECT / "docs" / "benchmark.md"
 BENCHMARK_RUN = PROJECT / "docs" / "benchmark.json"
 
@@ -95,12 +97,12 @@ def _spell_cell(text: str) -> str:
 _REACHED = {True: "reached", False: "**not reached**", None: ""}
 
 GENERATED: dict[Path, dict[str, Callable[[], str]]] = {
-    README: {
-        "exit codes": exit_codes_table,
-        "settings": settings_table,
+    COMMANDS_PAGE: {
         "upload options": lambda: options_table(upload),
         "history options": lambda: options_table(history),
     },
+    SCRIPTS_PAGE: {"exit codes": exit_codes_table},
+    SETTINGS_PAGE: {"settings": settings_table},
     BENCHMARK: {
         "figures": figures_table,
         "packing": lambda: profile_table("packing, processor seconds"),

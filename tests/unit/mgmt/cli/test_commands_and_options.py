@@ -14,7 +14,7 @@ from click.testing import CliRunner
 
 from mgmt.cli.main import COMMANDS, main, mgmt
 from mgmt.errors import MgmtError
-from support.generated_docs import GENERATED, README, filled_in
+from support.generated_docs import GENERATED, PROJECT, SCRIPTS_PAGE, filled_in
 from support.interrupts import INTERRUPTS
 from support.scripted_server import Answer, json_answer, scripted_server
 
@@ -64,13 +64,13 @@ def test_documents_are_as_generated(document):
     assert document.read_text(encoding="utf-8") == filled_in(document)
 
 
-def test_the_readme_names_every_type_of_json_line():
+def test_the_page_for_scripts_names_every_type_of_json_line():
     written = {
         name
-        for module in (README.parent / "client" / "mgmt").rglob("*.py")
+        for module in (PROJECT / "client" / "mgmt").rglob("*.py")
         for name in re.findall(r'"type": "(\w+)"', module.read_text(encoding="utf-8"))
     }
-    section = README.read_text(encoding="utf-8").partition("### For scripts")[2].partition("###")[0]
+    section = SCRIPTS_PAGE.read_text(encoding="utf-8").partition("## JSON lines")[2].partition("##")[0]
     assert written == set(re.findall(r"^\| `(\w+)` \|", section, re.MULTILINE))
 
 

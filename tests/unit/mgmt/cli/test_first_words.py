@@ -133,10 +133,11 @@ def test_a_pointer_stands_for_no_command_and_leads_to_commands_that_exist():
 
 # --- what messages name --------------------------------------------------------------------------------
 
-PROJECT = Path(__file__).parents[3]
+PROJECT = Path(__file__).parents[4]
 SPEAKING = [
     *(path for folder in ("client", "lambda") for path in (PROJECT / folder).rglob("*.py")),
     PROJECT / "README.md",
+    *(PROJECT / "docs").glob("*.md"),
 ]
 
 
