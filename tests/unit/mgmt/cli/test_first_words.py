@@ -137,7 +137,7 @@ PROJECT = Path(__file__).parents[4]
 SPEAKING = [
     *(path for folder in ("client", "lambda") for path in (PROJECT / folder).rglob("*.py")),
     PROJECT / "README.md",
-    *(PROJECT / "docs").glob("*.md"),
+    *(path for path in (PROJECT / "docs").glob("*.md") if path.name != "from-the-document.md"),  # it names what is planned
 ]
 
 
