@@ -137,7 +137,8 @@ PROJECT = Path(__file__).parents[4]
 SPEAKING = [
     *(path for folder in ("client", "lambda") for path in (PROJECT / folder).rglob("*.py")),
     PROJECT / "README.md",
-    *(path for path in (PROJECT / "docs").glob("*.md") if path.name != "from-the-document.md"),  # it names what is planned
+    # from-the-document.md names what is planned
+    *(path for path in (PROJECT / "docs").glob("*.md") if path.name != "from-the-document.md"),
 ]
 
 
