@@ -46,7 +46,7 @@ def test_everything_is_told_and_nothing_happens(team, anna, bert):
     anna.run("upload", "--dry-run", "DCIM")  # makes the journal, which everything makes
     before = traces(team, anna)
     command = ("--json", "upload", "--dry-run", "DCIM", "same", "other", "big", "gone", "--prefix", "p")
-    run = anna.run(*command, "--move-completed=done")
+    run = anna.run(*command, "--move-completed", "--completed-dir=done")
     assert run.exit_code == 3
     found = plans(run)
     assert {name: plan["outcome"] for name, plan in found.items()} == {

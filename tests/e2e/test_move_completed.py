@@ -27,7 +27,7 @@ def source_status(laptop, name):
 def test_files_and_folders_are_moved_and_the_record_says_so(team, anna):
     make_card(anna.work)
     (anna.work / "clip.mp4").write_bytes(b"x")
-    run = anna.run("--json", "upload", "--move-completed=done/day1", "DCIM", "clip.mp4")
+    run = anna.run("--json", "upload", "--move-completed", "--completed-dir=done/day1", "DCIM", "clip.mp4")
     assert (run.exit_code, run.stderr) == (0, "")
     assert [record["source_file_record"]["status"] for record in run.records] == ["moved", "moved"]
     assert names_in(anna.work) == ["done"]
@@ -36,8 +36,8 @@ def test_files_and_folders_are_moved_and_the_record_says_so(team, anna):
     assert source_status(anna, "DCIM") == source_status(anna, "clip.mp4") == "moved"
 
 
-def test_only_the_equals_sign_gives_a_folder(team, anna):
-    """A bare option takes the configured folder, and the argument after it stays a target."""
+def test_the_flag_takes_the_configured_folder_and_the_command_may_name_another(team, anna):
+    """The argument after the flag stays a target."""
     (anna.work / "clip").write_bytes(b"x")
     run = anna.run("upload", "--move-completed", "clip", MGMT_COMPLETED_DIR="done")
     assert run.exit_code == 0, run.stderr
@@ -47,28 +47,31 @@ def test_only_the_equals_sign_gives_a_folder(team, anna):
     bare = anna.run("upload", "clip2", "--move-completed")
     assert bare.exit_code == 10
     assert "mgmt config" in bare.stderr
-    assert "--move-completed=DIR" in bare.stderr
-    assert anna.run("upload", "clip2", "--move-completed=").exit_code == 2
-    assert "--move-completed[=DIR]" in anna.run("upload", "--help").stdout
+    assert "--completed-dir DIR" in bare.stderr
+    assert anna.run("upload", "clip2", "--move-completed", "--completed-dir=").exit_code == 2
+    assert "--completed-dir DIR" in anna.run("upload", "--help").stdout
+    named = anna.run("upload", "--move-completed", "--completed-dir", "here", "clip2", MGMT_COMPLETED_DIR="done")
+    assert named.exit_code == 0, named.stderr
+    assert (anna.work / "here" / "clip2").exists()
 
 
 def test_what_is_there_already_is_not_moved(team, anna):
     (anna.work / "clip").write_bytes(b"x")
     assert anna.run("upload", "clip").exit_code == 0
-    assert anna.run("upload", "clip", "--move-completed=done").exit_code == 0
+    assert anna.run("upload", "clip", "--move-completed", "--completed-dir=done").exit_code == 0
     assert names_in(anna.work) == ["clip"]
 
 
 @pytest.mark.parametrize(
     ("option", "said", "exit_code"),
     [
-        ("--move-completed=DCIM", "lies in", 4),
-        ("--move-completed=DCIM/sub", "lies in", 4),
-        ("--move-completed=.", "already", 4),
-        ("--move-completed=full", "exists already", 4),
-        ("--move-completed=file", "is no folder", 9),
-        ("--move-completed=file/sub", "is no folder", 9),
-        ("--move-completed=/dev/shm/mgmt-none", "another disk", 4),
+        ("--completed-dir=DCIM", "lies in", 4),
+        ("--completed-dir=DCIM/sub", "lies in", 4),
+        ("--completed-dir=.", "already", 4),
+        ("--completed-dir=full", "exists already", 4),
+        ("--completed-dir=file", "is no folder", 9),
+        ("--completed-dir=file/sub", "is no folder", 9),
+        ("--completed-dir=/dev/shm/mgmt-none", "another disk", 4),
     ],
 )
 def test_what_cannot_be_moved_is_refused_before_anything_is_packed(team, anna, option, said, exit_code):
@@ -77,7 +80,7 @@ def test_what_cannot_be_moved_is_refused_before_anything_is_packed(team, anna, o
     (anna.work / "full" / "DCIM").mkdir(parents=True)
     if "shm" in option and Path("/dev/shm").stat().st_dev == anna.work.stat().st_dev:
         pytest.skip("one disk only")
-    run = anna.run("upload", "DCIM", option)
+    run = anna.run("upload", "DCIM", "--move-completed", option)
     assert run.exit_code == exit_code
     assert said in run.stderr
     assert team.objects() == {}
@@ -89,14 +92,14 @@ def test_all_leaves_the_folder_of_completed_originals_out(team, anna):
     """With the option and, where it is configured, without it."""
     for name in ("a", "b"):
         (anna.work / name).write_text(name)
-    first = anna.run("upload", "all", "--move-completed=done")
+    first = anna.run("upload", "all", "--move-completed", "--completed-dir=done")
     assert first.exit_code == 0, first.stderr
     assert sorted(team.objects()) == ["a.tar.gz", "b.tar.gz"]
     (anna.work / "c").write_text("c")
-    assert anna.run("upload", "all", "--move-completed=./done/").exit_code == 0
+    assert anna.run("upload", "all", "--move-completed", "--completed-dir=./done/").exit_code == 0
     assert anna.run("upload", "all", MGMT_COMPLETED_DIR="done").exit_code == 0
     assert sorted(team.objects()) == ["a.tar.gz", "b.tar.gz", "c.tar.gz"]
-    nested = anna.run("upload", "all", "--move-completed=done/deep")
+    nested = anna.run("upload", "all", "--move-completed", "--completed-dir=done/deep")
     assert nested.exit_code == 0
     assert "done is skipped" in nested.stderr
     assert sorted(team.objects()) == ["a.tar.gz", "b.tar.gz", "c.tar.gz"]
@@ -108,11 +111,11 @@ def test_all_leaves_the_folder_out_that_a_link_names(team, anna):
     (anna.work / "kept" / "done").mkdir(parents=True)
     (anna.work / "link").symlink_to("kept/done")
     (anna.work / "a").write_text("a")
-    nested = anna.run("upload", "all", "--move-completed=link")
+    nested = anna.run("upload", "all", "--move-completed", "--completed-dir=link")
     assert nested.exit_code == 0, nested.stderr
     assert "kept is skipped" in nested.stderr
     (anna.work / "direct").symlink_to("kept")
-    assert anna.run("upload", "all", "--move-completed=direct", "--exclude", "link").exit_code == 0
+    assert anna.run("upload", "all", "--move-completed", "--completed-dir=direct", "--exclude", "link").exit_code == 0
     assert list(team.objects()) == ["a.tar.gz"]
     assert (anna.work / "kept" / "done" / "a").read_text() == "a"
 
@@ -120,7 +123,7 @@ def test_all_leaves_the_folder_out_that_a_link_names(team, anna):
 def test_a_link_is_uploaded_and_neither_it_nor_its_end_is_moved(team, anna):
     (anna.work / "clip").write_text("x")
     (anna.work / "latest").symlink_to("clip")
-    run = anna.run("--json", "upload", "latest", "--move-completed=done")
+    run = anna.run("--json", "upload", "latest", "--move-completed", "--completed-dir=done")
     assert run.exit_code == 0
     assert run.lines[0]["code"] == "not-moved"
     assert names_in(anna.work) == ["clip", "latest"]
@@ -134,7 +137,7 @@ def test_a_source_that_changed_since_it_was_packed_stays(team, anna):
 
     (anna.work / "clip").write_text("x")
     team.storage.fault = change
-    run = anna.run("--json", "upload", "clip", "--move-completed=done")
+    run = anna.run("--json", "upload", "clip", "--move-completed", "--completed-dir=done")
     assert run.exit_code == 0
     [notice] = [line for line in run.lines if line["type"] == "notice"]
     assert (notice["code"], "changed" in notice["message"]) == ("not-moved", True)
@@ -155,7 +158,7 @@ def test_a_place_that_was_taken_meanwhile_is_not_overwritten(team, anna, kind):
     else:
         (anna.work / "DCIM").write_text("x")
     team.storage.fault = take
-    run = anna.run("upload", "DCIM", "--move-completed=done")
+    run = anna.run("upload", "DCIM", "--move-completed", "--completed-dir=done")
     assert run.exit_code == 0
     assert "but the original was not moved" in run.stderr
     assert (anna.work / "DCIM").exists()
@@ -209,7 +212,7 @@ def test_kill_9_around_the_move_then_the_same_command_finishes(team, anna, how, 
         make_card(anna.work)
     else:
         (anna.work / "clip").write_bytes(b"x" * 1000)
-    command = ("--json", "upload", name, "--move-completed=done")
+    command = ("--json", "upload", name, "--move-completed", "--completed-dir=done")
     killed(anna, how, *command)
     run = anna.run(*command)
     assert (run.exit_code, run.stderr) == (0, "")
@@ -227,7 +230,7 @@ def test_kill_9_around_the_move_then_the_same_command_finishes(team, anna, how, 
 def test_a_dry_run_knows_the_move_that_a_killed_run_made(team, anna, how):
     """It says what the real one comes to, and leaves the move for that to finish."""
     (anna.work / "clip").write_bytes(b"x" * 1000)
-    command = ("--json", "upload", "clip", "--move-completed=done")
+    command = ("--json", "upload", "clip", "--move-completed", "--completed-dir=done")
     killed(anna, how, *command)
     before = journal_rows(anna), sorted(anna.work.rglob("*"))
     dry = anna.run(*command, "--dry-run")
@@ -246,7 +249,7 @@ def test_a_dry_run_tells_of_the_move_that_a_killed_run_was_to_make(team, anna, h
     for name in ("clip", "other"):
         (anna.work / name).write_bytes(b"x" * 1000)
     assert anna.run("upload", "other").exit_code == 0
-    command = ("upload", "clip", "other", "--move-completed=done")
+    command = ("upload", "clip", "other", "--move-completed", "--completed-dir=done")
     killed(anna, how, *command)
     dry = anna.run("--json", *command, "--dry-run")
     place = anna.work / "done" / "clip"
@@ -263,8 +266,8 @@ def test_a_move_that_a_killed_run_made_is_known_over_a_link_too(team, anna):
     (anna.work / "D").mkdir()
     (anna.work / "link").symlink_to("D")
     (anna.work / "D" / "clip").write_bytes(b"x")
-    killed(anna, "after the move", "upload", "D/clip", "--move-completed=done")
-    command = ("--json", "upload", "link/clip", "--move-completed=done")
+    killed(anna, "after the move", "upload", "D/clip", "--move-completed", "--completed-dir=done")
+    command = ("--json", "upload", "link/clip", "--move-completed", "--completed-dir=done")
     dry = anna.run(*command, "--dry-run")
     assert [line["outcome"] for line in dry.lines if line["type"] == "plan"] == ["already_there"]
     run = anna.run(*command)
@@ -273,9 +276,9 @@ def test_a_move_that_a_killed_run_made_is_known_over_a_link_too(team, anna):
 
 def test_kill_9_after_the_move_is_told_by_any_later_upload(team, anna):
     (anna.work / "clip").write_bytes(b"x")
-    killed(anna, "after the move", "upload", "all", "--move-completed=done")
+    killed(anna, "after the move", "upload", "all", "--move-completed", "--completed-dir=done")
     (anna.work / "other").write_bytes(b"y")
-    run = anna.run("upload", "all", "--move-completed=done")
+    run = anna.run("upload", "all", "--move-completed", "--completed-dir=done")
     assert run.exit_code == 0
     assert "was uploaded by an earlier run, and moved" in run.stderr
     assert source_status(anna, "clip") == "moved"
@@ -284,7 +287,7 @@ def test_kill_9_after_the_move_is_told_by_any_later_upload(team, anna):
 
 def test_a_kept_archive_is_remembered_as_such_after_a_kill(team, anna):
     (anna.work / "clip").write_bytes(b"x")
-    command = ("--json", "upload", "clip", "--move-completed=done", "--keep-archive")
+    command = ("--json", "upload", "clip", "--move-completed", "--completed-dir=done", "--keep-archive")
     killed(anna, "after the move", *command)
     run = anna.run(*command)
     assert run.exit_code == 0
@@ -309,7 +312,7 @@ def test_an_archive_that_cannot_be_kept_is_said(team, anna):
 def test_both_gone_is_no_entry_for_ever_but_an_unplugged_disk_is_waited_for(team, anna):
     (anna.work / "disk").mkdir()
     (anna.work / "disk" / "clip").write_bytes(b"x")
-    killed(anna, "after the move", "upload", "disk/clip", "--move-completed=disk/done")
+    killed(anna, "after the move", "upload", "disk/clip", "--move-completed", "--completed-dir=disk/done")
     (anna.work / "disk").rename(anna.work / "unplugged")
     (anna.work / "other").write_bytes(b"y")
     assert anna.run("upload", "other").exit_code == 0
@@ -326,7 +329,7 @@ def test_a_link_to_the_moved_original_does_not_cost_it_its_name(team, anna):
     """Killed before it could say that it had moved it; the original has another name elsewhere, such as a backup's."""
     (anna.work / "clip").write_bytes(b"footage")
     os.link(anna.work / "clip", anna.folder / "backup")
-    command = ("upload", "clip", "--move-completed=done")
+    command = ("upload", "clip", "--move-completed", "--completed-dir=done")
     killed(anna, "after the move", *command)
     (anna.work / "clip").symlink_to("done/clip")
     assert anna.run(*command).exit_code == 0
@@ -338,7 +341,7 @@ def test_an_interrupted_run_that_had_moved_some_goes_on_with_the_others(team, an
     """The same command names them all again: those that lie in their new place are no mistake."""
     (anna.work / "big").write_bytes(os.urandom(17_000_000))  # goes first, and to its end
     (anna.work / "clip").write_bytes(b"x")
-    command = ("--json", "upload", "big", "clip", "--move-completed=done")
+    command = ("--json", "upload", "big", "clip", "--move-completed", "--completed-dir=done")
     team.storage.fault = lambda put: "stall" if "/clip.tar.gz" in put.path else "none"
     process = anna.begin(*command)
     assert team.storage.stalled.wait(60)
@@ -364,10 +367,10 @@ def test_an_interrupted_run_that_had_moved_some_goes_on_with_the_others(team, an
 @pytest.mark.parametrize("how", ["another command", "the place is empty by now", "another prefix"])
 def test_a_moved_original_is_known_to_the_same_command_alone(team, anna, how):
     (anna.work / "clip").write_bytes(b"x")
-    command = ["upload", "clip", "--move-completed=done"]
+    command = ["upload", "clip", "--move-completed", "--completed-dir=done"]
     assert anna.run(*command).exit_code == 0
     if how == "another command":
-        command.remove("--move-completed=done")
+        command = command[:2]
     elif how == "another prefix":
         command.append("--prefix=p")
     else:
@@ -377,10 +380,10 @@ def test_a_moved_original_is_known_to_the_same_command_alone(team, anna, how):
 
 def test_a_killed_move_that_another_command_has_told_of_is_known_to_its_own(team, anna):
     (anna.work / "clip").write_bytes(b"x")
-    killed(anna, "after the move", "upload", "clip", "--move-completed=done")
+    killed(anna, "after the move", "upload", "clip", "--move-completed", "--completed-dir=done")
     (anna.work / "other").write_bytes(b"y")
     assert anna.run("upload", "other").exit_code == 0
-    run = anna.run("--json", "upload", "clip", "--move-completed=done")
+    run = anna.run("--json", "upload", "clip", "--move-completed", "--completed-dir=done")
     assert (run.exit_code, run.stderr) == (0, "")
     assert (run.lines[0]["type"], run.lines[0]["s3_object_key"]) == ("already_there", "clip.tar.gz")
 
@@ -397,7 +400,7 @@ def edit_in_place(path, content):
 def test_an_original_that_was_edited_after_a_kill_is_not_moved(team, anna):
     """What is stored is as it was before; size and times say nothing."""
     (anna.work / "clip").write_bytes(b"old bytes")
-    command = ("--json", "upload", "clip", "--move-completed=done")
+    command = ("--json", "upload", "clip", "--move-completed", "--completed-dir=done")
     killed(anna, "before the proof is known", *command)
     edit_in_place(anna.work / "clip", b"new bytes")
     run = anna.run(*command)
@@ -415,7 +418,7 @@ def test_an_original_that_is_edited_while_it_is_sent_is_not_moved(team, anna):
 
     (anna.work / "clip").write_bytes(b"old bytes")
     team.storage.fault = edit
-    run = anna.run("--json", "upload", "clip", "--move-completed=done")
+    run = anna.run("--json", "upload", "clip", "--move-completed", "--completed-dir=done")
     assert run.exit_code == 0
     assert [line["code"] for line in run.lines if line["type"] == "notice"] == ["not-moved"]
     assert (anna.work / "clip").read_bytes() == b"new bytes"
@@ -432,13 +435,13 @@ def test_an_original_that_was_only_looked_at_differently_is_moved(team, anna):
     (anna.work / "clip").write_bytes(b"x")
     mode = (anna.work / "clip").stat().st_mode & 0o777
     team.storage.fault = touch
-    assert anna.run("upload", "clip", "--move-completed=done").exit_code == 0
+    assert anna.run("upload", "clip", "--move-completed", "--completed-dir=done").exit_code == 0
     assert names_in(anna.work) == ["done"]
 
 
 def test_an_empty_file_of_somebody_else_in_the_originals_new_place_stays(team, anna):
     (anna.work / "clip").write_bytes(b"x")
-    command = ("upload", "clip", "--move-completed=done")
+    command = ("upload", "clip", "--move-completed", "--completed-dir=done")
     killed(anna, "before the move", *command)
     (anna.work / "done").mkdir(exist_ok=True)
     (anna.work / "done" / "clip").touch()
@@ -451,7 +454,7 @@ def test_an_empty_file_of_somebody_else_in_the_originals_new_place_stays(team, a
 @pytest.mark.parametrize("foreign", ["file", "folder", "link"])
 def test_a_file_of_somebody_else_is_not_recorded_as_the_moved_original(team, anna, foreign):
     (anna.work / "clip").write_bytes(b"x")
-    killed(anna, "before the move", "upload", "clip", "--move-completed=done")
+    killed(anna, "before the move", "upload", "clip", "--move-completed", "--completed-dir=done")
     (anna.work / "clip").rename(anna.folder / "clip")
     place = anna.work / "done" / "clip"
     place.parent.mkdir(exist_ok=True)
@@ -472,7 +475,7 @@ def test_a_file_of_somebody_else_is_not_recorded_as_the_moved_original(team, ann
 def test_what_was_left_out_of_a_folder_does_not_hide_that_it_was_moved(team, anna):
     make_card(anna.work)
     (anna.work / "DCIM" / "a.tmp").write_bytes(b"y")
-    command = ("--json", "upload", "DCIM", "--exclude=*.tmp", "--move-completed=done")
+    command = ("--json", "upload", "DCIM", "--exclude=*.tmp", "--move-completed", "--completed-dir=done")
     killed(anna, "after the move", *command)
     run = anna.run(*command)
     assert [record["source_file_record"]["status"] for record in run.records] == ["moved"]

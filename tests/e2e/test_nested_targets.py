@@ -65,7 +65,7 @@ def large_card(card):
     return card
 
 
-MOVE = ("upload", "DAY1", "DAY1/IMG_0001.JPG", "--move-completed=done")
+MOVE = ("upload", "DAY1", "DAY1/IMG_0001.JPG", "--move-completed", "--completed-dir=done")
 
 
 def test_a_target_in_a_folder_that_is_to_be_moved_is_refused_before_anything_is_sent(team, anna, large_card):

@@ -61,7 +61,7 @@ def test_all_names_the_folders_that_it_leaves_out(team, anna):
     for name in ("cards", "done", "moved"):
         (anna.work / name).mkdir()
         (anna.work / name / "clip").write_text(name)
-    command = ("--json", "upload", "--archive-dir", "cards", "--move-completed=moved", "all")
+    command = ("--json", "upload", "--archive-dir", "cards", "--move-completed", "--completed-dir=moved", "all")
     run = anna.run(*command, MGMT_COMPLETED_DIR=str(anna.work / "done"))
     assert (run.exit_code, team.objects()) == (0, {})
     assert notices(run) == [

@@ -10,8 +10,14 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from mgmt.cli.invocation import Invocation, current_directory, shown_base
-from mgmt.cli.optional_value import OptionalValue, OptionalValueCommand
-from mgmt.cli.upload_options import check_archive_dir, check_names, make_options, parse_rate, parse_tags
+from mgmt.cli.upload_options import (
+    check_archive_dir,
+    check_completed_dir,
+    check_names,
+    make_options,
+    parse_rate,
+    parse_tags,
+)
 from mgmt.errors import EXIT_OK, EXIT_PARTLY_FAILED, MgmtError
 from mgmt_contract.storage import STORAGE_CLASSES
 
@@ -20,7 +26,7 @@ if TYPE_CHECKING:  # names for annotations only
     from mgmt.upload.jobs import UploadOptions
 
 
-@click.command(cls=OptionalValueCommand)
+@click.command()
 @click.argument("targets", nargs=-1, required=True, metavar="TARGET... | all")
 @click.option("--prefix", help="Folder in the bucket (instead of MGMT_OBJECT_PREFIX).")
 @click.option("--as", "as_name", metavar="NAME", help="Store under this name: every camera folder is called DCIM.")
@@ -36,12 +42,8 @@ if TYPE_CHECKING:  # names for annotations only
 )
 @click.option("--keep-archive", is_flag=True, help="Keep the .tar.gz after success.")
 @click.option("--archive-dir", type=click.Path(path_type=Path), metavar="DIR", help=("Make archives in this folder."))
-@click.option(
-    "--move-completed",
-    cls=OptionalValue,
-    metavar="DIR",
-    help="Move originals to DIR after success; without =DIR, to MGMT_COMPLETED_DIR.",
-)
+@click.option("--move-completed", is_flag=True, help="Move originals to MGMT_COMPLETED_DIR after success.")
+@click.option("--completed-dir", metavar="DIR", help="Move them to this folder instead; needs --move-completed.")
 @click.option(
     "--jobs", metavar="N", type=click.IntRange(1, 64), help="Transfers at a time (4 parts, or 16 small archives)."
 )
@@ -69,7 +71,7 @@ def upload(invocation: Invocation, /, targets: tuple[str, ...], **options: Any) 
       mgmt upload clip.mp4
       mgmt upload --prefix shoots/day1 --as camera-a DCIM
       mgmt upload all            (a thing named all: ./all)
-      mgmt upload --move-completed=done all
+      mgmt upload --move-completed --completed-dir done all
       mgmt upload --dry-run all
 
     \b
@@ -80,6 +82,7 @@ def upload(invocation: Invocation, /, targets: tuple[str, ...], **options: Any) 
     current_directory()  # everything is named from here
     check_names(targets, as_name=options["as_name"], prefix=options["prefix"], excludes=options["excludes"])
     check_archive_dir(options["archive_dir"])
+    check_completed_dir(options["completed_dir"], is_moving=options["move_completed"])
     parse_tags(options["tags"])
     rate = parse_rate(options.pop("limit_rate"))
     is_dry_run = options.pop("dry_run")

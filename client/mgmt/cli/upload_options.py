@@ -8,7 +8,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mgmt.cli.optional_value import BARE
 from mgmt.errors import NotConfiguredError, UsageError
 from mgmt.settings import check_value
 from mgmt.text import shorten
@@ -66,29 +65,41 @@ def make_options(given: Mapping[str, Any], settings: Settings) -> UploadOptions:
     prefix = _choose_prefix(options.pop("prefix"), settings)
     if options["as_name"] is not None:
         _require_key("--as", prefix, options["as_name"])  # together they may be too long
-    completed_dir = choose_completed_dir(options.pop("move_completed"), settings)
+    named_dir = options.pop("completed_dir")
+    completed_dir = choose_completed_dir(named_dir, settings) if options.pop("move_completed") else None
     tags = parse_tags(options.pop("tags"))
     return UploadOptions(prefix=prefix, tags=tags, completed_dir=completed_dir, **options)
 
 
-def choose_completed_dir(given: str | None, settings: Settings) -> Path | None:
-    """Choose where originals go after success; None where they stay.
+def check_completed_dir(named: str | None, *, is_moving: bool) -> None:
+    """Refuse a folder for completed originals that has no name, or that nothing would be moved to.
 
     Raises:
-        UsageError: If the option's value is empty.
-        NotConfiguredError: If the option was given bare and no folder is configured.
+        UsageError: With what to add.
     """
-    if given is None:
-        return None
-    if given == "":
-        raise UsageError("--move-completed= names no folder; expected --move-completed=DIR.", code="empty-name")
-    if given != BARE:
-        check_value("completed_dir", given, "--move-completed")
-        return Path(os.path.abspath(Path(given).expanduser()))  # noqa: PTH100  resolving would follow links
+    if named == "":
+        raise UsageError("--completed-dir names no folder; expected --completed-dir DIR.", code="empty-name")
+    if named is not None and not is_moving:
+        raise UsageError(
+            "--completed-dir alone moves nothing. Add --move-completed, or drop --completed-dir.",
+            code="completed-dir-alone",
+        )
+
+
+def choose_completed_dir(named: str | None, settings: Settings) -> Path:
+    """Choose where originals go after success: the folder that the command names, or the configured one.
+
+    Raises:
+        UsageError: If the named folder makes no sense.
+        NotConfiguredError: If none is named and none is configured.
+    """
+    if named is not None:
+        check_value("completed_dir", named, "--completed-dir")
+        return Path(os.path.abspath(Path(named).expanduser()))  # noqa: PTH100  resolving would follow links
     if settings.completed_dir is None:
         raise NotConfiguredError(
-            "No folder for completed originals is configured (MGMT_COMPLETED_DIR). Run `mgmt config`, or name one "
-            "with --move-completed=DIR.",
+            "--move-completed has no folder to move originals to. Name one with --completed-dir DIR, or configure "
+            "MGMT_COMPLETED_DIR with `mgmt config`.",
             code="no-completed-dir",
         )
     return Path(os.path.abspath(settings.completed_dir))  # noqa: PTH100  as above

@@ -135,14 +135,14 @@ def _refuse_overlap(source: Source, folder: Path) -> None:
     if goal == root.parent:
         raise SourceError(
             f"'{shown(os.fspath(source.path))}' lies in the folder for completed originals already. Upload it "
-            "without --move-completed, or name another folder with --move-completed=DIR.",
+            "without --move-completed, or name another folder with --completed-dir DIR.",
             code="completed-already",
         )
     if source.is_directory and goal.is_relative_to(root):
         raise SourceError(
             f"The folder for completed originals, '{shown(os.fspath(folder))}', lies in "
             f"'{shown(os.fspath(source.path))}', which was to be moved there. Name a folder outside with "
-            "--move-completed=DIR.",
+            "--completed-dir DIR.",
             code="completed-inside-source",
         )
 
@@ -154,7 +154,7 @@ def _refuse_unusable(source: Source, folder: Path) -> None:
         why = "may not be written to" if is_folder else "is no folder"
         raise LocalStateError(
             f"The folder for completed originals, '{shown(os.fspath(folder))}', cannot be used: "
-            f"'{shown(os.fspath(there))}' {why}. Fix that, or name another one with --move-completed=DIR.",
+            f"'{shown(os.fspath(there))}' {why}. Fix that, or name another one with --completed-dir DIR.",
             code="completed-unusable",
         )
     try:
@@ -164,7 +164,7 @@ def _refuse_unusable(source: Source, folder: Path) -> None:
     if not is_same_disk:
         raise SourceError(
             f"'{shown(os.fspath(folder))}' lies on another disk than '{shown(os.fspath(source.path))}'. Originals "
-            "are only renamed, never copied: name a folder on the same disk with --move-completed=DIR.",
+            "are only renamed, never copied: name a folder on the same disk with --completed-dir DIR.",
             code="completed-elsewhere",
         )
     if not _is_writable(source.path.parent) or (source.is_directory and not _is_writable(source.path)):
@@ -188,6 +188,6 @@ def _is_writable(folder: Path) -> bool:
 def _taken(place: Path) -> MgmtError:
     return SourceError(
         f"'{shown(os.fspath(place))}' exists already, and mgmt never overwrites a file. Rename one of them, or "
-        "name another folder with --move-completed=DIR.",
+        "name another folder with --completed-dir DIR.",
         code="completed-exists",
     )

@@ -48,11 +48,11 @@ def run_without_home(work, *arguments, **environment):
         (["config"], 9),
         (["local", "status"], 9),
         (["--local", "history"], 9),
-        (["upload", "--move-completed=~/done", "clip"], 2),
+        (["upload", "--move-completed", "--completed-dir=~/done", "clip"], 2),
     ],
 )
 def test_no_command_fails_with_a_bug_without_a_home(tmp_path, arguments, exit_code):
-    if arguments[0] == "upload" and "~" in arguments[1]:
+    if "--move-completed" in arguments:
         environment = {"MGMT_API_URL": "http://127.0.0.1:1", "MGMT_TOKEN": "t", "MGMT_STATE_DIR": str(tmp_path / "s")}
     else:
         environment = {}

@@ -90,11 +90,21 @@ def test_a_target_that_is_excluded_is_said(capsys, glob):
     assert "--exclude" in said
 
 
-def test_a_bare_move_completed_leaves_the_next_argument_a_target(capsys):
+def test_move_completed_leaves_the_next_argument_a_target(capsys):
     exit_code, said = refused(capsys, "--move-completed", "clip")
     assert exit_code == 10
     assert "MGMT_COMPLETED_DIR" in said
     assert refused(capsys, "--move-completed=", "clip")[0] == 2
+    assert refused(capsys, "--move-completed", "--completed-dir=", "clip")[0] == 2
+
+
+@pytest.mark.parametrize("configured", [False, True])
+def test_a_folder_for_completed_originals_moves_nothing_by_itself(capsys, monkeypatch, work, configured):
+    if configured:
+        monkeypatch.setenv("MGMT_COMPLETED_DIR", str(work / "done"))
+    exit_code, said = refused(capsys, "clip", "--completed-dir", "done")
+    assert exit_code == 2
+    assert "Add --move-completed" in said
 
 
 @pytest.mark.parametrize("inside", [".", "deep/er"])
@@ -102,4 +112,4 @@ def test_a_bare_move_completed_leaves_the_next_argument_a_target(capsys):
 def test_a_folder_with_mgmts_own_state_in_it_is_not_refused_for_that(capsys, monkeypatch, work, inside, options):
     """The state is left out. What comes after looking says that it goes on: there is no place to move it to."""
     monkeypatch.setenv("MGMT_STATE_DIR", str(work / "box" / inside / "state"))
-    assert refused(capsys, "box", "--move-completed=clip", *options)[0] == 9
+    assert refused(capsys, "box", "--move-completed", "--completed-dir=clip", *options)[0] == 9

@@ -114,7 +114,7 @@ def test_a_folder_for_originals_that_leads_to_a_closed_one_is_named(somebody, jo
     options = UploadOptions(completed_dir=somebody / "done")
     try:
         for look in (prepare_job, inspect_job):
-            with pytest.raises(LocalStateError, match="--move-completed") as caught:
+            with pytest.raises(LocalStateError, match="--completed-dir") as caught:
                 look(os.fspath(somebody / "work" / "clip"), options, journal, SERVICE, somebody)
             assert caught.value.code == "completed-unusable"
     finally:
