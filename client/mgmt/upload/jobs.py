@@ -11,22 +11,16 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 
-from mgmt.archive import PackedArchive, current_codec, is_ours, read_archive
-from mgmt.errors import LocalStateError, SourceError
+from mgmt.archive import PackedArchive, current_codec
+from mgmt.errors import SourceError
 from mgmt.journal import EndedAs, Entry, Journal, new_operation_id
 from mgmt.layout import archive_file_name
-from mgmt.members import NANOSECONDS, shown
+from mgmt.members import NANOSECONDS
 from mgmt.source import Source, look, real_folder
-from mgmt.upload.completed import clear_left_over, find_place, is_left_over
-from mgmt.upload.left_overs import (
-    is_known_archive,
-    is_promised,
-    placeholder_of,
-    remove_archive,
-    remove_elsewhere,
-    remove_promised,
-    remove_unfinished,
-)
+from mgmt.upload import adopt
+from mgmt.upload.adopt import Adoption
+from mgmt.upload.completed import find_place, is_left_over
+from mgmt.upload.left_overs import is_known_archive, placeholder_of
 from mgmt_contract.messages import Content, Lease, Packing, StartItem
 from mgmt_contract.names import InvalidNameError, fold_key, join_key
 from mgmt_contract.parts import SINGLE_PUT_MAX_BYTES
@@ -123,6 +117,14 @@ class Job:
         guess = archive_bytes * source_bytes // self.packed_source_bytes if self.packed_source_bytes else source_bytes
         self.expected_archive_bytes = min(max(archive_bytes, guess), self.source.upper_bound_bytes)
 
+    def take_up(self, adoption: Adoption) -> None:
+        """Go on with what an earlier run has left."""
+        self.operation_id = adoption.operation_id or self.operation_id
+        self.archive, self.archive_was_kept = adoption.archive, adoption.was_kept
+        may_have_sent = adoption.operation_id is not None  # the service knows
+        self.has_sent_bytes = may_have_sent or adoption.archive is not None
+        self.has_to_repeat_parts = may_have_sent and adoption.archive is None
+
     def renew(self) -> str:
         """Go on under a new id; return the old one."""
         old_id, self.operation_id, self.is_renewed = self.operation_id, new_operation_id(), True
@@ -192,7 +194,10 @@ def prepare_job(target: str, options: UploadOptions, journal: Journal, service_u
         # One process per archive and per object: neither file nor operation is shared.
         job.held.enter_context(journal.hold(os.fspath(job.archive_path), job.source.name))
         job.held.enter_context(journal.hold(f"{service_url} {fold_key(job.destination)}", job.source.name))
-        _take_up(job, journal, service_url)
+        facts = adopt.read_known(_look_back(job, journal, service_url))
+        adoption = adopt.decide(facts)
+        job.left_elsewhere = adopt.apply(adoption, facts, job.source, journal)
+        job.take_up(adoption)
         _find_place(job)
     except BaseException:
         job.held.close()
@@ -208,18 +213,12 @@ def inspect_job(target: str, options: UploadOptions, journal: Journal, service_u
         LocalStateError: If the journal cannot be used.
     """
     job = _look_at(target, options, journal, shown_base)
-    path = job.archive_path
-    known = journal.find_archive(path)
-    if known is None and os.path.lexists(path) and not is_promised(path, journal):
-        raise SourceError(_explain_foreign(path), code="archive-exists")
-    if known is not None and not _is_same(known, job):
-        _refuse_to_replace(known, job)
-    elif known is not None:
-        _refuse_unreadable(path)
-    entry = journal.find(service_url, os.fspath(job.source.path), job.destination)
-    if entry is not None and entry.ended_as is None and _is_same(entry, job):
-        job.operation_id = entry.operation_id
-    _find_place(job, _find_move_left_over(entry, job.source))
+    facts = _look_back(job, journal, service_url)
+    adoption = adopt.decide(facts)
+    if adoption.refusal is not None:
+        raise adopt.explain(adoption.refusal, facts)
+    job.operation_id = adoption.operation_id or job.operation_id
+    _find_place(job, _find_move_left_over(adoption.moving, job.source))
     return job
 
 
@@ -238,136 +237,24 @@ def _look_at(target: str, options: UploadOptions, journal: Journal, shown_base: 
     return Job(new_operation_id(), source, shown_path, folder / archive_file_name(source.name), options)
 
 
+def _look_back(job: Job, journal: Journal, service_url: str) -> adopt.Facts:
+    newest = journal.find(service_url, os.fspath(job.source.path), job.destination)
+    return adopt.look_back(job.source, job.archive_path, job.packing, newest, journal)
+
+
 def _find_place(job: Job, left_over: Path | None = None) -> None:
     if job.options.completed_dir is not None:
         job.completed_path = find_place(job.source, job.options.completed_dir, left_over)
 
 
-def _find_move_left_over(entry: Entry | None, source: Source) -> Path | None:
+def _find_move_left_over(moving: Entry | None, source: Source) -> Path | None:
     """Find what a run that was killed while it moved the source has left in its new place."""
-    if entry is None or entry.ended_as is not None or entry.completed_path is None:
+    if moving is None:
         return None
-    place = Path(entry.completed_path)
+    place = Path(moving.completed_path or "")
     with suppress(OSError):  # what cannot be looked at is not cleared either
-        return place if is_left_over(source, place, placeholder_of(entry.operation_id)) else None
+        return place if is_left_over(source, place, placeholder_of(moving.operation_id)) else None
     return None
-
-
-def _take_up(job: Job, journal: Journal, service: str) -> None:
-    """Go on with an unfinished operation of the same source, and with its archive where it is whole."""
-    path = job.archive_path
-    known = journal.find_archive(path)
-    if known is None and os.path.lexists(path):
-        _clear_promised(path, journal)
-    for begun in journal.begun_at(path):  # also under other names: nobody else comes for what those left
-        remove_unfinished(path, begun.operation_id)
-    entry = journal.find(service, os.fspath(job.source.path), job.destination)
-    if entry is not None and entry.ended_as is None:
-        if entry.archive_path != os.fspath(path):
-            job.left_elsewhere = remove_elsewhere(entry, job.source.name, journal)
-        if entry.completed_path is not None:
-            clear_left_over(job.source, Path(entry.completed_path), placeholder_of(entry.operation_id))
-        if _is_same(entry, job):
-            job.operation_id = entry.operation_id
-            job.has_sent_bytes = job.has_to_repeat_parts = True  # perhaps: the service knows
-    if known is not None and known.content is not None and _is_same(known, job):
-        job.archive = _reuse_archive(job, known.content, known.archive_mtime_ns or 0)
-        job.has_sent_bytes = job.has_sent_bytes or job.archive is not None
-        job.has_to_repeat_parts = job.has_to_repeat_parts and job.archive is None
-    if known is not None and job.archive is None:
-        _clear_known(known, job)
-    job.archive_was_kept = known is not None and known.ended_as == "kept"
-    if entry is not None and entry.ended_as is None and entry.operation_id != job.operation_id:
-        journal.forget([entry.operation_id])  # last: by this entry its archive was known to be ours
-
-
-def _clear_promised(path: Path, journal: Journal) -> None:
-    """Remove what a killed run has left at the archive's place; leave anything else alone.
-
-    Raises:
-        SourceError: If it is not such a left-over.
-    """
-    if not remove_promised(path, journal):
-        raise SourceError(_explain_foreign(path), code="archive-exists")
-
-
-def _clear_known(known: Entry, job: Job) -> None:
-    """Remove an archive of other content, or that is not what was written down: it is packed anew.
-
-    Raises:
-        SourceError: If somebody may still want it, or another file has taken its place.
-    """
-    _refuse_to_replace(known, job)
-    if not remove_archive(known):
-        raise SourceError(_explain_foreign(job.archive_path), code="archive-exists")
-
-
-def _is_same(entry: Entry, job: Job) -> bool:
-    return (entry.fingerprint, entry.plan) == (job.source.fingerprint, to_json(job.packing))
-
-
-def _refuse_to_replace(known: Entry, job: Job) -> None:
-    """Refuse to make an archive in the place of one that somebody may still want.
-
-    Raises:
-        SourceError: If that one was kept on request, or is of another source, whose upload may still go on with it.
-    """
-    if known.ended_as == "kept":
-        raise SourceError(_explain_kept(job.archive_path), code="archive-exists")
-    if known.ended_as != "left" and known.source_path != os.fspath(job.source.path):
-        raise SourceError(
-            f"{job.archive_path} belongs to the unfinished upload of '{shown(known.source_path)}'. Upload that "
-            "one first, or use another --archive-dir DIR.",
-            code="archive-exists",
-        )
-
-
-def _explain_kept(path: Path) -> str:
-    return (
-        f"{path} is an archive that was kept on request, and it is left alone. Move it away, or use --archive-dir DIR."
-    )
-
-
-def _reuse_archive(job: Job, content: Content, mtime_ns: int) -> PackedArchive | None:
-    """Return the archive that an earlier run has left, or None where it is not what was written down.
-
-    Raises:
-        SourceError: If it cannot be read: of all the command's targets that concerns this one.
-    """
-    try:
-        found = read_archive(job.archive_path)
-    except LocalStateError as error:
-        raise _unreadable(job.archive_path, error.__cause__) from error
-    if (found.size, found.crc64nvme) != (content.size, content.crc64nvme):
-        return None
-    return PackedArchive(
-        path=job.archive_path,
-        size=content.size,
-        crc64nvme=content.crc64nvme,
-        content_digest=content.content_digest,
-        uncompressed_size=content.uncompressed_size,
-        member_count=content.member_count,
-        packing=job.packing,
-        parts=(),
-        mtime_ns=mtime_ns,
-        content_md5=found.content_md5,
-    )
-
-
-def _refuse_unreadable(path: Path) -> None:
-    try:
-        path.open("rb").close()
-    except OSError as error:
-        raise _unreadable(path, error) from error
-
-
-def _unreadable(path: Path, cause: BaseException | None) -> SourceError:
-    why = cause.strerror or cause if isinstance(cause, OSError) else cause
-    return SourceError(
-        f"{path}, left by an earlier run, cannot be read: {why}. Make it readable to go on with it, or use "
-        "--archive-dir DIR to make another one.",
-        code="archive-unreadable",
-    )
 
 
 def _check_name(source: Source, options: UploadOptions) -> None:
@@ -379,14 +266,6 @@ def _check_name(source: Source, options: UploadOptions) -> None:
             "Choose another name for it with --as NAME.",
             code="invalid-name",
         ) from error
-
-
-def _explain_foreign(path: Path) -> str:
-    made_by = "an earlier mgmt made it and it was kept or downloaded" if is_ours(path) else "mgmt did not make it"
-    return (
-        f"{path} exists already and {made_by}, so it is left alone. Move it away, or use --archive-dir DIR or "
-        "--as NAME."
-    )
 
 
 def show_path(target: str, base: Path) -> str:

@@ -1,0 +1,241 @@
+"""Going on with an earlier run: what is known of it, the decision what to do, and its application."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import replace
+from pathlib import Path
+from typing import Literal
+
+from mgmt.archive import ArchiveSums, PackedArchive, is_ours, read_archive
+from mgmt.errors import LocalStateError, SourceError
+from mgmt.journal import Entry, Journal
+from mgmt.members import shown
+from mgmt.source import Source
+from mgmt.upload.completed import clear_left_over
+from mgmt.upload.left_overs import (
+    is_promised,
+    placeholder_of,
+    remove_archive,
+    remove_elsewhere,
+    remove_promised,
+    remove_unfinished,
+)
+from mgmt_contract.messages import Packing
+from mgmt_contract.values import Value
+from mgmt_contract.wire import to_json
+
+Foreign = Literal["made by mgmt", "foreign"]
+AtPlace = Literal["nothing", "promised", Foreign]
+"""A killed run's file that it had promised; one that mgmt made at some other time; or anybody's."""
+Refusal = Literal[Foreign, "kept", "of another", "unreadable"]
+
+
+class Facts(Value):
+    """What the journal and the disk tell of earlier runs, before an upload begins."""
+
+    source_path: str
+    archive_path: Path
+    fingerprint: str
+    packing: Packing
+    newest: Entry | None = None
+    """The newest upload of this source to this destination."""
+    known: Entry | None = None
+    """The upload whose whole archive lies at the archive's place, by size and time."""
+    at_place: AtPlace = "nothing"
+    """What lies there where it is no known archive."""
+    promised_ids: tuple[str, ...] = ()
+    """The unfinished uploads, to wherever, that were to make their archives there."""
+    sums: ArchiveSums | None = None
+    """What the known archive really holds; None where it was not read."""
+    unreadable: str | None = None
+    """Why the known archive cannot be read."""
+
+    def is_same(self, entry: Entry) -> bool:
+        """Tell whether an earlier upload was of the same content, packed in the same way."""
+        return (entry.fingerprint, entry.plan) == (self.fingerprint, to_json(self.packing))
+
+
+class Adoption(Value):
+    """What to do about earlier runs: in this order."""
+
+    clears_promised: bool = False
+    """A killed run's file goes from the archive's place."""
+    unfinished_ids: tuple[str, ...] = ()
+    """Whose unfinished archives go."""
+    elsewhere: Entry | None = None
+    """The upload of which everything goes from another folder for archives."""
+    moving: Entry | None = None
+    """The upload whose move of the original left something in the original's new place, perhaps."""
+    refusal: Refusal | None = None
+    """Why this upload cannot begin."""
+    replaced: Entry | None = None
+    """The upload whose archive goes, to be packed anew."""
+    forgotten_id: str | None = None
+    """The upload to be crossed out, last: by its entry its archive was known to be ours."""
+    operation_id: str | None = None
+    """The operation to go on with."""
+    archive: PackedArchive | None = None
+    """The archive to go on with."""
+    was_kept: bool = False
+    """An earlier run was asked to keep the archive."""
+
+
+def look_back(source: Source, archive_path: Path, packing: Packing, newest: Entry | None, journal: Journal) -> Facts:
+    """Find out what earlier runs have left; the known archive is not read."""
+    known = journal.find_archive(archive_path)
+    return Facts(
+        source_path=os.fspath(source.path),
+        archive_path=archive_path,
+        fingerprint=source.fingerprint,
+        packing=packing,
+        newest=newest,
+        known=known,
+        at_place="nothing" if known is not None else _look_at_place(archive_path, journal),
+        promised_ids=tuple(entry.operation_id for entry in journal.begun_at(archive_path)),
+        unreadable=_find_unreadable(archive_path) if known is not None else None,
+    )
+
+
+def read_known(facts: Facts) -> Facts:
+    """Read the known archive where it may be gone on with: its bytes may not be those written down."""
+    if facts.known is None or facts.unreadable or not facts.is_same(facts.known):
+        return facts
+    try:
+        return replace(facts, sums=read_archive(facts.archive_path))
+    except LocalStateError as error:
+        return replace(facts, unreadable=_say_why(error.__cause__))
+
+
+def decide(facts: Facts) -> Adoption:
+    """Decide what to do about earlier runs; needs neither disk nor journal."""
+    if facts.at_place in ("made by mgmt", "foreign"):
+        return Adoption(refusal=facts.at_place)
+    known, begun = facts.known, facts.newest
+    if begun is not None and begun.ended_as is not None:
+        begun = None
+    goes_on_id = begun.operation_id if begun and facts.is_same(begun) else None
+    archive = _find_archive(facts)
+    refusal = _find_refusal(facts) if archive is None else None
+    return Adoption(
+        clears_promised=facts.at_place == "promised",
+        unfinished_ids=facts.promised_ids,
+        elsewhere=begun if begun and begun.archive_path != os.fspath(facts.archive_path) else None,
+        moving=begun if begun and begun.completed_path is not None else None,
+        refusal=refusal,
+        replaced=known if archive is None and refusal is None else None,
+        forgotten_id=begun.operation_id if begun and goes_on_id is None else None,
+        operation_id=goes_on_id,
+        archive=archive,
+        was_kept=known is not None and known.ended_as == "kept",
+    )
+
+
+def _find_archive(facts: Facts) -> PackedArchive | None:
+    """Find the archive to go on with: of the same content, and as it was written down as far as that was read."""
+    known, sums = facts.known, facts.sums
+    if known is None or known.content is None or facts.unreadable or not facts.is_same(known):
+        return None
+    content = known.content
+    if sums is not None and (sums.size, sums.crc64nvme) != (content.size, content.crc64nvme):
+        return None
+    return PackedArchive(
+        path=facts.archive_path,
+        size=content.size,
+        crc64nvme=content.crc64nvme,
+        content_digest=content.content_digest,
+        uncompressed_size=content.uncompressed_size,
+        member_count=content.member_count,
+        packing=facts.packing,
+        parts=(),
+        mtime_ns=known.archive_mtime_ns or 0,
+        content_md5=sums.content_md5 if sums is not None else None,
+    )
+
+
+def _find_refusal(facts: Facts) -> Refusal | None:
+    """Find out whether somebody may still want the archive in whose place another one was to be made."""
+    known = facts.known
+    if known is None:
+        return None
+    if facts.unreadable and facts.is_same(known):
+        return "unreadable"
+    if known.ended_as == "kept":
+        return "kept"
+    return "of another" if known.ended_as != "left" and known.source_path != facts.source_path else None
+
+
+def apply(adoption: Adoption, facts: Facts, source: Source, journal: Journal) -> list[str]:
+    """Do what was decided; only for a process that holds the archive's place and the destination.
+
+    Returns:
+        What of an earlier run could not be removed from another folder, each in a sentence.
+
+    Raises:
+        SourceError: If the upload cannot begin, or another file has taken the archive's place meanwhile.
+        LocalStateError: If something cannot be removed, or the journal cannot be used.
+    """
+    path, told = facts.archive_path, []
+    if adoption.clears_promised and not remove_promised(path, journal):
+        raise explain(_name_foreign(path), facts)
+    for operation_id in adoption.unfinished_ids:
+        remove_unfinished(path, operation_id)
+    if adoption.elsewhere is not None:
+        told = remove_elsewhere(adoption.elsewhere, source.name, journal)
+    if adoption.moving is not None:
+        place = Path(adoption.moving.completed_path or "")
+        clear_left_over(source, place, placeholder_of(adoption.moving.operation_id))
+    if adoption.refusal is not None:
+        raise explain(adoption.refusal, facts)
+    if adoption.replaced is not None and not remove_archive(adoption.replaced):
+        raise explain(_name_foreign(path), facts)
+    if adoption.forgotten_id is not None:
+        journal.forget([adoption.forgotten_id])
+    return told
+
+
+def explain(refusal: Refusal, facts: Facts) -> SourceError:
+    """Say why an upload cannot begin, and what to do."""
+    path, known = facts.archive_path, facts.known
+    if refusal == "unreadable":
+        return SourceError(
+            f"{path}, left by an earlier run, cannot be read: {facts.unreadable}. Make it readable to go on with it, "
+            "or use --archive-dir DIR to make another one.",
+            code="archive-unreadable",
+        )
+    if refusal == "kept":
+        what = "is an archive that was kept on request, and it is left alone. Move it away, or use --archive-dir DIR."
+    elif refusal == "of another" and known is not None:
+        what = (
+            f"belongs to the unfinished upload of '{shown(known.source_path)}'. Upload that one first, or use another "
+            "--archive-dir DIR."
+        )
+    else:
+        made = "an earlier mgmt made it and it was kept or downloaded"
+        what = (
+            f"exists already and {made if refusal == 'made by mgmt' else 'mgmt did not make it'}, so it is left alone. "
+            "Move it away, or use --archive-dir DIR or --as NAME."
+        )
+    return SourceError(f"{path} {what}", code="archive-exists")
+
+
+def _look_at_place(path: Path, journal: Journal) -> AtPlace:
+    if not os.path.lexists(path):
+        return "nothing"
+    return "promised" if is_promised(path, journal) else _name_foreign(path)
+
+
+def _name_foreign(path: Path) -> Foreign:
+    return "made by mgmt" if is_ours(path) else "foreign"
+
+
+def _find_unreadable(path: Path) -> str | None:
+    try:
+        path.open("rb").close()
+    except OSError as error:
+        return _say_why(error)
+    return None
+
+
+def _say_why(cause: BaseException | None) -> str:
+    return (cause.strerror if isinstance(cause, OSError) else None) or str(cause)
