@@ -21,7 +21,7 @@ Clock = Callable[[], datetime]
 
 
 class ConflictError(Exception):
-    """A conditional write was refused: what is stored is not what the writer had read."""
+    """A conditional write was refused: the stored revision is not the one that the writer had read."""
 
 
 class RecordsUnavailableError(Exception):
@@ -29,7 +29,7 @@ class RecordsUnavailableError(Exception):
 
 
 class RecordStore(Protocol):
-    """Operations, names and signed parts, every write conditional. Reads are consistent, queries soon are.
+    """Operations, names and signed parts, every write conditional. Reads are consistent, queries eventually.
 
     Every method may raise RecordsUnavailableError.
     """
@@ -60,7 +60,7 @@ class RecordStore(Protocol):
     def get_operations_and_names(
         self, operation_ids: Iterable[str], keys: Iterable[str]
     ) -> tuple[dict[str, Operation], dict[str, Name]]:
-        """Return what `get_operations` and `get_names` do, in one call if both are few; not as of one moment."""
+        """Return the results of `get_operations` and `get_names`, in one call if both are few; not one snapshot."""
 
     def put_name(self, name: Name) -> Name:
         """Store a name over the revision it was computed from (0: create) and return it with the next.
@@ -73,7 +73,7 @@ class RecordStore(Protocol):
         """Return every part signed so far in this epoch, by number."""
 
     def add_signed_parts(self, operation_id: str, lease_epoch: int, parts: Sequence[Part]) -> None:
-        """Remember what is about to be signed. The same part again is no change.
+        """Store the parts that are about to be signed. The same part again is no change.
 
         Nothing is stored unless everything is. At most 100 parts.
 
@@ -93,12 +93,12 @@ class RecordStore(Protocol):
 
 
 class StorageError(Exception):
-    """What the object store answers instead of success."""
+    """An error that the object store answers."""
 
     def __init__(self, *sentences: str, code: str | None = None) -> None:
         super().__init__(*sentences)
         self.code = code
-        """The store's own word for it, where it gave one."""
+        """The store's own error code, where it gave one."""
 
 
 class PreconditionFailedError(StorageError):
@@ -106,7 +106,7 @@ class PreconditionFailedError(StorageError):
 
 
 class OperationInProgressError(StorageError):
-    """A request on the same upload may still be at work (409, or no answer in time): look, do not ask again."""
+    """A request on the same upload may still be at work (409, or no answer in time): look, but do not ask again."""
 
 
 class NoSuchMultipartUploadError(StorageError):
@@ -114,7 +114,7 @@ class NoSuchMultipartUploadError(StorageError):
 
 
 class ContentRefusedError(StorageError):
-    """The store states that bytes have another size or checksum than was declared: surely about content."""
+    """The store states that bytes have another size or checksum than was declared: certainly about content."""
 
 
 class StorageUnavailableError(StorageError):
@@ -131,11 +131,11 @@ class WriteCondition:
 
 @dataclass(frozen=True)
 class NewObject:
-    """What belongs to an object from its creation on, however its bytes arrive."""
+    """Properties that an object gets at its creation, as a whole or in parts."""
 
     key: str
     operation_id: str
-    """Stored as the object's own metadata: how it is known as ours after a lost answer."""
+    """Stored as the object's metadata; after a lost answer it shows that the object is ours."""
     storage_class: str | None = None
     tags: Mapping[str, str] | None = None
 
@@ -209,18 +209,18 @@ class ObjectStore(Protocol):
         Args:
             key: The object's.
             multipart_upload_id: The upload's.
-            parts: What the object is made of, in order.
+            parts: The parts of the object, in order.
             size: The object's, in bytes.
             crc64nvme: The whole object's.
-            condition: When it may be stored.
-            within_seconds: How long to wait for it; what lasts longer goes on at the store.
+            condition: The condition on which it may be stored.
+            within_seconds: How long to wait; if the store needs longer, it goes on by itself.
 
         Raises:
             NoSuchMultipartUploadError: If the upload is gone (perhaps completed by an earlier call).
             PreconditionFailedError: If the condition does not hold.
             OperationInProgressError: If this completion, or an earlier one, may still be at work.
-            ContentRefusedError: If the store's bytes are surely not the declared ones.
-            StorageError: If the store refuses for another reason; nothing is at work, the parts are there still.
+            ContentRefusedError: If the store's bytes are certainly not the declared ones.
+            StorageError: If the store refuses for another reason; it joins nothing, and the parts are still there.
         """
 
     def abort_multipart_upload(self, key: str, multipart_upload_id: str) -> None:

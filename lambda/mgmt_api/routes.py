@@ -36,12 +36,12 @@ from mgmt_contract import messages, routes
 from mgmt_contract.problems import Problem, ProblemError, make_problem
 
 logger = Logger(service="mgmt_api")
-"""Named as the package: so the other modules' loggers are its children, and its handler prints what they say, as JSON
+"""Named as the package: so the other modules' loggers are its children, and its handler prints their lines as JSON,
 with every `extra`, from INFO on."""
 
 
 def mark_lines(event: Mapping[str, Any]) -> None:
-    """Have every line that is printed from now on say which request, and which run of a client, it belongs to."""
+    """Add the ids of the request and of the client's run to every log line from now on."""
     logger.append_keys(run_id=read_run_id(event), request_id=read_request_id(event))
 
 
@@ -57,27 +57,27 @@ class Api:
         self._backends = backends
 
     def describe(self) -> Response[str]:
-        """What the service says of itself, without sign-in."""
+        """Describe the service itself; needs no sign-in."""
         return answer(describe_service(self._backends.settings))
 
     def preview(self, request: Annotated[messages.PreviewRequest, Body()]) -> Response[str]:
-        """Ask what starting uploads would come to; nothing is written."""
+        """Preview uploads: the result that starting them would have; nothing is written."""
         actor = self._actor()
         return self._answer_list(actor, preview_uploads(self._backends, actor, request))
 
     def start(self, request: Annotated[messages.StartRequest, Body()]) -> Response[str]:
-        """Begin uploads, or begin them again under the same ids."""
+        """Start uploads, or start them again under the same ids."""
         actor = self._actor()
         run_id = read_run_id(self._resolver.current_event.raw_event)
         return self._answer_list(actor, start_uploads(self._backends, actor, request, run_id))
 
     def sign(self, request: Annotated[messages.SignRequest, Body()]) -> Response[str]:
-        """Ask for the URLs of parts."""
+        """Sign the URLs of parts."""
         actor = self._actor()
         return self._answer_list(actor, sign_parts(self._backends, actor, request))
 
     def complete(self, request: Annotated[messages.CompleteRequest, Body()]) -> Response[str]:
-        """Ask the service to look at the storage, compare, and record."""
+        """Complete uploads: look at the storage, compare, and record."""
         actor = self._actor()
         return self._answer_list(actor, complete_uploads(self._backends, actor, request))
 
@@ -87,12 +87,12 @@ class Api:
         return self._answer_list(actor, fail_uploads(self._backends, actor, request))
 
     def clean_up(self, request: Annotated[messages.CleanUpRequest, Body()]) -> Response[str]:
-        """Report how local files ended."""
+        """Record what became of local files."""
         actor = self._actor()
         return self._answer_list(actor, clean_up(self._backends, actor, request))
 
     def look_up(self, request: Annotated[messages.LookUpRequest, Body()]) -> Response[str]:
-        """Ask for the records of operations."""
+        """Return the records of operations."""
         self._actor()
         return answer_list(look_up(self._backends, request))
 
@@ -130,7 +130,7 @@ class Api:
 
 
 def _find_key(result: Any) -> str | None:
-    """Find the key that a result is about, where it says so."""
+    """Find the key that a result names, if any."""
     record = getattr(result, "record", None)
     return getattr(result, "s3_object_key", None) or getattr(record, "s3_object_key", None)
 
@@ -160,7 +160,7 @@ def add_routes(resolver: APIGatewayHttpResolver, backends: Backends) -> None:
 
 
 def _describe_success(message: type) -> dict[int, Any]:
-    """Describe what a call answers, for the OpenAPI document only.
+    """Describe a call's answer, for the OpenAPI document only.
 
     The routes themselves answer text that the contract wrote: pydantic would write times otherwise.
     """
@@ -181,14 +181,14 @@ def add_problems(resolver: APIGatewayHttpResolver, backends: Backends) -> None:
 
 
 class Problems:
-    """Answers whole requests with problems, says to which run, and counts them."""
+    """Answers whole requests with problems that name the client's run, and counts them."""
 
     def __init__(self, resolver: APIGatewayHttpResolver, backends: Backends) -> None:
         self._resolver = resolver
         self._backends = backends
 
     def answer_refusal(self, error: ProblemError) -> Response[str]:
-        """Answer what a use case refuses."""
+        """Answer a use case's refusal."""
         logger.info("refused", extra={"code": error.problem.code, "detail": error.problem.detail})
         return self._answer(error.problem)
 
@@ -201,16 +201,16 @@ class Problems:
         return self._answer(make_problem("invalid-request", "The body is not UTF-8 in application/json."))
 
     def answer_no_route(self, _: NotFoundError) -> Response[str]:
-        """Answer a path that there is none of."""
+        """Answer a path that does not exist."""
         return self._answer(make_problem("no-such-route", "This service has no such path, or not for this method."))
 
     def answer_unavailable(self, error: Exception) -> Response[str]:
-        """Answer for a store that does not."""
+        """Answer for a store that does not answer."""
         logger.warning("a store does not answer", extra={"reason": str(error)})
         return self._answer(make_unavailable_problem())
 
     def answer_fault(self, error: Exception) -> Response[str]:
-        """Answer what nobody has foreseen."""
+        """Answer an unforeseen error."""
         logger.error("the service failed", exc_info=error)
         return self._answer(make_fault_problem())
 

@@ -1,4 +1,4 @@
-"""The service put together: the same for AWS, for one machine and for tests, on whatever stores."""
+"""The service put together: the same for AWS, for one machine and for tests, on any stores."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def build_app(
 ) -> App:
     """Put the service together; without `metrics` nothing is counted.
 
-    The app is not safe for threads: the resolver keeps the event in a class attribute. Whoever serves
+    The app is not safe for threads: the resolver keeps the event in a class attribute. A server of
     several requests at once holds a lock around it.
     """
     backends = Backends(settings, records, objects, clock, metrics or NoMetrics())
@@ -58,7 +58,7 @@ def build_app(
 
 
 def _refuse_forms(event: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Have a form taken for what no route reads: Powertools would take it apart, and fail at one that is none."""
+    """Relabel a form as a type that no route reads: Powertools would parse it, and fail at a malformed one."""
     headers: Mapping[str, Any] = event.get("headers") or {}
     if not str(headers.get("content-type")).strip().startswith(_FORMS):
         return event

@@ -1,4 +1,4 @@
-"""What the client and the service agree on: records, messages, routes, problems and part arithmetic.
+"""The contract of client and service: records, messages, routes, problems and part arithmetic.
 
-Standard library only. PROTOCOL.md beside this file says in words what the modules say in types.
+Standard library only. PROTOCOL.md beside this file says the same in words.
 """

@@ -17,11 +17,11 @@ from mgmt_contract.records import FileRecord, OperationRecord, OperationStatus, 
 from mgmt_contract.values import Value
 
 STRICT: dict[str, Any] = {"extra": "forbid", "strict": False}
-"""What the service's validation reads from a request class; a plain dictionary, so nothing is imported."""
+"""Configuration that the service's validation reads from a request class; a plain dictionary needs no import."""
 
 
 class Service(Value):
-    """What the service says of itself, without sign-in and beside the first answer of an upload."""
+    """The service's description of itself, without sign-in and with the first answer of an upload."""
 
     api_version_min: int
     api_version_max: int
@@ -39,15 +39,15 @@ class Service(Value):
     audience: str | None = None
     scopes: tuple[str, ...] = ()
     optional_fields: tuple[str, ...] = ()
-    """Request fields that not every service knows, and this one does: a client sends no others of them."""
+    """Request fields that not every service knows, and this one does: a client sends only these of them."""
 
 
 CONTENT_MD5_FIELD = "start.content_md5"
-"""What `Service.optional_fields` calls `StartItem.content_md5`."""
+"""The name of `StartItem.content_md5` in `Service.optional_fields`."""
 
 
 class Content(Value):
-    """What the client computed over a whole archive while it wrote it."""
+    """Size, checksum and digest of a whole archive, computed by the client while it wrote it."""
 
     __pydantic_config__: ClassVar[dict[str, Any]] = STRICT
 
@@ -66,7 +66,7 @@ class Packing(Value):
     __pydantic_config__: ClassVar[dict[str, Any]] = STRICT
 
     codec: str
-    """What makes the archive: its format, deflate and machine, such as "mgmt 2, isal 1.9.1, x86_64"."""
+    """The program that makes the archive: its format, deflate and machine, such as "mgmt 2, isal 1.9.1, x86_64"."""
     plan: str
     """Compression plan, such as "auto"."""
 
@@ -124,7 +124,7 @@ class Existing(Value):
     actor: str | None = None
     finished_at: datetime | None = None
     content_digest: str | None = None
-    """As its uploader's client claimed it: nobody has compared it with the bytes."""
+    """As its uploader's client claimed it: it was not compared with the bytes."""
     crc64nvme: str | None = None
     version_id: str | None = None
     is_own: bool = False
@@ -135,7 +135,7 @@ class Existing(Value):
 
 
 class CleanUp(Value):
-    """How the local files ended after a good upload: reported once they did."""
+    """What became of the local files after a successful upload."""
 
     __pydantic_config__: ClassVar[dict[str, Any]] = STRICT
 
@@ -178,7 +178,7 @@ class StartRequest(Value):
     __pydantic_config__: ClassVar[dict[str, Any]] = STRICT
 
     machine_id: str
-    """UUID of the machine, kept apart from its journal: the holder of leases."""
+    """UUID of the machine, which holds the leases; kept beside its journal."""
     items: list[StartItem]
     expected_bucket: str | None = None
     """Refuse everything, before anything is recorded, if the service stores elsewhere."""
@@ -189,11 +189,11 @@ StartOutcome = Literal["put", "multipart", "already_there", "claimed_same", "nam
 
 
 class StartResult(Value):
-    """What to do with one upload.
+    """The service's decision on one upload.
 
     `put`: send the whole archive with `request`. `multipart`: sign and send parts. `already_there`: the same
     content is stored under this name, by its bytes or by the caller's own earlier upload; nothing was recorded.
-    `claimed_same`: refused, with a problem; what is stored was reported as this content, and its bytes are others.
+    `claimed_same`: refused, with a problem; the stored object was reported as this content, and has other bytes.
     `name_taken` (only for an upper bound): something is stored there, nothing was recorded; pack to the end, start
     again with the content. `done`: this very operation has succeeded before. `problem`: refused.
     """
@@ -220,7 +220,7 @@ class StartResponse(Value):
 
 
 class PreviewRequest(Value):
-    """Ask what starting these uploads would come to; nothing is written."""
+    """Ask for the result that starting these uploads would have; nothing is written."""
 
     __pydantic_config__: ClassVar[dict[str, Any]] = STRICT
 
@@ -230,9 +230,9 @@ class PreviewRequest(Value):
 
 
 class PreviewResult(Value):
-    """What stands under one upload's key.
+    """The state of one upload's key.
 
-    `free`: nothing is in the way. `taken`: an object is stored there; whoever knows the content can tell whether it is
+    `free`: nothing is in the way. `taken`: an object is stored there; a client with the content can tell whether it is
     the same (`mgmt_contract.sameness`). `problem`: what a start would answer.
     """
 
@@ -262,7 +262,7 @@ class SignItem(Value):
     lease_epoch: int
     parts: list[Part]
     final: Content | None = None
-    """With the last part: what the whole will be, so that the service can finish alone."""
+    """With the last part: the content of the whole, so that the service can finish alone."""
 
 
 class SignRequest(Value):
@@ -316,9 +316,9 @@ class CompleteRequest(Value):
 class CompleteResult(Value):
     """How one upload stands.
 
-    `done`: the object is there and is what the client computed. `completing`: S3 is still assembling it; ask
-    again after `retry_after_seconds`. `incomplete`: these parts are missing or have another length; send them
-    again (a whole-object upload has the one part 1). `problem`: refused or failed.
+    `done`: the object is there, with the size and checksum that the client computed. `completing`: S3 is still joining
+    the parts; ask again after `retry_after_seconds`. `incomplete`: these parts are missing or have another length; send
+    them again (a whole-object upload has the one part 1). `problem`: refused or failed.
     """
 
     operation_id: str
@@ -374,7 +374,7 @@ class RecordsResponse(Value):
 
 
 class CleanUpRequest(Value):
-    """Report how local files ended."""
+    """Report what became of local files."""
 
     __pydantic_config__: ClassVar[dict[str, Any]] = STRICT
 
@@ -423,4 +423,4 @@ class HistoryResponse(Value):
     records: list[UploadRecord | OperationRecord]
     cursor: str | None = None
     replaced: tuple[str, ...] = ()
-    """Ids of the successful uploads on this page that are not what is stored under their key any more."""
+    """Ids of the successful uploads on this page whose object was replaced by a later one."""

@@ -1,4 +1,4 @@
-"""Names of archives and keys: how they are joined, and what makes two of them the same.
+"""Names of archives and keys: how they are joined, and when two of them are the same.
 
 Source of the key rules: Amazon S3 User Guide, "Naming Amazon S3 objects", read 2026-11. Segments "." and
 ".." and empty ones are refused because HTTP libraries rewrite them on the way.
@@ -71,7 +71,7 @@ def fold_key(key: str) -> str:
 
 
 def fold_person(name: str) -> str:
-    """Fold a person's name, so that nobody need know how somebody else writes it.
+    """Fold a person's name, so that its case does not matter in a search.
 
     >>> fold_person("Anna") == fold_person("anna")
     True

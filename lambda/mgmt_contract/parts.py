@@ -22,7 +22,7 @@ OBJECT_SIZE_MAX_BYTES = PART_COUNT_MAX * PART_SIZE_MAX_BYTES
 """48.8 TiB."""
 
 SINGLE_PUT_MAX_BYTES = 16 * MIB
-"""Our own limit: what is larger goes in parts, so that a lost connection costs at most one part."""
+"""Our own limit: larger archives go in parts, so that a lost connection costs at most one part."""
 PART_SIZE_DEFAULT_BYTES = 16 * MIB
 SIGN_PARTS_MAX = 100
 """Part URLs per call: with a session token one URL takes 1.7 kB, and an answer may have 6 MB."""
@@ -31,7 +31,7 @@ ITEMS_MAX = 100
 
 
 class PartSpan(NamedTuple):
-    """Where one part lies in the archive."""
+    """The position of one part in the archive."""
 
     number: int
     """1 to `PART_COUNT_MAX`."""

@@ -1,4 +1,4 @@
-"""What the contract's messages are made of: dataclasses that never change and that cost little to import."""
+"""Base of the contract's messages: dataclasses that never change and that cost little to import."""
 
 from __future__ import annotations
 

@@ -77,7 +77,7 @@ def to_json(value: Any) -> str:
 
 
 def _open(value: Any) -> Any:
-    """Take one step from a value that JSON itself does not know; what is inside is left as it is."""
+    """Take one step from a value that JSON itself does not know; inner values are left as they are."""
     names = _names_of(type(value))  # type: ignore[arg-type]  # a class is hashable
     if names is not None:
         return {name: getattr(value, name) for name in names}
@@ -128,7 +128,7 @@ def _refuse_constant(name: str) -> float:
 _DECODER: Final = json.JSONDecoder(parse_constant=_refuse_constant)
 
 
-# --- readers: what a type asks for is found out once, since a message has a hundred items of the same -----------------
+# --- readers: a type is examined once, since a message has a hundred items of the same --------------------------------
 
 
 _Reader = Callable[[Any], Any]
@@ -136,7 +136,7 @@ _Reader = Callable[[Any], Any]
 
 
 class _Misfit(Exception):  # noqa: N818  it does not leave this module: MessageError does
-    """Data of another type than expected; the way to it is put together only when it is to be told."""
+    """Data of another type than expected; the path to it is joined only when it is shown."""
 
     def __init__(self, sentence: str, *way: str) -> None:
         super().__init__(sentence)

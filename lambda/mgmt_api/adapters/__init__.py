@@ -1,1 +1,1 @@
-"""What stands behind the ports on AWS: DynamoDB and S3. Only these modules speak boto3."""
+"""The ports' implementations on AWS: DynamoDB and S3. Only these modules speak boto3."""

@@ -1,4 +1,4 @@
-"""The connections to AWS, or to what stands in for it: addressing, signing, timeouts, retries.
+"""Connections to AWS, or to servers that stand in for it: addressing, signing, timeouts, retries.
 
 Timeouts are short and retries few: a call to the service lasts at most 29 seconds, and the client asks
 again by itself.
@@ -21,13 +21,13 @@ if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
 
 UNREACHED: Final = (botocore.exceptions.ConnectionError,)
-"""What botocore raises where no connection came about."""
+"""Errors of botocore where no connection was made."""
 LOST_ANSWERS: Final = (botocore.exceptions.HTTPClientError, botocore.parsers.ResponseParserError)
-"""What botocore raises where the request went out and no answer, or none that makes sense, came back."""
+"""Errors of botocore where the request was sent and no answer, or an unreadable one, came back."""
 
 _MOST_CONNECTIONS: Final = 32
 _USER_AGENT: Final = f"mgmt/{__version__} Boto3/{boto3.__version__} Botocore/{botocore.__version__}"
-"""Given, because botocore would put one together anew for every call: a tenth of what a call costs."""
+"""Given, because botocore would build one for every call, at a tenth of the call's cost."""
 
 
 def make_dynamodb_client(
@@ -38,10 +38,10 @@ def make_dynamodb_client(
     secret_key: str | None = None,
     session_token: str | None = None,
 ) -> DynamoDBClient:
-    """Connect to DynamoDB; without keys, with those the environment or the function's role gives.
+    """Connect to DynamoDB; without keys given, with those of the environment or of the function's role.
 
-    Parameters are not looked through before each call: an item is made of typed attributes by boto3's own
-    serializer, which refuses what is none, and DynamoDB itself refuses what is wrong about the rest.
+    Parameters are not validated before each call: boto3's own serializer makes an item of typed attributes and
+    refuses other values, and DynamoDB itself refuses the rest.
     """
     client: DynamoDBClient = boto3.client(
         "dynamodb",
@@ -72,7 +72,7 @@ def make_s3_client(
 ) -> S3Client:
     """Connect to S3, or with `endpoint_url` to a storage engine that speaks its language.
 
-    Signs with version 4 on the bucket's own host in its own region: what boto3 does unasked (version 2, the
+    Signs with version 4 on the bucket's own host in its own region: boto3's defaults (version 2, the
     global host) would leave length, checksum and condition unsigned. An engine on an own endpoint is
     addressed by path, since `bucket.localhost` resolves to nothing, and past any proxy.
     """

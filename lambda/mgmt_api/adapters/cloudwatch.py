@@ -1,4 +1,4 @@
-"""Metrics in CloudWatch, by lines of its Embedded Metric Format among those that the function prints.
+"""Metrics in CloudWatch: lines in its Embedded Metric Format, printed into the function's log.
 
 Such a line costs no call and no permission: CloudWatch Logs makes metrics of it.
 """
@@ -18,14 +18,14 @@ logger = logging.getLogger(__name__)
 
 NAMESPACE: Final = "mgmt"
 _UNITS: Final[dict[MetricName, MetricUnit]] = {"BytesStored": MetricUnit.Bytes}
-"""Of those that are not plain counts."""
+"""The units of metrics that are not plain counts."""
 
 
 class CloudWatchMetrics:
     """Sums a request's counts and prints them at its end.
 
     Args:
-        service: Tells this service's figures from those of others in the same account.
+        service: Distinguishes this service's figures from those of others in the same account.
     """
 
     def __init__(self, service: str) -> None:
@@ -34,7 +34,7 @@ class CloudWatchMetrics:
         self._counts: Counter[tuple[MetricName, str | None]] = Counter()
 
     def count(self, name: MetricName, value: int = 1, *, code: str | None = None) -> None:
-        """Add to a count; those of different codes are told apart."""
+        """Add to a count; each code has a count of its own."""
         with self._lock:
             self._counts[name, None if code is None else known_code(code)] += value
 
@@ -51,7 +51,7 @@ class CloudWatchMetrics:
 
 
 def _print(service: str, counts: Counter[tuple[MetricName, str | None]]) -> None:
-    """Print a line for what has no code, and one for each code: a line has one value for each dimension."""
+    """Print a line for counts without a code, and one for each code: a line has one value for each dimension."""
     for code in dict.fromkeys(code for _, code in counts):
         metrics = EphemeralMetrics(namespace=NAMESPACE, service=service)
         if code is not None:

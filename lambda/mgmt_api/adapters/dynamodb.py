@@ -1,7 +1,7 @@
 """The record store on DynamoDB.
 
 Every write names the revision it was computed from, and DynamoDB compares. A write whose answer was lost is
-repeated by the SDK and then meets itself: each carries an id of its own by which it is known.
+repeated by the SDK and then meets itself: each write carries an id of its own and so recognises itself.
 
 Actions used: BatchGetItem, PutItem and Query on the table, Query on its indexes. (A transaction of puts is
 allowed by PutItem.)
@@ -165,9 +165,9 @@ class DynamoDBRecordStore:
         return {number: part for item in items for number, part in sorted(read_parts(item).items())}
 
     def add_signed_parts(self, operation_id: str, lease_epoch: int, parts: Sequence[Part]) -> None:
-        """Remember what is about to be signed; all or nothing.
+        """Store the parts that are about to be signed; all or nothing.
 
-        Several calls may add parts of one bucket at once. Whoever loses reads again: each round one of
+        Several calls may add parts of one bucket at once. A call that loses reads again: each round one of
         them wins, so the rounds are bounded by the number of callers.
         """
         for _ in range(LOST_RACES_MAX):
@@ -220,12 +220,12 @@ class DynamoDBRecordStore:
         return HistoryPage(found, after)
 
     def _read_readable(self, operation_ids: Iterable[str]) -> dict[str, Operation]:
-        """Read operations, but for those whose items cannot be: one such item must not hide all the others."""
+        """Read operations, without those whose items cannot be read: one such item must not hide all the others."""
         read: dict[str, Operation] = {}
         for item in self._get_items([operation_key(operation_id) for operation_id in operation_ids]):
             try:
                 operation = read_operation(item)
-            except Exception:  # whatever is wrong with the item
+            except Exception:  # any fault of the item
                 logger.exception("an operation cannot be read and is left out of a page", extra={"item": item["pk"]})
             else:
                 read[operation.id] = operation
@@ -241,7 +241,7 @@ class DynamoDBRecordStore:
         index, partitions = _choose_index(query, self._shards)
 
         def read(partition: str) -> list[str]:
-            # Two more than asked: `after` itself lies in the range, and one tells whether there are more.
+            # Two more than asked for: `after` itself is in the range, and one more shows whether there are more.
             return self._query_partition(index, partition, (low, high), count + 2)
 
         with ThreadPoolExecutor(len(partitions)) as pool:
@@ -270,7 +270,7 @@ class DynamoDBRecordStore:
     # --- calls -----------------------------------------------------------------------------------------
 
     def _get_items(self, keys: list[Item]) -> list[Item]:
-        """Read up to 100 items consistently; what DynamoDB leaves out for the time being is asked for again."""
+        """Read up to 100 items consistently; items that DynamoDB leaves unprocessed are asked for again."""
         items: list[Item] = []
         wanted: Any = [_to_attributes(key) for key in keys]
         for attempt in range(UNPROCESSED_TRIES):
@@ -319,7 +319,7 @@ class DynamoDBRecordStore:
 
 
 def _choose_index(query: HistoryQuery, shards: int) -> tuple[str, list[str]]:
-    """Choose the index that leaves the least to be dropped, and its partitions to be read."""
+    """Choose the index whose items need the least filtering, and its partitions to be read."""
     if query.base_name is not None:
         return "by_name", [base_name_partition(query.base_name)]
     if query.actor is not None:
@@ -371,7 +371,7 @@ def _from_attributes(item: Any) -> Item:
 
 @contextmanager
 def _port_errors() -> Iterator[None]:
-    """Turn botocore's errors into the port's; what neither a race nor load explains stays as it is."""
+    """Turn botocore's errors into the port's; errors that neither a race nor load explains stay as they are."""
     try:
         yield
     except (*LOST_ANSWERS, *UNREACHED) as error:

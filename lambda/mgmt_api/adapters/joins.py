@@ -2,8 +2,8 @@
 
 S3 may take minutes to join parts. Meanwhile it sends white space, so that no read ever times out, and repeating the
 request can remove the multipart upload. botocore would wait for the end, and ask again where it sees none. So the
-request that botocore has made and signed is sent from here, once and within a time; botocore reads what came back.
-What S3 has begun goes on there.
+request that botocore has made and signed is sent from here, once and with a time limit; botocore reads the answer.
+S3 goes on with what it has begun.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 _CONNECT_SECONDS: Final = 3.0
 _TIMEOUT_MIN_SECONDS: Final = 0.001
-"""None at all would mean something else to a socket."""
+"""Zero would mean something else to a socket."""
 
 
 class Joins:
@@ -37,11 +37,11 @@ class Joins:
     def __init__(self, client: S3Client) -> None:
         self._client = client
         self._call = threading.local()
-        send_once: Any = self._send_once  # what it returns botocore takes for the answer
+        send_once: Any = self._send_once  # botocore takes the returned value for the answer
         client.meta.events.register("before-send.s3.CompleteMultipartUpload", send_once)
 
     def join(self, within_seconds: float, **parameters: Any) -> None:
-        """Make the call, and raise what botocore raises; a read timeout where it lasts longer than it may."""
+        """Make the call; raises botocore's errors, a read timeout where the call takes longer than allowed."""
         self._call.ends_at = time.monotonic() + within_seconds
         self._call.outcome = None
         try:
@@ -50,7 +50,7 @@ class Joins:
             self._call.outcome = None
 
     def _send_once(self, request: AWSPreparedRequest, **_: object) -> AWSResponse:
-        """Send botocore's request; where botocore tries again, give it what the first try came to."""
+        """Send botocore's request; where botocore tries again, return the result of the first try."""
         if self._call.outcome is None:
             try:
                 self._call.outcome = self._send(request)
@@ -71,7 +71,7 @@ class Joins:
         return AWSResponse(answer.url, answer.status_code, headers, _Body(body))
 
     def _open_session(self, url: str) -> URLLib3Session:
-        """Open a connection that trusts whom the client trusts, takes its proxies, and waits as long as it may."""
+        """Open a connection with the client's certificates and proxies, and with the time that is left."""
         config: Any = self._client.meta.config
         ca_bundle = get_session().get_config_variable("ca_bundle") or os.environ.get("REQUESTS_CA_BUNDLE")
         settings: dict[str, Any] = {
@@ -88,7 +88,7 @@ class Joins:
             left_seconds = self._left_seconds()
             if left_seconds <= 0:
                 raise ReadTimeoutError(endpoint_url=answer.url, error="S3 is still at work")
-            with suppress(AttributeError):  # no socket to be had there: then one read may wait that long again
+            with suppress(AttributeError):  # the socket is not accessible there: then one read may wait that long again
                 answer.raw.connection.sock.settimeout(left_seconds)
             try:
                 yield next(stream)
@@ -104,7 +104,7 @@ class Joins:
 
 
 class _Body(io.BytesIO):
-    """A body that was read already, as botocore reads one."""
+    """A body that was read already, in the form that botocore reads."""
 
     def stream(self, *_: object, **__: object) -> Iterator[bytes]:
         """Yield all of it."""

@@ -1,11 +1,11 @@
-"""URLs for PUTs into one bucket: botocore's own, and from the second on the same at a tenth of their cost.
+"""URLs for PUTs into one bucket: the first made by botocore, later ones equal and at a tenth of the cost.
 
 `generate_presigned_url` validates, serializes, resolves the endpoint's rules and builds requests, the same way each
 time; only what `signature` does depends on the object. So the first URL of each operation is botocore's whole, and
-says where the bucket is and for which region is signed there. If `signature` makes the same URL of that (awscrt,
-where it is there, gives the query another order), it makes the later ones too. If not, or if what is looked at inside
-botocore has changed, every URL is botocore's whole, and each is counted as a fall-back: whatever a new botocore, which
-Lambda brings by itself, or another kind of bucket asks for, no URL is made that botocore would not have made.
+shows where the bucket is and which region it is signed for. If `signature` makes the same URL of that (awscrt,
+where it is there, gives the query another order), it makes the later ones too. If not, or if the inside of botocore
+has changed, every URL is botocore's whole, and each is counted as a fall-back. So no URL is made that botocore would
+not have made, also with a newer botocore, which Lambda brings by itself, or with another kind of bucket.
 """
 
 from __future__ import annotations
@@ -50,14 +50,14 @@ _METHODS: Final[Mapping[Operation, Literal["put_object", "upload_part"]]] = {
 
 
 class _Signing(NamedTuple):
-    """What the client's signer was given to sign."""
+    """The input of the client's signer."""
 
     url: str
     signer: RequestSigner
 
 
 class _Ready(NamedTuple):
-    """What all of a bucket's URLs have in common."""
+    """The parts that all of a bucket's URLs share."""
 
     bucket: Bucket
     signer: RequestSigner
@@ -70,8 +70,8 @@ def _utc_now() -> datetime:
 class Presigner:
     """Signs PUTs of one bucket's objects; may be used from several threads.
 
-    Every URL is what the client's `generate_presigned_url` would give at that moment, for a bucket that stays where it
-    is; the client's signer is asked for the credentials each time, so that renewed ones are used.
+    Every URL equals the one that the client's `generate_presigned_url` would return at that moment, for a bucket that
+    stays where it is. The client's signer is asked for the credentials each time, so that renewed ones are used.
     """
 
     def __init__(
@@ -108,7 +108,7 @@ class Presigner:
         return url or self._sign_whole(operation, parameters, put)
 
     def _sign_whole(self, operation: Operation, parameters: Mapping[str, Any], put: Put) -> str:
-        """Have botocore make a URL, and learn of it how to make the next ones; a fall-back unless it is the first."""
+        """Have botocore make a URL and derive from it how to make the next ones; a fall-back unless it is the first."""
         url = self._client.generate_presigned_url(
             _METHODS[operation],
             Params={"Bucket": self._bucket, **parameters},
@@ -125,7 +125,7 @@ class Presigner:
 
     @contextmanager
     def _guarded(self) -> Iterator[None]:
-        """Let nothing out that the inside of another botocore raises: its own way is still there. Told once."""
+        """Suppress errors from the inside of another botocore, since botocore's own way remains; logged once."""
         try:
             yield
         except Exception as error:  # noqa: BLE001  whatever an inside raises, another botocore does
@@ -140,7 +140,7 @@ class Presigner:
             self._seen = _Signing(url, request_signer)
 
     def _learn(self, url: str, put: Put) -> _Ready | None:
-        """Find out of botocore's URL how the same is made here, if what was seen last became that URL."""
+        """Derive the template from botocore's URL, if the last signed input became that URL."""
         seen, (whole, _, query), quoted_key = self._seen, url.partition("?"), quote(put.key)
         said = {name: values[0] for name, values in parse_qs(query).items()}
         if seen is None or not url.startswith(seen.url) or not whole.endswith(f"/{quoted_key}"):
@@ -155,13 +155,13 @@ class Presigner:
 
 
 def _parts(url: str) -> tuple[str, list[str]]:
-    """Take a URL apart: two of the same parts mean the same."""
+    """Take a URL apart: two URLs with the same parts are equivalent."""
     whole, _, query = url.partition("?")
     return whole, sorted(query.split("&"))
 
 
 def _credentials_of(signer: RequestSigner) -> Credentials:
-    """Return the keys that the signer would sign with now, renewed if they are to end soon."""
+    """Return the keys that the signer would sign with now, renewed if they expire soon."""
     signing: Any = signer.get_auth_instance("s3", signer.region_name, "s3v4-query")
     credentials: Credentials = signing.credentials
     return credentials

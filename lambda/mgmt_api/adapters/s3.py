@@ -2,7 +2,7 @@
 
 Actions used: s3:PutObject, s3:PutObjectTagging (where tags are given), s3:GetObject (HEAD, If-Match),
 s3:ListBucket (so that HEAD on nothing is 404 and not 403), s3:ListMultipartUploadParts,
-s3:AbortMultipartUpload. The presigned URLs can do what the role that signs them can, and no more.
+s3:AbortMultipartUpload. The presigned URLs have the rights of the role that signs them, and no more.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ _COMPLETION_ERRORS: Final[Mapping[str, type[StorageError]]] = {
     "NoSuchKey": PreconditionFailedError,  # the object that was to be replaced is gone
     "ConditionalRequestConflict": OperationInProgressError,
     "OperationAborted": OperationInProgressError,
-    "BadDigest": ContentRefusedError,  # the one that is surely about content: the bytes have another checksum
+    "BadDigest": ContentRefusedError,  # certainly about content: the bytes have another checksum
 }
 _HEAD_ERRORS: Final[Mapping[str, type[StorageError]]] = {**_ERRORS, "404": _NoSuchObjectError}
 """Source: Amazon S3 API Reference, "Error responses" and "CompleteMultipartUpload", read 2026-11."""
@@ -66,7 +66,7 @@ class S3ObjectStore:
     """One bucket; may be used from several threads.
 
     Args:
-        client: From `make_s3_client`, which sees to it that URLs are signed with version 4.
+        client: From `make_s3_client`, whose URLs are signed with version 4.
         bucket: The bucket's name.
         on_fall_back: Called for each URL that could not be made the quick way.
     """
@@ -137,7 +137,7 @@ class S3ObjectStore:
         """Return the parts the store holds, by number, the last sent of each.
 
         SeaweedFS lists a part as often as it was sent, in any order, with times in whole seconds. Which of
-        two within one second is meant does not matter here: a number is signed for the same bytes only.
+        two within one second is the last does not matter here: a number is signed for the same bytes only.
         """
         with _port_errors():
             pages = self._client.get_paginator("list_parts").paginate(
@@ -166,11 +166,11 @@ class S3ObjectStore:
     ) -> None:
         """Join the parts to the object; the store compares size and checksums itself.
 
-        One request, never repeated. What S3 has not joined in time goes on there: OperationInProgressError.
+        One request, never repeated. If S3 needs longer, it goes on by itself: OperationInProgressError.
         """
         sent = sum(part.size for part in parts)
         if not parts or sent != size:
-            # Said here, because not every engine compares: SeaweedFS passes over MpuObjectSize.
+            # Compared here, because not every engine does: SeaweedFS ignores MpuObjectSize.
             raise ContentRefusedError(f"the {len(parts)} parts have {sent} bytes together, expected {size}")
         with _port_errors(_COMPLETION_ERRORS, lost_answer=OperationInProgressError):
             self._joins.join(
@@ -218,7 +218,7 @@ def _read_head(key: str, headers: Mapping[str, str]) -> StoredObject:
 
 
 def _creation_parameters(new_object: NewObject) -> dict[str, Any]:
-    """Return what belongs to an object from its creation on: to its PUT, or to CreateMultipartUpload."""
+    """Return the parameters that an object's creation takes: its PUT or CreateMultipartUpload."""
     parameters: dict[str, Any] = {
         "Key": new_object.key,
         "Metadata": {_OPERATION_ID: new_object.operation_id},
@@ -231,7 +231,7 @@ def _creation_parameters(new_object: NewObject) -> dict[str, Any]:
 
 
 def _name_part(part: StoredPart) -> CompletedPartTypeDef:
-    """Name a part with all that is known of it, so that the store compares that too."""
+    """Name a part with its ETag and checksum, so that the store compares them too."""
     named: CompletedPartTypeDef = {"PartNumber": part.number, "ETag": part.etag}
     return named if part.crc64nvme is None else {**named, "ChecksumCRC64NVME": part.crc64nvme}
 
@@ -251,8 +251,8 @@ def _port_errors(
     """Turn botocore's errors into the port's.
 
     Args:
-        kinds: The port's error for each of S3's codes; the rest are told by the HTTP status.
-        lost_answer: What it means when the request went out and no answer came back.
+        kinds: The port's error for each of S3's codes; other errors go by the HTTP status.
+        lost_answer: The port's error for a request that was sent and got no answer.
     """
     try:
         yield
@@ -263,7 +263,7 @@ def _port_errors(
     except ClientError as error:
         status = error_status(error)
         otherwise = StorageUnavailableError if status == 429 or status >= 500 else StorageError
-        if status == 409:  # another request is at it, and it may be an earlier one of ours
+        if status == 409:  # another request works on it, perhaps an earlier one of ours
             otherwise = lost_answer
         code = error_code(error)
         raise kinds.get(code, otherwise)(f"S3 answered {status}: {error}", code=code) from error

@@ -32,13 +32,13 @@ class Credentials(Protocol):
 
 
 class Bucket(NamedTuple):
-    """Where a bucket's objects are put, and what a signature for it is bound to."""
+    """The address of a bucket's objects, and the scope of a signature for it."""
 
     address: str
     """Ends where the quoted key begins."""
     host: str
     path: str
-    """What the address ends with, from the host on."""
+    """The end of the address, from the host on."""
     region: str
 
     @classmethod
@@ -50,12 +50,12 @@ class Bucket(NamedTuple):
 
 
 class Put(NamedTuple):
-    """What a URL is to allow."""
+    """The request that a URL allows."""
 
     key: str
     query: Mapping[str, str]
     headers: Mapping[str, str]
-    """All of them, by their names in small letters; the host comes by itself."""
+    """All headers, by their lower-case names; the host is added here."""
     expires_in_seconds: int
 
 

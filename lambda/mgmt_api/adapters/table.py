@@ -9,7 +9,7 @@ One table, strings as keys:
 | name | `NAME#folded key` | `NAME` |
 
 Attributes are stored as DynamoDB's own types and under the entities' names, so that a person can read the
-table; what is None is left out. Signed parts live beside their operation and not in it: a write costs by the
+table; values of None are left out. Signed parts live beside their operation and not in it: a write costs by the
 size of the whole item. Nothing here needs boto3: the stack is built from the same definition.
 """
 
@@ -29,7 +29,7 @@ from mgmt_contract.records import UploadRecord
 from mgmt_contract.wire import from_plain, to_plain
 
 Item = dict[str, Any]
-"""An item's attributes in Python's types: what boto3's serializer takes and gives."""
+"""An item's attributes in Python's types, as boto3's serializer takes and gives them."""
 
 
 class KeyAttributes(NamedTuple):
@@ -47,12 +47,12 @@ INDEXES: Final[Mapping[str, KeyAttributes]] = {
     "by_name": KeyAttributes("name_pk", "order"),
     "open": KeyAttributes("open_pk", "order"),
 }
-"""All sorted by start time and id. `open` is sparse: it holds what is pending or has failed."""
+"""All sorted by start time and id. `open` is sparse: it holds operations that are pending or have failed."""
 INDEX_PROJECTION: Final = "KEYS_ONLY"
-"""An index names operations only; the items are then read from the table, and so as they are now."""
+"""An index holds ids only; the items are then read from the table, so they are current."""
 
 WRITE_ID: Final = "write_id"
-"""An attribute of every item: which write it is the result of."""
+"""An attribute of every item: the number of the write that made it."""
 
 PARTITION_KEY_MAX_BYTES: Final = 2048
 """Source: Amazon DynamoDB Developer Guide, "Quotas: partition key length", read 2026-11."""
@@ -81,7 +81,7 @@ def name_key(key: str) -> Item:
 
 
 def parts_prefix(lease_epoch: int) -> str:
-    """Return what the sort keys of all signed parts of an epoch begin with."""
+    """Return the beginning of the sort keys of all signed parts of an epoch."""
     return f"PARTS#{lease_epoch}#"
 
 
@@ -91,7 +91,7 @@ def parts_key(operation_id: str, lease_epoch: int, bucket: int) -> Item:
 
 
 def parts_bucket(number: int) -> int:
-    """Say which bucket a part number lies in: 0 for parts 1 to 100."""
+    """Say to which bucket a part number belongs: 0 for parts 1 to 100."""
     return (number - 1) // PARTS_PER_ITEM
 
 
@@ -101,12 +101,12 @@ def feed_partitions(shards: int) -> list[str]:
 
 
 def actor_partition(actor: str) -> str:
-    """Return the partition of the operations recorded under one person's name, in whatever case."""
+    """Return the partition of the operations recorded under one person's name, in any case."""
     return _partition("A", fold_person(actor))
 
 
 def actor_id_partition(actor_id: str) -> str:
-    """Return the partition of one subject's operations, whatever the name was."""
+    """Return the partition of one subject's operations, under all names the subject had."""
     return _partition("I", actor_id)
 
 
@@ -129,7 +129,7 @@ def shard_of(operation_id: str, shards: int) -> int:
 
 
 def _partition(kind: str, text: str) -> str:
-    """Join a partition key; a text too long for one (case folding can double it) gives way to its digest."""
+    """Join a partition key; a text too long for one (case folding can double it) is replaced by its digest."""
     partition = f"{kind}#{text}"
     if len(partition.encode()) <= PARTITION_KEY_MAX_BYTES:
         return partition

@@ -1,1 +1,1 @@
-"""What every call works with: the stores it reads and writes, and one result for each of its items."""
+"""Shared by every call: the stores, reading ahead, and one result for each item."""

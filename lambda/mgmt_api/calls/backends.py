@@ -1,4 +1,4 @@
-"""What the service stands on: settings, both stores and a clock; and reading ahead for whole lists."""
+"""The service's settings, stores and clock; and reading ahead for whole lists."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class Backends:
     """Says how long the present call may still take."""
 
     def now(self) -> datetime:
-        """Tell the time in whole milliseconds: what the wire and the stores keep."""
+        """Tell the time in whole milliseconds, the precision of the wire and the stores."""
         moment = self.clock()
         return moment.replace(microsecond=moment.microsecond // 1000 * 1000)
 
@@ -55,10 +55,10 @@ class Backends:
 class ReadAhead:
     """Operations and names, read for a whole list at once.
 
-    Each is handed out once as it was read ahead, and read afresh after that: whoever asks again has lost
-    a conditional write and needs to see what is stored now. May be asked from several threads.
+    Each is handed out once as it was read ahead, and read again after that: a second request means a lost
+    conditional write, so the current state is needed. May be asked from several threads.
 
-    Reading ahead never fails: what is the matter with one of many is told to the item that asks for it.
+    Reading ahead never fails: an error of one of many is raised to the item that asks for it.
     """
 
     def __init__(self, backends: Backends) -> None:
@@ -69,7 +69,7 @@ class ReadAhead:
         self._outage: RecordsUnavailableError | None = None
 
     def read(self, operation_ids: Iterable[str], keys: Iterable[str]) -> list[Name]:
-        """Read operations and names ahead, together; what cannot be an id is not asked for."""
+        """Read operations and names ahead, together; texts that cannot be an id are skipped."""
         ids = {id_ for id_ in operation_ids if is_operation_id(id_)}
         by_folded_key = {fold_key(key): key for key in keys}
         if not ids and not by_folded_key:
@@ -82,7 +82,7 @@ class ReadAhead:
         return list(names.values())
 
     def read_operations(self, operation_ids: Iterable[str]) -> list[Operation]:
-        """Read operations ahead; what cannot be an id is not asked for."""
+        """Read operations ahead; texts that cannot be an id are skipped."""
         wanted = {id_ for id_ in operation_ids if is_operation_id(id_)}
         found: dict[str, Operation] = {}
         with self._noting_failure():
@@ -140,6 +140,6 @@ class ReadAhead:
             logger.exception("reading ahead failed; each item is read for itself")
 
     def _refuse_in_outage(self) -> None:
-        """Ask records that did not answer no more: to do so for each item takes more time than a call has."""
+        """Stop asking records that did not answer: once for each item takes more time than a call has."""
         if self._outage is not None:
             raise self._outage

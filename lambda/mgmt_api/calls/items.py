@@ -1,4 +1,4 @@
-"""Lists: one result per item, in order, and no item's trouble is another's."""
+"""Lists: one result per item, in order; a failing item does not affect the others."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def answer_each(
 ) -> list[ResultT]:
     """Answer every item, or refuse it with the problem it met.
 
-    Several at a time: an item waits for the stores most of its time. What the items share must bear that.
+    Several at a time: an item waits for the stores most of its time. All that they share has to be thread-safe.
     """
     if len(items) == 1:
         return [_answer(items[0], answer, refuse)]
@@ -57,7 +57,7 @@ def _answer(item: ItemT, answer: Callable[[ItemT], ResultT], refuse: Callable[[s
     except (RecordsUnavailableError, StorageError) as error:
         logger.warning("a store does not answer", extra={"operation_id": item.operation_id, "reason": str(error)})
         problem = make_unavailable_problem()
-    except Exception:  # the edge of an item: whatever it met, the others have their answers
+    except Exception:  # the edge of an item: the others keep their answers, whatever the error
         logger.exception("the service failed at an item", extra={"operation_id": item.operation_id})
         problem = make_fault_problem()
     id_ = fit_text(item.operation_id)  # one that is refused for its length or its characters is not repeated whole
@@ -68,7 +68,7 @@ def decide(decision: Callable[[], ResultT]) -> ResultT:
     """Make a decision from what is stored; again, where a conditional write was lost meanwhile.
 
     Raises:
-        ProblemError: changed-meanwhile, where others are faster every time.
+        ProblemError: changed-meanwhile, where other calls win every time.
     """
     for _ in range(DECISIONS_MAX):
         try:
@@ -88,5 +88,5 @@ def make_unavailable_problem() -> Problem:
 
 
 def make_fault_problem() -> Problem:
-    """Fill the problem of a fault in the service; what it is stands in the log only."""
+    """Fill the problem of a fault in the service; its cause is in the log only."""
     return make_problem("internal-error", "The service failed. Nothing is lost; the same call may be made again.")

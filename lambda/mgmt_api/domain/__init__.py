@@ -1,1 +1,1 @@
-"""Entities, checks, access, redaction and settings: what the service knows without any store."""
+"""Entities, checks, access, redaction and settings: the service's knowledge without any store."""

@@ -1,4 +1,4 @@
-"""Who asks, as the verified token says, and what this person and machine may carry on with."""
+"""The calling person, from the verified token, and the operations that person and machine may work on."""
 
 from __future__ import annotations
 
@@ -15,23 +15,23 @@ from mgmt_contract.problems import ProblemError
 from mgmt_contract.texts import fit_text, holds_control_character, is_short
 
 _TOKEN: Final = re.compile(r"(?:bearer +)?[\w-]+\.(?P<payload>[\w-]+)\.[\w-]*", re.ASCII | re.IGNORECASE)
-"""The whole header: API Gateway joins two of them with a comma, and which was verified nobody could say."""
+"""The whole header: API Gateway joins two of them with a comma, and then the verified one is unknown."""
 _PLAIN_CLAIMS: Final = ("sub", "iss", "jti")
-"""Claims that are texts in the token, and so the same when they are handed on."""
+"""Claims that are texts in the token, and so unchanged when API Gateway hands them on."""
 
 
 @dataclass(frozen=True)
 class Caller:
-    """A person on a machine: who may hold a lease."""
+    """A person on a machine: the holder of a lease."""
 
     actor: Actor
     machine_id: str
     run_id: str | None = None
-    """What the client calls the run that it makes the call in."""
+    """The client's id of the run that makes the call."""
 
 
 def read_actor(event: Mapping[str, Any], settings: Settings) -> Actor:
-    """Read the actor from what API Gateway's JWT authorizer hands on: the claims, and the token that it has verified.
+    """Read the actor from the claims and the token that API Gateway's JWT authorizer has verified.
 
     Every claim arrives as a string there. A token without the name claim (a machine user's) is known by its subject.
 
@@ -54,7 +54,7 @@ def _read_groups(event: Mapping[str, Any], claims: Mapping[str, Any], groups_cla
     """Read the groups from the token itself, not from the authorizer's claims.
 
     There a list has become one text, "[a b]", in which the group "Studio admins" cannot be told from "admins". A list
-    is taken, or one text as one group; whatever else the claim is gives nobody a right.
+    is taken, or one text as one group; any other value of the claim gives no right.
     """
     groups = _read_token(event, claims).get(groups_claim)
     named = groups if isinstance(groups, list) else [groups]
@@ -62,7 +62,7 @@ def _read_groups(event: Mapping[str, Any], claims: Mapping[str, Any], groups_cla
 
 
 def _read_token(event: Mapping[str, Any], claims: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Read the payload of the token that the authorizer has verified; nothing where it is not surely that one."""
+    """Read the payload of the token that the authorizer has verified; nothing where it may be another."""
     token = _TOKEN.fullmatch((event.get("headers") or {}).get("authorization") or "")
     if token is None:
         return {}

@@ -18,7 +18,7 @@ from mgmt_contract.wire import to_json, to_plain
 BODY_MAX_BYTES: Final = 2 * 1024 * 1024
 """Twice what a hundred uploads with the longest names take."""
 ANSWER_MAX_BYTES: Final = 4_000_000
-"""Lambda passes on 6 MB at most; what an answer comes to there is told below. Source: AWS Lambda Developer
+"""Lambda passes on 6 MB at most; `_size_for_lambda` counts as it does. Source: AWS Lambda Developer
 Guide, "Lambda quotas", read 2026-11."""
 _FAULTS_TOLD: Final = 5
 _NOT_STORED: Final = {"Cache-Control": "no-store"}
@@ -33,7 +33,7 @@ ListResponse = (
 
 
 def answer(message: object) -> Response[str]:
-    """Answer a message. It may hold presigned URLs, so nothing on the way may keep it."""
+    """Answer a message. It may hold presigned URLs, so no cache may keep it."""
     return _answer_text(to_json(message))
 
 
@@ -75,7 +75,7 @@ def count_fitting(values: Sequence[object]) -> int:
 def _size_for_lambda(text: str) -> int:
     """Count the bytes that Lambda passes on for an answer: its JSON is a text there, which becomes JSON once more.
 
-    As older runtimes do it, which write everything in ASCII.
+    Counted as older runtimes do, which write everything in ASCII.
     """
     return len(json.dumps(text))
 
@@ -95,7 +95,7 @@ def read_body(text: str) -> dict[str, Any]:
     """Read a request's JSON object.
 
     Raises:
-        ProblemError: invalid-request, for what is too large, is no JSON object, or holds half a character
+        ProblemError: invalid-request, where it is too large, is no JSON object, or holds half a character
             (which JSON can write and UTF-8 cannot).
     """
     if len(text) > BODY_MAX_BYTES:

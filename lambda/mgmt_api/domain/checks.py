@@ -1,4 +1,4 @@
-"""What a request must look like beyond its types; every refusal is a problem whose sentence names the field."""
+"""Rules for requests beyond their types; every refusal is a problem whose sentence names the field."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 _DIGEST = re.compile(r"(blake3|sha256):[0-9a-f]{64}")
 _ERROR_CODE = re.compile(r"[a-z0-9-]{1,64}")
 _KEY_TEXTS: Final = frozenset({"name", "prefix"})
-"""What of a start becomes a key, whose own rules refuse control characters with what to do instead."""
+"""Fields of a start that become a key; the key's own rules refuse control characters with a better sentence."""
 
 
 def is_operation_id(text: str) -> bool:
@@ -54,9 +54,9 @@ def check_machine_id(machine_id: str) -> None:
 
 
 def check_texts(message: object, field: str = "") -> None:
-    """Refuse a text that is too long as JSON or holds a control character, wherever in a message it stands.
+    """Refuse a text that is too long as JSON or holds a control character, anywhere in a message.
 
-    The text is not repeated; `field` is what the message itself is called, where it is a part of another.
+    The text is not repeated in the problem; `field` names the message where it is part of another.
 
     Raises:
         ProblemError: invalid-request.
@@ -85,7 +85,7 @@ def _find_texts(field: str, value: Any) -> Iterator[tuple[str, str]]:
 
 
 def check_start_item(item: StartItem) -> None:
-    """Refuse an upload that cannot be what a client means.
+    """Refuse an upload that makes no sense.
 
     Raises:
         ProblemError: invalid-request or too-large.
@@ -109,7 +109,7 @@ def check_start_item(item: StartItem) -> None:
 
 
 def check_content(content: Content) -> None:
-    """Refuse sizes, checksums and digests that are none.
+    """Refuse malformed sizes, checksums and digests.
 
     Raises:
         ProblemError: invalid-request or too-large.
@@ -125,7 +125,7 @@ def check_content(content: Content) -> None:
 
 
 def check_checksum(field: str, text: str) -> None:
-    """Refuse what is not the base64 of eight bytes as S3 writes it.
+    """Refuse a checksum that is not the base64 of eight bytes as S3 writes it.
 
     Raises:
         ProblemError: invalid-request.
@@ -134,7 +134,7 @@ def check_checksum(field: str, text: str) -> None:
 
 
 def check_error_code(text: str) -> None:
-    """Refuse an error code that is none.
+    """Refuse a malformed error code.
 
     Raises:
         ProblemError: invalid-request.

@@ -1,4 +1,4 @@
-"""What the service keeps: an operation with its phase and lease, and a name with who holds it."""
+"""The service's entities: an operation with its phase and lease, and a name with its holder."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class IllegalTransitionError(Exception):
 
 @dataclass(frozen=True)
 class Actor:
-    """Who asks, as the verified token says."""
+    """The calling person, as the verified token says."""
 
     id: str
     """The token's subject."""
@@ -38,7 +38,7 @@ class Actor:
 
 @dataclass(frozen=True)
 class Operation:
-    """An operation as it is stored: the team's record and what only the service needs beside it."""
+    """An operation as it is stored: the team's record, and fields for the service alone."""
 
     record: UploadRecord
     lease_epoch: int
@@ -51,11 +51,11 @@ class Operation:
     upper_bound: int | None = None
     content: Content | None = None
     content_md5: str | None = None
-    """Signed into the URL of a whole PUT, where the client has said it."""
+    """Signed into the URL of a whole PUT, where the client has sent it."""
     replaces_etag: str | None = None
     """The object this upload may replace; None where it may only create."""
     join_asked_at: datetime | None = None
-    """When the storage was asked to join the parts, where it has not answered: it may be at it."""
+    """When the storage was asked to join the parts and has not answered: it may still be joining them."""
     revision: int = 0
     """Grows with each write; a write names the revision it was computed from."""
 
@@ -76,13 +76,13 @@ class Operation:
 
     @property
     def base_name(self) -> str:
-        """The archive's name without any prefix: what the index of names is sorted under."""
+        """The archive's name without any prefix: the partition of the index of names."""
         return base_name(self.record.s3_object_key)
 
     def cut_to_bounds(self) -> Operation:
-        """Return the operation with every text in its record as long as a text may be; every store reads through this.
+        """Return the operation with the texts of its record cut to their bounds; every store reads through this.
 
-        A record that is older than the bounds, or that somebody wrote past the service, must not make a page of the
+        A record that is older than the bounds, or that was not written by the service, must not make a page of the
         team's history too large to be answered.
         """
         record = self.record
@@ -115,7 +115,7 @@ _FREE_TEXTS: Final = (
     "compressed_file_record",
     "s3_file_record",
 )
-"""The fields of a record with texts that no pattern bounds: people's, their files' and messages."""
+"""The fields of a record with free texts: names of people and files, and messages."""
 
 
 def _cut(value: str | FileRecord | None) -> str | FileRecord | None:
@@ -137,12 +137,12 @@ class CurrentVersion:
     etag: str
     version_id: str | None
     actor_id: str = ""
-    """The token's subject of who stored it."""
+    """The subject of the person who stored it."""
 
 
 @dataclass(frozen=True)
 class PendingUpload:
-    """The upload that has reserved a name, and until when nobody else may."""
+    """The upload that has reserved a name, and the end of its reservation."""
 
     operation_id: str
     machine_id: str
@@ -153,7 +153,7 @@ class PendingUpload:
 
 @dataclass(frozen=True)
 class Name:
-    """One key: what is stored there and who is about to store."""
+    """One key: the object stored there and the upload that is about to store."""
 
     key: str
     current: CurrentVersion | None = None
@@ -164,7 +164,7 @@ class Name:
 
 @dataclass(frozen=True)
 class HistoryQuery:
-    """Which operations to find, newest first."""
+    """A query for operations, newest first."""
 
     limit: int
     actor: str | None = None
@@ -190,4 +190,4 @@ class HistoryPage:
 
     operations: list[Operation]
     after: str | None
-    """Where the next page begins; None where there is nothing more."""
+    """The beginning of the next page; None on the last."""

@@ -1,4 +1,4 @@
-"""What is counted of the service's work: names, codes, and the port that takes the counts."""
+"""The service's metrics: names, codes, and the port that takes the counts."""
 
 from __future__ import annotations
 
@@ -8,23 +8,23 @@ from mgmt_contract.problems import PROBLEMS
 
 MetricName = Literal["UploadsStarted", "UploadsDone", "UploadsFailed", "BytesStored", "Problems", "FallBacks"]
 """Uploads and stored bytes count where the records change, so that a call that is repeated counts once. Problems are
-answers: of a whole request, or of one item. Fall-backs are URLs that boto3 had to make the long way."""
+answers: of a whole request, or of one item. Fall-backs are URLs that boto3 had to sign itself."""
 
 OTHER_CODE: Final = "other"
 
 
 class Metrics(Protocol):
-    """Counts, from any thread, and never raises: nothing of the work may depend on it."""
+    """Takes counts from any thread and never raises: no call may fail for a metric."""
 
     def count(self, name: MetricName, value: int = 1, *, code: str | None = None) -> None:
-        """Add to a count; those of different codes are told apart."""
+        """Add to a count; each code has a count of its own."""
 
     def flush(self) -> None:
-        """Hand on what was counted since the last time."""
+        """Hand on the counts since the last time."""
 
 
 class NoMetrics:
-    """Counts nothing: for one machine, where nobody collects it."""
+    """Counts nothing: on one machine, no counts are collected."""
 
     def count(self, name: MetricName, value: int = 1, *, code: str | None = None) -> None:
         """Pass over it."""
@@ -34,5 +34,5 @@ class NoMetrics:
 
 
 def known_code(code: str) -> str:
-    """Return a problem's code as it may name a metric: each is paid for, and a client may report any text."""
+    """Return a problem's code as it may name a metric: each metric costs money, and a client may report any text."""
     return code if code in PROBLEMS else OTHER_CODE

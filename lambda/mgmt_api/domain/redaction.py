@@ -9,9 +9,9 @@ from typing import Final
 from mgmt_contract.texts import TEXT_MAX_BYTES, cut_text
 
 _READ_MAX_CHARACTERS: Final = 2 * TEXT_MAX_BYTES
-"""More of a message is not looked at: what is kept of it is shorter still."""
+"""Only this much of a message is read: even less of it is kept."""
 
-# Each takes time in proportion to the text: what a pattern begins to read it takes, or gives up within some characters.
+# Each takes time in proportion to the text: a pattern that begins to match ends or gives up within some characters.
 _PASSWORD: Final = re.compile(r"(?<=://)[^/\s]*@")
 _URL: Final = re.compile(r"(?i)\bhttps?://[^\s\"'<>]*")
 _PARAMETER: Final = re.compile(r"(?i)\b(x-amz-[a-z-]{1,64}=)[^\s&\"'<>]+")
@@ -38,7 +38,7 @@ def redact(text: str) -> str:
 
 
 def _cut_unread(text: str) -> str:
-    """Cut a text that is too long to be read between two words: half a secret would not be known for one."""
+    """Cut a text that is too long between two words: half a secret would not be recognised."""
     if len(text) <= _READ_MAX_CHARACTERS:
         return text
     return "".join(text[:_READ_MAX_CHARACTERS].rpartition(" ")[:2]) + "…"

@@ -1,4 +1,4 @@
-"""Which run of a client a call belongs to: what ties the client's log, the service's lines and the records together."""
+"""Ids of a client's run and of a request: they tie the client's log, the service's log and the records together."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ _RUN_ID: Final = re.compile(r"[A-Za-z0-9-]{1,64}")
 
 
 def read_run_id(event: Mapping[str, Any]) -> str | None:
-    """Return what the client calls its run; None where it names none, or in a way that is not to be written down.
+    """Return the client's id of its run; None where there is none, or one that must not be written down.
 
-    An odd one is passed over and not refused: it is there to find things by, and no upload is to fail for that.
+    A malformed id is ignored and not refused: it only helps to find things, so no upload fails for it.
     """
     headers: Mapping[str, Any] = event.get("headers") or {}
     run_id = headers.get(RUN_ID_HEADER)
@@ -22,6 +22,6 @@ def read_run_id(event: Mapping[str, Any]) -> str | None:
 
 
 def read_request_id(event: Mapping[str, Any]) -> str | None:
-    """Return what API Gateway calls the request, in its own log as well."""
+    """Return API Gateway's id of the request, which is in its own log as well."""
     context: Mapping[str, Any] = event.get("requestContext") or {}
     return context.get("requestId")

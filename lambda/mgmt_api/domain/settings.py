@@ -14,7 +14,7 @@ class SettingsError(Exception):
 
 @dataclass(frozen=True)
 class Settings:
-    """What a deployment decides."""
+    """The values that a deployment sets."""
 
     bucket: str
     table: str

@@ -1,4 +1,4 @@
-"""What the team has done: records by id, and pages of them, newest first."""
+"""The team's history: records by id, and pages of records, newest first."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class _Wanted:
 
 
 def look_up(backends: Backends, request: LookUpRequest) -> RecordsResponse:
-    """Return the records of operations, whoever they belong to.
+    """Return the records of anybody's operations.
 
     Raises:
         ProblemError: invalid-request, where the list is too long or empty.
@@ -83,7 +83,7 @@ def find_history(backends: Backends, actor: Actor, request: HistoryRequest) -> H
 
 
 def _cut_page(page: HistoryPage) -> HistoryPage:
-    """Leave what makes an answer too large to the next page."""
+    """Leave the records that make an answer too large to the next page."""
     count = count_fitting([operation.record for operation in page.operations])
     if count >= len(page.operations):
         return page
@@ -91,7 +91,7 @@ def _cut_page(page: HistoryPage) -> HistoryPage:
 
 
 def _find_replaced(backends: Backends, operations: list[Operation]) -> tuple[str, ...]:
-    """Tell which uploads are not what is stored under their key any more; one read for a whole page."""
+    """Return the uploads whose object was replaced by a later one; one read for a whole page."""
     stored = [operation for operation in operations if operation.record.status == "success"]
     names = backends.records.get_names({operation.record.s3_object_key for operation in stored}) if stored else {}
     return tuple(operation.id for operation in stored if _is_replaced(operation, names))
@@ -122,19 +122,19 @@ def _make_query(root_prefix: str, actor: Actor, request: HistoryRequest) -> Hist
 
 
 def _whole_key(root_prefix: str, name: str) -> str:
-    """Complete a name that holds a slash to the key it stands for."""
+    """Complete a name with a slash to its key."""
     folder, slash, _ = name.strip("/").rpartition("/")
     return _with_root(root_prefix, f"{folder}{slash}{base_name(name)}")
 
 
 def _with_root(root_prefix: str, key: str) -> str:
-    """Put the service's root prefix before what a person knows without it: every key begins there."""
+    """Put the service's root prefix before a key that a person names without it."""
     root = trim_prefix(root_prefix)
     return key if not root or key.startswith(f"{root}/") else f"{root}/{key}"
 
 
 def _read_moment(field: str, moment: datetime | None) -> datetime | None:
-    """Return a time in UTC, where it lies in a year that can be written: an offset can lead beyond."""
+    """Return a time in UTC if its year can be written: an offset can lead beyond the last year."""
     if moment is None:
         return None
     if moment.tzinfo is None:
@@ -149,7 +149,7 @@ def _read_moment(field: str, moment: datetime | None) -> datetime | None:
 
 
 def _fingerprint(query: HistoryQuery) -> str:
-    """Hash the filters, so that a cursor cannot go on in another list; a page's length may change."""
+    """Hash the filters, so that a cursor is refused in another list; the page's length may change."""
     filters = to_json(dataclasses.replace(query, limit=0))
     return hashlib.sha256(filters.encode()).hexdigest()[:16]
 

@@ -1,4 +1,4 @@
-"""How the local files of a good upload ended, as the client reports it."""
+"""Clean-up reports of the client: what became of the local files of a successful upload."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ logger = logging.getLogger(__name__)
 
 
 def clean_up(backends: Backends, actor: Actor, request: CleanUpRequest) -> RecordsResponse:
-    """Record how local files ended.
+    """Record what became of local files.
 
     Raises:
         ProblemError: invalid-request, where the list is too short or too long.
@@ -29,12 +29,12 @@ def clean_up(backends: Backends, actor: Actor, request: CleanUpRequest) -> Recor
 def apply_riding_clean_ups(backends: Backends, actor: Actor, items: list[CleanUp]) -> None:
     """Record reports that ride on another call, before it does anything else.
 
-    What can never be recorded is only logged, and so is what the service itself fails at: that may be so for ever, and
-    would keep this person from uploading anything. For what may be later the whole call is to be made again: once it
-    has come back, the client takes all that rode on it for recorded.
+    Reports that can never be recorded are only logged, and so are faults of the service itself: they may last for ever,
+    and would keep this person from uploading anything. For reports that may be recorded later, the whole call is
+    refused and has to be made again: the client takes an answered call's reports for recorded.
 
     Raises:
-        ProblemError: The first problem that may be gone when the call is made again.
+        ProblemError: The first problem that may not occur when the call is made again.
     """
     for result in _record_each(backends, actor, items):
         if result.problem is not None:

@@ -1,4 +1,4 @@
-"""Completing uploads: what the storage holds is compared with what the client computed."""
+"""Completing uploads: the stored object is compared with the client's size and checksum."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def _refuse(operation_id: str, problem: Problem) -> CompleteResult:
 
 
 class _Desk:
-    """One complete call: who asks, and what was read ahead."""
+    """One complete call: the caller, and the records read ahead."""
 
     def __init__(self, backends: Backends, actor: Actor, request: CompleteRequest) -> None:
         self._backends = backends

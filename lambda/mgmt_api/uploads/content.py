@@ -1,4 +1,4 @@
-"""What a whole archive is, entered into the operation that carries it."""
+"""Entering a whole archive's content into its operation."""
 
 from __future__ import annotations
 

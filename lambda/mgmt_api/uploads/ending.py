@@ -1,4 +1,4 @@
-"""Ending uploads without success: failures are recorded too, and nothing is left behind."""
+"""Ending uploads without success: the failure is recorded, and the parts are thrown away."""
 
 from __future__ import annotations
 

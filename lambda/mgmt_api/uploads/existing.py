@@ -1,4 +1,4 @@
-"""The object that is stored under a key now, and who put it there, as far as the records tell."""
+"""The object that is stored under a key now, and its uploader, as far as the records know."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from mgmt_contract.wire import format_time
 
 
 def describe_existing(backends: Backends, name: Name, stored: StoredObject, caller_id: str) -> Existing:
-    """Describe a stored object with what the records know of it.
+    """Describe a stored object from the storage and the records.
 
-    An object that did not get there through this service is described by what the storage states alone.
+    An object that was not stored through this service is described by the storage's statements alone.
 
     Args:
         backends: The stores.
-        name: What is recorded of the key.
-        stored: What the storage states.
+        name: The key's record.
+        stored: The object as the storage states it.
         caller_id: The subject of the person for whom it is described.
     """
     current = name.current
@@ -37,7 +37,7 @@ def describe_existing(backends: Backends, name: Name, stored: StoredObject, call
 
 
 def tell_owner(existing: Existing) -> str:
-    """Say in words who stored an object and when."""
+    """Say in words by whom and when an object was stored."""
     owner = existing.actor or "somebody outside this service"
     when = f" on {format_time(existing.finished_at)}" if existing.finished_at else ""
     return f"{owner}{when}"
@@ -59,7 +59,7 @@ def _describe_current(stored: StoredObject, current: CurrentVersion, caller_id: 
 
 
 def _find_origin(backends: Backends, stored: StoredObject) -> Operation | None:
-    """Find the operation that an object's metadata names, if the object is what it was to be.
+    """Find the operation that an object's metadata names, if the object has the size and checksum of that operation.
 
     That is an upload whose bytes arrived after it had been given up.
     """

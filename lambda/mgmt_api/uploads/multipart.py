@@ -16,7 +16,7 @@ logger = logging.getLogger(__name__)
 
 
 def make_new_object(operation: Operation) -> NewObject:
-    """Say what belongs to an operation's object from its creation on."""
+    """Return the properties that an operation's object gets at its creation."""
     record = operation.record
     return NewObject(
         key=record.s3_object_key,
@@ -29,12 +29,12 @@ def make_new_object(operation: Operation) -> NewObject:
 def open_multipart_upload(backends: Backends, operation: Operation) -> Operation:
     """Create a multipart upload and store its id over the revision that `operation` was computed from.
 
-    Creating is not idempotent: whoever loses the write throws the new upload away again. A write whose answer was
-    lost may have been stored, and others may have gone on with it: so that is read before anything is thrown away.
+    Creating is not idempotent: a call that loses the write throws the new upload away again. A write whose answer was
+    lost may have been stored, and others may have continued it: so it is read before anything is thrown away.
 
     Raises:
         ConflictError: If another call was faster.
-        RecordsUnavailableError: If nobody knows; then the new upload is left to the bucket's lifecycle rule.
+        RecordsUnavailableError: If the result is unknown; the new upload is left to the bucket's lifecycle rule.
     """
     key = operation.record.s3_object_key
     multipart_upload_id = backends.objects.create_multipart_upload(make_new_object(operation))
@@ -51,7 +51,7 @@ def open_multipart_upload(backends: Backends, operation: Operation) -> Operation
 
 
 def discard_multipart_upload(backends: Backends, key: str, multipart_upload_id: str | None) -> None:
-    """Throw a multipart upload away, as well as can be: what stays is removed by the bucket's lifecycle rule."""
+    """Try to throw a multipart upload away; if that fails, the bucket's lifecycle rule removes it."""
     if multipart_upload_id is None:
         return
     try:
@@ -63,7 +63,7 @@ def discard_multipart_upload(backends: Backends, key: str, multipart_upload_id: 
 def find_whole_parts(stored: Sequence[StoredPart], signed: Mapping[int, Part]) -> list[StoredPart]:
     """Return the parts the storage holds exactly as they were signed, each with its signed checksum.
 
-    A storage that states no checksums of parts is believed by the length: it has compared the bytes with
+    Where the storage states no checksums of parts, equal lengths are enough: it has compared the bytes with
     the signed checksum when they arrived, and compares the whole at completion.
     """
     whole = [part for part in stored if part.number in signed and _is_whole(part, signed[part.number])]

@@ -1,4 +1,4 @@
-"""Previewing uploads: what starting them would come to. It reads, and writes nothing at all."""
+"""Previewing uploads: the result that starting them would have. Reads, and writes nothing."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from mgmt_contract.problems import Problem
 def preview_uploads(backends: Backends, actor: Actor, request: PreviewRequest) -> PreviewResponse:
     """Say of each upload whether its name is free, taken, or refused.
 
-    An upload that nobody carries on any more does not stand in the way: a start would end it.
+    An abandoned upload does not reserve its name: a start would end it.
 
     Raises:
         ProblemError: bucket-differs or invalid-request.

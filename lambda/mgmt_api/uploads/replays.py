@@ -26,7 +26,7 @@ def replay(
 ) -> StartResult:
     """Answer a start request whose operation exists.
 
-    The machine that holds the lease goes on at once; another one of the same person once it ran out.
+    The machine that holds the lease continues at once; another one of the same person after it has run out.
 
     Raises:
         ProblemError: not-allowed, operation-differs, operation-failed or name-reserved.
@@ -61,9 +61,9 @@ def answer_ready(backends: Backends, operation: Operation, received_parts: tuple
 
 
 def make_failed_error(operation: Operation) -> ProblemError:
-    """Say that an operation has failed before, and of what."""
+    """Say that an operation has failed before, with the reason."""
     record = operation.record
-    reason = (record.error_message or "").rstrip(". ")  # a client's own words may lack the full stop
+    reason = (record.error_message or "").rstrip(". ")  # a client's message may lack the full stop
     return ProblemError(
         "operation-failed",
         f"Operation {operation.id} has failed ({record.error_code}): {reason}. Start the upload under a new id.",
@@ -104,7 +104,7 @@ def _answer_ended(backends: Backends, operation: Operation) -> StartResult:
 
 
 def _answer_completing(backends: Backends, operation: Operation, *, elsewhere: bool) -> StartResult:
-    """Answer while the storage assembles the object: nothing is left to send, only to ask for completion."""
+    """Answer while the storage joins the parts: nothing is left to send, only to ask for completion."""
     if elsewhere or operation.content is None or operation.part_size is None:
         raise ProblemError(
             "changed-meanwhile",
@@ -133,7 +133,7 @@ def _carry_on(backends: Backends, operation: Operation) -> StartResult:
 def _take_over(backends: Backends, caller: Caller, operation: Operation) -> StartResult:
     """Carry an operation on from another machine.
 
-    URLs of the old holder live on: parts go into a new multipart upload, so that bytes cannot mix.
+    URLs of the old holder stay valid: parts go into a new multipart upload, so that bytes cannot mix.
     """
     taken = replace(
         operation,

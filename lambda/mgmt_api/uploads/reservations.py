@@ -1,4 +1,4 @@
-"""What stands in the way of a name: read, never written. Starting an upload and previewing one look the same way."""
+"""Obstacles to taking a name, only read: starting and previewing an upload check them alike."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def check_request(backends: Backends, machine_id: str, item_count: int, expected
 
 
 class AskedNames:
-    """The names that one call's items ask for, and what is stored of them, read ahead."""
+    """The names that one call's items ask for, and their records, read ahead."""
 
     def __init__(self, backends: Backends, caller: Caller, items: list[StartItem]) -> None:
         self._backends = backends
@@ -69,7 +69,7 @@ class AskedNames:
         return holder if holder is not None and holder.record.s3_object_key == key else None
 
     def refuse_reserved(self, claim: PendingUpload, holder: Operation | None, key: str, name: Name) -> None:
-        """Refuse a name that somebody else is uploading under; the operation knows the lease best.
+        """Refuse a name under which somebody else is uploading; the lease is read from the operation.
 
         Raises:
             ProblemError: name-reserved or name-differs-in-case.
@@ -90,7 +90,7 @@ class AskedNames:
     def _find_keys(self, items: list[StartItem]) -> Iterator[tuple[str, str]]:
         for item in items:
             try:
-                check_texts(item)  # first: to bring a text of a megabyte into NFC can take minutes
+                check_texts(item)  # first, because bringing a text of a megabyte into NFC can take minutes
                 yield item.operation_id, make_key(self._backends.settings, item)
             except ProblemError:
                 continue  # answered when its turn comes

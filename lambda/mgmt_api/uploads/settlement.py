@@ -1,7 +1,7 @@
 """How an upload ends: the service looks at the storage, compares, and records what is true.
 
 Every step can be repeated from the start: the records are read first, the storage after them, and every
-write names the revision that was read. Whoever is interrupted, or loses a write, looks again.
+write names the revision that was read. A call that is interrupted, or loses a write, looks again.
 """
 
 from __future__ import annotations
@@ -113,18 +113,18 @@ def _finish_multipart(backends: Backends, operation: Operation, name: Name) -> S
 
 
 def _may_be_joining(backends: Backends, operation: Operation) -> bool:
-    """Tell whether the storage may still be at what it was asked for: then it must not be asked again."""
+    """Tell whether the storage may still be joining the parts: then it must not be asked again."""
     patience = timedelta(seconds=backends.settings.join_patience_seconds)
     return operation.join_asked_at is not None and backends.now() < operation.join_asked_at + patience
 
 
 def _note_join(backends: Backends, operation: Operation) -> Operation:
-    """Note that the storage is about to be asked to join the parts; whoever loses this write does not ask."""
+    """Note that the storage is about to be asked to join the parts; a call that loses this write does not ask."""
     noted = dataclasses.replace(operation.advance("completing"), join_asked_at=backends.now())
     try:
         return backends.records.update_operation(noted)
     except RecordsUnavailableError:
-        # If it was stored, and nobody asked, all would wait in vain for what nobody is at.
+        # If the note was stored and the storage not asked, every call would wait for a join that never began.
         stored = backends.records.get_operations([operation.id]).get(operation.id)
         if stored is None or stored != dataclasses.replace(noted, revision=stored.revision):
             raise
@@ -132,7 +132,7 @@ def _note_join(backends: Backends, operation: Operation) -> Operation:
 
 
 def _note_answer(backends: Backends, operation: Operation) -> Operation:
-    """Note that the storage has answered, and so is not joining parts any more."""
+    """Note that the storage has answered, and so has stopped joining parts."""
     if operation.join_asked_at is None and operation.phase == "completing":
         return operation
     answered = dataclasses.replace(operation.advance("completing"), join_asked_at=None)
@@ -164,7 +164,7 @@ def _join_parts(backends: Backends, operation: Operation, parts: list[StoredPart
 
 
 def _look_again(backends: Backends, operation: Operation, name: Name, refusal: StorageError | None) -> Standing:
-    """Judge a completion by what stands under the key; what was answered counts only after that."""
+    """Judge a completion by the object under the key; the storage's answer counts only after that."""
     stored = backends.objects.head_object(operation.record.s3_object_key)
     if stored is not None and stored.operation_id == operation.id:
         return Standing(_judge(backends, operation, name, stored))
@@ -188,10 +188,10 @@ def _weigh(
     if isinstance(refusal, (NoSuchMultipartUploadError, PreconditionFailedError)) and not still_open:
         return Standing(_fail_for_name(backends, operation, name, stored))
     if refusal is None or isinstance(refusal, PreconditionFailedError):
-        # What was joined, or what stood in the way, was taken away at once: ask again.
+        # The joined object, or the one in the way, was removed at once: ask again.
         return Standing(_note_answer(backends, operation))
     # Refused for a reason that says nothing about the bytes: the parts stay. How often to ask again is bounded by
-    # the client, and whoever wants to end the upload can.
+    # the client, and the upload can be ended.
     logger.warning("the storage refuses to join parts", extra={"operation_id": operation.id, "reason": str(refusal)})
     return Standing(_fall_back(backends, operation), refusal=refusal.code or "no reason given")
 
@@ -246,7 +246,7 @@ def _fall_back(backends: Backends, operation: Operation) -> Operation:
 def _record_success(backends: Backends, operation: Operation, name: Name, stored: StoredObject) -> Operation:
     """Record the name's current version, then the operation as done.
 
-    In between the operation is completing: nobody else can end it, and the name stays reserved for it.
+    In between the operation is completing: no other call can end it, and the name stays reserved for it.
     """
     operation = _enter_completing(backends, operation)
     current = _make_current(backends, operation, name, stored)
@@ -270,7 +270,7 @@ def _record_success(backends: Backends, operation: Operation, name: Name, stored
 def _make_current(backends: Backends, operation: Operation, name: Name, stored: StoredObject) -> CurrentVersion:
     content = _content_of(operation)
     known = name.current
-    # An interrupted call may have recorded this very version: its time stands.
+    # An interrupted call may have recorded this very version: its time is kept.
     finished_at = known.finished_at if known is not None and known.operation_id == operation.id else backends.now()
     return CurrentVersion(
         operation_id=operation.id,
@@ -291,7 +291,7 @@ def _make_current(backends: Backends, operation: Operation, name: Name, stored: 
 def end_unfinished(
     backends: Backends, operation: Operation, name: Name, error_code: str, error_message: str
 ) -> Operation:
-    """End an upload that nobody carries on: failed, unless its object turns out to be there.
+    """End an abandoned upload: failed, unless its object turns out to be there.
 
     One that is completing is finished and never overwritten; it may come back completing still.
 

@@ -53,7 +53,7 @@ def _refuse(operation_id: str, problem: Problem) -> SignResult:
 
 
 def _sign(backends: Backends, operation: Operation, item: SignItem) -> SignResult:
-    """Remember the parts, then renew the lease, then sign: what was signed is known from before on."""
+    """Store the parts, then renew the lease, then sign: no part is signed before it is recorded."""
     _require_carrying(operation)
     if item.final is not None:
         operation = _add_final(operation, item.final)

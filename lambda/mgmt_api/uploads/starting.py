@@ -1,7 +1,7 @@
 """Starting uploads: a name is reserved, the operation recorded, and the first URL signed.
 
-The name is reserved before the operation is recorded, each by a conditional write. Whoever is interrupted
-in between starts again under the same id and goes on. A reservation holds as long as its operation has not
+The name is reserved before the operation is recorded, each by a conditional write. A client that is interrupted
+in between starts again under the same id and continues. A reservation holds as long as its operation has not
 ended and the lease has not run out; the operation says so itself, not the name.
 """
 
@@ -58,7 +58,7 @@ def _refuse(operation_id: str, problem: Problem) -> StartResult:
 
 
 class _Desk:
-    """One start call: who asks, and what its items ask for."""
+    """One start call: the caller, and the names of its items."""
 
     def __init__(self, backends: Backends, caller: Caller, items: list[StartItem]) -> None:
         self._backends = backends
@@ -81,7 +81,7 @@ class _Desk:
         return _answer_existing(item, existing) or self._begin(item, key, name, existing.etag)
 
     def _clear_way(self, item: StartItem, key: str, name: Name) -> Name:
-        """Refuse a name that somebody else is uploading under; end an upload nobody carries on.
+        """Refuse a name under which somebody else is uploading; end an abandoned upload.
 
         Returns the name as it is stored after that.
         """
@@ -94,7 +94,7 @@ class _Desk:
         holder = self._asked.find_holder(claim, name.key)
         if holder is not None and holder.phase in ("done", "failed"):
             if holder.phase == "failed":
-                discard_parts(self._backends, holder)  # the call that failed it may not have come so far
+                discard_parts(self._backends, holder)  # the call that failed it may have been interrupted before this
             return name
         self._asked.refuse_reserved(claim, holder, key, name)
         return name if holder is None else self._supersede(holder, item, key, name)
@@ -114,7 +114,7 @@ class _Desk:
         return self._asked.ahead.name(key)
 
     def _look(self, item: StartItem, key: str, name: Name) -> StoredObject | None:
-        """Look what stands under the key; a new whole object needs no look, its PUT can only create."""
+        """Look for an object under the key; a new whole object needs no look, its PUT can only create."""
         if name.current is None and is_whole_put(item) and not item.replace:
             return None
         return self._backends.objects.head_object(key)
