@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from mgmt.events import Emit, Waiting
 from mgmt.network.connection import Connections
 from mgmt.network.retry import PROGRESS_BUDGET_SECONDS, Patience
-from mgmt.service.api import ServiceApi
+from mgmt.service.api import ServiceApi, TokenProvider
 from mgmt.settings import Settings
 from mgmt_contract.values import Value
 
@@ -27,7 +27,7 @@ class Contact(Value):
 def open_contact(
     settings: Settings,
     *,
-    token: str,
+    token: TokenProvider,
     emit: Emit,
     stop: threading.Event,
     patience_seconds: float = PROGRESS_BUDGET_SECONDS,
@@ -35,7 +35,7 @@ def open_contact(
 ) -> Iterator[Contact]:
     """Get ready to ask the configured service, and close every connection in the end.
 
-    Once it has answered it may be out of reach for `patience_seconds`.
+    `token` is asked before each call. Once the service has answered it may be out of reach for `patience_seconds`.
 
     Raises:
         NotConfiguredError: If no service is configured.
@@ -44,7 +44,7 @@ def open_contact(
     patience = Patience(stop, budget_seconds=patience_seconds, on_wait=lambda why: emit(Waiting(why)))
     connections = Connections(ca_bundle=settings.ca_bundle)
     try:
-        api = ServiceApi(service_url, lambda: token, connections, patience, emit, run_id=run_id)
+        api = ServiceApi(service_url, token, connections, patience, emit, run_id=run_id)
         yield Contact(service_url, api, connections, patience)
     finally:
         connections.close()

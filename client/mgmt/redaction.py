@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import re
+import threading
 import urllib.request
 from collections.abc import Iterator
 from typing import Final
@@ -32,13 +33,15 @@ class Redactor:
     """Cuts out the secrets of one run, wherever they stand, and whatever looks like one."""
 
     def __init__(self) -> None:
+        self._lock = threading.Lock()
         self._known: list[str] = []
         self.learn(*proxy_secrets())
 
     def learn(self, *secrets: str) -> None:
-        """Cut these out as well from now on."""
-        known = {*self._known, *(secret for secret in secrets if len(secret) >= _LENGTH_MIN)}
-        self._known = sorted(known, key=len, reverse=True)
+        """Cut these out as well from now on; from any thread."""
+        with self._lock:
+            known = {*self._known, *(secret for secret in secrets if len(secret) >= _LENGTH_MIN)}
+            self._known = sorted(known, key=len, reverse=True)
 
     def __call__(self, text: str) -> str:
         """Return the text without its secrets."""

@@ -11,7 +11,7 @@ from mgmt.contact import open_contact
 from mgmt.events import Emit
 from mgmt.journal import Journal
 from mgmt.network.retry import PROGRESS_BUDGET_SECONDS, Patience
-from mgmt.service.api import ServiceApi
+from mgmt.service.api import ServiceApi, TokenProvider
 from mgmt.settings import Settings
 from mgmt.storage.transfer import Carrier, RateLimit
 from mgmt_contract.values import Value
@@ -39,7 +39,7 @@ class Session(Value):
 def open_session(  # noqa: PLR0913  everything a run is made of
     settings: Settings,
     *,
-    token: str,
+    token: TokenProvider,
     state_dir: Path,
     emit: Emit,
     stop: threading.Event,
@@ -51,7 +51,7 @@ def open_session(  # noqa: PLR0913  everything a run is made of
     """Wire a session for the configured service and close it in the end.
 
     The journal calls the service by its address, or by `journal_name` where the address changes.
-    Once it has answered it may be out of reach for `patience_seconds`.
+    `token` is asked before each call. Once the service has answered it may be out of reach for `patience_seconds`.
 
     Raises:
         NotConfiguredError: If no service is configured.

@@ -48,4 +48,4 @@ class _LateOption(click.Option):
 
 def _turn_on(ctx: click.Context, parameter: click.Parameter, value: bool) -> None:
     if value and RUN in ctx.meta:  # not while a shell completes a line
-        ctx.obj = ctx.meta[RUN].turn_on(parameter.name)
+        ctx.meta[RUN].turn_on(parameter.name)

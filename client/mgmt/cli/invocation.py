@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
 import os
 import shlex
@@ -9,19 +10,19 @@ import sys
 import threading
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
-from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TypedDict
 
-from mgmt.errors import LocalStateError, LoginRequiredError, NotConfiguredError
+from mgmt.errors import LocalStateError, NotConfiguredError
 from mgmt.machine.interrupts import interruptible
-from mgmt_contract.values import Value
 
 if TYPE_CHECKING:  # only names for annotations: none of this is needed for `mgmt --help`
     from mgmt.contact import Contact
+    from mgmt.errors import MgmtError
     from mgmt.events import Emit
     from mgmt.logs import RunLog
     from mgmt.redaction import Redactor
+    from mgmt.service.api import TokenProvider
     from mgmt.session import Session
     from mgmt.settings import Settings
     from mgmt.show.output import Output
@@ -38,64 +39,94 @@ class _Reached(TypedDict):
     """What a contact and a session are both opened with."""
 
     settings: Settings
-    token: str
+    token: TokenProvider
     emit: Emit
     stop: threading.Event
     patience_seconds: float
     run_id: str
 
 
-class Invocation(Value):
-    """The global options of one run."""
+class Invocation:
+    """One run: its global options, and what it works with, each made on first use."""
 
-    environment: Mapping[str, str]
-    verbose: bool = False
-    quiet: bool = False
-    as_json: bool = False
-    use_local: bool = False
-    no_color: bool = False
-    arguments: tuple[str, ...] = ()
-    """The command line, for the log."""
+    def __init__(  # noqa: PLR0913  one for each global option
+        self,
+        environment: Mapping[str, str],
+        *,
+        verbose: bool = False,
+        quiet: bool = False,
+        as_json: bool = False,
+        use_local: bool = False,
+        no_color: bool = False,
+        arguments: tuple[str, ...] = (),
+    ) -> None:
+        self.environment = environment
+        self.verbose = verbose
+        self.quiet = quiet
+        self.as_json = as_json
+        self.use_local = use_local
+        self.no_color = no_color
+        self.arguments = arguments
+        """The command line, for the log."""
+        self.run_id = os.urandom(8).hex()
+        """What this run calls itself: each call says it, so that the service's log and records lead back here."""
+        self._redactor: Redactor | None = None
+        self._log: RunLog | None = None
+        self._known_names: KnownNames | None = None
+        self._output: Output | None = None
+        self._lock = threading.Lock()
 
-    @cached_property
+    def turn_on(self, option: str) -> None:
+        """Take a global option that comes after the command's name."""
+        setattr(self, option, True)
+        self._output = None  # it had the manners of the former options
+
+    @property
     def redactor(self) -> Redactor:
         """What cuts the secrets of this run out of everything that is shown or written."""
-        from mgmt.redaction import Redactor
+        if self._redactor is None:
+            from mgmt.redaction import Redactor
 
-        return Redactor()
+            self._redactor = Redactor()
+        return self._redactor
 
-    @cached_property
-    def run_id(self) -> str:
-        """What this run calls itself: each call says it, so that the service's log and records lead back here."""
-        return os.urandom(8).hex()
-
-    @cached_property
+    @property
     def log(self) -> RunLog:
         """The log of this run; begun by what talks to a service."""
-        from mgmt.logs import RunLog
-        from mgmt.settings import state_directory
+        if self._log is None:
+            from mgmt.logs import RunLog
+            from mgmt.settings import state_directory
 
-        try:
-            folder = state_directory(self.environment) / "log"
-        except LocalStateError:
-            folder = None
-        return RunLog(folder, self.arguments, self.redactor)
-
-    @cached_property
-    def known_names(self) -> KnownNames | None:
-        """The keys that this run has seen, for shells to complete; None where they cannot be kept."""
-        from mgmt.settings import state_directory
-        from mgmt.team.known_names import KnownNames
-
-        try:
-            return KnownNames(state_directory(self.environment))
-        except LocalStateError:
-            return None
+            try:
+                folder = state_directory(self.environment) / "log"
+            except LocalStateError:
+                folder = None
+            self._log = RunLog(folder, self.arguments, self.redactor)
+        return self._log
 
     def know(self, key: str | None) -> None:
-        """Remember a key that was shown or stored."""
-        if key and self.known_names is not None:
-            self.known_names.add(key)
+        """Remember a key that was shown or stored, for shells to complete; from any thread."""
+        if not key:
+            return
+        with self._lock, contextlib.suppress(LocalStateError):  # a user without a home keeps none
+            if self._known_names is None:
+                from mgmt.settings import state_directory
+                from mgmt.team.known_names import KnownNames
+
+                self._known_names = KnownNames(state_directory(self.environment))
+            self._known_names.add(key)
+
+    def note_error(self, error: MgmtError) -> None:
+        """Write an error into the log, if the run has one."""
+        if self._log is not None:
+            self._log.note_error(error)
+
+    def end(self, exit_code: int) -> None:
+        """Close the log and keep the keys that were remembered, if there are any."""
+        if self._log is not None:
+            self._log.end(exit_code)
+        if self._known_names is not None:
+            self._known_names.save()
 
     def log_events(self, emit: Emit) -> Emit:
         """Begin the log, and have every event written there before it is shown, without secrets in either."""
@@ -133,9 +164,19 @@ class Invocation(Value):
 
         return config_source(self.config_path, self.environment)
 
-    @cached_property
+    @property
     def output(self) -> Output:
         """The two streams, with the manners that terminal and options ask for."""
+        if self._output is None:
+            self._output = self._make_output()
+        return self._output
+
+    @property
+    def output_failure(self) -> OSError | None:
+        """Why results are missing on stdout, if any are."""
+        return self._output.failure if self._output is not None else None
+
+    def _make_output(self) -> Output:
         from mgmt.show.output import Output, Style
 
         is_dumb = self.environment.get("TERM") == "dumb"
@@ -218,7 +259,6 @@ class Invocation(Value):
             else:
                 settings, token = self._configured_service(options)
                 emit = self.log_events(emit)
-            self.redactor.learn(token)
             emit(Trace(f"The service is {settings.api_url}"))
             patience_seconds = _LOCAL_PATIENCE_SECONDS if self.use_local else PROGRESS_BUDGET_SECONDS
             yield {
@@ -238,17 +278,12 @@ class Invocation(Value):
         folder = self.environment.get("MGMT_LOCAL_STATE_DIR", "")
         return f"local {Path(folder).absolute() if folder else ''}"
 
-    def _configured_service(self, options: Mapping[str, str | None] | None) -> tuple[Settings, str]:
+    def _configured_service(self, options: Mapping[str, str | None] | None) -> tuple[Settings, TokenProvider]:
         settings = self.settings(options)
         settings.require_api_url()
-        if settings.token is None:
-            raise LoginRequiredError(
-                "MGMT_TOKEN is not set. Put your access token there, or try everything on this machine with "
-                "`mgmt --local`."
-            )
-        return settings, settings.token
+        return settings, self._watch(settings.require_token)
 
-    def _local_service(self, held: ExitStack) -> tuple[Settings, str]:
+    def _local_service(self, held: ExitStack) -> tuple[Settings, TokenProvider]:
         from dataclasses import replace
 
         control = import_local_control()
@@ -258,8 +293,20 @@ class Invocation(Value):
         except control.LocalBackendError as error:
             raise backend_error(error) from error
         held.enter_context(control.hold(endpoint, self.redactor(shlex.join(("mgmt", *self.arguments)))))
-        token = settings.token if self.environment.get("MGMT_TOKEN") else endpoint.token
-        return replace(settings, api_url=endpoint.url, bucket=None), token or endpoint.token
+        own = settings.token if self.environment.get("MGMT_TOKEN") else None
+        token = own or endpoint.token
+        return replace(settings, api_url=endpoint.url, bucket=None), self._watch(lambda: token)
+
+    def _watch(self, provider: TokenProvider) -> TokenProvider:
+        """Have the redactor learn each token that a provider gives out; the first is asked for at once."""
+
+        def give() -> str:
+            token = provider()
+            self.redactor.learn(token)
+            return token
+
+        give()
+        return give
 
 
 def backend_error(error: Exception, code: str = "local-backend") -> LocalStateError:

@@ -27,7 +27,6 @@ if TYPE_CHECKING:
     from click.shell_completion import CompletionItem
 
     from mgmt.cli.invocation import Invocation
-    from mgmt.show.output import Output
 
 
 _COMPLETE_VARIABLE: Final = "_MGMT_COMPLETE"
@@ -59,24 +58,16 @@ class Run:
     invocation: Invocation | None = None
     """None until the global options are read."""
 
-    def turn_on(self, option: str) -> Invocation:
+    def turn_on(self, option: str) -> None:
         """Take a global option that comes after the command's name."""
-        from dataclasses import replace
-
-        from mgmt.cli.invocation import Invocation
-
-        before = self.invocation or Invocation(os.environ)
-        self.invocation = after = replace(before, **{option: True})  # type: ignore[arg-type]
-        _check_volume(verbose=after.verbose, quiet=after.quiet)
-        return after
+        if self.invocation is not None:
+            self.invocation.turn_on(option)
+            _check_volume(verbose=self.invocation.verbose, quiet=self.invocation.quiet)
 
     def end(self, exit_code: int) -> int:
         """Close the run's log and keep the names it has seen, if it has any."""
-        made = vars(self.invocation) if self.invocation is not None else {}
-        if "log" in made:
-            made["log"].end(exit_code)
-        if made.get("known_names"):
-            made["known_names"].save()
+        if self.invocation is not None:
+            self.invocation.end(exit_code)
         return exit_code
 
 
@@ -181,10 +172,10 @@ def _prepare_streams() -> None:
 
 def _report_missing_results(run: Run, *, as_json: bool) -> int:
     """Fail a run that has done everything but could not write all of it to stdout."""
-    output: Output | None = vars(run.invocation).get("output") if run.invocation is not None else None
-    if output is None or output.failure is None:
+    failure = run.invocation.output_failure if run.invocation is not None else None
+    if failure is None:
         return EXIT_OK
-    return _report(_describe_missing_results(output.failure), run, as_json=as_json)
+    return _report(_describe_missing_results(failure), run, as_json=as_json)
 
 
 def _describe_missing_results(failure: OSError) -> MgmtError:
@@ -270,8 +261,7 @@ def _report(error: MgmtError, run: Run, *, as_json: bool) -> int:
     if run.invocation is not None:
         error.message = run.invocation.redactor(error.message)
         error.details = tuple(map(run.invocation.redactor, error.details))
-        if "log" in vars(run.invocation):
-            run.invocation.log.note_error(error)
+        run.invocation.note_error(error)
     output = run.invocation.output if run.invocation is not None else Output(Style(as_json=as_json))
     output.error(error)
     return error.exit_code

@@ -45,7 +45,7 @@ L = TypeVar(
     messages.CompleteResponse,
     messages.RecordsResponse,
 )
-Token = Callable[[], str]
+TokenProvider = Callable[[], str]
 """Returns an access token that is valid now; asked before every call, so that a long upload outlives one."""
 
 ERROR_OF_PROBLEM: Final[Mapping[str, type[MgmtError]]] = {
@@ -121,7 +121,7 @@ class ServiceApi:
     def __init__(
         self,
         base_url: str,
-        token: Token,
+        token: TokenProvider,
         connections: Connections,
         patience: Patience,
         emit: Emit,

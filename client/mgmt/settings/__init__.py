@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Final, NamedTuple
 from urllib.parse import urlsplit
 
-from mgmt.errors import LocalStateError, NotConfiguredError, UsageError
+from mgmt.errors import LocalStateError, LoginRequiredError, NotConfiguredError, UsageError
 from mgmt.settings.config_file import find_own_folder, read_config
 from mgmt_contract.values import Value
 
@@ -49,6 +49,19 @@ class Settings(Value):
     ca_bundle: Path | None = None
     origins: Mapping[str, str] = field(default_factory=dict)
     """Where each given setting came from: "option", "environment" or the config file's path."""
+
+    def require_token(self) -> str:
+        """Return the access token.
+
+        Raises:
+            LoginRequiredError: If there is none.
+        """
+        if self.token is None:
+            raise LoginRequiredError(
+                "MGMT_TOKEN is not set. Put your access token there, or try everything on this machine with "
+                "`mgmt --local`."
+            )
+        return self.token
 
     def require_api_url(self) -> str:
         """Return the service's address.

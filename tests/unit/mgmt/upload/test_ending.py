@@ -70,7 +70,7 @@ def desk(folder, **options):
     with (
         scripted_server(PORTAL) as server,
         open_session(
-            Settings(api_url=server.url), token="t", state_dir=folder / "state", emit=events.append,
+            Settings(api_url=server.url), token=lambda: "t", state_dir=folder / "state", emit=events.append,
             stop=threading.Event(),
         ) as session,
     ):  # fmt: skip

@@ -149,7 +149,11 @@ def test_what_cannot_be_removed_from_another_folder_is_named_and_stays(somebody,
     unfinished_path(job.archive_path, job.operation_id).write_bytes(b"half an archive")
     archives.chmod(0o555)
     with open_session(
-        Settings(api_url=SERVICE), token="t", state_dir=somebody / "state", emit=events.append, stop=threading.Event()
+        Settings(api_url=SERVICE),
+        token=lambda: "t",
+        state_dir=somebody / "state",
+        emit=events.append,
+        stop=threading.Event(),
     ) as session:
         again = Preparation(UploadOptions(), session, somebody, [target]).prepare(target)
         again.held.close()
@@ -255,7 +259,7 @@ def test_an_interrupt_while_several_are_packed_leaves_none_of_their_archives(tmp
         paper_service() as service,
         open_session(
             Settings(api_url=service.url),
-            token="t",
+            token=lambda: "t",
             state_dir=tmp_path / "state",
             emit=stop_in_the_second,
             stop=stop,
@@ -363,7 +367,7 @@ def test_an_interrupt_between_two_steps_leaves_neither_archive_nor_lock_nor_prom
         paper_service() as service,
         open_session(
             Settings(api_url=service.url),
-            token="t",
+            token=lambda: "t",
             state_dir=tmp_path / "state",
             emit=lambda _: None,
             stop=threading.Event(),
@@ -386,7 +390,7 @@ def packed_batch(folder, events):
     target.write_bytes(b"x" * 1000)
     settings, stop = Settings(api_url="http://127.0.0.1:9"), threading.Event()
     with (
-        open_session(settings, token="t", state_dir=folder / "state", emit=events.append, stop=stop) as session,
+        open_session(settings, token=lambda: "t", state_dir=folder / "state", emit=events.append, stop=stop) as session,
         ThreadPoolExecutor(1) as pool,
     ):
         job = prepare_job(os.fspath(target), UploadOptions(), session.journal, session.service_url, folder)
@@ -426,7 +430,7 @@ def test_an_interrupt_while_targets_are_looked_at_leaves_no_lock(tmp_path):
 
     settings = Settings(api_url="http://127.0.0.1:9")
     with open_session(
-        settings, token="t", state_dir=tmp_path / "state", emit=lambda _: None, stop=threading.Event()
+        settings, token=lambda: "t", state_dir=tmp_path / "state", emit=lambda _: None, stop=threading.Event()
     ) as session:
         with pytest.raises(KeyboardInterrupt) as caught:
             upload(targets(), UploadOptions(), session, tmp_path, Summary())
