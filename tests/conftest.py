@@ -1,13 +1,16 @@
-"""What concerns every test run: the table of inputs at its end."""
+"""What concerns every test run: the storage engine that tests share, the table of inputs at its end."""
 
 from __future__ import annotations
 
 import itertools
 import signal
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from mgmt_local.engine.seaweedfs import StorageEngine
+from support.engine import storage_engine
 from support.inputs_table import TITLE, as_lines, collect_rows, write_table
 
 
@@ -35,3 +38,10 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
     path = config.getoption("--inputs-table")
     if path:
         write_table(rows, Path(path))
+
+
+@pytest.fixture(scope="session")
+def engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[StorageEngine]:
+    """One running storage engine for all tests of a process that do not end it; each has buckets of its own."""
+    with storage_engine(tmp_path_factory.mktemp("engine")) as running:
+        yield running

@@ -16,7 +16,7 @@ from mgmt_api.ports import ObjectStore, RecordStore
 from mgmt_contract.messages import SignedRequest
 from mgmt_local.engine.seaweedfs import StorageEngine
 from mgmt_local.records import SQLiteRecordStore
-from support.engine import connect, send, storage_engine, versioned_bucket
+from support.engine import connect, send, versioned_bucket
 from support.fakes import FakeObjectStore, FakeRecordStore
 from support.moto_table import create_table, moto_dynamodb
 
@@ -64,13 +64,6 @@ def store(record_store_maker: MakeRecordStore) -> RecordStore:
 
 
 # --- object stores -------------------------------------------------------------------------------------
-
-
-@pytest.fixture(scope="session")
-def engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[StorageEngine]:
-    """Give one running storage engine for all tests of this process."""
-    with storage_engine(tmp_path_factory.mktemp("engine")) as running:
-        yield running
 
 
 @pytest.fixture

@@ -1,5 +1,5 @@
 """The team's fixtures, for this folder."""
 
-from support.team_fixtures import anna, bert, engine, storage, team
+from support.team_fixtures import anna, bert, storage, team
 
-__all__ = ["anna", "bert", "engine", "storage", "team"]
+__all__ = ["anna", "bert", "storage", "team"]

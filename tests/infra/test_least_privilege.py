@@ -19,8 +19,9 @@ from mgmt_api.adapters.table import INDEXES
 from mgmt_api.domain.settings import Settings
 from mgmt_contract.messages import CleanUp, SignedRequest
 from mgmt_contract.parts import MIB
+from mgmt_local.engine.seaweedfs import StorageEngine
 from support.assembly import Assembly
-from support.engine import connect, send, storage_engine, versioned_bucket
+from support.engine import connect, send, versioned_bucket
 from support.moto_table import create_table, moto_dynamodb
 from support.permissions import requests_of
 from support.policies import Request, Statement, find_matches, read_statements
@@ -90,11 +91,10 @@ class Sender:
 
 
 @pytest.fixture(scope="module")
-def bucket_and_requests(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, list[Request]]]:
+def bucket_and_requests(engine: StorageEngine) -> Iterator[tuple[str, list[Request]]]:
     """The requests of everything the service does, and the bucket it was done in."""
     recorder = Recorder()
     with ExitStack() as stack:
-        engine = stack.enter_context(storage_engine(tmp_path_factory.mktemp("engine")))
         bucket = stack.enter_context(versioned_bucket(engine))
         dynamodb = stack.enter_context(moto_dynamodb())
         create_table(dynamodb, TABLE)

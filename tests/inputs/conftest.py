@@ -13,9 +13,9 @@ from support.engine import versioned_bucket
 from support.faulty_storage import FaultyStorage
 from support.inputs import Desk, check_entry
 from support.team import Laptop, Team, team_at_work
-from support.team_fixtures import engine, storage
+from support.team_fixtures import storage
 
-__all__ = ["engine", "storage"]
+__all__ = ["storage"]
 
 COLLECTED = pytest.StashKey[dict[str, set[str]]]()
 """Which entries the tests of each file are about, before any are deselected."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.client
 import threading
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
@@ -20,7 +21,6 @@ class Put:
 
     path: str
     part_number: int | None
-    body: bytes
     attempt: int
     """How often this very object or part was sent before, from 0."""
 
@@ -42,6 +42,7 @@ class FaultyStorage:
         self.puts: list[Put] = []
         self.stalled = threading.Event()
         """Set when a PUT was stalled: its answer never comes until the proxy is closed."""
+        self._attempts: Counter[tuple[str, int | None]] = Counter()
         self._closing = threading.Event()
         self._lock = threading.Lock()
         self._server = _Server(("127.0.0.1", 0), type("Handler", (_Handler,), {"proxy": self}))
@@ -57,6 +58,7 @@ class FaultyStorage:
         """Forget what was sent and do nothing to what comes."""
         self.fault = lambda _: "none"
         self.puts.clear()
+        self._attempts.clear()
         self.stalled.clear()
 
     def close(self) -> None:
@@ -66,14 +68,14 @@ class FaultyStorage:
         self._thread.join()
         self._server.server_close()
 
-    def note(self, path: str, body: bytes) -> Put:
+    def note(self, path: str) -> Put:
         """Remember a PUT and count its attempts."""
-        query = parse_qs(urlsplit(path).query)
+        address = urlsplit(path)
+        query = parse_qs(address.query)
         number = int(query["partNumber"][0]) if "partNumber" in query else None
-        key = (urlsplit(path).path, number)
         with self._lock:
-            attempt = sum((urlsplit(put.path).path, put.part_number) == key for put in self.puts)
-            put = Put(path, number, body, attempt)
+            put = Put(path, number, self._attempts[address.path, number])
+            self._attempts[address.path, number] += 1
             self.puts.append(put)
         return put
 
@@ -90,7 +92,7 @@ class _Handler(BaseHTTPRequestHandler):
     def _forward(self) -> None:
         body = self.rfile.read(int(self.headers.get("content-length", 0)))
         is_client_put = self.command == "PUT" and "X-Amz-Signature" in self.path
-        fault = self.proxy.fault(self.proxy.note(self.path, body)) if is_client_put else "none"
+        fault = self.proxy.fault(self.proxy.note(self.path)) if is_client_put else "none"
         if fault in ("cut", "stall"):
             if fault == "stall":
                 self.proxy.wait_until_closed()

@@ -8,15 +8,9 @@ from pathlib import Path
 import pytest
 
 from mgmt_local.engine.seaweedfs import StorageEngine
-from support.engine import storage_engine, versioned_bucket
+from support.engine import versioned_bucket
 from support.faulty_storage import FaultyStorage, faulty_storage
 from support.team import Laptop, Team, team_at_work
-
-
-@pytest.fixture(scope="session")
-def engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[StorageEngine]:
-    with storage_engine(tmp_path_factory.mktemp("engine")) as engine:
-        yield engine
 
 
 @pytest.fixture(scope="session")

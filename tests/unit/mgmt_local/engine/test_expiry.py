@@ -17,7 +17,6 @@ from mgmt_local import server
 from mgmt_local.engine.expiry import Expiry
 from mgmt_local.engine.seaweedfs import StorageEngine
 from mgmt_local.process.state import open_state_folder
-from support.engine import storage_engine
 from support.local_backend import wait_until
 
 if TYPE_CHECKING:
@@ -35,16 +34,10 @@ class Clock:
         return self.now
 
 
-@pytest.fixture(scope="module")
-def own_engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[StorageEngine]:
-    with storage_engine(tmp_path_factory.mktemp("engine")) as running:
-        running.ensure_bucket(BUCKET)
-        yield running
-
-
 @pytest.fixture
-def client(own_engine: StorageEngine) -> Iterator[S3Client]:
-    made = own_engine.make_client()
+def client(engine: StorageEngine) -> Iterator[S3Client]:
+    engine.ensure_bucket(BUCKET)
+    made = engine.make_client()
     yield made
     made.close()
 
@@ -60,9 +53,9 @@ def count_open(client: S3Client) -> int:
     return len(client.list_multipart_uploads(Bucket=BUCKET).get("Uploads", []))
 
 
-def test_what_was_begun_too_long_ago_is_removed_and_nothing_else(own_engine: StorageEngine, client: S3Client):
+def test_what_was_begun_too_long_ago_is_removed_and_nothing_else(engine: StorageEngine, client: S3Client):
     clock = Clock()
-    expiry = Expiry(own_engine.make_client, BUCKET, clock)
+    expiry = Expiry(engine.make_client, BUCKET, clock)
     client.put_object(Bucket=BUCKET, Key="stored", Body=b"stored")
     begin(client, 40)
     clock.now += LIFE - timedelta(minutes=5)
@@ -78,11 +71,11 @@ def test_what_was_begun_too_long_ago_is_removed_and_nothing_else(own_engine: Sto
 
 
 def test_a_storage_that_does_not_answer_is_looked_at_again(
-    own_engine: StorageEngine, client: S3Client, monkeypatch: pytest.MonkeyPatch
+    engine: StorageEngine, client: S3Client, monkeypatch: pytest.MonkeyPatch
 ):
     clock = Clock()
-    monkeypatch.setattr(own_engine, "ports", own_engine.ports._replace(s3=9))  # nothing listens there
-    expiry = Expiry(own_engine.make_client, BUCKET, clock)
+    monkeypatch.setattr(engine, "ports", engine.ports._replace(s3=9))  # nothing listens there
+    expiry = Expiry(engine.make_client, BUCKET, clock)
     begin(client, 1)
     clock.now += LIFE + timedelta(hours=1)
     expiry.look_if_due()
