@@ -157,6 +157,7 @@ class _FrontServer(ThreadingHTTPServer):
 
 class _FrontHandler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True  # else a body waits for its head to be acknowledged
     upstream: ClassVar[tuple[str, int]]
     breaks_after_bytes: ClassVar[int | None]
 

@@ -87,6 +87,7 @@ class FaultyStorage:
 
 class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True  # else a body waits for its head to be acknowledged
     proxy: ClassVar[FaultyStorage]
 
     def _forward(self) -> None:

@@ -99,6 +99,7 @@ def made_index(pins: list[Requirement]) -> Iterator[str]:
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
+        disable_nagle_algorithm = True  # else a body waits for its head to be acknowledged
 
         def do_GET(self) -> None:
             _, kind, name, *_ = self.path.split("/")
