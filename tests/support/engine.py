@@ -44,8 +44,11 @@ def versioned_bucket(engine: StorageEngine) -> Iterator[str]:
     yield bucket
     client = connect(engine)
     for page in client.get_paginator("list_object_versions").paginate(Bucket=bucket):
-        for version in [*page.get("Versions", []), *page.get("DeleteMarkers", [])]:
-            client.delete_object(Bucket=bucket, Key=version["Key"], VersionId=version["VersionId"])
+        found = [*page.get("Versions", []), *page.get("DeleteMarkers", [])]
+        if found:
+            objects = [{"Key": version["Key"], "VersionId": version["VersionId"]} for version in found]
+            answer = client.delete_objects(Bucket=bucket, Delete={"Objects": objects, "Quiet": True})
+            assert not answer.get("Errors"), answer["Errors"]
     client.delete_bucket(Bucket=bucket)
     client.close()
 
