@@ -16,6 +16,7 @@ from mgmt_local.engine.seaweedfs import REGION, StorageEngine
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
+    from mypy_boto3_s3.type_defs import ObjectIdentifierTypeDef
 
 
 @contextmanager
@@ -46,7 +47,9 @@ def versioned_bucket(engine: StorageEngine) -> Iterator[str]:
     for page in client.get_paginator("list_object_versions").paginate(Bucket=bucket):
         found = [*page.get("Versions", []), *page.get("DeleteMarkers", [])]
         if found:
-            objects = [{"Key": version["Key"], "VersionId": version["VersionId"]} for version in found]
+            objects: list[ObjectIdentifierTypeDef] = [
+                {"Key": version["Key"], "VersionId": version["VersionId"]} for version in found
+            ]
             answer = client.delete_objects(Bucket=bucket, Delete={"Objects": objects, "Quiet": True})
             assert not answer.get("Errors"), answer["Errors"]
     client.delete_bucket(Bucket=bucket)

@@ -20,7 +20,7 @@ from support.paper_service import PaperService
 
 ANSWERS = int(os.environ.get("MGMT_FUZZ_ANSWERS", "200"))
 SEED = int(os.environ.get("MGMT_FUZZ_SEED", "1"))
-TESTS = Path(__file__).parents[2]
+TESTS = Path(__file__).parents[3]
 
 
 @pytest.mark.timeout(100 + ANSWERS)
