@@ -75,7 +75,8 @@ def profile_packing(source: str, archive: str) -> Steps:
 def profile_upload(*words: str) -> Steps:
     """Upload something and return when each step had ended, in seconds since the process began."""
     main = import_module("mgmt.cli.main").main
-    api, transfer, ending = (import_module(f"mgmt.{name}") for name in ("api", "transfer", "ending"))
+    names = ("service.api", "storage.transfer", "upload.ending")
+    api, transfer, ending = (import_module(f"mgmt.{name}") for name in names)
     packing: Any = import_module("mgmt.archive.packing")
     ends = {_STARTING: _age_seconds()}
     for holder, name, step in (
