@@ -1,4 +1,4 @@
-"""How an archive is laid out: its blocks, its framing, its size at most, and the names of unfinished ones.
+"""The layout of an archive: its blocks, its framing, its largest size, and the names of unfinished ones.
 
 Looking at a source needs these figures before there is an archive; packing makes them true.
 
@@ -20,7 +20,7 @@ from mgmt_contract.parts import MIB
 FORMAT_VERSION: Final = 2
 """Grows when the same source, codec and plan would give other bytes than before."""
 GZIP_COMMENT: Final = b"mgmt %d" % FORMAT_VERSION
-"""By this comment in its gzip header an archive is known as ours."""
+"""By this comment in its gzip header an archive is recognised as ours."""
 
 BLOCK_SIZE_BYTES: Final = 2 * MIB
 STORED_SIZE_MAX_BYTES: Final = 65_535
@@ -30,7 +30,7 @@ TAR_RECORD_BYTES: Final = 512
 TAR_END_BYTES: Final = 2 * TAR_RECORD_BYTES
 
 NAME_MAX_BYTES: Final = 255
-"""What file systems take as one name."""
+"""The longest name that file systems take."""
 
 TEMPORARY_SUFFIX: Final = b".part"
 
@@ -86,7 +86,7 @@ def temporary_name(archive_file: str, token: str | None = None) -> str:
 
     Args:
         archive_file: The archive's own name.
-        token: Eight hexadecimal digits that tell this attempt from others; fresh ones by default.
+        token: Eight hexadecimal digits that identify this attempt; fresh ones by default.
     """
     ending = f".mgmt-{token or os.urandom(_TOKEN_HEX_DIGITS // 2).hex()}.part"
     return "." + _shorten(archive_file, NAME_MAX_BYTES - len(ending) - 1) + ending
@@ -112,6 +112,6 @@ def placeholder(token: str) -> bytes:
     """Make the content of a file that only takes a name until the real one comes.
 
     Args:
-        token: Tells the operation; the journal knows it before such a file is made.
+        token: Identifies the operation; it is in the journal before such a file is made.
     """
     return b"mgmt placeholder %b\n" % token.encode()

@@ -1,4 +1,4 @@
-"""What goes into an archive: members in order, and what is known of all of them together.
+"""The members of an archive, in order, and facts about all of them together.
 
 Ground for `source`, which finds the members, and `archive`, which packs them; neither knows the other.
 """
@@ -60,7 +60,7 @@ class Member(NamedTuple):
 
 
 class Packable(Protocol):
-    """What packing needs to know of a source."""
+    """The facts of a source that packing needs."""
 
     @property
     def path(self) -> os.PathLike[str]:
@@ -118,14 +118,14 @@ class Survey:
     def seal(self) -> str:
         """Same fingerprint and same seal: the same files, and nothing was written to them in between.
 
-        Nobody can put back the time at which a file was last changed in any way. Empty on Windows, which knows no such
+        The time of a file's last change of any kind (ctime) cannot be set back. Empty on Windows, which knows no such
         time.
         """
         return self._seal.hexdigest() if os.name != "nt" else ""
 
 
 def frame(member: Member) -> bytes:
-    """Write what makes out a member but its time and its content, the same on every system.
+    """Write a member's frame: all but its time and its content, the same on every system.
 
     Path, NUL, one letter for its kind, mode in octal, space, size in decimal, NUL, link target, NUL. Neither a
     path nor a target holds a NUL, so different members have different frames, and none begins another's.
@@ -135,7 +135,7 @@ def frame(member: Member) -> bytes:
 
 
 def header_form(member: Member) -> HeaderForm:
-    """Choose how a member's tar header is written: the plainest form that every tool reads right.
+    """Choose how a member's tar header is written: the plainest form that every tool reads correctly.
 
     `ustar` has room for ASCII, sizes below 8 GiB and times until 2242. `pax` takes everything and says that
     its text is UTF-8. `gnu` takes bare bytes: for names that are no UTF-8, and for those that are but not in
@@ -152,12 +152,12 @@ def header_form(member: Member) -> HeaderForm:
 
 
 def member_bound_bytes(member: Member) -> int:
-    """Bound what a member takes of a tar stream, content included."""
+    """Bound a member's bytes in a tar stream, content included."""
     return header_bound_bytes(member) + padded_bytes(member.size_bytes)
 
 
 def header_bound_bytes(member: Member) -> int:
-    """Bound what a member's tar header takes.
+    """Bound the bytes of a member's tar header.
 
     Ustar: one record if the path is short, and what cannot be cut for it goes to PAX. PAX: the member's own
     record, one for the extension, and in it the two paths and little else. GNU: the own record, and for each
@@ -215,7 +215,7 @@ def archive_unreadable(path: bytes | str, cause: str) -> LocalStateError:
 
 
 def source_failure(path: bytes | str, error: OSError) -> SourceError:
-    """Turn what the system said about a source into a sentence: it is gone, or it cannot be read."""
+    """Turn a system error about a source into a sentence: it is gone, or it cannot be read."""
     if error.errno in _GONE:
         return source_changed(path)
     return source_unreadable(path, error.strerror or str(error))

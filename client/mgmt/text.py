@@ -84,12 +84,12 @@ def with_local_times(text: str) -> str:
 def _as_local_time(found: re.Match[str]) -> str:
     try:
         return moment_in_words(datetime.fromisoformat(found[0]))
-    except (ValueError, OverflowError, OSError):  # no time at all, or none that this machine can show
+    except (ValueError, OverflowError, OSError):  # not a time, or one that this machine cannot show
         return found[0]
 
 
 def with_local_option(text: str) -> str:
-    """Put `--local` into the commands that a sentence names, for who works with the embedded backend.
+    """Put `--local` into the commands that a sentence names, for users of the embedded backend.
 
     >>> with_local_option("Nothing. `mgmt history --mine` lists it, `mgmt config` sets it.")
     'Nothing. `mgmt --local history --mine` lists it, `mgmt config` sets it.'
@@ -109,7 +109,7 @@ def clock_in_words(seconds: float) -> str:
 
 
 def ratio_in_words(part: int | None, whole: int | None) -> str:
-    """Write how much is left of a size after packing; a dash where that says nothing.
+    """Write the archive's share of a size after packing; a dash where that means nothing.
 
     Of a few bytes the archive's framing is many times as large.
 
@@ -210,5 +210,5 @@ def fold(text: str, width: int | None, indent: str = "") -> str:
 
 
 def _fits(text: str, width: int) -> bool:
-    """Tell whether a text has at most so many columns; how long it is else is no matter, it may be endless."""
+    """Tell whether a text has at most so many columns; its length does not matter, it may be endless."""
     return len(text) <= 4 * width + 100 and display_width(text) <= width

@@ -31,7 +31,7 @@ def written(crc: int) -> str:
 
 
 class WholeMD5:
-    """MD5 of an archive that may go with one PUT, as HTTP writes it; of a larger one nothing, which costs nothing."""
+    """MD5 of an archive that one PUT can carry, as HTTP writes it; larger archives get none, at no cost."""
 
     def __init__(self, size_bound_bytes: int) -> None:
         is_wanted = size_bound_bytes <= SINGLE_PUT_MAX_BYTES
@@ -79,7 +79,7 @@ class PartSums:
                 self._count(piece)
 
     def close(self) -> None:
-        """Hand on what is left as the last part; nothing at all is one empty part."""
+        """Hand on what is left as the last part; an empty archive is one empty part."""
         if self._part_bytes or not self.parts:
             self._end_part()
 
@@ -92,7 +92,7 @@ class PartSums:
         self._count(view)
 
     def _count(self, piece: bytes | memoryview) -> None:
-        # Some thirty times per MiB of what is stored: nothing but the checksum may cost anything here.
+        # Some thirty times per MiB of stored data: only the checksum may cost time here.
         self._part_crc = _continue(piece, self._part_crc)
         self._part_bytes += len(piece)
 

@@ -1,7 +1,7 @@
 """Deflate, block by block: which blocks are worth it, and how they are written.
 
-A block is looked at through eight small samples. What hardly shrinks, as footage does, is stored: that costs a
-memory copy and nothing else, and never grows. The rest is deflated with the 32 KiB before it as dictionary and
+A block is judged by eight small samples. If they hardly shrink, as in footage, the block is stored: that costs only
+a memory copy, and the block never grows. The rest is deflated with the 32 KiB before it as dictionary and
 ends on a byte boundary, so blocks can be deflated at the same time and written one behind the other as the
 data of one gzip member.
 """
@@ -48,7 +48,7 @@ def _quickest() -> Deflater:
     try:
         import isal
         from isal import isal_zlib
-    except ImportError:  # no wheel for this machine: several times slower, and as right
+    except ImportError:  # no wheel for this machine: several times slower, and as correct
         return ZLIB
     return Deflater("isal", isal.__version__, isal_zlib)
 
@@ -94,14 +94,14 @@ def plan_named(name: str) -> Plan:
 
 
 def is_fallback(plan: str) -> bool:
-    """Tell whether a plan that is meant to be quick has only the standard library's zlib here."""
+    """Tell whether a plan that is meant to be fast has only the standard library's zlib here."""
     return QUICKEST is ZLIB and plan in ("auto", "fast")
 
 
 def current_codec(plan: str = "auto") -> str:
-    """Name what this installation packs a plan's archives with: same text, same source, same bytes.
+    """Name this installation's codec for a plan: the same text and the same source give the same bytes.
 
-    The machine's kind belongs to it, because isal takes other ways on other processors.
+    The machine's kind is part of it, because isal writes other bytes on other processors.
     """
     deflater = plan_named(plan).deflater
     if plan == "store":
@@ -148,7 +148,7 @@ def _is_worth_it(plan: Plan, block: memoryview) -> bool:
 
 
 def _sample(block: memoryview) -> Piece:
-    """Take samples evenly from the block; of a small one everything."""
+    """Take samples evenly from the block; of a small block everything."""
     if len(block) <= _SAMPLE_BYTES * _SAMPLE_COUNT:
         return block
     stride = (len(block) - _SAMPLE_BYTES) // (_SAMPLE_COUNT - 1)

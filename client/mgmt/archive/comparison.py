@@ -1,4 +1,4 @@
-"""Reading a source for its content digest alone: to compare it with what is stored, without an archive."""
+"""Reading a source for its content digest alone: to compare it with the stored content, without an archive."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def compute_content_digest(
     """Compute the digest that packing a source would give; nothing is written.
 
     Args:
-        source: What was looked at.
+        source: The source, as `look` returned it.
         on_progress: Gets the bytes of the source's files read so far, about once per block.
         stop: Ends reading soon after it was set.
 

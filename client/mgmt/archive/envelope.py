@@ -1,4 +1,4 @@
-"""The gzip member around the tar stream, with the comment that tells our archives from others."""
+"""The gzip member around the tar stream, with the comment that identifies our archives."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _FIXED: Final = struct.Struct("<2sBBIBB")
 GZIP_HEADER: Final = _FIXED.pack(b"\x1f\x8b", 8, _HAS_COMMENT, 0, 0, _SYSTEM_UNKNOWN) + GZIP_COMMENT + b"\0"
 """Neither time nor name nor system: the bytes depend on the content only."""
 _OURS: Final = GZIP_HEADER[: _FIXED.size] + GZIP_COMMENT.split()[0] + b" "
-"""As any version of mgmt begins an archive."""
+"""The beginning of an archive of any version of mgmt."""
 
 
 def gzip_trailer(crc32: int, size_bytes: int) -> bytes:
@@ -27,7 +27,7 @@ def gzip_trailer(crc32: int, size_bytes: int) -> bytes:
 
 
 def is_ours(path: str | Path) -> bool:
-    """Tell whether mgmt made the file at `path`; False as well for what is missing or cannot be read."""
+    """Tell whether mgmt made the file at `path`; False also for a missing or unreadable file."""
     try:
         with open_regular(path) as descriptor:
             return descriptor is not None and begins_as_ours(descriptor)

@@ -19,13 +19,13 @@ _READ_SIZE_BYTES: Final = MIB
 
 
 class ArchiveSums(Value):
-    """Size and checksums of an archive as it lies on the disk."""
+    """Size and checksums of an archive on the disk."""
 
     size: int
     crc64nvme: str
     parts: tuple[Part, ...]
     content_md5: str | None = None
-    """Only of one that may go with one PUT."""
+    """Only of an archive that one PUT can carry."""
 
 
 def read_archive(

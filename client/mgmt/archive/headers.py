@@ -1,4 +1,4 @@
-"""Tar headers: plain ustar where it holds everything, `tarfile`'s PAX or GNU form where it does not.
+"""Tar headers: plain ustar where it can hold the member, else `tarfile`'s PAX or GNU form.
 
 Owners are left out (uid and gid 0, no names) and times are whole seconds, so that a copy of the source
 elsewhere has the same headers. Which form a member takes is decided in `mgmt.members.header_form`.
@@ -39,7 +39,7 @@ def header(member: Member) -> bytes:
 
 
 def _split(name: bytes) -> int | None:
-    """Say where to cut a name in prefix and rest: 0 for no cut, None if there is none that fits."""
+    """Say where to cut a name into prefix and rest: 0 for no cut, None if no cut fits."""
     if len(name) <= USTAR_NAME_MAX_BYTES:
         return 0
     cut = name.find(b"/", len(name) - USTAR_NAME_MAX_BYTES - 1, -1)

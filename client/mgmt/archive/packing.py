@@ -28,7 +28,7 @@ _WORKERS_MAX: Final = 8
 
 
 class PackedArchive(Value):
-    """A whole archive on the disk, and all that was computed while it was written."""
+    """A whole archive on the disk, and everything computed while it was written."""
 
     path: Path
     size: int
@@ -39,19 +39,19 @@ class PackedArchive(Value):
     packing: Packing
     parts: tuple[Part, ...]
     mtime_ns: int
-    """When it was written last."""
+    """The time of the last write."""
     source_seal: str | None = None
-    """The source's seal when it was packed, by this run; None of an archive that an earlier one has left."""
+    """The source's seal when this run packed it; None for an archive of an earlier run."""
     content_md5: str | None = None
-    """Only of one that may go with one PUT."""
+    """Only of an archive that one PUT can carry."""
 
     @property
     def content(self) -> Content:
-        """What the service is told of it."""
+        """The content as the service is told."""
         return Content(self.size, self.crc64nvme, self.content_digest, self.uncompressed_size, self.member_count)
 
     def is_untouched(self) -> bool:
-        """Tell whether it still lies where it was packed to: somebody may have put another file there since."""
+        """Tell whether the archive is still at its path: another file may have replaced it."""
         try:
             found = self.path.lstat()
         except OSError:
@@ -82,8 +82,8 @@ def pack(  # noqa: PLR0913  one verb; all but its two objects are settings with 
 ) -> PackedArchive:
     """Pack a source into a `.tar.gz` that appears at `archive_path` when it is whole, or not at all.
 
-    The bytes depend on the source, the codec and the plan, and on nothing else: not on the number of workers,
-    not on the day. Memory stays the same whatever the size. While packing, the bytes lie in a temporary file
+    The bytes depend on the source, the codec and the plan, and on nothing else, such as the number of workers or
+    the time. Memory stays the same whatever the size. While packing, the bytes lie in a temporary file
     beside `archive_path`; it is gone when this returns or raises. An existing file is never replaced.
 
     Hooks are called one at a time, `on_open` in the calling thread and the others there or in one of packing's
@@ -96,14 +96,14 @@ def pack(  # noqa: PLR0913  one verb; all but its two objects are settings with 
         workers: Threads that compress; by default as many as there are processors, and for a small source none
             but the calling one.
         part_size_bytes: Size of every part but the last; one part by default.
-        on_open: Gets the temporary file's path. Who opens it then can read all parts, also after it got its
-            name (on Windows it must be closed by then).
+        on_open: Gets the temporary file's path. A reader that opens it then can read all parts, also after the
+            archive got its name (on Windows the reader must close it before).
         on_part: Gets each part as soon as its bytes can be read from the temporary file.
         on_progress: Gets the bytes of the source's files packed so far, about once per block.
         stop: Ends packing soon after it was set.
-        token: Eight hexadecimal digits for the temporary file's name, so that who was killed finds it again.
-        mtime_ns: The time that the archive is to bear as that of its last change, for the same reason; a disk may
-            round it. By default, when it was written.
+        token: Eight hexadecimal digits for the temporary file's name, by which the next run finds a crashed run's file.
+        mtime_ns: The archive's modification time, for the same reason; a disk may round it. By default the time of
+            writing.
 
     Raises:
         SourceError: source-changed, source-unreadable, archive-exists or archive-inside-source.
@@ -136,7 +136,7 @@ def pack(  # noqa: PLR0913  one verb; all but its two objects are settings with 
 
 
 def compute_content(source: Packable, *, plan: str = "auto", stop: threading.Event | None = None) -> Content:
-    """Compute what packing a source would give; nothing is written.
+    """Compute the result of packing a source; nothing is written.
 
     Args:
         source: What was looked at.
@@ -157,7 +157,7 @@ def compute_content(source: Packable, *, plan: str = "auto", stop: threading.Eve
 
 
 def estimate_size(source: Packable, *, plan: str, read_max_bytes: int, stop: threading.Event) -> int:
-    """Estimate how large an archive becomes: exact where all of the source is read, else judged by its beginning.
+    """Estimate an archive's size: exact where all of the source is read, else from its beginning.
 
     Args:
         source: What was looked at.
@@ -254,7 +254,7 @@ class _Run:
         self._sink.write(pieces)
         self.sums.add(pieces)
         self.md5.add(pieces)
-        # Whoever was promised the bound has planned with it; a source that exceeds it is another source.
+        # The bound was promised to the service; a source that exceeds it is another source.
         if self.sums.size_bytes > self._source.upper_bound_bytes:
             raise self._changed()
 

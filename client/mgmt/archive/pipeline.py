@@ -85,7 +85,7 @@ class _CallingThread(Executor):
 class Pipeline:
     """Encodes, digests and delivers blocks beside the calling thread; the last two in the stream's order.
 
-    What goes wrong beside the calling thread is raised in it, by `take` or `finish`. Without workers there are
+    Errors of other threads are raised in the calling thread, by `take` or `finish`. Without workers there are
     no other threads at all: for a block or two, starting them takes longer than the work.
     """
 
@@ -126,7 +126,7 @@ class Pipeline:
         return block
 
     def push(self, block: Block) -> None:
-        """Send a block on its way. All but the last must be full."""
+        """Submit a block. All but the last must be full."""
         dictionary = block.dictionary if self._previous is not None else block.dictionary[:0]
         encoded = self._encoders.submit(self._encode, block.content, dictionary)
         delivered = self._deliverer.submit(self._deliver_encoded, block.content, encoded)
@@ -140,7 +140,7 @@ class Pipeline:
             self._arrived()
 
     def _deliver_encoded(self, content: memoryview, encoded: Future[Sequence[Piece]]) -> None:
-        if self._is_broken:  # what follows a gap must not be taken for the stream
+        if self._is_broken:  # bytes after a gap must not be taken for the stream
             return
         try:
             self._deliver(content, encoded.result())

@@ -1,4 +1,4 @@
-"""Foresees whether an archive can be written where it is to be made; writes nothing."""
+"""Checks whether an archive can be written into its folder; writes nothing."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ from mgmt.members import Packable
 from mgmt_contract.parts import MIB
 
 _READ_MAX_BYTES: Final = 256 * MIB
-"""Of a source that may not fit: enough to tell footage, which does not shrink, from text, which does."""
+"""Bytes read of a source that may not fit: enough to distinguish footage, which does not shrink, from text."""
 _ASK: Final = partial(os.access, effective_ids=os.access in os.supports_effective_ids)
-"""Writing goes by the effective user, so asking should."""
+"""Writing uses the effective user's rights, so the check does too."""
 
 
 def refuse_without_room(source: Packable, archive_path: Path, *, plan: str, stop: threading.Event) -> None:
-    """Raise what packing would, as far as that can be known before.
+    """Raise the errors that packing would raise, as far as they can be known before.
 
-    Where the archive may be too large for what is free, the source's beginning is packed, to nowhere, to tell.
+    Where the archive may be too large for the free space, the source's beginning is packed, without writing it.
 
     Raises:
         LocalStateError: archive-unwritable or disk-full.

@@ -1,4 +1,4 @@
-"""The tar stream: members one behind the other, read straight into the blocks they go out in."""
+"""The tar stream: members one after the other, read straight into the blocks that are sent."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _ZEROS: Final = bytes(TAR_END_BYTES)
 
 
 class TarStream:
-    """Lays members into blocks and sends each block on its way as soon as it is full."""
+    """Writes members into blocks and submits each block as soon as it is full."""
 
     def __init__(self, pipeline: Pipeline) -> None:
         self._pipeline = pipeline
@@ -35,7 +35,7 @@ class TarStream:
             self._add_content(member)
 
     def close(self) -> None:
-        """End the tar stream and send its last block on its way."""
+        """End the tar stream and submit its last block."""
         self._put(_ZEROS)
         self._pipeline.push(self._block)
 
@@ -101,7 +101,7 @@ def _read_into(descriptor: int, view: memoryview, member: Member) -> int:
 
 
 def _refuse_changed(descriptor: int, member: Member) -> None:
-    # Only after the last byte: whatever happened since the file was found shows now.
+    # Only after the last byte: any change since the file was found shows now.
     before = member.status
     try:
         after = os.fstat(descriptor)

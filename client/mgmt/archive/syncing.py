@@ -11,13 +11,13 @@ from mgmt_contract.parts import MIB
 EARLY_SYNC_BYTES: Final = 64 * MIB
 """Written bytes that are worth a sync of their own."""
 LEAD_MAX_BYTES: Final = 256 * MIB
-"""Bytes the writing may be ahead of a slow disk: who stops a run waits no longer than the disk takes for them."""
+"""Bytes that writing may be ahead of a slow disk: stopping a run waits no longer than the disk takes for them."""
 
 
 class EarlySync:
     """Makes a growing file durable step by step, in a thread of its own that only large files start.
 
-    What a sync finds wrong is raised by the next call: the system tells of a failed write only once.
+    An error of a sync is raised by the next call: the system reports a failed write only once.
     """
 
     def __init__(self, descriptor: int) -> None:

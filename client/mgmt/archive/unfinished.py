@@ -1,4 +1,4 @@
-"""The archive while it is being written: a temporary file beside the place where it will appear."""
+"""The archive while it is written: a temporary file beside its final path."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _FLAGS: Final = (
     | getattr(os, "O_NOFOLLOW", 0)
 )
 _MODE: Final = 0o600
-"""What is inside may have been readable by its owner only."""
+"""Its content may have been readable by its owner only."""
 _FULL: Final = frozenset({errno.ENOSPC, errno.EDQUOT})
 _VECTOR_MAX: Final = 512
 """Pieces per call; systems take at least 1,024 (IOV_MAX), macOS and Linux alike."""
@@ -45,7 +45,7 @@ class UnfinishedArchive:
         self._placeholder = placeholder(token or "")
         self._size_bound_bytes = size_bound_bytes
         self.mtime_ns = 0
-        """When it was written last, once it is published: with its size this tells it from any other file."""
+        """The modification time once it is published: with its size this identifies the file."""
         self.path = final_path.with_name(temporary_name(final_path.name, token))
         if os.path.lexists(final_path):
             raise _taken(final_path)
@@ -60,7 +60,7 @@ class UnfinishedArchive:
         return self
 
     def __exit__(self, *_: object) -> None:
-        # A disk that fails here has failed before: that error is the one to tell.
+        # A disk that fails here has failed before: that error is the one to report.
         with contextlib.suppress(OSError):
             self._close()
         with contextlib.suppress(OSError):
@@ -78,7 +78,7 @@ class UnfinishedArchive:
             self._refuse(error)
 
     def publish(self, mtime_ns: int | None = None) -> None:
-        """Make the file durable and give it its name, and `mtime_ns` as the time it was written last.
+        """Make the file durable and give it its name, and `mtime_ns` as its modification time.
 
         Raises:
             SourceError: archive-exists, if another file has that name by now; it is left alone.
@@ -100,7 +100,7 @@ class UnfinishedArchive:
             self._refuse(error)
 
     def _date(self, mtime_ns: int) -> None:
-        # A disk that lets nobody set times keeps its own.
+        # A disk that does not allow setting times keeps its own.
         with contextlib.suppress(OSError):
             os.utime(self._descriptor if os.utime in os.supports_fd else self.path, ns=(mtime_ns, mtime_ns))
 
@@ -108,7 +108,7 @@ class UnfinishedArchive:
         """Make the name durable: without this a power cut may still take it back."""
         try:
             sync_folder(self._final_path.parent)
-        except BaseException:  # such as Ctrl-C: nobody would know of the archive any more
+        except BaseException:  # such as Ctrl-C: no entry would name the archive any more
             with contextlib.suppress(OSError):
                 remove_same(self._final_path, self._opened)
             raise
@@ -117,7 +117,7 @@ class UnfinishedArchive:
         if self._descriptor >= 0:
             self._sync.stop()
             descriptor, self._descriptor = self._descriptor, -1
-            os.close(descriptor)  # also where this fails the number is given back, and may be another's by now
+            os.close(descriptor)  # released also where this fails; it may be another file's by now
 
     def _refuse(self, error: OSError) -> NoReturn:
         if error.errno in _FULL:
@@ -185,8 +185,8 @@ def rename_without_replacing(source: Path, target: Path, placeholder: bytes) -> 
     Args:
         source: A regular file.
         target: On the same disk.
-        placeholder: What a file holds that takes the name first, on disks that know no other way: who is killed
-            meanwhile knows by it that the file was made here.
+        placeholder: Content of a file that takes the name first, on disks without hard links: by it the next run
+            recognises a file that a crashed run made.
     """
     if os.name == "nt":
         source.rename(target)  # Windows never replaces
@@ -197,7 +197,7 @@ def rename_without_replacing(source: Path, target: Path, placeholder: bytes) -> 
     except FileExistsError:
         raise
     except OSError:
-        # exFAT and some network disks know no second name.
+        # exFAT and some network disks have no hard links.
         _take_name(source, target, placeholder)
     else:
         _take_away(source, or_else=target)
@@ -223,7 +223,7 @@ def _take_name(source: Path, target: Path, placeholder: bytes) -> None:
 def _take_away(name: Path, *, or_else: Path) -> None:
     """Remove one of a file's two names; the other one where that fails, so that it does not keep both.
 
-    What bears the first name by now may be another file, such as a new version of an original: that stays.
+    The first name may belong to another file by now, such as a new version of an original: that stays.
     """
     known = os.lstat(or_else)
     try:

@@ -1,8 +1,7 @@
-"""Promise: what this machine has begun, written down before the service is told.
+"""The journal of uploads that this machine has begun: each is promised here before the service is asked.
 
-Only a hint: the service's records are the truth. It lets the same command, after a crash or a lost
-network, go on with the same operation and the same archive, and it tells mgmt's own archives from
-anybody else's.
+Only a hint: the service's records are the truth. With it the same command, after a crash or a lost
+network, continues the same operation with the same archive, and mgmt recognises its own archives.
 """
 
 from __future__ import annotations
@@ -27,11 +26,11 @@ from mgmt_contract.values import Value
 from mgmt_contract.wire import MessageError, from_json, to_json
 
 MOVED_KEPT_SECONDS: Final = 30 * 86_400.0
-"""How long a command may be given again and be told that an original was uploaded and moved."""
+"""How long a repeated command is told that an original was uploaded and moved."""
 
 _FILE_NAME: Final = "journal.sqlite"
 _DAMAGE_CODES: Final = frozenset({sqlite3.SQLITE_ERROR, sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB})
-"""SQLite's results for a file whose bytes are not what was written; the first is for tables that are missing."""
+"""SQLite's results for a damaged file; the first is for tables that are missing."""
 _FIRST_SCHEMA: Final = """
 CREATE TABLE uploads (
     operation_id TEXT PRIMARY KEY,
@@ -80,28 +79,28 @@ request; or it was left because it could not be deleted."""
 
 
 class Entry(Value):
-    """One upload that was begun here, as long as something of it is ours: its operation, or only its archive."""
+    """One upload that was begun here, kept as long as its operation or its archive is ours."""
 
     operation_id: str
     service: str
-    """What the session calls the service the operation belongs to: its address, or the embedded backend."""
+    """The session's name of the operation's service: its address, or the embedded backend."""
     source_path: str
     destination: str
     """Prefix and name, as far as the client decides them."""
     archive_path: str
     fingerprint: str
-    """Tells whether the source is what it was when the upload began."""
+    """Shows whether the source has changed since the upload began."""
     plan: str
     archive_size: int | None = None
     archive_mtime_ns: int | None = None
-    """When the archive was written last; without a size, the time it is to bear once it is whole."""
+    """The archive's modification time; without a size, the one that it will get once it is whole."""
     ended_as: EndedAs | None = None
     content: Content | None = None
-    """What the packed archive is; None until it is whole."""
+    """The packed archive's content; None until it is whole."""
     completed_path: str | None = None
-    """Where the original is to go: the upload has succeeded, the move was about to be made."""
+    """Where the original will be moved: the upload has succeeded, and the move was promised."""
     excludes: tuple[str, ...] = ()
-    """What was left out of the source: by the same members it is known again in another place."""
+    """The globs that were left out of the source: by the same members it is recognised in another place."""
 
 
 class Moved(Value):
@@ -110,11 +109,11 @@ class Moved(Value):
     operation_id: str
     service: str
     source_path: str
-    """Where it lay."""
+    """Its path before the move."""
     destination: str
     completed_path: str
     object: Existing | None = None
-    """What is stored of it; None where the service was not asked."""
+    """The stored object; None where the service was not asked."""
 
 
 def new_operation_id() -> str:
@@ -142,27 +141,27 @@ class Journal:
                 folder.mkdir(parents=True, exist_ok=True, mode=0o700)
             path = state_dir / _FILE_NAME
             self._database = sqlite3.connect(path, isolation_level=None, timeout=30, check_same_thread=False)
-            # No write-ahead log: SQLite maps its index into memory, and a file that somebody cuts short while it is
-            # mapped kills the process. A change costs a sync or two more, and a batch makes three.
+            # No write-ahead log: SQLite maps its index into memory, and cutting a mapped file short kills the process.
+            # A change costs a sync or two more, and a batch makes three.
             self._database.execute("PRAGMA journal_mode=DELETE")
             self._database.execute("PRAGMA mmap_size=0")
             self._database.execute("PRAGMA synchronous=FULL")
             self._create_schema()
 
     def close(self) -> None:
-        """Close the file, between two changes; a thread that still comes with one gets an error."""
+        """Close the file, between two changes; a thread that makes one later gets an error."""
         with self._lock:  # SQLite's library crashes where its connection goes away under a running statement
             self._database.close()
         self._locks.close()
 
     @property
     def held(self) -> frozenset[str]:
-        """What this journal keeps other processes away from now."""
+        """The things that this journal keeps other processes away from now."""
         return self._locks.held
 
     @property
     def state_dir(self) -> Path:
-        """The folder that the journal and all else of this machine's state lie in."""
+        """The folder of the journal and of all other state of this machine."""
         return self._state_dir
 
     @property
@@ -184,7 +183,7 @@ class Journal:
         The lock ends with the process, however that ends.
 
         Args:
-            what: Tells it from all others.
+            what: The name of the lock.
             shown: Its name in the message.
 
         Raises:
@@ -211,7 +210,7 @@ class Journal:
     def find_archive(self, path: Path) -> Entry | None:
         """Return an upload whose finished archive is the file at this path, by path, size and time.
 
-        The one that was asked to keep it, if any was; else the newest.
+        The one with `--keep-archive`, if there is one; else the newest.
         """
         found = _size_and_time(path)
         if found is None:
@@ -220,7 +219,7 @@ class Journal:
         return next(self._select(query, (os.fsencode(path), *found)), None)
 
     def begun_at(self, path: Path) -> list[Entry]:
-        """Return the uploads, to wherever, that were to make their archive at this path and have not ended."""
+        """Return the unfinished uploads, to any destination, with this archive path."""
         return list(self._select("archive_path = ? AND ended_as IS NULL", (os.fsencode(path),)))
 
     def entries_at(self, path: str) -> list[Entry]:
@@ -239,8 +238,8 @@ class Journal:
     def put(self, entries: Iterable[Entry], *, instead_of: Iterable[str] = ()) -> None:
         """Write entries down, and cross out those they replace; all or none, on the disk when this returns.
 
-        An upload with a whole archive takes the place of those that ended with the very same one; but what was kept on
-        request is known as kept until it is known so by another.
+        An upload with a whole archive takes the place of those that ended with the very same one; but an archive that
+        was kept on request stays known as kept until another entry says so.
         """
         self._change([*map(_crossing_out, instead_of), *_writing_down(entries)])
 
@@ -292,7 +291,7 @@ class Journal:
         return row[0] if row else None
 
     def note_speed(self, service: str, bytes_per_second: float) -> None:
-        """Remember how fast bytes went, for plans and estimates to come."""
+        """Remember the measured speed, for later estimates."""
         row = (service, bytes_per_second, time.time())
         self._change([("INSERT OR REPLACE INTO speeds VALUES (?, ?, ?)", row)])
 
@@ -333,7 +332,7 @@ class Journal:
 
 
 def _size_and_time(path: str | Path) -> tuple[int, int] | None:
-    """Return what tells a file from others that may lie at its path; None where there is none."""
+    """Return a file's identity among others that may be at its path; None where there is none."""
     try:
         found = os.lstat(path)
     except OSError:
@@ -381,7 +380,7 @@ _COLUMNS: Final = (
 _PUT: Final = f"INSERT OR REPLACE INTO uploads ({', '.join(_COLUMNS)}, began_at) VALUES ({'?, ' * len(_COLUMNS)}?)"  # noqa: S608  our own text
 
 _HAS_ARCHIVE: Final = "archive_path = ? AND archive_size = ? AND archive_mtime_ns = ?"
-"""What tells an archive from any other file at its place."""
+"""An archive's identity among other files at its path."""
 _CROSS_OUT_ENDED: Final = f"DELETE FROM uploads WHERE {_HAS_ARCHIVE} AND ended_as IN ('failed', 'left', ?)"  # noqa: S608  our own text
 
 
@@ -442,7 +441,7 @@ def _translate_errors(state_dir: Path) -> Iterator[None]:
 
 
 def _is_damage(error: Exception) -> bool:
-    """Tell a file that holds other bytes than were written from one that cannot be reached or written."""
+    """Distinguish a damaged file from one that cannot be reached or written."""
     return isinstance(error, MessageError) or getattr(error, "sqlite_errorcode", None) in _DAMAGE_CODES
 
 

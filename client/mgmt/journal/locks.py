@@ -1,7 +1,7 @@
-"""Locks between the processes of one machine: as many as are wanted, all of them bytes of one open file.
+"""Locks between the processes of one machine: any number, each a byte of one open file.
 
-A file for each would take a descriptor for each, and systems give a process few: 256 on macOS. The system takes a
-process's locks back when it ends, however that is.
+A file for each would take a descriptor for each, and systems give a process few: 256 on macOS. The system releases a
+process's locks when it ends, also after a crash.
 """
 
 from __future__ import annotations
@@ -64,7 +64,7 @@ class Locks:
 
     @property
     def held(self) -> frozenset[str]:
-        """What is held now."""
+        """The names that are held now."""
         return frozenset(self._held)
 
     def take(self, what: str) -> bool:

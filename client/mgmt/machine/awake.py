@@ -17,7 +17,7 @@ _ES_SYSTEM_REQUIRED: Final = 0x00000001
 
 @contextmanager
 def stay_awake() -> Iterator[None]:
-    """Keep the machine awake while the context lasts; where that cannot be, nothing happens.
+    """Keep the machine awake while the context lasts; where the system offers no way, nothing happens.
 
     The helpers of macOS and Linux watch this process, so that they end with it even if it is killed.
     """

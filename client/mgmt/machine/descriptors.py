@@ -1,4 +1,4 @@
-"""How many files and connections this process may have open, and how much can go on at a time with that."""
+"""The limit of open files and connections of this process, and the number of transfers that it allows."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _PER_WORKER: Final = 2
 
 
 def raise_limit() -> None:
-    """Raise the limit of open files as far as this system lets a user, and it is of use."""
+    """Raise the limit of open files as far as the system allows and mgmt needs."""
     if sys.platform == "win32":
         return  # the C library's limit does not count what the system itself opens
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)

@@ -1,4 +1,4 @@
-"""Ctrl-C, being told to end, and the terminal's window closed: what stops a run, and what must not be disturbed."""
+"""Interrupts (Ctrl-C, SIGTERM, a closed terminal): they stop a run, except in steps that must not be interrupted."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _Handlers = Mapping[int, Callable[..., object] | signal.Handlers]
 
 @contextmanager
 def interruptible() -> Iterator[threading.Event]:
-    """Yield what stops a run: set by an interrupt of any kind, and by an error, so that no thread goes on.
+    """Yield the event that stops a run: set by any interrupt and by an error, so that every thread ends.
 
     Raises:
         CancelledError: In place of the interrupt.
@@ -35,7 +35,7 @@ def interruptible() -> Iterator[threading.Event]:
 
 @contextmanager
 def undisturbed() -> Iterator[None]:
-    """Ignore interrupts for a moment; only the main thread is ever disturbed by them."""
+    """Ignore interrupts for a moment; they only reach the main thread."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
@@ -52,12 +52,12 @@ def _endings() -> _Handlers:
 
 
 def _interrupt(number: int, _: object) -> None:
-    signal.signal(number, signal.SIG_IGN)  # once is enough: what is to be told and tidied now takes a moment
+    signal.signal(number, signal.SIG_IGN)  # once is enough: reporting and tidying up take a moment
     raise KeyboardInterrupt
 
 
 def _hang_up(terminals: list[int], number: int, frame: object) -> None:
-    """End without a word: the terminal is gone, and every word to it would be an error of its own."""
+    """End silently: the terminal is gone, and writing to it would be another error."""
     nowhere = os.open(os.devnull, os.O_WRONLY)
     for descriptor in terminals:
         os.dup2(nowhere, descriptor)

@@ -1,4 +1,4 @@
-"""The one way in which the client removes a file: opened first, and found to be what is meant."""
+"""The client's only way to remove a file: it is opened first and checked to be the intended one."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ _FLAGS: Final = (
     | getattr(os, "O_BINARY", 0)
     | getattr(os, "O_CLOEXEC", 0)
     | getattr(os, "O_NOFOLLOW", 0)
-    | getattr(os, "O_NONBLOCK", 0)  # a pipe put there meanwhile must not hold us up
+    | getattr(os, "O_NONBLOCK", 0)  # opening a pipe that was put there meanwhile must not block
 )
 
 
 @contextmanager
 def open_regular(path: str | os.PathLike[str]) -> Iterator[int | None]:
-    """Open what lies at a path for reading; None where that is no regular file, such as a link to one.
+    """Open the file at a path for reading; None where it is not a regular file, such as a link to one.
 
     Raises:
         OSError: If there is nothing, or it cannot be opened.
@@ -36,10 +36,10 @@ def open_regular(path: str | os.PathLike[str]) -> Iterator[int | None]:
 
 
 def remove_file(path: str | os.PathLike[str], is_ours: Callable[[int], bool]) -> bool:
-    """Remove a regular file if `is_ours` says so of its descriptor; tell whether nothing lies there now.
+    """Remove a regular file if `is_ours` accepts its descriptor; tell whether the path is free now.
 
-    A name says nothing about what it leads to by now: a link leads to somebody's original, and another file may have
-    taken the name since. So the file is opened, asked, and must still bear the name when that is taken away.
+    A path may lead to another file by now: a link to an original, or a file that has taken the name since. So the file
+    is opened and checked, and must still have the name when that is removed.
 
     Args:
         path: The file's.
@@ -67,11 +67,11 @@ def remove_file(path: str | os.PathLike[str], is_ours: Callable[[int], bool]) ->
 
 
 def remove_same(path: str | os.PathLike[str], known: os.stat_result) -> bool:
-    """Remove a name of a regular file that this run has had open; tell whether nothing lies there now.
+    """Remove a name of a regular file that this run has had open; tell whether the path is free now.
 
     Args:
-        path: Where that file may still lie.
-        known: Its status, of whenever.
+        path: Where that file may still be.
+        known: Its status, taken at any time.
 
     Returns:
         False where something else lies there, which stays.
@@ -90,7 +90,7 @@ def remove_same(path: str | os.PathLike[str], known: os.stat_result) -> bool:
 
 
 def is_same_file(descriptor: int, path: str | os.PathLike[str]) -> bool:
-    """Tell whether an open file is the regular one that lies at a path, no link to it."""
+    """Tell whether an open file is the regular file at a path, and the path is no link to it."""
     try:
         found = os.lstat(path)
     except OSError:

@@ -1,4 +1,4 @@
-"""What one answer may take, whoever gives it: seconds until its last byte, and bytes.
+"""Bounds of one answer of any server: seconds until its last byte, and bytes.
 
 A timeout of a socket bounds a silence only: a byte every two seconds, in the status line, the headers or the body,
 holds a connection for ever. So the socket's reader knows when the whole answer has to be there.
@@ -16,16 +16,16 @@ from contextlib import contextmanager
 from typing import Any, Final, NamedTuple
 
 _HEADERS_MAX_BYTES: Final = 1024 * 1024
-"""What may come beside the body; as many headers as http.client takes are more than any server sends."""
+"""Bytes allowed beside the body; as many headers as http.client takes are more than any server sends."""
 
 
 class Bounds(NamedTuple):
     """The most that one answer may take."""
 
     seconds: float
-    """From the request's last byte to the answer's."""
+    """Seconds from the request's last byte to the answer's."""
     size_bytes: int
-    """Of the body."""
+    """Bytes of the body."""
 
 
 _USUAL_BOUNDS: Final = Bounds(300.0, 8_000_000)
@@ -69,7 +69,7 @@ class _BoundedReader(io.RawIOBase):
         silence_seconds = self._sock.gettimeout()
         self._sock.settimeout(left_seconds if silence_seconds is None else min(left_seconds, silence_seconds))
         count: int | None = self._raw.readinto(buffer)
-        self._sock.settimeout(silence_seconds)  # a tunnel's answer: what follows has its own time
+        self._sock.settimeout(silence_seconds)  # a tunnel's answer: the following bytes have their own time
         self._left_bytes -= count or 0
         if self._left_bytes < 0:
             raise OSError("the answer is too large")

@@ -1,4 +1,4 @@
-"""HTTP connections: one pool per run and way, with the proxy and the certificates this machine needs."""
+"""HTTP connections: one pool per run and route (direct or proxy), with this machine's proxy and certificates."""
 
 from __future__ import annotations
 
@@ -23,18 +23,18 @@ if TYPE_CHECKING:
     import ssl
 
 BLOCK_SIZE_BYTES: Final = 256 * 1024
-"""What urllib3 reads and sends at a time: costs half the CPU of its default on large bodies."""
+"""Bytes that urllib3 reads and sends at a time: half the CPU of its default on large bodies."""
 _CONNECTIONS_PER_HOST: Final = 64
-"""Kept open: as many as there may be workers, so that none begins anew with a handshake."""
+"""Connections kept open: as many as workers, so that none needs a new handshake."""
 CONNECT_TIMEOUT_SECONDS: Final = 10.0
 READ_TIMEOUT_SECONDS: Final = 60.0
-"""For a silence."""
+"""Longest silence."""
 SEND_TIMEOUT_SECONDS: Final = 60.0
-"""For one block: sixteen files at a time get through a line of 70 kB/s with it."""
+"""Longest time for one block: sixteen files at a time get through a line of 70 kB/s with it."""
 
 
 class _Connection(urllib3.connection.HTTPConnection):
-    """Gives each block its own time to leave; urllib3 gives it what connecting may take: too little on a slow line."""
+    """Gives each block its own send timeout; urllib3 uses that of connecting: too little on a slow line."""
 
     response_class = BoundedResponse
 
@@ -70,20 +70,20 @@ class Proxy(NamedTuple):
     """A proxy as the environment or the system names it, taken apart."""
 
     address: str
-    """Scheme, host and port: what may be shown."""
+    """Scheme, host and port, which may be shown."""
     authorization: str | None
-    """What it is shown, as a header; a secret."""
+    """The header with user and password; a secret."""
 
 
 class Answer(NamedTuple):
-    """What came back from the other side."""
+    """An answer of the other side."""
 
     status: int
     body: bytes
-    """Not beyond its bound."""
+    """Cut at its bound."""
     headers: Mapping[str, str]
     is_whole: bool
-    """False where more came than may."""
+    """False where more bytes came than allowed."""
 
 
 class Connections:
@@ -131,7 +131,7 @@ class Connections:
         """
         way = (urlsplit(url).scheme, proxy_for(url))
         if way not in self._pools:
-            # Whichever of two threads is first: one pool stays.
+            # Two threads may come at once: one pool stays.
             self._pools.setdefault(way, self._make_pool(*way))
         return self._pools[way]
 
@@ -166,14 +166,14 @@ def _read(response: urllib3.BaseHTTPResponse, most_bytes: int) -> Answer:
         # Never decoded: a few bytes could become gigabytes. To the very end: only that tells a body that was cut.
         while len(body) <= most_bytes and (piece := response.read(most_bytes + 1 - len(body), decode_content=False)):
             body += piece
-    except ValueError as error:  # such as a chunk of less than nothing, which http.client takes
+    except ValueError as error:  # such as a chunk of negative length, which http.client accepts
         response.close()
         raise urllib3.exceptions.ProtocolError(f"no answer of HTTP ({error})") from error
     is_whole = len(body) <= most_bytes
     if is_whole:
         response.release_conn()
     else:
-        response.close()  # what is left would be read as the next answer
+        response.close()  # the remaining bytes would be read as the next answer
     return Answer(response.status, bytes(body[:most_bytes]), response.headers, is_whole)
 
 
@@ -189,7 +189,7 @@ def proxy_for(url: str) -> Proxy | None:
     """Say which proxy leads to an address; None where it is reached directly.
 
     Raises:
-        NotConfiguredError: If the proxy's address is none that can be used.
+        NotConfiguredError: If the proxy's address cannot be used.
     """
     parts = urlsplit(url)
     host = parts.hostname or ""

@@ -1,4 +1,4 @@
-"""Why no answer came: in words that help, and told at once where waiting cannot mend it."""
+"""Explains why no answer came, and raises at once where waiting cannot help."""
 
 from __future__ import annotations
 
@@ -27,10 +27,10 @@ def explain_connection_error(error: urllib3.exceptions.HTTPError, url: str) -> s
 
 
 def refuse_hopeless(error: urllib3.exceptions.HTTPError, url: str) -> None:
-    """Give up at once on what stays as it is until somebody changes a setting.
+    """Raise at once for errors that last until a setting is changed.
 
     A certificate counts only where its verification failed, which happens before the first byte of a request;
-    whatever else TLS reports may be a connection that broke in the middle of a body.
+    other TLS errors may be a connection that broke in the middle of a body.
 
     Raises:
         UnavailableError: If the other side's certificate is not trusted, or the proxy refuses.
@@ -62,7 +62,7 @@ def proxy_login_error(url: str) -> UnavailableError:
 
 
 def _root_of(error: BaseException) -> BaseException:
-    """Find what lies under urllib3's wrappings."""
+    """Find the innermost error below urllib3's wrappings."""
     seen: set[int] = set()
     while id(error) not in seen:
         seen.add(id(error))

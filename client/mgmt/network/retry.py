@@ -1,7 +1,7 @@
 """The one retry policy: full jitter between tries, and a budget of time without progress.
 
 Counting tries gives up within a minute when a laptop changes its network; time without one byte of
-progress is what a person means by "it does not work". Waiting ends at once when the command is stopped.
+progress is when a person would say "it does not work". Waiting ends at once when the command is stopped.
 """
 
 from __future__ import annotations
@@ -17,13 +17,13 @@ from mgmt.errors import INTERRUPTED, CancelledError, UnavailableError
 START_BUDGET_SECONDS: Final = 20.0
 """How long the service may be out of reach before the first answer."""
 PROGRESS_BUDGET_SECONDS: Final = 15 * 60.0
-"""How long nothing may move, once something has."""
+"""Longest time without progress, after the first."""
 _SHORTEST_TRY_SECONDS: Final = 1.0
 _FIRST_DELAY_SECONDS: Final = 0.5
 _STEP_SECONDS: Final = 1.0
 _LONGEST_DELAY_SECONDS: Final = 30.0
 _LONGEST_ASKED_DELAY_SECONDS: Final = 300.0
-"""However long a pause the other side asks for."""
+"""Longest pause that the other side can ask for."""
 
 
 class Patience:
@@ -48,20 +48,20 @@ class Patience:
         self._ends_at: float | None = None
 
     def hurry(self, seconds: float) -> None:
-        """Spend no more than that from now on, whatever moves: what is left to do is not worth more."""
+        """Limit the remaining time from now on, also with progress: the rest is not worth more."""
         self._ends_at = self._monotonic() + seconds
 
     def note_progress(self) -> None:
-        """Say that something moved: an answer came, or bytes went out and were taken."""
+        """Note progress: an answer came, or bytes were sent and taken."""
         self._answered = True
         self._failing_since = None
 
     def note_answer(self) -> None:
-        """Say that the other side is there, though it does not do what it is asked: it has the long patience."""
+        """Note that the other side answers, though it refuses: the long patience applies."""
         self._answered = True
 
     def begin_try(self) -> float | None:
-        """Say that something is tried; return how many seconds it may take, or None where an answer came before.
+        """Note a try; return how many seconds it may take, or None where an answer came before.
 
         Before the first answer, and in a hurry, a try that hangs must not outlast the budget.
         """
@@ -77,7 +77,7 @@ class Patience:
         return self._monotonic()
 
     def check_silence(self, since: float, why: str) -> None:
-        """Give up on something that has not moved since then, whatever else has.
+        """Give up on one transfer that has not moved since then, though others may have.
 
         Raises:
             UnavailableError: If that is longer ago than the budget.
@@ -97,8 +97,8 @@ class Patience:
     def wait(self, attempt: int, why: str, *, retry_after_seconds: float | None = None) -> None:
         """Wait before try number `attempt` + 1, or give up.
 
-        What counts is the time since the first failure after the last progress: a long silence in which
-        nothing was tried, such as packing, costs no patience.
+        The time since the first failure after the last progress counts: a long time without tries, such as
+        packing, costs no patience.
 
         The other side may ask for a longer pause, of minutes at most; the budget stays the same.
 

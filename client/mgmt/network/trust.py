@@ -1,8 +1,8 @@
-"""Which certificates are trusted: the operating system's, and those a company's proxy needs besides.
+"""Trusted certificates: the operating system's, and those of a company's proxy.
 
-A person behind such a proxy needs both: the proxy's own certificates for what it opens, the system's for what
-it lets through. So MGMT_CA_BUNDLE adds to the system's trust and never takes its place. SSL_CERT_FILE and
-REQUESTS_CA_BUNDLE, which other tools have made people set for the same reason, count likewise; on Linux
+Behind such a proxy both are needed: the proxy's own certificates for connections that it opens, the system's for
+those that it passes on. So MGMT_CA_BUNDLE adds to the system's trust and never takes its place. SSL_CERT_FILE and
+REQUESTS_CA_BUNDLE, which people set for other tools for the same reason, count likewise; on Linux
 SSL_CERT_FILE keeps the meaning OpenSSL gives it, which is to be the system's store.
 """
 
@@ -33,11 +33,11 @@ _LINUX_BUNDLES: Final = (
 def make_tls_context(
     ca_bundle: Path | None, environment: Mapping[str, str], platform: str = sys.platform
 ) -> ssl.SSLContext:
-    """Make what verifies servers: host name and chain, TLS 1.2 or newer.
+    """Make the TLS context that verifies servers: host name and chain, TLS 1.2 or newer.
 
     Args:
         ca_bundle: More certificates to trust, in PEM.
-        environment: Where other tools' variables name still more; what cannot be read of those is passed over.
+        environment: Where other tools' variables name more of them; unreadable ones of those are ignored.
         platform: As `sys.platform`.
 
     Raises:

@@ -1,4 +1,4 @@
-"""Refuses what a service grants an upload where that makes no sense: leases, URLs, headers, and parts."""
+"""Refuses grants of a service that make no sense: leases, URLs, headers, and parts."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _OWN_HEADERS: Final = frozenset(
 def check_start(
     result: messages.StartResult, item: messages.StartItem, service: messages.Service, service_url: str
 ) -> None:
-    """Refuse an answer to a start that does not go with what was asked, or with what the service says of itself."""
+    """Refuse an answer to a start that contradicts the request or the service's description."""
     _check_lease(result.lease)
     if result.outcome == "name_taken":
         require(item.content is None, "name_taken, though the content was told")
@@ -60,7 +60,7 @@ def check_request(request: messages.SignedRequest, length: int, service_url: str
     Args:
         request: The presigned PUT.
         length: Bytes of the body that will be sent.
-        service_url: Who answered it: an embedded backend hands out addresses without TLS, and only of this machine.
+        service_url: The answering service: an embedded backend hands out addresses of this machine, without TLS.
     """
     _check_life("expires_in_seconds", request.expires_in_seconds)
     right = len(request.url) <= _URL_MAX_CHARACTERS and re.fullmatch(r"[!-~]+", request.url) is not None

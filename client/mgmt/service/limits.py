@@ -1,4 +1,4 @@
-"""How much one call or one PUT may hold: what the service says of itself, and never more than this client sends."""
+"""Limits of one call and of one PUT: the service's, and never more than this client sends."""
 
 from __future__ import annotations
 
@@ -8,16 +8,16 @@ from mgmt_contract.values import Value
 
 
 class Limits(Value):
-    """The limits of one service; the defaults are what every service takes that has not been asked yet."""
+    """The limits of one service; the defaults hold for every service, before it was asked."""
 
     items_max: int = 1
     """Items, and clean-ups, per call."""
     sign_parts_max: int = 1
     """Part URLs per call."""
     single_put_max_bytes: int = SINGLE_PUT_MAX_BYTES
-    """What is larger goes in parts. Whoever does not know it yet is told by the answer to a start."""
+    """Larger archives go in parts. A client that does not know it yet learns it from the answer to a start."""
     takes_md5: bool = False
-    """It signs the MD5 of an archive into the URL of a whole PUT."""
+    """Whether it signs the MD5 of an archive into the URL of a whole PUT."""
 
 
 def limits_of(service: Service) -> Limits:

@@ -1,8 +1,8 @@
-"""Reads what the service answers: whole messages of the protocol, or a refusal that names the place.
+"""Reads the service's answers: whole messages of the protocol, or an error that names the place.
 
-This is the border: what has passed it, and `grants` where an upload is granted something, has every field that its
-outcome needs, numbers that mean something, addresses that may be sent to, and one result per item, in order. An outcome
-of tomorrow passes as it is; whoever meets it leaves the operation alone.
+This is the border: an answer that has passed it (and `grants`, for uploads) has every field that its outcome needs,
+numbers that make sense, addresses that may be sent to, and one result per item, in order. An outcome of a newer service
+passes as it is; code that does not know it leaves the operation alone.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ from mgmt_contract.wire import MessageError, from_json
 T = TypeVar("T")
 
 REPLY_MAX_BYTES: Final = 7_000_000
-"""Some more than Lambda answers at most: 6 MB ("Lambda quotas", AWS Lambda Developer Guide, read 2026-11)."""
+"""Slightly more than Lambda answers at most: 6 MB ("Lambda quotas", AWS Lambda Developer Guide, read 2026-11)."""
 _TEXT: Final = rb'"[^"\\]*(?:\\.[^"\\]*)*(?:"|\\?\Z)'
-"""Compiled only where it is needed, which is nearly never."""
+"""Compiled only where it is needed, which is rare."""
 _VALUES_MAX: Final = 200_000
 """Of one reply: a hundred records with all they can hold are a tenth of it. An empty list takes 30 times its text."""
 _CURSOR_MAX_CHARACTERS: Final = 8000
@@ -45,7 +45,7 @@ _NEEDS: Final[Mapping[type[Any], Mapping[str, tuple[str, ...]]]] = {
     },
     messages.RecordResult: {"record": ("record",), "problem": ("problem",)},
 }
-"""What each outcome cannot be without. An outcome that is not here is one of tomorrow."""
+"""The fields that each outcome needs. An outcome that is not here is a newer service's."""
 
 
 def read_reply(kind: type[T], body: bytes) -> T:
@@ -64,7 +64,7 @@ def _count(body: bytes, begin: int, end: int) -> int:
 
 
 def _has_too_many_values(body: bytes) -> bool:
-    """Count without what stands in texts: names may well consist of commas."""
+    """Count without the characters in texts: names may consist of commas."""
     count = end = 0
     for found in re.finditer(_TEXT, body, re.DOTALL):
         count += _count(body, end, found.start())
@@ -75,12 +75,12 @@ def _has_too_many_values(body: bytes) -> bool:
 
 
 def is_known(result: Any) -> bool:
-    """Tell whether this version knows what to do with a result's outcome."""
+    """Tell whether this version knows a result's outcome."""
     return result.outcome in _NEEDS[type(result)]
 
 
 def check_service(service: messages.Service) -> None:
-    """Refuse limits that nothing fits into."""
+    """Refuse limits that are too small for any upload."""
     for name in ("single_put_max_bytes", "part_count_max", "sign_parts_max", "items_max", "lease_seconds"):
         require(getattr(service, name) >= 1, f"service.{name} is 0")
 
@@ -95,7 +95,7 @@ def check_page(page: messages.HistoryResponse) -> None:
 
 
 def check_results(results: Sequence[Any], operation_ids: Iterable[str]) -> None:
-    """Refuse anything but one result per item, in order, each with what its outcome needs."""
+    """Refuse anything but one result per item, in order, each with the fields that its outcome needs."""
     asked = list(operation_ids)
     require(len(results) == len(asked), f"{len(results)} results, where {len(asked)} were asked for")
     for place, (result, operation_id) in enumerate(zip(results, asked, strict=True)):

@@ -1,7 +1,7 @@
-"""What a person answers to `mgmt config`, made fit for the config file: checked against this machine, no network.
+"""Answers to `mgmt config`, prepared for the config file: checked on this machine, without the network.
 
-A relative folder in the environment or in a file is relative to wherever a command runs, as it always was. What
-`mgmt config` writes is absolute, so that it means the same tomorrow.
+A relative folder in the environment or in a file is relative to wherever a command runs, as it always was.
+`mgmt config` writes absolute ones, so that their meaning does not change.
 """
 
 from __future__ import annotations

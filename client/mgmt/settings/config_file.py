@@ -38,7 +38,7 @@ def default_config_path(environment: Mapping[str, str]) -> Path:
 
 
 def find_own_folder(kind: Literal["config", "state"]) -> Path | None:
-    """Ask the system where a program keeps files of this kind; None for a user without a home folder."""
+    """Ask the system for its folder for files of this kind; None for a user without a home folder."""
     import platformdirs
 
     find = {"config": platformdirs.user_config_path, "state": platformdirs.user_state_path}[kind]
@@ -52,7 +52,7 @@ def find_own_folder(kind: Literal["config", "state"]) -> Path | None:
 def config_source(path: Path, environment: Mapping[str, str]) -> Path:
     """Say which file to read: ours, or the older mgmt's while there is none of ours.
 
-    Whoever names a file with `MGMT_CONFIG` means that one.
+    A file named with `MGMT_CONFIG` is always the one to read.
     """
     if environment.get("MGMT_CONFIG"):
         return path
@@ -110,7 +110,7 @@ def _is_ours(line: str) -> bool:
     if pair is not None:
         return not _SECRET_NAME.search(pair[0])
     is_comment = line.lstrip().startswith("#") or not line.strip()
-    # Credentials that somebody commented out are still credentials.
+    # Credentials in a comment are still credentials.
     return is_comment and not (_ASSIGNMENT.match(line) and _SECRET_NAME.search(line))
 
 
@@ -126,7 +126,7 @@ def _merge(lines: list[str], changes: dict[str, str | None]) -> list[str]:
             continue  # a variable that was there twice
         value = settled[pair[0]] = changes[pair[0]]
         if value is not None:
-            # What stays as it is keeps its line, quotes and `export` and all.
+            # A value that does not change keeps its line, with quotes and `export`.
             merged.append(line if value == pair[1] else _format_line(pair[0], value))
     added = {name: value for name, value in changes.items() if name not in settled}
     return merged + [_format_line(name, value) for name, value in added.items() if value is not None]

@@ -1,4 +1,4 @@
-"""Looking at what is to be uploaded: is it there, can it be read, what is in it, how large can it get."""
+"""Looking at a source: whether it exists and can be read, its members, and the largest size of its archive."""
 
 from mgmt.source.own_data import own_data_at
 from mgmt.source.rules import SYSTEM_FILE, Excludes, is_system_name

@@ -1,7 +1,7 @@
 """One folder at a time, entered and left like rooms: how a walk sees the disk.
 
 Where the system can open names relative to an open folder, paths may be longer than the system's limit for
-one, and nobody can lead the walk astray by swapping a folder for a link. Elsewhere plain paths must do.
+one, and swapping a folder for a link cannot mislead the walk. Elsewhere plain paths are used.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ OPEN_FILE_FLAGS: Final = (
     os.O_RDONLY
     | getattr(os, "O_BINARY", 0)
     | getattr(os, "O_CLOEXEC", 0)
-    | getattr(os, "O_NONBLOCK", 0)  # a pipe put there meanwhile must not hold us up
+    | getattr(os, "O_NONBLOCK", 0)  # opening a pipe that was put there meanwhile must not block
 )
 _NO_FOLLOW: Final[int] = getattr(os, "O_NOFOLLOW", 0)
 _OPEN_FOLDER_FLAGS: Final[int] = os.O_RDONLY | getattr(os, "O_DIRECTORY", 0) | getattr(os, "O_CLOEXEC", 0)
@@ -31,7 +31,7 @@ HAS_DESCRIPTORS: Final = {os.open, os.stat, os.readlink, os.access} <= os.suppor
 _NAMES_PER_RUN: Final = 32_768
 
 ASKS_EFFECTIVE_IDS: Final = os.access in os.supports_effective_ids
-"""Opening goes by the effective user, so asking should."""
+"""Opening uses the effective user's rights, so the check does too."""
 
 
 class MovedError(OSError):
@@ -54,7 +54,7 @@ class Folder(Protocol):
         """Ask the system whether a file may be read, without opening it."""
 
     def opener(self, name: bytes) -> Callable[[], int]:
-        """Return what opens a file for as long as the walk stands here."""
+        """Return a function that opens a file as long as the walk is in this folder."""
 
     def enter(self, name: bytes, status: os.stat_result) -> None:
         """Go into the entry that was looked at as `status`."""
@@ -154,7 +154,7 @@ class _PathFolder:
 def sort_names(names: Iterable[bytes]) -> Iterator[bytes]:
     """Sort file names by their bytes; all are read before this returns.
 
-    A folder may hold a million of them. As objects they would take more memory than all else together, so they
+    A folder may hold a million of them. As objects they would take more memory than everything else together, so they
     are kept in sorted runs of one text each, and merged while they are asked for.
     """
     waiting = iter(names)

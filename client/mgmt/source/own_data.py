@@ -1,7 +1,7 @@
-"""Folders that mgmt itself keeps its things in, known by what lies in them: they stay out of archives.
+"""Folders with mgmt's own data, recognised by their content: they stay out of archives.
 
-The embedded backend's holds the token of this machine's user, and a journal changes while it is read. Known by content,
-because the ones in use now are not the only ones: `make try` has its own, and a folder can be copied.
+The embedded backend's holds the token of this machine's user, and a journal changes while it is read. Recognised by
+content, because there are others than those in use now: `make try` has its own, and a folder can be copied.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ _BESIDE_A_JOURNAL: Final = (b"machine-id", b"locks", b"log")
 
 
 def own_data_kind(holds: Callable[[bytes], bool]) -> str | None:
-    """Name what a folder is to mgmt, or None where it is anybody's.
+    """Name mgmt's use of a folder; None where it is not mgmt's.
 
     Args:
         holds: Tells whether the folder has an entry of that name.
@@ -30,5 +30,5 @@ def own_data_kind(holds: Callable[[bytes], bool]) -> str | None:
 
 
 def own_data_at(path: str) -> str | None:
-    """Name what the folder at a path is to mgmt, or None where it is anybody's."""
+    """Name mgmt's use of the folder at a path; None where it is not mgmt's."""
     return own_data_kind(lambda name: os.path.lexists(os.path.join(os.fsencode(path), name)))  # noqa: PTH118

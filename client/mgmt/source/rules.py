@@ -1,4 +1,4 @@
-"""Which entries of a folder stay out of an archive, and what they are called then."""
+"""Rules for the entries of a folder that stay out of an archive, and their names in messages."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _SYSTEM_NAME: Final = re.compile(
 """Names that systems litter folders with, in capital or small letters: they write some in several ways."""
 
 SYSTEM_FILE: Final = "a system file"
-"""The reason to skip that needs no warning: nobody misses these."""
+"""The reason for skipping that needs no warning."""
 OWN_ARCHIVE: Final = "an archive of mgmt's own"
 
 _SPECIAL_KINDS: Final = {
@@ -41,7 +41,7 @@ def is_system_name(name: str | bytes) -> bool:
 
 
 def special_kind(status: os.stat_result) -> str | None:
-    """Name what is neither file, folder nor symlink; None for those three."""
+    """Name an entry that is neither file, folder nor symlink; None for those three."""
     if getattr(status, "st_reparse_tag", 0) == _JUNCTION_TAG:
         return "a junction"
     kind = stat.S_IFMT(status.st_mode)
@@ -51,7 +51,7 @@ def special_kind(status: os.stat_result) -> str | None:
 
 
 def reason_to_skip(name: bytes) -> str | None:
-    """Say why nobody would want an entry of that name, if so."""
+    """Say why an entry of that name is never wanted, if so."""
     if _SYSTEM_NAME.fullmatch(name):
         return SYSTEM_FILE
     if name.endswith(TEMPORARY_SUFFIX) and is_temporary_name(name):
@@ -60,10 +60,10 @@ def reason_to_skip(name: bytes) -> str | None:
 
 
 class Excludes:
-    """What the user wants left out, by name.
+    """Entries that the user excludes, by name.
 
     A glob is compared with an entry's name and with its path below the root; a folder that is left out
-    takes all below it along. Nothing of it is reported as skipped: it was asked for.
+    takes everything below it along. It is not reported as skipped: it was asked for.
     """
 
     def __init__(self, globs: Sequence[str]) -> None:

@@ -1,4 +1,4 @@
-"""The named target: whether it can be uploaded at all, and everything known of it before packing."""
+"""The named target: whether it can be uploaded, and everything known of it before packing."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class Source(Value):
     """A file or folder as it was looked at; nothing of its content is held."""
 
     path: Path
-    """As `place_of` writes it; if it is a symlink, the archive holds what it leads to."""
+    """As `place_of` writes it; if it is a symlink, the archive holds its target."""
     name: str
     """The root member's name in the archive."""
     file_record: FileRecord
@@ -31,13 +31,13 @@ class Source(Value):
     """Bytes of all regular files together, each hard-linked one once."""
     member_count: int
     upper_bound_bytes: int
-    """No archive of this source is larger, whatever compresses it how."""
+    """No archive of this source is larger, with any codec and plan."""
     fingerprint: str
     """Differs as soon as a member was added, removed or changed."""
     skipped: tuple[Skipped, ...] = ()
     """The first thousand entries that stay out of the archive, with the reason."""
     missed_count: int = 0
-    """How many stay out that somebody might miss: all but system files."""
+    """Number of entries left out that the user might miss: all but system files."""
     excludes: tuple[str, ...] = ()
     seal: str = ""
     """Differs also where a file was changed whose size and times were put back; empty where no system tells. It may
@@ -54,9 +54,9 @@ class Source(Value):
 
 
 def place_of(target: str | Path) -> Path:
-    """Say where a target lies: in which folder, and under which name of its own.
+    """Return a target's place: its real folder and its own name.
 
-    However the way to it is spelled, over links or with "..", the same thing has one place. A symlink named as
+    The same file has one place, however its path is spelled, through links or with "..". A symlink named as
     target keeps its own name and place.
     """
     folder, name = os.path.split(os.path.abspath(target))  # noqa: PTH100  keeps a symlink's own name
@@ -67,7 +67,7 @@ def real_folder(folder: str | Path) -> Path:
     """Write a folder's path as it really is: absolute, and without links."""
     try:
         return Path(os.path.realpath(folder))
-    except (OSError, ValueError):  # some drives of Windows cannot say; what is no name at all is refused elsewhere
+    except (OSError, ValueError):  # some drives of Windows cannot say; an invalid name is refused elsewhere
         return Path(os.path.abspath(folder))  # noqa: PTH100  resolve() has just failed
 
 
@@ -75,7 +75,7 @@ def file_size(target: str | Path) -> int | None:
     """Look at a target's own entry only: a file's size, None for a folder.
 
     Raises:
-        SourceError: If it is not there, or nothing that can be uploaded.
+        SourceError: If it is missing, or cannot be uploaded.
     """
     given = os.fspath(target)
     path = os.fspath(place_of(given))
@@ -85,7 +85,7 @@ def file_size(target: str | Path) -> int | None:
 
 
 def count_bytes(target: str | Path, excludes: Sequence[str], is_stopped: Callable[[], bool]) -> int:
-    """Count the bytes of all files in a folder, as `look` does; what was found until then where it is stopped.
+    """Count the bytes of all files in a folder, as `look` does; the sum so far where it is stopped.
 
     Raises:
         SourceError: If something in it cannot be looked at.
@@ -116,7 +116,7 @@ def look(
 
     Args:
         target: Path, absolute or relative to the current directory.
-        name: Root member's name, where it shall not be the target's own.
+        name: Root member's name, if not the target's own.
         excludes: Globs compared with each entry's name and with its path below the target.
         shown_as: Path for the record, if not the one given.
         is_own_archive: Tells which archives in a folder are mgmt's own; they are skipped and listed.

@@ -1,4 +1,4 @@
-"""The members of a source in the archive's order: by the names' bytes, a folder before what is in it."""
+"""The members of a source in the archive's order: by the names' bytes, a folder before its content."""
 
 from __future__ import annotations
 
@@ -20,25 +20,25 @@ _SKIPPED_KEPT_MAX: Final = 1_000
 _ARCHIVE_SUFFIX: Final = os.fsencode(ARCHIVE_SUFFIX)
 
 IsOwnArchive = Callable[[str], bool]
-"""Tells of a path whether an archive of mgmt's own lies there, which comes and goes while uploads are under way."""
+"""Tells whether a path is an archive of mgmt's own; these come and go during uploads."""
 
 
 def never_own(_: str) -> bool:
-    """Tell of every path that no archive of mgmt's own lies there: for who has no journal."""
+    """Say of every path that it is no archive of mgmt's own: for callers without a journal."""
     return False
 
 
 class Skipped(NamedTuple):
-    """An entry that is not in the archive though nobody excluded it."""
+    """An entry that is left out of the archive though it was not excluded."""
 
     path: str
-    """From the root member on."""
+    """The path from the root member on."""
     reason: str
     """Such as "a socket"."""
 
 
 class SkippedList:
-    """Counts what somebody might miss and keeps the first thousand: memory must not grow with the source."""
+    """Counts entries that the user might miss and keeps the first thousand: memory must not grow with the source."""
 
     def __init__(self) -> None:
         self.missed_count = 0
@@ -55,7 +55,7 @@ class Walk:
     """Finds the members of one target, each time it is asked.
 
     Memory holds the names in the folders from the root to here, and one path per file with hard links of
-    which not all have come by yet. Links are never followed, except the target itself.
+    which not all were found yet. Links are never followed, except the target itself.
     """
 
     def __init__(self, path: str, root_name: str, excludes: Excludes, is_own_archive: IsOwnArchive = never_own) -> None:
@@ -67,10 +67,10 @@ class Walk:
         self.skipped = SkippedList()
 
     def members(self, *, asks_readable: bool = False) -> Generator[Member]:
-        """Yield the members; `asks_readable` has every file's right to be read asked for on the way.
+        """Yield the members; with `asks_readable` the system is asked for each file whether it may be read.
 
         Raises:
-            SourceError: If an entry cannot be read or does not stay what it was.
+            SourceError: If an entry cannot be read or changes.
         """
         status = _look_through(self._path, self._root)
         if not stat.S_ISDIR(status.st_mode):
@@ -149,7 +149,7 @@ class Walk:
         return Member(path, "file", mode, status.st_size, mtime_ns, b"", status, opener)
 
     def _first_link(self, path: bytes, status: os.stat_result) -> bytes | None:
-        """Return the path under which this file came by before; forget it once all its links have."""
+        """Return the path under which this file was found first; forget it after its last link."""
         key = status.st_dev, status.st_ino
         first, missing = self._first_links.pop(key, (None, status.st_nlink))
         if missing > 1:

@@ -1,4 +1,4 @@
-"""How fast bytes go to the storage, measured where they do."""
+"""The speed of sending to the storage, measured while sending."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Final
 from mgmt_contract.parts import MIB
 
 MEASURED_MIN_BYTES: Final = MIB
-"""Fewer say more of the round trip than of the line."""
+"""Fewer bytes measure the round trip and not the line."""
 
 
 class SpeedGauge:

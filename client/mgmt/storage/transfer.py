@@ -1,4 +1,4 @@
-"""Carry: PUT a slice of the archive to a presigned URL, and say what came of it."""
+"""Carry: PUT a slice of the archive to a presigned URL, and return the outcome."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from mgmt_contract.values import Value
 
 
 class PutOutcome(enum.Enum):
-    """What a PUT came to, and so what to do next."""
+    """The outcome of a PUT, which decides the next step."""
 
     STORED = "stored"
     CORRUPTED = "the storage received other bytes than were sent"
@@ -47,7 +47,7 @@ class PutResult(Value):
 ANSWER_MAX_SECONDS: Final = 4 * READ_TIMEOUT_SECONDS
 """Longest wait for an answer."""
 _ANSWER_BOUNDS: Final = Bounds(ANSWER_MAX_SECONDS + READ_TIMEOUT_SECONDS, 64 * 1024)
-"""What the storage may take to answer once it has all bytes: a status, and for an error some lines of XML."""
+"""Bounds of the storage's answer after the last byte: a status, and for an error some lines of XML."""
 
 _BLOCKS_PER_SECOND: Final = 16
 """Under a limit: shared by 64 workers, each is silent for four seconds."""
@@ -86,7 +86,7 @@ class RateLimit:
     def most_bytes(self, size_bytes: int) -> int:
         """Say how many of so many bytes to take at once: under a low limit few, so that each worker's turn comes soon.
 
-        A storage hangs up on who says nothing for some twenty seconds.
+        A storage closes connections that are silent for some twenty seconds.
         """
         if self._bytes_per_second is None:
             return size_bytes
@@ -115,7 +115,7 @@ class Carrier:
         self._gauge = SpeedGauge()
         self._answer_seconds = READ_TIMEOUT_SECONDS
         """How long to wait for an answer. A slow line may take longer than that for the megabytes that the system has
-        taken over already, so whoever waited in vain waits twice as long from then on."""
+        taken over already, so after each timeout the wait doubles."""
 
     def measured_speed(self) -> float | None:
         """Say how many bytes per second went to the storage; None where too few did, or they were held back."""
@@ -126,8 +126,8 @@ class Carrier:
     ) -> PutResult:
         """Send `length` bytes of the file at `path` from `offset` on.
 
-        `on_bytes` is told of bytes as they leave, and of their number as a negative one where the try
-        turned out to be in vain.
+        `on_bytes` gets the number of bytes as they are sent, and the same number negative where the try
+        failed.
 
         Raises:
             CancelledError: If the command was stopped.
@@ -205,7 +205,7 @@ class _Body:
     def _read_file(self, size_bytes: int) -> bytes:
         try:
             return self._file.read(size_bytes)
-        except OSError as error:  # left alone, urllib3 would take it for a fault of the connection
+        except OSError as error:  # otherwise urllib3 would take it for a fault of the connection
             raise archive_unreadable(self._file.name, error.strerror or str(error)) from error
 
 

@@ -1,1 +1,1 @@
-"""What the team has uploaded: history, one record whole, short ids, and names for completion."""
+"""The team's uploads: history, one whole record, short ids, and names for completion."""

@@ -25,17 +25,17 @@ _PER_SECOND_MAX: Final = 1_000
 _EMPTY_PAGES_MAX: Final = 10_000
 """In a row: for each the service looks through hundreds of records."""
 _FOUND_MAX: Final = 5_000
-"""Of what `show` looks through: it keeps them all in memory."""
+"""Operations that `show` reads at most: it keeps them all in memory."""
 _LISTED_MAX: Final = 20
 
 
 class Name(Value):
-    """A name as a person typed, completed or copied it, and what it asks for."""
+    """A name as a person typed, completed or copied it, and its meaning."""
 
     text: str
-    """What the service is asked for; a slash at its beginning stands for the bucket's root."""
+    """The name for the service; a slash at its beginning stands for the bucket's root."""
     bucket: str | None = None
-    """Only what lies in this bucket."""
+    """The bucket to look in."""
     is_whole: bool = False
     """It begins at the bucket's root, so nothing stands before it."""
     is_folder: bool = False
@@ -65,10 +65,10 @@ class Found:
 
     Args:
         api: The service.
-        filters: What is looked for; the name in it gives way to `name`.
+        filters: The service's filters; `name` replaces the name in them.
         limit: How many at most; None is all.
-        name: What was typed. One with a slash at its end finds the uploads of that folder and those into it.
-        note: Told of each operation that is given out.
+        name: The typed name. With a slash at its end it finds the uploads of that folder and those into it.
+        note: Called with each operation that is yielded.
     """
 
     def __init__(
@@ -85,17 +85,17 @@ class Found:
         self._note = note
         self._bucket = name.bucket if name else None
         self.count = 0
-        """How many were given out so far."""
+        """Number of operations yielded so far."""
         self.is_cut = False
-        """Set at the end, where the limit has cut the list and there may be more."""
+        """True at the end, if the limit has cut the list and there may be more."""
         self.replaced: set[str] = set()
-        """Ids of those given out that are not what is stored under their key any more."""
+        """Ids of yielded operations whose object was replaced by a later one."""
 
     def __iter__(self) -> Iterator[OperationRecord]:
         """Yield operations, page by page.
 
         Raises:
-            MgmtError: What the service answers instead.
+            MgmtError: The service's refusal.
         """
         last = ""
         for record in heapq.merge(*map(self._read, self._filters), key=_order, reverse=True):
@@ -127,7 +127,7 @@ class Found:
 
 
 class _Leafing:
-    """Notices pages that never come to an end: a circle of cursors, or nothing but empty ones."""
+    """Detects pages without end: a circle of cursors, or only empty pages."""
 
     def __init__(self) -> None:
         self._pages = 0
@@ -138,7 +138,7 @@ class _Leafing:
         """Note a page and where the next one begins.
 
         Raises:
-            UnavailableError: If there is no end to be seen.
+            UnavailableError: If the pages have no end.
         """
         self._empty_pages = 0 if record_count else self._empty_pages + 1
         if cursor == self._kept or self._empty_pages > _EMPTY_PAGES_MAX:
@@ -157,12 +157,12 @@ def _requests_for(filters: HistoryRequest, name: Name | None) -> list[HistoryReq
         return [filters]
     texts = [] if name.is_folder and name.is_whole else [name.text]
     if name.text.endswith(ARCHIVE_SUFFIX):
-        texts.append(archive_name(name.text))  # what was uploaded may have been an archive itself
+        texts.append(archive_name(name.text))  # the source may have been an archive itself
     return [replace(filters, name=text) for text in texts + [f"{name.text}/"] * name.is_folder]
 
 
 class SeveralUploadsError(UsageError):
-    """What was asked for fits several uploads; they are listed."""
+    """A name that fits several uploads; they are listed."""
 
     default_code = "several-keys"
 
@@ -186,7 +186,7 @@ def _place_of(record: OperationRecord) -> str:
 
 
 class Shown(Value):
-    """One operation and, for an upload, what else was stored under its key."""
+    """One operation and, for an upload, the others under its key."""
 
     record: OperationRecord
     earlier: list[UploadRecord]
@@ -248,7 +248,7 @@ def _look_up(api: ServiceApi, operation_id: str) -> OperationRecord | None:
 
 
 def _find_by_short_id(api: ServiceApi, text: str) -> list[OperationRecord]:
-    """Look through the second that a short id names: by the service's clock, so it is no matter whose is right."""
+    """Search the second that a short id names: by the service's clock, so this machine's does not matter."""
     began = second_of(text)
     filters = HistoryRequest(since=began, until=began + timedelta(seconds=1))
     found = Found(api, filters, limit=_PER_SECOND_MAX)
@@ -256,7 +256,7 @@ def _find_by_short_id(api: ServiceApi, text: str) -> list[OperationRecord]:
 
 
 def _find_by_name(api: ServiceApi, name: Name) -> list[UploadRecord]:
-    """Find the newest upload under each key that a name fits; the key that it is, if it is one, wins."""
+    """Find the newest upload under each key that a name fits; an equal key wins."""
     newest: dict[str, UploadRecord] = {}
     for record in Found(api, HistoryRequest(operation_type="upload"), _FOUND_MAX, replace(name, is_folder=False)):
         if not isinstance(record, UploadRecord):

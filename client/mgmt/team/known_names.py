@@ -1,6 +1,6 @@
-"""Keys that this machine has seen lately: what a shell can complete at once, without asking the service.
+"""Keys that this machine has seen lately, for completion in a shell without asking the service.
 
-A convenience: a file that cannot be read or written is as good as none.
+A convenience: an unreadable or unwritable file counts as none.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ class KnownNames:
             self._added.setdefault(key)
 
     def save(self) -> None:
-        """Write down what was added, before what was known."""
+        """Save the added keys before the known ones."""
         if not self._added:
             return
         kept = list(dict.fromkeys([*self._added, *self._read()]))[:KEPT_MAX]
@@ -43,7 +43,7 @@ class KnownNames:
             Path(temporary).replace(self._path)
 
     def complete(self, begun: str) -> list[str]:
-        """Name what begins so: names as their owners know them, and whole keys once a folder is begun."""
+        """Complete a begun text: to names as their owners know them, or to whole keys once it has a slash."""
         keys = [key.removesuffix(ARCHIVE_SUFFIX) for key in self._read()]
         names: Iterable[str] = keys if "/" in begun else (key.rpartition("/")[2] for key in keys)
         return sorted({name for name in names if name.startswith(begun)})

@@ -1,7 +1,7 @@
 """Short ids: nine characters that a person can copy, for the 36 of an operation's id.
 
 Six tell the second in which the operation began, by the service's clock, and three come from the random end of its
-id. So whoever has one can ask the service for that second, and needs no index of ids. Two operations of one second
+id. So the service can be asked for that second, and no index of ids is needed. Two operations of one second
 share a short id once in 32,768 times; then both are found.
 """
 
@@ -14,7 +14,7 @@ from typing import Final
 from mgmt_contract.records import OperationRecord
 
 _ALPHABET: Final = "0123456789abcdefghjkmnpqrstvwxyz"
-"""Crockford's base 32: no letter that is taken for a digit, in either case."""
+"""Crockford's base 32: no letter that looks like a digit, in either case."""
 _SHORT_ID: Final = re.compile(f"[{_ALPHABET}]{{9}}", re.IGNORECASE)
 _EPOCH: Final = datetime(2020, 1, 1, tzinfo=UTC)
 _TIME_DIGITS: Final = 6
@@ -25,7 +25,7 @@ _SECOND: Final = timedelta(seconds=1)
 
 
 def short_id(record: OperationRecord) -> str:
-    """Return an operation's short id; a dash where its id is none of ours."""
+    """Return an operation's short id; a dash where its id has another form."""
     try:
         end = int(record.operation_id[-4:], 16)
     except ValueError:
