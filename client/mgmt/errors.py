@@ -18,13 +18,19 @@ Every sentence says what happened, what was expected, and what to do next.
 
 from __future__ import annotations
 
+import errno
 from typing import ClassVar, Final
+
+from mgmt.text import shown
 
 EXIT_OK: Final = 0
 EXIT_BUG: Final = 1
 EXIT_PARTLY_FAILED: Final = 3
 
 INTERRUPTED: Final = "Interrupted. Nothing is lost; run the same command to resume."
+
+_GONE: Final = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ESTALE, errno.EISDIR})
+"""What opening says of a file or folder that was there a moment ago, or of another kind."""
 
 
 def is_interrupt(error: BaseException | None) -> bool:
@@ -125,3 +131,35 @@ class CancelledError(MgmtError):
 
     exit_code = 130
     default_code = "interrupted"
+
+
+def source_changed(path: bytes | str) -> SourceError:
+    """Make the error for a file or folder that did not stay as it was."""
+    return SourceError(
+        f"'{shown(path)}' changed while it was read. Wait until nothing writes there, then run the same command again.",
+        code="source-changed",
+    )
+
+
+def source_unreadable(path: bytes | str, cause: str) -> SourceError:
+    """Make the error for a file or folder that cannot be read."""
+    return SourceError(
+        f"'{shown(path)}' cannot be read: {cause}. Make it readable, or leave it out with --exclude.",
+        code="source-unreadable",
+    )
+
+
+def archive_unreadable(path: bytes | str, cause: str) -> LocalStateError:
+    """Make the error for an archive that does not last until its upload is confirmed."""
+    return LocalStateError(
+        f"The archive '{shown(path)}' cannot be read: {cause}. Fix that or delete the file, then run the same "
+        "command again: a missing archive is packed again.",
+        code="archive-unreadable",
+    )
+
+
+def source_failure(path: bytes | str, error: OSError) -> SourceError:
+    """Turn a system error about a source into a sentence: it is gone, or it cannot be read."""
+    if error.errno in _GONE:
+        return source_changed(path)
+    return source_unreadable(path, error.strerror or str(error))

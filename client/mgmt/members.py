@@ -5,14 +5,12 @@ Ground for `source`, which finds the members, and `archive`, which packs them; n
 
 from __future__ import annotations
 
-import errno
 import hashlib
 import os
 import unicodedata
 from collections.abc import Callable, Generator, Mapping
 from typing import Final, Literal, NamedTuple, Protocol
 
-from mgmt.errors import LocalStateError, SourceError
 from mgmt.layout import TAR_RECORD_BYTES, padded_bytes
 
 MemberKind = Literal["file", "directory", "symlink", "hardlink"]
@@ -32,7 +30,6 @@ _LETTERS: Final[Mapping[MemberKind, bytes]] = {
 }
 _PAX_RECORDS_BYTES: Final = 256
 """Room for everything in a PAX header but the two paths: five keys, lengths, a size and a time."""
-_GONE: Final = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ESTALE, errno.EISDIR})
 
 
 class Member(NamedTuple):
@@ -178,44 +175,3 @@ def _is_plain_text(path: bytes) -> bool:
         return unicodedata.is_normalized("NFC", path.decode())
     except UnicodeDecodeError:
         return False
-
-
-def shown(path: bytes | str) -> str:
-    r"""Write a path so that every message can carry it: bytes that are no text become \xNN.
-
-    >>> shown(b"caf\xe9.mov")
-    'caf\\xe9.mov'
-    """
-    return os.fsencode(path).decode("utf-8", "backslashreplace")
-
-
-def source_changed(path: bytes | str) -> SourceError:
-    """Make the error for a file or folder that did not stay as it was."""
-    return SourceError(
-        f"'{shown(path)}' changed while it was read. Wait until nothing writes there, then run the same command again.",
-        code="source-changed",
-    )
-
-
-def source_unreadable(path: bytes | str, cause: str) -> SourceError:
-    """Make the error for a file or folder that cannot be read."""
-    return SourceError(
-        f"'{shown(path)}' cannot be read: {cause}. Make it readable, or leave it out with --exclude.",
-        code="source-unreadable",
-    )
-
-
-def archive_unreadable(path: bytes | str, cause: str) -> LocalStateError:
-    """Make the error for an archive that does not last until its upload is confirmed."""
-    return LocalStateError(
-        f"The archive '{shown(path)}' cannot be read: {cause}. Fix that or delete the file, then run the same "
-        "command again: a missing archive is packed again.",
-        code="archive-unreadable",
-    )
-
-
-def source_failure(path: bytes | str, error: OSError) -> SourceError:
-    """Turn a system error about a source into a sentence: it is gone, or it cannot be read."""
-    if error.errno in _GONE:
-        return source_changed(path)
-    return source_unreadable(path, error.strerror or str(error))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import unicodedata
 from datetime import datetime
@@ -31,6 +32,15 @@ def _escape(character: str) -> str:
     if unicodedata.category(character) in ("Cc", "Cs", "Zl", "Zp") or character in _BIDI_CONTROLS:
         return character.encode("unicode_escape", "surrogatepass").decode("ascii")
     return character
+
+
+def shown(path: bytes | str) -> str:
+    r"""Write a path so that every message can carry it: bytes that are no text become \xNN.
+
+    >>> shown(b"caf\xe9.mov")
+    'caf\\xe9.mov'
+    """
+    return os.fsencode(path).decode("utf-8", "backslashreplace")
 
 
 def size_in_words(size_bytes: float) -> str:

@@ -9,8 +9,7 @@ from pathlib import Path
 from typing import Final
 
 from mgmt.archive.checksums import PartSums, WholeMD5
-from mgmt.errors import INTERRUPTED, CancelledError
-from mgmt.members import archive_unreadable
+from mgmt.errors import INTERRUPTED, CancelledError, archive_unreadable
 from mgmt_contract.messages import Part
 from mgmt_contract.parts import MIB
 from mgmt_contract.values import Value

@@ -19,7 +19,8 @@ from mgmt.archive.stream import TarStream
 from mgmt.archive.unfinished import UnfinishedArchive
 from mgmt.errors import CancelledError, SourceError
 from mgmt.layout import BLOCK_SIZE_BYTES
-from mgmt.members import Packable, Survey, frame, shown
+from mgmt.members import Packable, Survey, frame
+from mgmt.text import shown
 from mgmt_contract.messages import Content, Packing, Part
 from mgmt_contract.values import Value
 

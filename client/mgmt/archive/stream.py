@@ -8,8 +8,9 @@ from typing import Final
 
 from mgmt.archive.headers import header
 from mgmt.archive.pipeline import Block, Pipeline
+from mgmt.errors import source_changed, source_failure
 from mgmt.layout import TAR_END_BYTES, TAR_RECORD_BYTES
-from mgmt.members import Member, source_changed, source_failure
+from mgmt.members import Member
 
 _ZEROS: Final = bytes(TAR_END_BYTES)
 

@@ -15,7 +15,7 @@ from mgmt.archive.syncing import EarlySync
 from mgmt.errors import LocalStateError, MgmtError, SourceError
 from mgmt.layout import placeholder, temporary_name
 from mgmt.machine.removal import is_same_file, remove_same
-from mgmt.members import shown
+from mgmt.text import shown
 from mgmt_contract.parts import MIB
 
 _FLAGS: Final = (

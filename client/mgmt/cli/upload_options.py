@@ -31,7 +31,7 @@ def check_names(
     Raises:
         UsageError: With what was expected.
     """
-    from mgmt.members import shown
+    from mgmt.text import shown
     from mgmt.upload.targets import is_excluded
 
     if "" in targets:

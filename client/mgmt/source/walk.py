@@ -9,11 +9,12 @@ from contextlib import closing, suppress
 from functools import cached_property
 from typing import Final, NamedTuple, NoReturn
 
-from mgmt.errors import SourceError
-from mgmt.members import Member, shown, source_changed, source_failure, source_unreadable
+from mgmt.errors import SourceError, source_changed, source_failure, source_unreadable
+from mgmt.members import Member
 from mgmt.source.folders import ASKS_EFFECTIVE_IDS, OPEN_FILE_FLAGS, Folder, MovedError, open_folder
 from mgmt.source.own_data import own_data_kind
 from mgmt.source.rules import OWN_ARCHIVE, SYSTEM_FILE, Excludes, reason_to_skip, special_kind
+from mgmt.text import shown
 from mgmt_contract.names import ARCHIVE_SUFFIX
 
 _SKIPPED_KEPT_MAX: Final = 1_000

@@ -13,9 +13,8 @@ from urllib.parse import urlsplit
 
 import urllib3
 
-from mgmt.errors import INTERRUPTED, CancelledError
+from mgmt.errors import INTERRUPTED, CancelledError, archive_unreadable
 from mgmt.events import Emit, Trace
-from mgmt.members import archive_unreadable
 from mgmt.network.bounds import Bounds
 from mgmt.network.connection import BLOCK_SIZE_BYTES, READ_TIMEOUT_SECONDS, Answer, Connections, make_timeout
 from mgmt.network.reachability import refuse_hopeless

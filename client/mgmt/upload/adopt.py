@@ -10,8 +10,8 @@ from typing import Literal
 from mgmt.archive import ArchiveSums, PackedArchive, is_ours, read_archive
 from mgmt.errors import LocalStateError, SourceError
 from mgmt.journal import Entry, Journal
-from mgmt.members import shown
 from mgmt.source import Source
+from mgmt.text import shown
 from mgmt.upload.completed import clear_left_over
 from mgmt.upload.left_overs import (
     is_promised,

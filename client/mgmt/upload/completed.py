@@ -12,10 +12,10 @@ from pathlib import Path
 from typing import Final
 
 from mgmt.archive import rename_without_replacing, sync_folder
-from mgmt.errors import LocalStateError, MgmtError, SourceError
+from mgmt.errors import LocalStateError, MgmtError, SourceError, source_changed
 from mgmt.machine.removal import is_same_file, open_regular, remove_file
-from mgmt.members import shown, source_changed
 from mgmt.source import Source
+from mgmt.text import shown
 
 _ASKS_EFFECTIVE_IDS: Final = os.access in os.supports_effective_ids
 

@@ -11,9 +11,9 @@ from mgmt.archive import compute_content_digest
 from mgmt.errors import CancelledError, MgmtError, RefusedError, SourceError
 from mgmt.events import Notice, Waiting
 from mgmt.journal import Entry, Moved
-from mgmt.members import shown
 from mgmt.session import Session
 from mgmt.source import Source, look, place_of
+from mgmt.text import shown
 from mgmt.upload.completed import move_original
 from mgmt.upload.jobs import Job, UploadOptions
 from mgmt.upload.left_overs import placeholder_of

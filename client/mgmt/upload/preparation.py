@@ -11,11 +11,10 @@ from typing import Final
 
 from mgmt.errors import SourceError
 from mgmt.events import Notice, Waiting
-from mgmt.members import shown
 from mgmt.service.limits import Limits
 from mgmt.session import Session
 from mgmt.source import SYSTEM_FILE, place_of
-from mgmt.text import count_in_words, size_in_words
+from mgmt.text import count_in_words, shown, size_in_words
 from mgmt.upload.jobs import Job, UploadOptions, inspect_job, prepare_job
 from mgmt_contract.names import fold_key
 

@@ -16,9 +16,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Final
 
-from mgmt.errors import CancelledError, IntegrityError, UnavailableError
+from mgmt.errors import CancelledError, IntegrityError, UnavailableError, archive_unreadable
 from mgmt.events import Notice, Progress, Trace
-from mgmt.members import archive_unreadable
 from mgmt.service.api import error_of, error_of_outcome
 from mgmt.session import Session
 from mgmt.storage.transfer import PutOutcome, PutResult

@@ -22,18 +22,11 @@ from mgmt.archive import codec, envelope, pack
 from mgmt.archive.codec import PLANS, QUICKEST, ZLIB, Deflater, Plan, current_codec, encode, store
 from mgmt.archive.digest import ContentDigest
 from mgmt.archive.envelope import GZIP_HEADER, gzip_trailer, is_ours
+from mgmt.errors import source_failure
 from mgmt.layout import TAR_END_BYTES, archive_bound_bytes, archive_file_name, is_temporary_name, temporary_name
-from mgmt.members import (
-    Member,
-    Survey,
-    frame,
-    header_bound_bytes,
-    header_form,
-    member_bound_bytes,
-    shown,
-    source_failure,
-)
+from mgmt.members import Member, Survey, frame, header_bound_bytes, header_form, member_bound_bytes
 from mgmt.source import look
+from mgmt.text import shown
 from mgmt_contract.parts import MIB
 
 MTIME_NS = 1_700_000_000_123_456_789

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mgmt import layout, members
+from mgmt import layout, text
 from mgmt.archive import checksums
 from mgmt.archive.codec import LAST_BLOCK, store
 from mgmt.archive.envelope import GZIP_HEADER, gzip_trailer
@@ -23,7 +23,7 @@ from mgmt.source import rules
 NAMES = st.text(st.characters(exclude_characters="/\0", exclude_categories=["Cs"]), min_size=1, max_size=255)
 
 
-@pytest.mark.parametrize("module", [layout, members, rules, checksums])
+@pytest.mark.parametrize("module", [layout, text, rules, checksums])
 def test_examples_in_the_documentation_are_true(module):
     assert doctest.testmod(module).failed == 0
 

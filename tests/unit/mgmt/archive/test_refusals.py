@@ -15,8 +15,7 @@ import pytest
 from mgmt.archive import pack
 from mgmt.archive.existing import read_archive
 from mgmt.archive.unfinished import UnfinishedArchive
-from mgmt.errors import MgmtError
-from mgmt.members import source_changed, source_unreadable
+from mgmt.errors import MgmtError, source_changed, source_unreadable
 from mgmt.source import look
 from mgmt_contract.parts import MIB
 from support.sentences import sentence_faults
