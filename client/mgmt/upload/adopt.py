@@ -79,6 +79,13 @@ class Adoption(Value):
     """The archive to go on with."""
     was_kept: bool = False
     """An earlier run was asked to keep the archive."""
+    may_have_sent: bool = False
+    """Bytes of the archive may have been sent: it is worth keeping."""
+
+    @property
+    def must_repeat_parts(self) -> bool:
+        """Whether the archive that parts may have been sent of is gone: the next may have other bytes."""
+        return self.operation_id is not None and self.archive is None
 
 
 def look_back(source: Source, archive_path: Path, packing: Packing, newest: Entry | None, journal: Journal) -> Facts:
@@ -128,6 +135,7 @@ def decide(facts: Facts) -> Adoption:
         operation_id=goes_on_id,
         archive=archive,
         was_kept=known is not None and known.ended_as == "kept",
+        may_have_sent=goes_on_id is not None or archive is not None,
     )
 
 

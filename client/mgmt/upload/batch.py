@@ -47,7 +47,7 @@ def is_large(job: Job) -> bool:
 
 
 def _is_renewable(job: Job, result: messages.StartResult) -> bool:
-    return result.problem is not None and result.problem.code in _RENEWABLE_CODES and not job.is_renewed
+    return result.problem is not None and result.problem.code in _RENEWABLE_CODES and job.renewed_from is None
 
 
 class Batch:
@@ -125,7 +125,7 @@ class Batch:
 
         Such as after `touch` of a folder: the content is the same, the parts that were sent are not.
         """
-        if job.has_to_repeat_parts and not job.is_renewed and error.code in _OTHER_BYTES_CODES:
+        if job.adoption.must_repeat_parts and job.renewed_from is None and error.code in _OTHER_BYTES_CODES:
             self._renewing.append(job)
         else:
             self._fail(job, error)
@@ -170,12 +170,13 @@ class Batch:
         with self._ending.reporting() as clean_ups:
             request = messages.StartRequest(self._machine_id, items, expected_bucket=bucket, clean_ups=clean_ups)
             for job in jobs:
-                job.may_be_recorded = True
+                job.enter("asked")
             try:
                 return self._session.api.start(request).results
             except (LoginRequiredError, NotConfiguredError):  # turned away at the door; of others nobody knows
                 for job in jobs:
-                    job.may_be_recorded = job.lease is not None
+                    if job.lease is None:
+                        job.enter("prepared")
                 raise
 
     def _has_to_send(self, job: Job, result: messages.StartResult) -> bool:
@@ -183,7 +184,8 @@ class Batch:
             self._fail(job, error_of_outcome(result.outcome, job.operation_id))
             return False
         job.lease = result.lease
-        job.may_be_recorded = result.lease is not None
+        if result.lease is None:
+            job.enter("prepared")
         if result.problem is not None:
             self._fail(job, error_of(result.problem))
         elif result.outcome == "already_there" and result.existing is not None:

@@ -60,7 +60,7 @@ class Ending:
         later, when others are at those archives and entries: then they are none of its business any more.
         """
         with self._hand_over:
-            yield [job for job in jobs if not job.is_let_go]
+            yield [job for job in jobs if job.phase != "released"]
 
     def end_done(self, ended: Sequence[tuple[Job, UploadRecord]]) -> None:
         """Delete the archives of proven objects, move originals, and write down how the local files ended."""
@@ -72,7 +72,7 @@ class Ending:
             moved = [self.moves.remember(job, proven[job]) for job in held if clean_ups[job].source_status == "moved"]
             self._session.journal.finish(self._session.service_url, clean_ups.values(), entries, moved)
             for job in held:
-                job.has_ended = True
+                job.enter("ended")
                 self._count(succeeded=1)
                 self._say_not_kept(job)
                 self._emit_done(proven[job], clean_ups[job], job.completed_path)
@@ -136,7 +136,7 @@ class Ending:
         with self.holding([job]) as held:
             for each in held:
                 self._discard(each, is_kept=self._is_kept(each))
-                each.has_ended = True
+                each.enter("ended")
                 self._count(skipped=1)
                 self._session.emit(AlreadyThere(each.operation_id, each.target_path, key, actor, finished_at))
 
@@ -151,7 +151,7 @@ class Ending:
         with self.holding([job]) as held:
             for each in held:
                 self._leave_failed(each, error)
-                each.has_ended = True
+                each.enter("ended")
                 self._count_failure(record, error)
 
     def end_open(self, job: Job, error: MgmtError) -> None:
@@ -161,16 +161,16 @@ class Ending:
         with self.holding([job]) as held:
             for each in held:
                 self._leave_unended(each)
-                each.has_ended = True
+                each.enter("ended")
                 self._count_failure(record, error)
 
     def _leave_failed(self, job: Job, error: MgmtError) -> None:
         is_worth_keeping = job.has_sent_bytes or isinstance(error, IntegrityError)
-        if is_worth_keeping and not job.archive_was_kept and job.archive is not None and job.archive.is_untouched():
+        if is_worth_keeping and not job.adoption.was_kept and job.archive is not None and job.archive.is_untouched():
             self._session.journal.put([job.entry(self._session.service_url, ended_as="failed")])
             self._say_kept(job, error)
         else:
-            self._discard(job, is_kept=job.archive_was_kept)
+            self._discard(job, is_kept=job.adoption.was_kept)
 
     def _say_kept(self, job: Job, error: MgmtError) -> None:
         if os.fspath(job.archive_path) not in error.message:
@@ -185,16 +185,14 @@ class Ending:
         """Let go of a job, also of one whose run was stopped before its end.
 
         Where bytes were sent, journal and archive are left to go on with; where the service may only have recorded
-        the operation, the journal is; otherwise nothing is. May be called again, if it was interrupted.
+        the operation, the journal is; otherwise nothing is. Interrupted, it may be called again: until then others
+        are kept away.
         """
-        try:
-            with self._hand_over:
-                job.is_let_go = True  # from here on others may use its archive's path
-                if not job.has_ended:
-                    self._leave_unended(job)
-                job.has_ended = True
-        finally:
-            job.held.close()
+        with self._hand_over:
+            if not job.has_ended:
+                self._leave_unended(job)
+            job.enter("released")
+        job.held.close()
 
     def _leave_unended(self, job: Job) -> None:
         if job.archive is None:
@@ -203,8 +201,8 @@ class Ending:
             if job.archive is not None and job.archive.is_untouched():
                 self._left_archives.append(job.archive_path)
             return
-        if not job.may_be_recorded or job.archive_was_kept:
-            self._discard(job, is_kept=job.archive_was_kept)
+        if job.phase != "asked" or job.adoption.was_kept:
+            self._discard(job, is_kept=job.adoption.was_kept)
         elif self._clear_place(job):
             self._session.journal.put([job.entry(self._session.service_url)])
 
@@ -274,7 +272,7 @@ class Ending:
         }
 
     def _is_kept(self, job: Job) -> bool:
-        return job.options.keep_archive or job.archive_was_kept
+        return job.options.keep_archive or job.adoption.was_kept
 
     def _clear_place(self, job: Job) -> bool:
         """Delete the archive if it is the one that was packed; tell whether nothing lies at its place any more.

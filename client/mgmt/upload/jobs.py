@@ -1,8 +1,9 @@
-"""One source on its way: what is known of it so far, and what is still open."""
+"""One upload of one source: its facts, the phase it is in, and what was computed so far."""
 
 from __future__ import annotations
 
 import os
+import threading
 import time
 import unicodedata
 from collections.abc import Mapping, Sequence
@@ -10,6 +11,7 @@ from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
+from typing import Final, Literal
 
 from mgmt.archive import PackedArchive, current_codec
 from mgmt.errors import SourceError
@@ -47,9 +49,29 @@ class UploadOptions(Value):
     tags: Mapping[str, str] = field(default_factory=dict)
 
 
+Phase = Literal["prepared", "asked", "sending", "ended", "released"]
+"""How far this run has come with an upload.
+
+prepared: The service knows nothing of it. Also after it turned the client away, and under a new id.
+asked: The service may have recorded it: its id is worth keeping.
+sending: Bytes went out: its archive is worth keeping.
+ended: It has come to an end in this run, good or bad.
+released: Other processes may use its archive's path, and its entry in the journal, by now.
+"""
+
+MAY_FOLLOW: Final[Mapping[Phase, frozenset[Phase]]] = {
+    "prepared": frozenset({"prepared", "asked", "ended", "released"}),
+    "asked": frozenset({"prepared", "sending", "ended", "released"}),
+    "sending": frozenset({"prepared", "ended", "released"}),
+    "ended": frozenset({"released"}),
+    "released": frozenset(),
+}
+"""Which phase may come next. Sending more, or asking again after bytes went out, leads nowhere new."""
+
+
 @dataclass(eq=False)
 class Job:
-    """One upload of one source; filled in stage by stage."""
+    """One upload of one source: facts that stay, one phase, and what is computed on the way."""
 
     operation_id: str
     source: Source
@@ -71,23 +93,27 @@ class Job:
     """Guessed while the archive grows, from what packing has made of the source so far."""
     lease: Lease | None = None
     """None until the service has said that it has recorded the operation."""
-    may_be_recorded: bool = False
-    """It was asked to, and has not said that it did not: while that is so, the operation's id is worth keeping."""
-    has_sent_bytes: bool = False
-    """In this run or an earlier one: from then on the archive is worth keeping."""
+    phase: Phase = "prepared"
+    """Changed by `enter` alone."""
+    adoption: Adoption = field(default_factory=Adoption)
+    """What it goes on with of an earlier run, or of the operation that was given up for this one."""
+    renewed_from: str | None = None
+    """The operation that was given up for this one, which must not happen twice."""
     completed_path: Path | None = None
     """Where the original goes after success."""
-    archive_was_kept: bool = False
-    """The archive is one that an earlier run was asked to keep."""
-    has_to_repeat_parts: bool = False
-    """An earlier run may have sent parts, and the archive they are of is gone: the next may have other bytes."""
-    has_ended: bool = False
-    is_let_go: bool = False
-    """Others may use its archive's path, and its entry in the journal, by now."""
     left_elsewhere: Sequence[str] = ()
     """What of an earlier run could not be removed from another folder, each in a sentence."""
-    is_renewed: bool = False
-    """The operation was given up for one under a new id, which must not happen twice."""
+    _entering: threading.Lock = field(default_factory=threading.Lock)
+
+    @property
+    def has_sent_bytes(self) -> bool:
+        """Whether this run or an earlier one may have sent some: from then on the archive is worth keeping."""
+        return self.phase == "sending" or self.adoption.may_have_sent
+
+    @property
+    def has_ended(self) -> bool:
+        """Whether there is nothing left to do in this run."""
+        return self.phase in ("ended", "released")
 
     @property
     def destination(self) -> str:
@@ -120,16 +146,20 @@ class Job:
     def take_up(self, adoption: Adoption) -> None:
         """Go on with what an earlier run has left."""
         self.operation_id = adoption.operation_id or self.operation_id
-        self.archive, self.archive_was_kept = adoption.archive, adoption.was_kept
-        may_have_sent = adoption.operation_id is not None  # the service knows
-        self.has_sent_bytes = may_have_sent or adoption.archive is not None
-        self.has_to_repeat_parts = may_have_sent and adoption.archive is None
+        self.archive, self.adoption = adoption.archive, adoption
+
+    def enter(self, phase: Phase) -> None:
+        """Go on to a phase where it may follow; a thread that comes late changes nothing."""
+        with self._entering:
+            if phase in MAY_FOLLOW[self.phase]:
+                self.adoption = replace(self.adoption, may_have_sent=self.has_sent_bytes)
+                self.phase = phase
 
     def renew(self) -> str:
         """Go on under a new id; return the old one."""
-        old_id, self.operation_id, self.is_renewed = self.operation_id, new_operation_id(), True
-        self.may_be_recorded = False
-        return old_id
+        self.renewed_from, self.operation_id = self.operation_id, new_operation_id()
+        self.enter("prepared")
+        return self.renewed_from
 
     def start_item(self) -> StartItem:
         """Ask for this upload: with its content where the archive is whole, else with a bound.

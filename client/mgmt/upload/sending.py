@@ -113,7 +113,7 @@ class _Slice:
             signed = fresh
 
     def _put(self, signed: messages.SignedRequest) -> PutResult:
-        self._job.has_sent_bytes = True
+        self._job.enter("sending")
         try:
             with suppress(FileNotFoundError):  # it got its final name between asking for the path and opening it
                 return self._put_from(self._path(), signed)
@@ -290,7 +290,8 @@ class PartsSender:
                 self._meter.add(sum(part.length for part in parts if part.number in there), is_carried_over=True)
                 # An archive that was packed anew may have other bytes: asked for with all its parts, the service
                 # says so at the first of them. Else it would only when all the others had been sent in vain.
-                asked = parts if self._job.has_to_repeat_parts else [part for part in parts if part.number not in there]
+                must_repeat = self._job.adoption.must_repeat_parts
+                asked = [part for part in parts if must_repeat or part.number not in there]
                 if asked or content is not None:  # the content is told also where no part is left to sign
                     signed = self._sign(asked, content)
                     under_way |= {pool.submit(self._send_part, *pair) for pair in signed if pair[0].number not in there}

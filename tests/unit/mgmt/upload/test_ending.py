@@ -9,11 +9,12 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
+from unittest.mock import Mock
 
 import pytest
 
 from mgmt.archive import pack
-from mgmt.errors import CancelledError, IntegrityError, UnavailableError
+from mgmt.errors import CancelledError, IntegrityError, RefusedError, UnavailableError
 from mgmt.events import AlreadyThere, Finished, Notice, Trace
 from mgmt.session import open_session
 from mgmt.settings import Settings
@@ -78,7 +79,8 @@ def desk(folder, **options):
         job = prepare_job(target, UploadOptions(**options), session.journal, session.service_url, folder)
         with job.held:
             job.archive = pack(job.source, job.archive_path)
-            job.lease, job.may_be_recorded = Lease(1, 600), True
+            job.lease = Lease(1, 600)
+            job.enter("asked")
             session.journal.put([job.entry(session.service_url)])
             yield Desk(job, Ending(session, Summary()), session, server, events)
 
@@ -144,7 +146,7 @@ def test_a_failure_before_the_first_byte_leaves_nothing(tmp_path, keep_archive):
 
 def test_a_failure_after_the_first_byte_keeps_the_archive_and_knows_it_again(tmp_path):
     with desk(tmp_path) as at:
-        at.job.has_sent_bytes = True
+        at.job.enter("sending")
         at.ending.end_failed(at.job, UnavailableError("no answer"))
         assert at.job.archive_path.exists()
         assert at.session.journal.find_archive(at.job.archive_path).ended_as == "failed"
@@ -162,7 +164,8 @@ def test_what_somebody_put_in_the_archives_place_is_left_alone_and_never_taken_f
     """Else the next run would take it for the archive it has left there, and remove it."""
     with desk(tmp_path, keep_archive=how == "kept") as at:
         at.job.archive_path.write_bytes(b"theirs")
-        at.job.has_sent_bytes = how == "failed"
+        if how == "failed":
+            at.job.enter("sending")
         if how in ("failed", "nothing sent"):
             at.ending.end_failed(at.job, UnavailableError("no answer"))
         else:
@@ -242,10 +245,10 @@ def test_an_archive_to_be_kept_stays_also_where_its_content_is_there_already(tmp
 def test_a_kept_archive_is_remembered_once_however_many_runs_find_it(tmp_path, end):
     with desk(tmp_path, keep_archive=True) as at:
         for _ in range(3):
-            end_somehow(at, end if at.job.archive_was_kept else "done")
+            end_somehow(at, end if at.job.adoption.was_kept else "done")
             at.ending.let_go(at.job)
             at.job = prepare_again(at, tmp_path)
-            assert at.job.archive_was_kept
+            assert at.job.adoption.was_kept
         at.ending.let_go(at.job)
         [entry] = at.session.journal.entries_in(at.job.archive_path.parent)
         assert entry.ended_as == "kept"
@@ -257,7 +260,8 @@ def test_an_unfinished_archive_that_cannot_be_removed_is_known_to_the_next_run(s
     with desk(somebody) as at:
         folder = at.job.archive_path.parent
         at.job.archive_path.unlink()
-        at.job.archive, at.job.lease, at.job.may_be_recorded = None, None, False
+        at.job.archive = at.job.lease = None
+        at.job.enter("prepared")
         at.session.journal.put([at.job.entry(at.session.service_url)])
         left = unfinished_path(at.job.archive_path, at.job.operation_id)
         left.write_bytes(b"half an archive")
@@ -300,11 +304,26 @@ def prepare_again(at, folder):
     return prepare_job(target, UploadOptions(), at.session.journal, at.session.service_url, folder)
 
 
+def test_letting_go_that_was_interrupted_keeps_others_away_until_it_is_done(tmp_path, monkeypatch):
+    """Such as by a second Ctrl-C: what is still to be removed there would be the next run's."""
+    with desk(tmp_path) as at:
+        with monkeypatch.context() as patched:
+            patched.setattr(at.session.journal, "put", Mock(side_effect=KeyboardInterrupt))
+            with pytest.raises(KeyboardInterrupt):
+                at.ending.let_go(at.job)
+        with pytest.raises(RefusedError, match="Another mgmt"):
+            prepare_again(at, tmp_path)
+        at.ending.let_go(at.job)
+        with prepare_again(at, tmp_path).held as again:
+            assert again is not None
+        assert not at.job.archive_path.exists()
+
+
 @pytest.mark.parametrize("end", ["done", "already there", "failed", "failed, but done"])
 def test_who_comes_back_late_ends_nothing_that_was_let_go_of(tmp_path, end):
     """After Ctrl-C: the archive was named as kept, its place is free, and the next run goes on with it."""
     with desk(tmp_path) as at:
-        at.job.has_sent_bytes = True
+        at.job.enter("sending")
         if end == "failed, but done":
             at.service_answers(at.record())
         at.ending.let_go(at.job)
@@ -340,7 +359,7 @@ def test_a_job_is_let_go_of_only_when_its_ending_is_over(tmp_path, monkeypatch):
 def test_telling_the_service_of_a_failure_keeps_nobody_from_letting_go(tmp_path, monkeypatch):
     """That call may take long; who presses Ctrl-C meanwhile finds everything as the run was stopped."""
     with desk(tmp_path) as at:
-        at.job.has_sent_bytes = True
+        at.job.enter("sending")
         fail = at.session.api.fail
 
         def fail_slowly(request):
@@ -358,7 +377,7 @@ def test_telling_the_service_of_a_failure_keeps_nobody_from_letting_go(tmp_path,
 
 def test_an_upload_that_was_let_go_of_is_not_begun_anew(tmp_path):
     with desk(tmp_path) as at, ThreadPoolExecutor(1) as pool:
-        at.job.has_sent_bytes = True
+        at.job.enter("sending")
         at.ending.let_go(at.job)
         assert Batch([at.job], at.session, at.ending, pool)._begin_anew([at.job]) == []
         assert at.session.journal.find_archive(at.job.archive_path).operation_id == at.job.operation_id
@@ -385,7 +404,8 @@ def test_an_operation_that_the_service_has_recorded_goes_on_under_its_id(tmp_pat
 
 def test_an_operation_that_the_service_was_never_asked_for_leaves_nothing(tmp_path):
     with desk(tmp_path) as at:
-        at.job.lease, at.job.may_be_recorded = None, False
+        at.job.lease = None
+        at.job.enter("prepared")
         at.ending.let_go(at.job)
         assert not at.job.archive_path.exists()
         assert at.session.journal.find(at.session.service_url, os.fspath(at.job.source.path), "/clip") is None

@@ -82,7 +82,7 @@ def test_an_archive_that_cannot_be_read_concerns_its_own_target_only(somebody, j
     job.archive_path.chmod(0o600)
     again = prepare(somebody, journal)
     again.held.close()
-    assert again.archive_was_kept
+    assert again.adoption.was_kept
 
 
 def test_what_stands_in_the_way_of_a_move_is_not_blamed_on_an_archive(somebody, journal_of):

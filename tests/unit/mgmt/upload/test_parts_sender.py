@@ -13,6 +13,7 @@ import pytest
 from mgmt.network.retry import Patience
 from mgmt.service.limits import Limits
 from mgmt.storage.transfer import PutOutcome, PutResult
+from mgmt.upload.adopt import Adoption
 from mgmt.upload.jobs import UploadOptions
 from mgmt.upload.sending import Meter, PartFeed, PartsSender
 from mgmt_contract.messages import (
@@ -66,8 +67,9 @@ def send(part_count: int, received: list[int], **of_job: Any) -> Desk:
         operation_id="operation",
         target_path="clip",
         lease=Lease(1, 600),
+        enter=lambda _: None,
         archive=SimpleNamespace(size=size_bytes),
-        **{"options": UploadOptions(), "has_to_repeat_parts": False, **of_job},
+        **{"options": UploadOptions(), "adoption": Adoption(), **of_job},
     )
     feed = PartFeed(PART_BYTES)
     for number in range(1, part_count + 1):
@@ -93,6 +95,6 @@ def test_what_the_storage_holds_is_neither_signed_nor_sent_again():
 
 def test_an_archive_that_was_packed_anew_is_compared_with_what_the_storage_holds():
     """Each part is asked for, so that the service sees at the first one that it is another now."""
-    desk = send(9, [1, 2, 5], has_to_repeat_parts=True)
+    desk = send(9, [1, 2, 5], adoption=Adoption(operation_id="operation"))
     assert sorted(chain.from_iterable(desk.asked)) == list(range(1, 10))
     assert sorted(desk.sent) == [3, 4, 6, 7, 8, 9]

@@ -34,7 +34,9 @@ def session():
 
 def job_for(path: Path) -> Any:
     archive = SimpleNamespace(path=path, size=SIZE_BYTES)
-    return SimpleNamespace(operation_id="operation", target_path="clip", archive=archive, archive_path=path)
+    return SimpleNamespace(
+        operation_id="operation", target_path="clip", archive=archive, archive_path=path, enter=lambda _: None
+    )
 
 
 class Renamed:

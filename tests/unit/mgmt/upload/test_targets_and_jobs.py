@@ -229,9 +229,9 @@ def test_a_kept_archive_in_another_folder_stays(work, journal, tmp_path):
     kept.archive = pack(kept.source, kept.archive_path)
     journal.put([kept.entry(SERVICE, ended_as="kept")])
     later = prepare(journal, "a", archive_dir=tmp_path)
-    assert later.archive_was_kept
+    assert later.adoption.was_kept
     journal.put([later.entry(SERVICE)])  # and killed
-    assert prepare(journal, "a", archive_dir=tmp_path).archive_was_kept
+    assert prepare(journal, "a", archive_dir=tmp_path).adoption.was_kept
     assert prepare(journal, "a").archive is None
     assert kept.archive.is_untouched()
 
