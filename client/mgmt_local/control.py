@@ -49,7 +49,7 @@ __all__ = [
 ]
 
 _launched: Final[list[subprocess.Popen[bytes]]] = []
-"""Kept until they end: a forgotten process object complains of a process that goes on, which is what it is to do."""
+"""Kept until they end: Python warns about a dropped process object whose process goes on, as these are meant to."""
 
 
 class Endpoint(Value):
@@ -60,7 +60,7 @@ class Endpoint(Value):
 
 
 class Status(Value):
-    """Whether the embedded backend runs, and where its things are."""
+    """Whether the embedded backend runs, and where its files are."""
 
     running: bool
     state_dir: Path
@@ -78,8 +78,8 @@ def start(
 ) -> Endpoint:
     """Return the running backend, started if need be, once it answers.
 
-    Several callers at once share one. It outlives this process and its terminal, and ends by itself when
-    nobody has used it for a while.
+    Several callers at once share one. It outlives this process and its terminal, and ends by itself after
+    some time without use.
 
     Args:
         state_dir: Where it keeps everything, instead of the user's data directory.
@@ -100,24 +100,24 @@ def start(
 
 
 def hold(endpoint: Endpoint, command: str = "") -> contextlib.AbstractContextManager[None]:
-    """Keep a running backend from ending while the context lasts, or this process, however that ends.
+    """Keep a running backend from ending while the context or this process lasts, also if the process crashes.
 
     Args:
         endpoint: As it was started.
-        command: What is running, for whoever wants to stop the backend meanwhile.
+        command: The running command line, shown to a user who wants to stop the backend meanwhile.
     """
     return hold_open(endpoint.url, endpoint.token, _PROBE_TIMEOUT_SECONDS, command)
 
 
 def stop(state_dir: Path | None = None, *, unless_in_use: bool = False) -> bool:
-    """End the backend and whatever is left of a killed one; False where nothing runs.
+    """End the backend and anything that a crashed one has left; False where nothing runs.
 
     Args:
         state_dir: Where it keeps everything, instead of the user's data directory.
-        unless_in_use: Leave it alone while commands work with it.
+        unless_in_use: Do nothing while commands use it.
 
     Raises:
-        InUseError: If it is in use and to be left alone then.
+        InUseError: If it is in use and `unless_in_use` is set.
         LocalBackendError: If it does not end.
     """
     from mgmt_local.process.leftovers import end_left_engine
@@ -131,7 +131,7 @@ def stop(state_dir: Path | None = None, *, unless_in_use: bool = False) -> bool:
         was_running = False
         while _server_lives(folder):
             was_running = True
-            # One whose starter was killed announces itself later; one that is ending has taken the file away.
+            # A backend whose starter was killed announces itself later; one that is ending has removed the file.
             if process := find_process(read_endpoint(folder)):
                 end_process(process, _STOP_TIMEOUT_SECONDS)
             elif time.monotonic() > deadline:
@@ -192,7 +192,7 @@ def _refuse_while_in_use(folder: StateFolder) -> None:
 def _await_leaving(folder: StateFolder, deadline: float) -> str | None:
     """Wait while a process still holds the folder: it is ending, or slow to answer, or its starter was killed.
 
-    Where none does, nothing at the address that a killed one left is asked: whoever answers there is a stranger.
+    Where none does, the address that a crashed backend left is not asked: another program may answer there.
     """
     while _server_lives(folder):
         if url := _find_running(folder):
@@ -220,7 +220,7 @@ def _launch(folder: StateFolder, idle_seconds: float, deadline: float) -> str:
             _give_up(folder, process)
             raise LocalBackendError(f"the embedded backend did not answer in time; its log is {folder.log}")
         time.sleep(_POLL_SECONDS)
-    # One that a killed command had just begun to start may have been first.
+    # A backend that a killed command had just begun to start may have been first.
     if url := _await_leaving(folder, deadline):
         return url
     reason = find_reason(folder.log, before_bytes)

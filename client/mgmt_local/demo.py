@@ -1,7 +1,7 @@
 """Try everything on one machine: make a sample, upload it, show its record and the history, stop.
 
-`python -m mgmt_local.demo [FILE]`. Everything it makes lies in the folder `try` of the current directory, with a
-command `try/mgmt` that works on in there: what is printed can be typed.
+`python -m mgmt_local.demo [FILE]`. It makes everything in the folder `try` of the current directory, with a
+command `try/mgmt` that works in that folder: the printed commands can be typed.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ For a team: "Deploy" in README.md, then `mgmt config`.
 
 
 def write_command(folder: Path) -> Path:
-    """Write a command that is mgmt with everything it keeps in this folder, to be typed from here on.
+    """Write a command that runs mgmt with all its data in this folder.
 
     Settings of the person's own, such as a team's service, do not reach it.
     """
@@ -123,7 +123,7 @@ def _run(command: Path, *arguments: str) -> int:
 
 
 def _say(text: str) -> None:
-    # Whoever has closed the pipe hears no more, and what was started is stopped all the same.
+    # The pipe may be closed: then nothing more is shown, and the started processes are stopped anyway.
     with contextlib.suppress(BrokenPipeError):
         print(text, flush=True)
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 
 class LocalBackendError(Exception):
-    """The embedded backend cannot do what was asked; the sentence says why and what to do."""
+    """The embedded backend cannot fulfil a request; the sentence says why and what to do."""
 
 
 class InUseError(LocalBackendError):
-    """The embedded backend is not stopped, because commands work with it; the sentence names them."""
+    """The embedded backend is not stopped, because commands use it; the sentence names them."""
 
 
 class BadNameError(LocalBackendError):
-    """What was given as a person's name cannot be one."""
+    """A text that cannot be a person's name."""

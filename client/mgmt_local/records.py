@@ -1,6 +1,6 @@
 """The record store of the embedded backend: one SQLite file.
 
-A write-ahead log: what was written survives `kill -9`, and a power cut once `sync` has returned. A call of the
+A write-ahead log: writes survive `kill -9`, and a power cut once `sync` has returned. A call of the
 service writes hundreds of times and answers once, so it is the answer that waits for the disk.
 Entities are kept as the contract's JSON, beside the columns that queries need.
 """
@@ -131,11 +131,11 @@ class SQLiteRecordStore:
             self._connection.close()
 
     def sync(self) -> None:
-        """Have everything written so far on the disk when this returns; called before anybody is told of it.
+        """Have everything written so far on the disk when this returns; called before an answer is sent.
 
         Raises:
-            RecordsUnavailableError: If the disk refuses, or has refused before: the system may have dropped what
-                it could not write, and a second try would not tell.
+            RecordsUnavailableError: If the disk refuses, or has refused before: the system may have dropped the
+                data that it could not write, and a second try would not notice.
         """
         with self._lock:
             if self._has_lost:
@@ -244,7 +244,7 @@ class SQLiteRecordStore:
         return {number: Part(number, length, crc64nvme) for number, length, crc64nvme in rows}
 
     def add_signed_parts(self, operation_id: str, lease_epoch: int, parts: Sequence[Part]) -> None:
-        """Remember what is about to be signed; all or nothing."""
+        """Store the parts that are about to be signed; all or nothing."""
         with self._write() as connection:
             for part in parts:
                 connection.execute(
@@ -316,11 +316,11 @@ def _read_operation(document: str) -> Operation:
 
 
 def _read_readable(rows: Iterable[tuple[str, str]]) -> Iterator[Operation]:
-    """Read the operations of a page, but for those that cannot be: one must not hide all others."""
+    """Read the operations of a page, without the unreadable ones: one must not hide all others."""
     for order, document in rows:
         try:
             yield _read_operation(document)
-        except Exception:  # whatever is wrong with the document
+        except Exception:  # any fault of the document
             _logger.exception("operation %s cannot be read and is left out of a page", order)
 
 

@@ -1,4 +1,4 @@
-"""The background process: storage engine, records, the service's own code and the gateway before it."""
+"""The background process: storage engine, records, the service's own code, and the gateway in front of it."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ Signal = Literal["stop", "engine ended"]
 
 
 def serve(folder: StateFolder, *, idle_seconds: float) -> int:
-    """Run the embedded backend until it is idle, told to end, or past help; return the exit code.
+    """Run the embedded backend until it is idle, told to end, or broken; return the exit code.
 
     The endpoint file is there exactly while the gateway answers, unless this process is killed.
     """
@@ -66,7 +66,7 @@ def serve(folder: StateFolder, *, idle_seconds: float) -> int:
 
 
 class Backend:
-    """The running parts, and who looks after them."""
+    """The running parts, and their supervision."""
 
     def __init__(
         self, folder: StateFolder, engine: StorageEngine, activity: Activity, signals: queue.SimpleQueue[Signal]
@@ -82,7 +82,7 @@ class Backend:
         self._follow_engine()
 
     def watch(self) -> None:
-        """Look after everything until it is time to end.
+        """Supervise all parts until it is time to end.
 
         Raises:
             LocalBackendError: If the engine cannot be kept running.
@@ -118,21 +118,21 @@ class Backend:
         for log in (self._folder.log, self.engine.data_dir / OUTPUT_FILE):
             trim_log(log)
         if not self._folder.endpoint.exists():
-            return True  # somebody has thrown the folder away, and nobody will find this backend again
+            return True  # the folder was deleted, so no command will find this backend again
         self._repair_endpoint()
         if has_outside_connections(self.engine.pid, self.engine.ports.s3):
             self._activity.touch()
         return self._activity.close_if_idle()
 
     def _repair_endpoint(self) -> None:
-        """Write a damaged announcement anew: without it nobody finds this backend, and no other can start."""
+        """Write a damaged endpoint file again: without it no command finds this backend, and no other can start."""
         if read_json(self._folder.endpoint) != self._announced:
             _logger.warning("%s was damaged and is written anew", self._folder.endpoint)
             with contextlib.suppress(LocalBackendError):  # the next look tries again
                 write_private_json(self._folder.endpoint, self._announced)
 
     def _restart_engine(self) -> None:
-        """Bring the engine back where it was: addresses handed out already stay good."""
+        """Restart the engine at its old address: presigned URLs stay valid."""
         ended = self.engine
         while True:
             self._count_end()
@@ -148,7 +148,7 @@ class Backend:
                 return
 
     def _count_end(self) -> None:
-        """Take note of an end, and give up where there were too many."""
+        """Note an end of the engine, and give up after too many."""
         now = time.monotonic()
         self._ends = [moment for moment in self._ends if now - moment < _RESTART_WINDOW_SECONDS] + [now]
         if len(self._ends) > _RESTARTS_MAX:
@@ -166,7 +166,7 @@ class Backend:
 
 @contextlib.contextmanager
 def _sole_server(folder: StateFolder) -> Iterator[None]:
-    """Hold the lock that says that this folder's backend lives; it ends with the process, however that ends."""
+    """Hold the lock that says that this folder's backend lives; it ends with the process, also by a crash."""
     lock = filelock.FileLock(folder.server_lock, timeout=_SERVER_LOCK_TIMEOUT_SECONDS, mode=0o600)
     try:
         lock.acquire()
@@ -198,7 +198,7 @@ def _run_backend(folder: StateFolder, signals: queue.SimpleQueue[Signal], idle_s
 
 
 def _start_engine(data_dir: Path) -> StorageEngine:
-    # Keys live as long as this process: nobody else ever needs them.
+    # Keys live as long as this process: nothing else ever needs them.
     engine = StorageEngine.start(
         data_dir, access_key=secrets.token_hex(10).upper(), secret_key=secrets.token_urlsafe(30)
     )

@@ -1,1 +1,1 @@
-"""Everything that a person or a program sees; `output` alone writes."""
+"""All output for people and programs; only `output` writes."""

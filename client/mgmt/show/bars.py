@@ -1,6 +1,6 @@
 """Bars on a terminal: a line for every stage that is under way, and one for all uploads together.
 
-Every line fits the terminal, from twenty columns on; what has no room is left out, not wrapped.
+Every line fits the terminal, from twenty columns on; parts without room are left out, not wrapped.
 """
 
 from __future__ import annotations
@@ -14,12 +14,12 @@ from mgmt.text import clock_in_words, display_width, pad, printable, shorten, si
 from mgmt_contract.values import Value
 
 LINES_MAX: Final = 8
-"""More at a time nobody reads."""
+"""More lines than this cannot be read."""
 FRAMES_PER_SECOND: Final = 8
 SETTLED_SECONDS: Final = 0.4
-"""What is over sooner gets no line of its own where there are many: it would only flicker."""
+"""Shorter uploads get no line of their own where there are many: it would only flicker."""
 STILL_SECONDS: Final = 3.0
-"""What is waited for is said so late where there are bars to look at."""
+"""Seconds before a wait is named, where there are bars."""
 _STAGE_WIDTH: Final = 10
 _CLOCK_MAX_SECONDS: Final = 36_000
 """Up to here a clock takes seven columns."""
@@ -37,7 +37,7 @@ class _Cells(Value):
     speed: str
     left: str
     is_bound: bool = False
-    """The time left is the least it can be: not everything was looked at yet."""
+    """The time left is a minimum: not everything was looked at yet."""
 
 
 def open_bars(
@@ -73,7 +73,7 @@ def _as_text(segments: Sequence[tuple[str, str]]) -> Any:
 
 
 def draw_lines(underway: UnderWay, width: int, height: int) -> list[list[tuple[str, str]]]:
-    """Draw what is under way as lines of texts with styles, none wider than `width`."""
+    """Draw the running uploads as lines of texts with styles, none wider than `width`."""
     now = underway.now()
     overall = underway.overall()
     tracks = [track for track in underway.tracks() if overall.count is None or now - track.began_at >= SETTLED_SECONDS]
@@ -139,7 +139,7 @@ def _speed(bytes_per_second: float | None) -> str:
 
 
 def _left(seconds: float | None) -> str:
-    """Write the time left in seven columns at most: who has hours to wait needs no seconds."""
+    """Write the time left in seven columns at most: hours need no seconds."""
     if seconds is None:
         return ""
     if round(seconds) < _CLOCK_MAX_SECONDS:
@@ -210,7 +210,7 @@ def _draw_bar(row: _Cells, width: int, color: str, now: float) -> list[tuple[str
 
 
 def _draw_pulse(width: int, color: str, now: float) -> list[tuple[str, str]]:
-    """A piece that wanders to and fro: something happens, and nobody knows how long it takes."""
+    """A piece that moves to and fro: work goes on, for an unknown time."""
     piece = max(1, width // 5)
     way = width - piece
     position = int(now * FRAMES_PER_SECOND) % (2 * way) if way else 0

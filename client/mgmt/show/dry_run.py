@@ -1,4 +1,4 @@
-"""Shows what an upload would come to: lines for a person, JSON lines for a program."""
+"""Shows a dry run: lines for a person, JSON lines for a program."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class PlanView:
         self._output.sentence(printable(describe_plan(plan)), self._output.paint(mark, color))
 
     def summarize(self, summary: PlanSummary) -> None:
-        """Say what all of it would come to."""
+        """Show the totals."""
         if self._output.style.as_json:
             self._output.json(
                 {
@@ -46,7 +46,7 @@ class PlanView:
 
 
 def describe_plan(plan: Plan) -> str:
-    """Say in one line what would become of a target."""
+    """Describe a target's outcome in one line."""
     if plan.error is not None:
         return f"{plan.target_path} would fail with exit code {plan.error.exit_code}: {plan.error.message}"
     place = f"s3://{plan.s3_bucket}/{plan.s3_object_key}"
@@ -65,7 +65,7 @@ def describe_plan(plan: Plan) -> str:
 
 
 def describe_summary(summary: PlanSummary) -> list[str]:
-    """Say what all plans come to, and that nothing has happened."""
+    """Describe the totals, and that nothing was sent or recorded."""
     counts = (
         (summary.uploads, "to upload"),
         (summary.already_there, "already there"),
@@ -98,7 +98,7 @@ def _describe_owner(plan: Plan) -> str:
 
 
 def _to_fields(plan: Plan) -> dict[str, object]:
-    """Write a plan's fields, with what it would fail with as an error line has it."""
+    """Write a plan's fields, with its error in the form of an error line."""
     told = {each.name: to_plain(getattr(plan, each.name)) for each in fields(plan) if each.name != "error"}
     error = plan.error
     return told | {

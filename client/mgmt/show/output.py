@@ -1,6 +1,6 @@
-"""The two streams of a run, and the manners that a terminal, a file and a program ask for.
+"""The two streams of a run, and their style for a terminal, a file or a program.
 
-Results go to stdout, everything about how it goes to stderr. A closed pipe or a full disk silences the output
+Results go to stdout, progress and messages to stderr. A closed pipe or a full disk silences the output
 and never the work.
 """
 
@@ -32,7 +32,7 @@ _LABELS: Final = {"mgmt:": "red", "note:": "magenta"}
 
 
 class Style(Value):
-    """How a run may speak."""
+    """The style of a run's output."""
 
     as_json: bool = False
     verbosity: int = 0
@@ -52,14 +52,14 @@ class Output:
         self.stdout = stdout or sys.stdout
         self.stderr = stderr or sys.stderr
         self.failure: OSError | None = None
-        """Why results are missing on stdout, such as a full disk; whoever closes a pipe misses nothing."""
+        """Why results are missing on stdout, such as a full disk; None for a pipe that its reader closed."""
         self._lock = threading.Lock()
         self._closed: set[int] = set()
         self._bars: Any = None
 
     @contextmanager
     def bars(self, underway: UnderWay) -> Iterator[None]:
-        """Show what is under way on stderr while the context lasts; lines are then written above it."""
+        """Show the bars on stderr while the context lasts; lines are then written above it."""
         from mgmt.show.bars import open_bars
 
         def spell(text: str) -> str:
@@ -74,7 +74,7 @@ class Output:
 
     @contextmanager
     def lines_end_with(self, line_end: str) -> Iterator[None]:
-        """End the lines of stdout otherwise than the system does, while the context lasts."""
+        """End the lines of stdout with other characters while the context lasts."""
         reconfigure = getattr(self.stdout, "reconfigure", None)
         if reconfigure is not None:
             reconfigure(newline=line_end)
@@ -84,7 +84,7 @@ class Output:
 
     @property
     def width(self) -> int | None:
-        """Columns of the terminal that results go to; None where they go elsewhere."""
+        """Columns of the terminal on stdout; None where stdout is not a terminal."""
         return _width_of(self.stdout)
 
     def line(self, text: str) -> None:
@@ -103,12 +103,12 @@ class Output:
         self.line(f"{mark} {fold(text, room, '  ')}" if mark else fold(text, room, "  "))
 
     def aside(self, text: str) -> None:
-        """Write a line about how it goes to stderr, unless quiet; broken between words on a narrow terminal."""
+        """Write a progress line to stderr, unless quiet; broken between words on a narrow terminal."""
         if self.style.verbosity >= 0:
             self._write_folded(text)
 
     def note(self, text: str) -> None:
-        """Write to stderr what a person should know though the work goes on, unless quiet."""
+        """Write a notice to stderr, unless quiet."""
         self.aside(f"note: {printable(with_local_times(text))}")
 
     def json(self, value: Mapping[str, Any]) -> None:

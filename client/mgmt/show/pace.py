@@ -1,4 +1,4 @@
-"""How long the rest of a command's uploads takes, judged by how they went in the last seconds."""
+"""Estimates the time left of a command's uploads from the last seconds."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ WINDOW_SECONDS: Final = 15.0
 """Long enough that batches of small files do not make the time left jump, short enough to follow a change."""
 _SAMPLE_SECONDS: Final = 0.25
 _EARLIEST_SECONDS: Final = 1.0
-"""Before that a guess is worth nothing."""
+"""Earlier estimates are worth nothing."""
 _SECONDS_PER_UPLOAD: Final = 0.02
-"""What an upload takes beside its bytes, as long as nothing else was measured: packing, asking, confirming."""
+"""Seconds of an upload beside its bytes (packing, asking, confirming), until they were measured."""
 _SHARE_MAX: Final = 0.8
 """Of the time that went by, at most so much is put down to the number of uploads instead of to their bytes."""
 
@@ -34,8 +34,8 @@ class Pace:
         self._last: _Sample | None = None
 
     def note(self, at: float, moved_bytes: float, ended_count: int) -> None:
-        """Note what this run has moved and ended by then; what was there before does not count."""
-        if self._last is not None and at - self._last.at >= WINDOW_SECONDS:  # a pause says nothing of what follows
+        """Note the bytes moved and uploads ended by this run until then; earlier ones do not count."""
+        if self._last is not None and at - self._last.at >= WINDOW_SECONDS:  # a pause predicts nothing
             self._samples = deque([self._last._replace(at=at)])
         self._last = _Sample(at, moved_bytes, ended_count)
         if not self._samples or at - self._samples[-1].at >= _SAMPLE_SECONDS:

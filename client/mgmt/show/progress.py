@@ -1,4 +1,4 @@
-"""Shows what happens and what it came to: bars on a terminal, plain lines into a file, JSON lines for a program."""
+"""Shows progress and results: bars on a terminal, plain lines in a file, JSON lines for a program."""
 
 from __future__ import annotations
 
@@ -49,19 +49,19 @@ REPEATED_FAILURES_MAX: Final = 20
 
 @dataclass
 class _Sums:
-    """What the uploads of a command have come to so far."""
+    """The results of a command's uploads so far."""
 
     source_bytes: int = 0
     stored_bytes: int = 0
     moved_bytes: float = 0.0
-    """Of the sources, what this run has sent."""
+    """Bytes of the sources that this run has sent."""
     lines: int = 0
     failed: int = 0
     first_failures: list[str] = field(default_factory=list)
 
 
 class UploadRenderer:
-    """Shows a command's uploads as they go and what they came to."""
+    """Shows a command's uploads and their results."""
 
     def __init__(self, output: Output, *, clock: Callable[[], float] = time.monotonic) -> None:
         self._output = output
@@ -108,7 +108,7 @@ class UploadRenderer:
                         self._output.aside(printable(event.message))
 
     def _note_work(self, event: Expected | Sized | Repeated | Begun | Renewed) -> None:
-        """Take notice of what there is to do; nothing of it is shown for itself."""
+        """Note the targets and their sizes; this shows nothing by itself."""
         match event:
             case Expected():
                 self._count = len(event.sizes)
@@ -124,7 +124,7 @@ class UploadRenderer:
                 self._underway.renew(event.former_id, event.operation_id)
 
     def summarize(self, succeeded: int, failed: int, skipped: int, *, was_stopped: bool = False) -> None:
-        """Say what all of it came to; one upload has said so itself."""
+        """Show the totals of several uploads; a single one has shown its own result."""
         self._open_bars.close()
         if self._style.as_json:
             self._output.json({"type": "summary", "succeeded": succeeded, "failed": failed, "skipped": skipped})
@@ -181,7 +181,7 @@ class UploadRenderer:
             self._output.json({"type": "progress", **to_plain(event)})
 
     def _show_plain_progress(self) -> None:
-        """Write a line now and then where there are no bars, over all uploads together."""
+        """Write a regular progress line over all uploads, where there are no bars."""
         now = self._underway.now()
         if self._has_bars or self._style.as_json or now - self._last_plain_line < PLAIN_PROGRESS_SECONDS:
             return

@@ -1,4 +1,4 @@
-"""What has happened, in words: one line, one page or one row for an operation."""
+"""Operations in words: one line, one page or one row for each."""
 
 from __future__ import annotations
 
@@ -37,12 +37,12 @@ _GAP: Final = "  "
 
 
 def describe_success(record: UploadRecord, sent: Sent | None, width: int | None = None) -> str:
-    """Say in one line what an upload came to: key, size, ratio, time, speed.
+    """Describe an upload's result in one line: key, size, ratio, time, speed.
 
     Args:
         record: The upload.
-        sent: What it took in this run; the record's own times also count a pause before a resume.
-        width: Columns there are; then what can be missed most is left out first.
+        sent: Its measures in this run; the record's own times also count a pause before a resume.
+        width: Columns of the terminal; less important parts are left out first.
     """
     whole = f"{printable(record.target_path)} → s3://{printable(record.s3_bucket)}/{printable(record.s3_object_key)}"
     key = printable(record.s3_object_key)
@@ -83,7 +83,7 @@ def _size_of(record: UploadRecord) -> str:
 def _numbers_of(record: UploadRecord, sent: Sent | None) -> str:
     """Say the sizes, the time it took, and the speed: the source's bytes that were sent in that time.
 
-    A small file has none: it goes with a hundred others, and its time is theirs.
+    A small file has no speed: it goes with a hundred others, and shares their time.
     """
     stored_bytes = record.s3_file_record.size if record.s3_file_record else 0
     said = describe_sizes(record.uncompressed_size or 0, stored_bytes)
@@ -165,7 +165,7 @@ def _describe_upload(record: UploadRecord, *, is_replaced: bool) -> list[tuple[s
 
 
 def describe_version(record: UploadRecord) -> str:
-    """Say in a line what an earlier upload under the same key was."""
+    """Describe an earlier upload under the same key in a line."""
     said = f"{moment_in_words(record.finished_at or record.started_at)} by {record.actor or '-'}, {_size_of(record)}"
     return f"{said}, operation {record.operation_id}"
 
@@ -233,11 +233,11 @@ HISTORY_COLUMNS: Final = (
 
 
 def history_row(record: OperationRecord, replaced: Container[str] = ()) -> Sequence[str]:
-    """Put an operation into the columns that a person sees.
+    """Put an operation into the columns for a person.
 
     Args:
         record: The operation.
-        replaced: Ids of uploads that are not what is stored any more.
+        replaced: Ids of uploads whose object was replaced by a later one.
     """
     s3_file = getattr(record, "s3_file_record", None)
     size = s3_file.size if s3_file else None
@@ -262,7 +262,7 @@ CSV_FIELDS: Final = (
 
 
 def csv_row(record: OperationRecord, replaced: Container[str] = ()) -> Sequence[str]:
-    """Put an operation into the columns that a spreadsheet sees; times are ISO-8601 in UTC."""
+    """Put an operation into the columns for a spreadsheet; times are ISO-8601 in UTC."""
     s3_file = getattr(record, "s3_file_record", None)
     values = {
         **vars(record),

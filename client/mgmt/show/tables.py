@@ -12,7 +12,7 @@ from mgmt.text import display_width, pad, printable, shorten
 from mgmt_contract.values import Value
 
 _MEASURED_ROWS: Final = 500
-"""So many rows give the columns their widths: a list without end is shown as it comes."""
+"""Rows that decide the columns' widths: a long list is shown as it arrives."""
 _LAST_WIDTH_MIN: Final = 20
 _GAP: Final = "  "
 _FORMULA_SIGNS: Final = tuple("=+-@\uff1d\uff0b\uff0d\uff20")
@@ -25,7 +25,7 @@ class Column(Value):
     title: str
     is_number: bool = False
     drop_order: int | None = None
-    """Which columns go first where the terminal is narrow; None stays."""
+    """Order in which columns are left out on a narrow terminal; None stays."""
     color_of: Callable[[str], str | None] = lambda _: None
 
 
@@ -42,7 +42,7 @@ def lay_out_table(
     middle. Without a width nothing is cut.
 
     Args:
-        columns: What the rows hold; the last one takes what room there is.
+        columns: The rows' columns; the last one takes the remaining room.
         rows: Cells as they are; control characters are escaped here.
         width: Columns of the terminal.
         paint: Colours a text.
@@ -102,5 +102,5 @@ def lay_out_csv(header: Sequence[str], rows: Iterable[Sequence[str]]) -> Iterato
 
 
 def _disarm(cell: str) -> str:
-    """Put an apostrophe before what a spreadsheet would compute."""
+    """Put an apostrophe before a text that a spreadsheet would take for a formula."""
     return f"'{cell}" if cell.lstrip().startswith(_FORMULA_SIGNS) else cell

@@ -1,6 +1,6 @@
-"""What is under way: how far every upload has come, how fast, and how long the rest will take.
+"""The running uploads: progress, speed and time left of each and of all.
 
-Knows no terminal: bars, plain lines and the last word on an upload are all drawn from here.
+Knows no terminal: bars, plain lines and final results all take their figures from here.
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ from mgmt.show.pace import Pace
 from mgmt_contract.values import Value
 
 SPEED_WINDOW_SECONDS: Final = 10.0
-"""Speed is what went out in so many last seconds: steady to read, and soon true after a change."""
+"""Seconds over which speed is measured: long enough to be steady, short enough to follow a change."""
 SAMPLE_SECONDS: Final = 0.25
 _UNFINISHED_MAX: Final = 0.99
-"""Nothing is said to be done to the full before it is confirmed."""
+"""Largest share shown before an upload is confirmed."""
 
 
 class Speed:
@@ -32,7 +32,7 @@ class Speed:
         self._noted_at = at
 
     def note(self, at: float, count_bytes: int) -> None:
-        """Note how many bytes have been counted by then."""
+        """Note the number of bytes until then."""
         self._count_bytes, self._noted_at = count_bytes, at
         if at - self._samples[-1][0] >= SAMPLE_SECONDS:
             self._samples.append((at, count_bytes))
@@ -62,7 +62,7 @@ class Track:
 
     @property
     def is_over(self) -> bool:
-        """Tell whether nothing of this stage is left; nobody knows how long confirming takes."""
+        """Tell whether this stage is complete; the time of confirming is unknown."""
         return self.stage != "confirming" and self.total_bytes is not None and self.done_bytes >= self.total_bytes
 
     @property
@@ -84,19 +84,19 @@ class Overall(Value):
     """All uploads of a command together."""
 
     count: int | None
-    """None where there is one upload, or nobody has said how many there are."""
+    """None where there is one upload, or an unknown number."""
     ended_count: int
     sent_bytes: int
-    """In this run: what an earlier one had sent does not count."""
+    """Bytes sent in this run only."""
     elapsed_seconds: float
     bytes_per_second: float | None
     """As they are sent."""
     source_bytes: int
-    """Of all sources as far as they are known."""
+    """Bytes of all sources, as far as known."""
     done_bytes: float
-    """Of these: what is over, or sent by this run or an earlier one."""
+    """Bytes of these that have ended, or were sent by this run or an earlier one."""
     is_all_known: bool
-    """Whether everything was looked at: until then sizes and times are "at least" what is said."""
+    """Whether everything was looked at: until then sizes and times are minimums."""
     left_seconds: float | None
 
     @property
@@ -109,7 +109,7 @@ class Overall(Value):
 
 
 class Sent(Value):
-    """What one upload took in this run."""
+    """Time and bytes of one upload in this run."""
 
     seconds: float
     moved_fraction: float
@@ -179,7 +179,7 @@ class UnderWay:
             self._unknown_count = sum(size is None for size in sizes.values())
 
     def note_size(self, target: str, source_bytes: int) -> None:
-        """Say how large a target is that is no upload yet."""
+        """Note the size of a target that is no upload yet."""
         with self._lock:
             if target in self._waiting_sizes:
                 self._forget_size(target)
@@ -247,7 +247,7 @@ class UnderWay:
         self._pace.note(self._clock(), self._moved_bytes, self._moved_count)
 
     def renew(self, former_id: str, operation_id: str) -> None:
-        """Begin an upload anew under another id: what was sent was sent in vain, the time that went by counts."""
+        """Begin an upload anew under another id: the bytes sent before do not count, the time does."""
         with self._lock:
             self._ended.add(former_id)
             former = self._uploads.pop(former_id, None)
@@ -259,17 +259,17 @@ class UnderWay:
                 self._uploads[operation_id] = renewed
 
     def wait_for(self, what: str) -> None:
-        """Say what is waited for; whatever moves next ends the waiting, and only that."""
+        """Note the reason of a wait; the next progress ends it."""
         with self._lock:
             self._waiting = (what, self._waiting[1] if self._waiting else self._clock())
 
     def waiting(self) -> tuple[str, float] | None:
-        """Say what is waited for, and for how many seconds."""
+        """Return the reason of the wait, and its seconds."""
         with self._lock:
             return (self._waiting[0], self._clock() - self._waiting[1]) if self._waiting else None
 
     def end(self, operation_id: str) -> Sent | None:
-        """Count an upload as ended; say what it took, where anything of it was seen."""
+        """Count an upload as ended; return its measures, if it had begun."""
         with self._lock:
             self._waiting = None
             self._ended.add(operation_id)

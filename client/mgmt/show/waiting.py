@@ -1,4 +1,4 @@
-"""Shows what a command waits for that only asks: no bars, and so nothing of what an upload's display needs."""
+"""Shows waits of commands that only ask the service: without bars, so it loads nothing of an upload's display."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from mgmt.text import printable
 PLAIN_PROGRESS_SECONDS: Final = 30.0
 """How often something is said into a file."""
 WAITING_SECONDS: Final = 1.0
-"""Who looks at a terminal for longer begins to wonder."""
+"""A longer silence on a terminal makes people wonder."""
 
 
 class WaitingRenderer:
-    """Says what a command that only asks is waiting for, once it takes a while; and its calls with --verbose."""
+    """Names the reason of a wait after a while; with --verbose also the calls."""
 
     def __init__(self, output: Output, *, after_seconds: float | None = None) -> None:
         self._output = output
@@ -30,7 +30,7 @@ class WaitingRenderer:
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Say nothing more."""
+        """End; nothing more is shown."""
         self._stop_timer()
 
     def emit(self, event: Event) -> None:

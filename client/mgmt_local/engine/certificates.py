@@ -19,8 +19,8 @@ _LIFE: Final = timedelta(days=3650)
 def write_certificate(folder: Path) -> tuple[Path, Path]:
     """Write a certificate and its key, and return their paths.
 
-    The certificate is its own authority, and the only one the engine trusts: whoever lacks this key, which
-    only the user can read, is not spoken to.
+    The certificate is its own authority, and the only one the engine trusts: a connection without this key, which
+    only the user can read, is refused.
     """
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "mgmt storage engine")])

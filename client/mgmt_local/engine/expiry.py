@@ -1,4 +1,4 @@
-"""Removes multipart uploads that nobody will finish: on AWS the bucket's lifecycle rules do that."""
+"""Removes abandoned multipart uploads: on AWS the bucket's lifecycle rules do that."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class Expiry:
     Args:
         connect: Makes a client of the storage, closed after each look.
         bucket: Where to look.
-        now: The time; storage and records are not asked for theirs.
+        now: The clock; those of storage and records are not used.
     """
 
     def __init__(
@@ -36,7 +36,7 @@ class Expiry:
         self._due_at = datetime.min.replace(tzinfo=UTC)
 
     def look_if_due(self) -> None:
-        """Look, unless that was done a short while ago; what cannot be removed now is tried again at the next look."""
+        """Look, unless the last look was recent; uploads that cannot be removed are tried again next time."""
         import botocore.exceptions
 
         now = self._now()

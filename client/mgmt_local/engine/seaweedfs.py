@@ -1,9 +1,9 @@
 """The storage engine: SeaweedFS as a child process that only this process can use.
 
-Everything listens on 127.0.0.1. Other users of the machine can reach those ports, but not what lies behind
+Everything listens on 127.0.0.1. Other users of the machine can reach those ports, but not the data behind
 them: S3 wants signatures, the volume server's HTTP wants tokens signed with keys that exist only in the two
 processes' memory, the HTTP of master and filer is off, and gRPC wants a client certificate made at this
-start. Nothing secret stands on a command line.
+start. No secret is on a command line.
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ _OPTIONS: Final = (
     "-webdav=false",
     "-admin.ui=false",
     "-volume.max=20000",  # not as many as fit the disk now: volumes grow as they fill, and the disk may too
-    "-volume.preStopSeconds=0",  # a wait for other servers to notice; there are none
+    "-volume.preStopSeconds=0",  # time for other servers to notice; there are none
     "-master.telemetry=false",
     "-s3.port.iceberg=0",
     "-s3.port.lance=0",
@@ -78,7 +78,7 @@ _LOG_OPTIONS: Final = (
     f"-log_max_size_mb={_LOG_SIZE_MB}",
     f"-log_max_files={_LOG_FILES}",
     "-alsologtostderr=false",
-    "-stderrthreshold=ERROR",  # why it ends is on stderr only: the log's last seconds are never written
+    "-stderrthreshold=ERROR",  # the reason of its end is on stderr only: the log's last seconds are never written
 )
 _CONFIGURATION: Final = '[leveldb2]\nenabled = true\ndir = "filerldb2"\n'
 _CONFIGURATION_FILES: Final = ("security", "filer", "master", "volume", "admin", "credential", "notification")
@@ -121,7 +121,7 @@ class StorageEngine:
         Args:
             data_dir: Made if missing, for the user only. An engine that a killed process left on it is ended.
             access_key: The only S3 identity there is, together with `secret_key`.
-            secret_key: Of the same.
+            secret_key: The secret of that identity.
             ports: Take exactly these instead of free ones, to come back where an engine was before.
             timeout_seconds: How long the start may take.
 
@@ -176,7 +176,7 @@ class StorageEngine:
             return None
 
     def stop(self) -> None:
-        """End the engine and wait for it; what takes too long is killed, which loses nothing stored."""
+        """End the engine and wait for it; after too long it is killed, which loses no stored data."""
         if self.poll() is None:
             self._process.terminate()
             self.wait(STOP_TIMEOUT_SECONDS)
@@ -352,7 +352,7 @@ def _log_files(data_dir: Path) -> list[Path]:
 
 
 def _environment(data_dir: Path, access_key: str, secret_key: str) -> dict[str, str]:
-    """Build the engine's whole environment; nothing of ours but the path and the language goes in."""
+    """Build the engine's whole environment; of ours it gets only the path and the language."""
     certificate, key = (os.fspath(path.absolute()) for path in write_certificate(data_dir))
     temporary = os.fspath((data_dir / "tmp").absolute())
     environment = {name: os.environ[name] for name in _PASSED_ON if name in os.environ}

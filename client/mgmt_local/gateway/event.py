@@ -48,7 +48,7 @@ def build_event(request: Request, identity: Identity | None, *, is_open_route: b
 
     Args:
         request: The request.
-        identity: Whom the token stands for; None on a route without an authorizer.
+        identity: The token's person; None on a route without an authorizer.
         is_open_route: Whether the route is one of its own, outside the default one with its authorizer.
         now: When the request came; aware.
     """
@@ -57,7 +57,7 @@ def build_event(request: Request, identity: Identity | None, *, is_open_route: b
     query = request.target.partition("?")[2]
     route_key = f"{request.method} {request.path}" if is_open_route else "$default"
     claims = None if identity is None else build_claims(identity, now)
-    if claims is not None:  # in the place of the secret that came: a handler reads tokens, and needs no secret
+    if claims is not None:  # replaces the secret that came: a handler reads tokens, and needs no secret
         headers["authorization"] = f"Bearer {write_token(claims)}"
     event: dict[str, Any] = {
         "version": "2.0",
@@ -109,7 +109,7 @@ def flatten_claims(claims: Mapping[str, Any]) -> dict[str, str]:
 
 
 def write_token(claims: Mapping[str, Any]) -> str:
-    """Write claims as the token that a handler finds in the header; unsigned: the gateway has checked who asks."""
+    """Write claims as the token that a handler finds in the header; unsigned: the gateway has checked the caller."""
     parts = ({"alg": "none", "typ": "JWT"}, claims)
     encoded = (base64.urlsafe_b64encode(json.dumps(part).encode()).rstrip(b"=").decode() for part in parts)
     return f"{'.'.join(encoded)}."

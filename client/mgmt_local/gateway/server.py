@@ -1,8 +1,8 @@
 """A small API Gateway on loopback: HTTP in, payload-2.0 events to the handler, its answers out.
 
-It stands in for the HTTP API and its JWT authorizer, and answers what these would answer themselves with
-their bodies. Only requests that name this very address are served, and none that a browser makes for
-another site's page.
+It stands in for the HTTP API and its JWT authorizer, and gives the answers that these would give
+themselves. Only requests that name this very address are served, and none that a browser makes for another
+site's page.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ App = Callable[[dict[str, Any], object], Mapping[str, Any]]
 """The Lambda's handler: an event and a context in, an answer out."""
 
 BODY_SIZE_MAX_BYTES: Final = 6 * 1024 * 1024
-"""What a Lambda takes and gives at most."""
+"""Largest request and answer of a Lambda, in bytes."""
 _DISCARD_SIZE_MAX_BYTES: Final = 16 * BODY_SIZE_MAX_BYTES
 _DISCARD_BLOCK_BYTES: Final = 64 * 1024
 _WRITE_BUFFER_BYTES: Final = 64 * 1024
@@ -53,7 +53,7 @@ _logger = logging.getLogger(__name__)
 
 
 class Answer(NamedTuple):
-    """What goes back over the wire."""
+    """An answer as it goes over the wire."""
 
     status: int
     headers: tuple[tuple[str, str], ...] = ()
@@ -61,7 +61,7 @@ class Answer(NamedTuple):
 
 
 class LambdaContext:
-    """What Lambda gives its handler beside the event."""
+    """The context that Lambda gives its handler beside the event."""
 
     function_name = "mgmt-local"
     function_version = "$LATEST"
@@ -130,7 +130,7 @@ class _Server(ThreadingHTTPServer):
         return int(self.socket.getsockname()[1])
 
     def handle_error(self, request: Any, client_address: Any) -> None:  # noqa: ARG002 - the base class's
-        """Note that a client went away, which is its right."""
+        """Note that a client closed its connection, as it may."""
         _logger.debug("the connection of %s ended early", client_address)
 
 
@@ -184,7 +184,7 @@ class _Handler(BaseHTTPRequestHandler):
         return self._invoke(body, identity, is_open_route=is_open_route)
 
     def _refuse_sender(self) -> Answer | None:
-        """Refuse what was meant for another host, and what a browser sends for another site."""
+        """Refuse requests for another host, and those that a browser sends for another site."""
         port = self._gateway.port
         if self.headers.get("host", "").lower() not in (f"{LOOPBACK}:{port}", f"localhost:{port}"):
             return self._close_with(HTTPStatus.MISDIRECTED_REQUEST)
@@ -204,7 +204,7 @@ class _Handler(BaseHTTPRequestHandler):
         return None
 
     def _discard(self, length_bytes: int) -> None:
-        """Read what is too large, so that its sender gets to read the answer; in reason."""
+        """Read some of a body that is too large, so that its sender gets to read the answer."""
         left = min(length_bytes, _DISCARD_SIZE_MAX_BYTES)
         while left > 0:
             block = self.rfile.read(min(left, _DISCARD_BLOCK_BYTES))
@@ -218,7 +218,7 @@ class _Handler(BaseHTTPRequestHandler):
             self.rfile.read(1)
 
     def _list_holders(self, identity: Identity) -> Answer:
-        """Tell this machine's user what runs; the people he plays need not know."""
+        """Tell this machine's user which commands run; tokens of other people are refused."""
         if ADMIN_GROUP not in identity.groups:
             return _plain(HTTPStatus.FORBIDDEN)
         listed = [{"command": each.command, "pid": each.pid} for each in self._gateway.activity.holders()]
@@ -243,7 +243,7 @@ class _Handler(BaseHTTPRequestHandler):
         try:
             with self._gateway.app_lock:
                 answer = _read_answer(self._gateway.app(event, LambdaContext()))
-        except Exception:  # the edge: whatever a handler raises, API Gateway answers 500
+        except Exception:  # the edge: API Gateway answers 500 to any error of a handler
             _logger.exception("the handler failed")
             return _plain(HTTPStatus.INTERNAL_SERVER_ERROR)
         request_id = ("apigw-requestid", event["requestContext"]["requestId"])
@@ -273,14 +273,14 @@ def _plain(status: HTTPStatus, *headers: tuple[str, str]) -> Answer:
 
 
 _MESSAGES: Final = {HTTPStatus.REQUEST_ENTITY_TOO_LARGE: "Request Entity Too Large"}
-"""Where the wording of the standard library is another one in some versions of Python."""
+"""Statuses whose wording differs between versions of Python's standard library."""
 
 
 def _read_answer(result: Mapping[str, Any]) -> Answer:
-    """Read what a handler has returned.
+    """Read a handler's return value.
 
     Raises:
-        ValueError: If it is no answer, or larger than a Lambda's may be.
+        ValueError: If it is no answer, or larger than a Lambda's can be.
     """
     body = str(result.get("body") or "").encode()
     if result.get("isBase64Encoded"):

@@ -1,4 +1,4 @@
-"""Bearer secrets of the embedded backend: who may speak to it, and as whom."""
+"""Bearer tokens of the embedded backend, and the people that they stand for."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _LOCK_TIMEOUT_SECONDS: Final = 10
 
 
 class Identity(Value):
-    """Whom a token stands for."""
+    """The person that a token stands for."""
 
     name: str
     subject: str
@@ -31,7 +31,7 @@ class Identity(Value):
 class TokenFile:
     """The tokens of a running gateway; one issued meanwhile is known at the next request.
 
-    Only hashes are stored. They need no salt and no slow function: what is hashed is 32 random bytes.
+    Only hashes are stored. They need no salt and no slow function: each hashes 32 random bytes.
     """
 
     def __init__(self, path: Path) -> None:
@@ -40,7 +40,7 @@ class TokenFile:
         self._entries: list[tuple[str, Identity]] = []
 
     def find(self, token: str) -> Identity | None:
-        """Return whom a token stands for, or None; takes as long for a wrong one as for a right one."""
+        """Return a token's person, or None; takes as long for a wrong token as for a right one."""
         self._reload()
         hashed = _hash(token)
         found = None
@@ -78,7 +78,7 @@ def issue_token(folder: StateFolder, name: str, *, admin: bool = False) -> str:
 
 
 def own_token(folder: StateFolder) -> str:
-    """Return the token of the user of this machine, who is an admin here; made if there is none."""
+    """Return the token of this machine's user (an admin here); made if there is none."""
     stored = _read_own_token(folder)
     return stored or _issue_own_token(folder)
 
@@ -109,7 +109,7 @@ def _lock(folder: StateFolder) -> contextlib.AbstractContextManager[None]:
 
 
 def _read_entries(path: Path) -> list[dict[str, Any]]:
-    """Read the tokens that can be read; what is damaged opens nothing."""
+    """Read the tokens; damaged ones give no access."""
     listed = (read_json(path) or {}).get("tokens")
     return [entry for entry in listed if _is_entry(entry)] if isinstance(listed, list) else []
 

@@ -1,1 +1,1 @@
-"""What the embedded backend's processes need of this machine: starting, stopping, ports, and the state folder."""
+"""Processes of the embedded backend: starting, stopping, ports, and the state folder."""

@@ -1,4 +1,4 @@
-"""When the embedded backend was last used, and whether it may end."""
+"""The embedded backend's last use, and whether it may end."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class Activity:
 
     @contextmanager
     def admit(self) -> Iterator[bool]:
-        """Run a request; yields False where there is to be none any more."""
+        """Run a request; yields False where no more are admitted."""
         with self._condition:
             admitted = not self._closed
             self._running += admitted
@@ -40,7 +40,7 @@ class Activity:
 
     @contextmanager
     def hold(self, holder: Holder) -> Iterator[None]:
-        """Count as in use while the context lasts; unlike a request, nobody waits for it when all is to end."""
+        """Count as in use while the context lasts; unlike a request, it does not delay the backend's end."""
         with self._condition:
             self._holders.append(holder)
         try:
@@ -51,12 +51,12 @@ class Activity:
                 self._last = time.monotonic()
 
     def holders(self) -> list[Holder]:
-        """Name who holds it, in the order in which they came."""
+        """Name the commands that hold it, in the order in which they came."""
         with self._condition:
             return list(self._holders)
 
     def touch(self) -> None:
-        """Take note of use that is no request."""
+        """Note a use that is no request."""
         with self._condition:
             self._last = time.monotonic()
 

@@ -1,11 +1,11 @@
-"""How a command makes sure that what answers at an address is this user's own gateway.
+"""Checks that the program at an address is this user's own gateway, and keeps it from ending.
 
-An address in a file outlives a killed process, and somebody else may be listening there by then. So the
+An address in a file outlives a killed process, and another program may be listening there by then. So the
 command sends a random challenge before it sends its token, and the gateway proves that it knows the secret
 in the file.
 
-And how a command keeps the backend from ending while it packs for an hour and asks for nothing: by a
-connection that is open as long as the command lives, however that ends.
+A command that packs for an hour sends no requests. It keeps the backend from ending by a connection that is
+open as long as the command lives, also if it crashes.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ HOLDERS_PATH: Final = "/.mgmt-local/holders"
 CHALLENGE_HEADER: Final = "mgmt-local-challenge"
 PROOF_HEADER: Final = "mgmt-local-proof"
 HOLDER_HEADER: Final = "mgmt-local-holder"
-"""What keeps the backend in use: a command's process id and, percent-encoded, its words."""
+"""The header that keeps the backend in use: a command's process id and, percent-encoded, its words."""
 
 _HEAD_SIZE_MAX_BYTES: Final = 8 * 1024
 _HOLDER_SHOWN_MAX: Final = 200
@@ -53,8 +53,8 @@ def prove(secret: str, challenge: str) -> str:
 def is_alive(url: str, secret: str, timeout_seconds: float) -> bool:
     """Say whether the gateway that knows the secret answers at the address; it then counts as used just now.
 
-    Whoever else answers there, with whatever bytes and however slowly, is not it: no answer is waited for longer than
-    `timeout_seconds` in all, and none is read beyond a few KiB.
+    Another program there may answer with any bytes and slowly: no answer is awaited for longer than `timeout_seconds`
+    in all, and none is read beyond a few KiB.
     """
     address = urlsplit(url)
     challenge = secrets.token_urlsafe(16)
@@ -101,13 +101,13 @@ def _find_proof(head: bytes) -> bytes:
 
 @contextlib.contextmanager
 def hold_open(url: str, token: str, timeout_seconds: float, command: str = "") -> Iterator[None]:
-    """Keep the gateway in use while the context, or this process, lasts; one that cannot be kept is used as it is.
+    """Keep the gateway in use while the context or this process lasts; if that fails, it is used anyway.
 
     Args:
         url: The gateway's address.
-        token: Anybody's whom it knows.
+        token: Any valid token.
         timeout_seconds: How long to wait for its answer.
-        command: What is running, for whoever wants to stop the gateway meanwhile.
+        command: The running command line, shown to a user who wants to stop the gateway meanwhile.
     """
     holder = f"{os.getpid()} {quote(os.fsencode(command))}"
     address = urlsplit(url)
@@ -122,7 +122,7 @@ def hold_open(url: str, token: str, timeout_seconds: float, command: str = "") -
 
 
 def read_holder(header: str) -> Holder:
-    """Read who holds the gateway; what is no such header is somebody unknown."""
+    """Read the holder of the gateway from its header; a malformed one is an unknown holder."""
     pid, _, command = header.partition(" ")
     shown = "".join(sign if sign.isprintable() else "?" for sign in unquote(os.fsencode(command)))[:_HOLDER_SHOWN_MAX]
     return Holder(shown, int(pid) if pid.isascii() and pid.isdecimal() and len(pid) < 20 else 0)

@@ -1,4 +1,4 @@
-"""What a killed backend leaves behind, found and cleared away by the next."""
+"""Left-overs of a crashed backend, found and removed by the next."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ _END_TIMEOUT_SECONDS: Final = 5.0
 
 
 def record_engine(data_dir: Path, pid: int, ports: EnginePorts) -> None:
-    """Note which process works on a data folder, for whoever comes after."""
+    """Note which process works on a data folder, for the next start."""
     write_private_json(data_dir / _ENGINE_FILE, describe_process(pid) | {"ports": ports})
 
 
 def forget_engine(data_dir: Path, ports: EnginePorts | None) -> None:
-    """Clear away what an ended engine leaves."""
+    """Remove the files that an ended engine leaves."""
     if ports is not None:
         remove_sockets(ports)
     (data_dir / _ENGINE_FILE).unlink(missing_ok=True)

@@ -1,4 +1,4 @@
-"""Ports and sockets of the storage engine: chosen free, and cleared away after a crash."""
+"""Ports and sockets of the storage engine: chosen free, and removed after a crash."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ class EnginePorts(NamedTuple):
 def choose_ports() -> EnginePorts:
     """Choose ports that are all free at this moment.
 
-    Somebody may still take one before the engine does: the engine then ends, and is started with others.
+    Another program may still take one before the engine does: the engine then ends, and is started with others.
 
     Raises:
         LocalBackendError: If there are not enough free ports.

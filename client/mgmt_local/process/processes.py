@@ -1,4 +1,4 @@
-"""Processes of ours, known again by more than their id: who got a reused one is not mistaken for them."""
+"""Our processes, recognised by more than their id, which may be reused by another process."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _POLL_SECONDS: Final = 0.05
 
 
 def describe_process(pid: int) -> dict[str, Any]:
-    """Return what a state file keeps of a process, to find it again; nothing of one that has ended."""
+    """Return a process's description for a state file, to find it again; empty if it has ended."""
     with contextlib.suppress(psutil.NoSuchProcess):
         process = psutil.Process(pid)
         return {"pid": pid, "created_at": process.create_time(), "command": process.cmdline()}
@@ -33,7 +33,7 @@ def find_process(description: dict[str, Any] | None) -> psutil.Process | None:
 
 
 def _is_described(process: psutil.Process, description: dict[str, Any]) -> bool:
-    """Compare the time of creation, or the command line: setting the clock changes the one, nothing the other."""
+    """Compare the time of creation, or the command line: setting the clock changes the first only."""
     difference_seconds = abs(process.create_time() - float(description["created_at"]))
     return bool(difference_seconds <= _CREATION_TOLERANCE_SECONDS or process.cmdline() == description["command"])
 

@@ -1,4 +1,4 @@
-"""The embedded backend's folder: where everything lies, and how private files are written."""
+"""The embedded backend's folder: its paths, and how private files are written."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ PORT_MAX: Final = 65_535
 
 
 class StateFolder:
-    """The paths of everything that survives the background process, and of what describes a running one."""
+    """The paths of all files that survive the background process, and of those that describe a running one."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -36,7 +36,7 @@ class StateFolder:
         self.control_lock = path / "control.lock"
         """Held while the background process is being started or stopped."""
         self.server_lock = path / "server.lock"
-        """Held by the background process as long as it lives, however it ends."""
+        """Held by the background process until it ends, also by a crash."""
         self.tokens_lock = path / "tokens.lock"
 
 
@@ -134,12 +134,12 @@ def _not_writable(path: Path, error: OSError) -> LocalBackendError:
 
 
 def _forget(temporary: Path) -> None:
-    with contextlib.suppress(OSError):  # a folder that takes nothing gives nothing away either
+    with contextlib.suppress(OSError):  # a folder that cannot be written reveals nothing either
         temporary.unlink()
 
 
 def read_json(path: Path) -> dict[str, Any] | None:
-    """Return what a file of ours holds, or None where there is none or it is not whole."""
+    """Return the content of a file of ours; None where there is none or it is not whole."""
     with contextlib.suppress(FileNotFoundError, ValueError, RecursionError):
         value = json.loads(path.read_text("utf-8"))
         if isinstance(value, dict):
@@ -148,7 +148,7 @@ def read_json(path: Path) -> dict[str, Any] | None:
 
 
 def read_endpoint(folder: StateFolder) -> dict[str, Any] | None:
-    """Return what the file about the running gateway says, or None where it says nothing that can be true."""
+    """Return the content of the running gateway's file; None where it makes no sense."""
     endpoint = read_json(folder.endpoint) or {}
     wanted = {"url": str, "secret": str, "pid": int, "started_at": str}
     is_whole = all(isinstance(endpoint.get(name), kind) for name, kind in wanted.items())
@@ -169,7 +169,7 @@ def open_log(folder: StateFolder) -> IO[bytes]:
 
 
 def trim_log(path: Path, size_max_bytes: int = _LOG_SIZE_MAX_BYTES) -> None:
-    """Empty a log that has grown too large, keeping what it held beside it.
+    """Empty a log that has grown too large, keeping its old content beside it.
 
     Its writers append, and go on at its new end; lines written in between are lost.
     """
