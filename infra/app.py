@@ -5,9 +5,9 @@ Deploying takes Node, the CDK command and `pip install -e '.[deploy]'`. From thi
     cdk bootstrap
     cdk deploy -c issuer=https://accounts.example.com -c client_id=0123456789abcdef
 
-The issuer is any OpenID Connect provider that signs RS256 tokens. What else may be given with `-c`, or kept
-in `cdk.json` under "context", is described in `mgmt_infra/deployment.py`. The outputs are the API's address
-(what `mgmt login` takes), the bucket and the table; the last two survive `cdk destroy`.
+The issuer is any OpenID Connect provider that signs RS256 tokens. `mgmt_infra/deployment.py` describes all values that
+can be given with `-c`, or kept in `cdk.json` under "context". The outputs are the API's address (for `mgmt config`),
+the bucket and the table; the last two survive `cdk destroy`.
 """
 
 from __future__ import annotations

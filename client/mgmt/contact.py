@@ -1,4 +1,4 @@
-"""What a command that only asks works with: the service's routes, without this machine's journal and the storage."""
+"""The connection of a command that only asks: the service's routes, without this machine's journal and the storage."""
 
 from __future__ import annotations
 

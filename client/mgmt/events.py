@@ -1,4 +1,4 @@
-"""What happens while a command works: plain values that a renderer turns into bars, lines or JSON."""
+"""Events of a running command: plain values that a renderer turns into bars, lines or JSON."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ Stage = Literal["packing", "uploading", "confirming"]
 
 
 class Expected(Value):
-    """Everything that a command is to upload: how large each target is, as far as one look at it tells."""
+    """All targets of a command, each with its size as far as one look at it shows."""
 
     sizes: Mapping[str, int | None]
-    """Bytes of each target; None for a folder as long as nobody has counted what is in it."""
+    """Bytes of each target; None for a folder until its content was counted."""
 
 
 class Sized(Value):
-    """How large a target is that was not known so far; nothing, where nothing of it will be sent."""
+    """The size of a target that was unknown so far; 0 where it will not be sent."""
 
     target: str
     source_bytes: int
@@ -33,7 +33,7 @@ class Repeated(Value):
 
 
 class Begun(Value):
-    """A target has become an upload: all that is in it was looked at."""
+    """A target has become an upload: all of its content was looked at."""
 
     target: str
     operation_id: str
@@ -41,7 +41,7 @@ class Begun(Value):
 
 
 class Progress(Value):
-    """How far one stage of one operation has come."""
+    """The progress of one stage of one operation."""
 
     operation_id: str
     target_path: str
@@ -50,18 +50,18 @@ class Progress(Value):
     total_bytes: int | None
     """None while the total is not known."""
     carried_over_bytes: int = 0
-    """Of `done_bytes`: what an earlier run had sent, so that speed is counted without it."""
+    """Bytes of `done_bytes` that an earlier run had sent; they do not count for the speed."""
 
 
 class Renewed(Value):
-    """An upload was begun anew: the operation it had was given up for another."""
+    """An upload has started again: its operation was given up for another."""
 
     former_id: str
     operation_id: str
 
 
 class Notice(Value):
-    """Something a person should know though the work goes on."""
+    """A message for a person while the work goes on."""
 
     message: str
     code: str
@@ -69,7 +69,7 @@ class Notice(Value):
 
 
 class Waiting(Value):
-    """What takes a while without anything moving, such as a service that does not answer."""
+    """The reason of a wait, such as a service that does not answer."""
 
     what: str
 
@@ -81,12 +81,12 @@ class Trace(Value):
 
 
 class Finished(Value):
-    """One operation in its final state, with what went wrong if it failed."""
+    """One operation in its final state, with its error if it failed."""
 
     record: UploadRecord
     error: MgmtError | None = None
     moved_to: str | None = None
-    """Where the original lies now, if it was moved."""
+    """The original's path now, if it was moved."""
 
 
 class AlreadyThere(Value):
@@ -98,7 +98,7 @@ class AlreadyThere(Value):
     actor: str | None
     finished_at: str | None
     moved_to: str | None = None
-    """Where an earlier run has moved the original, if that is why it is not here any more."""
+    """The path to which an earlier run has moved the original, if it has."""
 
 
 Event = Expected | Sized | Repeated | Begun | Progress | Renewed | Notice | Waiting | Trace | Finished | AlreadyThere

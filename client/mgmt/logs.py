@@ -1,4 +1,4 @@
-"""A log file per run: what was asked, how long it took, what was decided and how it ended; never a secret.
+"""A log file per run: calls, their duration, decisions and the exit code; never a secret.
 
 Only commands that talk to a service write one, and only the last runs are kept. A run that cannot write its
 log goes on without.
@@ -25,7 +25,7 @@ from mgmt_contract.version import __version__
 
 RUNS_KEPT: Final = 20
 SIZE_MAX_BYTES: Final = 5_000_000
-"""Enough for some 40,000 calls; what comes later is left out, except for how it ended."""
+"""Enough for some 40,000 calls; later lines are left out, except for the end."""
 
 _NAME: Final = re.compile(r"\d{8}T\d{6}\.\d{3}Z-\d+\.log")
 
@@ -35,7 +35,7 @@ class RunLog:
 
     def __init__(self, directory: Path | None, arguments: Sequence[str], redact: Callable[[str], str]) -> None:
         self.path: Path | None = None
-        """Where it lies, once it is begun and could be made."""
+        """Its path, once it was begun and could be made."""
         self.problem: str | None = None
         """Why there is none."""
         self._directory = directory or Path()
@@ -50,7 +50,7 @@ class RunLog:
         self._stages: set[tuple[str, str]] = set()
 
     def begin(self) -> None:
-        """Make the file, once, and take away those of older runs."""
+        """Make the file, once, and remove those of older runs."""
         with self._lock:
             if self.path is not None or self.problem is not None:
                 return
@@ -90,7 +90,7 @@ class RunLog:
                     self.note_error(event.error)
 
     def note_error(self, error: MgmtError) -> None:
-        """Write an error down as it is told."""
+        """Write an error as it is shown."""
         self.write("error", f"{error.exit_code} {error.code}: {error.message}", error.operation_id)
 
     def write(self, kind: str, text: str, operation_id: str | None = None) -> None:
@@ -103,7 +103,7 @@ class RunLog:
         self._append(said.encode("utf-8", "backslashreplace"))
 
     def end(self, exit_code: int) -> None:
-        """Write down how it ended and close the file."""
+        """Write the exit code and close the file."""
         self._is_full = False
         self._size_bytes = 0
         self.write("end", f"exit code {exit_code}")

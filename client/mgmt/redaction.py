@@ -1,4 +1,4 @@
-"""A belt against secrets in what is shown or written: nothing should put them there, and this cuts them out."""
+"""Cuts secrets out of everything that is shown or written, in case any code put them there."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from urllib.parse import unquote
 
 CUT: Final = "…"
 _LENGTH_MIN: Final = 4
-"""Cutting shorter ones out wherever they occur would leave no sentence whole; their places are known below."""
+"""Cutting shorter ones out everywhere would break sentences; the patterns below know their places."""
 TOLD_MAX_CHARACTERS: Final = 8192
-"""Longest text that is told whole: several times the longest message there is. What comes after it is left out."""
+"""Longest text that is kept whole: several times the longest message. The rest is left out."""
 
 _PATTERNS: Final = tuple(
     re.compile(pattern, re.IGNORECASE)
-    # Each takes time in proportion to the text: what it begins to read it takes, or gives up within some characters.
+    # Each takes time in proportion to the text: a pattern that begins to match ends or gives up within some characters.
     for pattern in (
         r"(x-amz-(?:signature|credential|security-token)(?:=|%3d|\W{1,4}))[^\s&\"'<>,;)]+",
         r"((?:proxy-)?authorization[\"']?\s*[:=]\s*[\"']?(?:\w+\s+)?)[^\s\"',;}]+",
@@ -30,7 +30,7 @@ _TOKEN: Final = re.compile(r"\beyJ[\w-]{8,}(\.[\w.-]+)?", re.IGNORECASE)
 
 
 class Redactor:
-    """Cuts out the secrets of one run, wherever they stand, and whatever looks like one."""
+    """Cuts out the secrets of one run, and texts that look like secrets."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -48,7 +48,7 @@ class Redactor:
         for secret in self._known:
             text = text.replace(secret, CUT)
         if len(text) > TOLD_MAX_CHARACTERS:
-            # Between two words: half a secret would not be known for one.
+            # Between two words: half a secret would not be recognised.
             text = "".join(text[:TOLD_MAX_CHARACTERS].rpartition(" ")[:2]) + CUT
         for pattern in _PATTERNS:
             text = pattern.sub(rf"\1{CUT}", text)
@@ -60,9 +60,9 @@ def _cut_token(word: re.Match[str]) -> str:
 
 
 def proxy_secrets() -> Iterator[str]:
-    """Name the passwords of the proxies that are set, in every form they may be seen in."""
+    """Name the passwords of the proxies that are set, in every form in which they may appear."""
     for proxy in urllib.request.getproxies().values():
-        # Not taken apart as an address: one that is none has secrets too.
+        # Not parsed as an address: a malformed one has secrets too.
         userinfo, separator, _ = proxy.rpartition("//")[2].rpartition("@")
         user, _, password = userinfo.partition(":")
         if separator and password:

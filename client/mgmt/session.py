@@ -1,4 +1,4 @@
-"""What one run of a command works with: the service, the storage, this machine's state, and a way to stop."""
+"""The session of one run: service, storage and journal, wired, and a way to stop."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class Session(Value):
 
     settings: Settings
     service_url: str
-    """What tells this service from others in the journal: its address, or the embedded backend's folder."""
+    """The service's name in the journal: its address, or the embedded backend's folder."""
     api: ServiceApi
     carrier: Carrier
     journal: Journal

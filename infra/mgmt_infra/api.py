@@ -31,11 +31,11 @@ ACCESS_LOG_FIELDS = {
     "error": "$context.error.message",
     "integration_error": "$context.integrationErrorMessage",
 }
-"""What the gateway writes down of each call; no header, no body, no token."""
+"""The gateway's log line of each call; no header, no body, no token."""
 
 
 class Api(Construct):
-    """One route per call of the contract, and nothing besides."""
+    """One route per call of the contract, and no others."""
 
     def __init__(
         self, scope: Construct, construct_id: str, *, function: lambda_.IFunction, deployment: Deployment
@@ -95,7 +95,7 @@ class Api(Construct):
         return stage
 
     def _limit_open_route(self) -> dict[str, int]:
-        """Keep what anybody may call apart, so that a flood of it takes nothing from those who have signed in."""
+        """Throttle the open route apart, so that a flood of its calls takes nothing from signed-in users."""
         return {
             "ThrottlingRateLimit": self._deployment.open_requests_per_second,
             "ThrottlingBurstLimit": self._deployment.open_request_burst,

@@ -22,10 +22,10 @@ _LEFT_OUT = ("__pycache__", "*.pyc")
 
 
 def bundle_service(deployment: Deployment) -> lambda_.Code:
-    """Bundle the service for the deployment's runtime and architecture, whatever machine this is.
+    """Bundle the service for the deployment's runtime and architecture, on any machine.
 
-    The asset's hash is that of `lambda/`, of the pinned requirements and of the platform: nothing is uploaded
-    again that is there already.
+    The asset's hash is that of `lambda/`, of the pinned requirements and of the platform: an equal asset is not
+    uploaded again.
     """
     command = _pip_command(deployment)
     digest = hashlib.sha256(_REQUIREMENTS.read_bytes()).hexdigest()
@@ -57,6 +57,6 @@ class _LocalBundling:
 
     def try_bundle(self, output_dir: str, *_options: Any, **_more_options: Any) -> bool:
         subprocess.run([sys.executable, "-m", *self._command, "--target", output_dir], cwd=_PROJECT, check=True)
-        shutil.rmtree(Path(output_dir, "bin"), ignore_errors=True)  # the requirements' commands: nobody calls them
+        shutil.rmtree(Path(output_dir, "bin"), ignore_errors=True)  # the requirements' commands: never called
         shutil.copytree(_SOURCE, output_dir, ignore=shutil.ignore_patterns(*_LEFT_OUT), dirs_exist_ok=True)
         return True

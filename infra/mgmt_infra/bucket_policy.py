@@ -1,4 +1,4 @@
-"""Belts in the bucket policy: what holds even if the service, or a stolen URL, asks for something else.
+"""Belts in the bucket policy: they hold even if the service, or a stolen URL, asks for something else.
 
 Every statement denies; nothing here grants. Each condition is one that AWS documents for exactly this use,
 so that a key which S3 does not send for some request leaves that request alone.

@@ -1,4 +1,4 @@
-"""What a deployment decides, read from CDK context (`cdk deploy -c KEY=VALUE`, or "context" in cdk.json).
+"""The values that a deployment sets, read from CDK context (`cdk deploy -c KEY=VALUE`, or "context" in cdk.json).
 
 | key | means | default |
 | --- | --- | --- |
@@ -9,7 +9,7 @@
 | admin_group | which group administers, as the token names it, letter by letter | admins |
 | groups_claim | which one claim of the token lists a person's groups | cognito:groups |
 | actor_claim | which claim names a person | username |
-| url_life_seconds, lease_seconds, feed_shards | see `mgmt_api/settings.py` | 900, 600, 1 |
+| url_life_seconds, lease_seconds, feed_shards | see `mgmt_api/domain/settings.py` | 900, 600, 1 |
 | join_patience_seconds | how long joining parts is only looked at before it is asked for again | 600 |
 | key_part_max_bytes | longest part of a key between slashes, for a storage that has such a limit; S3 has none | none |
 | requests_per_second, request_burst | throttle of the calls that need sign-in | 50, 100 |
@@ -36,7 +36,7 @@ WHEEL_PLATFORMS: Mapping[str, str] = {
 """The platform tag of wheels that load in the function, by its architecture."""
 
 _OWN_VARIABLES = {"MGMT_BUCKET": "-", "MGMT_TABLE": "-", "AWS_REGION": "-"}
-"""What the stack itself, or Lambda, sets: not for a deployment to decide."""
+"""Variables that the stack or Lambda sets; a deployment cannot."""
 
 _OWN_KEYS: Mapping[str, type[int | str]] = {
     "requests_per_second": int,
@@ -75,7 +75,7 @@ class Deployment:
     requests_per_second: int = 50
     request_burst: int = 100
     open_requests_per_second: int = 5
-    """A client asks when it is configured; each start tells it again. So this is a team that sets up in one minute."""
+    """A client asks once, when it is configured; each start answers the same. So a team can set up in a minute."""
     open_request_burst: int = 5
     """Half of the ten calls at a time that Lambda gives a new account: a flood leaves the other half to the team."""
     architecture: str = "arm64"
@@ -97,8 +97,8 @@ class Deployment:
 def read_deployment(context: Callable[[str], Any]) -> Deployment:
     """Read a deployment; `context` returns a key's value or None.
 
-    The service's settings go through the function's own reader, so that what it would refuse at its first
-    request is refused before anything is deployed.
+    The service's settings go through the function's own reader, so that values that it would refuse at its
+    first request are refused before anything is deployed.
 
     Raises:
         DeploymentError: If something is missing or wrong.

@@ -1,4 +1,4 @@
-"""The function that is the service, and the role that says all it may do."""
+"""The service's function, and the role with all its rights."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ TIMEOUT_SECONDS = 29
 OBJECT_ACTIONS = (
     "s3:PutObject",  # presigned PUTs of objects and parts; beginning and completing multipart uploads
     "s3:PutObjectTagging",  # tags that ride on those
-    "s3:GetObject",  # HEAD; and If-Match, which S3 allows only to those who may read
+    "s3:GetObject",  # HEAD; and If-Match, which S3 allows only with the right to read
     "s3:ListMultipartUploadParts",
     "s3:AbortMultipartUpload",
 )

@@ -15,11 +15,11 @@ from mgmt_infra.bucket_policy import add_belts
 from mgmt_infra.rules import set_aside
 
 KEPT: Final = cdk.RemovalPolicy.RETAIN_ON_UPDATE_OR_DELETE
-"""Kept whatever becomes of the stack, unless it fails while it is made for the first time: then nothing is left."""
+"""Kept when the stack is deleted or an update fails; removed only if the stack's first creation fails."""
 
 
 class Storage(Construct):
-    """Both outlive the stack: `cdk destroy` leaves them and what they hold."""
+    """Both outlive the stack: `cdk destroy` leaves them and their content."""
 
     def __init__(self, scope: Construct, construct_id: str, *, url_life_seconds: int) -> None:
         super().__init__(scope, construct_id)
@@ -28,7 +28,7 @@ class Storage(Construct):
         self.table = self._make_table()
 
     def make_after(self, *others: IDependable) -> None:
-        """Have bucket and table made after these, which may fail.
+        """Make bucket and table after these constructs, which may fail.
 
         CloudFormation takes back what a failed first deployment has made, but not a table with deletion protection.
         """

@@ -1,4 +1,4 @@
-"""Ask and confirm: one method per route of the service, contract types in and out."""
+"""The service's routes: one method for each, contract types in and out."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ ERROR_OF_PROBLEM: Final[Mapping[str, type[MgmtError]]] = {
 """The exit code of every problem the service can answer, by way of its error class."""
 
 _GATEWAY_ID_HEADER: Final = "apigw-requestid"
-"""What API Gateway calls the request, also where it refuses it by itself."""
+"""API Gateway's id of the request, also where it refuses it by itself."""
 _GATEWAY_ID_MAX_CHARACTERS: Final = 40
 _TOO_LARGE: Final = 413
 _TOO_MANY: Final = 429
@@ -104,7 +104,7 @@ def error_of_outcome(outcome: str, operation_id: str) -> NewerServiceError:
 
 
 class _Versions(Value):
-    """As much of a service's description as every version of it has."""
+    """The part of a service's description that every version has."""
 
     api_version_min: int
     api_version_max: int
@@ -140,13 +140,13 @@ class ServiceApi:
 
     @property
     def limits(self) -> Limits:
-        """What the service takes at a time: very little until it has said more, which it does with every start."""
+        """The service's limits: small defaults until it has described itself, which it does with every start."""
         from mgmt.service.limits import Limits
 
         return self._limits or Limits()
 
     def learn_limits(self) -> Limits:
-        """Find out what the service takes at a time; asks it once, where it has not said so."""
+        """Return the service's limits; asks it once, if it has not described itself yet."""
         if self._limits is None:
             self.describe()
         return self.limits
@@ -163,7 +163,7 @@ class ServiceApi:
         return service
 
     def preview(self, request: messages.PreviewRequest) -> messages.PreviewResponse:
-        """Ask what starting uploads would come to; writes nothing."""
+        """Ask for the result that starting uploads would have; writes nothing."""
         response = self._call_list(
             routes.PREVIEW,
             messages.PreviewResponse,
@@ -212,7 +212,7 @@ class ServiceApi:
         return self._call_list(routes.FAIL, messages.RecordsResponse, request, _accept_any)
 
     def clean_up(self, request: messages.CleanUpRequest) -> messages.RecordsResponse:
-        """Report how local files ended."""
+        """Report what became of local files."""
         return self._call_list(routes.CLEAN_UP, messages.RecordsResponse, request, _accept_any)
 
     def look_up(self, operation_ids: list[str]) -> messages.RecordsResponse:
@@ -325,7 +325,7 @@ class ServiceApi:
         return result
 
     def _explain_refusal(self, route: routes.Route, answer: Answer) -> str:
-        """Raise what waiting cannot mend; return the reason where it can."""
+        """Raise errors that waiting cannot cure; return the reason for the others."""
         problem = _problem_of(answer)
         if problem is None:
             return self._explain_status(route, answer)
@@ -336,7 +336,7 @@ class ServiceApi:
         return f"{problem.detail} (run {problem.run_id})" if problem.run_id else problem.detail
 
     def _explain_status(self, route: routes.Route, answer: Answer) -> str:
-        """Do the same for what is no problem of the service's: API Gateway's own answers, a proxy's, a stranger's."""
+        """Do the same for answers without a problem of ours: API Gateway's own, a proxy's, another server's."""
         if answer.status == _TOO_MANY and _is_json(answer):
             self._patience.note_answer()
             return f"the service at {self._base_url} is asked by too many just now (429)"
@@ -362,7 +362,7 @@ class ServiceApi:
 
         Raises:
             RefusedError: If the versions are too far apart.
-            UnavailableError: If what answers is no mgmt service.
+            UnavailableError: If the server is no mgmt service.
         """
         described: Answer | None = answer
         if route != routes.DESCRIBE:
@@ -417,7 +417,7 @@ def _check_list(asked: list[Any], check: Callable[[Any, list[Any]], None], respo
 
 
 def _accept_any(_: object, __: object) -> None:
-    """Look no further at results that have what their outcomes need."""
+    """Accept results that have the fields of their outcomes."""
 
 
 def _content_type(answer: Answer) -> str:

@@ -14,7 +14,7 @@ from mgmt_contract.values import Value
 
 
 class Variable(NamedTuple):
-    """One setting: its name in the environment and in the config file, and what it is for."""
+    """One setting: its name in the environment and in the config file, and its meaning."""
 
     name: str
     meaning: str
@@ -34,11 +34,11 @@ VARIABLES: Final = {
 }
 
 FILE_VARIABLES: Final = tuple(name for name, variable in VARIABLES.items() if not variable.is_secret)
-"""What the config file may hold: everything but secrets."""
+"""The settings of the config file: all but secrets."""
 
 
 class Settings(Value):
-    """What one run of the command works with."""
+    """The resolved settings of one run."""
 
     api_url: str | None = None
     bucket: str | None = None
