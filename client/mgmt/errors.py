@@ -30,7 +30,7 @@ EXIT_PARTLY_FAILED: Final = 3
 INTERRUPTED: Final = "Interrupted. Nothing is lost; run the same command to resume."
 
 _GONE: Final = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ESTALE, errno.EISDIR})
-"""What opening says of a file or folder that was there a moment ago, or of another kind."""
+"""Errors of opening a file or folder that has just vanished or changed its kind."""
 
 
 def is_interrupt(error: BaseException | None) -> bool:

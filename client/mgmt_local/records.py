@@ -143,7 +143,7 @@ class SQLiteRecordStore:
             if self._is_synced:
                 return
             try:
-                # What is no longer in the log was synced by SQLite when it moved to the file.
+                # Writes that have left the log were synced by SQLite when they moved to the file.
                 _sync(self._path.with_name(f"{self._path.name}-wal"), os.O_RDWR)
             except OSError as error:
                 self._has_lost = True

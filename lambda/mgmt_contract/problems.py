@@ -16,7 +16,7 @@ _TYPE_PREFIX: Final = "urn:mgmt:problem:"
 
 
 class ProblemKind(NamedTuple):
-    """What is known of a problem before it happens."""
+    """The fixed facts of a problem."""
 
     http_status: int
     title: str
@@ -66,7 +66,7 @@ class Problem(Value):
     operation_id: str | None = None
     retry_after_seconds: int | None = None
     run_id: str | None = None
-    """Which run of the client was answered so, for a person to quote; in a problem of the whole request."""
+    """The client's run that got this answer, for a person to quote; in a problem of the whole request."""
 
 
 class ProblemError(Exception):

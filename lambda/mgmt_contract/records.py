@@ -26,7 +26,7 @@ TRANSITIONS: Mapping[Phase | None, frozenset[Phase]] = {
     "done": frozenset({"done"}),
     "failed": frozenset({"failed"}),
 }
-"""Which phase an operation may take next; `None` is an operation that is not recorded yet.
+"""The phases that may follow each phase; `None` is an operation that is not recorded yet.
 
 A phase may follow itself (a lease renewed, a clean-up reported). Completing falls back to carrying when
 parts turn out to be missing. Nothing leaves done or failed.
@@ -86,7 +86,7 @@ class OperationRecord:
     error_code: str | None = field(default=None, kw_only=True)
     """A code of `problems.PROBLEMS`, or the client's own error code."""
     run_id: str | None = field(default=None, kw_only=True)
-    """Which run of the client began it, as its log and the service's name that run."""
+    """The client's run that began it, as its log and the service's name that run."""
 
 
 @dataclass
@@ -94,7 +94,7 @@ class UploadRecord(OperationRecord):
     """An upload with its archive, destination and the files at each stage."""
 
     TOLD_BY: ClassVar[tuple[str, str]] = ("operation_type", "upload")
-    """What tells it from a record of any other type; those are read as OperationRecord."""
+    """The field and value that identify this type of record; others are read as OperationRecord."""
 
     compression_type: str
     """Always "gzip"."""
@@ -118,9 +118,9 @@ class UploadRecord(OperationRecord):
     storage_class: str | None = field(default=None, kw_only=True)
     tags: dict[str, str] = field(default_factory=dict, kw_only=True)
     codec: str | None = field(default=None, kw_only=True)
-    """What made the archive: its format, deflate and machine, such as "mgmt 2, isal 1.9.1, x86_64"."""
+    """The program that made the archive: its format, deflate and machine, such as "mgmt 2, isal 1.9.1, x86_64"."""
     compression_plan: str | None = field(default=None, kw_only=True)
-    """Which blocks were compressed how: with the codec, this makes the bytes repeatable."""
+    """How each block was compressed: with the codec, this makes the bytes repeatable."""
 
     def __post_init__(self) -> None:
         """Set the operation type: an upload is an upload, whatever it was built with."""

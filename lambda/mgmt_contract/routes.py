@@ -27,6 +27,6 @@ ROUTES: Final = (DESCRIBE, PREVIEW, START, SIGN, COMPLETE, FAIL, CLEAN_UP, LOOK_
 
 CLIENT_VERSION_HEADER: Final = "mgmt-client-version"
 RUN_ID_HEADER: Final = "mgmt-run-id"
-"""What one run of a client calls itself, the same in each of its calls: 1 to 64 of `A-Z a-z 0-9 -`."""
+"""The id of one run of a client, the same in each of its calls: 1 to 64 of `A-Z a-z 0-9 -`."""
 API_VERSION: Final = 1
 """The version in the path. The service states the range it serves in its self-description."""

@@ -23,7 +23,7 @@ T = TypeVar("T")
 COUNT_MAX: Final = 2**53 - 1
 """Largest whole number that every JSON reader keeps exactly; none in the contract is negative."""
 YEARS: Final = range(1970, 3000)
-"""What every system can show in every zone: Windows' `localtime` ends with the year 3000."""
+"""Years that every system can show in every zone: Windows' `localtime` ends with the year 3000."""
 
 
 class MessageError(ValueError):

