@@ -235,7 +235,7 @@ def test_damaged_files_of_a_backend_that_has_ended_are_no_hindrance(tmp_path: Pa
 
 
 def test_a_damaged_announcement_is_written_anew_by_the_backend_that_runs(tmp_path: Path):
-    with local_backend(tmp_path, idle_seconds=10) as endpoint, control.hold(endpoint):
+    with local_backend(tmp_path, idle_seconds=3) as endpoint, control.hold(endpoint):
         for content in DAMAGED:
             (tmp_path / "endpoint.json").write_text(content, "latin-1")
             assert control.start(tmp_path) == endpoint
