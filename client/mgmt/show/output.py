@@ -80,7 +80,10 @@ class Output:
             reconfigure(newline=line_end)
         yield
         if reconfigure is not None:
-            reconfigure(newline=None)
+            try:
+                reconfigure(newline=None)
+            except OSError as error:  # it writes out what is left, and meets a full disk as every line does
+                self._give_up(self.stdout, error)
 
     @property
     def width(self) -> int | None:
@@ -158,9 +161,13 @@ class Output:
                     stream.write(text + "\n")
                     stream.flush()
             except OSError as error:
-                self._closed.add(id(stream))
-                if stream is self.stdout and not isinstance(error, BrokenPipeError):
-                    self.failure = error
+                self._give_up(stream, error)
+
+    def _give_up(self, stream: TextIO, error: OSError) -> None:
+        """Write nothing more to a stream that failed; results that are missing are told at the end."""
+        self._closed.add(id(stream))
+        if stream is self.stdout and not isinstance(error, BrokenPipeError):
+            self.failure = error
 
 
 def _width_of(stream: TextIO) -> int | None:
