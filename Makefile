@@ -17,7 +17,7 @@ try: .venv/runtime.done  ## Upload a sample (or FILE=/path) to a service of your
 setup: .venv/tools.done  ## Make the whole development environment in .venv
 
 test: setup tools  ## Run all tests
-	$(BIN)/python -m pytest -n 2 --dist loadfile --inputs-table build/inputs.md
+	$(BIN)/python -m pytest -n 2 --dist loadfile --inputs-table=build/inputs.md
 
 coverage: setup tools  ## Run all tests and say which lines and branches of client and service none of them reaches
 	@rm -f .coverage .coverage.*

@@ -3,6 +3,7 @@
 import os
 import re
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -43,3 +44,16 @@ def test_where_all_is_installed_nothing_is_said(tmp_path):
     """Two stamps that are newer than what they were made from are all that `make setup` looks at."""
     stamps = [word for stamp in ("created", "runtime", "dev", "tools") for word in ("-o", f".venv/{stamp}.done")]
     assert [line for line in planned(*stamps, "-o", ".venv/created", "setup") if "echo" in line] == []
+
+
+def test_the_tests_can_be_run_again_where_their_table_is_there_already(tmp_path):
+    """A path of its own word would be taken for a folder of tests as soon as something exists there."""
+    table = tmp_path / "inputs.md"
+    table.write_text("of an earlier run")
+    [line] = [line for line in planned("test") if "-m pytest" in line]
+    words = [word.replace("build/inputs.md", str(table)) for word in line.split()[1:]]
+    assert any(str(table) in word for word in words)
+    again = [sys.executable, *words, "-n", "0", "--collect-only", "-q", "--deselect", "tests"]
+    done = subprocess.run(again, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert "unrecognized arguments" not in done.stderr
+    assert done.returncode == 5, "everything is deselected"
