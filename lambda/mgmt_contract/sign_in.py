@@ -1,0 +1,28 @@
+"""The addresses to which a browser returns after a sign-in, in one place for the client and the deployment.
+
+An identity provider sends a browser only to addresses that were registered with it. Cognito wants each one with its
+port (Cognito Developer Guide, "App client callback URLs", read 2026-11), so they are a small fixed set.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+CALLBACK_HOST: Final = "127.0.0.1"
+"""The literal address: `localhost` may lead elsewhere (RFC 8252, section 8.3)."""
+CALLBACK_PATH: Final = "/callback"
+CALLBACK_PORTS: Final = (8976, 8977, 8978, 8979, 8980)
+"""The client takes the first that is free."""
+
+
+def redirect_uri(port: int) -> str:
+    """Write the address for one port.
+
+    >>> redirect_uri(8976)
+    'http://127.0.0.1:8976/callback'
+    """
+    return f"http://{CALLBACK_HOST}:{port}{CALLBACK_PATH}"
+
+
+REDIRECT_URIS: Final = tuple(map(redirect_uri, CALLBACK_PORTS))
+"""The addresses to register with the identity provider."""
