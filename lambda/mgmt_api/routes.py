@@ -21,7 +21,7 @@ from mgmt_api.calls.backends import Backends
 from mgmt_api.calls.items import make_fault_problem, make_unavailable_problem
 from mgmt_api.domain.access import read_actor
 from mgmt_api.domain.answers import ListResponse, answer, answer_list, answer_problem, make_validation_error
-from mgmt_api.domain.description import describe_service
+from mgmt_api.domain.description import describe_person, describe_service
 from mgmt_api.domain.entities import Actor
 from mgmt_api.domain.runs import read_request_id, read_run_id
 from mgmt_api.history.pages import find_history, look_up
@@ -106,6 +106,10 @@ class Api:
             raise make_validation_error(error.errors()) from error
         return answer(find_history(self._backends, actor, request))
 
+    def me(self) -> Response[str]:
+        """Say for whom the service takes the caller."""
+        return answer(describe_person(self._actor()))
+
     def _actor(self) -> Actor:
         return read_actor(self._resolver.current_event.raw_event, self._backends.settings)
 
@@ -148,6 +152,7 @@ def add_routes(resolver: APIGatewayHttpResolver, backends: Backends) -> None:
         (routes.CLEAN_UP, api.clean_up, messages.RecordsResponse),
         (routes.LOOK_UP, api.look_up, messages.RecordsResponse),
         (routes.HISTORY, api.history, messages.HistoryResponse),
+        (routes.ME, api.me, messages.Me),
     )
     for route, call, message in calls:
         resolver.route(

@@ -42,6 +42,19 @@ class Service(Value):
     """Request fields that not every service knows, and this one does: a client sends only these of them."""
 
 
+class Me(Value):
+    """The person for whom the service takes the caller."""
+
+    id: str
+    """The token's subject."""
+    name: str
+    """The name in the records of this person's uploads."""
+    role: str
+    """What the person may do: "member" or "admin"."""
+    groups: tuple[str, ...] = ()
+    """The groups that the token lists, sorted."""
+
+
 CONTENT_MD5_FIELD = "start.content_md5"
 """The name of `StartItem.content_md5` in `Service.optional_fields`."""
 

@@ -22,8 +22,9 @@ FAIL: Final = Route("POST", "/v1/uploads/fail")
 CLEAN_UP: Final = Route("POST", "/v1/uploads/clean-up")
 LOOK_UP: Final = Route("POST", "/v1/uploads/look-up")
 HISTORY: Final = Route("GET", "/v1/history")
+ME: Final = Route("GET", "/v1/me")
 
-ROUTES: Final = (DESCRIBE, PREVIEW, START, SIGN, COMPLETE, FAIL, CLEAN_UP, LOOK_UP, HISTORY)
+ROUTES: Final = (DESCRIBE, PREVIEW, START, SIGN, COMPLETE, FAIL, CLEAN_UP, LOOK_UP, HISTORY, ME)
 
 CLIENT_VERSION_HEADER: Final = "mgmt-client-version"
 RUN_ID_HEADER: Final = "mgmt-run-id"

@@ -225,6 +225,10 @@ class ServiceApi:
         query = _query_of(request)
         return self._call(routes.HISTORY, messages.HistoryResponse, query=query, check=replies.check_page)
 
+    def me(self) -> messages.Me:
+        """Ask for whom the service takes the caller."""
+        return self._call(routes.ME, messages.Me, check=replies.check_person)
+
     def _note_limits(self, service: messages.Service) -> None:
         from mgmt.service.limits import limits_of
 

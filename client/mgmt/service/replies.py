@@ -85,6 +85,11 @@ def check_service(service: messages.Service) -> None:
         require(getattr(service, name) >= 1, f"service.{name} is 0")
 
 
+def check_person(person: messages.Me) -> None:
+    """Refuse a person without a name."""
+    require(bool(person.id and person.name and person.role), "id, name or role is empty")
+
+
 def check_page(page: messages.HistoryResponse) -> None:
     """Refuse a page that is too large, speaks of records that are not on it, or has a cursor that cannot be sent."""
     count = len(page.records)

@@ -47,7 +47,7 @@ def read_actor(event: Mapping[str, Any], settings: Settings) -> Actor:
         raise ProblemError("login-required", "The token's subject cannot be recorded. Ask the admin of your sign-in.")
     name = str(claims.get(settings.actor_claim) or subject)
     groups = _read_groups(event, claims, settings.groups_claim)
-    return Actor(id=subject, name=fit_text(name), is_admin=settings.admin_group in groups)
+    return Actor(id=subject, name=fit_text(name), is_admin=settings.admin_group in groups, groups=groups)
 
 
 def _read_groups(event: Mapping[str, Any], claims: Mapping[str, Any], groups_claim: str) -> frozenset[str]:

@@ -1,11 +1,13 @@
-"""The service's description of itself."""
+"""The service's description of itself, and of the caller."""
 
 from __future__ import annotations
 
+from mgmt_api.domain.entities import Actor
 from mgmt_api.domain.settings import Settings
-from mgmt_contract.messages import CONTENT_MD5_FIELD, Service
+from mgmt_contract.messages import CONTENT_MD5_FIELD, Me, Service
 from mgmt_contract.parts import ITEMS_MAX, PART_COUNT_MAX, SIGN_PARTS_MAX, SINGLE_PUT_MAX_BYTES
 from mgmt_contract.routes import API_VERSION
+from mgmt_contract.texts import fit_text
 from mgmt_contract.version import __version__
 
 
@@ -28,4 +30,14 @@ def describe_service(settings: Settings) -> Service:
         audience=settings.audience,
         scopes=settings.scopes,
         optional_fields=(CONTENT_MD5_FIELD,),
+    )
+
+
+def describe_person(actor: Actor) -> Me:
+    """Say for whom the service takes the caller, and what that person may do."""
+    return Me(
+        id=actor.id,
+        name=actor.name,
+        role="admin" if actor.is_admin else "member",
+        groups=tuple(sorted(map(fit_text, actor.groups))),
     )

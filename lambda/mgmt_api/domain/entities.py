@@ -34,6 +34,7 @@ class Actor:
     """The token's subject."""
     name: str
     is_admin: bool = False
+    groups: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True)

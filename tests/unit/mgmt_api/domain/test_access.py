@@ -9,7 +9,7 @@ import pytest
 
 from mgmt_api.domain.access import read_actor
 from mgmt_api.domain.entities import Actor
-from mgmt_contract import routes
+from mgmt_contract import messages, routes
 from mgmt_contract.problems import ProblemError
 from mgmt_contract.routes import ROUTES
 from mgmt_contract.texts import is_short
@@ -58,6 +58,14 @@ def test_another_claim_can_hold_the_name():
 )
 def test_admins_are_those_whose_token_lists_the_group(groups, is_admin):
     assert actor_of({"sub": "1", "cognito:groups": groups}).is_admin is is_admin
+
+
+@pytest.mark.parametrize(
+    ("groups", "role"), [(("editors", "admins"), "admin"), (("editors",), "member"), ((), "member")]
+)
+def test_a_person_is_told_name_groups_and_role_as_the_records_and_the_policy_have_them(studio, groups, role):
+    answer = studio.person("ada", groups=groups).call(routes.ME, messages.Me)
+    assert answer == messages.Me("sub-ada", "ada", role, tuple(sorted(groups)))
 
 
 def test_who_lists_no_groups_is_no_admin():
