@@ -8,7 +8,8 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 
 from mgmt.contact import open_contact
-from mgmt.events import Emit
+from mgmt.errors import MgmtError
+from mgmt.events import Emit, Trace
 from mgmt.journal import Journal
 from mgmt.network.retry import PROGRESS_BUDGET_SECONDS, Patience
 from mgmt.service.api import ServiceApi, TokenProvider
@@ -65,4 +66,18 @@ def open_session(  # noqa: PLR0913  everything a run is made of
     ):
         carrier = Carrier(contact.connections, stop, RateLimit(rate_limit_bytes_per_second, stop), emit)
         name = journal_name or contact.service_url
-        yield Session(settings, name, contact.api, carrier, journal, contact.patience, emit)
+        known = journal.optional_fields(name)
+        contact.api.expect_optional_fields(known)
+        try:
+            yield Session(settings, name, contact.api, carrier, journal, contact.patience, emit)
+        finally:
+            if contact.api.optional_fields != known:
+                _note_optional_fields(journal, name, contact.api.optional_fields, emit)
+
+
+def _note_optional_fields(journal: Journal, service: str, fields: tuple[str, ...], emit: Emit) -> None:
+    """Remember what the service takes, for the next run; where that cannot be, nothing is lost by it."""
+    try:
+        journal.note_optional_fields(service, fields)
+    except MgmtError as error:
+        emit(Trace(f"The service's optional fields are not remembered: {error.message}"))

@@ -67,7 +67,10 @@ CREATE TABLE moved (
     PRIMARY KEY (service, source_path, destination)
 ) STRICT;
 """
-_SCHEMAS: Final = (_FIRST_SCHEMA, _SECOND_SCHEMA, _THIRD_SCHEMA)
+_FOURTH_SCHEMA: Final = """
+CREATE TABLE optional_fields (service TEXT PRIMARY KEY, fields TEXT NOT NULL) STRICT;
+"""
+_SCHEMAS: Final = (_FIRST_SCHEMA, _SECOND_SCHEMA, _THIRD_SCHEMA, _FOURTH_SCHEMA)
 """Each takes a journal from the version before to its own; a new one runs through all of them."""
 
 _Statement = tuple[str, tuple[object, ...]]
@@ -294,6 +297,17 @@ class Journal:
         """Remember the measured speed, for later estimates."""
         row = (service, bytes_per_second, time.time())
         self._change([("INSERT OR REPLACE INTO speeds VALUES (?, ?, ?)", row)])
+
+    def optional_fields(self, service: str) -> tuple[str, ...]:
+        """Return the request fields that not every service takes and this one took in the last run."""
+        with _translate_errors(self._state_dir), self._lock:
+            query = "SELECT fields FROM optional_fields WHERE service = ?"
+            row = self._database.execute(query, (service,)).fetchone()
+        return tuple(json.loads(row[0])) if row else ()
+
+    def note_optional_fields(self, service: str, fields: tuple[str, ...]) -> None:
+        """Remember the fields that a service takes, so that the next run sends them from its first call on."""
+        self._change([("INSERT OR REPLACE INTO optional_fields VALUES (?, ?)", (service, json.dumps(fields)))])
 
     def _select(self, condition: str, values: tuple[object, ...]) -> Iterator[Entry]:
         columns = ", ".join(_COLUMNS)

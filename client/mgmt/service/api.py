@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, TypeVar
@@ -45,6 +45,7 @@ L = TypeVar(
     messages.CompleteResponse,
     messages.RecordsResponse,
 )
+R = TypeVar("R", messages.PreviewRequest, messages.StartRequest)
 TokenProvider = Callable[[], str]
 """Returns an access token that is valid now; asked before every call, so that a long upload outlives one."""
 
@@ -74,6 +75,8 @@ ERROR_OF_PROBLEM: Final[Mapping[str, type[MgmtError]]] = {
 }
 """The exit code of every problem the service can answer, by way of its error class."""
 
+_OPTIONAL_FIELDS: Final = frozenset({messages.CONTENT_MD5_FIELD})
+"""Those of this client's request fields that not every service takes."""
 _GATEWAY_ID_HEADER: Final = "apigw-requestid"
 """API Gateway's id of the request, also where it refuses it by itself."""
 _GATEWAY_ID_MAX_CHARACTERS: Final = 40
@@ -137,6 +140,7 @@ class ServiceApi:
         if run_id is not None:
             self._headers[routes.RUN_ID_HEADER] = run_id
         self._limits: Limits | None = None
+        self._optional_fields: tuple[str, ...] = ()
 
     @property
     def limits(self) -> Limits:
@@ -150,6 +154,15 @@ class ServiceApi:
         if self._limits is None:
             self.describe()
         return self.limits
+
+    @property
+    def optional_fields(self) -> tuple[str, ...]:
+        """The request fields that not every service takes and this one does, as it said last, in this run or before."""
+        return self._optional_fields
+
+    def expect_optional_fields(self, fields: Sequence[str]) -> None:
+        """Send these fields also before the service has described itself: it took them in an earlier run."""
+        self._optional_fields = tuple(fields)
 
     def describe(self) -> messages.Service:
         """Ask the service what it is; needs no sign-in.
@@ -167,14 +180,27 @@ class ServiceApi:
         response = self._call_list(
             routes.PREVIEW,
             messages.PreviewResponse,
-            request,
+            _without_optional_fields(request),
             lambda response, _: replies.check_service(response.service),
         )
         self._note_limits(response.service)
         return response
 
     def start(self, request: messages.StartRequest) -> messages.StartResponse:
-        """Begin uploads, or begin them again."""
+        """Begin uploads, or begin them again; fields that the service does not take are left out."""
+        sent = request if messages.CONTENT_MD5_FIELD in self._optional_fields else _without_optional_fields(request)
+        try:
+            return self._start(sent)
+        except RefusedError as error:
+            bare = _without_optional_fields(sent)
+            if error.code != "invalid-request" or bare == sent:
+                raise
+            # An older service may have taken the place of the one that took the fields.
+            self._emit(Trace(f"{routes.START.path}: {error.message}; trying again without optional fields"))
+            self._optional_fields = ()
+            return self._start(bare)
+
+    def _start(self, request: messages.StartRequest) -> messages.StartResponse:
         from mgmt.service import grants
 
         def check(response: messages.StartResponse, items: list[messages.StartItem]) -> None:
@@ -233,6 +259,7 @@ class ServiceApi:
         from mgmt.service.limits import limits_of
 
         self._limits = limits_of(service)
+        self._optional_fields = tuple(sorted(_OPTIONAL_FIELDS.intersection(service.optional_fields)))
 
     def _call_list(
         self,
@@ -405,6 +432,11 @@ def refuse_other_versions(minimum: int, maximum: int, service_version: str) -> N
         f"version {ours}. {what_to_do}.",
         code="versions-differ",
     )
+
+
+def _without_optional_fields(request: R) -> R:
+    """Leave out what services refuse that do not know it."""
+    return replace(request, items=[replace(item, content_md5=None) for item in request.items])
 
 
 def _versions_of(answer: Answer) -> _Versions | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from mgmt_contract.messages import CONTENT_MD5_FIELD, Service
+from mgmt_contract.messages import Service
 from mgmt_contract.parts import ITEMS_MAX, SIGN_PARTS_MAX, SINGLE_PUT_MAX_BYTES
 from mgmt_contract.values import Value
 
@@ -16,8 +16,6 @@ class Limits(Value):
     """Part URLs per call."""
     single_put_max_bytes: int = SINGLE_PUT_MAX_BYTES
     """Larger archives go in parts. A client that does not know it yet learns it from the answer to a start."""
-    takes_md5: bool = False
-    """Whether it signs the MD5 of an archive into the URL of a whole PUT."""
 
 
 def limits_of(service: Service) -> Limits:
@@ -26,5 +24,4 @@ def limits_of(service: Service) -> Limits:
         items_max=min(service.items_max, ITEMS_MAX),
         sign_parts_max=min(service.sign_parts_max, SIGN_PARTS_MAX),
         single_put_max_bytes=min(service.single_put_max_bytes, SINGLE_PUT_MAX_BYTES),
-        takes_md5=CONTENT_MD5_FIELD in service.optional_fields,
     )

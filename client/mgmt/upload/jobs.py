@@ -84,8 +84,6 @@ class Job:
     """The time that the archive is to bear: by it a killed run's archive is told from any other at its place."""
     whole_max_bytes: int = SINGLE_PUT_MAX_BYTES
     """What may become larger goes in parts."""
-    takes_md5: bool = False
-    """The service is known to sign it."""
     archive: PackedArchive | None = None
     packed_source_bytes: int = 0
     """So far; also while the archive is not whole."""
@@ -180,7 +178,7 @@ class Job:
             replace=self.options.replace,
             storage_class=self.options.storage_class,
             tags=dict(self.options.tags),
-            content_md5=self.archive.content_md5 if self.archive is not None and self.takes_md5 else None,
+            content_md5=self.archive.content_md5 if self.archive is not None else None,
         )
 
     def entry(self, service_url: str, *, ended_as: EndedAs | None = None, is_moving: bool = False) -> Entry:

@@ -57,8 +57,7 @@ class Preparation:
         session.emit(Waiting(f"looking at {target}"))
         job = make(target, self._options, session.journal, session.service_url, self._shown_base)
         try:
-            limits = self._find_limits()
-            job.whole_max_bytes, job.takes_md5 = limits.single_put_max_bytes, limits.takes_md5
+            job.whole_max_bytes = self._find_limits().single_put_max_bytes
         except BaseException:
             job.held.close()
             raise

@@ -302,6 +302,7 @@ def test_a_journal_of_the_first_version_is_taken_over_with_all_that_is_in_it(tmp
         assert [each.operation_id for each in journal.unreported("https://s", 10)] == ["old"]
         assert journal.moves("https://s") == []
         journal.note_speed("https://s", 10.0)
+        journal.note_optional_fields("https://s", ("a",))
         journal.close()
 
 
@@ -311,6 +312,15 @@ def test_the_last_speed_is_remembered_for_each_service(journal):
     journal.note_speed("https://s", 20.5)
     journal.note_speed("https://other", 1.0)
     assert (journal.speed("https://s"), journal.speed("https://other")) == (20.5, 1.0)
+
+
+def test_the_fields_that_a_service_takes_are_remembered_for_each_service(journal):
+    assert journal.optional_fields("https://s") == ()
+    journal.note_optional_fields("https://s", ("a", "b"))
+    journal.note_optional_fields("https://other", ("c",))
+    assert journal.optional_fields("https://s") == ("a", "b")
+    journal.note_optional_fields("https://s", ())
+    assert journal.optional_fields("https://s") == ()
 
 
 def test_a_promised_move_is_found_until_its_upload_is_finished(journal):

@@ -9,6 +9,8 @@ from mgmt.journal import Journal
 from mgmt.service.limits import Limits, limits_of
 from mgmt_contract.messages import CleanUp, Service
 from mgmt_contract.parts import MIB, SINGLE_PUT_MAX_BYTES
+from mgmt_contract.problems import PROBLEM_CONTENT_TYPE, make_problem
+from mgmt_contract.wire import to_json
 from support.fakes import content_md5
 from support.paper_service import paper_service
 from support.trees import noise
@@ -88,6 +90,90 @@ def test_only_a_service_that_takes_the_md5_is_sent_it_and_only_of_whole_archives
     is_taken = "start.content_md5" in fields
     expected = {name: content_md5(body) if is_taken else None for name, body in archives.items()}
     assert md5s == {**expected, "large": None}
+
+
+def upload_one(tmp_path, name):
+    (tmp_path / "work" / name).write_bytes(name.encode())
+    assert main(["upload", "--keep-archive", name]) == 0
+    return content_md5((tmp_path / "work" / f"{name}.tar.gz").read_bytes())
+
+
+def refuse_starts(service, code="invalid-request", *, only_with_md5=True):
+    """Refuse starts, as a service does that knows no MD5, or all of them."""
+    problem = make_problem(code, "Fields that are not as expected: items.0.content_md5.")
+    body = to_json(problem).encode()
+    head = "HTTP/1.1 {} Refused\r\ncontent-type: {}\r\ncontent-length: {}\r\n\r\n"
+    refusal = head.format(problem.status, PROBLEM_CONTENT_TYPE, len(body)).encode() + body
+
+    def mangle(what, _):
+        is_refused = what == "start" and (md5s_asked(service)[-1] or not only_with_md5)
+        return [refusal] if is_refused else None
+
+    service.mangle = mangle
+
+
+def md5s_asked(service):
+    """Return what was sent as MD5 with each start."""
+    return [item.get("content_md5") for what, body in service.asked if what == "start" for item in body["items"]]
+
+
+def test_a_single_target_sends_its_md5_from_the_second_command_on(service, tmp_path):
+    """The answer to the first start says that the service takes it; the journal remembers that, for this service."""
+    service.limits.update(optional_fields=["start.content_md5", "start.something_else"])
+    upload_one(tmp_path, "first")
+    second, third = (upload_one(tmp_path, name) for name in ("second", "third"))
+    assert md5s_asked(service) == [None, second, third]
+    assert service.count("service") == 0
+    with paper_service() as other, pytest.MonkeyPatch.context() as patch:
+        patch.setenv("MGMT_API_URL", other.url)
+        upload_one(tmp_path, "fourth")
+        assert md5s_asked(other) == [None]
+
+
+def test_a_service_that_takes_no_md5_any_more_is_sent_none(service, tmp_path):
+    service.limits.update(optional_fields=["start.content_md5"])
+    upload_one(tmp_path, "first")
+    service.limits.update(optional_fields=[])
+    second = upload_one(tmp_path, "second")
+    upload_one(tmp_path, "third")
+    assert md5s_asked(service) == [None, second, None]
+
+
+def test_an_older_service_that_refuses_the_md5_is_asked_once_more_without_it(service, tmp_path):
+    service.limits.update(optional_fields=["start.content_md5"])
+    upload_one(tmp_path, "first")
+    service.limits.update(optional_fields=[])
+    refuse_starts(service)
+    second = upload_one(tmp_path, "second")
+    upload_one(tmp_path, "third")
+    assert md5s_asked(service) == [None, second, None, None]
+
+
+def test_a_refusal_of_another_cause_is_repeated_once_and_told(service, tmp_path, capsys):
+    service.limits.update(optional_fields=["start.content_md5"])
+    upload_one(tmp_path, "first")
+    refuse_starts(service, only_with_md5=False)
+    (tmp_path / "work" / "second").write_bytes(b"x")
+    assert main(["upload", "second"]) == 6
+    assert "Fields that are not as expected" in capsys.readouterr().err
+    assert [bool(md5) for md5 in md5s_asked(service)] == [False, True, False]
+
+
+def test_other_refusals_are_not_repeated(service, tmp_path):
+    service.limits.update(optional_fields=["start.content_md5"])
+    upload_one(tmp_path, "first")
+    refuse_starts(service, "bucket-differs")
+    (tmp_path / "work" / "second").write_bytes(b"x")
+    assert main(["upload", "second"]) == 10
+    assert len(md5s_asked(service)) == 2
+
+
+def test_a_dry_run_sends_no_md5(service, tmp_path):
+    service.limits.update(optional_fields=["start.content_md5"])
+    upload_one(tmp_path, "first")
+    assert main(["upload", "--dry-run", "first"]) == 0
+    [previewed] = [item for what, body in service.asked if what == "preview" for item in body["items"]]
+    assert previewed.get("content_md5") is None
 
 
 def test_what_an_earlier_run_could_not_report_is_reported_by_sevens(service, tmp_path):
