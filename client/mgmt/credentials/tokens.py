@@ -1,0 +1,51 @@
+"""Tokens, and the sign-in that they belong to; no text of these classes shows a token."""
+
+from __future__ import annotations
+
+from dataclasses import field
+from datetime import datetime
+
+from mgmt_contract.values import Value
+
+
+class TokenSet(Value):
+    """The tokens of one answer of an issuer."""
+
+    access_token: str = field(repr=False)
+    received_at: datetime
+    """By this machine's clock."""
+    expires_at: datetime | None = None
+    """By this machine's clock: the life that the issuer states, counted from `received_at`, so that a clock that is
+    wrong and stays so does no harm. None where the issuer states none: the service's refusal tells the end."""
+    refresh_token: str | None = field(default=None, repr=False)
+    id_token: str | None = field(default=None, repr=False)
+    scopes: tuple[str, ...] = ()
+    """Empty where the issuer does not say: then they are those that were asked for."""
+
+    @property
+    def secrets(self) -> tuple[str, ...]:
+        """Everything that nobody may see."""
+        return tuple(each for each in (self.access_token, self.refresh_token, self.id_token) if each)
+
+
+class Credentials(Value):
+    """One person's sign-in for one service: what the login has fixed, and the tokens of the moment.
+
+    Nothing of it is asked for again: a service or an issuer that names other addresses later does not get the tokens.
+    """
+
+    service_url: str
+    """The one service that the tokens are for, without a slash at its end."""
+    issuer: str
+    client_id: str
+    token_endpoint: str
+    tokens: TokenSet
+    audience: str | None = None
+    scopes: tuple[str, ...] = ()
+    """Those that the login asked for."""
+    revocation_endpoint: str | None = None
+    subject: str | None = None
+    """The issuer's name for the person (`sub`)."""
+    name: str | None = None
+    """The person's name, for people to read."""
+    groups: tuple[str, ...] = ()
