@@ -23,7 +23,7 @@ from mgmt_contract.storage import STORAGE_CLASSES
 
 if TYPE_CHECKING:  # names for annotations only
     from mgmt.session import Session
-    from mgmt.upload.jobs import UploadOptions
+    from mgmt.upload.job import UploadOptions
 
 
 @click.command()
@@ -144,7 +144,7 @@ def _expand(targets: tuple[str, ...], options: UploadOptions, session: Session) 
     """Name every target; `all` is every entry of the current directory but the folders mgmt itself uses."""
     from mgmt.events import Notice
     from mgmt.source import real_folder
-    from mgmt.upload.left_overs import archives_in
+    from mgmt.upload.ours import archives_in
     from mgmt.upload.targets import everything_in
 
     for target in targets:

@@ -16,7 +16,7 @@ from mgmt_contract.storage import InvalidTagError, check_tags
 
 if TYPE_CHECKING:  # names for annotations only
     from mgmt.settings import Settings
-    from mgmt.upload.jobs import UploadOptions
+    from mgmt.upload.job import UploadOptions
 
 _ANY_NAME = "x"
 _RATE_MAX_BYTES_PER_SECOND = 10**15
@@ -59,7 +59,7 @@ def make_options(given: Mapping[str, Any], settings: Settings) -> UploadOptions:
         UsageError: If a value makes no sense; the sentence names the option or setting it came from.
         NotConfiguredError: If --move-completed has no folder.
     """
-    from mgmt.upload.jobs import UploadOptions
+    from mgmt.upload.job import UploadOptions
 
     options = dict(given)
     prefix = _choose_prefix(options.pop("prefix"), settings)

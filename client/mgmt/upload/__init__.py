@@ -19,9 +19,9 @@ from mgmt.machine.interrupts import undisturbed
 from mgmt.session import Session
 from mgmt.upload.batch import Batch, is_large
 from mgmt.upload.ending import Ending, Summary
-from mgmt.upload.in_flight import carry_beside
-from mgmt.upload.jobs import Job, UploadOptions
-from mgmt.upload.preparation import Preparation
+from mgmt.upload.job import Job, UploadOptions
+from mgmt.upload.looking import Preparation
+from mgmt.upload.schedule import carry_beside
 from mgmt.upload.sending import WHOLE_ARCHIVES_AT_A_TIME, sending_pool
 from mgmt.upload.sizing import Sizing
 from mgmt.upload.unapplied import say_unapplied

@@ -12,8 +12,8 @@ from mgmt.errors import LocalStateError, SourceError
 from mgmt.journal import Entry, Journal
 from mgmt.source import Source
 from mgmt.text import shown
-from mgmt.upload.completed import clear_left_over
-from mgmt.upload.left_overs import (
+from mgmt.upload.originals import clear_left_over
+from mgmt.upload.ours import (
     is_promised,
     placeholder_of,
     remove_archive,

@@ -26,7 +26,7 @@ from mgmt.service.api import error_of, error_of_outcome
 from mgmt.service.replies import is_known
 from mgmt.session import Session
 from mgmt.upload.ending import Ending
-from mgmt.upload.jobs import Job
+from mgmt.upload.job import Job
 from mgmt.upload.packing import pack_and_send, pack_job, send_packed
 from mgmt.upload.sending import Meter, send_whole
 from mgmt_contract import messages

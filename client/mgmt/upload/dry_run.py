@@ -17,9 +17,9 @@ from mgmt.service.replies import is_known
 from mgmt.session import Session
 from mgmt.source import place_of
 from mgmt.upload.batch import is_large
-from mgmt.upload.jobs import Job, UploadOptions
-from mgmt.upload.moves import Moves, describe_object, has_moved
-from mgmt.upload.preparation import Preparation
+from mgmt.upload.earlier_moves import Moves, describe_object, has_moved
+from mgmt.upload.job import Job, UploadOptions
+from mgmt.upload.looking import Preparation
 from mgmt.upload.unapplied import say_unapplied
 from mgmt_contract import messages
 from mgmt_contract.records import UploadRecord

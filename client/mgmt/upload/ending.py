@@ -17,9 +17,9 @@ from mgmt.journal import Entry, Moved
 from mgmt.machine.removal import remove_file
 from mgmt.service.api import error_of
 from mgmt.session import Session
-from mgmt.upload.jobs import Job
-from mgmt.upload.left_overs import remove_interrupted
-from mgmt.upload.moves import Moves, describe_object
+from mgmt.upload.earlier_moves import Moves, describe_object
+from mgmt.upload.job import Job
+from mgmt.upload.ours import remove_interrupted
 from mgmt_contract import messages
 from mgmt_contract.records import FileRecord, UploadRecord
 from mgmt_contract.texts import fit_text

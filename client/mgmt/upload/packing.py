@@ -13,8 +13,8 @@ from mgmt.archive import PackedArchive, pack, read_archive
 from mgmt.errors import IntegrityError, MgmtError, UnavailableError
 from mgmt.events import Progress
 from mgmt.session import Session
-from mgmt.upload.jobs import Job
-from mgmt.upload.left_overs import unfinished_token
+from mgmt.upload.job import Job
+from mgmt.upload.ours import unfinished_token
 from mgmt.upload.sending import Meter, PartFeed, PartsSender
 from mgmt_contract import messages
 

@@ -21,7 +21,7 @@ from mgmt.events import Notice, Progress, Trace
 from mgmt.service.api import error_of, error_of_outcome
 from mgmt.session import Session
 from mgmt.storage.transfer import PutOutcome, PutResult
-from mgmt.upload.jobs import Job
+from mgmt.upload.job import Job
 from mgmt_contract import messages
 from mgmt_contract.parts import PartSpan
 

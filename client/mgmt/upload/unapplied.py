@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from mgmt.events import Emit, Notice
-from mgmt.upload.jobs import UploadOptions
+from mgmt.upload.job import UploadOptions
 
 
 def say_unapplied(options: UploadOptions, already_there_count: int, emit: Emit) -> None:

@@ -13,7 +13,7 @@ from mgmt.machine.removal import open_regular, remove_file, remove_same
 REMOVERS = re.compile(r"\.unlink\(|\.rmdir\(|os\.remove\(|rmtree\(|\.rename\(|\.replace\([\w.]+\)$", re.MULTILINE)
 ALLOWED = {
     "machine/removal.py": 3,  # the one way
-    "upload/completed.py": 1,  # a folder of originals gets its new name
+    "upload/originals.py": 1,  # a folder of originals gets its new name
     "archive/unfinished.py": 2,  # a file gets its name: on Windows, and in place of a placeholder of our own
     "settings/config_file.py": 2,  # the user's own settings, and what this run has made to take their place
     "journal/__init__.py": 2,  # the machine's id, likewise

@@ -21,8 +21,8 @@ from mgmt.settings import Settings
 from mgmt.upload import ending
 from mgmt.upload.batch import Batch
 from mgmt.upload.ending import Ending, Summary
-from mgmt.upload.jobs import UploadOptions, prepare_job
-from mgmt.upload.left_overs import archives_in, unfinished_path
+from mgmt.upload.job import UploadOptions, prepare_job
+from mgmt.upload.ours import archives_in, unfinished_path
 from mgmt_contract.messages import Existing, Lease, RecordResult, RecordsResponse
 from mgmt_contract.records import FileRecord, UploadRecord
 from mgmt_contract.wire import to_plain

@@ -14,7 +14,7 @@ from mgmt.network.retry import Patience
 from mgmt.service.limits import Limits
 from mgmt.storage.transfer import PutOutcome, PutResult
 from mgmt.upload.adopt import Adoption
-from mgmt.upload.jobs import UploadOptions
+from mgmt.upload.job import UploadOptions
 from mgmt.upload.sending import Meter, PartFeed, PartsSender
 from mgmt_contract.messages import (
     Content,

@@ -7,7 +7,7 @@ from typing import Any, get_args
 import pytest
 
 from mgmt.upload.adopt import Adoption
-from mgmt.upload.jobs import MAY_FOLLOW, Job, Phase, UploadOptions
+from mgmt.upload.job import MAY_FOLLOW, Job, Phase, UploadOptions
 
 PHASES = get_args(Phase)
 

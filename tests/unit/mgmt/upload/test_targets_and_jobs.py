@@ -8,8 +8,8 @@ from mgmt.archive import pack
 from mgmt.errors import RefusedError, SourceError
 from mgmt.journal import Journal
 from mgmt.source import look
-from mgmt.upload.jobs import UploadOptions, prepare_job, show_path
-from mgmt.upload.left_overs import archives_in, placeholder_of, unfinished_path
+from mgmt.upload.job import UploadOptions, prepare_job, show_path
+from mgmt.upload.ours import archives_in, placeholder_of, unfinished_path
 from mgmt.upload.targets import everything_in
 
 SERVICE = "https://s.example"

@@ -9,7 +9,7 @@ from types import SimpleNamespace
 import pytest
 
 from mgmt.errors import CancelledError, LocalStateError, UnavailableError
-from mgmt.upload.in_flight import BATCHES_IN_FLIGHT_MAX, carry_beside
+from mgmt.upload.schedule import BATCHES_IN_FLIGHT_MAX, carry_beside
 from mgmt_contract.parts import SINGLE_PUT_MAX_BYTES
 
 WAIT_SECONDS = 20

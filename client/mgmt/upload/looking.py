@@ -15,7 +15,7 @@ from mgmt.service.limits import Limits
 from mgmt.session import Session
 from mgmt.source import SYSTEM_FILE, place_of
 from mgmt.text import count_in_words, shown, size_in_words
-from mgmt.upload.jobs import Job, UploadOptions, inspect_job, prepare_job
+from mgmt.upload.job import Job, UploadOptions, inspect_job, prepare_job
 from mgmt_contract.names import fold_key
 
 _SKIPPED_NAMED_MAX: Final = 20

@@ -21,8 +21,8 @@ from mgmt.members import NANOSECONDS
 from mgmt.source import Source, look, real_folder
 from mgmt.upload import adopt
 from mgmt.upload.adopt import Adoption
-from mgmt.upload.completed import find_place, is_left_over
-from mgmt.upload.left_overs import is_known_archive, placeholder_of
+from mgmt.upload.originals import find_place, is_left_over
+from mgmt.upload.ours import is_known_archive, placeholder_of
 from mgmt_contract.messages import Content, Lease, Packing, StartItem
 from mgmt_contract.names import InvalidNameError, fold_key, join_key
 from mgmt_contract.parts import SINGLE_PUT_MAX_BYTES

@@ -7,7 +7,7 @@ import pytest
 
 from mgmt.errors import LocalStateError, SourceError
 from mgmt.source import look
-from mgmt.upload.completed import clear_left_over, find_place, move_original
+from mgmt.upload.originals import clear_left_over, find_place, move_original
 
 MARK = b"mgmt placeholder 0f12ab34\n"
 

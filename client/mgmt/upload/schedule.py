@@ -12,7 +12,7 @@ from mgmt.errors import CancelledError, LocalStateError, MgmtError
 from mgmt.machine.interrupts import undisturbed
 from mgmt.session import Session
 from mgmt.upload.batch import Batch, is_large
-from mgmt.upload.jobs import Job
+from mgmt.upload.job import Job
 
 BATCHES_IN_FLIGHT_MAX: Final = 2
 """One is sent while the other waits for the service's answers; more only fill the disk."""

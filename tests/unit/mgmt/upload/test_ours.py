@@ -19,9 +19,9 @@ from mgmt.session import open_session
 from mgmt.settings import Settings
 from mgmt.upload import batch, upload
 from mgmt.upload.ending import Ending, Summary
-from mgmt.upload.jobs import UploadOptions, inspect_job, prepare_job
-from mgmt.upload.left_overs import archives_in, placeholder_of, remove_promised, unfinished_path
-from mgmt.upload.preparation import Preparation
+from mgmt.upload.job import UploadOptions, inspect_job, prepare_job
+from mgmt.upload.looking import Preparation
+from mgmt.upload.ours import archives_in, placeholder_of, remove_promised, unfinished_path
 from support.paper_service import paper_service
 
 SERVICE = "https://s.example"

@@ -14,9 +14,9 @@ from mgmt.journal import Entry, Moved
 from mgmt.session import Session
 from mgmt.source import Source, look, place_of
 from mgmt.text import shown
-from mgmt.upload.completed import move_original
-from mgmt.upload.jobs import Job, UploadOptions
-from mgmt.upload.left_overs import placeholder_of
+from mgmt.upload.job import Job, UploadOptions
+from mgmt.upload.originals import move_original
+from mgmt.upload.ours import placeholder_of
 from mgmt_contract.messages import CleanUp, Existing
 from mgmt_contract.records import UploadRecord
 
