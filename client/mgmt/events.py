@@ -74,10 +74,8 @@ class Waiting(Value):
     what: str
 
 
-class Trace(Value):
-    """A detail for `--verbose`: a call, a retry; never with a secret in it."""
-
-    message: str
+class Answered(Value):
+    """An answer of the service: the wait for it is over."""
 
 
 class Finished(Value):
@@ -101,6 +99,6 @@ class AlreadyThere(Value):
     """The path to which an earlier run has moved the original, if it has."""
 
 
-Event = Expected | Sized | Repeated | Begun | Progress | Renewed | Notice | Waiting | Trace | Finished | AlreadyThere
+Event = Expected | Sized | Repeated | Begun | Progress | Renewed | Notice | Waiting | Answered | Finished | AlreadyThere
 Emit = Callable[[Event], None]
 """May be called from any thread."""

@@ -7,8 +7,11 @@ import re
 import threading
 import urllib.request
 from collections.abc import Iterator
-from typing import Final
+from typing import TYPE_CHECKING, Final
 from urllib.parse import unquote
+
+if TYPE_CHECKING:  # a name for annotations; commands without a log do without it
+    import logging
 
 CUT: Final = "…"
 _LENGTH_MIN: Final = 4
@@ -53,6 +56,11 @@ class Redactor:
         for pattern in _PATTERNS:
             text = pattern.sub(rf"\1{CUT}", text)
         return _TOKEN.sub(_cut_token, text)
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Cut the secrets out of a log record, as a filter of the standard library's handlers."""
+        record.msg, record.args = self(record.getMessage()), ()
+        return True
 
 
 def _cut_token(word: re.Match[str]) -> str:

@@ -64,7 +64,7 @@ def open_session(  # noqa: PLR0913  everything a run is made of
         ) as contact,
         closing(Journal(state_dir)) as journal,
     ):
-        carrier = Carrier(contact.connections, stop, RateLimit(rate_limit_bytes_per_second, stop), emit)
+        carrier = Carrier(contact.connections, stop, RateLimit(rate_limit_bytes_per_second, stop))
         name = journal_name or contact.service_url
         known = journal.optional_fields(name)
         contact.api.expect_optional_fields(known)

@@ -20,7 +20,7 @@ if TYPE_CHECKING:  # only names for annotations: none of this is needed for `mgm
     from mgmt.contact import Contact
     from mgmt.errors import MgmtError
     from mgmt.events import Emit
-    from mgmt.logs import RunLog
+    from mgmt.logs import DetailsHandler, RunLog
     from mgmt.redaction import Redactor
     from mgmt.service.api import TokenProvider
     from mgmt.session import Session
@@ -72,6 +72,7 @@ class Invocation:
         """What this run calls itself: each call says it, so that the service's log and records lead back here."""
         self._redactor: Redactor | None = None
         self._log: RunLog | None = None
+        self._details: DetailsHandler | None = None
         self._known_names: KnownNames | None = None
         self._output: Output | None = None
         self._lock = threading.Lock()
@@ -123,6 +124,8 @@ class Invocation:
 
     def end(self, exit_code: int) -> None:
         """Close the log and keep the keys that were remembered, if there are any."""
+        if self._details is not None:
+            self._details.close()
         if self._log is not None:
             self._log.end(exit_code)
         if self._known_names is not None:
@@ -132,22 +135,25 @@ class Invocation:
         """Begin the log, and have every event written there before it is shown, without secrets in either."""
         from dataclasses import replace
 
-        from mgmt.events import AlreadyThere, Event, Finished, Notice, Trace
+        from mgmt.events import AlreadyThere, Event, Finished, Notice
+        from mgmt.logs import LOGGER, DetailsHandler
 
         def note(event: Event) -> None:
             if isinstance(event, AlreadyThere):
                 self.know(event.s3_object_key)
             elif isinstance(event, Finished) and event.error is None:
                 self.know(event.record.s3_object_key)
-            if isinstance(event, (Notice, Trace)):
+            if isinstance(event, Notice):
                 event = replace(event, message=self.redactor(event.message))
             self.log.note(event)
             emit(event)
 
         self.log.begin()
-        where = f"The log of this run is {self.log.path}"
-        emit(Trace(where if self.log.path else f"This run has no log ({self.log.problem})"))
-        note(Trace(f"The service knows this run as {self.run_id}"))
+        if self.verbose:
+            where = f"The log of this run is {self.log.path}"
+            self.output.aside(where if self.log.path else f"This run has no log ({self.log.problem})")
+            self._details = DetailsHandler(self.output.aside, self.redactor)
+        LOGGER.info("The service knows this run as %s", self.run_id)
         return note
 
     @property
@@ -248,7 +254,8 @@ class Invocation:
     @contextmanager
     def _reach_service(self, emit: Emit, options: Mapping[str, str | None] | None = None) -> Iterator[_Reached]:
         """Find the service and its token, begin the log, and keep an embedded backend from ending meanwhile."""
-        from mgmt.events import Trace, Waiting
+        from mgmt.events import Waiting
+        from mgmt.logs import LOGGER
         from mgmt.network.retry import PROGRESS_BUDGET_SECONDS
 
         with interruptible() as stop, ExitStack() as held:
@@ -259,7 +266,7 @@ class Invocation:
             else:
                 settings, token = self._configured_service(options)
                 emit = self.log_events(emit)
-            emit(Trace(f"The service is {settings.api_url}"))
+            LOGGER.info("The service is %s", settings.api_url)
             patience_seconds = _LOCAL_PATIENCE_SECONDS if self.use_local else PROGRESS_BUDGET_SECONDS
             yield {
                 "settings": settings,

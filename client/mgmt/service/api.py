@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
@@ -21,7 +22,7 @@ from mgmt.errors import (
     SourceError,
     UnavailableError,
 )
-from mgmt.events import Emit, Trace, Waiting
+from mgmt.events import Answered, Emit, Waiting
 from mgmt.network.bounds import Bounds
 from mgmt.network.connection import Answer, Connections, make_timeout
 from mgmt.network.reachability import explain_connection_error, proxy_login_error, refuse_hopeless
@@ -36,6 +37,7 @@ from mgmt_contract.wire import MessageError, to_json, to_plain
 if TYPE_CHECKING:  # a name for annotations; short commands do without it
     from mgmt.service.limits import Limits
 
+_log: Final = logging.getLogger(__name__)
 T = TypeVar("T")
 L = TypeVar(
     "L",
@@ -284,7 +286,7 @@ class ServiceApi:
         attempt = 0
         while passing := {index: problem for index, each in enumerate(results) if (problem := _passing_problem(each))}:
             again, problem = list(passing), next(iter(passing.values()))
-            self._emit(Trace(f"{route.path}: {len(again)} of {len(results)} items: {problem.detail}; trying again"))
+            _log.info("%s: %d of %d items: %s; trying again", route.path, len(again), len(results), problem.detail)
             self._patience.wait(attempt, problem.detail, retry_after_seconds=problem.retry_after_seconds)
             answered = ask([every[index] for index in again])
             for index, result in zip(again, answered.results, strict=True):
@@ -315,7 +317,7 @@ class ServiceApi:
                         self._patience.note_progress()
                     return result
                 why = self._explain_refusal(route, answer)
-            self._emit(Trace(f"{route.method} {route.path}: {why}; trying again"))
+            _log.info("%s %s: %s; trying again", route.method, route.path, why)
             self._patience.wait(attempt, why, retry_after_seconds=_retry_after_seconds(answer))
             attempt += 1
 
@@ -337,7 +339,8 @@ class ServiceApi:
         gateway_id = answer.headers.get(_GATEWAY_ID_HEADER)
         quoted = f" (request {gateway_id[:_GATEWAY_ID_MAX_CHARACTERS]})" if gateway_id else ""
         seconds = time.monotonic() - began
-        self._emit(Trace(f"{route.method} {route.path}: {answer.status} in {seconds:.3f} s{quoted}"))
+        self._emit(Answered())
+        _log.info("%s %s: %d in %.3f s%s", route.method, route.path, answer.status, seconds, quoted)
         return answer, ""
 
     def _read(self, route: routes.Route, answer: Answer, kind: type[T], check: Callable[[T], None]) -> T:

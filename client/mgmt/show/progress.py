@@ -22,7 +22,6 @@ from mgmt.events import (
     Renewed,
     Repeated,
     Sized,
-    Trace,
     Waiting,
 )
 from mgmt.show.output import Output
@@ -103,9 +102,6 @@ class UploadRenderer:
                     self._show_already_there(event)
                 case Notice():
                     self._show_notice(event)
-                case Trace():
-                    if self._style.verbosity > 0:
-                        self._output.aside(printable(event.message))
 
     def _note_work(self, event: Expected | Sized | Repeated | Begun | Renewed) -> None:
         """Note the targets and their sizes; this shows nothing by itself."""

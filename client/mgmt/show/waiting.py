@@ -5,9 +5,8 @@ from __future__ import annotations
 import threading
 from typing import Final, Self
 
-from mgmt.events import Event, Notice, Trace, Waiting
+from mgmt.events import Answered, Event, Notice, Waiting
 from mgmt.show.output import Output
-from mgmt.text import printable
 
 PLAIN_PROGRESS_SECONDS: Final = 30.0
 """How often something is said into a file."""
@@ -16,7 +15,7 @@ WAITING_SECONDS: Final = 1.0
 
 
 class WaitingRenderer:
-    """Names the reason of a wait after a while; with --verbose also the calls."""
+    """Names the reason of a wait after a while."""
 
     def __init__(self, output: Output, *, after_seconds: float | None = None) -> None:
         self._output = output
@@ -40,10 +39,8 @@ class WaitingRenderer:
             self._timer = threading.Timer(self._after_seconds, self._say, [event.what])
             self._timer.daemon = True
             self._timer.start()
-        elif isinstance(event, Trace):
+        elif isinstance(event, Answered):
             self._stop_timer()
-            if self._output.style.verbosity > 0:
-                self._output.aside(printable(event.message))
         elif isinstance(event, Notice) and not self._output.style.as_json:
             self._output.note(event.message)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import enum
+import logging
 import re
 import threading
 import time
@@ -14,13 +15,14 @@ from urllib.parse import urlsplit
 import urllib3
 
 from mgmt.errors import INTERRUPTED, CancelledError, archive_unreadable
-from mgmt.events import Emit, Trace
 from mgmt.network.bounds import Bounds
 from mgmt.network.connection import BLOCK_SIZE_BYTES, READ_TIMEOUT_SECONDS, Answer, Connections, make_timeout
 from mgmt.network.reachability import refuse_hopeless
 from mgmt.storage.speed import SpeedGauge
 from mgmt_contract.messages import SignedRequest
 from mgmt_contract.values import Value
+
+_log: Final = logging.getLogger(__name__)
 
 
 class PutOutcome(enum.Enum):
@@ -104,13 +106,10 @@ class RateLimit:
 class Carrier:
     """Sends slices of archives; one for a whole run, used from several threads."""
 
-    def __init__(
-        self, connections: Connections, stop: threading.Event, rate_limit: RateLimit, emit: Emit = lambda _: None
-    ) -> None:
+    def __init__(self, connections: Connections, stop: threading.Event, rate_limit: RateLimit) -> None:
         self._connections = connections
         self._stop = stop
         self._rate_limit = rate_limit
-        self._emit = emit
         self._gauge = SpeedGauge()
         self._answer_seconds = READ_TIMEOUT_SECONDS
         """How long to wait for an answer. A slow line may take longer than that for the megabytes that the system has
@@ -142,7 +141,7 @@ class Carrier:
                 result = self._send(signed, body)
         said = result.reason or "stored"
         seconds = time.monotonic() - began
-        self._emit(Trace(f"PUT {length} bytes of {path.name} from {offset} on: {said} in {seconds:.3f} s"))
+        _log.info("PUT %d bytes of %s from %d on: %s in %.3f s", length, path.name, offset, said, seconds)
         if result.outcome is PutOutcome.STORED:
             self._gauge.add(length)
         elif body.sent_bytes:

@@ -5,6 +5,7 @@ While a batch of small sources is carried, the next one is packed.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Generator, Iterable, Iterator
 from contextlib import closing
 from dataclasses import replace
@@ -13,7 +14,7 @@ from typing import Final
 
 from mgmt.archive import is_fallback
 from mgmt.errors import MgmtError
-from mgmt.events import Begun, Notice, Repeated, Sized, Trace
+from mgmt.events import Begun, Notice, Repeated, Sized
 from mgmt.machine.descriptors import raise_limit, workers_max
 from mgmt.machine.interrupts import undisturbed
 from mgmt.session import Session
@@ -27,6 +28,7 @@ from mgmt.upload.sizing import Sizing
 from mgmt.upload.unapplied import say_unapplied
 from mgmt_contract.parts import MIB
 
+_log: Final = logging.getLogger(__name__)
 BATCH_SIZE_MAX_BYTES: Final = 64 * MIB
 """Archives of one batch; as many as are in flight, and the one being packed, lie on the disk at a time."""
 
@@ -85,7 +87,7 @@ def _note_speed(session: Session) -> None:
     try:
         session.journal.note_speed(session.service_url, speed)
     except MgmtError as error:
-        session.emit(Trace(f"The speed is not remembered: {error.message}"))
+        _log.info("The speed is not remembered: %s", error.message)
 
 
 class _Grouping:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import threading
 from collections.abc import Iterator, Mapping, Sequence
@@ -12,7 +13,7 @@ from pathlib import Path
 from typing import Final
 
 from mgmt.errors import CancelledError, IntegrityError, MgmtError
-from mgmt.events import AlreadyThere, Finished, Notice, Trace
+from mgmt.events import AlreadyThere, Finished, Notice
 from mgmt.journal import Entry, Moved
 from mgmt.machine.removal import remove_file
 from mgmt.service.api import error_of
@@ -25,6 +26,7 @@ from mgmt_contract.records import FileRecord, UploadRecord
 from mgmt_contract.texts import fit_text
 from mgmt_contract.wire import format_time
 
+_log: Final = logging.getLogger(__name__)
 CLEAN_UPS_MAX_SECONDS: Final = 5.0
 """How long a command whose uploads have ended stays only to report what became of the local files."""
 
@@ -245,7 +247,7 @@ class Ending:
             raise
         except MgmtError as error:
             # The uploads are safe; the journal keeps what is left to report for the next command.
-            self._session.emit(Trace(f"The clean-up is not reported yet: {error.message}"))
+            _log.info("The clean-up is not reported yet: %s", error.message)
 
     def _report_some(self) -> bool:
         with self.reporting() as clean_ups:

@@ -7,6 +7,7 @@ broken connection.
 
 from __future__ import annotations
 
+import logging
 import os
 import threading
 import time
@@ -17,7 +18,7 @@ from pathlib import Path
 from typing import Final
 
 from mgmt.errors import CancelledError, IntegrityError, UnavailableError, archive_unreadable
-from mgmt.events import Notice, Progress, Trace
+from mgmt.events import Notice, Progress
 from mgmt.service.api import error_of, error_of_outcome
 from mgmt.session import Session
 from mgmt.storage.transfer import PutOutcome, PutResult
@@ -25,6 +26,7 @@ from mgmt.upload.job import Job
 from mgmt_contract import messages
 from mgmt_contract.parts import PartSpan
 
+_log: Final = logging.getLogger(__name__)
 PARTS_AT_A_TIME: Final = 4
 """Fill an uplink, and are few enough to be quick one by one."""
 WHOLE_ARCHIVES_AT_A_TIME: Final = 16
@@ -157,7 +159,10 @@ class _Slice:
         self._session.patience.check_silence(self._moved_at, result.reason)
         said = f"{what}: {result.reason}; trying again"
         is_stubborn = self._times_in_a_row == STUBBORN_TRIES
-        self._session.emit(Notice(said, "trying-again", self._job.operation_id) if is_stubborn else Trace(said))
+        if is_stubborn:
+            self._session.emit(Notice(said, "trying-again", self._job.operation_id))
+        else:
+            _log.info("%s", said)
         self._session.patience.wait(attempt, result.reason, retry_after_seconds=result.retry_after_seconds)
 
 

@@ -1,3 +1,4 @@
+import logging
 import os
 import re
 import stat
@@ -7,10 +8,14 @@ from datetime import UTC, datetime
 import pytest
 
 from mgmt import logs as runlog
+from mgmt.cli.invocation import Invocation
 from mgmt.errors import SourceError
-from mgmt.events import Notice, Progress, Renewed, Trace
-from mgmt.logs import RunLog
+from mgmt.events import Notice, Progress, Renewed
+from mgmt.logs import DetailsHandler, RunLog
+from mgmt.redaction import Redactor
 
+CALLS = logging.getLogger("mgmt.service.api")
+"""As any module of the client has one."""
 LINE = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z [a-z ]+( \[[^]]+\])?: .*")
 
 
@@ -19,15 +24,17 @@ def folder(tmp_path):
     return tmp_path / "state" / "log"
 
 
-def begin(folder, *arguments, redact=lambda text: text):
-    log = RunLog(folder, arguments, redact)
+def begin(folder, *arguments, secret=""):
+    redactor = Redactor()
+    redactor.learn(secret)
+    log = RunLog(folder, arguments, redactor)
     log.begin()
     return log
 
 
 def test_a_run_is_told_from_its_command_line_to_its_exit_code(folder):
     log = begin(folder, "upload", "a clip.mp4")
-    log.note(Trace("POST /v1/uploads/start: 200 in 0.1 s"))
+    CALLS.info("%s: %d in %.1f s", "POST /v1/uploads/start", 200, 0.1)
     for done in range(3):
         log.note(Progress("id", "a clip.mp4", "packing", done, 3))
     log.note(Renewed("id", "id-2"))
@@ -84,7 +91,7 @@ def test_a_long_run_is_capped_and_still_tells_its_end(folder, monkeypatch):
     monkeypatch.setattr(runlog, "SIZE_MAX_BYTES", 10_000)
     log = begin(folder)
     for number in range(10_000):
-        log.note(Trace(f"call {number}"))
+        CALLS.info("call %d", number)
     log.end(7)
     said = log.path.read_text("utf-8")
     assert len(said) < 11_000
@@ -96,7 +103,7 @@ def test_a_run_that_cannot_log_goes_on(folder):
     folder.parent.mkdir(parents=True)
     folder.write_text("in the way")
     log = begin(folder)
-    log.note(Trace("a call"))
+    CALLS.info("a call")
     log.end(0)
     assert log.path is None
     assert str(folder) in log.problem
@@ -109,13 +116,13 @@ def test_a_full_disk_does_not_stop_the_run(folder, monkeypatch):
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(os, "write", no_space)
-    log.note(Trace("a call"))
+    CALLS.info("a call")
     log.end(0)
 
 
 def test_what_is_written_is_redacted_and_cannot_pass_for_other_lines(folder):
-    log = begin(folder, redact=lambda text: text.replace("sesame", "…"))
-    log.note(Trace("sesame\n2026-01-01T00:00:00.000Z end: exit code 0\x1b[2J"))
+    log = begin(folder, secret="sesame")
+    CALLS.info("%s", "sesame\n2026-01-01T00:00:00.000Z end: exit code 0\x1b[2J")
     log.end(1)
     said = log.path.read_text("utf-8")
     assert "sesame" not in said
@@ -125,7 +132,7 @@ def test_what_is_written_is_redacted_and_cannot_pass_for_other_lines(folder):
 
 def test_lines_of_many_threads_stay_whole(folder):
     log = begin(folder)
-    threads = [threading.Thread(target=lambda: [log.note(Trace("x" * 300)) for _ in range(200)]) for _ in range(8)]
+    threads = [threading.Thread(target=lambda: [CALLS.info("x" * 300) for _ in range(200)]) for _ in range(8)]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -144,7 +151,30 @@ def test_names_sort_by_time(folder):
 
 
 def test_nothing_is_written_before_the_begin(folder):
-    log = RunLog(folder, (), lambda text: text)
-    log.note(Trace("x"))
+    log = RunLog(folder, (), Redactor())
+    CALLS.info("x")
     log.end(0)
     assert not folder.exists()
+
+
+def test_only_who_asks_for_details_sees_calls_and_never_a_secret(folder):
+    """What else is in the log is shown in another form."""
+    log, said, redactor = begin(folder), [], Redactor()
+    CALLS.info("not yet")
+    redactor.learn("sesame")
+    details = DetailsHandler(said.append, redactor)
+    CALLS.info("GET /v1/service with %s\x1b[2J", "sesame")
+    log.note(Notice("careful", "code"))
+    details.close()
+    CALLS.info("no more")
+    log.end(0)
+    assert said == ["GET /v1/service with …\\x1b[2J"]
+
+
+@pytest.mark.parametrize("verbose", [False, True])
+def test_only_verbose_shows_calls(tmp_path, capsys, verbose):
+    invocation = Invocation({"MGMT_STATE_DIR": os.fspath(tmp_path)}, verbose=verbose)
+    invocation.log_events(lambda _: None)
+    CALLS.info("GET /v1/service")
+    invocation.end(0)
+    assert ("GET /v1/service\n" in capsys.readouterr().err) is verbose

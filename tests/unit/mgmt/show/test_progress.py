@@ -9,7 +9,7 @@ import pytest
 
 from mgmt import text as wording
 from mgmt.errors import IntegrityError, SourceError
-from mgmt.events import AlreadyThere, Begun, Expected, Finished, Notice, Progress, Renewed, Trace, Waiting
+from mgmt.events import AlreadyThere, Answered, Begun, Expected, Finished, Notice, Progress, Renewed, Waiting
 from mgmt.show import reports, tables
 from mgmt.show.output import Output, Style
 from mgmt.show.progress import UploadRenderer
@@ -187,7 +187,7 @@ def test_json_has_a_record_with_the_documents_fields_and_an_error_line():
 
 def test_json_of_everything_else_is_one_line_each():
     screen = Screen(as_json=True)
-    screen.show(AlreadyThere("id-2", "a", "k", "anna", None), Notice("n", "code"), Trace("t"))
+    screen.show(AlreadyThere("id-2", "a", "k", "anna", None), Notice("n", "code"))
     UploadRenderer(screen.output).summarize(1, 2, 3)
     assert [line["type"] for line in screen.json_lines] == ["already_there", "notice", "summary"]
     assert screen.json_lines[-1] == {"type": "summary", "succeeded": 1, "failed": 2, "skipped": 3}
@@ -227,7 +227,7 @@ def test_a_command_that_only_asks_says_what_it_waits_for_once():
         for _ in range(3):
             renderer.emit(Waiting("an answer"))
             renderer._timer.join()
-        renderer.emit(Trace("GET /v1/history: 200"))
+        renderer.emit(Answered())
     assert screen.stderr.getvalue() == "note: waiting: an answer\n"
 
 
@@ -235,7 +235,7 @@ def test_a_command_that_is_answered_in_time_says_nothing():
     screen = Screen()
     with WaitingRenderer(screen.output) as renderer:
         renderer.emit(Waiting("an answer"))
-        renderer.emit(Trace("GET /v1/history: 200"))
+        renderer.emit(Answered())
         renderer._timer.join()
     assert screen.stderr.getvalue() == ""
 
@@ -244,18 +244,12 @@ def test_quiet_shows_errors_only():
     error = SourceError("Gone.")
     said, aside = Screen(verbosity=-1).show(
         Notice("n", "c"),
-        Trace("t"),
         AlreadyThere("id-2", "a", "k", None, None),
         Finished(make_record()),
         Finished(make_record(), error),
     )
     assert said == ""
     assert aside == "mgmt: Gone.\n"
-
-
-def test_only_verbose_shows_calls():
-    assert Screen().show(Trace("GET /v1/service"))[1] == ""
-    assert Screen(verbosity=1).show(Trace("GET /v1/service"))[1] == "GET /v1/service\n"
 
 
 def test_already_there_says_once_who_uploaded_it_and_when():

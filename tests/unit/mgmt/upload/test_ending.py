@@ -15,7 +15,7 @@ import pytest
 
 from mgmt.archive import pack
 from mgmt.errors import CancelledError, IntegrityError, RefusedError, UnavailableError
-from mgmt.events import AlreadyThere, Finished, Notice, Trace
+from mgmt.events import AlreadyThere, Finished, Notice
 from mgmt.session import open_session
 from mgmt.settings import Settings
 from mgmt.upload import ending
@@ -184,13 +184,14 @@ def test_a_failure_that_cannot_be_recorded_is_said(tmp_path):
         assert finished.record.source_file_record.status == "failed"
 
 
-def test_a_clean_up_that_cannot_be_reported_waits_for_the_next_command(tmp_path):
+def test_a_clean_up_that_cannot_be_reported_waits_for_the_next_command(tmp_path, caplog):
     """The upload is safe: no reason to frighten anybody, and the journal remembers what is left to say."""
+    caplog.set_level("INFO", "mgmt")
     with desk(tmp_path) as at:
         at.ending.end_done([(at.job, at.record())])
         at.ending.report_clean_ups()
         assert at.told(Notice) == []
-        assert any("not reported yet" in trace.message for trace in at.told(Trace))
+        assert "not reported yet" in caplog.text
         with at.ending.reporting() as clean_ups:
             [left] = clean_ups
         assert (left.operation_id, left.archive_status) == (at.job.operation_id, "deleted")
