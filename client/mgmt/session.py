@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
+from typing import Final
 
 from mgmt.contact import open_contact
 from mgmt.errors import MgmtError
-from mgmt.events import Emit, Trace
+from mgmt.events import Emit
 from mgmt.journal import Journal
 from mgmt.network.retry import PROGRESS_BUDGET_SECONDS, Patience
 from mgmt.service.api import ServiceApi, TokenProvider
 from mgmt.settings import Settings
 from mgmt.storage.transfer import Carrier, RateLimit
 from mgmt_contract.values import Value
+
+_log: Final = logging.getLogger(__name__)
 
 
 class Session(Value):
@@ -72,12 +76,12 @@ def open_session(  # noqa: PLR0913  everything a run is made of
             yield Session(settings, name, contact.api, carrier, journal, contact.patience, emit)
         finally:
             if contact.api.optional_fields != known:
-                _note_optional_fields(journal, name, contact.api.optional_fields, emit)
+                _note_optional_fields(journal, name, contact.api.optional_fields)
 
 
-def _note_optional_fields(journal: Journal, service: str, fields: tuple[str, ...], emit: Emit) -> None:
+def _note_optional_fields(journal: Journal, service: str, fields: tuple[str, ...]) -> None:
     """Remember what the service takes, for the next run; where that cannot be, nothing is lost by it."""
     try:
         journal.note_optional_fields(service, fields)
     except MgmtError as error:
-        emit(Trace(f"The service's optional fields are not remembered: {error.message}"))
+        _log.info("The service's optional fields are not remembered: %s", error.message)

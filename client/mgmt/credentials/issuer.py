@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import json
+import logging
 import re
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
@@ -18,7 +19,7 @@ import urllib3
 
 from mgmt.credentials.tokens import TokenSet
 from mgmt.errors import LoginRequiredError, NotConfiguredError, UnavailableError
-from mgmt.events import Emit, Notice, Trace, Waiting
+from mgmt.events import Answered, Emit, Notice, Waiting
 from mgmt.network.bounds import Bounds
 from mgmt.network.clock import describe_wrong_clock, read_date
 from mgmt.network.connection import Answer, Connections, is_loopback, make_timeout
@@ -26,6 +27,8 @@ from mgmt.network.reachability import explain_connection_error, proxy_login_erro
 from mgmt.network.retry import Patience
 from mgmt_contract.values import Value
 from mgmt_contract.wire import MessageError, from_json
+
+_log: Final = logging.getLogger(__name__)
 
 ANSWER_MAX_SECONDS: Final = 30.0
 """For a whole answer of an issuer: a document, or some tokens."""
@@ -80,9 +83,21 @@ class TokenRefusedError(LoginRequiredError):
         """The error's name in OAuth, such as `invalid_grant` or, of a device code, `authorization_pending`."""
 
 
+class UnansweredError(UnavailableError):
+    """One try brought no answer, and another may."""
+
+    default_code = "no-answer"
+
+    def __init__(self, why: str, retry_after_seconds: float | None) -> None:
+        super().__init__(f"The sign-in cannot be renewed now: {why}.")
+        self.why = why
+        self.retry_after_seconds = retry_after_seconds
+
+
 class IssuerApi:
     """The calls to issuers. Each is repeated, with the patience of other calls, until it is answered.
 
+    With `tries_once` no call is repeated, and UnansweredError says why: for a caller that must not wait meanwhile.
     Every method may raise UnavailableError, NotConfiguredError and CancelledError.
     """
 
@@ -91,12 +106,15 @@ class IssuerApi:
         connections: Connections,
         patience: Patience,
         emit: Emit,
+        *,
         clock: Callable[[], datetime] = lambda: datetime.now(UTC),
+        tries_once: bool = False,
     ) -> None:
         self._connections = connections
         self._patience = patience
         self._emit = emit
         self._clock = clock
+        self._tries_once = tries_once
         self._clock_is_named = False
 
     def discover(self, issuer: str) -> Metadata:
@@ -190,9 +208,12 @@ class IssuerApi:
                 if answer.status not in _RETRY_STATUSES and _refusal_of(_read_object(answer)) not in _PASSING_REFUSALS:
                     return answer
                 why = f"{where.netloc} answers {answer.status}"
-            self._emit(Trace(f"{method} {where.netloc}{where.path}: {why}; trying again"))
+            _log.info("%s %s%s: %s", method, where.netloc, where.path, why)
             asked = answer.headers.get("retry-after", "") if answer is not None else ""
-            self._patience.wait(attempt, why, retry_after_seconds=float(asked) if asked.isdecimal() else None)
+            retry_after_seconds = float(asked) if asked.isdecimal() else None
+            if self._tries_once:
+                raise UnansweredError(why, retry_after_seconds)
+            self._patience.wait(attempt, why, retry_after_seconds=retry_after_seconds)
             attempt += 1
 
     def _try(self, method: str, url: str, body: bytes | None, headers: Mapping[str, str]) -> tuple[Answer | None, str]:
@@ -206,7 +227,8 @@ class IssuerApi:
         except urllib3.exceptions.HTTPError as error:
             refuse_hopeless(error, url)
             return None, explain_connection_error(error, url)
-        self._emit(Trace(f"{method} {where.netloc}{where.path}: {answer.status}"))
+        _log.info("%s %s%s: %s", method, where.netloc, where.path, answer.status)
+        self._emit(Answered())
         return answer, ""
 
     def _note_clock(self, answer: Answer, host: str) -> None:

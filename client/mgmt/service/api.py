@@ -198,7 +198,7 @@ class ServiceApi:
             if error.code != "invalid-request" or bare == sent:
                 raise
             # An older service may have taken the place of the one that took the fields.
-            self._emit(Trace(f"{routes.START.path}: {error.message}; trying again without optional fields"))
+            _log.info("%s: %s; trying again without optional fields", routes.START.path, error.message)
             self._optional_fields = ()
             return self._start(bare)
 
