@@ -8,9 +8,10 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import ClassVar, Literal
 from urllib.parse import parse_qs, urlsplit
+
+from support.loopback import LoopbackServer, QuietHandler
 
 Fault = Literal["none", "flip", "cut", "lose-answer", "refuse", "stall", "swallow"]
 
@@ -25,14 +26,7 @@ class Put:
     """How often this very object or part was sent before, from 0."""
 
 
-class _Server(ThreadingHTTPServer):
-    daemon_threads = True
-
-    def handle_error(self, *_: object) -> None:
-        """Say nothing: clients that hang up are what the tests are about."""
-
-
-class FaultyStorage:
+class FaultyStorage(LoopbackServer):
     """Forwards everything; `fault` decides what happens to each PUT of a client."""
 
     def __init__(self, upstream_url: str) -> None:
@@ -45,14 +39,7 @@ class FaultyStorage:
         self._attempts: Counter[tuple[str, int | None]] = Counter()
         self._closing = threading.Event()
         self._lock = threading.Lock()
-        self._server = _Server(("127.0.0.1", 0), type("Handler", (_Handler,), {"proxy": self}))
-        self._thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.01})
-        self._thread.start()
-
-    @property
-    def url(self) -> str:
-        """The proxy's address: what presigned URLs are made for."""
-        return f"http://127.0.0.1:{self._server.server_address[1]}"
+        super().__init__(type("Handler", (_Handler,), {"proxy": self}))
 
     def reset(self) -> None:
         """Forget what was sent and do nothing to what comes."""
@@ -62,11 +49,9 @@ class FaultyStorage:
         self.stalled.clear()
 
     def close(self) -> None:
-        """Stop the proxy."""
+        """Stop the proxy; answers that it holds back are never given."""
         self._closing.set()
-        self._server.shutdown()
-        self._thread.join()
-        self._server.server_close()
+        super().close()
 
     def note(self, path: str) -> Put:
         """Remember a PUT and count its attempts."""
@@ -85,9 +70,7 @@ class FaultyStorage:
         self._closing.wait(60)
 
 
-class _Handler(BaseHTTPRequestHandler):
-    protocol_version = "HTTP/1.1"
-    disable_nagle_algorithm = True  # else a body waits for its head to be acknowledged
+class _Handler(QuietHandler):
     proxy: ClassVar[FaultyStorage]
 
     def _forward(self) -> None:
@@ -133,9 +116,6 @@ class _Handler(BaseHTTPRequestHandler):
 
     do_GET = do_PUT = do_POST = do_HEAD = do_DELETE = _forward  # noqa: N815  the names http.server looks for
 
-    def log_message(self, *_: object) -> None:
-        """Say nothing."""
-
 
 _HOP_HEADERS = frozenset({"connection", "transfer-encoding", "date", "server"})
 
@@ -148,8 +128,5 @@ def _flip(body: bytes) -> bytes:
 @contextmanager
 def faulty_storage(upstream_url: str) -> Iterator[FaultyStorage]:
     """Run a proxy before a storage engine."""
-    proxy = FaultyStorage(upstream_url)
-    try:
+    with closing(FaultyStorage(upstream_url)) as proxy:
         yield proxy
-    finally:
-        proxy.close()

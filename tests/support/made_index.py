@@ -10,17 +10,17 @@ import hashlib
 import io
 import json
 import re
-import threading
 import zipfile
 from collections.abc import Iterator
-from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 from packaging.version import Version
+
+from support.loopback import LoopbackServer, QuietHandler
 
 REQUIREMENTS = Path(__file__).resolve().parents[2] / "requirements"
 _FAR_NEWER = "9999"
@@ -97,11 +97,8 @@ def made_index(pins: list[Requirement]) -> Iterator[str]:
         versions.setdefault(package.name, set()).update({package, newer, Package(package.name, _FAR_NEWER)})
     files = {package.file_name: package for packages in versions.values() for package in packages}
 
-    class Handler(BaseHTTPRequestHandler):
-        protocol_version = "HTTP/1.1"
-        disable_nagle_algorithm = True  # else a body waits for its head to be acknowledged
-
-        def do_GET(self) -> None:
+    class Handler(QuietHandler):
+        def _get(self) -> None:
             _, kind, name, *_ = self.path.split("/")
             if kind == "simple" and name in versions:
                 links = [f'<a href="/files/{each.file_name}">{each.file_name}</a>' for each in sorted(versions[name])]
@@ -118,16 +115,7 @@ def made_index(pins: list[Requirement]) -> Iterator[str]:
             self.end_headers()
             self.wfile.write(body)
 
-        def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the base class's parameter
-            """Log nothing."""
+        do_GET = _get  # noqa: N815  the name http.server looks for
 
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    server.daemon_threads = True
-    thread = threading.Thread(target=server.serve_forever, args=(0.05,))
-    thread.start()
-    try:
-        yield f"http://127.0.0.1:{server.server_port}/simple/"
-    finally:
-        server.shutdown()
-        thread.join()
-        server.server_close()
+    with closing(LoopbackServer(Handler)) as server:
+        yield f"{server.url}/simple/"

@@ -7,17 +7,16 @@ there to answer something else than a service would.
 from __future__ import annotations
 
 import json
-import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from datetime import UTC, datetime
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 from mgmt_contract.messages import Service
 from mgmt_contract.parts import MIB
 from mgmt_contract.wire import format_time, to_plain
+from support.loopback import LoopbackServer, QuietHandler
 
 Plain = dict[str, Any]
 Change = Callable[[str, Any], Any]
@@ -28,7 +27,7 @@ Mangle = Callable[[str, bytes], Iterable[bytes] | None]
 LEASE: Plain = {"epoch": 1, "expires_in_seconds": 600}
 
 
-class PaperService:
+class PaperService(LoopbackServer):
     """Answers every call of the protocol, and PUTs."""
 
     def __init__(self) -> None:
@@ -40,21 +39,7 @@ class PaperService:
         """What was asked for, and with which body."""
         self.records: dict[str, Plain] = {}
         self._items: dict[str, Plain] = {}
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), self._make_handler())
-        self._server.daemon_threads = True
-        self._thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.01})
-        self._thread.start()
-
-    @property
-    def url(self) -> str:
-        """The address of service and storage."""
-        return f"http://127.0.0.1:{self._server.server_address[1]}"
-
-    def close(self) -> None:
-        """Stop answering."""
-        self._server.shutdown()
-        self._thread.join()
-        self._server.server_close()
+        super().__init__(self._make_handler())
 
     def reset(self) -> None:
         """Forget everything, and answer right again."""
@@ -149,12 +134,10 @@ class PaperService:
         mangled = self.mangle(what, whole)
         return ([whole], True) if mangled is None else (mangled, False)
 
-    def _make_handler(self) -> type[BaseHTTPRequestHandler]:
+    def _make_handler(self) -> type[QuietHandler]:
         service = self
 
-        class Handler(BaseHTTPRequestHandler):
-            protocol_version = "HTTP/1.1"
-
+        class Handler(QuietHandler):
             def _answer(self) -> None:
                 length = int(self.headers.get("content-length", 0))
                 address = urlsplit(self.path)
@@ -178,9 +161,6 @@ class PaperService:
 
             do_GET = do_POST = do_PUT = _answer  # noqa: N815  the names http.server looks for
 
-            def log_message(self, *_: object) -> None:
-                pass
-
         return Handler
 
 
@@ -195,8 +175,5 @@ def _preview(item: Plain) -> Plain:
 @contextmanager
 def paper_service() -> Iterator[PaperService]:
     """Run one for as long as the context lasts."""
-    service = PaperService()
-    try:
+    with closing(PaperService()) as service:
         yield service
-    finally:
-        service.close()

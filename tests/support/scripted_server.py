@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-import threading
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
+
+from support.loopback import LoopbackServer, QuietHandler
 
 
 @dataclass(frozen=True)
@@ -36,39 +36,22 @@ class Asked:
     body: bytes
 
 
-class ScriptedServer:
+class ScriptedServer(LoopbackServer):
     """Answers one after the other; the last one again and again."""
 
     def __init__(self, answers: Sequence[Answer]) -> None:
         self.asked: list[Asked] = []
         self._answers = list(answers)
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), self._make_handler())
-        self._server.daemon_threads = True
-        self._thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.01})
-        self._thread.start()
-
-    @property
-    def url(self) -> str:
-        """The server's address."""
-        return f"http://127.0.0.1:{self._server.server_address[1]}"
-
-    def close(self) -> None:
-        """Stop the server."""
-        self._server.shutdown()
-        self._thread.join()
-        self._server.server_close()
+        super().__init__(self._make_handler())
 
     def next_answer(self) -> Answer:
         """Take the next answer of the script."""
         return self._answers.pop(0) if len(self._answers) > 1 else self._answers[0]
 
-    def _make_handler(self) -> type[BaseHTTPRequestHandler]:
+    def _make_handler(self) -> type[QuietHandler]:
         script = self
 
-        class Handler(BaseHTTPRequestHandler):
-            protocol_version = "HTTP/1.1"
-            disable_nagle_algorithm = True  # else a body waits for its head to be acknowledged
-
+        class Handler(QuietHandler):
             def _answer(self) -> None:
                 body = self.rfile.read(int(self.headers.get("content-length", 0)))
                 headers = {name.lower(): value for name, value in self.headers.items()}
@@ -86,17 +69,11 @@ class ScriptedServer:
 
             do_GET = do_POST = do_PUT = do_DELETE = do_HEAD = _answer  # noqa: N815  the names http.server looks for
 
-            def log_message(self, *_: object) -> None:
-                pass
-
         return Handler
 
 
 @contextmanager
 def scripted_server(*answers: Answer) -> Iterator[ScriptedServer]:
     """Run a server with this script."""
-    server = ScriptedServer(answers)
-    try:
+    with closing(ScriptedServer(answers)) as server:
         yield server
-    finally:
-        server.close()

@@ -13,6 +13,19 @@ _NOBODY = 65_534
 
 
 @pytest.fixture
+def machine_without_settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Work in an empty folder, with no setting, no upload and no embedded backend of before; return the folder."""
+    for name in [name for name in os.environ if name.startswith("MGMT_")]:
+        monkeypatch.delenv(name)
+    for name, place in (("MGMT_CONFIG", "config"), ("MGMT_STATE_DIR", "state"), ("MGMT_LOCAL_STATE_DIR", "backend")):
+        monkeypatch.setenv(name, str(tmp_path / place))
+    work = tmp_path / "work"
+    work.mkdir()
+    monkeypatch.chdir(work)
+    return work
+
+
+@pytest.fixture
 def somebody() -> Iterator[Path]:
     """Be an ordinary user in a folder of one's own; pytest's own folders are closed to others."""
     with tempfile.TemporaryDirectory(prefix="mgmt-test-") as name:

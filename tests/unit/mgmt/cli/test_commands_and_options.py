@@ -18,16 +18,7 @@ from support.generated_docs import GENERATED, PROJECT, SCRIPTS_PAGE, filled_in
 from support.interrupts import INTERRUPTS
 from support.scripted_server import Answer, json_answer, scripted_server
 
-
-@pytest.fixture(autouse=True)
-def a_machine_without_settings(tmp_path, monkeypatch):
-    for name in [name for name in os.environ if name.startswith("MGMT_")]:
-        monkeypatch.delenv(name)
-    monkeypatch.setenv("MGMT_CONFIG", str(tmp_path / "config"))
-    monkeypatch.setenv("MGMT_STATE_DIR", str(tmp_path / "state"))
-    monkeypatch.setenv("MGMT_LOCAL_STATE_DIR", str(tmp_path / "local"))
-    (tmp_path / "work").mkdir()
-    monkeypatch.chdir(tmp_path / "work")
+pytestmark = pytest.mark.usefixtures("machine_without_settings")
 
 
 def every_command():

@@ -25,12 +25,8 @@ needs_bash = pytest.mark.skipif(shutil.which("bash") is None, reason="there is n
 
 
 @pytest.fixture
-def desk(tmp_path, monkeypatch):
+def desk(tmp_path, machine_without_settings, monkeypatch):
     """A folder with footage, a state folder that knows names, and an mgmt that says what it is given."""
-    for name in [name for name in os.environ if name.startswith("MGMT_")]:
-        monkeypatch.delenv(name)
-    monkeypatch.setenv("MGMT_CONFIG", str(tmp_path / "config"))
-    monkeypatch.setenv("MGMT_STATE_DIR", str(tmp_path / "state"))
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.setenv("PATH", f"{tmp_path / 'bin'}{os.pathsep}{os.environ['PATH']}")
     (tmp_path / "bin").mkdir()
@@ -40,11 +36,10 @@ def desk(tmp_path, monkeypatch):
         "printf 'GIVEN'; for each in \"$@\"; do printf '<%s>' \"$each\"; done; echo\n"
     )
     program.chmod(0o755)
-    work = tmp_path / "work"
-    (work / "cards").mkdir(parents=True)
+    work = machine_without_settings
+    (work / "cards").mkdir()
     for name in ("A001_C001.mov", "my clip.mov"):
         (work / name).write_bytes(b"")
-    monkeypatch.chdir(work)
     names = KnownNames(tmp_path / "state")
     for key in ("shoots/day1/interview.mov.tar.gz", "DCIM.tar.gz", "cuts/rough cut.mov.tar.gz"):
         names.add(key)

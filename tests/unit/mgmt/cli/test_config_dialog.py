@@ -25,14 +25,7 @@ GOOD = json_answer(to_plain(SERVICE))
 HTML = Answer(200, b"<html>Welcome", {"content-type": "text/html"})
 
 
-@pytest.fixture(autouse=True)
-def a_machine_without_settings(tmp_path, monkeypatch):
-    for name in [name for name in os.environ if name.startswith("MGMT_")]:
-        monkeypatch.delenv(name)
-    monkeypatch.setenv("MGMT_CONFIG", str(tmp_path / "config"))
-    monkeypatch.setenv("MGMT_STATE_DIR", str(tmp_path / "state"))
-    (tmp_path / "work").mkdir()
-    monkeypatch.chdir(tmp_path / "work")
+pytestmark = pytest.mark.usefixtures("machine_without_settings")
 
 
 @pytest.fixture

@@ -31,14 +31,7 @@ RECORD = {
 }  # fmt: skip
 
 
-@pytest.fixture(autouse=True)
-def a_machine_without_settings(tmp_path, monkeypatch):
-    for name in [name for name in os.environ if name.startswith("MGMT_")]:
-        monkeypatch.delenv(name)
-    for name, place in (("MGMT_CONFIG", "config"), ("MGMT_STATE_DIR", "state"), ("MGMT_LOCAL_STATE_DIR", "backend")):
-        monkeypatch.setenv(name, str(tmp_path / place))
-    (tmp_path / "work").mkdir()
-    monkeypatch.chdir(tmp_path / "work")
+pytestmark = pytest.mark.usefixtures("machine_without_settings")
 
 
 @pytest.fixture

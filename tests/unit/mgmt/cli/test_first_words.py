@@ -1,7 +1,6 @@
 """What somebody types who does not know the commands yet: options in any place, slips, and words of other tools."""
 
 import json
-import os
 import re
 from itertools import dropwhile
 from pathlib import Path
@@ -14,16 +13,7 @@ from mgmt.cli.pointers import POINTERS
 from mgmt.errors import NotConfiguredError
 from support.scripted_server import json_answer, scripted_server
 
-
-@pytest.fixture(autouse=True)
-def a_machine_without_settings(tmp_path, monkeypatch):
-    for name in [name for name in os.environ if name.startswith("MGMT_")]:
-        monkeypatch.delenv(name)
-    monkeypatch.setenv("MGMT_CONFIG", str(tmp_path / "config"))
-    monkeypatch.setenv("MGMT_STATE_DIR", str(tmp_path / "state"))
-    monkeypatch.setenv("MGMT_LOCAL_STATE_DIR", str(tmp_path / "local"))
-    (tmp_path / "work").mkdir()
-    monkeypatch.chdir(tmp_path / "work")
+pytestmark = pytest.mark.usefixtures("machine_without_settings")
 
 
 @pytest.fixture

@@ -1,7 +1,5 @@
 """`mgmt upload`'s options: what has no meaning is refused with 2, by its own name, before anything is looked at."""
 
-import os
-
 import pytest
 
 from mgmt.cli.main import main
@@ -9,19 +7,12 @@ from mgmt_contract.storage import STORAGE_CLASSES
 
 
 @pytest.fixture(autouse=True)
-def work(tmp_path, monkeypatch):
+def work(machine_without_settings, monkeypatch):
     """A folder with one file, and a service that nobody must call."""
-    for name in [name for name in os.environ if name.startswith("MGMT_")]:
-        monkeypatch.delenv(name)
-    monkeypatch.setenv("MGMT_CONFIG", str(tmp_path / "config"))
-    monkeypatch.setenv("MGMT_STATE_DIR", str(tmp_path / "state"))
     monkeypatch.setenv("MGMT_API_URL", "http://127.0.0.1:1")
     monkeypatch.setenv("MGMT_TOKEN", "sesame")
-    work = tmp_path / "work"
-    work.mkdir()
-    monkeypatch.chdir(work)
-    (work / "clip").write_text("x")
-    return work
+    (machine_without_settings / "clip").write_text("x")
+    return machine_without_settings
 
 
 def refused(capsys, *arguments):
