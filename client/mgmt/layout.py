@@ -17,7 +17,7 @@ from typing import Final
 from mgmt_contract.names import archive_name
 from mgmt_contract.parts import MIB
 
-FORMAT_VERSION: Final = 2
+FORMAT_VERSION: Final = 3
 """Grows when the same source, codec and plan would give other bytes than before."""
 GZIP_COMMENT: Final = b"mgmt %d" % FORMAT_VERSION
 """By this comment in its gzip header an archive is recognised as ours."""
@@ -34,7 +34,7 @@ NAME_MAX_BYTES: Final = 255
 
 TEMPORARY_SUFFIX: Final = b".part"
 
-_GZIP_HEADER_BYTES: Final = 10 + len(GZIP_COMMENT) + 1
+GZIP_HEADER_BYTES: Final = 10 + len(GZIP_COMMENT) + 1
 _GZIP_TRAILER_BYTES: Final = 8
 _DEFLATE_END_BYTES: Final = 5
 _TOKEN_HEX_DIGITS: Final = 8
@@ -61,7 +61,7 @@ def archive_bound_bytes(tar_bytes: int) -> int:
     """
     blocks = -(-tar_bytes // BLOCK_SIZE_BYTES)
     pieces = -(-BLOCK_SIZE_BYTES // STORED_SIZE_MAX_BYTES)
-    framing = _GZIP_HEADER_BYTES + _DEFLATE_END_BYTES + _GZIP_TRAILER_BYTES
+    framing = GZIP_HEADER_BYTES + _DEFLATE_END_BYTES + _GZIP_TRAILER_BYTES
     return framing + tar_bytes + blocks * pieces * STORED_HEADER_BYTES
 
 

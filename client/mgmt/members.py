@@ -22,12 +22,13 @@ USTAR_SIZE_LIMIT_BYTES: Final = 8**11
 """8 GiB: eleven octal digits end here."""
 USTAR_SECONDS_LIMIT: Final = 8**11
 
-_LETTERS: Final[Mapping[MemberKind, bytes]] = {
+LETTERS: Final[Mapping[MemberKind, bytes]] = {
     "file": b"f",
     "directory": b"d",
     "symlink": b"s",
     "hardlink": b"h",
 }
+"""How frames and indexes name the kinds."""
 _PAX_RECORDS_BYTES: Final = 256
 """Room for everything in a PAX header but the two paths: five keys, lengths, a size and a time."""
 
@@ -127,8 +128,12 @@ def frame(member: Member) -> bytes:
     Path, NUL, one letter for its kind, mode in octal, space, size in decimal, NUL, link target, NUL. Neither a
     path nor a target holds a NUL, so different members have different frames, and none begins another's.
     """
-    letter = _LETTERS[member.kind]
-    return b"%b\0%b%o %d\0%b\0" % (member.path, letter, member.mode, member.size_bytes, member.target)
+    return frame_of(member.path, member.kind, member.mode, member.size_bytes, member.target)
+
+
+def frame_of(path: bytes, kind: MemberKind, mode: int, size_bytes: int, target: bytes) -> bytes:
+    """Write the frame of a member with these facts."""
+    return b"%b\0%b%o %d\0%b\0" % (path, LETTERS[kind], mode, size_bytes, target)
 
 
 def header_form(member: Member) -> HeaderForm:

@@ -79,7 +79,7 @@ class Packing(Value):
     __pydantic_config__: ClassVar[dict[str, Any]] = STRICT
 
     codec: str
-    """The program that makes the archive: its format, deflate and machine, such as "mgmt 2, isal 1.9.1, x86_64"."""
+    """The program that makes the archive: its format, deflate and machine, such as "mgmt 3, isal 1.9.1, x86_64"."""
     plan: str
     """Compression plan, such as "auto"."""
 

@@ -118,7 +118,7 @@ class UploadRecord(OperationRecord):
     storage_class: str | None = field(default=None, kw_only=True)
     tags: dict[str, str] = field(default_factory=dict, kw_only=True)
     codec: str | None = field(default=None, kw_only=True)
-    """The program that made the archive: its format, deflate and machine, such as "mgmt 2, isal 1.9.1, x86_64"."""
+    """The program that made the archive: its format, deflate and machine, such as "mgmt 3, isal 1.9.1, x86_64"."""
     compression_plan: str | None = field(default=None, kw_only=True)
     """How each block was compressed: with the codec, this makes the bytes repeatable."""
 

@@ -16,7 +16,10 @@ from pathlib import Path
 class NoDigest:
     """Stands in for the content digest, to see what that costs."""
 
-    def add(self, pieces: Sequence[bytes | memoryview]) -> None:
+    def __init__(self, on_member: object = None) -> None:
+        """Take the arguments of a digest."""
+
+    def add(self, items: Sequence[object]) -> None:
         """Take nothing in."""
 
     def text(self) -> str:

@@ -1,9 +1,9 @@
 """Deflate, block by block: which blocks are worth it, and how they are written.
 
 A block is judged by eight small samples. If they hardly shrink, as in footage, the block is stored: that costs only
-a memory copy, and the block never grows. The rest is deflated with the 32 KiB before it as dictionary and
-ends on a byte boundary, so blocks can be deflated at the same time and written one behind the other as the
-data of one gzip member.
+a memory copy, and the block never grows. The rest is deflated. A block ends on a byte boundary and refers to nothing
+before it: blocks can be deflated at the same time and written one behind the other as the data of one gzip member, and
+each can be inflated without the others.
 """
 
 from __future__ import annotations
@@ -20,12 +20,11 @@ from mgmt.layout import FORMAT_VERSION, STORED_SIZE_MAX_BYTES
 PlanName = Literal["auto", "store", "fast", "best"]
 Piece = bytes | memoryview
 
-DICTIONARY_BYTES: Final = 32 * 1024
-"""Deflate's window (RFC 1951)."""
 LAST_BLOCK: Final = b"\x01\x00\x00\xff\xff"
 """An empty stored block with the final bit: ends the deflate data."""
 
-_RAW: Final = -15
+RAW: Final = -15
+"""Window of raw deflate data, as zlib takes it."""
 _MEMORY_LEVEL: Final = 9
 _SAMPLE_BYTES: Final = 8 * 1024
 _SAMPLE_COUNT: Final = 8
@@ -117,13 +116,13 @@ def _machine() -> str:
     return platform.machine()
 
 
-def encode(plan: Plan, block: memoryview, dictionary: memoryview) -> Sequence[Piece]:
+def encode(plan: Plan, block: memoryview) -> Sequence[Piece]:
     """Turn a block into deflate data that ends on a byte boundary and is no longer than its stored form.
 
     Called from several threads at once; depends on nothing but its arguments.
     """
     if _is_worth_it(plan, block):
-        deflated = _deflate(plan, block, dictionary)
+        deflated = _deflate(plan, block)
         if sum(map(len, deflated)) < len(block):
             return deflated
     return store(block)
@@ -143,7 +142,7 @@ def _is_worth_it(plan: Plan, block: memoryview) -> bool:
         return False
     sample = _sample(block)
     # Level 1 tells noise from content well enough. One call, as each costs a change of threads.
-    shrunk_bytes = len(plan.deflater.library.compress(sample, 1, _RAW))
+    shrunk_bytes = len(plan.deflater.library.compress(sample, 1, RAW))
     return shrunk_bytes * 100 <= len(sample) * plan.worth_percent
 
 
@@ -155,8 +154,7 @@ def _sample(block: memoryview) -> Piece:
     return b"".join(block[start : start + _SAMPLE_BYTES] for start in range(0, len(block), stride))
 
 
-def _deflate(plan: Plan, block: memoryview, dictionary: memoryview) -> tuple[Piece, Piece]:
+def _deflate(plan: Plan, block: memoryview) -> tuple[Piece, Piece]:
     library = plan.deflater.library
-    settings = (plan.level, library.DEFLATED, _RAW, _MEMORY_LEVEL, library.Z_DEFAULT_STRATEGY)
-    deflating = library.compressobj(*settings, dictionary) if dictionary else library.compressobj(*settings)
+    deflating = library.compressobj(plan.level, library.DEFLATED, RAW, _MEMORY_LEVEL, library.Z_DEFAULT_STRATEGY)
     return deflating.compress(block), deflating.flush(library.Z_SYNC_FLUSH)

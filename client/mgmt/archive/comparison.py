@@ -36,7 +36,7 @@ def compute_content_digest(
         if on_progress is not None:
             on_progress(stream.content_bytes)
 
-    with Pipeline(encode=lambda *_: (), digest=digest.add, deliver=deliver, workers=1) as pipeline:
+    with Pipeline(encode=lambda _: (), digest=digest.add, deliver=deliver, workers=1) as pipeline:
         stream = TarStream(pipeline)
         with closing(source.members()) as members:
             for member in members:

@@ -14,6 +14,7 @@ from mgmt.archive.checksums import PartSums, WholeMD5
 from mgmt.archive.codec import LAST_BLOCK, Piece, checksum_crc32, current_codec, encode, plan_named
 from mgmt.archive.digest import ContentDigest
 from mgmt.archive.envelope import GZIP_HEADER, begins_as_ours, gzip_trailer
+from mgmt.archive.index import IndexWriter
 from mgmt.archive.pipeline import Pipeline
 from mgmt.archive.stream import TarStream
 from mgmt.archive.unfinished import UnfinishedArchive
@@ -80,6 +81,7 @@ def pack(  # noqa: PLR0913  one verb; all but its two objects are settings with 
     stop: threading.Event | None = None,
     token: str | None = None,
     mtime_ns: int | None = None,
+    index: IndexWriter | None = None,
 ) -> PackedArchive:
     """Pack a source into a `.tar.gz` that appears at `archive_path` when it is whole, or not at all.
 
@@ -105,6 +107,7 @@ def pack(  # noqa: PLR0913  one verb; all but its two objects are settings with 
         token: Eight hexadecimal digits for the temporary file's name, by which the next run finds a crashed run's file.
         mtime_ns: The archive's modification time, for the same reason; a disk may round it. By default the time of
             writing.
+        index: Is told all that the archive's index holds.
 
     Raises:
         SourceError: source-changed, source-unreadable, archive-exists or archive-inside-source.
@@ -118,7 +121,7 @@ def pack(  # noqa: PLR0913  one verb; all but its two objects are settings with 
     with UnfinishedArchive(final_path, source.upper_bound_bytes, token) as unfinished:
         if on_open is not None:
             on_open(unfinished.path)
-        run = _Run(source, unfinished, PartSums(part_size_bytes, on_part), on_progress, stop)
+        run = _Run(source, unfinished, PartSums(part_size_bytes, on_part), on_progress, stop, index)
         run.pack(partial(encode, chosen), _processors_for(source) if workers is None else workers)
         unfinished.publish(mtime_ns)
     return PackedArchive(
@@ -211,19 +214,21 @@ class _Run:
         sums: PartSums,
         on_progress: Callable[[int], None] | None,
         stop: threading.Event | None,
+        index: IndexWriter | None = None,
     ) -> None:
         self.sums = sums
         self.md5 = WholeMD5(source.upper_bound_bytes)
-        self.digest = ContentDigest()
+        self.digest = ContentDigest(index.note_packed if index is not None else None)
         self.survey = Survey()
         self._source = source
         self._sink = sink
         self._on_progress = on_progress
         self._stop = stop
+        self._index = index
         self._crc32 = 0
         self.tar_bytes = 0
 
-    def pack(self, encode_block: Callable[[memoryview, memoryview], Sequence[Piece]], workers: int) -> None:
+    def pack(self, encode_block: Callable[[memoryview], Sequence[Piece]], workers: int) -> None:
         self._write([GZIP_HEADER])
         with Pipeline(encode=encode_block, digest=self.digest.add, deliver=self._deliver, workers=workers) as pipeline:
             self._add_members(TarStream(pipeline))
@@ -232,6 +237,14 @@ class _Run:
         self.sums.close()
         if self.survey.fingerprint != self._source.fingerprint:
             raise self._changed()
+        if self._index is not None:
+            self._index.describe(
+                tar_bytes=self.tar_bytes,
+                archive_size=self.sums.size_bytes,
+                crc64nvme=self.sums.crc64nvme,
+                content_digest=self.digest.text(),
+                member_count=self.survey.member_count,
+            )
 
     def _add_members(self, stream: TarStream) -> None:
         self._stream = stream
@@ -248,6 +261,8 @@ class _Run:
         self._crc32 = checksum_crc32(block, self._crc32)
         self.tar_bytes += len(block)
         self._write(pieces)
+        if self._index is not None:
+            self._index.note_block(sum(map(len, pieces)))
         if self._on_progress is not None:
             self._on_progress(self._stream.content_bytes)
 

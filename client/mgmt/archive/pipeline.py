@@ -13,7 +13,8 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from typing import Final, NamedTuple, ParamSpec, Self, TypeVar
 
-from mgmt.archive.codec import DICTIONARY_BYTES, Piece
+from mgmt.archive.codec import Piece
+from mgmt.archive.digest import Digested
 from mgmt.layout import BLOCK_SIZE_BYTES
 
 P = ParamSpec("P")
@@ -24,42 +25,28 @@ _BLOCKS_BESIDE: Final = 2
 
 
 class Block:
-    """One block of the tar stream in memory that is used again and again.
-
-    Fresh memory would cost more than the work done on it. Before the block lies room for the end of the block
-    before, which deflate takes as dictionary.
-    """
+    """One block of the tar stream in memory, used again and again: fresh memory would cost more than the work."""
 
     __slots__ = ("buffer", "digested", "end", "view")
 
-    START: Final = DICTIONARY_BYTES
-    STOP: Final = DICTIONARY_BYTES + BLOCK_SIZE_BYTES
-
     def __init__(self) -> None:
-        self.buffer = mmap.mmap(-1, self.STOP)  # unlike a bytearray, it costs nothing before it is used
+        self.buffer = mmap.mmap(-1, BLOCK_SIZE_BYTES)  # unlike a bytearray, it costs nothing before it is used
         self.view = memoryview(self.buffer)
         """The buffer, sliced without copying."""
-        self.end = self.START
+        self.end = 0
         """Where the next byte goes."""
-        self.digested: list[Piece] = []
-        """The content digest's input from this block: views of it, and frames between them."""
+        self.digested: list[Digested] = []
+        """The content digest's input from this block: members, each followed by views of its content."""
 
-    def begin(self, previous: Block | None) -> None:
-        """Empty the block; `previous` is the full one before it in the stream."""
-        if previous is not None:
-            self.buffer[: self.START] = previous.buffer[BLOCK_SIZE_BYTES:]
-        self.end = self.START
+    def begin(self) -> None:
+        """Empty the block."""
+        self.end = 0
         self.digested = []
 
     @property
     def content(self) -> memoryview:
         """The bytes of the stream."""
-        return self.view[self.START : self.end]
-
-    @property
-    def dictionary(self) -> memoryview:
-        """The bytes of the stream before it; only good for blocks after the first."""
-        return self.view[: self.START]
+        return self.view[: self.end]
 
 
 class _Moving(NamedTuple):
@@ -92,8 +79,8 @@ class Pipeline:
     def __init__(
         self,
         *,
-        encode: Callable[[memoryview, memoryview], Sequence[Piece]],
-        digest: Callable[[Sequence[Piece]], None],
+        encode: Callable[[memoryview], Sequence[Piece]],
+        digest: Callable[[Sequence[Digested]], None],
         deliver: Callable[[memoryview, Sequence[Piece]], None],
         workers: int,
     ) -> None:
@@ -105,7 +92,6 @@ class Pipeline:
         self._deliverer = _executor(min(workers, 1), "mgmt-deliver")
         self._moving: deque[_Moving] = deque()
         self._unmade = workers + _BLOCKS_BESIDE
-        self._previous: Block | None = None
         self._is_broken = False
 
     def __enter__(self) -> Self:
@@ -122,17 +108,15 @@ class Pipeline:
             block = Block()
         else:
             block = self._arrived()
-        block.begin(self._previous)
+        block.begin()
         return block
 
     def push(self, block: Block) -> None:
         """Submit a block. All but the last must be full."""
-        dictionary = block.dictionary if self._previous is not None else block.dictionary[:0]
-        encoded = self._encoders.submit(self._encode, block.content, dictionary)
+        encoded = self._encoders.submit(self._encode, block.content)
         delivered = self._deliverer.submit(self._deliver_encoded, block.content, encoded)
         digested = self._digester.submit(self._digest, block.digested)
         self._moving.append(_Moving(block, delivered, digested))
-        self._previous = block
 
     def finish(self) -> None:
         """Wait until all blocks have arrived."""

@@ -6,10 +6,11 @@ import io
 import os
 from typing import Final
 
+from mgmt.archive.digest import Placed
 from mgmt.archive.headers import header
-from mgmt.archive.pipeline import Block, Pipeline
+from mgmt.archive.pipeline import Pipeline
 from mgmt.errors import source_changed, source_failure
-from mgmt.layout import TAR_END_BYTES, TAR_RECORD_BYTES
+from mgmt.layout import BLOCK_SIZE_BYTES, TAR_END_BYTES, TAR_RECORD_BYTES
 from mgmt.members import Member
 
 _ZEROS: Final = bytes(TAR_END_BYTES)
@@ -21,6 +22,7 @@ class TarStream:
     def __init__(self, pipeline: Pipeline) -> None:
         self._pipeline = pipeline
         self._block = pipeline.take()
+        self._pushed_bytes = 0
         self.content_bytes = 0
         """Bytes of files read so far."""
 
@@ -31,7 +33,8 @@ class TarStream:
             SourceError: If a file cannot be read, or is not the one that was found, or did not stay as it was.
         """
         self._put(header(member))
-        self._block.digested.append(framed)
+        block = self._block
+        block.digested.append(Placed(member, framed, self._pushed_bytes + block.end))
         if member.kind == "file":
             self._add_content(member)
 
@@ -43,8 +46,8 @@ class TarStream:
     def _put(self, data: bytes) -> None:
         block = self._block
         stop = block.end + len(data)
-        if stop > Block.STOP:
-            room_bytes = Block.STOP - block.end
+        if stop > BLOCK_SIZE_BYTES:
+            room_bytes = BLOCK_SIZE_BYTES - block.end
             self._put(data[:room_bytes])
             self._turn()
             self._put(data[room_bytes:])
@@ -53,6 +56,7 @@ class TarStream:
             block.end = stop
 
     def _turn(self) -> None:
+        self._pushed_bytes += self._block.end
         self._pipeline.push(self._block)
         self._block = self._pipeline.take()
 
@@ -70,7 +74,7 @@ class TarStream:
         while missing:
             block = self._block
             start = block.end
-            stop = min(start + missing, Block.STOP)
+            stop = min(start + missing, BLOCK_SIZE_BYTES)
             if start == stop:
                 self._turn()
                 continue

@@ -20,7 +20,7 @@ from blake3 import blake3
 
 from mgmt.archive import codec, envelope, pack
 from mgmt.archive.codec import PLANS, QUICKEST, ZLIB, Deflater, Plan, current_codec, encode, store
-from mgmt.archive.digest import ContentDigest
+from mgmt.archive.digest import ContentDigest, Placed
 from mgmt.archive.envelope import GZIP_HEADER, gzip_trailer, is_ours
 from mgmt.errors import source_failure
 from mgmt.layout import TAR_END_BYTES, archive_bound_bytes, archive_file_name, is_temporary_name, temporary_name
@@ -60,22 +60,22 @@ def member(path: bytes = b"a", kind: str = "file", **changes: object) -> Member:
 def test_the_bytes_of_a_stored_archive_are_these(tmp_path, project, workers):
     packed = pack(look(project), tmp_path / "P.tar.gz", plan="store", workers=workers, part_size_bytes=MIB)
     data = packed.path.read_bytes()
-    assert hashlib.sha256(data).hexdigest() == "95559119f3ceae1f6e4952b0c98ff6df7a2f7c6faa84c69fbbc4f811da77b3b2"
+    assert hashlib.sha256(data).hexdigest() == "0d6e1869d9af71470c7268975cc921895d4643d2bc878901804b27f0e4f67991"
     assert (packed.member_count, packed.uncompressed_size, packed.size) == (5, 2_510_000, len(data))
-    assert packed.content_digest == "blake3:16c2585a170f00608c57a090594cacbe6a9230a506ca156f729e6ff1ca7dd52f"
+    assert packed.content_digest == "blake3:ace8195363b38698a5beed65a8494e69afeeadff751001e3a8886f28c40c7e3d"
     assert [part.length for part in packed.parts] == [MIB, MIB, len(data) - 2 * MIB]
     assert packed.packing.plan == "store"
-    assert packed.packing.codec == "mgmt 2, stored"
+    assert packed.packing.codec == "mgmt 3, stored"
 
 
 def test_without_vectors_the_bytes_are_the_same(tmp_path, project, monkeypatch):
     monkeypatch.delattr(os, "readv")
     packed = pack(look(project), tmp_path / "P.tar.gz", plan="store")
-    assert packed.content_digest == "blake3:16c2585a170f00608c57a090594cacbe6a9230a506ca156f729e6ff1ca7dd52f"
+    assert packed.content_digest == "blake3:ace8195363b38698a5beed65a8494e69afeeadff751001e3a8886f28c40c7e3d"
 
 
 def test_the_envelope_is_gzips_with_our_comment():
-    assert GZIP_HEADER == b"\x1f\x8b\x08\x10\x00\x00\x00\x00\x00\xffmgmt 2\x00"
+    assert GZIP_HEADER == b"\x1f\x8b\x08\x10\x00\x00\x00\x00\x00\xffmgmt 3\x00"
     assert gzip_trailer(0x01020304, 2**32 + 5) == struct.pack("<II", 0x01020304, 5)
     assert gzip_trailer(0, 2**32 - 1) == struct.pack("<II", 0, 2**32 - 1)
 
@@ -84,8 +84,8 @@ def test_archives_of_any_version_of_ours_are_ours_and_nothing_else_is(tmp_path):
     path = tmp_path / "x"
     for content, ours in [
         (GZIP_HEADER, True),
-        (GZIP_HEADER.replace(b"mgmt 2", b"mgmt 27"), True),
-        (GZIP_HEADER.replace(b"mgmt 2", b"mgmt"), False),
+        (GZIP_HEADER.replace(b"mgmt 3", b"mgmt 27"), True),
+        (GZIP_HEADER.replace(b"mgmt 3", b"mgmt"), False),
         (GZIP_HEADER.replace(b"mgmt", b"MGMT"), False),
         (GZIP_HEADER[:14], False),
         (b"", False),
@@ -115,10 +115,16 @@ def test_a_frame_has_path_kind_mode_size_and_target():
     assert frame(member(b"h", "hardlink", target=b"a")) == b"h\0h644 0\0a\0"
 
 
-def test_a_digest_is_blake3_behind_a_fixed_beginning():
-    digest = ContentDigest()
-    digest.add([b"a", memoryview(b"b")])
-    assert digest.text() == "blake3:" + blake3(b"mgmt content 1\0ab").hexdigest()
+def test_a_digest_is_blake3_of_frames_and_the_files_own_digests_behind_a_fixed_beginning():
+    told = []
+    digest = ContentDigest(lambda placed, file_digest: told.append((placed.framed, file_digest)))
+    folder, clip, empty = member(b"d", "directory"), member(b"d/a", size_bytes=2), member(b"d/b")
+    digest.add([Placed(folder, b"D", 512), Placed(clip, b"A", 1024), memoryview(b"a")])
+    digest.add([memoryview(b"b"), Placed(empty, b"E", 2048)])
+    of_clip, of_empty = blake3(b"ab").digest(), blake3(b"").digest()
+    expected = "blake3:" + blake3(b"mgmt content 2\0DA" + of_clip + b"E" + of_empty).hexdigest()
+    assert (digest.text(), digest.text()) == (expected, expected)
+    assert told == [(b"D", None), (b"A", of_clip), (b"E", of_empty)]
 
 
 def test_a_survey_counts_sums_and_remembers_the_youngest():
@@ -222,7 +228,7 @@ class Measured:
 def test_a_block_is_deflated_from_the_plans_worth_on(sample_bytes, is_worth_it):
     plan = Plan(Deflater("measured", "1", Measured(sample_bytes)), 1, 97)
     block = memoryview(b"a" * 100)
-    encoded = b"".join(encode(plan, block, memoryview(b"")))
+    encoded = b"".join(encode(plan, block))
     assert (encoded != b"".join(store(block))) is is_worth_it
 
 
@@ -237,7 +243,7 @@ def test_a_block_is_deflated_from_the_plans_worth_on(sample_bytes, is_worth_it):
 def test_samples_lie_evenly_from_the_first_byte_on(size_bytes, starts):
     library = Measured(10**9)
     block = os.urandom(size_bytes)
-    encode(Plan(Deflater("measured", "1", library), 1, 97), memoryview(block), memoryview(b""))
+    encode(Plan(Deflater("measured", "1", library), 1, 97), memoryview(block))
     expected = b"".join(block[start : start + 8192] for start in starts)
     assert library.samples[0][: 7 * 8192] == expected[: 7 * 8192]
     assert library.samples[0].startswith(expected[:-8192])
@@ -247,7 +253,7 @@ def test_samples_lie_evenly_from_the_first_byte_on(size_bytes, starts):
 def test_plans_deflate_what_shrinks_by_a_little_or_by_a_fifth(plan, percent):
     for sample_bytes in (percent, percent + 1):
         measured = codec._plans(QUICKEST)[plan]._replace(deflater=Deflater("measured", "1", Measured(sample_bytes)))
-        encoded = b"".join(encode(measured, memoryview(b"a" * 100), memoryview(b"")))
+        encoded = b"".join(encode(measured, memoryview(b"a" * 100)))
         assert (len(encoded) < 100) is (sample_bytes == percent)
 
 
@@ -260,12 +266,12 @@ def test_the_codec_names_library_version_and_processor():
     assert plans["best"].deflater == ZLIB == ("zlib", zlib.ZLIB_RUNTIME_VERSION, zlib)
     for plan in ("auto", "fast", "best"):
         deflater = plans[plan].deflater
-        assert current_codec(plan) == f"mgmt 2, {deflater.name} {deflater.version}, {platform.machine()}"
+        assert current_codec(plan) == f"mgmt 3, {deflater.name} {deflater.version}, {platform.machine()}"
 
 
 def test_a_plan_of_no_worth_is_never_sampled():
     library = Measured(0)
-    encode(Plan(Deflater("measured", "1", library), 0, 0), memoryview(b"a" * 100), memoryview(b""))
+    encode(Plan(Deflater("measured", "1", library), 0, 0), memoryview(b"a" * 100))
     assert library.samples == []
 
 

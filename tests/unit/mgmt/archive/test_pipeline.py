@@ -12,13 +12,11 @@ class Recorder:
     """Stands at the pipeline's three ends."""
 
     def __init__(self) -> None:
-        self.dictionaries: list[bytes] = []
         self.digested: list[bytes] = []
         self.delivered: list[bytes] = []
         self.delivering_threads: set[int] = set()
 
-    def encode(self, block: memoryview, dictionary: memoryview) -> list[bytes]:
-        self.dictionaries.append(bytes(dictionary))
+    def encode(self, block: memoryview) -> list[bytes]:
         return [bytes(block[:1]), b"%d" % len(block)]
 
     def deliver(self, block: memoryview, pieces: list[bytes]) -> None:
@@ -54,17 +52,6 @@ def test_blocks_are_delivered_and_digested_in_order_by_one_thread_that_is_not_th
     assert recorder.digested == LETTERS
 
 
-def test_every_block_but_the_first_knows_the_end_of_the_one_before():
-    recorder = Recorder()
-    with recorder.pipeline(1) as pipeline:
-        for letter in LETTERS:
-            block = pipeline.take()
-            fill(block, letter)
-            pipeline.push(block)
-        pipeline.finish()
-    assert recorder.dictionaries == [b"", *(letter * 32_768 for letter in LETTERS[:-1])]
-
-
 def test_a_fixed_number_of_blocks_is_used_again_and_again():
     recorder = Recorder()
     seen = set()
@@ -93,7 +80,7 @@ def test_a_block_is_not_used_again_before_it_is_digested():
                 threading.Timer(0.05, gate.set).start()
             block = pipeline.take()
             fill(block, letter)
-            block.digested = [block.view[Block.START : Block.START + 1]]
+            block.digested = [block.view[:1]]
             pipeline.push(block)
         pipeline.finish()
     assert digested == LETTERS

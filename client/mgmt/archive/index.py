@@ -1,0 +1,294 @@
+"""The index of an archive: what is in it and where, so that a single file can be read without the rest.
+
+It is gzipped text: one line that describes the archive (a JSON object), then one line for each member (a JSON array).
+The members' digests prove the list: together they give the content digest that the archive's record carries.
+"""
+
+from __future__ import annotations
+
+import gzip
+import json
+import re
+import shutil
+import tempfile
+import zlib
+from bisect import bisect_right
+from collections.abc import Iterator, Mapping, Sequence
+from functools import cached_property
+from itertools import accumulate
+from pathlib import Path
+from typing import IO, Any, Final, NamedTuple, Self
+
+from blake3 import blake3
+
+from mgmt.archive.digest import BEGINNING, Placed
+from mgmt.errors import IntegrityError
+from mgmt.layout import BLOCK_SIZE_BYTES, FORMAT_VERSION, GZIP_HEADER_BYTES
+from mgmt.members import LETTERS, MemberKind, frame_of
+from mgmt_contract.values import Value
+
+INDEX_VERSION: Final = 1
+LINE_MAX_BYTES: Final = 512 * 1024
+"""The longest line of a member: two paths of 32 KiB, whose every byte takes six characters in JSON, fit in."""
+HEADER_MAX_BYTES: Final = 64 * 1024 * 1024
+"""The longest first line: the block lengths of an archive of 10 TiB take half of it."""
+_KINDS: Final[Mapping[str, MemberKind]] = {letter.decode(): kind for kind, letter in LETTERS.items()}
+_FILE_DIGEST: Final = re.compile(r"[0-9a-f]{64}")
+
+
+class ArchiveFacts(Value):
+    """What an index says of its archive."""
+
+    format_version: int
+    block_size_bytes: int
+    """Of each block of the tar stream but the last."""
+    first_block_offset: int
+    """Where in the archive the first block begins."""
+    block_lengths: tuple[int, ...]
+    """Bytes that each block takes in the archive."""
+    tar_bytes: int
+    archive_size: int
+    crc64nvme: str
+    content_digest: str
+    member_count: int
+
+
+class IndexedMember(NamedTuple):
+    """A member as an index lists it."""
+
+    path: bytes
+    kind: MemberKind
+    size_bytes: int
+    mode: int
+    mtime_seconds: int
+    target: bytes
+    """As in `Member.target`."""
+    content_offset: int
+    """Where in the tar stream its content begins."""
+    digest: bytes | None
+    """BLAKE3 of a file's content; None for what is no file."""
+
+
+class IndexWriter:
+    """Writes an index while its archive is packed or read, in constant memory but for eight bytes per block.
+
+    What describes the archive is known last and stands first, so the members wait in a file without a name, of which a
+    crash leaves nothing. Members and blocks may come from two threads.
+
+    Args:
+        folder: Where the members wait.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._lines = tempfile.TemporaryFile(dir=folder)  # noqa: SIM115  closed in the end
+        self._deflating = zlib.compressobj(wbits=31)
+        self._block_lengths: list[int] = []
+        self._facts: ArchiveFacts | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._lines.close()
+
+    def note_packed(self, placed: Placed, digest: bytes | None) -> None:
+        """List a member that was packed."""
+        found = placed.member
+        self.add(
+            IndexedMember(
+                path=found.path,
+                kind=found.kind,
+                size_bytes=found.size_bytes,
+                mode=found.mode,
+                mtime_seconds=found.mtime_seconds,
+                target=found.target,
+                content_offset=placed.content_offset,
+                digest=digest,
+            )
+        )
+
+    def add(self, member: IndexedMember) -> None:
+        """List the next member."""
+        line = (
+            _decode(member.path),
+            LETTERS[member.kind].decode(),
+            member.size_bytes,
+            member.mode,
+            member.mtime_seconds,
+            _decode(member.target),
+            member.content_offset,
+            member.digest.hex() if member.digest is not None else None,
+        )
+        self._lines.write(self._deflating.compress(_write_line(line)))
+
+    def note_block(self, length: int) -> None:
+        """Note the bytes that the next block takes in the archive."""
+        self._block_lengths.append(length)
+
+    def describe(
+        self, *, tar_bytes: int, archive_size: int, crc64nvme: str, content_digest: str, member_count: int
+    ) -> None:
+        """Say what the whole archive is, once all members and blocks are known."""
+        self._facts = ArchiveFacts(
+            format_version=FORMAT_VERSION,
+            block_size_bytes=BLOCK_SIZE_BYTES,
+            first_block_offset=GZIP_HEADER_BYTES,
+            block_lengths=tuple(self._block_lengths),
+            tar_bytes=tar_bytes,
+            archive_size=archive_size,
+            crc64nvme=crc64nvme,
+            content_digest=content_digest,
+            member_count=member_count,
+        )
+        self._lines.write(self._deflating.flush())
+
+    def write(self, target: IO[bytes]) -> None:
+        """Write the whole index of an archive that is described."""
+        assert self._facts is not None  # noqa: S101  what is not whole has no index
+        target.write(gzip.compress(_write_line({"mgmt_index": INDEX_VERSION, **vars(self._facts)}), mtime=0))
+        self._lines.seek(0)
+        shutil.copyfileobj(self._lines, target)
+
+
+class Index:
+    """An index that is read: of its archive, and as often as asked of its members, in constant memory.
+
+    Args:
+        path: The file it lies in.
+
+    Raises:
+        IntegrityError: index-damaged, from every method too.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        with self._open() as file:
+            self.facts = _parse_facts(_read_line(file, HEADER_MAX_BYTES))
+
+    @cached_property
+    def _block_ends(self) -> list[int]:
+        return list(accumulate(self.facts.block_lengths, initial=self.facts.first_block_offset))
+
+    def members(self) -> Iterator[IndexedMember]:
+        """Read the members, in the archive's order."""
+        with self._open() as file:
+            _read_line(file, HEADER_MAX_BYTES)
+            while line := _read_line(file, LINE_MAX_BYTES):
+                yield _parse_member(line)
+
+    def refuse_false(self, content_digest: str, archive_size: int) -> None:
+        """Compare the index with the archive's record, and its members with its content digest.
+
+        Raises:
+            IntegrityError: If it is another archive's, or a member was changed, added or removed.
+        """
+        hashed = blake3(BEGINNING)
+        count = 0
+        for member in self.members():
+            hashed.update(frame_of(member.path, member.kind, member.mode, member.size_bytes, member.target))
+            hashed.update(member.digest or b"")
+            count += 1
+        said = (self.facts.content_digest, self.facts.archive_size, self.facts.content_digest, self.facts.member_count)
+        if said != (content_digest, archive_size, "blake3:" + hashed.hexdigest(), count):
+            raise _damaged("it is not the index of this archive, or it was changed")
+
+    def find_range(self, start: int, stop: int) -> tuple[range, range]:
+        """Find where the archive holds the tar stream's bytes from `start` to `stop`.
+
+        Returns:
+            The numbers of the blocks, and the archive's bytes that these take.
+        """
+        size_bytes = self.facts.block_size_bytes
+        blocks = range(start // size_bytes, -(-stop // size_bytes))
+        if blocks.stop > len(self.facts.block_lengths):
+            raise _damaged("a member lies behind the last block")
+        return blocks, range(self._block_ends[blocks.start], self._block_ends[blocks.stop])
+
+    def find_block(self, archive_offset: int) -> int:
+        """Return the number of the block that holds a byte of the archive."""
+        return bisect_right(self._block_ends, archive_offset) - 1
+
+    def _open(self) -> gzip.GzipFile:
+        return gzip.open(self._path, "rb")
+
+
+def _decode(path: bytes) -> str:
+    """Write a path as text; bytes that are no UTF-8 become lone surrogates, and `_encode` brings them back."""
+    return path.decode("utf-8", "surrogateescape")
+
+
+def _encode(path: str) -> bytes:
+    return path.encode("utf-8", "surrogateescape")
+
+
+def _write_line(value: Mapping[str, object] | Sequence[object]) -> bytes:
+    return json.dumps(value, separators=(",", ":")).encode() + b"\n"
+
+
+def _read_line(file: gzip.GzipFile, most_bytes: int) -> bytes:
+    try:
+        line = file.readline(most_bytes + 1)
+    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
+        raise _damaged(str(error)) from error
+    if line and not line.endswith(b"\n"):
+        raise _damaged("a line is too long or cut off")
+    return line
+
+
+def _parse_facts(line: bytes) -> ArchiveFacts:
+    try:
+        found = json.loads(line)
+        version = found.pop("mgmt_index")
+        if version != INDEX_VERSION:
+            raise _damaged(f"its version is {version!r}, expected {INDEX_VERSION}; a newer mgmt can read it")
+        facts = ArchiveFacts(**found | {"block_lengths": tuple(found["block_lengths"])})
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
+        raise _damaged("its first line does not describe an archive") from error
+    numbers = (facts.first_block_offset, *facts.block_lengths, facts.tar_bytes, facts.archive_size, facts.member_count)
+    if not all(type(number) is int and number >= 0 for number in numbers) or not (
+        facts.block_size_bytes == BLOCK_SIZE_BYTES  # of every version so far
+        and len(facts.block_lengths) == -(-facts.tar_bytes // BLOCK_SIZE_BYTES)
+        and facts.first_block_offset + sum(facts.block_lengths) <= facts.archive_size
+    ):
+        raise _damaged("its blocks do not make up an archive")
+    return facts
+
+
+def _parse_member(line: bytes) -> IndexedMember:
+    try:
+        path, letter, size_bytes, mode, mtime_seconds, target, content_offset, digest = json.loads(line)
+        _require_texts(path, target)
+        kind = _KINDS[letter]
+        _require_numbers_from_zero(size_bytes, mode, abs(mtime_seconds), content_offset)
+        return IndexedMember(
+            path=_encode(path),
+            kind=kind,
+            size_bytes=size_bytes,
+            mode=mode,
+            mtime_seconds=mtime_seconds,
+            target=_encode(target),
+            content_offset=content_offset,
+            digest=_parse_digest(digest, kind),
+        )
+    except (ValueError, TypeError, KeyError, RecursionError) as error:
+        raise _damaged("one of its lines does not describe a member") from error
+
+
+def _require_texts(*values: Any) -> None:
+    if not all(isinstance(value, str) for value in values):
+        raise TypeError(values)
+
+
+def _require_numbers_from_zero(*values: Any) -> None:
+    if not all(type(value) is int and value >= 0 for value in values):
+        raise TypeError(values)
+
+
+def _parse_digest(text: str | None, kind: MemberKind) -> bytes | None:
+    if (kind == "file") != (text is not None) or (text is not None and not _FILE_DIGEST.fullmatch(text)):
+        raise ValueError(text)
+    return bytes.fromhex(text) if text is not None else None
+
+
+def _damaged(why: str) -> IntegrityError:
+    return IntegrityError(f"The archive's index cannot be used: {why}.", code="index-damaged")
