@@ -218,6 +218,7 @@ def _open_app(records_path: Path, engine: StorageEngine) -> Iterator[App]:
     from mgmt_api.domain.settings import Settings
     from mgmt_api.wiring import build_app
     from mgmt_local.engine.seaweedfs import REGION
+    from mgmt_local.gateway.event import SCOPE
     from mgmt_local.records import SQLiteRecordStore
 
     client = make_s3_client(
@@ -229,6 +230,7 @@ def _open_app(records_path: Path, engine: StorageEngine) -> Iterator[App]:
         region=REGION,
         key_part_max_bytes=KEY_PART_MAX_BYTES,
         join_patience_seconds=JOIN_PATIENCE_SECONDS,
+        scopes=(SCOPE,),
     )
     with contextlib.closing(client), contextlib.closing(SQLiteRecordStore(records_path)) as records:
         app = build_app(settings, records, S3ObjectStore(client, BUCKET), lambda: datetime.now(UTC))

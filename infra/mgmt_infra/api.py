@@ -12,6 +12,7 @@ from aws_cdk import aws_lambda as lambda_
 from aws_cdk import aws_logs as logs
 from constructs import Construct
 
+from mgmt_api.domain.policy import scopes_for
 from mgmt_contract.routes import ROUTES, Route
 from mgmt_infra.deployment import Deployment
 from mgmt_infra.rules import set_aside
@@ -54,13 +55,13 @@ class Api(Construct):
         self.url = self._make_stage().url
 
     def _add_route(self, route: Route) -> gateway.HttpRoute:
-        scopes = list(self._deployment.settings.scopes)
+        scopes = list(scopes_for(route, self._deployment.settings))
         (added,) = self._api.add_routes(
             path=route.path,
             methods=[gateway.HttpMethod(route.method)],
             integration=self._integration,
             authorizer=self._tokens if route.needs_sign_in else None,
-            authorization_scopes=scopes if route.needs_sign_in and scopes else None,
+            authorization_scopes=scopes or None,
         )
         if not route.needs_sign_in:
             set_aside(

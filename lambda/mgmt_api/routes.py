@@ -23,6 +23,7 @@ from mgmt_api.domain.access import read_actor
 from mgmt_api.domain.answers import ListResponse, answer, answer_list, answer_problem, make_validation_error
 from mgmt_api.domain.description import describe_person, describe_service
 from mgmt_api.domain.entities import Actor
+from mgmt_api.domain.policy import ACTION_OF_ROUTE, require_right
 from mgmt_api.domain.runs import read_request_id, read_run_id
 from mgmt_api.history.pages import find_history, look_up
 from mgmt_api.ports import RecordsUnavailableError, StorageError
@@ -62,43 +63,43 @@ class Api:
 
     def preview(self, request: Annotated[messages.PreviewRequest, Body()]) -> Response[str]:
         """Preview uploads: the result that starting them would have; nothing is written."""
-        actor = self._actor()
+        actor = self._admit(routes.PREVIEW)
         return self._answer_list(actor, preview_uploads(self._backends, actor, request))
 
     def start(self, request: Annotated[messages.StartRequest, Body()]) -> Response[str]:
         """Start uploads, or start them again under the same ids."""
-        actor = self._actor()
+        actor = self._admit(routes.START)
         run_id = read_run_id(self._resolver.current_event.raw_event)
         return self._answer_list(actor, start_uploads(self._backends, actor, request, run_id))
 
     def sign(self, request: Annotated[messages.SignRequest, Body()]) -> Response[str]:
         """Sign the URLs of parts."""
-        actor = self._actor()
+        actor = self._admit(routes.SIGN)
         return self._answer_list(actor, sign_parts(self._backends, actor, request))
 
     def complete(self, request: Annotated[messages.CompleteRequest, Body()]) -> Response[str]:
         """Complete uploads: look at the storage, compare, and record."""
-        actor = self._actor()
+        actor = self._admit(routes.COMPLETE)
         return self._answer_list(actor, complete_uploads(self._backends, actor, request))
 
     def fail(self, request: Annotated[messages.FailRequest, Body()]) -> Response[str]:
         """Record failures."""
-        actor = self._actor()
+        actor = self._admit(routes.FAIL)
         return self._answer_list(actor, fail_uploads(self._backends, actor, request))
 
     def clean_up(self, request: Annotated[messages.CleanUpRequest, Body()]) -> Response[str]:
         """Record what became of local files."""
-        actor = self._actor()
+        actor = self._admit(routes.CLEAN_UP)
         return self._answer_list(actor, clean_up(self._backends, actor, request))
 
     def look_up(self, request: Annotated[messages.LookUpRequest, Body()]) -> Response[str]:
         """Return the records of operations."""
-        self._actor()
+        self._admit(routes.LOOK_UP)
         return answer_list(look_up(self._backends, request))
 
     def history(self) -> Response[str]:
         """Find the team's operations, newest first."""
-        actor = self._actor()
+        actor = self._admit(routes.HISTORY)
         filters = self._resolver.current_event.query_string_parameters or {}
         try:
             request = HISTORY_FILTERS.validate_python(filters)
@@ -108,10 +109,14 @@ class Api:
 
     def me(self) -> Response[str]:
         """Say for whom the service takes the caller."""
-        return answer(describe_person(self._actor()))
+        return answer(describe_person(self._admit(routes.ME)))
 
-    def _actor(self) -> Actor:
-        return read_actor(self._resolver.current_event.raw_event, self._backends.settings)
+    def _admit(self, route: routes.Route) -> Actor:
+        """Return the caller, who has the right to make this call at all."""
+        settings = self._backends.settings
+        actor = read_actor(self._resolver.current_event.raw_event, settings)
+        require_right(actor, ACTION_OF_ROUTE[route], settings)
+        return actor
 
     def _answer_list(self, actor: Actor, response: ListResponse) -> Response[str]:
         for result in response.results:

@@ -38,6 +38,7 @@ class Service(Value):
     client_id: str | None = None
     audience: str | None = None
     scopes: tuple[str, ...] = ()
+    """The scopes that a client asks for at sign-in."""
     optional_fields: tuple[str, ...] = ()
     """Request fields that not every service knows, and this one does: a client sends only these of them."""
 

@@ -121,6 +121,10 @@ class UploadRecord(OperationRecord):
     """The program that made the archive: its format, deflate and machine, such as "mgmt 3, isal 1.9.1, x86_64"."""
     compression_plan: str | None = field(default=None, kw_only=True)
     """How each block was compressed: with the codec, this makes the bytes repeatable."""
+    replaces: str | None = field(default=None, kw_only=True)
+    """The upload whose object this one replaces, as far as the service knew that object."""
+    replaces_actor: str | None = field(default=None, kw_only=True)
+    """The person who had stored it."""
 
     def __post_init__(self) -> None:
         """Set the operation type: an upload is an upload, whatever it was built with."""

@@ -23,6 +23,7 @@ from mgmt_api.domain.settings import Settings
 from mgmt_api.ports import NewObject, WriteCondition
 from mgmt_api.wiring import App, build_app
 from mgmt_contract.messages import Part, SignedRequest
+from mgmt_local.gateway.event import SCOPE
 from mgmt_local.gateway.server import Gateway
 from mgmt_local.gateway.tokens import TokenFile, own_token
 from mgmt_local.process.activity import Activity
@@ -87,7 +88,7 @@ def main() -> None:
     """Serve until the input ends; each line is answered with the address, the token and the calls so far."""
     folder = open_state_folder(Path(sys.argv[1]))
     records = SQLiteRecordStore(folder.records)
-    settings = Settings(bucket=BUCKET, table="bench", region=REGION)
+    settings = Settings(bucket=BUCKET, table="bench", region=REGION, scopes=(SCOPE,))
     app = build_app(settings, records, LinkedObjectStore(sys.argv[2], sys.argv[3]), lambda: datetime.now(UTC))
     calls = CountedCalls(app)
     token = own_token(folder)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import ExitStack
+from dataclasses import replace
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
@@ -16,7 +17,6 @@ import pytest
 from mgmt_api.adapters.dynamodb import DynamoDBRecordStore
 from mgmt_api.adapters.s3 import S3ObjectStore
 from mgmt_api.adapters.table import INDEXES
-from mgmt_api.domain.settings import Settings
 from mgmt_contract.messages import CleanUp, SignedRequest
 from mgmt_contract.parts import MIB
 from mgmt_local.engine.seaweedfs import StorageEngine
@@ -25,7 +25,7 @@ from support.engine import connect, send, versioned_bucket
 from support.moto_table import create_table, moto_dynamodb
 from support.permissions import requests_of
 from support.policies import Request, Statement, find_matches, read_statements
-from support.studio import Machine, Studio, content_of, item_for, part_of, parts_of
+from support.studio import SETTINGS, Machine, Studio, content_of, item_for, part_of, parts_of
 
 pytestmark = [pytest.mark.cdk, pytest.mark.xdist_group("assembly")]
 
@@ -98,7 +98,7 @@ def bucket_and_requests(engine: StorageEngine) -> Iterator[tuple[str, list[Reque
         bucket = stack.enter_context(versioned_bucket(engine))
         dynamodb = stack.enter_context(moto_dynamodb())
         create_table(dynamodb, TABLE)
-        studio = Studio(Settings(bucket=bucket, table=TABLE, region="eu-west-1", root_prefix=PREFIX))
+        studio = Studio(replace(SETTINGS, bucket=bucket, table=TABLE, root_prefix=PREFIX))
         records = DynamoDBRecordStore(recorder.listen(dynamodb), TABLE, 1)
         studio.serve(records, RecordedStore(connect(engine), bucket, recorder))
         studio.objects = Sender()  # type: ignore[assignment]

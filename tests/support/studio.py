@@ -56,7 +56,7 @@ from support.sentences import check_answer
 
 T = TypeVar("T")
 
-SETTINGS = Settings(bucket="footage", table="records", region="eu-west-1")
+SETTINGS = Settings(bucket="footage", table="records", region="eu-west-1", scopes=("mgmt/use",))
 
 
 class RefusedError(Exception):

@@ -18,6 +18,7 @@ from mgmt_api.adapters.s3 import S3ObjectStore
 from mgmt_api.domain.settings import Settings
 from mgmt_api.wiring import build_app
 from mgmt_local.engine.seaweedfs import REGION, StorageEngine
+from mgmt_local.gateway.event import SCOPE
 from mgmt_local.gateway.server import Gateway
 from mgmt_local.gateway.tokens import TokenFile, issue_token
 from mgmt_local.process.activity import Activity
@@ -140,7 +141,7 @@ def team_at_work(
     signer = make_s3_client(
         REGION, endpoint_url=storage.url, access_key=engine.access_key, secret_key=engine.secret_key
     )
-    settings = Settings(bucket=bucket, table="", region=REGION, key_part_max_bytes=255, **deployed)
+    settings = Settings(bucket=bucket, table="", region=REGION, key_part_max_bytes=255, scopes=(SCOPE,), **deployed)
     team = Team("", bucket, s3, records, S3ObjectStore(signer, bucket), storage, folder)
     app = build_app(settings, records, team.store, lambda: datetime.now(UTC) + team.ahead)
     gateway = Gateway(app, TokenFile(state.tokens), Activity(3600))

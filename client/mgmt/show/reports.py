@@ -155,6 +155,8 @@ def _describe_upload(record: UploadRecord, *, is_replaced: bool) -> list[tuple[s
     ]
     if record.content_digest:
         pairs += [("proven", _describe_proof(record)), ("claimed", _describe_claims(record))]
+    if record.replaces or record.replaces_actor:
+        pairs.append(("replaces", _describe_replaced(record)))
     if record.storage_class:
         pairs.append(("storage class", record.storage_class))
     if record.run_id:
@@ -175,6 +177,13 @@ def version_line(record: UploadRecord) -> dict[str, Any]:
     plain = to_plain(record)
     size = record.s3_file_record.size if record.s3_file_record else None
     return {"operation_id": record.operation_id, "size": size, **{name: plain[name] for name in VERSION_FIELDS}}
+
+
+def _describe_replaced(record: UploadRecord) -> str:
+    """Say whose upload an upload replaces; one that is under way or has failed has not replaced it."""
+    would = "" if record.status == "success" else "if it succeeds, "
+    whose = f"the upload of {record.replaces_actor}" if record.replaces_actor else "an upload"
+    return f"{would}{whose}, operation {record.replaces}" if record.replaces else f"{would}{whose}"
 
 
 def _describe_file(file: FileRecord | None) -> str:

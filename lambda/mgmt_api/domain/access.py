@@ -1,4 +1,4 @@
-"""The calling person, from the verified token, and the operations that person and machine may work on."""
+"""The calling person and their role, from the verified token, and the operations they may work on."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-from mgmt_api.domain.entities import Actor, Operation
+from mgmt_api.domain.entities import Actor, Operation, Role
+from mgmt_api.domain.policy import Action, may_act_on
 from mgmt_api.domain.settings import Settings
 from mgmt_contract.problems import ProblemError
 from mgmt_contract.texts import fit_text, holds_control_character, is_short
@@ -18,6 +19,13 @@ _TOKEN: Final = re.compile(r"(?:bearer +)?[\w-]+\.(?P<payload>[\w-]+)\.[\w-]*", 
 """The whole header: API Gateway joins two of them with a comma, and then the verified one is unknown."""
 _PLAIN_CLAIMS: Final = ("sub", "iss", "jti")
 """Claims that are texts in the token, and so unchanged when API Gateway hands them on."""
+_CLIENT_CLAIMS: Final = ("client_id", "azp", "cid", "appid")
+"""Claims that name a token's client; the first that is there counts.
+
+RFC 9068 and Cognito; Keycloak and Entra v2; Okta; Entra v1.
+"""
+_SCOPE_CLAIMS: Final = ("scope", "scp")
+"""Claims that list a token's scopes: RFC 8693; Entra and Okta. API Gateway reads these two as well."""
 
 
 @dataclass(frozen=True)
@@ -33,7 +41,9 @@ class Caller:
 def read_actor(event: Mapping[str, Any], settings: Settings) -> Actor:
     """Read the actor from the claims and the token that API Gateway's JWT authorizer has verified.
 
-    Every claim arrives as a string there. A token without the name claim (a machine user's) is known by its subject.
+    Every claim arrives as a string there, so groups and scopes are read from the token itself. A token without the name
+    claim (a machine user's) is known by its subject. Who is no member gets the role "nobody", not an error: what that
+    allows, the policy says.
 
     Raises:
         ProblemError: login-required, where no authorizer has let the request through.
@@ -46,19 +56,48 @@ def read_actor(event: Mapping[str, Any], settings: Settings) -> Actor:
     if not is_short(subject) or holds_control_character(subject):
         raise ProblemError("login-required", "The token's subject cannot be recorded. Ask the admin of your sign-in.")
     name = str(claims.get(settings.actor_claim) or subject)
-    groups = _read_groups(event, claims, settings.groups_claim)
-    return Actor(id=subject, name=fit_text(name), is_admin=settings.admin_group in groups, groups=groups)
+    token = _read_token(event, claims)
+    scopes, groups = _read_scopes(token), _read_groups(token, settings.groups_claim)
+    has_scope = not scopes.isdisjoint(settings.scopes)
+    only_reads = not has_scope and not scopes.isdisjoint(settings.read_scopes)
+    role = _find_role(token, groups, settings) if has_scope or only_reads or not settings.scopes else "nobody"
+    return Actor(id=subject, name=fit_text(name), role=role, only_reads=only_reads, groups=groups)
 
 
-def _read_groups(event: Mapping[str, Any], claims: Mapping[str, Any], groups_claim: str) -> frozenset[str]:
+def _find_role(token: Mapping[str, Any], groups: frozenset[str], settings: Settings) -> Role:
+    """Find the role of a token whose scope, if one is asked for, is there."""
+    client = next((token[name] for name in _CLIENT_CLAIMS if isinstance(token.get(name), str)), None)
+    if client in settings.machine_clients:
+        return "member"
+    if client is not None and client == token.get("sub"):
+        return "nobody"  # a machine's own token, whatever groups it lists: machines are members by their id, or not
+    if settings.admin_group in groups:
+        return "admin"
+    if settings.member_group:
+        return "member" if settings.member_group in groups else "nobody"
+    return "member" if settings.scopes else "nobody"
+
+
+def _read_groups(token: Mapping[str, Any], groups_claim: str) -> frozenset[str]:
     """Read the groups from the token itself, not from the authorizer's claims.
 
     There a list has become one text, "[a b]", in which the group "Studio admins" cannot be told from "admins". A list
     is taken, or one text as one group; any other value of the claim gives no right.
     """
-    groups = _read_token(event, claims).get(groups_claim)
+    groups = token.get(groups_claim)
     named = groups if isinstance(groups, list) else [groups]
     return frozenset(group for group in named if isinstance(group, str))
+
+
+def _read_scopes(token: Mapping[str, Any]) -> frozenset[str]:
+    """Read the scopes: a list, or one text with blanks between them."""
+    scopes: set[str] = set()
+    for name in _SCOPE_CLAIMS:
+        named = token.get(name)
+        listed = named.split(" ") if isinstance(named, str) else named
+        if isinstance(listed, list):
+            scopes |= {scope for scope in listed if isinstance(scope, str) and scope}
+    return frozenset(scopes)
 
 
 def _read_token(event: Mapping[str, Any], claims: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -76,8 +115,10 @@ def _read_token(event: Mapping[str, Any], claims: Mapping[str, Any]) -> Mapping[
     return payload if is_verified else {}
 
 
-def require_own(operation: Operation | None, operation_id: str, actor: Actor) -> Operation:
-    """Return the operation if it exists and is this person's.
+def require_reach(
+    operation: Operation | None, operation_id: str, actor: Actor, action: Action, settings: Settings
+) -> Operation:
+    """Return the operation if it exists and this person's right to the action reaches it.
 
     Raises:
         ProblemError: no-such-operation or not-allowed.
@@ -87,10 +128,11 @@ def require_own(operation: Operation | None, operation_id: str, actor: Actor) ->
             "no-such-operation",
             f"No operation is recorded under {operation_id}. Start the upload first.",
         )
-    if operation.record.actor_id != actor.id:
+    if not may_act_on(actor, action, settings, owner_id=operation.record.actor_id):
         raise ProblemError(
             "not-allowed",
-            f"Operation {operation_id} belongs to somebody else; only its owner may carry it on.",
+            f"Operation {operation_id} belongs to somebody else; only its owner may carry it on, and only its owner or "
+            "an admin may cancel it.",
         )
     return operation
 

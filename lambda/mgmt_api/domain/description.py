@@ -28,7 +28,7 @@ def describe_service(settings: Settings) -> Service:
         issuer=settings.issuer,
         client_id=settings.client_id,
         audience=settings.audience,
-        scopes=settings.scopes,
+        scopes=settings.sign_in_scopes or settings.scopes,
         optional_fields=(CONTENT_MD5_FIELD,),
     )
 
@@ -38,6 +38,6 @@ def describe_person(actor: Actor) -> Me:
     return Me(
         id=actor.id,
         name=actor.name,
-        role="admin" if actor.is_admin else "member",
+        role=actor.role,
         groups=tuple(sorted(map(fit_text, actor.groups))),
     )

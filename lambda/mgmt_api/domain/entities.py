@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Final
+from typing import Final, Literal
 
 from mgmt_contract.messages import Content
 from mgmt_contract.names import base_name
@@ -26,15 +26,26 @@ class IllegalTransitionError(Exception):
     """A phase that may not follow the present one: a fault in the service, never a user's."""
 
 
+Role = Literal["nobody", "member", "admin"]
+"""What a caller is to the service: a valid token alone makes a nobody."""
+
+
 @dataclass(frozen=True)
 class Actor:
-    """The calling person, as the verified token says."""
+    """The calling person or machine, as the verified token says."""
 
     id: str
     """The token's subject."""
     name: str
-    is_admin: bool = False
+    role: Role = "nobody"
+    only_reads: bool = False
+    """True where the token's scopes are for reading alone."""
     groups: frozenset[str] = frozenset()
+
+    @property
+    def is_admin(self) -> bool:
+        """Whether the person is an admin."""
+        return self.role == "admin"
 
 
 @dataclass(frozen=True)
@@ -112,6 +123,7 @@ _FREE_TEXTS: Final = (
     "compressed_file_path",
     "error_message",
     "actor",
+    "replaces_actor",
     "source_file_record",
     "compressed_file_record",
     "s3_file_record",

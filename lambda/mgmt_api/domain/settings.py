@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Literal
 
 MINUTE_SECONDS = 60
 
@@ -20,6 +21,8 @@ class Settings:
     table: str
     region: str
     root_prefix: str = ""
+    member_group: str = ""
+    """The group without which nobody is a member; "" where a scope alone makes one."""
     admin_group: str = "admins"
     actor_claim: str = "username"
     """The claim that names a person; the subject is used where a token lacks it."""
@@ -38,11 +41,21 @@ class Settings:
     client_id: str | None = None
     audience: str | None = None
     scopes: tuple[str, ...] = ()
+    """The scopes of which a member's token carries one."""
+    read_scopes: tuple[str, ...] = ()
+    """Scopes that are enough for calls that only read."""
+    sign_in_scopes: tuple[str, ...] = ()
+    """The scopes that a client asks for at sign-in; `scopes` where there are none."""
+    machine_clients: tuple[str, ...] = ()
+    """Ids of clients whose own tokens (client credentials), which have no groups, are members'."""
+    replace_others: Literal["members", "admins"] = "members"
+    """Who may replace an object that somebody else has stored."""
 
 
 _REQUIRED = {"bucket": "MGMT_BUCKET", "table": "MGMT_TABLE", "region": "AWS_REGION"}
 _TEXTS = {
     "root_prefix": "MGMT_ROOT_PREFIX",
+    "member_group": "MGMT_MEMBER_GROUP",
     "admin_group": "MGMT_ADMIN_GROUP",
     "actor_claim": "MGMT_ACTOR_CLAIM",
     "groups_claim": "MGMT_GROUPS_CLAIM",
@@ -50,6 +63,14 @@ _TEXTS = {
     "client_id": "MGMT_CLIENT_ID",
     "audience": "MGMT_AUDIENCE",
 }
+_LISTS = {
+    "scopes": "MGMT_SCOPES",
+    "read_scopes": "MGMT_READ_SCOPES",
+    "sign_in_scopes": "MGMT_SIGN_IN_SCOPES",
+    "machine_clients": "MGMT_MACHINE_CLIENTS",
+}
+"""Texts without blanks, which stand between them."""
+_REPLACERS = ("members", "admins")
 _NUMBERS = {
     "url_life_seconds": ("MGMT_URL_LIFE_SECONDS", range(30, 3601)),
     "lease_seconds": ("MGMT_LEASE_SECONDS", range(30, 24 * 3600 + 1)),
@@ -63,7 +84,7 @@ def read_settings(environment: Mapping[str, str]) -> Settings:
     """Read the settings from environment variables.
 
     Raises:
-        SettingsError: If a required variable is missing or a number is not one in its range.
+        SettingsError: If a required variable is missing, or a number or choice is not one that is allowed.
     """
     faults = [f"{variable} is missing" for variable in _REQUIRED.values() if not environment.get(variable)]
     values: dict[str, object] = {name: environment.get(variable) for name, variable in _REQUIRED.items()}
@@ -76,7 +97,10 @@ def read_settings(environment: Mapping[str, str]) -> Settings:
             values[name] = int(text)
         else:
             faults.append(f"{variable} is {text!r}, expected a number from {allowed[0]} to {allowed[-1]}")
+    replacers = values["replace_others"] = environment.get("MGMT_REPLACE_OTHERS") or _REPLACERS[0]
+    if replacers not in _REPLACERS:
+        faults.append(f"MGMT_REPLACE_OTHERS is {replacers!r}, expected {' or '.join(_REPLACERS)}")
     if faults:
         raise SettingsError("; ".join(faults))
-    values["scopes"] = tuple(environment.get("MGMT_SCOPES", "").split())
+    values |= {name: tuple(environment.get(variable, "").split()) for name, variable in _LISTS.items()}
     return Settings(**values)  # type: ignore[arg-type]

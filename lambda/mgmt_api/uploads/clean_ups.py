@@ -7,7 +7,7 @@ import logging
 
 from mgmt_api.calls.backends import Backends, ReadAhead
 from mgmt_api.calls.items import answer_each
-from mgmt_api.domain.access import require_own
+from mgmt_api.domain.access import require_reach
 from mgmt_api.domain.checks import check_count
 from mgmt_api.domain.entities import Actor, Operation
 from mgmt_contract.messages import CleanUp, CleanUpRequest, RecordResult, RecordsResponse
@@ -52,7 +52,8 @@ def _record_each(backends: Backends, actor: Actor, items: list[CleanUp]) -> list
     ahead.read_operations(item.operation_id for item in items)
 
     def answer(item: CleanUp) -> RecordResult:
-        operation = require_own(ahead.operation(item.operation_id), item.operation_id, actor)
+        stored = ahead.operation(item.operation_id)
+        operation = require_reach(stored, item.operation_id, actor, "upload", backends.settings)
         return RecordResult(operation.id, "record", _record(backends, operation, item).record)
 
     return answer_each(items, answer, _refuse)

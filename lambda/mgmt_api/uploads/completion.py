@@ -6,7 +6,7 @@ from typing import Final
 
 from mgmt_api.calls.backends import Backends, ReadAhead
 from mgmt_api.calls.items import answer_each
-from mgmt_api.domain.access import require_lease, require_own
+from mgmt_api.domain.access import require_lease, require_reach
 from mgmt_api.domain.checks import check_content, check_count, check_machine_id
 from mgmt_api.domain.entities import Actor, Operation
 from mgmt_api.uploads.clean_ups import apply_riding_clean_ups
@@ -52,7 +52,8 @@ class _Desk:
         if self._backends.spare_seconds() <= 0:
             return CompleteResult(item.operation_id, "completing", retry_after_seconds=0)
         check_content(item.content)
-        operation = require_own(self._ahead.operation(item.operation_id), item.operation_id, self._actor)
+        stored = self._ahead.operation(item.operation_id)
+        operation = require_reach(stored, item.operation_id, self._actor, "upload", self._backends.settings)
         if operation.phase == "failed":
             return _answer_failed(self._backends, operation)
         if operation.content is not None:

@@ -7,7 +7,7 @@ import dataclasses
 from mgmt_api.calls.backends import Backends
 from mgmt_api.domain.access import Caller
 from mgmt_api.domain.entities import Operation
-from mgmt_contract.messages import StartItem
+from mgmt_contract.messages import Existing, StartItem
 from mgmt_contract.names import archive_name
 from mgmt_contract.parts import SINGLE_PUT_MAX_BYTES, part_size_for
 from mgmt_contract.records import FileLocation, FileRecord, UploadRecord
@@ -21,14 +21,14 @@ def is_whole_put(item: StartItem) -> bool:
 
 
 def draft_operation(
-    backends: Backends, caller: Caller, item: StartItem, key: str, replaces_etag: str | None
+    backends: Backends, caller: Caller, item: StartItem, key: str, replaced: Existing | None
 ) -> Operation:
-    """Draft the operation that a start request asks for, in its first phase.
+    """Draft the operation that a start request asks for, in its first phase; `replaced` is the object it may replace.
 
     A whole object can be carried at once; one in parts is reserved until its multipart upload exists.
     """
     return Operation(
-        record=_draft_record(backends, caller, item, key),
+        record=_draft_record(backends, caller, item, key, replaced),
         lease_epoch=FIRST_EPOCH,
         machine_id=caller.machine_id,
         lease_expires_at=backends.lease_end(),
@@ -36,7 +36,7 @@ def draft_operation(
         upper_bound=item.upper_bound,
         content=item.content,
         content_md5=item.content_md5 if is_whole_put(item) else None,
-        replaces_etag=replaces_etag,
+        replaces_etag=replaced.etag if replaced is not None else None,
     )
 
 
@@ -73,7 +73,9 @@ def _size_bound(item: StartItem) -> int:
     return item.content.size if item.content is not None else item.upper_bound or 0
 
 
-def _draft_record(backends: Backends, caller: Caller, item: StartItem, key: str) -> UploadRecord:
+def _draft_record(
+    backends: Backends, caller: Caller, item: StartItem, key: str, replaced: Existing | None
+) -> UploadRecord:
     content = item.content
     return UploadRecord(
         operation_id=item.operation_id,
@@ -102,6 +104,8 @@ def _draft_record(backends: Backends, caller: Caller, item: StartItem, key: str)
         tags=item.tags,
         codec=item.packing.codec,
         compression_plan=item.packing.plan,
+        replaces=replaced.operation_id if replaced is not None else None,
+        replaces_actor=replaced.actor if replaced is not None else None,
     )
 
 

@@ -1,15 +1,19 @@
-"""Ending uploads without success: the failure is recorded, and the parts are thrown away."""
+"""Ending uploads without success: the failure is recorded, and the parts are thrown away.
+
+An admin may end anybody's upload, without holding its lease: the record says which admin did.
+"""
 
 from __future__ import annotations
 
 from mgmt_api.calls.backends import Backends, ReadAhead
 from mgmt_api.calls.items import answer_each
-from mgmt_api.domain.access import require_lease, require_own
+from mgmt_api.domain.access import require_lease, require_reach
 from mgmt_api.domain.checks import check_count, check_error_code, check_machine_id
 from mgmt_api.domain.entities import Actor, Operation
 from mgmt_api.uploads.settlement import COMPLETING_RETRY_SECONDS, discard_parts, end_unfinished
 from mgmt_contract.messages import FailItem, FailRequest, RecordResult, RecordsResponse
 from mgmt_contract.problems import Problem, ProblemError
+from mgmt_contract.texts import cut_text
 
 
 def fail_uploads(backends: Backends, actor: Actor, request: FailRequest) -> RecordsResponse:
@@ -26,10 +30,14 @@ def fail_uploads(backends: Backends, actor: Actor, request: FailRequest) -> Reco
 
     def answer(item: FailItem) -> RecordResult:
         check_error_code(item.error_code)
-        operation = require_own(ahead.operation(item.operation_id), item.operation_id, actor)
-        if operation.phase not in ("done", "failed"):
+        stored = ahead.operation(item.operation_id)
+        operation = require_reach(stored, item.operation_id, actor, "cancel", backends.settings)
+        message = item.error_message
+        if operation.record.actor_id != actor.id:
+            message = cut_text(f"Cancelled by {actor.name}, an admin: {message}")
+        elif operation.phase not in ("done", "failed"):
             require_lease(operation, request.machine_id, item.lease_epoch)
-        return RecordResult(operation.id, "record", _end(backends, ahead, operation, item).record)
+        return RecordResult(operation.id, "record", _end(backends, ahead, operation, item.error_code, message).record)
 
     return RecordsResponse(answer_each(request.items, answer, _refuse))
 
@@ -38,14 +46,14 @@ def _refuse(operation_id: str, problem: Problem) -> RecordResult:
     return RecordResult(operation_id, "problem", problem=problem)
 
 
-def _end(backends: Backends, ahead: ReadAhead, operation: Operation, item: FailItem) -> Operation:
+def _end(backends: Backends, ahead: ReadAhead, operation: Operation, error_code: str, error_message: str) -> Operation:
     if operation.phase == "done":
         return operation
     if operation.phase == "failed":
         discard_parts(backends, operation)
         return operation
     name = ahead.name(operation.record.s3_object_key)
-    ended = end_unfinished(backends, operation, name, item.error_code, item.error_message)
+    ended = end_unfinished(backends, operation, name, error_code, error_message)
     if ended.phase == "completing":
         raise ProblemError(
             "changed-meanwhile",

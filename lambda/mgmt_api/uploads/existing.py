@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from mgmt_api.calls.backends import Backends
 from mgmt_api.domain.checks import is_operation_id
-from mgmt_api.domain.entities import CurrentVersion, Name, Operation
+from mgmt_api.domain.entities import Actor, CurrentVersion, Name, Operation
+from mgmt_api.domain.policy import may_act_on
 from mgmt_api.ports import StoredObject
 from mgmt_contract.messages import Existing
+from mgmt_contract.problems import Problem, make_problem
 from mgmt_contract.wire import format_time
 
 
@@ -41,6 +43,18 @@ def tell_owner(existing: Existing) -> str:
     owner = existing.actor or "somebody outside this service"
     when = f" on {format_time(existing.finished_at)}" if existing.finished_at else ""
     return f"{owner}{when}"
+
+
+def refuse_replacement(backends: Backends, actor: Actor, existing: Existing) -> Problem | None:
+    """Return the problem of a person who may not replace this object; None where they may."""
+    owner_id = actor.id if existing.is_own else None
+    if may_act_on(actor, "replace", backends.settings, owner_id=owner_id):
+        return None
+    return make_problem(
+        "not-allowed",
+        f"{existing.s3_object_key} was stored by {tell_owner(existing)}; here only they or an admin may replace it. "
+        "Upload under another name with --as.",
+    )
 
 
 def _describe_current(stored: StoredObject, current: CurrentVersion, caller_id: str) -> Existing:

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 from mgmt_api.calls.backends import Backends
 from mgmt_api.calls.items import answer_each
 from mgmt_api.domain.access import Caller
 from mgmt_api.domain.description import describe_service
 from mgmt_api.domain.entities import Actor
-from mgmt_api.uploads.existing import describe_existing
+from mgmt_api.uploads.existing import describe_existing, refuse_replacement
 from mgmt_api.uploads.reservations import AskedNames, check_request, refuse_twin
 from mgmt_contract.messages import PreviewRequest, PreviewResponse, PreviewResult, StartItem
 from mgmt_contract.problems import Problem
+from mgmt_contract.sameness import compare_content
 
 
 def preview_uploads(backends: Backends, actor: Actor, request: PreviewRequest) -> PreviewResponse:
@@ -48,4 +51,8 @@ def _preview(backends: Backends, actor: Actor, asked: AskedNames, item: StartIte
     if stored is None:
         return PreviewResult(item.operation_id, "free", s3_object_key=key)
     existing = describe_existing(backends, name, stored, actor.id)
+    if item.replace and item.content is not None and compare_content(existing, item.content) != "same":
+        problem = refuse_replacement(backends, actor, existing)
+        if problem is not None:
+            return _refuse(item.operation_id, dataclasses.replace(problem, operation_id=item.operation_id))
     return PreviewResult(item.operation_id, "taken", s3_object_key=key, existing=existing)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from mgmt_api.calls.backends import Backends
-from mgmt_api.domain.access import Caller, require_own
+from mgmt_api.domain.access import Caller, require_reach
 from mgmt_api.domain.entities import Name, Operation
 from mgmt_api.ports import NoSuchMultipartUploadError, WriteCondition
 from mgmt_api.uploads.drafts import is_same_request
@@ -31,7 +31,7 @@ def replay(
     Raises:
         ProblemError: not-allowed, operation-differs, operation-failed or name-reserved.
     """
-    operation = require_own(operation, item.operation_id, caller.actor)
+    operation = require_reach(operation, item.operation_id, caller.actor, "upload", backends.settings)
     if not is_same_request(operation, item, key):
         raise ProblemError(
             "operation-differs",

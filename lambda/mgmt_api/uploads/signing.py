@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from mgmt_api.calls.backends import Backends, ReadAhead
 from mgmt_api.calls.items import answer_each
-from mgmt_api.domain.access import require_lease, require_own
+from mgmt_api.domain.access import require_lease, require_reach
 from mgmt_api.domain.checks import check_checksum, check_content, check_count, check_machine_id
 from mgmt_api.domain.entities import Actor, Operation
 from mgmt_api.ports import ConflictError
@@ -41,7 +41,8 @@ def sign_parts(backends: Backends, actor: Actor, request: SignRequest) -> SignRe
     ahead.read_operations(item.operation_id for item in request.items)
 
     def answer(item: SignItem) -> SignResult:
-        operation = require_own(ahead.operation(item.operation_id), item.operation_id, actor)
+        stored = ahead.operation(item.operation_id)
+        operation = require_reach(stored, item.operation_id, actor, "upload", backends.settings)
         require_lease(operation, request.machine_id, item.lease_epoch)
         return _sign(backends, operation, item)
 

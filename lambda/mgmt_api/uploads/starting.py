@@ -19,7 +19,7 @@ from mgmt_api.domain.entities import Actor, Name, Operation, PendingUpload
 from mgmt_api.ports import StoredObject
 from mgmt_api.uploads.clean_ups import apply_riding_clean_ups
 from mgmt_api.uploads.drafts import draft_operation, is_whole_put
-from mgmt_api.uploads.existing import describe_existing, tell_owner
+from mgmt_api.uploads.existing import describe_existing, refuse_replacement, tell_owner
 from mgmt_api.uploads.multipart import open_multipart_upload
 from mgmt_api.uploads.replays import answer_ready, replay
 from mgmt_api.uploads.reservations import AskedNames, check_request, refuse_twin
@@ -78,7 +78,8 @@ class _Desk:
         if stored is None:
             return self._begin(item, key, name, None)
         existing = describe_existing(self._backends, name, stored, self._caller.actor.id)
-        return _answer_existing(item, existing) or self._begin(item, key, name, existing.etag)
+        answer = _answer_existing(item, existing) or self._refuse_replacement(item, existing)
+        return answer or self._begin(item, key, name, existing)
 
     def _clear_way(self, item: StartItem, key: str, name: Name) -> Name:
         """Refuse a name under which somebody else is uploading; end an abandoned upload.
@@ -119,9 +120,13 @@ class _Desk:
             return None
         return self._backends.objects.head_object(key)
 
-    def _begin(self, item: StartItem, key: str, name: Name, replaces_etag: str | None) -> StartResult:
+    def _refuse_replacement(self, item: StartItem, existing: Existing) -> StartResult | None:
+        problem = refuse_replacement(self._backends, self._caller.actor, existing)
+        return None if problem is None else _make_refusal(item, existing, problem)
+
+    def _begin(self, item: StartItem, key: str, name: Name, replaced: Existing | None) -> StartResult:
         """Reserve the name, record the operation, open the multipart upload: in this order."""
-        draft = draft_operation(self._backends, self._caller, item, key, replaces_etag)
+        draft = draft_operation(self._backends, self._caller, item, key, replaced)
         claim = PendingUpload(
             operation_id=draft.id,
             machine_id=draft.machine_id,
@@ -148,14 +153,19 @@ def _answer_existing(item: StartItem, existing: Existing) -> StartResult | None:
     if item.replace:
         return None
     if sameness == "claimed":
-        outcome: StartOutcome = "claimed_same"
         problem = make_problem("claimed-same", explain_claimed(existing, tell_owner(existing)))
-    else:
-        outcome = "problem"
-        problem = make_problem(
-            "name-taken",
-            f"Other content is stored under {key}, by {tell_owner(existing)}. "
-            "Upload under another name with --as, or replace it with --replace.",
-        )
+        return _make_refusal(item, existing, problem, "claimed_same")
+    problem = make_problem(
+        "name-taken",
+        f"Other content is stored under {key}, by {tell_owner(existing)}. "
+        "Upload under another name with --as, or replace it with --replace.",
+    )
+    return _make_refusal(item, existing, problem)
+
+
+def _make_refusal(
+    item: StartItem, existing: Existing, problem: Problem, outcome: StartOutcome = "problem"
+) -> StartResult:
     problem = dataclasses.replace(problem, operation_id=item.operation_id)
+    key = existing.s3_object_key
     return StartResult(item.operation_id, outcome, s3_object_key=key, existing=existing, problem=problem)

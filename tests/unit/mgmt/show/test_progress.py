@@ -363,6 +363,14 @@ def test_a_record_is_told_whole():
     assert dict(describe_record(empty))["content"] == "-"
 
 
+def test_a_replacement_says_whose_upload_it_replaces():
+    told = dict(describe_record(make_record(replaces="op-1", replaces_actor="anna")))
+    assert told["replaces"] == "the upload of anna, operation op-1"
+    pending = dict(describe_record(make_record(replaces="op-1", replaces_actor="anna", status="pending")))
+    assert pending["replaces"] == "if it succeeds, the upload of anna, operation op-1"
+    assert "replaces" not in dict(describe_record(make_record()))
+
+
 def test_what_was_proven_is_told_from_what_was_claimed():
     """S3 states a size and a checksum; nobody but the uploader's client has ever computed the digest."""
     told = dict(describe_record(make_record(content_digest="blake3:00")))

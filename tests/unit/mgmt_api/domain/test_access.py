@@ -16,13 +16,15 @@ from mgmt_contract.texts import is_short
 from support.events import make_claims, make_event, make_token
 from support.studio import SETTINGS, RefusedError, item_for
 
+GROUPS = replace(SETTINGS, scopes=(), member_group="members")
 
-def actor_of(claims, settings=SETTINGS):
+
+def actor_of(claims, settings=GROUPS):
     return read_actor(make_event(routes.HISTORY, claims=claims), settings)
 
 
 def test_a_person_is_known_by_subject_and_name():
-    assert actor_of(make_claims("sub-1", "ada")) == Actor("sub-1", "ada", is_admin=False)
+    assert actor_of(make_claims("sub-1", "ada")) == Actor("sub-1", "ada", "nobody")
 
 
 def test_a_machine_user_without_a_name_is_known_by_its_subject():
@@ -31,7 +33,7 @@ def test_a_machine_user_without_a_name_is_known_by_its_subject():
 
 def test_another_claim_can_hold_the_name():
     claims = make_claims("sub-1", "x") | {"email": "ada@example.org"}
-    assert actor_of(claims, replace(SETTINGS, actor_claim="email")).name == "ada@example.org"
+    assert actor_of(claims, replace(GROUPS, actor_claim="email")).name == "ada@example.org"
 
 
 @pytest.mark.parametrize(
@@ -73,8 +75,8 @@ def test_who_lists_no_groups_is_no_admin():
 
 
 def test_one_claim_lists_the_groups_and_no_other_is_added_to_it():
-    elsewhere = replace(SETTINGS, groups_claim="roles")
-    for settings, claim, other in ((SETTINGS, "cognito:groups", "groups"), (elsewhere, "roles", "cognito:groups")):
+    elsewhere = replace(GROUPS, groups_claim="roles")
+    for settings, claim, other in ((GROUPS, "cognito:groups", "groups"), (elsewhere, "roles", "cognito:groups")):
         assert actor_of({"sub": "1", claim: ["admins"], other: ["editors"]}, settings).is_admin
         assert not actor_of({"sub": "1", claim: ["editors"], other: ["admins"]}, settings).is_admin
 

@@ -26,6 +26,11 @@ def test_every_setting_has_its_variable():
         "MGMT_LEASE_SECONDS": "86400",
         "MGMT_FEED_SHARDS": "32",
         "MGMT_SCOPES": "mgmt/use openid",
+        "MGMT_MEMBER_GROUP": "editors",
+        "MGMT_READ_SCOPES": "mgmt/read",
+        "MGMT_SIGN_IN_SCOPES": "openid mgmt/use",
+        "MGMT_MACHINE_CLIENTS": "ci-1 ci-2",
+        "MGMT_REPLACE_OTHERS": "admins",
     }
     assert read_settings(environment) == Settings(
         bucket="footage",
@@ -42,6 +47,11 @@ def test_every_setting_has_its_variable():
         lease_seconds=86400,
         feed_shards=32,
         scopes=("mgmt/use", "openid"),
+        member_group="editors",
+        read_scopes=("mgmt/read",),
+        sign_in_scopes=("openid", "mgmt/use"),
+        machine_clients=("ci-1", "ci-2"),
+        replace_others="admins",
     )
 
 
@@ -67,8 +77,9 @@ def test_every_fault_is_named_at_once():
         ("MGMT_FEED_SHARDS", "33"),
         ("MGMT_FEED_SHARDS", "-1"),
         ("MGMT_FEED_SHARDS", "1.5"),
+        ("MGMT_REPLACE_OTHERS", "nobody"),
     ],
 )
-def test_a_number_out_of_its_range_is_refused(variable, text):
+def test_a_number_out_of_its_range_and_an_unknown_choice_are_refused(variable, text):
     with pytest.raises(SettingsError, match=variable):
         read_settings(REQUIRED | {variable: text})

@@ -47,7 +47,7 @@ class Client:
 
     @property
     def actor(self) -> Actor:
-        return Actor(self.machine.claims["sub"], self.machine.claims["username"])
+        return Actor(self.machine.claims["sub"], self.machine.claims["username"], "member")
 
     def start(self, backends: Backends) -> str:
         request = StartRequest(self.machine.machine_id, [self.item])

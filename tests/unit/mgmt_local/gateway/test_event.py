@@ -10,7 +10,7 @@ import pytest
 
 from mgmt_api.domain.access import read_actor
 from mgmt_api.domain.settings import Settings
-from mgmt_local.gateway.event import Request, build_claims, build_event, flatten_claims
+from mgmt_local.gateway.event import SCOPE, Request, build_claims, build_event, flatten_claims
 from mgmt_local.gateway.tokens import Identity
 
 NOW = datetime(2026, 3, 12, 19, 3, 58, 390_000, tzinfo=UTC)
@@ -145,5 +145,7 @@ def test_the_handler_finds_a_token_with_the_same_claims_in_the_place_of_the_secr
     [(("admins",), True), (("editors", "admins"), True), (("Studio admins",), False), ((), False)],
 )
 def test_service_reads_the_actor_from_the_event(groups, is_admin):
-    actor = read_actor(event_of(identity=Identity("kim", "6b0c", groups)), Settings("b", "t", "us-east-1"))
+    actor = read_actor(
+        event_of(identity=Identity("kim", "6b0c", groups)), Settings("b", "t", "us-east-1", scopes=(SCOPE,))
+    )
     assert (actor.id, actor.name, actor.is_admin) == ("6b0c", "kim", is_admin)

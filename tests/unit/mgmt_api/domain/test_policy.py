@@ -1,0 +1,275 @@
+"""The table of rights, held by the whole service: every route, for every role, for one's own uploads and others'."""
+
+from __future__ import annotations
+
+import itertools
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from mgmt_api.domain.access import read_actor
+from mgmt_api.domain.policy import ACTION_OF_ROUTE, POLICY, scopes_for
+from mgmt_contract import messages, routes
+from mgmt_contract.messages import CleanUp
+from mgmt_contract.routes import ROUTES, Route
+from support.events import make_claims, make_event
+from support.studio import SETTINGS, Machine, RefusedError, Studio, content_of, item_for, part_of
+
+BODY = b"footage"
+OTHER_BODY = b"other footage"
+DEPLOYED = replace(
+    SETTINGS, member_group="editors", scopes=("mgmt/use",), read_scopes=("mgmt/read",), machine_clients=("ci",)
+)
+CLAIMS: dict[str, dict[str, Any]] = {
+    "no group": {"username": "eve"},
+    "another group": {"username": "eve", "cognito:groups": ["Studio editors", "visitors"]},
+    "group without the scope": {"username": "eve", "cognito:groups": ["editors", "admins"], "scope": "openid"},
+    "ID token": {"cognito:username": "eve", "cognito:groups": ["editors"], "scope": None, "token_use": "id"},
+    "machine that is not listed": {"sub": "job", "client_id": "job"},
+    "machine in a group": {"sub": "job", "client_id": "job", "cognito:groups": ["editors", "admins"]},
+    "member": {"username": "bert", "cognito:groups": ["editors"]},
+    "admin": {"username": "chief", "cognito:groups": ["admins"]},
+    "listed machine": {"sub": "ci", "client_id": "ci"},
+    "listed machine in a group": {"sub": "ci", "client_id": "ci", "cognito:groups": ["admins"]},
+    "reader": {"username": "rita", "cognito:groups": ["editors"], "scope": "mgmt/read"},
+    "reading admin": {"username": "rita", "cognito:groups": ["admins"], "scope": "mgmt/read"},
+}
+"""Tokens by what they are; the claims that they have beside, or instead of, the usual ones."""
+NOBODIES = list(CLAIMS)[:6]
+READERS = ["reader", "reading admin"]
+MEMBERS = ["member", "listed machine", "listed machine in a group"]
+ADMINS = ["admin"]
+READ_ROUTES = (routes.LOOK_UP, routes.HISTORY, routes.ME)
+
+
+def claims_of(kind: str) -> dict[str, Any]:
+    """Make the claims of a token that has the scope, unless its kind says otherwise."""
+    usual = make_claims("sub-7") | {"client_id": "mgmt-command"}
+    return {name: value for name, value in (usual | CLAIMS[kind]).items() if value is not None}
+
+
+class Stage:
+    """A service with an upload of the caller's own and one of somebody else's, both being carried."""
+
+    def __init__(self, kind: str, **settings: Any) -> None:
+        self.studio = Studio(replace(DEPLOYED, **settings))
+        self.anna = self.studio.person("anna", groups=("editors",))
+        self.caller = replace(self.anna.elsewhere(), claims=claims_of(kind))
+        self._theirs = self.anna.start(item_for("theirs", BODY))
+        self._own = self._start_own()
+
+    def _start_own(self) -> messages.StartResult:
+        """Start an upload under the caller's subject while they were a member still."""
+        was = make_claims(self.caller.claims["sub"], "x", ["editors"])
+        return replace(self.caller, claims=was).start(item_for("own", BODY))
+
+    def started(self, whose: str) -> messages.StartResult:
+        return self._own if whose == "own" else self._theirs
+
+    def call(self, route: Route, whose: str) -> str:
+        """Make a call about somebody's upload; return its outcome, or the code of the problem."""
+        try:
+            result = _CALLS[route](self.caller, self.started(whose))
+        except RefusedError as error:
+            return error.code
+        if result is None:
+            return "answered"
+        return result.problem.code if result.problem is not None else result.outcome
+
+
+def _clean_up(caller: Machine, started: messages.StartResult) -> messages.RecordResult:
+    return caller.clean_up(CleanUp(started.operation_id, "completed", "deleted"))[0]
+
+
+def _start_again(caller: Machine, started: messages.StartResult) -> messages.StartResult:
+    name = "own" if started.s3_object_key == "own.tar.gz" else "theirs"
+    return caller.start(item_for(name, BODY, operation_id=started.operation_id))
+
+
+_CALLS: dict[Route, Any] = {
+    routes.PREVIEW: lambda caller, started: caller.preview(item_for(f"new-{started.operation_id[:8]}", BODY))[0],
+    routes.START: _start_again,
+    routes.SIGN: lambda caller, started: caller.sign(started, [part_of(1, BODY)]),
+    routes.COMPLETE: lambda caller, started: caller.complete(started, content_of(BODY)),
+    routes.FAIL: lambda caller, started: caller.fail(started),
+    routes.CLEAN_UP: _clean_up,
+    routes.LOOK_UP: lambda caller, started: caller.look_up(started.operation_id)[0],
+    routes.HISTORY: lambda caller, _: None if caller.history() else "",
+    routes.ME: lambda caller, _: None if caller.call(routes.ME, messages.Me) else "",
+}
+ALLOWED: dict[Route, tuple[str, str, str]] = {
+    # outcome for a member's own upload, a member's of somebody else, an admin's of somebody else
+    routes.PREVIEW: ("free", "free", "free"),
+    routes.START: ("put", "not-allowed", "not-allowed"),
+    routes.SIGN: ("invalid-request", "not-allowed", "not-allowed"),  # one's own is admitted: a whole PUT has no parts
+    routes.COMPLETE: ("incomplete", "not-allowed", "not-allowed"),
+    routes.FAIL: ("record", "not-allowed", "record"),
+    routes.CLEAN_UP: ("invalid-request", "not-allowed", "not-allowed"),  # likewise: it has not succeeded yet
+    routes.LOOK_UP: ("record", "record", "record"),
+    routes.HISTORY: ("answered", "answered", "answered"),
+    routes.ME: ("answered", "answered", "answered"),
+}
+"""Written out once more, not derived from the table: so that a change of the table is seen."""
+
+
+def expected(kind: str, route: Route, whose: str) -> str:
+    own, others, admins = ALLOWED[route]
+    if kind in NOBODIES or (kind in READERS and route not in READ_ROUTES):
+        return "not-allowed"
+    if whose == "own":
+        return own
+    return admins if kind in ADMINS else others
+
+
+def test_every_route_has_a_right_and_every_right_is_asked_for():
+    assert ACTION_OF_ROUTE.keys() == ALLOWED.keys() == {route for route in ROUTES if route.needs_sign_in}
+    assert POLICY.keys() == {*ACTION_OF_ROUTE.values(), "replace"}
+
+
+@pytest.mark.parametrize(
+    ("kind", "route", "whose"),
+    [
+        pytest.param(*each, id=f"{each[0]}, {each[1].path}, {each[2]}")
+        for each in itertools.product(CLAIMS, ALLOWED, ("own", "other's"))
+    ],
+)
+def test_each_role_does_what_the_table_says_and_no_more(kind, route, whose):
+    assert Stage(kind).call(route, whose) == expected(kind, route, whose)
+
+
+@pytest.mark.parametrize("kind", NOBODIES)
+def test_a_sign_in_alone_makes_nobody_a_member_and_is_told_what_does(kind):
+    """Neither a valid token, nor a group whose name only holds the members', nor an ID token."""
+    with pytest.raises(RefusedError) as caught:
+        Stage(kind).caller.history()
+    problem = caught.value.problem
+    assert (problem.code, problem.status) == ("not-allowed", 403)
+    assert 'in the group "editors"' in problem.detail
+    assert "Ask its admin to add you, then sign in again." in problem.detail
+
+
+def test_a_reader_is_told_which_scope_is_missing():
+    with pytest.raises(RefusedError, match=r"for reading only.*mgmt/use"):
+        Stage("reader").caller.preview(item_for("x", BODY))
+
+
+def test_a_deployment_that_names_no_member_has_none():
+    settings = replace(SETTINGS, scopes=(), member_group="")
+    actor = read_actor(make_event(routes.HISTORY, claims=make_claims("1", "ada", ["members"])), settings)
+    assert actor.role == "nobody"
+    with pytest.raises(RefusedError, match="names neither a group nor a scope"):
+        Studio(settings).person("ada").history()
+
+
+def test_a_scope_alone_makes_a_member_where_no_group_is_named():
+    settings = replace(DEPLOYED, member_group="")
+    for scope, role in (("openid mgmt/use", "member"), ("openid", "nobody"), ("mgmt/used", "nobody"), ("", "nobody")):
+        claims = make_claims("1", "ada") | {"scope": scope}
+        assert read_actor(make_event(routes.HISTORY, claims=claims), settings).role == role
+
+
+@pytest.mark.parametrize("claim", [{"scp": "profile mgmt/use"}, {"scp": ["profile", "mgmt/use"]}])
+def test_scopes_are_read_as_each_issuer_writes_them(claim):
+    claims = {"sub": "1", "cognito:groups": ["editors"]} | claim
+    assert read_actor(make_event(routes.HISTORY, claims=claims), DEPLOYED).role == "member"
+
+
+@pytest.mark.parametrize("scopes", [["profile mgmt/use"], {"mgmt/use": True}, 7, [["mgmt/use"]]])
+def test_what_is_no_list_of_scopes_gives_none(scopes):
+    claims = {"sub": "1", "cognito:groups": ["editors"], "scp": scopes}
+    assert read_actor(make_event(routes.HISTORY, claims=claims), DEPLOYED).role == "nobody"
+
+
+@pytest.mark.parametrize("claim", ["client_id", "azp", "cid", "appid"])
+def test_a_listed_machine_is_a_member_whichever_claim_names_its_client(claim):
+    claims = {"sub": "service-account", "scope": "mgmt/use", claim: "ci"}
+    assert read_actor(make_event(routes.HISTORY, claims=claims), DEPLOYED).role == "member"
+
+
+def test_a_route_asks_the_gateway_for_the_scopes_of_its_right():
+    for route in ROUTES:
+        wanted = () if route == routes.DESCRIBE else ("mgmt/use",)
+        assert scopes_for(route, DEPLOYED) == wanted + (("mgmt/read",) if route in READ_ROUTES else ())
+        assert scopes_for(route, replace(DEPLOYED, scopes=(), read_scopes=())) == ()
+
+
+# --- replacing -----------------------------------------------------------------------------------------
+
+
+def replacing_item(**changes: Any) -> messages.StartItem:
+    return item_for("clip", OTHER_BODY, replace=True, **changes)
+
+
+def stored_by(studio: Studio, name: str) -> str:
+    item = item_for("clip", BODY)
+    assert studio.person(name, groups=("editors",)).upload(item, BODY).outcome == "done"
+    return item.operation_id
+
+
+@pytest.mark.parametrize(
+    ("setting", "group", "owner", "outcome"),
+    [
+        ("members", "editors", "bert", "put"),
+        ("members", "editors", "anna", "put"),
+        ("members", "admins", "anna", "put"),
+        ("admins", "editors", "bert", "put"),
+        ("admins", "editors", "anna", "problem"),
+        ("admins", "admins", "anna", "put"),
+    ],
+)
+def test_replacing_somebody_elses_object_takes_a_right_of_its_own(setting, group, owner, outcome):
+    studio = Studio(replace(DEPLOYED, replace_others=setting))
+    stored_by(studio, owner)
+    caller = studio.person("bert", groups=(group,))
+    previewed, started = caller.preview(replacing_item())[0], caller.start(replacing_item())
+    assert started.outcome == outcome
+    assert previewed.outcome == ("problem" if outcome == "problem" else "taken")
+    if outcome == "problem":
+        for problem in (previewed.problem, started.problem):
+            assert problem.code == "not-allowed"
+            assert "stored by anna" in problem.detail
+
+
+def test_an_object_that_nobody_is_known_to_have_stored_is_not_the_callers_own():
+    studio = Studio(replace(DEPLOYED, replace_others="admins"))
+    studio.objects.place("clip.tar.gz", BODY)
+    assert studio.person("bert", groups=("editors",)).start(replacing_item()).problem.code == "not-allowed"
+
+
+def test_the_same_content_is_already_there_without_the_right_to_replace_it():
+    studio = Studio(replace(DEPLOYED, replace_others="admins"))
+    stored_by(studio, "anna")
+    bert = studio.person("bert", groups=("editors",))
+    assert bert.start(item_for("clip", BODY, replace=True)).outcome == "already_there"
+    assert bert.preview(item_for("clip", BODY, replace=True))[0].outcome == "taken"
+
+
+def test_a_replacement_is_recorded_with_whose_upload_it_replaced():
+    studio = Studio(DEPLOYED)
+    theirs = stored_by(studio, "anna")
+    studio.clock.advance(1)
+    bert = studio.person("bert", groups=("editors",))
+    assert bert.upload(replacing_item(), OTHER_BODY).outcome == "done"
+    history = bert.history()
+    new, old = history.records
+    assert (new.actor, new.replaces, new.replaces_actor) == ("bert", theirs, "anna")
+    assert (old.actor, old.operation_id, old.replaces, old.replaces_actor) == ("anna", theirs, None, None)
+    assert history.replaced == (theirs,)
+
+
+# --- cancelling ----------------------------------------------------------------------------------------
+
+
+def test_an_admin_cancels_anybodys_upload_and_the_record_says_which_admin():
+    """Without the lease, which another machine holds; the upload stays its owner's."""
+    stage = Stage("admin")
+    record = stage.caller.fail(stage.started("other's"), "off the project", code="cancelled").record
+    assert (record.status, record.actor, record.error_code) == ("failed", "anna", "cancelled")
+    assert record.error_message == "Cancelled by chief, an admin: off the project"
+
+
+def test_an_admin_needs_the_lease_of_an_upload_of_their_own():
+    stage = Stage("admin")
+    elsewhere = stage.caller.elsewhere()
+    assert elsewhere.fail(stage.started("own")).problem.code == "lease-lost"
