@@ -1,15 +1,15 @@
-"""Events of a running command: plain values that a renderer turns into bars, lines or JSON."""
+"""Events of a running command: plain values that a renderer turns into bars, lines or JSON.
+
+A command works on targets. Each becomes a task with stages, such as an upload, and ends.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Literal
+from typing import TYPE_CHECKING
 
 from mgmt.errors import MgmtError
-from mgmt_contract.records import UploadRecord
 from mgmt_contract.values import Value
-
-Stage = Literal["packing", "uploading", "confirming"]
 
 
 class Expected(Value):
@@ -33,7 +33,7 @@ class Repeated(Value):
 
 
 class Begun(Value):
-    """A target has become an upload: all of its content was looked at."""
+    """A target has become a task: all of its content was looked at."""
 
     target: str
     operation_id: str
@@ -41,20 +41,20 @@ class Begun(Value):
 
 
 class Progress(Value):
-    """The progress of one stage of one operation."""
+    """The progress of one stage of one task."""
 
     operation_id: str
     target_path: str
-    stage: Stage
+    stage: str
     done_bytes: int
     total_bytes: int | None
     """None while the total is not known."""
     carried_over_bytes: int = 0
-    """Bytes of `done_bytes` that an earlier run had sent; they do not count for the speed."""
+    """Bytes of `done_bytes` that an earlier run had moved; they do not count for the speed."""
 
 
 class Renewed(Value):
-    """An upload has started again: its operation was given up for another."""
+    """A task has started again: its operation was given up for another."""
 
     former_id: str
     operation_id: str
@@ -78,27 +78,32 @@ class Answered(Value):
     """An answer of the service: the wait for it is over."""
 
 
-class Finished(Value):
-    """One operation in its final state, with its error if it failed."""
+class Ended(Value):
+    """The end of a task; each use case derives its own kinds of it, and `show` has a view of them."""
 
-    record: UploadRecord
-    error: MgmtError | None = None
-    moved_to: str | None = None
-    """The original's path now, if it was moved."""
+    if TYPE_CHECKING:  # each kind has these, as fields or computed from its fields
+
+        @property
+        def operation_id(self) -> str:
+            """Empty where a target never became a task."""
+
+        @property
+        def status(self) -> str:
+            """How it ended, in a word for the log."""
+
+        @property
+        def target_path(self) -> str:
+            """The target, as a person named it."""
+
+        @property
+        def s3_object_key(self) -> str:
+            """The object that the task was about."""
+
+        @property
+        def error(self) -> MgmtError | None:
+            """Why it failed, if it did."""
 
 
-class AlreadyThere(Value):
-    """The same content is stored under this name already; nothing was sent and nothing recorded."""
-
-    operation_id: str
-    target_path: str
-    s3_object_key: str
-    actor: str | None
-    finished_at: str | None
-    moved_to: str | None = None
-    """The path to which an earlier run has moved the original, if it has."""
-
-
-Event = Expected | Sized | Repeated | Begun | Progress | Renewed | Notice | Waiting | Answered | Finished | AlreadyThere
+Event = Expected | Sized | Repeated | Begun | Progress | Renewed | Notice | Waiting | Answered | Ended
 Emit = Callable[[Event], None]
 """May be called from any thread."""

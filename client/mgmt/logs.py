@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Final
 
 from mgmt.errors import MgmtError
-from mgmt.events import AlreadyThere, Event, Finished, Notice, Progress, Renewed
+from mgmt.events import Ended, Event, Notice, Progress, Renewed
 from mgmt.machine.removal import remove_file
 from mgmt.redaction import Redactor
 from mgmt.text import printable
@@ -100,13 +100,9 @@ class RunLog(logging.Handler):
                 self.write("begun anew", f"in place of {event.former_id}", event.operation_id)
             case Notice():
                 self.write("notice", event.message, event.operation_id)
-            case AlreadyThere():
+            case Ended():
                 self._stages.pop(event.operation_id, None)
-                self.write("already there", f"{event.target_path} as {event.s3_object_key}", event.operation_id)
-            case Finished():
-                record = event.record
-                self._stages.pop(record.operation_id, None)
-                self.write(record.status, f"{record.target_path} as {record.s3_object_key}", record.operation_id)
+                self.write(event.status, f"{event.target_path} as {event.s3_object_key}", event.operation_id)
                 if event.error is not None:
                     self.note_error(event.error)
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import re
 from datetime import UTC, datetime, timedelta
-from itertools import chain
 from typing import TYPE_CHECKING, Any, Final
 
 import click
@@ -16,13 +15,8 @@ from mgmt.text import shorten
 from mgmt_contract.messages import HISTORY_LIMIT_DEFAULT, HistoryRequest
 
 if TYPE_CHECKING:  # names for annotations only
-    from mgmt.show.output import Output
-    from mgmt.team.history import Found, SeveralUploadsError, Shown
     from mgmt_contract.records import OperationRecord
 
-_LABEL_COLUMNS: Final = 13
-_NARROW_COLUMNS: Final = 50
-"""On a narrower terminal a value stands below its label."""
 _NOTHING: Final = "Nothing found."
 _EMPTY: Final = "No uploads yet. Start with `mgmt upload FOLDER`."
 _LAST_OF_DAY: Final = timedelta(days=1, milliseconds=-1)
@@ -73,6 +67,7 @@ def history(invocation: Invocation, /, name: str | None, **options: Any) -> int:
     Exit codes: 0 done (also when nothing matches), 2 usage, 5 sign-in,
       7 unavailable, 10 not configured.
     """
+    from mgmt.show.history import HistoryView
     from mgmt.show.waiting import WaitingRenderer
     from mgmt.team.history import Found, read_name
 
@@ -81,15 +76,15 @@ def history(invocation: Invocation, /, name: str | None, **options: Any) -> int:
         raise UsageError("--csv and --json cannot be used together.", code="csv-or-json")
     wanted = read_name(name) if name is not None else None
     filters = _make_filters(options)
-    output = invocation.output
-    with WaitingRenderer(output) as renderer, invocation.contact(renderer.emit) as contact:
+    view = HistoryView(invocation.output)
+    with WaitingRenderer(invocation.output) as renderer, invocation.contact(renderer.emit) as contact:
         found = Found(contact.api, filters, limit, wanted, lambda record: invocation.know(_key_of(record)))
         if invocation.as_json:
-            _print_json(output, found)
+            view.show_json(found)
         elif as_csv:
-            _print_csv(output, found)
+            view.show_csv(found)
         else:
-            _print_table(output, found, nothing=_NOTHING if wanted or filters != HistoryRequest() else _EMPTY)
+            view.show_table(found, nothing=_NOTHING if wanted or filters != HistoryRequest() else _EMPTY)
     return EXIT_OK
 
 
@@ -109,6 +104,7 @@ def show(invocation: Invocation, id_or_name: str) -> int:
     Exit codes: 0 shown, 2 the name fits several keys, 4 nothing recorded,
       5 sign-in, 7 unavailable, 10 not configured.
     """
+    from mgmt.show.history import HistoryView, choices_table
     from mgmt.show.waiting import WaitingRenderer
     from mgmt.team.history import SeveralUploadsError, find_upload
 
@@ -118,27 +114,15 @@ def show(invocation: Invocation, id_or_name: str) -> int:
             shown = find_upload(contact.api, id_or_name)
         except SeveralUploadsError as error:
             if error.is_told_by_short_ids and not invocation.as_json:
-                _show_as_table(error, output)
+                error.message, error.details = f"{error.summary}:", choices_table(error.records, output.width)
             raise
     invocation.know(_key_of(shown.record))
-    if invocation.as_json:
-        _print_shown_as_json(output, shown)
-    else:
-        _print_shown(output, shown)
+    HistoryView(output).show(shown)
     return EXIT_OK
 
 
 def _key_of(record: OperationRecord) -> str | None:
     return getattr(record, "s3_object_key", None)
-
-
-def _show_as_table(error: SeveralUploadsError, output: Output) -> None:
-    """Have a person see the uploads in a table instead of in the sentence."""
-    from mgmt.show.reports import HISTORY_COLUMNS, history_row
-    from mgmt.show.tables import lay_out_table
-
-    error.message = f"{error.summary}:"
-    error.details = tuple(lay_out_table(HISTORY_COLUMNS, map(history_row, error.records), width=output.width))
 
 
 def _take_limit(options: dict[str, Any]) -> int | None:
@@ -158,71 +142,6 @@ def _make_filters(options: dict[str, Any]) -> HistoryRequest:
     if since is not None and until is not None and since > until:
         raise UsageError("--since is after --until. Swap them.", code="bad-time")
     return HistoryRequest(since=since, until=until, **options)
-
-
-def _print_json(output: Output, found: Found) -> None:
-    from mgmt_contract.wire import to_plain
-
-    for record in found:
-        more = {"replaced": True} if record.operation_id in found.replaced else {}
-        output.json({"type": "record", **to_plain(record), **more})
-
-
-def _print_csv(output: Output, found: Found) -> None:
-    from mgmt.show.reports import CSV_FIELDS, csv_row
-    from mgmt.show.tables import lay_out_csv
-
-    with output.lines_end_with("\r\n"):
-        for line in lay_out_csv(CSV_FIELDS, (csv_row(each, found.replaced) for each in found)):
-            output.line(line)
-
-
-def _print_table(output: Output, found: Found, *, nothing: str) -> None:
-    from mgmt.show.reports import HISTORY_COLUMNS, history_row
-    from mgmt.show.tables import lay_out_table
-    from mgmt.text import count_in_words
-
-    rows = (history_row(each, found.replaced) for each in found)
-    first = next(rows, None)
-    if first is None:
-        output.aside(nothing)
-        return
-    for line in lay_out_table(HISTORY_COLUMNS, chain([first], rows), width=output.width, paint=output.paint):
-        output.line(line)
-    if found.is_cut or output.width is not None:
-        more = "; there may be more: --limit N or --all" if found.is_cut else ""
-        output.aside(f"{count_in_words(found.count, 'operation')}{more}")
-
-
-def _print_shown(output: Output, shown: Shown) -> None:
-    from mgmt.show.reports import COLOR_OF_STATUS, describe_record, describe_version
-    from mgmt.text import fold, printable
-
-    pairs = describe_record(shown.record, is_replaced=shown.replaced_by is not None)
-    if shown.replaced_by is not None:
-        pairs.append(("replaced by", describe_version(shown.replaced_by)))
-    pairs += [("earlier", describe_version(each)) for each in shown.earlier]
-    is_narrow = output.width is not None and output.width < _NARROW_COLUMNS
-    indent = "  " if is_narrow else " " * (_LABEL_COLUMNS + 1)
-    for label, value in pairs:
-        text = fold(indent + printable(value), output.width, indent).removeprefix(indent)
-        if label == "status":
-            status = printable(shown.record.status)
-            color = COLOR_OF_STATUS.get(status)  # none for one of tomorrow
-            text = output.paint(status, color) + text.removeprefix(status) if color else text
-        shown_label = output.paint(f"{label:<{_LABEL_COLUMNS}}", "dim")
-        output.line(f"{shown_label}\n{indent}{text}" if is_narrow else f"{shown_label} {text}")
-
-
-def _print_shown_as_json(output: Output, shown: Shown) -> None:
-    from mgmt.show.reports import version_line
-    from mgmt_contract.wire import to_plain
-
-    by = shown.replaced_by
-    more = {"replaced": True, "replaced_by": by.operation_id} if by is not None else {}
-    output.json({"type": "record", **to_plain(shown.record), **more})
-    for earlier in shown.earlier:
-        output.json({"type": "version", **version_line(earlier)})
 
 
 def parse_moment(text: str | None, now: datetime, *, is_end: bool = False) -> datetime | None:

@@ -135,16 +135,14 @@ class Invocation:
         """Begin the log, and have every event written there before it is shown, without secrets in either."""
         from dataclasses import replace
 
-        from mgmt.events import AlreadyThere, Event, Finished, Notice
+        from mgmt.events import Ended, Event, Notice
         from mgmt.logs import LOGGER, DetailsHandler
 
         def note(event: Event) -> None:
-            if isinstance(event, AlreadyThere):
-                self.know(event.s3_object_key)
-            elif isinstance(event, Finished) and event.error is None:
-                self.know(event.record.s3_object_key)
             if isinstance(event, Notice):
                 event = replace(event, message=self.redactor(event.message))
+            elif isinstance(event, Ended) and event.error is None:
+                self.know(event.s3_object_key)
             self.log.note(event)
             emit(event)
 

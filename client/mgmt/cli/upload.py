@@ -92,12 +92,13 @@ def upload(invocation: Invocation, /, targets: tuple[str, ...], **options: Any) 
 
 def _upload(invocation: Invocation, targets: tuple[str, ...], options: dict[str, Any], rate: int | None) -> int:
     from mgmt.machine.awake import stay_awake
-    from mgmt.show.progress import UploadRenderer
+    from mgmt.show.progress import TaskRenderer
+    from mgmt.show.uploads import UploadView
     from mgmt.upload import upload as run_upload
     from mgmt.upload.ending import Summary
 
     summary = Summary()
-    with stay_awake(), UploadRenderer(invocation.output) as renderer:
+    with stay_awake(), TaskRenderer(invocation.output, UploadView(invocation.output)) as renderer:
         try:
             with invocation.session(
                 renderer.emit, options={"object_prefix": options["prefix"]}, rate_limit_bytes_per_second=rate
@@ -114,13 +115,14 @@ def _upload(invocation: Invocation, targets: tuple[str, ...], options: dict[str,
 
 def _plan(invocation: Invocation, targets: tuple[str, ...], options: dict[str, Any], rate: int | None) -> int:
     from mgmt.show.dry_run import PlanView
-    from mgmt.show.progress import UploadRenderer
+    from mgmt.show.progress import TaskRenderer
+    from mgmt.show.uploads import UploadView
     from mgmt.upload.dry_run import plan_uploads
 
     output = invocation.output
     view = PlanView(output)
     with (
-        UploadRenderer(output) as renderer,
+        TaskRenderer(output, UploadView(output)) as renderer,
         invocation.session(renderer.emit, options={"object_prefix": options["prefix"]}) as session,
     ):
         upload_options = make_options(options, session.settings)

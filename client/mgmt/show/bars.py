@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from typing import Any, Final, TextIO
 
-from mgmt.show.underway import Overall, Track, UnderWay
+from mgmt.show.underway import Kind, Overall, Track, UnderWay
 from mgmt.text import clock_in_words, display_width, pad, printable, shorten, size_in_words
 from mgmt_contract.values import Value
 
@@ -20,16 +20,17 @@ SETTLED_SECONDS: Final = 0.4
 """Shorter uploads get no line of their own where there are many: it would only flicker."""
 STILL_SECONDS: Final = 3.0
 """Seconds before a wait is named, where there are bars."""
+_ALL: Final = "all"
 _STAGE_WIDTH: Final = 10
 _CLOCK_MAX_SECONDS: Final = 36_000
 """Up to here a clock takes seven columns."""
-_COLOR_OF_STAGE: Final = {"packing": "magenta", "uploading": "green", "confirming": "cyan", "all": "blue"}
 
 
 class _Cells(Value):
     """One line before it is cut to a width."""
 
     stage: str
+    color: str
     name: str
     fraction: float | None
     percent: str
@@ -77,16 +78,17 @@ def draw_lines(underway: UnderWay, width: int, height: int) -> list[list[tuple[s
     now = underway.now()
     overall = underway.overall()
     tracks = [track for track in underway.tracks() if overall.count is None or now - track.began_at >= SETTLED_SECONDS]
-    confirming = [track for track in tracks if track.stage == "confirming"]
-    moving = [track for track in tracks if track.stage != "confirming"]
+    moving = [track for track in tracks if track.kind.is_measured]
+    unmeasured = [track for track in tracks if not track.kind.is_measured]
     room = max(1, min(LINES_MAX, height - 2))
     rows = [_describe_track(track, now) for track in moving[:room]]
     if len(moving) > room:
         rows[-1] = _describe_more(len(moving) - room + 1)
-    if confirming:
-        rows.append(_describe_confirming(confirming, now))
+    stages = dict.fromkeys(track.stage for track in unmeasured)
+    same = [[track for track in unmeasured if track.stage == stage] for stage in stages]
+    rows += [_describe_unmeasured(tracks, now, underway.kind) for tracks in same]
     if overall.count is not None:
-        rows.append(_describe_overall(overall))
+        rows.append(_describe_overall(overall, underway.kind))
     lines = _lay_out(rows, width, now)
     waiting = underway.waiting()
     if waiting is not None and waiting[1] >= (STILL_SECONDS if rows else SETTLED_SECONDS):
@@ -98,6 +100,7 @@ def _describe_track(track: Track, now: float) -> _Cells:
     total = f" of {size_in_words(track.total_bytes)}" if track.total_bytes else ""
     return _Cells(
         track.stage,
+        track.kind.color,
         printable(track.name),
         track.fraction if track.fraction is not None else 0.0,
         _percent(track.fraction),
@@ -107,23 +110,24 @@ def _describe_track(track: Track, now: float) -> _Cells:
     )
 
 
-def _describe_confirming(tracks: Sequence[Track], now: float) -> _Cells:
-    name = printable(tracks[0].name) if len(tracks) == 1 else f"{len(tracks)} uploads"
+def _describe_unmeasured(tracks: Sequence[Track], now: float, kind: Kind) -> _Cells:
+    name = printable(tracks[0].name) if len(tracks) == 1 else f"{len(tracks)} {kind.plural}"
     elapsed = clock_in_words(now - min(track.began_at for track in tracks))
-    return _Cells("confirming", name, None, "", "", "", elapsed)
+    return _Cells(tracks[0].stage, tracks[0].kind.color, name, None, "", "", "", elapsed)
 
 
 def _describe_more(count: int) -> _Cells:
-    return _Cells("", f"and {count} more", 0.0, "", "", "", "")
+    return _Cells("", "", f"and {count} more", 0.0, "", "", "", "")
 
 
-def _describe_overall(overall: Overall) -> _Cells:
+def _describe_overall(overall: Overall, kind: Kind) -> _Cells:
     return _Cells(
-        "all",
+        _ALL,
+        "blue",
         f"{overall.ended_count} of {overall.count} done",
         overall.fraction or 0.0,
         _percent(overall.fraction) if overall.is_all_known else "",
-        f"{size_in_words(overall.sent_bytes)} sent",
+        f"{size_in_words(overall.transferred_bytes)} {kind.moved}",
         _speed(overall.bytes_per_second),
         _left(overall.left_seconds),
         is_bound=not overall.is_all_known,
@@ -154,7 +158,7 @@ def _left(seconds: float | None) -> str:
 def _lay_out(rows: Sequence[_Cells], width: int, now: float) -> list[list[tuple[str, str]]]:
     """Give every column its width; the same in all lines of a frame, so that nothing jumps."""
     if width < 30:
-        return [_lay_out_narrow(row, width, is_alone=all(each.stage != "all" for each in rows)) for row in rows]
+        return [_lay_out_narrow(row, width, is_alone=all(each.stage != _ALL for each in rows)) for row in rows]
     fixed = [("percent", 5), ("left", 7)]
     fixed += [("speed", 9)] if width >= 60 else []
     fixed += [("bytes_", 18)] if width >= 90 else []
@@ -169,10 +173,9 @@ def _lay_out(rows: Sequence[_Cells], width: int, now: float) -> list[list[tuple[
 def _lay_out_row(
     row: _Cells, name_width: int, bar_width: int, fixed: Sequence[tuple[str, int]], now: float
 ) -> list[tuple[str, str]]:
-    color = _COLOR_OF_STAGE.get(row.stage, "")
-    line = [(pad(row.stage, _STAGE_WIDTH) + " ", color), (pad(shorten(row.name, name_width), name_width), "")]
+    line = [(pad(row.stage, _STAGE_WIDTH) + " ", row.color), (pad(shorten(row.name, name_width), name_width), "")]
     if bar_width:
-        line += [(" ", ""), *_draw_bar(row, bar_width, color, now)]
+        line += [(" ", ""), *_draw_bar(row, bar_width, now)]
     order = ("percent", "bytes_", "speed", "left")
     cells = sorted(fixed, key=lambda cell: order.index(cell[0]))
     if row.is_bound:
@@ -191,22 +194,21 @@ def _lay_out_bound(row: _Cells, width: int) -> str:
 
 def _lay_out_narrow(row: _Cells, width: int, *, is_alone: bool) -> list[tuple[str, str]]:
     """Stage and numbers of a single upload; name and percent where there are several."""
-    color = _COLOR_OF_STAGE.get(row.stage, "")
-    if is_alone or row.stage == "confirming":
+    if is_alone or (row.stage and row.fraction is None):
         numbers = f"{row.percent.replace(' ', '')} {row.left}"
-        return [(pad(row.stage, _STAGE_WIDTH), color), (numbers if len(numbers) <= width - 10 else row.percent, "")]
+        return [(pad(row.stage, _STAGE_WIDTH), row.color), (numbers if len(numbers) <= width - 10 else row.percent, "")]
     numbers = row.percent or row.left
     name = row.name.removesuffix(" done")
-    return [(pad(shorten(name, width - 6), width - 5), color), (f"{numbers:>5}", "")]
+    return [(pad(shorten(name, width - 6), width - 5), row.color), (f"{numbers:>5}", "")]
 
 
-def _draw_bar(row: _Cells, width: int, color: str, now: float) -> list[tuple[str, str]]:
+def _draw_bar(row: _Cells, width: int, now: float) -> list[tuple[str, str]]:
     if not row.stage:
         return [(" " * width, "")]
     if row.fraction is None:
-        return _draw_pulse(width, color, now)
+        return _draw_pulse(width, row.color, now)
     filled = int(row.fraction * width)
-    return [("━" * filled, color), ("─" * (width - filled), "dim")]
+    return [("━" * filled, row.color), ("─" * (width - filled), "dim")]
 
 
 def _draw_pulse(width: int, color: str, now: float) -> list[tuple[str, str]]:

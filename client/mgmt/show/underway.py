@@ -1,6 +1,6 @@
-"""The running uploads: progress, speed and time left of each and of all.
+"""The running tasks of a command: progress, speed and time left of each and of all.
 
-Knows no terminal: bars, plain lines and final results all take their figures from here.
+Knows no terminal and no kind of task: bars, plain lines and final results all take their figures from here.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
-from mgmt.events import Begun, Progress, Stage
+from mgmt.events import Begun, Progress
 from mgmt.show.pace import Pace
 from mgmt_contract.values import Value
 
@@ -20,7 +20,35 @@ SPEED_WINDOW_SECONDS: Final = 10.0
 """Seconds over which speed is measured: long enough to be steady, short enough to follow a change."""
 SAMPLE_SECONDS: Final = 0.25
 _UNFINISHED_MAX: Final = 0.99
-"""Largest share shown before an upload is confirmed."""
+"""Largest share shown before a task has ended."""
+
+
+class Stage(Value):
+    """One stage of a kind of task."""
+
+    color: str = ""
+    is_transfer: bool = False
+    """Its bytes go over the network: they are the speed of all tasks together, and decide the time left."""
+    is_measured: bool = True
+    """False where nobody knows how long it takes, such as an answer; nothing else of a task goes on beside it."""
+
+
+class Kind(Value):
+    """One kind of task: its stages, and the words that its progress and its sums are told with."""
+
+    stages: Mapping[str, Stage]
+    plural: str
+    """Such as `uploads`."""
+    moved: str
+    """What became of bytes that were transferred, such as `sent`."""
+    ended: str
+    """What became of a task that succeeded, such as `uploaded`."""
+    nothing: str
+    """The sentence where there was no task."""
+    after_failures: str
+    """The sentence that says what to do when some failed."""
+    list_failures: str
+    """What lists failures that are not named again."""
 
 
 class Speed:
@@ -50,11 +78,11 @@ class Speed:
 
 @dataclass
 class Track:
-    """One stage of one upload."""
+    """One stage of one task."""
 
-    operation_id: str
     name: str
-    stage: Stage
+    stage: str
+    kind: Stage
     began_at: float
     speed: Speed
     done_bytes: int = 0
@@ -62,13 +90,13 @@ class Track:
 
     @property
     def is_over(self) -> bool:
-        """Tell whether this stage is complete; the time of confirming is unknown."""
-        return self.stage != "confirming" and self.total_bytes is not None and self.done_bytes >= self.total_bytes
+        """Tell whether this stage is complete; one that is not measured is until the task ends."""
+        return self.kind.is_measured and self.total_bytes is not None and self.done_bytes >= self.total_bytes
 
     @property
     def fraction(self) -> float | None:
         """How much is done, from 0 to 1."""
-        if self.stage == "confirming" or not self.total_bytes:
+        if not self.kind.is_measured or not self.total_bytes:
             return None
         return max(0.0, min(1.0, self.done_bytes / self.total_bytes))
 
@@ -81,20 +109,20 @@ class Track:
 
 
 class Overall(Value):
-    """All uploads of a command together."""
+    """All tasks of a command together."""
 
     count: int | None
-    """None where there is one upload, or an unknown number."""
+    """None where there is one task, or an unknown number."""
     ended_count: int
-    sent_bytes: int
-    """Bytes sent in this run only."""
+    transferred_bytes: int
+    """Bytes transferred in this run only."""
     elapsed_seconds: float
     bytes_per_second: float | None
-    """As they are sent."""
+    """As they are transferred."""
     source_bytes: int
     """Bytes of all sources, as far as known."""
     done_bytes: float
-    """Bytes of these that have ended, or were sent by this run or an earlier one."""
+    """Bytes of these that have ended, or were transferred by this run or an earlier one."""
     is_all_known: bool
     """Whether everything was looked at: until then sizes and times are minimums."""
     left_seconds: float | None
@@ -108,27 +136,28 @@ class Overall(Value):
         return max(0.0, min(most, self.done_bytes / self.source_bytes))
 
 
-class Sent(Value):
-    """Time and bytes of one upload in this run."""
+class Transfer(Value):
+    """Time and bytes of one task in this run."""
 
     seconds: float
     moved_fraction: float
-    """How much of it was sent in this run, from 0 to 1."""
+    """How much of it was transferred in this run, from 0 to 1."""
     is_in_one_go: bool = True
-    """Whether no earlier run, and no earlier beginning in this one, had sent some of it."""
+    """Whether no earlier run, and no earlier beginning in this one, had transferred some of it."""
 
 
 @dataclass
-class _Upload:
+class _Task:
     began_at: float
     source_bytes: int = 0
-    sent_bytes: int = 0
+    transferred_bytes: int = 0
+    """By this run; of a packed source these are fewer than `moved_bytes`, which are the source's."""
     fraction: float = 0.0
-    """Sent by this run or an earlier one."""
+    """Transferred by this run or an earlier one."""
     moved_fraction: float = 0.0
-    """Sent by this run."""
+    """Transferred by this run."""
     is_in_one_go: bool = True
-    tracks: dict[Stage, Track] = field(default_factory=dict)
+    tracks: dict[str, Track] = field(default_factory=dict)
 
     @property
     def done_bytes(self) -> float:
@@ -140,28 +169,29 @@ class _Upload:
 
 
 class UnderWay:
-    """Follows a command's uploads; may be told and asked from any thread.
+    """Follows a command's tasks; may be told and asked from any thread.
 
-    Uploads that have ended leave only their sums behind.
+    Tasks that have ended leave only their sums behind.
     """
 
-    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, kind: Kind, clock: Callable[[], float] = time.monotonic) -> None:
+        self.kind = kind
         self._clock = clock
         self._lock = threading.Lock()
         self._began_at = clock()
         self._waiting_sizes: dict[str, int | None] = {}
-        """By target, of those that are no uploads yet; None where it is not known."""
+        """By target, of those that are no tasks yet; None where it is not known."""
         self._waiting_bytes = 0
         self._unknown_count = 0
-        self._uploads: dict[str, _Upload] = {}
+        self._tasks: dict[str, _Task] = {}
         self._ended: set[str] = set()
         self._count: int | None = None
         self._ended_count = 0
         self._ended_bytes = 0
         self._moved_bytes = 0.0
         self._moved_count = 0
-        """Uploads that have ended and were sent, at least in part, by this run."""
-        self._sent_bytes = 0
+        """Tasks that have ended and were transferred, at least in part, by this run."""
+        self._transferred_bytes = 0
         self._speed: Speed | None = None
         self._pace = Pace()
         self._waiting: tuple[str, float] | None = None
@@ -179,7 +209,7 @@ class UnderWay:
             self._unknown_count = sum(size is None for size in sizes.values())
 
     def note_size(self, target: str, source_bytes: int) -> None:
-        """Note the size of a target that is no upload yet."""
+        """Note the size of a target that is no task yet."""
         with self._lock:
             if target in self._waiting_sizes:
                 self._forget_size(target)
@@ -187,16 +217,16 @@ class UnderWay:
                 self._waiting_bytes += source_bytes
 
     def drop(self, target: str) -> None:
-        """Leave a target out that is no upload of its own."""
+        """Leave out a target that is no task of its own."""
         with self._lock:
             self._forget_size(target)
             self._count = self._count - 1 if self._count else self._count
 
     def begin(self, event: Begun) -> None:
-        """Make an upload of a target; from now on its size is what was found when it was looked at."""
+        """Make a task of a target; from now on its size is what was found when it was looked at."""
         with self._lock:
             self._forget_size(event.target)
-            self._uploads[event.operation_id] = _Upload(self._clock(), event.source_bytes)
+            self._tasks[event.operation_id] = _Task(self._clock(), event.source_bytes)
 
     def _forget_size(self, target: str) -> None:
         size = self._waiting_sizes.pop(target, 0)
@@ -209,54 +239,45 @@ class UnderWay:
             if event.operation_id in self._ended:
                 return False
             self._waiting = None
-            upload = self._uploads.setdefault(event.operation_id, _Upload(self._clock()))
-            track = self._track(upload, event)
+            now, new_bytes = self._clock(), event.done_bytes - event.carried_over_bytes
+            task = self._tasks.setdefault(event.operation_id, _Task(now))
+            track = task.tracks.get(event.stage)
+            if track is None:
+                stage = self.kind.stages.get(event.stage, Stage())
+                speed = Speed(now, 0 if stage.is_transfer else new_bytes)
+                track = task.tracks[event.stage] = Track(event.target_path, event.stage, stage, now, speed)
             track.done_bytes, track.total_bytes = event.done_bytes, event.total_bytes
-            track.speed.note(self._clock(), event.done_bytes - event.carried_over_bytes)
-            if event.stage == "confirming":
-                upload.tracks = {"confirming": track}
+            track.speed.note(now, new_bytes)
+            if track.kind.is_measured:
+                task.source_bytes = task.source_bytes or track.total_bytes or 0
             else:
-                upload.source_bytes = upload.source_bytes or track.total_bytes or 0
-            if event.stage == "uploading":
-                self._note_sent(upload, track, event)
+                task.tracks = {event.stage: track}
+            if track.kind.is_transfer:
+                task.is_in_one_go = task.is_in_one_go and not event.carried_over_bytes
+                self._note_transfer(now, task, track, new_bytes)
             return True
 
-    def _track(self, upload: _Upload, event: Progress) -> Track:
-        if event.stage not in upload.tracks:
-            now = self._clock()
-            counted_bytes = event.done_bytes - event.carried_over_bytes if event.stage == "packing" else 0
-            speed = Speed(now, counted_bytes)
-            upload.tracks[event.stage] = Track(event.operation_id, event.target_path, event.stage, now, speed)
-        return upload.tracks[event.stage]
-
-    def _note_sent(self, upload: _Upload, track: Track, event: Progress) -> None:
-        sent_bytes = event.done_bytes - event.carried_over_bytes
-        self._sent_bytes += sent_bytes - upload.sent_bytes
-        upload.sent_bytes = sent_bytes
-        self._moved_bytes -= upload.moved_bytes
-        upload.fraction = track.fraction or 0.0
-        upload.moved_fraction = max(0.0, min(1.0, sent_bytes / track.total_bytes)) if track.total_bytes else 0.0
-        self._moved_bytes += upload.moved_bytes
-        upload.is_in_one_go = upload.is_in_one_go and not event.carried_over_bytes
-        now = self._clock()
+    def _note_transfer(self, now: float, task: _Task, track: Track, new_bytes: int) -> None:
+        self._transferred_bytes += new_bytes - task.transferred_bytes
+        self._moved_bytes -= task.moved_bytes
+        task.transferred_bytes = new_bytes
+        task.fraction = track.fraction or 0.0
+        task.moved_fraction = max(0.0, min(1.0, new_bytes / track.total_bytes)) if track.total_bytes else 0.0
+        self._moved_bytes += task.moved_bytes
         self._speed = self._speed or Speed(now)
-        self._speed.note(now, self._sent_bytes)
-        self._note_pace()
-
-    def _note_pace(self) -> None:
-        self._pace.note(self._clock(), self._moved_bytes, self._moved_count)
+        self._speed.note(now, self._transferred_bytes)
+        self._pace.note(now, self._moved_bytes, self._moved_count)
 
     def renew(self, former_id: str, operation_id: str) -> None:
-        """Begin an upload anew under another id: the bytes sent before do not count, the time does."""
+        """Begin a task anew under another id: the bytes transferred before do not count, the time does."""
         with self._lock:
             self._ended.add(former_id)
-            former = self._uploads.pop(former_id, None)
+            former = self._tasks.pop(former_id, None)
             if former is not None:
-                self._sent_bytes -= former.sent_bytes
+                self._transferred_bytes -= former.transferred_bytes
                 self._moved_bytes -= former.moved_bytes
-                is_in_one_go = former.is_in_one_go and not former.sent_bytes
-                renewed = _Upload(former.began_at, former.source_bytes, is_in_one_go=is_in_one_go)
-                self._uploads[operation_id] = renewed
+                is_in_one_go = former.is_in_one_go and not former.transferred_bytes
+                self._tasks[operation_id] = _Task(former.began_at, former.source_bytes, is_in_one_go=is_in_one_go)
 
     def wait_for(self, what: str) -> None:
         """Note the reason of a wait; the next progress ends it."""
@@ -268,40 +289,39 @@ class UnderWay:
         with self._lock:
             return (self._waiting[0], self._clock() - self._waiting[1]) if self._waiting else None
 
-    def end(self, operation_id: str) -> Sent | None:
-        """Count an upload as ended; return its measures, if it had begun."""
+    def end(self, operation_id: str) -> Transfer | None:
+        """Count a task as ended; return its measures, if it had begun."""
         with self._lock:
             self._waiting = None
             self._ended.add(operation_id)
             self._ended_count += 1
-            upload = self._uploads.pop(operation_id, None)
-            if upload is None:
+            task = self._tasks.pop(operation_id, None)
+            if task is None:
                 return None
-            self._ended_bytes += upload.source_bytes
-            if upload.sent_bytes:
+            now = self._clock()
+            self._ended_bytes += task.source_bytes
+            if task.transferred_bytes:
                 self._moved_count += 1
-                self._note_pace()
-            return Sent(self._clock() - upload.began_at, upload.moved_fraction, upload.is_in_one_go)
+                self._pace.note(now, self._moved_bytes, self._moved_count)
+            return Transfer(now - task.began_at, task.moved_fraction, task.is_in_one_go)
 
     def tracks(self) -> list[Track]:
         """Return the stages that are under way, in the order in which they began."""
         with self._lock:
-            found = [track for upload in self._uploads.values() for track in upload.tracks.values()]
+            found = [track for task in self._tasks.values() for track in task.tracks.values()]
         return sorted((track for track in found if not track.is_over), key=lambda track: track.began_at)
 
     def overall(self) -> Overall:
         """Sum everything up."""
         with self._lock:
-            now = self._clock()
-            source_bytes = (
-                self._waiting_bytes + self._ended_bytes + sum(upload.source_bytes for upload in self._uploads.values())
-            )
-            done_bytes = self._ended_bytes + sum(upload.done_bytes for upload in self._uploads.values())
+            now, tasks = self._clock(), self._tasks.values()
+            source_bytes = self._waiting_bytes + self._ended_bytes + sum(task.source_bytes for task in tasks)
+            done_bytes = self._ended_bytes + sum(task.done_bytes for task in tasks)
             left_count = (self._count or 1) - self._ended_count
             return Overall(
                 count=self._count if self._count is not None and self._count > 1 else None,
                 ended_count=self._ended_count,
-                sent_bytes=self._sent_bytes,
+                transferred_bytes=self._transferred_bytes,
                 elapsed_seconds=now - self._began_at,
                 bytes_per_second=self._speed.bytes_per_second(now) if self._speed else None,
                 source_bytes=source_bytes,

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Final
 
 from mgmt.errors import CancelledError, IntegrityError, MgmtError
-from mgmt.events import AlreadyThere, Finished, Notice
+from mgmt.events import Notice
 from mgmt.journal import Entry, Moved
 from mgmt.machine.removal import remove_file
 from mgmt.service.api import error_of
@@ -21,6 +21,7 @@ from mgmt.session import Session
 from mgmt.upload.earlier_moves import Moves, describe_object
 from mgmt.upload.job import Job
 from mgmt.upload.ours import remove_interrupted
+from mgmt.upload.results import AlreadyThere, Finished
 from mgmt_contract import messages
 from mgmt_contract.records import FileRecord, UploadRecord
 from mgmt_contract.texts import fit_text

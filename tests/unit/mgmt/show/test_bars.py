@@ -5,6 +5,7 @@ import pytest
 from mgmt.events import Begun, Progress
 from mgmt.show.bars import LINES_MAX, SETTLED_SECONDS, STILL_SECONDS, draw_lines
 from mgmt.show.underway import SPEED_WINDOW_SECONDS, UnderWay
+from mgmt.show.uploads import UPLOADS
 from mgmt.text import display_width
 
 WIDTHS = [18, 28, 38, 58, 78, 98, 118, 198]
@@ -27,7 +28,7 @@ def clock():
 
 @pytest.fixture
 def underway(clock):
-    return UnderWay(clock)
+    return UnderWay(UPLOADS, clock)
 
 
 def drawn(underway, width=78, height=24):
@@ -145,7 +146,7 @@ def test_the_line_over_all_counts_the_bytes_of_all_sources(underway, clock):
         if name != "c":
             underway.end(name)
     overall = underway.overall()
-    assert (overall.count, overall.ended_count, overall.sent_bytes) == (4, 2, 10 * MB)
+    assert (overall.count, overall.ended_count, overall.transferred_bytes) == (4, 2, 10 * MB)
     assert (overall.fraction, overall.is_all_known) == (5 / 8, True)
     assert overall.left_seconds == pytest.approx(12 / 20 * 8, rel=0.1)
 
@@ -243,7 +244,7 @@ def test_an_upload_that_is_begun_anew_is_one_upload(underway, clock):
     clock.seconds += 1
     underway.note(Progress("id-new", "clip", "uploading", 8 * MB, 8 * MB))
     overall = underway.overall()
-    assert (overall.ended_count, overall.sent_bytes) == (0, 8 * MB)
+    assert (overall.ended_count, overall.transferred_bytes) == (0, 8 * MB)
     assert overall.fraction == pytest.approx(1 / 2)
     assert underway.end("id-new").seconds == 2
 
@@ -282,7 +283,7 @@ def test_parts_that_an_earlier_run_had_sent_are_no_speed(underway, clock):
     [track] = underway.tracks()
     assert track.fraction == pytest.approx(0.92)
     assert track.speed.bytes_per_second(clock.seconds) == pytest.approx(1 * MB)
-    assert underway.overall().sent_bytes == 2 * MB
+    assert underway.overall().transferred_bytes == 2 * MB
 
 
 def test_names_cannot_speak_to_the_terminal(underway):

@@ -9,14 +9,16 @@ import pytest
 
 from mgmt import text as wording
 from mgmt.errors import IntegrityError, SourceError
-from mgmt.events import AlreadyThere, Answered, Begun, Expected, Finished, Notice, Progress, Renewed, Waiting
-from mgmt.show import reports, tables
+from mgmt.events import Answered, Begun, Expected, Notice, Progress, Renewed, Waiting
+from mgmt.show import tables, uploads
+from mgmt.show.history import describe_record, describe_version, version_line
 from mgmt.show.output import Output, Style
-from mgmt.show.progress import UploadRenderer
-from mgmt.show.reports import describe_record, describe_success, describe_version, version_line
-from mgmt.show.underway import Sent
+from mgmt.show.progress import TaskRenderer
+from mgmt.show.underway import Transfer
+from mgmt.show.uploads import UploadView, describe_success
 from mgmt.show.waiting import PLAIN_PROGRESS_SECONDS, WaitingRenderer
 from mgmt.text import display_width, moment_in_words, printable
+from mgmt.upload.results import AlreadyThere, Finished
 from mgmt_contract.records import FileRecord, UploadRecord
 
 BEGAN = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
@@ -78,7 +80,7 @@ class Screen:
         self.clock = Clock()
 
     def show(self, *events, seconds_apart=0.0):
-        with UploadRenderer(self.output, clock=self.clock) as renderer:
+        with TaskRenderer(self.output, UploadView(self.output), clock=self.clock) as renderer:
             for event in events:
                 renderer.emit(event)
                 self.clock.move(seconds_apart)
@@ -91,7 +93,7 @@ class Screen:
 
 
 def test_the_examples_in_the_docstrings_hold():
-    for module in (wording, tables, reports):
+    for module in (wording, tables, uploads):
         result = doctest.testmod(module)
         assert result.attempted
         assert not result.failed
@@ -130,7 +132,7 @@ def test_a_result_can_be_computed_again_from_what_it_says(size, seconds):
     """Within what rounding takes away; `show` says the same figures."""
     stored = FileRecord("a", "a", "s3", size + 128, is_directory=False, status="completed")
     record = make_record(s3_file_record=stored, uncompressed_size=size, finished_at=BEGAN + timedelta(seconds=seconds))
-    said = describe_success(record, Sent(seconds + 1, 1.0))
+    said = describe_success(record, Transfer(seconds + 1, 1.0))
     found = re.search(r"  (\S+ \w?B), no smaller, in (.+), (\S+ \w?B)/s$", said)
     assert found, said
     assert size_of(found[3]) == pytest.approx(size_of(found[1]) / seconds_of(found[2]), rel=0.05)
@@ -140,7 +142,7 @@ def test_a_result_can_be_computed_again_from_what_it_says(size, seconds):
 def test_what_is_too_small_to_have_a_speed_has_none():
     """It goes with a hundred others, and the time it took is theirs."""
     record = make_record(uncompressed_size=371_000)
-    assert describe_success(record, Sent(12, 1.0)).endswith(" in 10 s")
+    assert describe_success(record, Transfer(12, 1.0)).endswith(" in 10 s")
     assert dict(describe_record(record))["finished"].endswith("after 10 s")
 
 
@@ -157,7 +159,7 @@ def seconds_of(words):
 @pytest.mark.parametrize("name", ["clip.mp4", "A001_C003_0826BQ_interview_with_a_long_name.mov", "映画 テイク.mov"])
 def test_one_of_several_results_fits_the_terminal(width, name):
     record = make_record(target_path=name, s3_object_key=f"shoots/day1/{name}.tar.gz")
-    said = describe_success(record, Sent(75, 1.0), width)
+    said = describe_success(record, Transfer(75, 1.0), width)
     assert display_width(said) <= width
     assert name[:3] in said or name[-3:] in said
 
@@ -188,7 +190,7 @@ def test_json_has_a_record_with_the_documents_fields_and_an_error_line():
 def test_json_of_everything_else_is_one_line_each():
     screen = Screen(as_json=True)
     screen.show(AlreadyThere("id-2", "a", "k", "anna", None), Notice("n", "code"))
-    UploadRenderer(screen.output).summarize(1, 2, 3)
+    TaskRenderer(screen.output, UploadView(screen.output)).summarize(1, 2, 3)
     assert [line["type"] for line in screen.json_lines] == ["already_there", "notice", "summary"]
     assert screen.json_lines[-1] == {"type": "summary", "succeeded": 1, "failed": 2, "skipped": 3}
 
@@ -274,7 +276,7 @@ def test_colours_are_for_terminals_only():
 def test_a_terminal_without_our_signs_gets_others_of_the_same_width():
     stdout = io.TextIOWrapper(io.BytesIO(), encoding="iso-8859-1", errors="backslashreplace")
     output = Output(Style(), stdout, io.StringIO())
-    with UploadRenderer(output) as renderer:
+    with TaskRenderer(output, UploadView(output)) as renderer:
         renderer.emit(Finished(make_record()))
     assert stdout.buffer.getvalue().startswith(b"+ clip.mp4 > s3://bucket/")
 
@@ -295,7 +297,7 @@ def test_a_closed_pipe_silences_the_output_and_nothing_else():
 
     stderr = io.StringIO()
     output = Output(Style(), Closed(), stderr)
-    with UploadRenderer(output) as renderer:
+    with TaskRenderer(output, UploadView(output)) as renderer:
         renderer.emit(Finished(make_record()))
         renderer.emit(Finished(make_record(), SourceError("Still said.")))
     assert "Still said." in stderr.getvalue()
@@ -398,7 +400,7 @@ def test_a_version_is_told_in_a_line_and_to_a_program():
 def test_bars_show_on_a_terminal_and_leave_nothing_behind():
     stderr = Terminal()
     output = Output(Style(bars=True), io.StringIO(), stderr)
-    with UploadRenderer(output) as renderer:
+    with TaskRenderer(output, UploadView(output)) as renderer:
         for stage in ("packing", "uploading", "confirming"):
             renderer.emit(Progress("id-1", "clip.mp4", stage, 1, 2))
         renderer.emit(Finished(make_record()))

@@ -3,7 +3,7 @@ import io
 
 import pytest
 
-from mgmt.show.reports import HISTORY_COLUMNS
+from mgmt.show.history import HISTORY_COLUMNS
 from mgmt.show.tables import Column, lay_out_csv, lay_out_table
 from mgmt.text import display_width, fold, pad, printable, shorten
 

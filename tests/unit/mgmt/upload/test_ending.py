@@ -15,7 +15,7 @@ import pytest
 
 from mgmt.archive import pack
 from mgmt.errors import CancelledError, IntegrityError, RefusedError, UnavailableError
-from mgmt.events import AlreadyThere, Finished, Notice
+from mgmt.events import Notice
 from mgmt.session import open_session
 from mgmt.settings import Settings
 from mgmt.upload import ending
@@ -23,6 +23,7 @@ from mgmt.upload.batch import Batch
 from mgmt.upload.ending import Ending, Summary
 from mgmt.upload.job import UploadOptions, prepare_job
 from mgmt.upload.ours import archives_in, unfinished_path
+from mgmt.upload.results import AlreadyThere, Finished
 from mgmt_contract.messages import Existing, Lease, RecordResult, RecordsResponse
 from mgmt_contract.records import FileRecord, UploadRecord
 from mgmt_contract.wire import to_plain
