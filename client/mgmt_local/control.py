@@ -17,16 +17,21 @@ from typing import IO, Any, Final
 
 from mgmt_contract.values import Value
 from mgmt_local.errors import BadNameError, InUseError, LocalBackendError
-from mgmt_local.gateway import tokens
+from mgmt_local.gateway.owner import own_secret
+from mgmt_local.issuer.people import check_person
+from mgmt_local.issuer.tickets import make_ticket as write_ticket
 from mgmt_local.process.alive import hold_open, is_alive, list_holders
 from mgmt_local.process.state import StateFolder, find_reason, hold_lock, open_log, open_state_folder, read_endpoint
 
 IDLE_SECONDS: Final = 600.0
 START_TIMEOUT_SECONDS: Final = 90.0
+TOKEN_LIFE_SECONDS: Final = 3600.0
 
 _STOP_TIMEOUT_SECONDS: Final = 30.0
 _PROBE_TIMEOUT_SECONDS: Final = 5.0
 _POLL_SECONDS: Final = 0.02
+_ISSUER_WITHOUT_ADDRESS: Final = "mgmt-local"
+"""The issuer in tokens that are made while no backend needs to run; the gateway knows it by its key."""
 _NOT_PASSED_ON: Final = ("AWS_", "MGMT_")
 """Prefixes of variables that mean something to this process, and something else to the background one."""
 _NO_AWS: Final = {
@@ -43,6 +48,7 @@ __all__ = [
     "Status",
     "hold",
     "issue_token",
+    "make_ticket",
     "start",
     "status",
     "stop",
@@ -95,8 +101,8 @@ def start(
         deadline = time.monotonic() + timeout_seconds
         with _lock(folder, timeout_seconds):
             url = _await_leaving(folder, deadline) or _launch(folder, idle_seconds, deadline)
-            return Endpoint(url, tokens.own_token(folder))
-    return Endpoint(url, tokens.own_token(folder))
+            return Endpoint(url, own_secret(folder))
+    return Endpoint(url, own_secret(folder))
 
 
 def hold(endpoint: Endpoint, command: str = "") -> contextlib.AbstractContextManager[None]:
@@ -159,14 +165,30 @@ def status(state_dir: Path | None = None) -> Status:
     )
 
 
-def issue_token(name: str, admin: bool = False, state_dir: Path | None = None) -> str:
-    """Make a token that plays another person; a running backend knows it at once.
+def make_ticket(name: str, *, admin: bool = False, state_dir: Path | None = None) -> str:
+    """Make the proof with which one login as a person of this name is made at the backend's issuer, within a minute.
+
+    It is handed over as `login_hint`.
 
     Raises:
         BadNameError: If `name` cannot be a person's name.
-        LocalBackendError: If the token cannot be kept.
+        LocalBackendError: If it cannot be written.
     """
-    return tokens.issue_token(open_state_folder(state_dir), name, admin=admin)
+    return write_ticket(open_state_folder(state_dir), check_person(name, is_admin=admin))
+
+
+def issue_token(name: str, *, admin: bool = False, state_dir: Path | None = None) -> str:
+    """Make an access token of another person, without a login, good for an hour.
+
+    Raises:
+        BadNameError: If `name` cannot be a person's name.
+        LocalBackendError: If the key that signs it cannot be kept.
+    """
+    from mgmt_local.issuer.signing import Signer
+
+    person = check_person(name, is_admin=admin)
+    signer = Signer(open_state_folder(state_dir), _ISSUER_WITHOUT_ADDRESS)
+    return signer.sign_access_token(person, life_seconds=TOKEN_LIFE_SECONDS)
 
 
 def _find_running(folder: StateFolder) -> str | None:
@@ -180,7 +202,7 @@ def _find_running(folder: StateFolder) -> str | None:
 
 def _refuse_while_in_use(folder: StateFolder) -> None:
     url = _find_running(folder)
-    holders = list_holders(url, tokens.own_token(folder), _PROBE_TIMEOUT_SECONDS) if url else []
+    holders = list_holders(url, own_secret(folder), _PROBE_TIMEOUT_SECONDS) if url else []
     if holders:
         named = ", ".join(f"`{holder.command or 'a command'}` (process {holder.pid})" for holder in holders)
         raise InUseError(
@@ -208,7 +230,7 @@ def _await_leaving(folder: StateFolder, deadline: float) -> str | None:
 
 def _launch(folder: StateFolder, idle_seconds: float, deadline: float) -> str:
     folder.endpoint.unlink(missing_ok=True)
-    tokens.own_token(folder)
+    own_secret(folder)
     with open_log(folder) as log:
         before_bytes = log.seek(0, os.SEEK_END)
         process = _spawn(folder, idle_seconds, log)

@@ -22,8 +22,11 @@ import filelock
 from mgmt_local.engine.expiry import Expiry
 from mgmt_local.engine.seaweedfs import OUTPUT_FILE, StorageEngine
 from mgmt_local.errors import LocalBackendError
-from mgmt_local.gateway.server import App, Gateway
-from mgmt_local.gateway.tokens import TokenFile
+from mgmt_local.gateway.authorizer import TokenAuthorizer
+from mgmt_local.gateway.owner import OwnerAuthorizer
+from mgmt_local.gateway.server import App, Gateway, listen, url_of
+from mgmt_local.issuer.endpoints import ISSUER_PATH, Issuer
+from mgmt_local.issuer.signing import CLIENT_ID, SCOPE, SCOPES, Signer
 from mgmt_local.process.activity import Activity
 from mgmt_local.process.processes import describe_process, has_outside_connections
 from mgmt_local.process.state import StateFolder, read_json, trim_log, write_private_json
@@ -189,8 +192,11 @@ def _run_backend(folder: StateFolder, signals: queue.SimpleQueue[Signal], idle_s
         backend = Backend(folder, _start_engine(folder.engine), activity, signals)
         running.callback(backend.stop_engine)
         importing.result()
-        app = running.enter_context(_open_app(folder.records, backend.engine))
-        gateway = Gateway(app, TokenFile(folder.tokens), activity)
+        listener = running.enter_context(listen())
+        signer = Signer(folder, f"{url_of(listener)}{ISSUER_PATH}")
+        app = running.enter_context(_open_app(folder.records, backend.engine, signer.issuer))
+        authorizer = OwnerAuthorizer(folder, TokenAuthorizer(None, (CLIENT_ID,), (SCOPE,), signer))
+        gateway = Gateway(app, authorizer, activity, listener=listener, issuer=Issuer(folder, signer))
         running.callback(gateway.close)
         running.callback(folder.endpoint.unlink, missing_ok=True)
         backend.announce(gateway)
@@ -211,14 +217,13 @@ def _start_engine(data_dir: Path) -> StorageEngine:
 
 
 @contextlib.contextmanager
-def _open_app(records_path: Path, engine: StorageEngine) -> Iterator[App]:
+def _open_app(records_path: Path, engine: StorageEngine, issuer: str) -> Iterator[App]:
     """Put the service together as on AWS, over the local stores."""
     from mgmt_api.adapters.clients import make_s3_client
     from mgmt_api.adapters.s3 import S3ObjectStore
     from mgmt_api.domain.settings import Settings
     from mgmt_api.wiring import build_app
     from mgmt_local.engine.seaweedfs import REGION
-    from mgmt_local.gateway.event import SCOPE
     from mgmt_local.records import SQLiteRecordStore
 
     client = make_s3_client(
@@ -230,7 +235,10 @@ def _open_app(records_path: Path, engine: StorageEngine) -> Iterator[App]:
         region=REGION,
         key_part_max_bytes=KEY_PART_MAX_BYTES,
         join_patience_seconds=JOIN_PATIENCE_SECONDS,
+        issuer=issuer,
+        client_id=CLIENT_ID,
         scopes=(SCOPE,),
+        sign_in_scopes=SCOPES,
     )
     with contextlib.closing(client), contextlib.closing(SQLiteRecordStore(records_path)) as records:
         app = build_app(settings, records, S3ObjectStore(client, BUCKET), lambda: datetime.now(UTC))

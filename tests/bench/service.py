@@ -23,12 +23,13 @@ from mgmt_api.domain.settings import Settings
 from mgmt_api.ports import NewObject, WriteCondition
 from mgmt_api.wiring import App, build_app
 from mgmt_contract.messages import Part, SignedRequest
-from mgmt_local.gateway.event import SCOPE
+from mgmt_local.gateway.owner import own_secret
 from mgmt_local.gateway.server import Gateway
-from mgmt_local.gateway.tokens import TokenFile, own_token
+from mgmt_local.issuer.signing import SCOPE
 from mgmt_local.process.activity import Activity
 from mgmt_local.process.state import open_state_folder
 from mgmt_local.records import SQLiteRecordStore
+from support.sign_in import make_authorizer
 
 REGION = "us-east-1"
 _NEVER_IDLE_SECONDS = 1e9
@@ -91,8 +92,8 @@ def main() -> None:
     settings = Settings(bucket=BUCKET, table="bench", region=REGION, scopes=(SCOPE,))
     app = build_app(settings, records, LinkedObjectStore(sys.argv[2], sys.argv[3]), lambda: datetime.now(UTC))
     calls = CountedCalls(app)
-    token = own_token(folder)
-    gateway = Gateway(calls, TokenFile(folder.tokens), Activity(_NEVER_IDLE_SECONDS))
+    token = own_secret(folder)
+    gateway = Gateway(calls, make_authorizer(folder), Activity(_NEVER_IDLE_SECONDS))
     port = int(gateway.url.rpartition(":")[2])
     answer_lines(lambda _: {"port": port, "token": token, "calls": calls.count})
     gateway.close()

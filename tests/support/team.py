@@ -18,14 +18,14 @@ from mgmt_api.adapters.s3 import S3ObjectStore
 from mgmt_api.domain.settings import Settings
 from mgmt_api.wiring import build_app
 from mgmt_local.engine.seaweedfs import REGION, StorageEngine
-from mgmt_local.gateway.event import SCOPE
 from mgmt_local.gateway.server import Gateway
-from mgmt_local.gateway.tokens import TokenFile, issue_token
+from mgmt_local.issuer.signing import SCOPE
 from mgmt_local.process.activity import Activity
 from mgmt_local.process.state import open_state_folder
 from mgmt_local.records import SQLiteRecordStore
 from support.engine import connect
 from support.faulty_storage import FaultyStorage
+from support.sign_in import make_authorizer, make_token
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
@@ -48,7 +48,7 @@ class Team:
 
     def laptop(self, folder: Path, person: str = "anna", *, is_admin: bool = False) -> Laptop:
         """Give a person a laptop with a home and a work folder of its own."""
-        token = issue_token(open_state_folder(self.folder), person, admin=is_admin)
+        token = make_token(open_state_folder(self.folder), person, admin=is_admin)
         work = folder / "work"
         work.mkdir(parents=True)
         environment = {
@@ -144,7 +144,7 @@ def team_at_work(
     settings = Settings(bucket=bucket, table="", region=REGION, key_part_max_bytes=255, scopes=(SCOPE,), **deployed)
     team = Team("", bucket, s3, records, S3ObjectStore(signer, bucket), storage, folder)
     app = build_app(settings, records, team.store, lambda: datetime.now(UTC) + team.ahead)
-    gateway = Gateway(app, TokenFile(state.tokens), Activity(3600))
+    gateway = Gateway(app, make_authorizer(state), Activity(3600))
     team.url = gateway.url
     try:
         yield team

@@ -29,7 +29,7 @@ if TYPE_CHECKING:  # only names for annotations: none of this is needed for `mgm
     from mgmt.team.known_names import KnownNames
 
 
-_LOCAL_MODULES = ("aws_lambda_powertools", "boto3", "cryptography", "psutil", "pydantic")
+_LOCAL_MODULES = ("aws_lambda_powertools", "boto3", "cryptography", "joserfc", "psutil", "pydantic")
 """What `[local]` brings and a plain install does not."""
 _LOCAL_PATIENCE_SECONDS: Final = 60.0
 """An embedded backend that was stopped comes back at another port, so there is little to wait for."""

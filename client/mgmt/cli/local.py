@@ -93,7 +93,7 @@ def local_status(invocation: Invocation) -> int:
 @click.option("--admin", is_flag=True, help="A person who may do what admins may.")
 @click.pass_obj
 def local_token(invocation: Invocation, name: str, admin: bool) -> int:
-    """Print a token for another person of this name, to play a team on one machine.
+    """Print an access token of another person of this name, good for an hour, to play a team on one machine.
 
     \b
     Example:

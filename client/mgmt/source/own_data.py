@@ -10,8 +10,8 @@ import os
 from collections.abc import Callable
 from typing import Final
 
-_TOKEN_NAMES: Final = (b"token.json", b"tokens.json")
-_BESIDE_TOKENS: Final = (b"tokens.lock", b"control.lock", b"records.sqlite")
+_SECRET_NAME: Final = b"token.json"
+_BESIDE_A_SECRET: Final = (b"issuer-key.json", b"control.lock", b"records.sqlite")
 _JOURNAL_NAME: Final = b"journal.sqlite"
 _BESIDE_A_JOURNAL: Final = (b"machine-id", b"locks", b"log")
 
@@ -22,7 +22,7 @@ def own_data_kind(holds: Callable[[bytes], bool]) -> str | None:
     Args:
         holds: Tells whether the folder has an entry of that name.
     """
-    if all(map(holds, _TOKEN_NAMES)) and any(map(holds, _BESIDE_TOKENS)):
+    if holds(_SECRET_NAME) and any(map(holds, _BESIDE_A_SECRET)):
         return "the embedded backend's own data, with its token"
     if holds(_JOURNAL_NAME) and any(map(holds, _BESIDE_A_JOURNAL)):
         return "mgmt's own journal and logs"

@@ -6,7 +6,6 @@ Source: Amazon API Gateway Developer Guide, "Create AWS Lambda proxy integration
 from __future__ import annotations
 
 import base64
-import json
 import time
 import uuid
 from collections.abc import Iterable, Mapping
@@ -15,12 +14,9 @@ from typing import Any, Final
 from urllib.parse import parse_qsl, unquote
 
 from mgmt_contract.values import Value
-from mgmt_local.gateway.tokens import Identity
+from mgmt_local.gateway.authorizer import Granted
 
 STAGE: Final = "$default"
-ISSUER: Final = "mgmt-local"
-SCOPE: Final = "mgmt-local/use"
-_TOKEN_LIFE_SECONDS: Final = 900
 _TEXT_TYPES: Final = ("application/json", "application/xml", "application/javascript")
 _TEXT_SUFFIXES: Final = ("+json", "+xml")
 
@@ -43,29 +39,27 @@ class Request(Value):
         return unquote(self.target.partition("?")[0])
 
 
-def build_event(request: Request, identity: Identity | None, *, is_open_route: bool, now: datetime) -> dict[str, Any]:
+def build_event(request: Request, granted: Granted | None, *, now: datetime) -> dict[str, Any]:
     """Build the event of a request.
 
     Args:
         request: The request.
-        identity: The token's person; None on a route without an authorizer.
-        is_open_route: Whether the route is one of its own, outside the default one with its authorizer.
+        granted: The caller; None on a route of its own, outside the default one with its authorizer.
         now: When the request came; aware.
     """
     headers = _join_headers(request)
     cookies = [cookie.strip() for cookie in headers.pop("cookie", "").split(";") if cookie.strip()]
     query = request.target.partition("?")[2]
-    route_key = f"{request.method} {request.path}" if is_open_route else "$default"
-    claims = None if identity is None else build_claims(identity, now)
-    if claims is not None:  # replaces the secret that came: a handler reads tokens, and needs no secret
-        headers["authorization"] = f"Bearer {write_token(claims)}"
+    route_key = f"{request.method} {request.path}" if granted is None else "$default"
+    if granted is not None:
+        headers["authorization"] = f"Bearer {granted.token}"
     event: dict[str, Any] = {
         "version": "2.0",
         "routeKey": route_key,
         "rawPath": request.path,
         "rawQueryString": query,
         "headers": headers,
-        "requestContext": _build_context(request, claims, headers, route_key, now),
+        "requestContext": _build_context(request, granted, headers, route_key, now),
         "isBase64Encoded": False,
     }
     if cookies:
@@ -77,46 +71,22 @@ def build_event(request: Request, identity: Identity | None, *, is_open_route: b
     return event
 
 
-def build_claims(identity: Identity, now: datetime) -> dict[str, Any]:
-    """Build the claims of an access token as an issuer writes them: numbers are numbers, and a list is a list."""
-    issued_at = int(now.timestamp())
-    claims = {
-        "sub": identity.subject,
-        "username": identity.name,
-        "iss": ISSUER,
-        "client_id": ISSUER,
-        "token_use": "access",
-        "scope": SCOPE,
-        "auth_time": issued_at,
-        "iat": issued_at,
-        "exp": issued_at + _TOKEN_LIFE_SECONDS,
-        "jti": str(uuid.uuid4()),
-    }
-    if identity.groups:
-        claims["cognito:groups"] = list(identity.groups)
-    return claims
-
-
 def flatten_claims(claims: Mapping[str, Any]) -> dict[str, str]:
     """Write claims as the authorizer hands them on: every one a string.
 
     A list becomes its elements in brackets, with blanks between them.
     """
-    return {
-        name: f"[{' '.join(map(str, value))}]" if isinstance(value, list) else str(value)
-        for name, value in claims.items()
-    }
+    return {name: _flatten(value) for name, value in claims.items()}
 
 
-def write_token(claims: Mapping[str, Any]) -> str:
-    """Write claims as the token that a handler finds in the header; unsigned: the gateway has checked the caller."""
-    parts = ({"alg": "none", "typ": "JWT"}, claims)
-    encoded = (base64.urlsafe_b64encode(json.dumps(part).encode()).rstrip(b"=").decode() for part in parts)
-    return f"{'.'.join(encoded)}."
+def _flatten(value: object) -> str:
+    if isinstance(value, list):
+        return f"[{' '.join(map(_flatten, value))}]"
+    return str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def _build_context(
-    request: Request, claims: Mapping[str, Any] | None, headers: Mapping[str, str], route_key: str, now: datetime
+    request: Request, granted: Granted | None, headers: Mapping[str, str], route_key: str, now: datetime
 ) -> dict[str, Any]:
     context: dict[str, Any] = {
         "accountId": "000000000000",
@@ -136,8 +106,9 @@ def _build_context(
         "time": time.strftime("%d/%b/%Y:%H:%M:%S +0000", now.astimezone(UTC).timetuple()),
         "timeEpoch": int(now.timestamp() * 1000),
     }
-    if claims is not None:
-        context["authorizer"] = {"jwt": {"claims": flatten_claims(claims), "scopes": [SCOPE]}}
+    if granted is not None:
+        jwt = {"claims": flatten_claims(granted.claims), "scopes": list(granted.scopes)}
+        context["authorizer"] = {"jwt": jwt}
     return context
 
 

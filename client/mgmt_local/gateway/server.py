@@ -11,6 +11,7 @@ import base64
 import json
 import logging
 import secrets
+import socket
 import threading
 import time
 import uuid
@@ -21,8 +22,10 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, ClassVar, Final, NamedTuple, cast
 
 from mgmt_contract.routes import DESCRIBE
+from mgmt_local.errors import LocalBackendError
+from mgmt_local.gateway.authorizer import Authorizer, Granted, RefusedError
 from mgmt_local.gateway.event import Request, build_event
-from mgmt_local.gateway.tokens import ADMIN_GROUP, Identity, TokenFile
+from mgmt_local.issuer.endpoints import ISSUER_PATH, Issuer
 from mgmt_local.process.activity import Activity
 from mgmt_local.process.alive import (
     ALIVE_PATH,
@@ -46,6 +49,7 @@ _DISCARD_BLOCK_BYTES: Final = 64 * 1024
 _WRITE_BUFFER_BYTES: Final = 64 * 1024
 """Head and body of most answers go out together."""
 _IDLE_CONNECTION_SECONDS: Final = 75
+_BACKLOG: Final = 128
 _DRAIN_SECONDS: Final = 10
 _SHUTDOWN_POLL_SECONDS: Final = 0.1
 
@@ -78,13 +82,29 @@ class LambdaContext:
 
 
 class Gateway:
-    """The gateway, answering from its creation until it is closed."""
+    """The gateway, answering from its creation until it is closed.
 
-    def __init__(self, app: App, tokens: TokenFile, activity: Activity) -> None:
+    Args:
+        app: The Lambda's handler.
+        authorizer: Who decides about tokens.
+        activity: What every request counts as.
+        listener: Where it listens, if its address had to be known before; else at a free port.
+        issuer: An issuer that answers at the same address.
+    """
+
+    def __init__(
+        self,
+        app: App,
+        authorizer: Authorizer,
+        activity: Activity,
+        *,
+        listener: socket.socket | None = None,
+        issuer: Issuer | None = None,
+    ) -> None:
         self.secret = secrets.token_urlsafe(32)
         """With it the gateway proves to a client that it is the one the client looks for."""
         self._activity = activity
-        self._server = _Server(app, tokens, activity, self.secret)
+        self._server = _Server(app, authorizer, activity, self.secret, listener or listen(), issuer)
         self._thread = threading.Thread(
             target=self._server.serve_forever, args=(_SHUTDOWN_POLL_SECONDS,), name="gateway", daemon=True
         )
@@ -93,7 +113,7 @@ class Gateway:
     @property
     def url(self) -> str:
         """The gateway's address."""
-        return f"http://{LOOPBACK}:{self._server.port}"
+        return url_of(self._server.socket)
 
     def close(self) -> None:
         """Finish the requests that are running and take no more."""
@@ -103,26 +123,39 @@ class Gateway:
         self._server.server_close()
 
 
+def listen() -> socket.socket:
+    """Listen at a free port of loopback; requests wait there until a gateway answers."""
+    return socket.create_server((LOOPBACK, 0), backlog=_BACKLOG)
+
+
+def url_of(listener: socket.socket) -> str:
+    """Return the address at which a socket listens."""
+    return f"http://{LOOPBACK}:{listener.getsockname()[1]}"
+
+
 class _Server(ThreadingHTTPServer):
     daemon_threads = True
     block_on_close = False
-    request_queue_size = 128
-    allow_reuse_address = False
 
-    def __init__(self, app: App, tokens: TokenFile, activity: Activity, secret: str) -> None:
+    def __init__(
+        self,
+        app: App,
+        authorizer: Authorizer,
+        activity: Activity,
+        secret: str,
+        listener: socket.socket,
+        issuer: Issuer | None,
+    ) -> None:
         self.app = app
         self.app_lock = threading.Lock()
         """The resolver behind the handler keeps its event in a class attribute: one request at a time."""
-        self.tokens = tokens
-        self.tokens_lock = threading.Lock()
+        self.authorizer = authorizer
+        self.issuer = issuer
         self.activity = activity
         self.secret = secret
-        super().__init__((LOOPBACK, 0), _Handler)
-
-    def server_bind(self) -> None:
-        """Bind without asking the DNS for this machine's name, as the base class would."""
-        self.socket.bind(self.server_address)
-        self.server_address = self.socket.getsockname()
+        super().__init__(listener.getsockname(), _Handler, bind_and_activate=False)
+        self.socket.close()
+        self.socket = listener
         self.server_name, self.server_port = LOOPBACK, self.port
 
     @property
@@ -173,15 +206,22 @@ class _Handler(BaseHTTPRequestHandler):
         challenge = self.headers.get(CHALLENGE_HEADER)
         if self.path == ALIVE_PATH and challenge:
             return Answer(HTTPStatus.NO_CONTENT, ((PROOF_HEADER, prove(self._gateway.secret, challenge)),))
-        is_open_route = (self.command, self.path.partition("?")[0]) in self._open_paths
-        identity = None if is_open_route else self._find_identity()
-        if identity is None and not is_open_route:
-            return _plain(HTTPStatus.UNAUTHORIZED, ("www-authenticate", "Bearer"))
+        issuer = self._gateway.issuer
+        if issuer is not None and self.path.startswith(f"{ISSUER_PATH}/"):
+            return self._ask_issuer(issuer, body)
+        if (self.command, self.path.partition("?")[0]) in self._open_paths:
+            return self._invoke(body, None)
+        try:
+            return self._answer_caller(body, self._authorize())
+        except RefusedError as error:
+            return self._refuse_token(error)
+
+    def _answer_caller(self, body: bytes, granted: Granted) -> Answer:
         if self.path == HOLD_PATH:
             return Answer(HTTPStatus.NO_CONTENT)
-        if self.path == HOLDERS_PATH and identity is not None:
-            return self._list_holders(identity)
-        return self._invoke(body, identity, is_open_route=is_open_route)
+        if self.path == HOLDERS_PATH:
+            return self._list_holders(granted)
+        return self._invoke(body, granted)
 
     def _refuse_sender(self) -> Answer | None:
         """Refuse requests for another host, and those that a browser sends for another site."""
@@ -217,19 +257,38 @@ class _Handler(BaseHTTPRequestHandler):
         with self._gateway.activity.hold(read_holder(self.headers.get(HOLDER_HEADER, ""))):
             self.rfile.read(1)
 
-    def _list_holders(self, identity: Identity) -> Answer:
+    def _ask_issuer(self, issuer: Issuer, body: bytes) -> Answer:
+        try:
+            return Answer(*issuer.answer(self.command, self.path.removeprefix(ISSUER_PATH), body))
+        except LocalBackendError as error:  # a disk that is full
+            _logger.error("%s", error)  # noqa: TRY400 - a sentence for a user; there is no bug to trace
+            return _plain(HTTPStatus.INTERNAL_SERVER_ERROR)
+
+    def _list_holders(self, granted: Granted) -> Answer:
         """Tell this machine's user which commands run; tokens of other people are refused."""
-        if ADMIN_GROUP not in identity.groups:
+        if not granted.is_owner:
             return _plain(HTTPStatus.FORBIDDEN)
         listed = [{"command": each.command, "pid": each.pid} for each in self._gateway.activity.holders()]
         return Answer(HTTPStatus.OK, (("content-type", "application/json"),), json.dumps(listed).encode())
 
-    def _find_identity(self) -> Identity | None:
-        scheme, _, token = self.headers.get("authorization", "").partition(" ")
-        with self._gateway.tokens_lock:
-            return self._gateway.tokens.find(token.strip()) if scheme.lower() == "bearer" else None
+    def _authorize(self) -> Granted:
+        """Check the bearer's token; of two headers neither counts.
 
-    def _invoke(self, body: bytes, identity: Identity | None, *, is_open_route: bool) -> Answer:
+        Raises:
+            RefusedError: If there is none, or the authorizer refuses it.
+        """
+        sent = self.headers.get_all("authorization", [])
+        scheme, _, token = sent[0].partition(" ") if len(sent) == 1 else ("", "", "")
+        if scheme.lower() != "bearer":
+            raise RefusedError(HTTPStatus.UNAUTHORIZED, "", "there is no token")
+        return self._gateway.authorizer.authorize(token.strip())
+
+    def _refuse_token(self, error: RefusedError) -> Answer:
+        scopes = " ".join(self._gateway.authorizer.scopes)
+        said = f'Bearer scope="{scopes}" error="{error.code}" error_description="{error}"' if error.code else "Bearer"
+        return _plain(error.status, ("www-authenticate", said))
+
+    def _invoke(self, body: bytes, granted: Granted | None) -> Answer:
         request = Request(
             method=self.command,
             target=self.path,
@@ -239,7 +298,7 @@ class _Handler(BaseHTTPRequestHandler):
             source_ip=str(self.client_address[0]),
             server_port=self._gateway.port,
         )
-        event = build_event(request, identity, is_open_route=is_open_route, now=datetime.now(UTC))
+        event = build_event(request, granted, now=datetime.now(UTC))
         try:
             with self._gateway.app_lock:
                 answer = _read_answer(self._gateway.app(event, LambdaContext()))

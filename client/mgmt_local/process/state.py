@@ -28,8 +28,12 @@ class StateFolder:
         self.path = path
         self.endpoint = path / "endpoint.json"
         """Where the gateway answers; there only while it does."""
-        self.tokens = path / "tokens.json"
         self.own_token = path / "token.json"
+        """The secret of this machine's user."""
+        self.issuer_key = path / "issuer-key.json"
+        self.tickets = path / "tickets"
+        """A file for each login that is about to be made."""
+        self.logins = path / "logins.json"
         self.records = path / "records.sqlite"
         self.engine = path / "engine"
         self.log = path / "backend.log"
@@ -37,7 +41,8 @@ class StateFolder:
         """Held while the background process is being started or stopped."""
         self.server_lock = path / "server.lock"
         """Held by the background process until it ends, also by a crash."""
-        self.tokens_lock = path / "tokens.lock"
+        self.own_token_lock = path / "token.lock"
+        self.issuer_lock = path / "issuer.lock"
 
 
 def open_state_folder(state_dir: Path | None = None) -> StateFolder:

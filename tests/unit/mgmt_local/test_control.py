@@ -25,11 +25,12 @@ from mgmt_local import control
 from mgmt_local.control import Endpoint
 from mgmt_local.engine.seaweedfs import OPEN_FILES_MIN
 from mgmt_local.errors import InUseError, LocalBackendError
-from mgmt_local.gateway.tokens import TokenFile, own_token
+from mgmt_local.gateway.owner import own_secret
 from mgmt_local.process.alive import list_holders
 from mgmt_local.process.processes import describe_process
 from mgmt_local.process.state import StateFolder, open_state_folder, write_private_json
 from support.local_backend import Person, gateway_process, listeners, local_backend, processes_in, request, wait_until
+from support.sign_in import make_authorizer
 
 START_AND_PRINT = """
 import sys
@@ -218,7 +219,7 @@ def kill_all(processes: list[psutil.Process]) -> None:
 WRONG = {"secret": "s", "pid": 10**400, "created_at": 10**400, "started_at": "", "ports": [10**400] * 5, "token": 1}
 DAMAGED = ["{", "[]", "{}", "null", '{"url": 1}', '{"url": "http://127.0.0.1:1"}', "[" * 100_000, "\x00\xff"]
 DAMAGED += [json.dumps(WRONG | {"url": url}) for url in ("http://127.0.0.1:99999", "http://127.0.0.1:1", "é")]
-DAMAGED += ['{"tokens": [{"hash": "é", "name": "a", "subject": "b", "groups": ["c"]}, 1]}']
+DAMAGED += ['{"logins": {"a": {"hash": "é", "name": "a", "is_admin": 1, "scopes": [2], "until": 3}, "b": 1}}']
 
 
 @pytest.mark.parametrize("content", DAMAGED)
@@ -226,12 +227,18 @@ def test_damaged_files_of_a_backend_that_has_ended_are_no_hindrance(tmp_path: Pa
     """They say nothing that can be true, so they are as good as none."""
     folder = open_state_folder(tmp_path)
     (tmp_path / "engine").mkdir()
-    for path in (folder.endpoint, tmp_path / "engine" / "engine.json", folder.tokens, folder.own_token):
+    for path in (
+        folder.endpoint,
+        tmp_path / "engine" / "engine.json",
+        folder.issuer_key,
+        folder.logins,
+        folder.own_token,
+    ):
         path.write_text(content, "latin-1")
     assert not control.status(tmp_path).running
     assert not control.stop(tmp_path, unless_in_use=True)
     assert control.issue_token("ada", state_dir=tmp_path)
-    assert TokenFile(folder.tokens).find(own_token(folder)).groups == ("admins",)
+    assert make_authorizer(folder).authorize(own_secret(folder)).is_owner
 
 
 def test_a_damaged_announcement_is_written_anew_by_the_backend_that_runs(tmp_path: Path):

@@ -17,13 +17,14 @@ import pytest
 from mgmt_local import control, server
 from mgmt_local.engine.seaweedfs import StorageEngine
 from mgmt_local.errors import LocalBackendError
-from mgmt_local.gateway import tokens
+from mgmt_local.gateway import owner
 from mgmt_local.gateway.server import Gateway
-from mgmt_local.gateway.tokens import TokenFile
+from mgmt_local.issuer import signing
 from mgmt_local.process.activity import Activity
 from mgmt_local.process.processes import has_outside_connections
 from mgmt_local.process.state import StateFolder, open_state_folder
 from support.local_backend import processes_in, request, wait_until
+from support.sign_in import make_authorizer, make_token
 
 _NOBODY = 65_534
 
@@ -64,11 +65,15 @@ def test_a_machine_that_starts_no_process_any_more_is_told_of(folder: StateFolde
         control.start(folder.path)
 
 
-def test_tokens_that_another_process_keeps_locked_are_an_error(folder: StateFolder, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(tokens, "_LOCK_TIMEOUT_SECONDS", 0.05)
-    with filelock.FileLock(folder.tokens_lock), pytest.raises(LocalBackendError, match=r"keeps .* locked"):
+def test_secrets_that_another_process_keeps_locked_are_an_error(folder: StateFolder, monkeypatch: pytest.MonkeyPatch):
+    for module in (owner, signing):
+        monkeypatch.setattr(module, "_LOCK_TIMEOUT_SECONDS", 0.05)
+    with filelock.FileLock(folder.issuer_lock), pytest.raises(LocalBackendError, match=r"keeps .* locked"):
         control.issue_token("kim", state_dir=folder.path)
-    assert not folder.tokens.exists()
+    with filelock.FileLock(folder.own_token_lock), pytest.raises(LocalBackendError, match=r"keeps .* locked"):
+        owner.own_secret(folder)
+    assert not folder.issuer_key.exists()
+    assert not folder.own_token.exists()
 
 
 def test_a_start_that_is_interrupted_leaves_no_engine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
@@ -111,8 +116,8 @@ def test_where_the_system_does_not_tell_a_process_counts_as_connected():
 
 def test_a_client_that_goes_away_in_the_middle_disturbs_nobody(folder: StateFolder, caplog: pytest.LogCaptureFixture):
     """A cut connection is noted for who looks for it, without a traceback, and the next request is answered."""
-    gateway = Gateway(lambda *_: {"statusCode": 200, "body": "ok"}, TokenFile(folder.tokens), Activity(600))
-    token = tokens.issue_token(folder, "kim")
+    gateway = Gateway(lambda *_: {"statusCode": 200, "body": "ok"}, make_authorizer(folder), Activity(600))
+    token = make_token(folder, "kim")
     try:
         with caplog.at_level(logging.DEBUG, "mgmt_local"):
             with socket.create_connection(("127.0.0.1", urlsplit(gateway.url).port)) as client:

@@ -13,7 +13,7 @@ from mgmt.source import folders, look
 from mgmt.source.own_data import own_data_at
 from mgmt.upload.targets import everything_in
 from mgmt_local.control import issue_token
-from mgmt_local.gateway.tokens import own_token
+from mgmt_local.gateway.owner import own_secret
 from mgmt_local.process.state import open_state_folder
 
 BACKEND = "the embedded backend's own data, with its token"
@@ -27,7 +27,7 @@ def home(tmp_path):
     (home / "data").mkdir(parents=True)
     (home / "clip.mov").write_bytes(b"clip")
     backend = open_state_folder(home / "data" / "local")
-    own_token(backend)
+    own_secret(backend)
     issue_token("anna", state_dir=backend.path)
     with closing(Journal(home / "state")):
         pass
@@ -57,6 +57,6 @@ def test_all_passes_over_it_with_a_note(home):
 
 
 def test_anybody_elses_folder_with_some_of_the_names_is_packed(tmp_path):
-    for name in ("token.json", "tokens.json", "journal.sqlite"):
+    for name in ("token.json", "token.lock", "journal.sqlite"):
         (tmp_path / name).write_text("")
         assert own_data_at(os.fspath(tmp_path)) is None

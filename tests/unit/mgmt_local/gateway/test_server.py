@@ -20,12 +20,16 @@ from urllib.parse import urlsplit
 import psutil
 import pytest
 
+from mgmt_local.errors import LocalBackendError
+from mgmt_local.gateway.owner import own_secret
 from mgmt_local.gateway.server import BODY_SIZE_MAX_BYTES, Gateway
-from mgmt_local.gateway.tokens import TokenFile, issue_token
+from mgmt_local.issuer.endpoints import ISSUER_PATH, Issuer
+from mgmt_local.issuer.people import Person
 from mgmt_local.process.activity import Activity
 from mgmt_local.process.alive import Holder, hold_open, is_alive, list_holders, read_holder
 from mgmt_local.process.state import StateFolder, open_state_folder
 from support.local_backend import request, wait_until
+from support.sign_in import make_authorizer, make_signer, make_token
 
 
 class Recorder:
@@ -50,8 +54,9 @@ class Setting:
         self.folder = folder
         self.app = Recorder()
         self.activity = Activity(600)
-        self.token = issue_token(folder, "kim")
-        self.gateway = Gateway(self.app, TokenFile(folder.tokens), self.activity)
+        self.token = make_token(folder, "kim")
+        self.issuer = Issuer(folder, make_signer(folder))
+        self.gateway = Gateway(self.app, make_authorizer(folder), self.activity, issuer=self.issuer)
         self.url = self.gateway.url
         self.port = urlsplit(self.url).port
 
@@ -118,6 +123,60 @@ def test_without_a_known_token_the_answer_is_api_gateways(setting: Setting, meth
     status, body = setting.ask(method, path, token=token)
     assert (status, json.loads(body)) == (401, {"message": "Unauthorized"})
     assert not setting.app.events
+
+
+def test_a_refused_token_is_answered_as_api_gateway_does(setting: Setting):
+    """The sentence stands in a header; the body is the same for every reason."""
+    signer = make_signer(setting.folder)
+    scoped = signer.sign_access_token(Person("kim"), ["openid"])
+    expired = signer.sign_access_token(Person("kim"), life_seconds=-1)
+    challenge = 'Bearer scope="mgmt-local/use" error="{}" error_description="{}"'
+    for token, status, message, said in (
+        (expired, 401, "Unauthorized", challenge.format("invalid_token", "the token has expired")),
+        (scoped, 403, "Forbidden", challenge.format("insufficient_scope", "the token has none of the scopes")),
+        (None, 401, "Unauthorized", "Bearer"),
+    ):
+        with setting.connection() as connection:
+            connection.request("GET", "/v1/history", headers={"authorization": f"Bearer {token}"} if token else {})
+            answer = connection.getresponse()
+            assert (answer.status, json.loads(answer.read())) == (status, {"message": message})
+            assert answer.getheader("www-authenticate") == said
+    assert not setting.app.events
+
+
+def test_of_two_tokens_neither_counts(setting: Setting):
+    with setting.connection() as connection:
+        connection.putrequest("GET", "/v1/history")
+        for _ in range(2):
+            connection.putheader("authorization", f"Bearer {setting.token}")
+        connection.endheaders()
+        assert connection.getresponse().status == 401
+
+
+def test_the_handler_finds_the_token_that_was_checked(setting: Setting):
+    setting.ask()
+    assert setting.app.events[0]["headers"]["authorization"] == f"Bearer {setting.token}"
+
+
+def test_the_issuer_answers_at_the_same_address(setting: Setting, tmp_path: Path):
+    status, body = setting.ask("GET", f"{ISSUER_PATH}/keys", token=None)
+    assert (status, json.loads(body)) == (200, make_signer(setting.folder).publish())
+    form = {"content-type": "application/x-www-form-urlencoded"}
+    asked = b"client_id=mgmt-local&grant_type=refresh_token&refresh_token=x"
+    assert setting.ask("POST", f"{ISSUER_PATH}/token", token=None, body=asked, headers=form)[0] == 400
+    assert setting.ask("GET", f"{ISSUER_PATH}/keys", token=None, headers={"host": "evil.example"})[0] == 421
+    assert (
+        setting.ask("GET", f"{ISSUER_PATH}/authorize", token=None, headers={"sec-fetch-site": "cross-site"})[0] == 403
+    )
+    assert not setting.app.events
+
+
+def test_an_issuer_that_cannot_write_is_an_internal_error(setting: Setting, monkeypatch: pytest.MonkeyPatch):
+    def fail(*_: object) -> None:
+        raise LocalBackendError("no space left")
+
+    monkeypatch.setattr(setting.issuer, "answer", fail)
+    assert setting.ask("POST", f"{ISSUER_PATH}/token", token=None, body=b"")[0] == 500
 
 
 @pytest.mark.parametrize("scheme", ["Basic", "Token", ""])
@@ -261,10 +320,10 @@ def test_eight_threads_get_their_own_answers_and_the_handler_one_request_at_a_ti
 
 def test_a_token_issued_meanwhile_is_known_at_once(setting: Setting):
     assert setting.ask()[0] == 200
-    other = issue_token(setting.folder, "ada", admin=True)
+    other = make_token(setting.folder, "ada", admin=True)
     assert setting.ask(token=other)[0] == 200
     claims = setting.app.events[-1]["requestContext"]["authorizer"]["jwt"]["claims"]
-    assert (claims["username"], claims["cognito:groups"]) == ("ada", "[admins]")
+    assert (claims["username"], claims["cognito:groups"]) == ("ada", "[members admins]")
 
 
 def test_log_names_neither_tokens_nor_queries(setting: Setting, caplog: pytest.LogCaptureFixture):
@@ -303,11 +362,12 @@ def test_nobody_holds_it_open_without_a_token(setting: Setting):
 
 
 def test_the_machines_user_is_told_which_commands_hold_it_and_nobody_else(setting: Setting):
-    own = issue_token(setting.folder, "owner", admin=True)
+    own, other_admin = own_secret(setting.folder), make_token(setting.folder, "ada", admin=True)
     with hold_open(setting.url, setting.token, 5, "mgmt --local upload 'día 1' \x1b[31m"):
         wait_until(setting.activity.holders, seconds=10)
         assert list_holders(setting.url, own, 5) == [Holder("mgmt --local upload 'día 1' ?[31m", os.getpid())]
-        assert list_holders(setting.url, setting.token, 5) == []
+        for token in (setting.token, other_admin):
+            assert list_holders(setting.url, token, 5) == []
         assert setting.ask("GET", "/.mgmt-local/holders")[0] == 403
         assert setting.ask("GET", "/.mgmt-local/holders", token="wrong")[0] == 401
     wait_until(lambda: list_holders(setting.url, own, 5) == [], seconds=10)
@@ -423,7 +483,7 @@ def own_listening_ports() -> set[int]:
 
 def test_once_closed_for_idleness_requests_are_turned_away(setting: Setting):
     idle = Activity(0)
-    gateway = Gateway(setting.app, TokenFile(setting.folder.tokens), idle)
+    gateway = Gateway(setting.app, make_authorizer(setting.folder), idle)
     assert idle.close_if_idle()
     assert request(gateway.url, "GET", "/v1/service")[0] == 503
     assert not is_alive(gateway.url, gateway.secret, 5)
