@@ -7,17 +7,18 @@ import json
 import threading
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from contextlib import closing, contextmanager
 from typing import Any
-from urllib.parse import parse_qs
+from urllib.parse import parse_qs, unquote
+
+from support.loopback import LoopbackServer, QuietHandler
 
 CLIENT_ID = "mgmt-cli"
 ROBOT = ("robot", "a secret: with signs & spaces")
 """A client of its own with a secret, as a CI job is one."""
 
 
-class RotatingIssuer:
+class RotatingIssuer(LoopbackServer):
     """Sessions, and the refresh tokens that were used; for any thread."""
 
     def __init__(self) -> None:
@@ -40,27 +41,12 @@ class RotatingIssuer:
         self._access: dict[str, str] = {}
         self._made = 0
         self._lock = threading.Lock()
-        handler = type("Handler", (_Handler,), {"issuer": self})
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
-        self._server.daemon_threads = True
-        self._thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.01})
-        self._thread.start()
-
-    @property
-    def url(self) -> str:
-        """What it is called."""
-        return f"http://127.0.0.1:{self._server.server_address[1]}"
+        super().__init__(type("Handler", (_Handler,), {"issuer": self}))
 
     @property
     def token_endpoint(self) -> str:
         """Where it gives tokens out."""
         return f"{self.url}/token"
-
-    def close(self) -> None:
-        """Stop it."""
-        self._server.shutdown()
-        self._thread.join()
-        self._server.server_close()
 
     def sign_in(self, session: str) -> dict[str, Any]:
         """Begin a session, as a login does; return the answer with its tokens."""
@@ -115,8 +101,6 @@ class RotatingIssuer:
         return 200, self._make_tokens(session)
 
     def _answer_client(self, form: dict[str, str], authorization: str) -> tuple[int, Any]:
-        from urllib.parse import unquote
-
         pair = form.get("client_id", ""), form.get("client_secret", "")
         if authorization.startswith("Basic "):
             name, _, secret = base64.b64decode(authorization[6:]).decode().partition(":")
@@ -137,16 +121,14 @@ class RotatingIssuer:
         return tokens if self.life_seconds is None else {**tokens, "expires_in": self.life_seconds}
 
 
-class _Handler(BaseHTTPRequestHandler):
+class _Handler(QuietHandler):
     issuer: RotatingIssuer
-    protocol_version = "HTTP/1.1"
-    disable_nagle_algorithm = True  # else a body waits for its head to be acknowledged
 
-    def do_GET(self) -> None:
+    def do_GET(self) -> None:  # noqa: N802  the name http.server looks for
         known = self.path == "/.well-known/openid-configuration"
         self._send(200 if known else 404, json.dumps(self.issuer.describe() if known else {}).encode())
 
-    def do_POST(self) -> None:
+    def do_POST(self) -> None:  # noqa: N802  likewise
         body = self.rfile.read(int(self.headers.get("content-length", 0)))
         if self.issuer.scripted:
             status, content, headers = self.issuer.scripted.pop(0)
@@ -167,15 +149,9 @@ class _Handler(BaseHTTPRequestHandler):
         self.end_headers()
         self.wfile.write(body)
 
-    def log_message(self, *_: object) -> None:
-        """Keep the test's output to what the test says."""
-
 
 @contextmanager
 def rotating_issuer() -> Iterator[RotatingIssuer]:
     """Run an issuer for as long as the context lasts."""
-    issuer = RotatingIssuer()
-    try:
+    with closing(RotatingIssuer()) as issuer:
         yield issuer
-    finally:
-        issuer.close()

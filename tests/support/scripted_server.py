@@ -44,6 +44,10 @@ class ScriptedServer(LoopbackServer):
         self._answers = list(answers)
         super().__init__(self._make_handler())
 
+    def script(self, *answers: Answer) -> None:
+        """Answer these from now on."""
+        self._answers = list(answers)
+
     def next_answer(self) -> Answer:
         """Take the next answer of the script."""
         return self._answers.pop(0) if len(self._answers) > 1 else self._answers[0]
@@ -60,7 +64,7 @@ class ScriptedServer(LoopbackServer):
                 if answer.breaks:
                     self.close_connection = True
                     return
-                self.send_response(answer.status)
+                self.send_response_only(answer.status)
                 for name, value in answer.headers.items():
                     self.send_header(name, value)
                 self.send_header("content-length", str(len(answer.body)))

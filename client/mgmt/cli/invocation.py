@@ -262,8 +262,10 @@ class Invocation:
                 emit(Waiting("the embedded backend starts"))
                 settings, token = self._local_service(held)
             else:
-                settings, token = self._configured_service(options)
+                settings = self.settings(options)
+                settings.require_api_url()
                 emit = self.log_events(emit)
+                token = self._find_tokens(settings, emit, stop)
             LOGGER.info("The service is %s", settings.api_url)
             patience_seconds = _LOCAL_PATIENCE_SECONDS if self.use_local else PROGRESS_BUDGET_SECONDS
             yield {
@@ -283,13 +285,18 @@ class Invocation:
         folder = self.environment.get("MGMT_LOCAL_STATE_DIR", "")
         return f"local {Path(folder).absolute() if folder else ''}"
 
-    def _configured_service(self, options: Mapping[str, str | None] | None) -> tuple[Settings, TokenProvider]:
-        settings = self.settings(options)
-        settings.require_api_url()
-        return settings, self._watch(settings.require_token)
+    def _find_tokens(self, settings: Settings, emit: Emit, stop: threading.Event) -> TokenProvider:
+        """Find the tokens for the configured service; the first is asked for at once."""
+        from mgmt.sign_in import find_tokens
+
+        tokens = find_tokens(settings, self.environment, emit=emit, stop=stop, learn=self.redactor.learn)
+        tokens()
+        return tokens
 
     def _local_service(self, held: ExitStack) -> tuple[Settings, TokenProvider]:
         from dataclasses import replace
+
+        from mgmt.credentials.fixed import FixedToken
 
         control = import_local_control()
         settings = self.settings()
@@ -300,18 +307,8 @@ class Invocation:
         held.enter_context(control.hold(endpoint, self.redactor(shlex.join(("mgmt", *self.arguments)))))
         own = settings.token if self.environment.get("MGMT_TOKEN") else None
         token = own or endpoint.token
-        return replace(settings, api_url=endpoint.url, bucket=None), self._watch(lambda: token)
-
-    def _watch(self, provider: TokenProvider) -> TokenProvider:
-        """Have the redactor learn each token that a provider gives out; the first is asked for at once."""
-
-        def give() -> str:
-            token = provider()
-            self.redactor.learn(token)
-            return token
-
-        give()
-        return give
+        self.redactor.learn(token)
+        return replace(settings, api_url=endpoint.url, bucket=None), FixedToken(token)
 
 
 def backend_error(error: Exception, code: str = "local-backend") -> LocalStateError:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Final
 
 import click
 
+from mgmt.credentials.fixed import FixedToken
 from mgmt.errors import CancelledError, LocalStateError, MgmtError, NotConfiguredError
 from mgmt.network.connection import Connections
 from mgmt.network.retry import Patience
@@ -117,7 +118,7 @@ class Questions:
         connections = Connections(ca_bundle=self._ca_bundle)
         patience = Patience(threading.Event(), start_budget_seconds=_PATIENCE_SECONDS, budget_seconds=_PATIENCE_SECONDS)
         try:
-            api = ServiceApi(url, lambda: "", connections, patience, self._emit, run_id=self._run_id)
+            api = ServiceApi(url, FixedToken(""), connections, patience, self._emit, run_id=self._run_id)
             self._service = found = api.describe()
         finally:
             connections.close()

@@ -4,8 +4,25 @@ from __future__ import annotations
 
 from dataclasses import field
 from datetime import datetime
+from typing import Final
+from urllib.parse import urlsplit
 
 from mgmt_contract.values import Value
+
+_USUAL_PORTS: Final = {"http": 80, "https": 443}
+
+
+def service_name(url: str) -> str:
+    """Return the one spelling of a service's address: tokens are for it, however it was typed.
+
+    >>> service_name("HTTPS://API.example:443/Stage/")
+    'https://api.example/Stage'
+    """
+    parts = urlsplit(url)
+    host = parts.hostname or ""
+    host = f"[{host}]" if ":" in host else host
+    port = f":{parts.port}" if parts.port not in (None, _USUAL_PORTS.get(parts.scheme)) else ""
+    return f"{parts.scheme}://{host}{port}{parts.path.rstrip('/')}"
 
 
 class TokenSet(Value):
@@ -35,7 +52,7 @@ class Credentials(Value):
     """
 
     service_url: str
-    """The one service that the tokens are for, without a slash at its end."""
+    """The one service that the tokens are for, as `service_name` spells it."""
     issuer: str
     client_id: str
     token_endpoint: str

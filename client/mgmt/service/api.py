@@ -6,9 +6,10 @@ import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from datetime import UTC, datetime
 from functools import partial
-from typing import TYPE_CHECKING, Any, Final, TypeVar
-from urllib.parse import urlencode
+from typing import TYPE_CHECKING, Any, Final, Protocol, TypeVar
+from urllib.parse import urlencode, urlsplit
 
 import urllib3
 
@@ -24,6 +25,7 @@ from mgmt.errors import (
 )
 from mgmt.events import Answered, Emit, Waiting
 from mgmt.network.bounds import Bounds
+from mgmt.network.clock import describe_wrong_clock, read_date
 from mgmt.network.connection import Answer, Connections, make_timeout
 from mgmt.network.reachability import explain_connection_error, proxy_login_error, refuse_hopeless
 from mgmt.network.retry import Patience
@@ -48,8 +50,18 @@ L = TypeVar(
     messages.RecordsResponse,
 )
 R = TypeVar("R", messages.PreviewRequest, messages.StartRequest)
-TokenProvider = Callable[[], str]
-"""Returns an access token that is valid now; asked before every call, so that a long upload outlives one."""
+
+
+class TokenProvider(Protocol):
+    """Gives access tokens; asked before every call, so that a long upload outlives one."""
+
+    def __call__(self, refused: str | None = None, /) -> str:
+        """Give a token that is valid now, and another one where the service has refused one.
+
+        Raises:
+            LoginRequiredError: If there is none.
+        """
+
 
 ERROR_OF_PROBLEM: Final[Mapping[str, type[MgmtError]]] = {
     "invalid-request": RefusedError,
@@ -82,6 +94,7 @@ _OPTIONAL_FIELDS: Final = frozenset({messages.CONTENT_MD5_FIELD})
 _GATEWAY_ID_HEADER: Final = "apigw-requestid"
 """API Gateway's id of the request, also where it refuses it by itself."""
 _GATEWAY_ID_MAX_CHARACTERS: Final = 40
+_UNAUTHORIZED: Final = 401
 _TOO_LARGE: Final = 413
 _TOO_MANY: Final = 429
 _RETRY_STATUSES: Final = frozenset({408, 425, 429, 500, 502, 503, 504})
@@ -134,6 +147,7 @@ class ServiceApi:
         run_id: str | None = None,
     ) -> None:
         self._base_url = base_url.rstrip("/")
+        self._host = urlsplit(base_url).netloc
         self._token = token
         self._connections = connections
         self._patience = patience
@@ -306,10 +320,15 @@ class ServiceApi:
     ) -> T:
         url = self._base_url + route.path + (f"?{urlencode(query, errors='replace')}" if query else "")
         body = to_json(request).encode(errors="replace") if request is not None else None
+        token = self._token() if route.needs_sign_in else None
+        is_other_token = False
         attempt = 0
         while True:
             self._patience.check_stopped()
-            answer, why = self._send(route, url, body)
+            answer, why = self._send(route, url, body, token)
+            if answer is not None and answer.status == _UNAUTHORIZED and token is not None and not is_other_token:
+                token, is_other_token = self._replace_token(token, answer), True
+                continue
             if answer is not None:
                 if 200 <= answer.status < 300:
                     result = self._read(route, answer, kind, check)
@@ -320,13 +339,27 @@ class ServiceApi:
             _log.info("%s %s: %s; trying again", route.method, route.path, why)
             self._patience.wait(attempt, why, retry_after_seconds=_retry_after_seconds(answer))
             attempt += 1
+            token = self._token() if route.needs_sign_in else None
 
-    def _send(self, route: routes.Route, url: str, body: bytes | None) -> tuple[Answer | None, str]:
+    def _replace_token(self, refused: str, answer: Answer) -> str:
+        """Get another token than one that was refused: it may have been revoked, or this clock may be wrong."""
+        _log.info("The service refuses the token (%d)", answer.status)
+        try:
+            return self._token(refused)
+        except LoginRequiredError as error:
+            said = describe_wrong_clock(read_date(answer.headers), datetime.now(UTC), self._host)
+            error.message = f"{error.message} {said}" if said else error.message
+            raise
+
+    def _send(
+        self, route: routes.Route, url: str, body: bytes | None, token: str | None = None
+    ) -> tuple[Answer | None, str]:
+        """Make one try. The token goes to the service's own address: redirects are answers, never followed."""
         headers = dict(self._headers)
         if body is not None:
             headers["content-type"] = "application/json"
-        if route.needs_sign_in:
-            headers["authorization"] = f"Bearer {self._token()}"
+        if token is not None:
+            headers["authorization"] = f"Bearer {token}"
         began = time.monotonic()
         try_seconds = self._patience.begin_try()
         bounds = Bounds(min(ANSWER_MAX_SECONDS, try_seconds or ANSWER_MAX_SECONDS), replies.REPLY_MAX_BYTES)
@@ -366,6 +399,8 @@ class ServiceApi:
         if not _is_retryable(problem):
             if problem.code == "no-such-route" and route != routes.DESCRIBE:
                 self._check_versions(route, answer)
+            if answer.status == _UNAUTHORIZED and route.needs_sign_in:
+                raise self._not_accepted(answer)
             raise error_of(problem)
         return f"{problem.detail} (run {problem.run_id})" if problem.run_id else problem.detail
 
@@ -378,8 +413,8 @@ class ServiceApi:
             return f"the service at {self._base_url} answers {answer.status}"
         if answer.status == 407:
             raise proxy_login_error(self._base_url)
-        if answer.status == 401:
-            raise LoginRequiredError("The service does not accept the token. Put a new one into MGMT_TOKEN.")
+        if answer.status == _UNAUTHORIZED:
+            raise self._not_accepted(answer)
         if answer.status == 403 and _is_json(answer):
             raise RefusedError("The service does not allow this with your sign-in. Ask the admin.", code="not-allowed")
         if answer.status == _TOO_LARGE and _is_json(answer):
@@ -390,6 +425,15 @@ class ServiceApi:
         if _is_json(answer):
             self._check_versions(route, answer)
         raise self._no_service(answer)
+
+    def _not_accepted(self, answer: Answer) -> LoginRequiredError:
+        """Make the error for a service that refuses a token, and the one in its place."""
+        said = describe_wrong_clock(read_date(answer.headers), datetime.now(UTC), self._host)
+        return LoginRequiredError(
+            f"The service at {self._base_url} does not accept the sign-in. "
+            + (said or "Log in again, and tell the admin if that does not help."),
+            code="sign-in-not-accepted",
+        )
 
     def _check_versions(self, route: routes.Route, answer: Answer) -> None:
         """Find out whether an answer is odd because the other side is of another version, or no service of ours.

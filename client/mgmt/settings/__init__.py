@@ -28,6 +28,8 @@ VARIABLES: Final = {
     "local_dir": Variable("MGMT_LOCAL_DIR", "base folder of your files; the current directory if not set"),
     "completed_dir": Variable("MGMT_COMPLETED_DIR", "where --move-completed puts originals after success"),
     "token": Variable("MGMT_TOKEN", "access token for scripts and CI", is_secret=True),
+    "client_id": Variable("MGMT_CLIENT_ID", "client that signs in by itself, for scripts and CI", is_secret=True),
+    "client_secret": Variable("MGMT_CLIENT_SECRET", "that client's secret", is_secret=True),
     "ca_bundle": Variable(
         "MGMT_CA_BUNDLE", "PEM file of certificates to trust beside the system's, such as a company proxy's"
     ),
@@ -46,22 +48,17 @@ class Settings(Value):
     local_dir: Path | None = None
     completed_dir: Path | None = None
     token: str | None = field(default=None, repr=False)
+    client_id: str | None = None
+    client_secret: str | None = field(default=None, repr=False)
     ca_bundle: Path | None = None
     origins: Mapping[str, str] = field(default_factory=dict)
     """Where each given setting came from: "option", "environment" or the config file's path."""
 
-    def require_token(self) -> str:
-        """Return the access token.
-
-        Raises:
-            LoginRequiredError: If there is none.
-        """
-        if self.token is None:
-            raise LoginRequiredError(
-                "MGMT_TOKEN is not set. Put your access token there, or try everything on this machine with "
-                "`mgmt --local`."
-            )
-        return self.token
+    def no_sign_in(self) -> LoginRequiredError:
+        """Make the error for a command that has no token."""
+        return LoginRequiredError(
+            "MGMT_TOKEN is not set. Put your access token there, or try everything on this machine with `mgmt --local`."
+        )
 
     def require_api_url(self) -> str:
         """Return the service's address.
@@ -135,6 +132,8 @@ def check_value(name: str, value: str, origin: str) -> None:
     if name == "token":
         if not (value.isascii() and value.isprintable() and " " not in value):
             raise UsageError("MGMT_TOKEN holds characters that no token has. Copy it again.", code="bad-token")
+        return
+    if VARIABLES[name].is_secret:  # a sentence would show it
         return
     variable = VARIABLES[name].name
     if any(character < " " or character == "\x7f" for character in value):

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import os
 import re
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Final, Literal
 
 from mgmt.errors import LocalStateError
+from mgmt.machine.private_files import write_private
 
 _SECRET_NAME: Final = re.compile(r"(?i)secret|access_?key|token|password|credential")
 _ASSIGNMENT: Final = re.compile(r"[\s#]*(?:export\s+)?[\w.-]+\s*[=:]")
@@ -87,7 +87,8 @@ def write_config(path: Path, changes: Mapping[str, str | None], source: Path | N
     is_taken_over = source is not None and source != path
     lines = [line for line in _read_lines(source) if _is_ours(line)] if source and is_taken_over else _read_lines(path)
     try:
-        _replace_file(path, "".join(line + "\n" for line in _merge(lines, dict(changes))))
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_private(path, "".join(line + "\n" for line in _merge(lines, dict(changes))))
     except OSError as error:
         raise LocalStateError(
             f"The config file {path} cannot be written: {error.strerror or error}.", code="config-file"
@@ -136,21 +137,6 @@ def _format_line(name: str, value: str) -> str:
     needs_quotes = value != value.strip() or value[:1] in ("'", '"')
     quote = "'" if value.startswith('"') or '"' in value else '"'
     return f"{name}={quote}{value}{quote}" if needs_quotes else f"{name}={value}"
-
-
-def _replace_file(path: Path, text: str) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    target = path.resolve()  # a linked config file stays a link
-    handle, temporary = tempfile.mkstemp(dir=target.parent, prefix=".config-")
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        Path(temporary).replace(target)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
 
 
 def _parse_line(line: str) -> tuple[str, str] | None:

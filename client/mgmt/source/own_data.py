@@ -1,7 +1,7 @@
 """Folders with mgmt's own data, recognised by their content: they stay out of archives.
 
-The embedded backend's holds the token of this machine's user, and a journal changes while it is read. Recognised by
-content, because there are others than those in use now: `make try` has its own, and a folder can be copied.
+The embedded backend's and those of sign-ins hold tokens, and a journal changes while it is read. Recognised by content,
+because there are others than those in use now: `make try` has its own, and a folder can be copied.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ _SECRET_NAME: Final = b"token.json"
 _BESIDE_A_SECRET: Final = (b"issuer-key.json", b"control.lock", b"records.sqlite")
 _JOURNAL_NAME: Final = b"journal.sqlite"
 _BESIDE_A_JOURNAL: Final = (b"machine-id", b"locks", b"log")
+_OF_A_SIGN_IN: Final = (b"sign-in.json", b"sign-in.lock")
 
 
 def own_data_kind(holds: Callable[[bytes], bool]) -> str | None:
@@ -26,6 +27,8 @@ def own_data_kind(holds: Callable[[bytes], bool]) -> str | None:
         return "the embedded backend's own data, with its token"
     if holds(_JOURNAL_NAME) and any(map(holds, _BESIDE_A_JOURNAL)):
         return "mgmt's own journal and logs"
+    if all(map(holds, _OF_A_SIGN_IN)):
+        return "mgmt's own sign-in, with its tokens"
     return None
 
 

@@ -54,7 +54,7 @@ def test_an_issuer_describes_itself(api, issuer):
 def test_an_issuer_that_only_speaks_oauth_is_found_where_rfc_8414_says(api):
     with scripted_server(Answer(404), json_answer({})) as server:
         document = {"issuer": f"{server.url}/team", "token_endpoint": f"{server.url}/t"}
-        server._answers[-1] = json_answer(document)
+        server.script(Answer(404), json_answer(document))
         assert api.discover(f"{server.url}/team").token_endpoint == f"{server.url}/t"
         assert [asked.path for asked in server.asked] == [
             "/team/.well-known/openid-configuration",

@@ -15,7 +15,7 @@ ALLOWED = {
     "machine/removal.py": 3,  # the one way
     "upload/originals.py": 1,  # a folder of originals gets its new name
     "archive/unfinished.py": 2,  # a file gets its name: on Windows, and in place of a placeholder of our own
-    "settings/config_file.py": 2,  # the user's own settings, and what this run has made to take their place
+    "machine/private_files.py": 3,  # settings and sign-ins, and what this run has made to take their place
     "journal/__init__.py": 2,  # the machine's id, likewise
     "team/known_names.py": 1,  # a list of names in the state folder, likewise
 }

@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 
 import pytest
 
+from mgmt.credentials.fixed import FixedToken
 from mgmt.errors import (
     CancelledError,
     LoginRequiredError,
@@ -26,6 +27,7 @@ from support.scripted_server import Answer, json_answer, scripted_server
 
 SERVICE = Service(1, 1, "0", "bucket", "region", "", 1, 1, 1, 1, 1)
 GOOD = json_answer(to_plain(SERVICE))
+SESAME = FixedToken("sesame")
 HTML = Answer(200, b"<html>Please sign in to the hotel network</html>", {"content-type": "text/html"})
 
 
@@ -38,7 +40,7 @@ def traces():
 def make_api(traces):
     connections = Connections()
 
-    def make(url, *, budget_seconds=5.0, stop=None, token=lambda: "sesame", run_id=None):
+    def make(url, *, budget_seconds=5.0, stop=None, token=SESAME, run_id=None):
         patience = Patience(
             stop or threading.Event(), start_budget_seconds=budget_seconds, budget_seconds=budget_seconds
         )
@@ -73,6 +75,60 @@ def test_the_token_is_asked_for_before_each_call_and_shown_only_where_needed(mak
         sent = [asked.headers.get("authorization") for asked in server.asked]
     assert sent == [None, "Bearer first", "Bearer second"]
     assert "first" not in repr(traces)
+
+
+UNAUTHORIZED = json_answer({"message": "Unauthorized"}, 401)
+REFUSED = json_answer(to_plain(make_problem("login-required", "No verified token.")), 401, "application/problem+json")
+
+
+class Tokens:
+    """Gives first one token, then the other; where there is none, a person has to log in."""
+
+    def __init__(self, *tokens):
+        self.left = list(tokens)
+        self.refused = []
+
+    def __call__(self, refused=None):
+        if refused is not None:
+            self.refused.append(refused)
+            if len(self.left) == 1:
+                raise LoginRequiredError("Log in again.")
+            self.left.pop(0)
+        return self.left[0]
+
+
+@pytest.mark.parametrize("refusal", [UNAUTHORIZED, REFUSED])
+def test_a_token_that_the_service_refuses_is_replaced_once_for_each_call(make_api, refusal):
+    tokens = Tokens("revoked", "renewed")
+    with scripted_server(refusal, json_answer({"records": [], "cursor": None})) as server:
+        assert make_api(server.url, token=tokens).history(HistoryRequest()).records == []
+        assert [asked.headers["authorization"] for asked in server.asked] == ["Bearer revoked", "Bearer renewed"]
+    assert tokens.refused == ["revoked"]
+
+
+@pytest.mark.parametrize("refusal", [UNAUTHORIZED, REFUSED])
+def test_a_service_that_refuses_every_token_is_not_asked_for_ever(make_api, refusal):
+    tokens = Tokens("a", "b", "c", "d")
+    with scripted_server(refusal) as server, pytest.raises(LoginRequiredError, match="does not accept the sign-in"):
+        make_api(server.url, token=tokens).history(HistoryRequest())
+    assert tokens.refused == ["a"]
+
+
+@pytest.mark.parametrize("tokens", [Tokens("a", "b"), Tokens("only")])
+def test_a_wrong_clock_is_named_where_a_sign_in_is_refused(make_api, tokens):
+    answer = replace(UNAUTHORIZED, headers={**UNAUTHORIZED.headers, "date": "Fri, 02 Jan 2026 10:00:00 GMT"})
+    with scripted_server(answer) as server, pytest.raises(LoginRequiredError) as caught:
+        make_api(server.url, token=tokens).history(HistoryRequest())
+    assert "This machine's clock is " in caught.value.message
+    assert "ahead of that of 127.0.0.1" in caught.value.message
+
+
+@pytest.mark.parametrize("status", [301, 302, 307, 308])
+def test_a_token_never_follows_a_redirect(make_api, status):
+    with scripted_server(GOOD) as other:
+        with scripted_server(Answer(status, b"", {"location": other.url})) as server, pytest.raises(UnavailableError):
+            make_api(server.url).history(HistoryRequest())
+        assert not other.asked
 
 
 def test_every_call_names_the_run_that_makes_it(make_api):
