@@ -1,16 +1,16 @@
-"""A part that takes long: the name stays with who is sending, for as long as the sending takes."""
+"""A part that takes long: the name stays with its sender for as long as the sending takes."""
 
-import os
 import random
-import subprocess
-import sys
 import threading
 from contextlib import contextmanager
+from datetime import timedelta
 
 from support.engine import versioned_bucket
+from support.programs import OwnClock, with_slow_disk
 from support.team import team_at_work
 
-LEASE_SECONDS = 8
+LEASE_SECONDS = 60
+"""Longer than a step of these tests takes on any machine; the clocks are the test's own."""
 
 
 @contextmanager
@@ -28,17 +28,23 @@ def two_people(tmp_path, engine, storage, size_bytes):
         yield team, anna, bert
 
 
+def outlast_a_lease(team, clock, renewals):
+    """Let more time pass than a lease lasts, on both sides: each half of a lease has to see a renewal."""
+    for _ in range(3):
+        clock.advance(LEASE_SECONDS / 2)
+        assert renewals.acquire(timeout=30), "nobody has renewed the lease"
+        team.ahead += timedelta(seconds=LEASE_SECONDS / 2)
+
+
 def test_a_lease_is_renewed_while_a_single_part_takes_longer_than_it_lasts(tmp_path, engine, storage):
     with two_people(tmp_path, engine, storage, 17_000_000) as (team, anna, bert):
-        under_way, arrive, outlasted = (threading.Event() for _ in range(3))
-        begun = []
+        clock, renewals = OwnClock(tmp_path), threading.Semaphore(0)
+        under_way, arrive = threading.Event(), threading.Event()
         update = team.records.update_operation
 
         def watch(operation):
             if under_way.is_set():
-                begun.append(operation.lease_expires_at)
-                if (begun[-1] - begun[0]).total_seconds() > LEASE_SECONDS:
-                    outlasted.set()
+                renewals.release()
             return update(operation)
 
         def hold_up(put):
@@ -49,9 +55,10 @@ def test_a_lease_is_renewed_while_a_single_part_takes_longer_than_it_lasts(tmp_p
 
         team.records.update_operation = watch
         storage.fault = hold_up
-        process = anna.begin("upload", "big.mov")
+        process = anna.begin("upload", "big.mov", program=clock.program)
         try:
-            assert outlasted.wait(30), "nobody has renewed the lease"
+            assert under_way.wait(30)
+            outlast_a_lease(team, clock, renewals)
             refused = bert.run("upload", "big.mov")
         finally:
             arrive.set()
@@ -62,43 +69,32 @@ def test_a_lease_is_renewed_while_a_single_part_takes_longer_than_it_lasts(tmp_p
         assert anna.run("--json", "show", "big.mov").records[0]["actor"] == "anna"
 
 
-SLOW_DISK = """
-import os, sys, threading
-from mgmt.archive.unfinished import UnfinishedArchive
-publish = UnfinishedArchive.publish
-def publish_late(self, *words):
-    while not os.path.exists("go"):
-        threading.Event().wait(0.05)
-    publish(self, *words)
-UnfinishedArchive.publish = publish_late
-from mgmt.cli.main import main
-sys.exit(main(["upload", "big.mov"]))
-"""
-
-
 def test_a_lease_is_renewed_while_packing_takes_long_and_nothing_is_sent(tmp_path, engine, storage):
     """Such as where a disk is slow to sync, or where nothing is sent before the archive is whole."""
     with two_people(tmp_path, engine, storage, 20_000_000) as (team, anna, bert):
-        outlasted = threading.Event()
-        begun = []
+        clock, renewals, carried = OwnClock(tmp_path), threading.Semaphore(0), threading.Event()
         update = team.records.update_operation
 
         def watch(operation):
-            begun.append(operation.lease_expires_at)
-            if (begun[-1] - begun[0]).total_seconds() > LEASE_SECONDS:
-                outlasted.set()
+            if carried.is_set():
+                renewals.release()
             return update(operation)
 
+        def note(put):
+            if put.part_number == 1:
+                carried.set()
+            return "none"
+
         team.records.update_operation = watch
-        inherited = {name: value for name, value in os.environ.items() if not name.startswith("MGMT_")}
-        process = subprocess.Popen(
-            [sys.executable, "-c", SLOW_DISK], cwd=anna.work, env={**inherited, **anna.environment}
-        )
+        storage.fault = note
+        goes_on = tmp_path / "go"
+        process = anna.begin("upload", "big.mov", program=with_slow_disk(clock.program, goes_on))
         try:
-            assert outlasted.wait(30), "nobody has renewed the lease"
+            assert carried.wait(30)
+            outlast_a_lease(team, clock, renewals)
             refused = bert.run("upload", "big.mov")
         finally:
-            (anna.work / "go").touch()
+            goes_on.touch()
             process.communicate(timeout=60)
         assert refused.exit_code == 6
         assert process.returncode == 0

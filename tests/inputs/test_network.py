@@ -8,6 +8,7 @@ from mgmt_contract.messages import Service
 from mgmt_contract.wire import to_plain
 from support.certificates import make_authority
 from support.company_network import company_network, hand_out_under
+from support.programs import QUICK_WAITS
 from support.scripted_server import Answer, json_answer, scripted_server
 from support.trees import noise
 
@@ -75,8 +76,8 @@ def test_a_service_that_nobody_runs(desk):
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))  # bound and not listening: refused, and nobody else's
         url = f"http://127.0.0.1:{taken.getsockname()[1]}"
-        run = desk.run("upload", "clip.mov", environment={"MGMT_API_URL": url})
-    words = [url, "refuses the connection", "Nothing is lost", "run the same command again"]
+        run = desk.run("upload", "clip.mov", environment={"MGMT_API_URL": url}, program=QUICK_WAITS)
+    words = [url, "No progress for 20 s", "refuses the connection", "Nothing is lost", "run the same command again"]
     desk.check(run, 7, words, is_resumable=True)
 
 

@@ -109,10 +109,16 @@ class Desk:
         own = {"HOME": str(folder / "home"), "TMPDIR": str(folder / "tmp"), "MGMT_OBJECT_PREFIX": self.prefix}
         return {**_inherited(), **self.laptop.environment, **own}
 
-    def begin(self, *arguments: str, environment: Mapping[str, str | None] | None = None, **more: Any) -> Any:
-        """Begin the real command in a process of its own, and remember what is there before."""
+    def begin(
+        self,
+        *arguments: str,
+        environment: Mapping[str, str | None] | None = None,
+        program: str | None = None,
+        **more: Any,
+    ) -> Any:
+        """Begin the real command, or a program that runs it, in a process of its own; remember what is there before."""
         self.before = see(self.work)
-        command = [sys.executable, "-m", "mgmt", *arguments]
+        command = [sys.executable, *(("-m", "mgmt") if program is None else ("-c", program)), *arguments]
         if self.is_ordinary_user and os.geteuid() == 0:
             command = [*_WITHOUT_PRIVILEGE, *command]
         merged = {**self.environment, **(environment or {})}

@@ -107,10 +107,12 @@ class Laptop:
         stdout, stderr = process.communicate(timeout=timeout_seconds)
         return Run(process.returncode, stdout, stderr)
 
-    def begin(self, *arguments: str, cwd: Path | None = None, **environment: str) -> subprocess.Popen[str]:
-        """Begin `mgmt` in a process of its own."""
+    def begin(
+        self, *arguments: str, cwd: Path | None = None, program: str | None = None, **environment: str
+    ) -> subprocess.Popen[str]:
+        """Begin `mgmt`, or a program that runs it, in a process of its own."""
         return subprocess.Popen(
-            [sys.executable, "-m", "mgmt", *arguments],
+            [sys.executable, *(("-m", "mgmt") if program is None else ("-c", program)), *arguments],
             cwd=cwd or self.work,
             env={**self.whole_environment(), **environment},
             stdin=subprocess.DEVNULL,

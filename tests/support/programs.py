@@ -1,0 +1,76 @@
+"""Programs for `python -c` that are the real command but for one thing, such as its clock: nobody has to wait."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Final
+
+_RUN: Final = """
+from mgmt.__main__ import run
+run()
+"""
+
+QUICK_WAITS: Final = (
+    """
+from mgmt.network.retry import Patience
+
+waited_seconds = 0.0
+begin = Patience.__init__
+
+def begin_with_own_clock(self, *given, **named):
+    begin(self, *given, **named)
+    monotonic = self._monotonic
+    self._monotonic = lambda: monotonic() + waited_seconds
+
+def pass_time(self, seconds):
+    global waited_seconds
+    waited_seconds += seconds
+
+Patience.__init__, Patience._pause = begin_with_own_clock, pass_time
+"""
+    + _RUN
+)
+"""Pauses between two tries pass at once, by the clock that counts patience."""
+
+
+class OwnClock:
+    """A clock of a command that a test moves on: it decides when a lease is renewed."""
+
+    def __init__(self, folder: Path) -> None:
+        self._path = folder / "clock"
+        self._ahead_seconds = 0.0
+
+    @property
+    def program(self) -> str:
+        """The command with this clock."""
+        return f"""
+import pathlib, time
+from mgmt.network.retry import Patience
+
+clock = pathlib.Path({str(self._path)!r})
+Patience.now = lambda self: time.monotonic() + (float(clock.read_text()) if clock.exists() else 0.0)
+{_RUN}"""
+
+    def advance(self, seconds: float) -> None:
+        """Let time pass."""
+        self._ahead_seconds += seconds
+        written = self._path.with_suffix(".new")
+        written.write_text(str(self._ahead_seconds))
+        written.replace(self._path)
+
+
+def with_slow_disk(program: str, goes_on: Path) -> str:
+    """Keep a program from giving its archive a name until a file is there, as where a disk is slow to sync."""
+    return f"""
+import pathlib, threading
+from mgmt.archive.unfinished import UnfinishedArchive
+
+publish, goes_on = UnfinishedArchive.publish, pathlib.Path({str(goes_on)!r})
+
+def publish_late(self, *words):
+    while not goes_on.exists():
+        threading.Event().wait(0.05)
+    publish(self, *words)
+
+UnfinishedArchive.publish = publish_late
+{program}"""
