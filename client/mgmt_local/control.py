@@ -26,9 +26,9 @@ from mgmt_local.process.state import StateFolder, find_reason, hold_lock, open_l
 IDLE_SECONDS: Final = 600.0
 START_TIMEOUT_SECONDS: Final = 90.0
 TOKEN_LIFE_SECONDS: Final = 3600.0
+PROBE_TIMEOUT_SECONDS: Final = 5.0
 
 _STOP_TIMEOUT_SECONDS: Final = 30.0
-_PROBE_TIMEOUT_SECONDS: Final = 5.0
 _POLL_SECONDS: Final = 0.02
 _ISSUER_WITHOUT_ADDRESS: Final = "mgmt-local"
 """The issuer in tokens that are made while no backend needs to run; the gateway knows it by its key."""
@@ -112,7 +112,7 @@ def hold(endpoint: Endpoint, command: str = "") -> contextlib.AbstractContextMan
         endpoint: As it was started.
         command: The running command line, shown to a user who wants to stop the backend meanwhile.
     """
-    return hold_open(endpoint.url, endpoint.token, _PROBE_TIMEOUT_SECONDS, command)
+    return hold_open(endpoint.url, endpoint.token, PROBE_TIMEOUT_SECONDS, command)
 
 
 def stop(state_dir: Path | None = None, *, unless_in_use: bool = False) -> bool:
@@ -197,17 +197,17 @@ def _find_running(folder: StateFolder) -> str | None:
     if endpoint is None:
         return None
     url = str(endpoint["url"])
-    return url if is_alive(url, str(endpoint["secret"]), _PROBE_TIMEOUT_SECONDS) else None
+    return url if is_alive(url, str(endpoint["secret"]), PROBE_TIMEOUT_SECONDS) else None
 
 
 def _refuse_while_in_use(folder: StateFolder) -> None:
     url = _find_running(folder)
-    holders = list_holders(url, own_secret(folder), _PROBE_TIMEOUT_SECONDS) if url else []
+    holders = list_holders(url, own_secret(folder), PROBE_TIMEOUT_SECONDS) if url else []
     if holders:
         named = ", ".join(f"`{holder.command or 'a command'}` (process {holder.pid})" for holder in holders)
         raise InUseError(
-            f"The embedded backend is in use by {named}. Wait until that is done, or stop the backend all the same "
-            "with --force: what is interrupted goes on when the same command is run again."
+            f"The embedded backend is in use by {named}. Wait until that is done, or use --force: "
+            "the same command then resumes what was interrupted."
         )
 
 

@@ -5,6 +5,7 @@ from functools import wraps
 import pytest
 
 from mgmt_api.ports import OperationInProgressError
+from support.programs import QUICK_WAITS
 from support.trees import noise
 
 MB = 1_000_000
@@ -44,7 +45,7 @@ def test_a_storage_that_is_still_joining_parts_is_looked_at_and_not_asked_again(
 
     monkeypatch.setattr(team.store, "complete_multipart_upload", be_slow)
     monkeypatch.setattr(team.store, "head_object", look)
-    run = anna.run("--json", "upload", large)
+    run = anna.run("--json", "upload", large, program=QUICK_WAITS)
     assert (run.exit_code, run.stderr) == (0, "")
     assert (len(calls), len(looks)) == (1, 2)
     assert len(run.records) == 1
@@ -56,7 +57,7 @@ def test_a_storage_that_is_still_joining_parts_is_looked_at_and_not_asked_again(
 def test_what_the_storage_forgets_once_is_sent_again(team, anna, small, large, name, part):
     """It acknowledges bytes and does not have them: the service finds out, and only they go again."""
     team.storage.fault = lambda put: "swallow" if put.attempt == 0 and put.part_number == part else "none"
-    run = anna.run("--json", "upload", name)
+    run = anna.run("--json", "upload", name, program=QUICK_WAITS)
     assert (run.exit_code, run.stderr) == (0, "")
     assert [put.part_number for put in team.storage.puts].count(part) == 2
     assert len(team.storage.puts) == (2 if part is None else 3)
@@ -65,7 +66,7 @@ def test_what_the_storage_forgets_once_is_sent_again(team, anna, small, large, n
 
 def test_a_storage_that_always_forgets_ends_with_8_and_deletes_nothing(team, anna, small):
     team.storage.fault = lambda put: "swallow"
-    run = anna.run("--json", "upload", small)
+    run = anna.run("--json", "upload", small, program=QUICK_WAITS)
     assert run.exit_code == 8
     assert '"code":"parts-lost"' in run.stderr
     assert [record["status"] for record in run.records] == ["failed"]
@@ -80,7 +81,7 @@ def test_a_storage_that_refuses_every_url_ends_with_7_after_the_others_are_done(
     for name in ("a", "b", "c"):
         (anna.work / name).write_bytes(noise(1000))
     team.storage.fault = lambda put: "refuse" if "/b.tar.gz" in put.path else "none"
-    run = anna.run("--json", "upload", "a", "b", "c")
+    run = anna.run("--json", "upload", "a", "b", "c", program=QUICK_WAITS)
     assert run.exit_code == 7
     assert "fresh URLs" in run.stderr
     assert {record["target_path"] for record in run.records if record["status"] == "success"} == {"a", "c"}

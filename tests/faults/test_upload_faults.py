@@ -11,6 +11,7 @@ import pytest
 
 from mgmt_api.ports import RecordsUnavailableError
 from support.interrupts import INTERRUPTS
+from support.programs import QUICK_WAITS
 from support.trees import noise
 
 MB = 1_000_000
@@ -43,7 +44,7 @@ def assert_one_good_upload(team, laptop, name):
 @pytest.mark.parametrize("fault", ["flip", "cut", "lose-answer", "refuse"])
 def test_a_part_that_goes_wrong_once_is_sent_again_and_only_that_part(team, anna, large, fault):
     team.storage.fault = lambda put: fault if put.part_number == 2 and put.attempt == 0 else "none"
-    run = anna.run("--json", "upload", large)
+    run = anna.run("--json", "upload", large, program=QUICK_WAITS)
     assert (run.exit_code, run.stderr) == (0, "")
     assert sorted(put.part_number for put in team.storage.puts) == [1, 2, 2, 3]
     assert_one_good_upload(team, anna, large)
@@ -52,7 +53,7 @@ def test_a_part_that_goes_wrong_once_is_sent_again_and_only_that_part(team, anna
 @pytest.mark.parametrize("fault", ["flip", "cut", "lose-answer", "refuse"])
 def test_a_small_archive_that_goes_wrong_once_is_sent_again(team, anna, small, fault):
     team.storage.fault = lambda put: fault if put.attempt == 0 else "none"
-    run = anna.run("--json", "upload", small)
+    run = anna.run("--json", "upload", small, program=QUICK_WAITS)
     assert (run.exit_code, run.stderr) == (0, "")
     assert len(team.storage.puts) == 2
     assert_one_good_upload(team, anna, small)
@@ -62,7 +63,7 @@ def test_a_small_archive_that_goes_wrong_once_is_sent_again(team, anna, small, f
 def test_corruption_of_every_attempt_ends_with_8_the_archive_kept_and_the_record_failed(team, anna, small, large, name):
     """And when the network is mended, the same command finishes with the archive that was kept."""
     team.storage.fault = lambda put: "flip" if put.part_number in (None, 2) else "none"
-    run = anna.run("--json", "upload", name)
+    run = anna.run("--json", "upload", name, program=QUICK_WAITS)
     assert run.exit_code == 8
     assert "archive is kept" in run.stderr
     assert team.objects() == {}
@@ -196,7 +197,7 @@ def test_a_service_that_goes_away_for_a_moment_is_waited_for(team, anna, small):
         return original(name)
 
     team.records.put_name = put_name
-    run = anna.run("--json", "upload", small)
+    run = anna.run("--json", "upload", small, program=QUICK_WAITS)
     assert (run.exit_code, run.stderr) == (0, "")
     assert_one_good_upload(team, anna, small)
 

@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from support.paper_service import paper_service
+
 GIB = 1 << 30
 MANY = 10_000
 PATIENCE_SECONDS = 250
@@ -78,9 +80,13 @@ def many_clips(folder, count):
 
 @pytest.mark.entry("10,000 targets", "named one by one, as a dry run")
 def test_ten_thousand_targets_in_one_command(desk):
-    """All but the transfer: each is looked at, and the service is asked about each."""
+    """All but the transfer: each is looked at, and the service, which answers at once here, is asked about each."""
     names = many_clips(desk.work, MANY)
-    run = desk.run("--json", "upload", "--dry-run", *names, timeout_seconds=PATIENCE_SECONDS)
+    with paper_service() as service:
+        given = {"MGMT_API_URL": service.url}
+        run = desk.run("--json", "upload", "--dry-run", *names, environment=given, timeout_seconds=PATIENCE_SECONDS)
+        asked = [item["name"] for what, body in service.asked if what == "preview" for item in body["items"]]
+        assert (asked, service.count("preview")) == (names, MANY / 100)
     lines = [json.loads(line) for line in run.stdout.splitlines()]
     assert {line.get("target_path") for line in lines} >= set(names)
     desk.check(run, 0, ['"type":"summary"'], does="says what would go where")

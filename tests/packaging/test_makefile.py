@@ -53,7 +53,7 @@ def test_the_tests_can_be_run_again_where_their_table_is_there_already(tmp_path)
     [line] = [line for line in planned("test") if "-m pytest" in line]
     words = [word.replace("build/inputs.md", str(table)) for word in line.split()[1:]]
     assert any(str(table) in word for word in words)
-    again = [sys.executable, *words, "-n", "0", "--collect-only", "-q", "--deselect", "tests"]
+    again = [sys.executable, *words, "-n", "0", "--collect-only", "-q", "--ignore-glob=*"]
     done = subprocess.run(again, cwd=ROOT, capture_output=True, text=True, check=False)
     assert "unrecognized arguments" not in done.stderr
-    assert done.returncode == 5, "everything is deselected"
+    assert done.returncode == 5, "no file is looked into"

@@ -101,9 +101,16 @@ class Laptop:
     work: Path
     environment: dict[str, str]
 
-    def run(self, *arguments: str, timeout_seconds: float = 60, cwd: Path | None = None, **environment: str) -> Run:
-        """Run `mgmt` in a process of its own and wait for it."""
-        process = self.begin(*arguments, cwd=cwd, **environment)
+    def run(
+        self,
+        *arguments: str,
+        timeout_seconds: float = 60,
+        cwd: Path | None = None,
+        program: str | None = None,
+        **environment: str,
+    ) -> Run:
+        """Run `mgmt`, or a program that runs it, in a process of its own and wait for it."""
+        process = self.begin(*arguments, cwd=cwd, program=program, **environment)
         stdout, stderr = process.communicate(timeout=timeout_seconds)
         return Run(process.returncode, stdout, stderr)
 

@@ -180,7 +180,9 @@ def test_a_stale_endpoint_whose_id_belongs_to_somebody_else_by_now(tmp_path: Pat
 
 
 @pytest.mark.parametrize("answer", ["HTTP/1.1 204 No Content\r\nmgmt-local-proof: é\r\n\r\n", "HTTP/1.1 204 "])
-def test_somebody_else_at_a_dead_gateways_port_is_left_alone(tmp_path: Path, answer: str):
+def test_somebody_else_at_a_dead_gateways_port_is_left_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, answer: str
+):
     """He answers a bad proof, or a few bytes and nothing more: another port is taken, and he is asked once."""
     asked = []
 
@@ -200,6 +202,7 @@ def test_somebody_else_at_a_dead_gateways_port_is_left_alone(tmp_path: Path, ans
         write_private_json(tmp_path / "endpoint.json", endpoint | {"url": url})
         stranger = threading.Thread(target=serve, daemon=True)
         stranger.start()
+        monkeypatch.setattr(control, "PROBE_TIMEOUT_SECONDS", 0.5)  # an answer that never ends is not waited for longer
         running = control.start(tmp_path)
         assert running.url not in (url, former.url)
         assert Person(running).call(HISTORY, HistoryResponse).records == []
