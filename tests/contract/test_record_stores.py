@@ -349,7 +349,7 @@ facts = st.lists(
     max_examples=40,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
-@given(facts=facts, asked=st.lists(queries(), min_size=1, max_size=6))
+@given(facts=facts, asked=st.lists(queries(), min_size=1, max_size=3))
 def test_every_store_finds_what_the_fake_finds(record_store_maker, facts, asked):
     """For any operations and filters the pages together are the fake's answer, newest first, each once."""
     store, fake = record_store_maker(), FakeRecordStore()
