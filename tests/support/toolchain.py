@@ -2,7 +2,8 @@
 
     PYTHONPATH=tests:infra python -m support.toolchain
 
-makes, inside the virtual environment: `cdk/` (the CDK command, by npm), `ministack/` (an AWS on loopback in an
+makes, inside the virtual environment: `cdk/` (the CDK command, by npm), `npm-tools/` (an OpenID provider and what
+drives a browser, by npm), `ministack/` (an AWS on loopback in an
 environment of its own) and `wheels/` (the function's requirements, so that the tests bundle it without a
 network). Each is left alone where it is what the pins say.
 """
@@ -20,7 +21,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from mgmt_infra.deployment import WHEEL_PLATFORMS, Deployment
-from support.node import CDK_DIRECTORY, CDK_VERSION, ToolMissingError, npm_command
+from support.node import CDK_DIRECTORY, CDK_VERSION, NPM_TOOLS_DIRECTORY, ToolMissingError, npm_command
 
 MINISTACK_DIRECTORY = Path(sys.prefix) / "ministack"
 WHEELS_DIRECTORY = Path(sys.prefix) / "wheels"
@@ -28,6 +29,7 @@ LOCAL_RUNTIME = f"python{sys.version_info.major}.{sys.version_info.minor}"
 LOCAL_ARCHITECTURE = "arm64" if platform.machine().lower() in ("arm64", "aarch64") else "x86_64"
 
 _REQUIREMENTS = Path(__file__).resolve().parents[2] / "requirements"
+_NPM_FILES = ("package.json", "package-lock.json")
 _STAMP = ".made-from"
 
 
@@ -60,6 +62,8 @@ def main() -> None:
     platforms = f"{Deployment.runtime} {Deployment.architecture} {LOCAL_RUNTIME} {LOCAL_ARCHITECTURE}"
     ministack_pins = (_REQUIREMENTS / "ministack.txt").read_text()
     _make(CDK_DIRECTORY, CDK_VERSION, _install_cdk, "the CDK command, by npm")
+    npm_pins = "".join((_REQUIREMENTS / "npm" / name).read_text() for name in _NPM_FILES)
+    _make(NPM_TOOLS_DIRECTORY, npm_pins, _install_npm_tools, "an OpenID provider for the tests, by npm")
     _make(MINISTACK_DIRECTORY, ministack_pins, _install_ministack, "ministack, an AWS for the tests")
     _make(WHEELS_DIRECTORY, lambda_pins + platforms, _download_wheels, "the wheels that go into the function")
 
@@ -78,11 +82,23 @@ def _make(directory: Path, pins: str, install: Callable[[Path], None], what: str
 
 
 def _install_cdk(directory: Path) -> None:
-    quiet = ["--no-save", "--no-package-lock", "--no-audit", "--no-fund", "--ignore-scripts", "--loglevel=error"]
-    quiet += ["--update-notifier=false", "--progress=true" if sys.stdout.isatty() else "--progress=false"]
+    _npm(directory, "install", "--no-save", "--no-package-lock", f"aws-cdk@{CDK_VERSION}")
+
+
+def _install_npm_tools(directory: Path) -> None:
+    directory.mkdir()
+    for name in _NPM_FILES:
+        shutil.copy(_REQUIREMENTS / "npm" / name, directory)
+    _npm(directory, "ci")
+
+
+def _npm(directory: Path, *words: str) -> None:
+    """Run npm for a folder; no package's own scripts run."""
+    quiet = ["--no-audit", "--no-fund", "--ignore-scripts", "--loglevel=error", "--update-notifier=false"]
+    quiet += ["--progress=true" if sys.stdout.isatty() else "--progress=false"]
     with tempfile.TemporaryDirectory() as cache:
-        command = [*npm_command(), "install", "--prefix", str(directory), "--cache", cache, *quiet]
-        subprocess.run([*command, f"aws-cdk@{CDK_VERSION}"], check=True)
+        command = [*npm_command(), "--prefix", str(directory), "--cache", cache, *quiet]
+        subprocess.run([*command, *words], check=True)
 
 
 def _install_ministack(directory: Path) -> None:
