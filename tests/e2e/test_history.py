@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from mgmt.cli.main import main
-from mgmt.team.known_names import KnownNames
+from mgmt.known_names import KnownNames
 
 
 @pytest.fixture

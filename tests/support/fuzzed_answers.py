@@ -32,8 +32,7 @@ from typing import Any, Final
 
 from mgmt import contact
 from mgmt.cli.main import main as run_mgmt
-from mgmt.network.bounds import Bounds
-from mgmt.network.connection import make_timeout
+from mgmt.network.connection import Bounds, make_timeout
 from mgmt.network.retry import Patience
 from mgmt.service import api
 from mgmt.storage import transfer

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import click
 
+from mgmt.cli.groups import PointingGroup
 from mgmt.cli.invocation import Invocation
-from mgmt.cli.pointers import PointingGroup
 from mgmt.errors import EXIT_OK, UsageError
 
 

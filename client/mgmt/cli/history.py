@@ -24,8 +24,8 @@ _LAST_OF_DAY: Final = timedelta(days=1, milliseconds=-1)
 
 def _complete_name(_: click.Context, __: click.Parameter, begun: str) -> list[str]:
     """Complete a name from what this machine has seen lately."""
+    from mgmt.known_names import KnownNames
     from mgmt.settings import state_directory
-    from mgmt.team.known_names import KnownNames
 
     try:
         return KnownNames(state_directory(os.environ)).complete(begun)

@@ -20,13 +20,13 @@ if TYPE_CHECKING:  # only names for annotations: none of this is needed for `mgm
     from mgmt.contact import Contact
     from mgmt.errors import MgmtError
     from mgmt.events import Emit
+    from mgmt.known_names import KnownNames
     from mgmt.logs import DetailsHandler, RunLog
     from mgmt.redaction import Redactor
     from mgmt.service.api import TokenProvider
     from mgmt.session import Session
     from mgmt.settings import Settings
     from mgmt.show.output import Output
-    from mgmt.team.known_names import KnownNames
 
 
 _LOCAL_MODULES = ("aws_lambda_powertools", "boto3", "cryptography", "joserfc", "psutil", "pydantic")
@@ -111,8 +111,8 @@ class Invocation:
             return
         with self._lock, contextlib.suppress(LocalStateError):  # a user without a home keeps none
             if self._known_names is None:
+                from mgmt.known_names import KnownNames
                 from mgmt.settings import state_directory
-                from mgmt.team.known_names import KnownNames
 
                 self._known_names = KnownNames(state_directory(self.environment))
             self._known_names.add(key)

@@ -8,16 +8,13 @@ import os
 import re
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
 from importlib import import_module
 from itertools import takewhile
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import click
 
-from mgmt.cli.everywhere import RUN, make_global_options, take_everywhere
-from mgmt.cli.help_pages import HelpContext
-from mgmt.cli.pointers import PointingGroup, UnknownCommandError
+from mgmt.cli.groups import RUN, HelpContext, PointingGroup, UnknownCommandError, make_global_options, take_everywhere
 from mgmt.errors import EXIT_OK, INTERRUPTED, CancelledError, LocalStateError, MgmtError, UsageError, is_interrupt
 from mgmt_contract.version import __version__
 
@@ -50,13 +47,13 @@ COMMANDS: Final = {
 }
 
 
-@dataclass
 class Run:
     """One call of the command, as the outermost edge knows it."""
 
-    arguments: tuple[str, ...] = ()
-    invocation: Invocation | None = None
-    """None until the global options are read."""
+    def __init__(self, arguments: tuple[str, ...] = ()) -> None:
+        self.arguments = arguments
+        self.invocation: Invocation | None = None
+        """None until the global options are read."""
 
     def turn_on(self, option: str) -> None:
         """Take a global option that comes after the command's name."""

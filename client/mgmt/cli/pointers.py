@@ -1,13 +1,12 @@
-"""What to say to a word that is no command: the nearest one, or what mgmt has for what was meant."""
+"""Says what to do with a word that is no command: the nearest one, or what mgmt has for what was meant."""
 
 from __future__ import annotations
 
 import os
+import shlex
 from collections.abc import Iterable
 from difflib import get_close_matches
-from typing import Any, Final
-
-import click
+from typing import Final
 
 _UPLOAD: Final = "`mgmt upload FILE` stores a file or folder."
 _LIST: Final = "`mgmt history` lists what is stored."
@@ -34,28 +33,6 @@ POINTERS: Final = {
 """Words that people try, and what there is."""
 
 
-class PointingGroup(click.Group):
-    """A group of commands that points on where it is asked for one that it does not have."""
-
-    def resolve_command(
-        self, ctx: click.Context, args: list[str]
-    ) -> tuple[str | None, click.Command | None, list[str]]:
-        """Find the command.
-
-        Raises:
-            UsageError: If there is none, with what was probably meant.
-        """
-        try:
-            return super().resolve_command(ctx, args)
-        except click.exceptions.NoSuchCommand as error:
-            said = explain_unknown_command(args[0], ctx.command_path, self.list_commands(ctx))
-            raise UnknownCommandError(said, ctx) from error
-
-
-class UnknownCommandError(click.UsageError):
-    """A word that is no command; the sentence says where to go, so nothing need be added."""
-
-
 def explain_unknown_command(word: str, path: str, commands: Iterable[str]) -> str:
     """Say that a word is no command, and what is.
 
@@ -73,11 +50,5 @@ def explain_unknown_command(word: str, path: str, commands: Iterable[str]) -> st
     if nearest:
         return f"{said} Did you mean `{path} {nearest[0]}`?"
     if is_root and os.path.lexists(word):
-        return f"{said} To upload '{word}': `mgmt upload {_quote(word)}`."
+        return f"{said} To upload '{word}': `mgmt upload {shlex.quote(word)}`."
     return f"{said} Expected one of: {', '.join(commands)}."
-
-
-def _quote(word: str) -> Any:
-    import shlex
-
-    return shlex.quote(word)

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
-from typing import TYPE_CHECKING, Any, Final, Protocol, TypeVar
+from typing import Any, Final, Protocol, TypeVar
 from urllib.parse import urlencode, urlsplit
 
 import urllib3
@@ -24,9 +24,8 @@ from mgmt.errors import (
     UnavailableError,
 )
 from mgmt.events import Answered, Emit, Waiting
-from mgmt.network.bounds import Bounds
 from mgmt.network.clock import describe_wrong_clock, read_date
-from mgmt.network.connection import Answer, Connections, make_timeout
+from mgmt.network.connection import Answer, Bounds, Connections, make_timeout
 from mgmt.network.reachability import explain_connection_error, proxy_login_error, refuse_hopeless
 from mgmt.network.retry import Patience
 from mgmt.service import replies
@@ -35,9 +34,6 @@ from mgmt_contract.problems import PROBLEMS, Problem
 from mgmt_contract.values import Value
 from mgmt_contract.version import __version__
 from mgmt_contract.wire import MessageError, to_json, to_plain
-
-if TYPE_CHECKING:  # a name for annotations; short commands do without it
-    from mgmt.service.limits import Limits
 
 _log: Final = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -155,17 +151,15 @@ class ServiceApi:
         self._headers = {"accept": "application/json", routes.CLIENT_VERSION_HEADER: __version__}
         if run_id is not None:
             self._headers[routes.RUN_ID_HEADER] = run_id
-        self._limits: Limits | None = None
+        self._limits: replies.Limits | None = None
         self._optional_fields: tuple[str, ...] = ()
 
     @property
-    def limits(self) -> Limits:
+    def limits(self) -> replies.Limits:
         """The service's limits: small defaults until it has described itself, which it does with every start."""
-        from mgmt.service.limits import Limits
+        return self._limits or replies.Limits()
 
-        return self._limits or Limits()
-
-    def learn_limits(self) -> Limits:
+    def learn_limits(self) -> replies.Limits:
         """Return the service's limits; asks it once, if it has not described itself yet."""
         if self._limits is None:
             self.describe()
@@ -217,12 +211,10 @@ class ServiceApi:
             return self._start(bare)
 
     def _start(self, request: messages.StartRequest) -> messages.StartResponse:
-        from mgmt.service import grants
-
         def check(response: messages.StartResponse, items: list[messages.StartItem]) -> None:
             replies.check_service(response.service)
             for result, item in zip(response.results, items, strict=True):
-                grants.check_start(result, item, response.service, self._base_url)
+                replies.check_start(result, item, response.service, self._base_url)
 
         response = self._call_list(routes.START, messages.StartResponse, request, check)
         self._note_limits(response.service)
@@ -230,23 +222,20 @@ class ServiceApi:
 
     def sign(self, request: messages.SignRequest) -> messages.SignResponse:
         """Ask for the URLs of parts."""
-        from mgmt.service import grants
 
         def check(response: messages.SignResponse, items: list[messages.SignItem]) -> None:
             for result, item in zip(response.results, items, strict=True):
-                grants.check_sign(result, item, self._base_url)
+                replies.check_sign(result, item, self._base_url)
 
         return self._call_list(routes.SIGN, messages.SignResponse, request, check)
 
     def complete(self, request: messages.CompleteRequest) -> messages.CompleteResponse:
         """Have the service look at the storage, compare and record."""
-        from mgmt.service import grants
-
         return self._call_list(
             routes.COMPLETE,
             messages.CompleteResponse,
             request,
-            lambda response, _: grants.check_complete(response.results),
+            lambda response, _: replies.check_complete(response.results),
         )
 
     def fail(self, request: messages.FailRequest) -> messages.RecordsResponse:
@@ -272,9 +261,7 @@ class ServiceApi:
         return self._call(routes.ME, messages.Me, check=replies.check_person)
 
     def _note_limits(self, service: messages.Service) -> None:
-        from mgmt.service.limits import limits_of
-
-        self._limits = limits_of(service)
+        self._limits = replies.limits_of(service)
         self._optional_fields = tuple(sorted(_OPTIONAL_FIELDS.intersection(service.optional_fields)))
 
     def _call_list(

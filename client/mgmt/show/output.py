@@ -22,6 +22,10 @@ from mgmt_contract.values import Value
 if TYPE_CHECKING:  # a name for an annotation: commands without bars do not import it
     from mgmt.show.underway import UnderWay
 
+PLAIN_PROGRESS_SECONDS: Final = 30.0
+"""How often something is said into a file."""
+WAITING_SECONDS: Final = 1.0
+"""A longer silence on a terminal makes people wonder."""
 _COLORS: Final = {"red": "31", "green": "32", "magenta": "35", "dim": "2", "bold": "1"}
 """Names, so that the terminal's own palette keeps them readable on light and on dark."""
 _PLAIN_SPELLING: Final = str.maketrans("✓✗→━─…", "+x>=-~")

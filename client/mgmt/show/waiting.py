@@ -3,15 +3,10 @@
 from __future__ import annotations
 
 import threading
-from typing import Final, Self
+from typing import Self
 
 from mgmt.events import Answered, Event, Notice, Waiting
-from mgmt.show.output import Output
-
-PLAIN_PROGRESS_SECONDS: Final = 30.0
-"""How often something is said into a file."""
-WAITING_SECONDS: Final = 1.0
-"""A longer silence on a terminal makes people wonder."""
+from mgmt.show.output import PLAIN_PROGRESS_SECONDS, WAITING_SECONDS, Output
 
 
 class WaitingRenderer:

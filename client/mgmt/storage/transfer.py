@@ -15,8 +15,7 @@ from urllib.parse import urlsplit
 import urllib3
 
 from mgmt.errors import INTERRUPTED, CancelledError, archive_unreadable
-from mgmt.network.bounds import Bounds
-from mgmt.network.connection import BLOCK_SIZE_BYTES, READ_TIMEOUT_SECONDS, Answer, Connections, make_timeout
+from mgmt.network.connection import BLOCK_SIZE_BYTES, READ_TIMEOUT_SECONDS, Answer, Bounds, Connections, make_timeout
 from mgmt.network.reachability import refuse_hopeless
 from mgmt.storage.speed import SpeedGauge
 from mgmt_contract.messages import SignedRequest

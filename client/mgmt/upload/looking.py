@@ -11,7 +11,7 @@ from typing import Final
 
 from mgmt.errors import SourceError
 from mgmt.events import Notice, Waiting
-from mgmt.service.limits import Limits
+from mgmt.service.replies import Limits
 from mgmt.session import Session
 from mgmt.source import SYSTEM_FILE, place_of
 from mgmt.text import count_in_words, shown, size_in_words

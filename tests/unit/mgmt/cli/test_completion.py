@@ -13,7 +13,7 @@ import pytest
 
 from mgmt.cli.completion import SCRIPTS
 from mgmt.cli.main import main
-from mgmt.team.known_names import KEPT_MAX, KnownNames
+from mgmt.known_names import KEPT_MAX, KnownNames
 
 SHELLS = {
     "bash": ["bash", "--norc", "--noprofile", "-i"],

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mgmt.service import grants, replies
+from mgmt.service import replies
 from mgmt_contract import messages
 from mgmt_contract.wire import MessageError, from_plain, to_json, to_plain
 from support.paper_service import PaperService
@@ -150,9 +150,9 @@ def check(message):
         for result in message.results:
             if isinstance(result, messages.StartResult):
                 item = messages.StartItem("x", "n", "t", None, "p", messages.Packing("c", "p"), upper_bound=10**9)
-                grants.check_start(result, item, message.service, "https://h")
+                replies.check_start(result, item, message.service, "https://h")
             elif isinstance(result, messages.SignResult):
                 item = messages.SignItem("x", 1, [messages.Part(1, 5, "AAAAAAAAAAA=")])
-                grants.check_sign(result, item, "https://h")
+                replies.check_sign(result, item, "https://h")
         if isinstance(message, messages.CompleteResponse):
-            grants.check_complete(message.results)
+            replies.check_complete(message.results)

@@ -17,7 +17,7 @@ ALLOWED = {
     "archive/unfinished.py": 2,  # a file gets its name: on Windows, and in place of a placeholder of our own
     "machine/private_files.py": 3,  # settings and sign-ins, and what this run has made to take their place
     "journal/__init__.py": 2,  # the machine's id, likewise
-    "team/known_names.py": 1,  # a list of names in the state folder, likewise
+    "known_names.py": 1,  # a list of names in the state folder, likewise
 }
 
 

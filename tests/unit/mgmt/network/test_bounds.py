@@ -9,8 +9,7 @@ import tracemalloc
 import pytest
 
 from mgmt.errors import UnavailableError
-from mgmt.network.bounds import Bounds
-from mgmt.network.connection import Connections
+from mgmt.network.connection import Bounds, Connections
 from mgmt.network.retry import Patience
 from mgmt.service import api
 from mgmt.service.api import ServiceApi

@@ -32,19 +32,19 @@ HTML = Answer(200, b"<html>Please sign in to the hotel network</html>", {"conten
 
 
 @pytest.fixture
-def traces():
+def emitted():
     return []
 
 
 @pytest.fixture
-def make_api(traces):
+def make_api(emitted):
     connections = Connections()
 
     def make(url, *, budget_seconds=5.0, stop=None, token=SESAME, run_id=None):
         patience = Patience(
             stop or threading.Event(), start_budget_seconds=budget_seconds, budget_seconds=budget_seconds
         )
-        return ServiceApi(url, token, connections, patience, traces.append, run_id=run_id)
+        return ServiceApi(url, token, connections, patience, emitted.append, run_id=run_id)
 
     yield make
     connections.close()
@@ -64,7 +64,8 @@ def test_an_answer_is_the_contracts_type(make_api):
         assert [asked.path for asked in server.asked] == ["/stage/v1/service"]
 
 
-def test_the_token_is_asked_for_before_each_call_and_shown_only_where_needed(make_api, traces):
+def test_the_token_is_asked_for_before_each_call_and_shown_only_where_needed(make_api, emitted, caplog):
+    caplog.set_level("INFO", "mgmt")
     tokens = iter(["first", "second"])
     unknown = [json_answer({"results": [no_such_operation(id_)]}) for id_ in "ab"]
     with scripted_server(GOOD, *unknown) as server:
@@ -74,7 +75,8 @@ def test_the_token_is_asked_for_before_each_call_and_shown_only_where_needed(mak
         api.look_up(["b"])
         sent = [asked.headers.get("authorization") for asked in server.asked]
     assert sent == [None, "Bearer first", "Bearer second"]
-    assert "first" not in repr(traces)
+    assert len(caplog.messages) == 3
+    assert "first" not in repr(emitted) + caplog.text
 
 
 UNAUTHORIZED = json_answer({"message": "Unauthorized"}, 401)
@@ -141,7 +143,7 @@ def test_every_call_names_the_run_that_makes_it(make_api):
         assert [asked.headers.get("mgmt-run-id") for asked in server.asked] == ["run-1"] * 3
 
 
-def test_a_fault_of_the_service_is_told_with_the_run_to_quote(make_api, traces):
+def test_a_fault_of_the_service_is_told_with_the_run_to_quote(make_api, emitted):
     problem = replace(make_problem("internal-error", "The service failed."), run_id="run-1")
     failing, quoted = json_answer(to_plain(problem), 500, "application/problem+json"), r"failed\. \(run run-1\)"
     with scripted_server(failing) as server, pytest.raises(UnavailableError, match=quoted):

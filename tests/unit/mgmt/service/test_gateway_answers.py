@@ -84,6 +84,7 @@ def test_what_stays_is_told_at_once_as_what_it_is(make_api, answer, error, words
 
 
 def test_the_log_names_the_request_as_the_gateways_own_log_does(make_api, caplog):
+    caplog.set_level("INFO", "mgmt")
     with scripted_server(own(401, "Unauthorized")) as server, pytest.raises(LoginRequiredError):
         make_api(server.url).history(HistoryRequest())
     assert any("401" in message and "(request Gw4aXh=)" in message for message in caplog.messages)

@@ -2,7 +2,7 @@
 
 import pytest
 
-from mgmt.service.grants import check_request
+from mgmt.service.replies import check_request
 from mgmt_contract.messages import SignedRequest
 from mgmt_contract.wire import MessageError
 

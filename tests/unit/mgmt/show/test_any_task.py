@@ -8,10 +8,9 @@ import pytest
 from mgmt.errors import SourceError
 from mgmt.events import Begun, Ended, Expected, Progress, Renewed
 from mgmt.show.bars import draw_lines
-from mgmt.show.output import Output, Style
+from mgmt.show.output import PLAIN_PROGRESS_SECONDS, Output, Style
 from mgmt.show.progress import TaskRenderer
 from mgmt.show.underway import Kind, Stage, UnderWay
-from mgmt.show.waiting import PLAIN_PROGRESS_SECONDS
 
 MB = 1_000_000
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from mgmt.show.pace import WINDOW_SECONDS, Pace
+from mgmt.show.underway import WINDOW_SECONDS, Pace
 
 MB = 1_000_000
 

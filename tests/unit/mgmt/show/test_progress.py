@@ -12,11 +12,11 @@ from mgmt.errors import IntegrityError, SourceError
 from mgmt.events import Answered, Begun, Expected, Notice, Progress, Renewed, Waiting
 from mgmt.show import tables, uploads
 from mgmt.show.history import describe_record, describe_version, version_line
-from mgmt.show.output import Output, Style
+from mgmt.show.output import PLAIN_PROGRESS_SECONDS, Output, Style
 from mgmt.show.progress import TaskRenderer
 from mgmt.show.underway import Transfer
 from mgmt.show.uploads import UploadView, describe_success
-from mgmt.show.waiting import PLAIN_PROGRESS_SECONDS, WaitingRenderer
+from mgmt.show.waiting import WaitingRenderer
 from mgmt.text import display_width, moment_in_words, printable
 from mgmt.upload.results import AlreadyThere, Finished
 from mgmt_contract.records import FileRecord, UploadRecord

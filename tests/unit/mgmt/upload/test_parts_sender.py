@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from mgmt.network.retry import Patience
-from mgmt.service.limits import Limits
+from mgmt.service.replies import Limits
 from mgmt.storage.transfer import PutOutcome, PutResult
 from mgmt.upload.adopt import Adoption
 from mgmt.upload.job import UploadOptions
