@@ -70,7 +70,7 @@ def _prepare(folder: Path, arena: Arena, report: Report, chosen: argparse.Namesp
     material = Material(_made(folder / "data"))
     words = ["make", str(material.root), str(chosen.seed), chosen.scale]
     subprocess.run([sys.executable, "-m", "bench.material", *words], env=bare_environment(), check=True)
-    # As pip leaves what it installs; else the first of every command's runs would pay for it.
+    # As pip does; otherwise the first run of every command would pay for it.
     compiled = [str(PROJECT / folder) for folder in ("client", "lambda", "tests/bench", "tests/support")]
     subprocess.run([sys.executable, "-m", "compileall", "-q", *compiled], check=True)
     often, seldom = RUNS[chosen.scale]

@@ -26,7 +26,7 @@ class Bench:
     seldom: int
     """How often those run that take long."""
     rivals: tuple[str, ...]
-    """Who uploads beside mgmt."""
+    """The contenders beside mgmt."""
 
     def fresh_folder(self, name: str) -> Path:
         """Make a folder for a scene."""
@@ -52,7 +52,7 @@ def larger(costs: Mapping[str, Costs], than: str, who: str = MGMT) -> float:
 
 
 def fastest_peer(costs: Mapping[str, Costs]) -> str:
-    """Name who was the fastest beside mgmt."""
+    """Name the fastest contender beside mgmt."""
     return min((name for name in costs if name != MGMT), key=lambda name: costs[name].wall_seconds)
 
 

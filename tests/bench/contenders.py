@@ -1,4 +1,4 @@
-"""Who competes: mgmt and what people use instead, each as a command to measure."""
+"""The contenders: mgmt and what people use instead, each as a command to measure."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ class Arena:
     numbers: Iterator[int] = field(default_factory=itertools.count)
 
     def packers(self, source: Path) -> dict[str, Make]:
-        """Return everybody who packs a source."""
+        """Return all that pack a source."""
         parent, name = shlex.quote(str(source.parent)), shlex.quote(source.name)
         return {
             MGMT: lambda: self.pack(source),
@@ -77,7 +77,7 @@ class Arena:
         }
 
     def uploaders(self, source: Path, stage: Stage) -> dict[str, Make]:
-        """Return everybody who packs and uploads a source."""
+        """Return all that pack and upload a source."""
         return {
             MGMT: lambda: self.upload(stage, source.parent, source.name),
             ANCESTOR: lambda: self._ancestor(stage, [source]),
@@ -86,7 +86,7 @@ class Arena:
         }
 
     def batch_uploaders(self, folder: Path, stage: Stage) -> dict[str, Make]:
-        """Return everybody who packs and uploads each file of a folder on its own."""
+        """Return all that pack and upload each file of a folder on its own."""
         return {
             MGMT: lambda: self.upload(stage, folder, "all"),
             ANCESTOR: lambda: self._ancestor(stage, sorted(folder.iterdir())),

@@ -31,7 +31,7 @@ _HOST: Final = re.compile(rb"(\r\nHost: )[^\r\n]+", re.IGNORECASE)
 
 
 class Bucket:
-    """The link's rate: whoever takes bytes returns when they have gone through."""
+    """The link's rate: taking bytes returns when they have gone through."""
 
     def __init__(self, bytes_per_second: float) -> None:
         self._bytes_per_second = bytes_per_second
@@ -170,7 +170,7 @@ class _Direction:
                 else:
                     self._target.shutdown(socket.SHUT_WR)
             except OSError:
-                # Nobody is there any more: the sender's next bytes shall find that out.
+                # The receiver is gone: the sender notices at its next bytes.
                 with contextlib.suppress(OSError):
                     self._source.shutdown(socket.SHUT_RD)
 

@@ -106,7 +106,7 @@ def pack_sound(bench: Bench) -> None:
 
 
 def _race(bench: Bench, source: Path, *quick: str) -> dict[str, Costs]:
-    """Have mgmt, those who are as quick, and the ancestor's way pack a source in turns."""
+    """Have mgmt, the contenders that are as quick, and the ancestor's way pack a source in turns."""
     packers = bench.arena.packers(source)
     often = {name: (bench.often, packers[name]) for name in (MGMT, *quick)}
     return interleave({**often, LEVEL_9: (bench.seldom, packers[LEVEL_9])})

@@ -118,7 +118,7 @@ def measure(command: Command) -> Cost:
     Raises:
         BenchError: If it fails or takes too long.
     """
-    os.sync()  # nobody pays for writing out what was made before
+    os.sync()  # so that no run pays for writing out what was made before
     with tempfile.TemporaryFile() as said:
         began = time.perf_counter()
         process = _start(command, said)

@@ -1,4 +1,4 @@
-"""The scene that compares mgmt with nobody: where its own time goes."""
+"""The scene without other contenders: where mgmt's own time goes."""
 
 from __future__ import annotations
 

@@ -33,7 +33,7 @@ class Stage:
     service_url: str
     token: str = field(repr=False)
     keys: Mapping[str, str] = field(repr=False)
-    """Environment that signs for the storage, for those who carry keys."""
+    """Environment with keys for the storage, for contenders that need them."""
     service: Server
 
     def count_calls(self) -> int:

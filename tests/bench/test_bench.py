@@ -238,7 +238,7 @@ def test_contenders_take_turns() -> None:
         return make
 
     costs = interleave({"a": (3, contender("a")), "b": (1, contender("b")), "c": (2, contender("c"))})
-    assert turns[:1] == ["a"], "once before, uncounted, who runs more than twice"
+    assert turns[:1] == ["a"], "once before, uncounted, if it runs more than twice"
     assert turns[1:] == ["a", "b", "c", "a", "c", "a"]
     assert {name: len(cost.runs) for name, cost in costs.items()} == {"a": 3, "b": 1, "c": 2}
 

@@ -95,7 +95,7 @@ class TestPresignedPut:
 
     @pytest.mark.parametrize("size", [100, 300_000])
     def test_other_bytes_of_the_same_length_and_checksum_are_taken_unless_the_md5_is_signed(self, storage, size: int):
-        """CRC64 is linear: whoever has a URL can make such bytes in moments. A second preimage of MD5 nobody can."""
+        """CRC64 is linear, so such bytes are made in moments. No way to make a second preimage of MD5 is known."""
         body = secrets.token_bytes(size)
         forged = forge(b"somebody else's" + bytes(size - 15), crc64nvme(body))
         assert (len(forged), crc64nvme(forged), forged != body) == (size, crc64nvme(body), True)

@@ -1,4 +1,4 @@
-"""A system that gives a process few open files: what is to be uploaded may be many all the same."""
+"""Many uploads on a system that allows a process few open files."""
 
 import subprocess
 import sys
@@ -30,7 +30,7 @@ def run_limited(laptop, *arguments):
     return Run(done.returncode, done.stdout, done.stderr)
 
 
-@pytest.mark.timeout(600)  # a minute or less where nothing else goes on
+@pytest.mark.timeout(600)  # a minute or less on a quiet machine
 def test_three_thousand_small_files_go_with_128_open_files(team, anna):
     for number in range(COUNT):
         (anna.work / f"{number:04d}").write_bytes(b"%d" % number)

@@ -245,7 +245,7 @@ def test_a_dry_run_knows_the_move_that_a_killed_run_made(team, anna, how):
 
 @pytest.mark.parametrize("how", ["before the move", "between a file's two names", "before the proof is known"])
 def test_a_dry_run_tells_of_the_move_that_a_killed_run_was_to_make(team, anna, how):
-    """Nothing would be sent, and the original goes all the same; what another upload has stored stays where it is."""
+    """Nothing would be sent, and the original is still moved; what another upload has stored stays where it is."""
     for name in ("clip", "other"):
         (anna.work / name).write_bytes(b"x" * 1000)
     assert anna.run("upload", "other").exit_code == 0
@@ -299,7 +299,7 @@ def test_a_kept_archive_is_remembered_as_such_after_a_kill(team, anna):
 
 
 def test_an_archive_that_cannot_be_kept_is_said(team, anna):
-    """The upload had succeeded, nobody knew, and the archive is gone: none is made again only to be kept."""
+    """The upload had succeeded unnoticed and the archive is gone: none is made again only to be kept."""
     (anna.work / "big").write_bytes(os.urandom(17_000_000))
     killed(anna, "before the proof is known", "upload", "big", "--keep-archive")
     (anna.work / "big.tar.gz").unlink()

@@ -26,7 +26,7 @@ WHOLE = ["DAY1", "DAY1/IMG_0001.JPG", "DAY1/IMG_0002.JPG"]
 
 @pytest.mark.parametrize("targets", [("DAY1/IMG_0001.JPG", "DAY1"), ("DAY1", "DAY1/IMG_0001.JPG")])
 def test_a_file_and_the_folder_it_lies_in_are_both_uploaded(team, anna, card, targets):
-    """The file's archive comes and goes in the folder meanwhile: that is no change of it."""
+    """The file's archive comes and goes in the folder: that is no change of the folder."""
     run = anna.run("--json", "upload", *targets)
     assert (run.exit_code, run.stderr) == (0, "")
     assert sorted(team.objects()) == ["DAY1.tar.gz", "IMG_0001.JPG.tar.gz"]

@@ -139,7 +139,7 @@ def test_other_content_under_the_name_is_refused_and_replaced_only_on_demand(tea
 
 @pytest.mark.parametrize("size", [50_000, 24 * MB])
 def test_what_somebody_only_reported_as_the_same_is_refused_and_replaced_on_demand(team, anna, bert, size):
-    """The same files packed in another way: nobody can tell that from junk under another person's digest."""
+    """The same files packed in another way look the same as junk under another person's digest."""
     for laptop in (anna, bert):
         (laptop.work / "clip.mov").write_bytes(noise(size // 2) + bytes(range(100)) * (size // 200))
     assert anna.run("upload", "clip.mov", "--compression", "store").exit_code == 0

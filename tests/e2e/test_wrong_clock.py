@@ -41,7 +41,7 @@ int gettimeofday(struct timeval *restrict out, void *restrict zone) {
 
 @pytest.fixture(scope="module")
 def shifted(tmp_path_factory):
-    """A library that moves the wall clock of whoever loads it."""
+    """A library that moves the wall clock of the process that loads it."""
     compiler = shutil.which("cc")
     if not sys.platform.startswith("linux") or compiler is None:
         pytest.skip("needs a C compiler and LD_PRELOAD")

@@ -15,7 +15,7 @@ LEASE_SECONDS = 60
 
 @contextmanager
 def two_people(tmp_path, engine, storage, size_bytes):
-    """Give a team with a short lease, and two of it who each have a file of the same name."""
+    """A team with a short lease, and two people with a file of the same name each."""
     storage.reset()
     with (
         versioned_bucket(engine) as bucket,
@@ -32,7 +32,7 @@ def outlast_a_lease(team, clock, renewals):
     """Let more time pass than a lease lasts, on both sides: each half of a lease has to see a renewal."""
     for _ in range(3):
         clock.advance(LEASE_SECONDS / 2)
-        assert renewals.acquire(timeout=30), "nobody has renewed the lease"
+        assert renewals.acquire(timeout=30), "the lease was not renewed"
         team.ahead += timedelta(seconds=LEASE_SECONDS / 2)
 
 

@@ -253,7 +253,7 @@ with control.hold(control.start(Path(sys.argv[1]), idle_seconds=1)):
 
 
 def test_a_command_that_packs_for_longer_than_the_idle_time_finds_its_backend(state_dir: Path):
-    """It asks for nothing meanwhile; once it is gone, killed even, the backend ends as ever."""
+    """The command makes no request while it packs. After its end, even by a kill, the backend becomes idle and ends."""
     with subprocess.Popen(
         [sys.executable, "-c", HOLD, str(state_dir)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     ) as command:

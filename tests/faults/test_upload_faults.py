@@ -351,7 +351,7 @@ def test_small_archives_do_not_wait_for_one_another(team, anna):
 @pytest.mark.parametrize("options", [(), ("--keep-archive",)])
 @pytest.mark.parametrize("name", ["clip.mp4", "big.mov"])
 def test_an_interrupt_while_the_service_records_the_start_loses_no_operation(team, anna, small, large, name, options):
-    """The client never learned that its operation is recorded, and goes on with it nevertheless."""
+    """The client was interrupted before the answer; the next run continues the recorded operation."""
     recorded, interrupted = threading.Event(), threading.Event()
     original = team.records.create_operation
 

@@ -1,4 +1,4 @@
-"""The belts: what the bucket refuses whoever asks, and that it refuses nothing the service needs."""
+"""What the bucket refuses to every caller, and that it refuses nothing the service needs."""
 
 from __future__ import annotations
 

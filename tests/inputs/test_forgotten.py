@@ -1,4 +1,4 @@
-"""What nobody thought of when the list was made, and a media team hands in all the same."""
+"""Inputs of media teams that the list did not have at first."""
 
 import os
 import subprocess

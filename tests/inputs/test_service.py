@@ -1,4 +1,4 @@
-"""What is set, who answers, what is stored there already: the list's part about the service."""
+"""Settings, answers and stored objects: the list's part about the service."""
 
 import shutil
 from datetime import timedelta

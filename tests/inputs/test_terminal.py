@@ -1,4 +1,4 @@
-"""Where the words go: terminals narrow and plain, pipes that close, and nobody at the keyboard."""
+"""Terminals narrow and plain, pipes that close, and no terminal at all."""
 
 import os
 import re
@@ -48,7 +48,7 @@ def test_a_narrow_terminal_gets_every_word_of_an_error(desk):
 
 @pytest.mark.entry("NO_COLOR")
 def test_no_colours_where_none_are_wanted(desk, clip):
-    """A terminal has bars all the same; only colours go."""
+    """A terminal still has bars; only colours go."""
     coloured = run_in_terminal(desk, "upload", "missing", columns=80)
     assert COLOR.search(coloured.stdout), "without NO_COLOR there are colours, or this test shows nothing"
     run = run_in_terminal(desk, "upload", "clip.mov", "missing", columns=80, environment={"NO_COLOR": "1"})

@@ -1,4 +1,4 @@
-"""Certificates for servers on loopback, made for one test run and trusted by nobody else."""
+"""Certificates for servers on loopback, made for one test run and trusted in it alone."""
 
 from __future__ import annotations
 

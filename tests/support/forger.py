@@ -1,4 +1,4 @@
-"""Makes bytes with a given CRC64: what somebody with a stolen URL would do."""
+"""Makes bytes with a given CRC64, as a thief of a URL would."""
 
 from __future__ import annotations
 

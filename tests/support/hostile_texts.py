@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Final
 
 LONGEST_MAX_SECONDS: Final = 0.005
-"""CPU time that redacting a text may take, however long it is and whoever has written it."""
+"""CPU time that redacting any text may take."""
 
 HOSTILE_UNITS = (
     "a.", "a", " ", "\n", "-", "@", ":", "://", "://@", "a://", "a+b://x@", "a@/", "http://", "https://a?", "http://a:b",

@@ -1,4 +1,4 @@
-"""A store with somebody between: every call can be seen, and made to fail, before or after its effect."""
+"""A store whose calls can be watched, and made to fail, before or after their effect."""
 
 from __future__ import annotations
 

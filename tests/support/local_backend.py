@@ -92,7 +92,7 @@ def _works_in(process: psutil.Process, folder: Path) -> bool:
 
 @dataclass
 class Person:
-    """Somebody who speaks the protocol to a backend over HTTP."""
+    """A person's client of the protocol, over HTTP."""
 
     endpoint: Endpoint
     machine_id: str = "0192e4a0-0000-7000-8000-000000000001"

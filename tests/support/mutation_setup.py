@@ -31,6 +31,6 @@ dependant.get_typed_signature = _read_signature
 
 @pytest.fixture(autouse=True)
 def _app_of_its_own(request: pytest.FixtureRequest) -> None:
-    """Build the app anew for some tests; else only the first test of all would seem to reach the wiring."""
+    """Build the app anew for some tests; otherwise only the first test of all would seem to reach the wiring."""
     if request.path.name in _BUILDING:
         studio._wire.cache_clear()

@@ -1,4 +1,4 @@
-"""Programs for `python -c` that are the real command but for one thing, such as its clock: nobody has to wait."""
+"""Programs for `python -c`: the real command with one thing changed, such as its clock, so that no test waits."""
 
 from __future__ import annotations
 

@@ -48,7 +48,7 @@ def awkward_tree(root: Path) -> Path:
 
 
 def litter(folder: Path) -> list[str]:
-    """Strew files over a folder that nobody wants in an archive; return their names."""
+    """Put unwanted files into a folder; return their names."""
     names = [".DS_Store", "._clip.mov", "Thumbs.db", "Desktop.ini", ".clip.tar.gz.mgmt-0f12ab34.part"]
     for name in names:
         (folder / name).write_bytes(b"litter")
@@ -86,7 +86,7 @@ def many_files(root: Path, count: int, per_folder: int = 100) -> Path:
 
 
 def copy_tree(source: Path, target: Path) -> Path:
-    """Copy a tree with its times, modes and links, as an editor who backs up a folder does."""
+    """Copy a tree with its times, modes and links, as a backup of a folder."""
     run_tool("cp", "-a", "--", os.fspath(source), os.fspath(target))
     return target
 

@@ -1,4 +1,4 @@
-"""Who the tests are: the superuser may read everything, so some of them must be somebody else."""
+"""Fixtures of the client's tests: a machine without settings; an ordinary user, as the superuser may read all."""
 
 from __future__ import annotations
 

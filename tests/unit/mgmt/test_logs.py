@@ -158,7 +158,7 @@ def test_nothing_is_written_before_the_begin(folder):
 
 
 def test_only_who_asks_for_details_sees_calls_and_never_a_secret(folder):
-    """What else is in the log is shown in another form."""
+    """The log's other lines are shown in another form."""
     log, said, redactor = begin(folder), [], Redactor()
     CALLS.info("not yet")
     redactor.learn("sesame")

@@ -158,7 +158,7 @@ def test_a_text_of_tomorrow_is_taken_wherever_one_of_several_is_expected(record,
 
 @pytest.mark.parametrize("text", ["0001-01-01T00:00:00+14:00", "9999-12-31T23:59:59-14:00", "1969-12-31T00:00:00Z"])
 def test_times_at_which_nothing_is_recorded_are_refused(text):
-    """With an offset they may not even be times in UTC, or in the zone of whoever looks at them."""
+    """With an offset they may have no equal in UTC or in a local time zone."""
     with pytest.raises(MessageError, match="started_at"):
         from_plain(HistoryResponse, {"records": [OPERATION | {"started_at": text}]})
 

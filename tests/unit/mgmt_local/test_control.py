@@ -183,7 +183,7 @@ def test_a_stale_endpoint_whose_id_belongs_to_somebody_else_by_now(tmp_path: Pat
 def test_somebody_else_at_a_dead_gateways_port_is_left_alone(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, answer: str
 ):
-    """He answers a bad proof, or a few bytes and nothing more: another port is taken, and he is asked once."""
+    """The other program answers a bad proof, or a few bytes only: it is asked once, and another port is taken."""
     asked = []
 
     def serve() -> None:

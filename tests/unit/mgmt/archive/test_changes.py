@@ -124,7 +124,7 @@ def test_a_source_that_changed_since_it_was_looked_at_is_refused(project):
 
 
 def test_a_source_that_outgrew_its_bound_is_given_up_before_the_bound_is_passed(project):
-    """Whoever sends parts meanwhile was promised that there would not be more."""
+    """The upload of the parts was promised that there would not be more."""
     source = look(project)
     with (project / "clip.mov").open("ab") as file:
         file.truncate(4 * SIZE_BYTES)
@@ -199,7 +199,7 @@ def test_a_file_swapped_before_it_is_opened_is_named_and_never_waited_for(projec
         path.unlink()
         make(path)
 
-    # Open meanwhile, so that its inode number is not given to the file that takes its place.
+    # Kept open, so that the file that takes its place gets another inode number.
     with keeper, pytest.raises(SourceError) as caught:
         pack(Swapping(look(project), swap), project.parent / "P.tar.gz")
     assert caught.value.code == "source-changed"

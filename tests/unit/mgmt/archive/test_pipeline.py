@@ -120,7 +120,7 @@ def test_an_error_beside_arrives_in_the_callers_thread(where, workers):
 
 
 def test_nothing_is_delivered_after_a_block_that_failed():
-    """A block behind a gap would look like a good one to whoever sends parts meanwhile."""
+    """A part with a block behind a gap would look good, and be sent."""
     delivered = []
 
     def deliver(block: memoryview, _: object) -> None:

@@ -134,7 +134,7 @@ def test_an_older_mgmts_file_is_said_to_be_taken_over(tmp_path, monkeypatch, ser
 
 
 class Person:
-    """Somebody at a terminal, who reads a question before answering."""
+    """A person at a terminal, reading each question before answering."""
 
     def __init__(self, *arguments):
         import pty

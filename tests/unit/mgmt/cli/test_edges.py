@@ -139,7 +139,7 @@ def test_a_list_longer_than_a_page_is_read_page_by_page_up_to_the_limit(capsys, 
 
 
 def test_who_only_asks_needs_no_journal(capsys, service, tmp_path):
-    """What has happened can be looked at where the journal is damaged, and nobody waits until it is opened."""
+    """The history needs no journal: it works where that is damaged, and does not wait for it."""
     (tmp_path / "state").mkdir(exist_ok=True)
     (tmp_path / "state" / "journal.sqlite").write_bytes(b"no database, but long enough to be taken for one" * 99)
     service._answers = [json_answer({"records": [RECORD]})]

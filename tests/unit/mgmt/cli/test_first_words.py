@@ -1,4 +1,4 @@
-"""What somebody types who does not know the commands yet: options in any place, slips, and words of other tools."""
+"""A newcomer's command lines: options in any place, slips, and words of other tools."""
 
 import json
 import re

@@ -19,7 +19,7 @@ NO_RECORDS = json_answer({"results": []})
 
 @pytest.fixture
 def environment(tmp_path, monkeypatch):
-    """A user of a service that nobody must call."""
+    """A user of a service that must not be called."""
     named = {
         "MGMT_API_URL": "http://127.0.0.1:1",
         "MGMT_TOKEN": "sesame",

@@ -8,7 +8,7 @@ from mgmt_contract.storage import STORAGE_CLASSES
 
 @pytest.fixture(autouse=True)
 def work(machine_without_settings, monkeypatch):
-    """A folder with one file, and a service that nobody must call."""
+    """A folder with one file, and a service that must not be called."""
     monkeypatch.setenv("MGMT_API_URL", "http://127.0.0.1:1")
     monkeypatch.setenv("MGMT_TOKEN", "sesame")
     (machine_without_settings / "clip").write_text("x")

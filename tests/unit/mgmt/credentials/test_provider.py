@@ -30,7 +30,7 @@ PROCESSES, RENEWALS = (20, 50) if os.environ.get("MGMT_MANY_RENEWALS") else (4, 
 
 @pytest.fixture
 def log_in(issuer, store, clock):
-    """Log somebody in, in another terminal."""
+    """Log a person in, in another terminal."""
 
     def log_in(person="anna", **changes):
         credentials = replace(make_credentials(issuer, person, received_at=clock()), **changes)
@@ -225,7 +225,7 @@ def test_a_token_that_the_service_refuses_is_renewed_before_its_end(issuer, log_
     first, second = make(), make()
     renewed = first(token)
     assert renewed != token
-    assert second(token) == renewed, "the one that another process has got meanwhile"
+    assert second(token) == renewed, "the one that another process has got since"
     assert sum(issuer.uses.values()) == 1
 
 

@@ -112,7 +112,7 @@ def test_one_entry_says_how_an_archive_was_left_however_often_that_was_said(jour
 @pytest.mark.parametrize("later", [None, "left", "failed"])
 @pytest.mark.parametrize("former", [None, "kept", "left", "failed"])
 def test_who_goes_on_with_an_archive_takes_the_place_of_those_that_have_ended_with_it(journal, former, later):
-    """But for who was asked to keep it; and another upload of it may go on as well."""
+    """Except for an upload that was asked to keep it; another upload of it may also continue."""
     first, second = whole(1, former), whole(1, later)
     journal.put([first])
     journal.put([second])

@@ -22,7 +22,7 @@ ALLOWED = {
 
 
 def test_only_one_module_removes_files():
-    """Whoever removes or renames in another place has to argue for it in this list."""
+    """Another place that removes or renames needs an entry in this list, with its reason."""
     root = Path(mgmt.__file__).parent
     found = {}
     for path in root.rglob("*.py"):

@@ -148,7 +148,7 @@ def test_a_body_that_was_cut_is_asked_for_again(make_api):
 
 
 def test_names_of_nothing_but_commas_are_no_attack(make_api):
-    """They are texts: whoever uploads such files must not blind the team."""
+    """Such texts come from file names, and must not make the history unreadable."""
     described = GOOD.replace(b'"bucket":"bucket"', b'"bucket":"%s"' % (b',[{\\"' * 100_000))
     assert described.count(b",") > 100_000
     with raw_server(lambda: [OK + b"content-length: %d\r\n\r\n" % len(described) + described]) as server:

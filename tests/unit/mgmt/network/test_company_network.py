@@ -224,7 +224,7 @@ def test_a_storage_that_is_not_trusted_is_told_at_once_too(behind, put):
 
 
 def test_a_connection_that_breaks_in_the_middle_of_a_body_is_no_matter_of_certificates(behind, authority, put):
-    """TLS reports a cut in its own words; they are no reason to send somebody looking for certificates."""
+    """TLS reports a cut connection as its own error; the message must not blame a certificate."""
     behind(breaks_after_bytes=100_000)
     result = put(5_000_000, ca_bundle=authority.bundle_path)
     assert result.outcome is PutOutcome.BROKEN

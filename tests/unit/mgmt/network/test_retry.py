@@ -8,7 +8,7 @@ from mgmt.network.retry import Patience
 
 
 class Clock:
-    """Time that passes only when somebody waits for it, or is told to."""
+    """Time that passes only while a test waits, or when it says so."""
 
     def __init__(self, patience_stop):
         self.now = 100.0
@@ -116,7 +116,7 @@ def test_a_stopped_command_does_not_wait():
 
 
 def test_a_wait_ends_when_the_command_is_stopped():
-    """With a real event and a real clock: a pause of an hour is over as soon as somebody stops it."""
+    """With a real event and a real clock: stopping ends a pause of an hour at once."""
     stop = threading.Event()
     patience = Patience(stop, start_budget_seconds=3600)
     caught = []
@@ -156,7 +156,7 @@ def test_in_a_hurry_no_progress_and_no_answer_gives_more_time(stop, clock):
 
 @pytest.mark.parametrize("asked_seconds", [301.0, 10.0**9, float("inf")])
 def test_a_pause_that_is_asked_for_has_its_bound(stop, clock, asked_seconds):
-    """Whoever asks for a year gets minutes; what is then answered decides."""
+    """A pause of a year is cut to minutes; then the next answer decides."""
     patience = Patience(stop, start_budget_seconds=20, budget_seconds=900, monotonic=clock)
     patience.note_progress()
     patience.wait(0, "throttled", retry_after_seconds=asked_seconds)

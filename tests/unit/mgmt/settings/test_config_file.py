@@ -136,7 +136,7 @@ def test_an_older_file_is_taken_over_without_anything_like_a_credential(home):
         "MGMT_SOMETHING_OLD=1\n"
         "MGMT_API_URL=https://s.example\n"
     )
-    assert older.read_text() == OLDER, "whoever still uses it finds it as it was"
+    assert older.read_text() == OLDER, "an older mgmt can still read it"
 
 
 def test_on_linux_the_older_file_is_ours_and_loses_nothing(home, monkeypatch):

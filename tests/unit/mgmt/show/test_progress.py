@@ -374,7 +374,7 @@ def test_a_replacement_says_whose_upload_it_replaces():
 
 
 def test_what_was_proven_is_told_from_what_was_claimed():
-    """S3 states a size and a checksum; nobody but the uploader's client has ever computed the digest."""
+    """S3 states size and checksum; the digest was computed by the uploader's client alone."""
     told = dict(describe_record(make_record(content_digest="blake3:00")))
     assert told["proven"].startswith("size and crc64nvme")
     assert "digest" in told["claimed"]

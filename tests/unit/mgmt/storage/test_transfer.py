@@ -190,7 +190,7 @@ def test_all_workers_together_keep_to_the_rate(stop):
 
 
 def test_under_a_low_limit_every_connection_says_something_every_few_seconds(stop, archive):
-    """A storage hangs up on who is silent for long, and all of them share what may be sent."""
+    """A storage closes connections that are silent for long, and all transfers share the rate."""
     connections, sent = Connections(), []
     with scripted_server(Answer()) as server:
         Carrier(connections, stop, RateLimit(8_000, stop)).put(signed(server), archive, 0, 2_000, sent.append)

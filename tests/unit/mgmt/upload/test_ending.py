@@ -32,7 +32,7 @@ from support.scripted_server import Answer, json_answer, scripted_server
 WAIT_SECONDS = 20
 EXISTING = Existing("clip.tar.gz", 1000, "etag")
 PORTAL = Answer(200, b"<html>Welcome", {"content-type": "text/html"})
-"""An answer that no service gives, so that nobody asks again."""
+"""An answer that no service gives, and that is not retried."""
 
 
 @dataclass
@@ -162,7 +162,7 @@ def test_where_an_archive_stays_is_said_once(tmp_path):
 
 @pytest.mark.parametrize("how", ["failed", "kept", "done", "nothing sent"])
 def test_what_somebody_put_in_the_archives_place_is_left_alone_and_never_taken_for_ours(tmp_path, how):
-    """Else the next run would take it for the archive it has left there, and remove it."""
+    """Otherwise the next run would take it for an archive of its own, and remove it."""
     with desk(tmp_path, keep_archive=how == "kept") as at:
         at.job.archive_path.write_bytes(b"theirs")
         if how == "failed":
@@ -279,7 +279,7 @@ def test_an_unfinished_archive_that_cannot_be_removed_is_known_to_the_next_run(s
 
 @pytest.mark.parametrize("end", ["done", "already there"])
 def test_an_archive_that_could_not_be_deleted_gives_way_to_the_next_one(somebody, end):
-    """It was not kept on request: where the source has changed since, nobody has to move it away by hand."""
+    """It was not kept on request: where the source has changed since, the next run removes it."""
     with desk(somebody) as at:
         folder = at.job.archive_path.parent
         folder.chmod(0o555)
@@ -339,7 +339,7 @@ def test_who_comes_back_late_ends_nothing_that_was_let_go_of(tmp_path, end):
 
 
 def test_a_job_is_let_go_of_only_when_its_ending_is_over(tmp_path, monkeypatch):
-    """Else it would end in the middle of what the next run does with the same archive."""
+    """Otherwise it would end while the next run uses the same archive."""
     with desk(tmp_path) as at:
         finish = at.session.journal.finish
         letting_go = threading.Thread(target=at.ending.let_go, args=[at.job])
@@ -359,7 +359,7 @@ def test_a_job_is_let_go_of_only_when_its_ending_is_over(tmp_path, monkeypatch):
 
 
 def test_telling_the_service_of_a_failure_keeps_nobody_from_letting_go(tmp_path, monkeypatch):
-    """That call may take long; who presses Ctrl-C meanwhile finds everything as the run was stopped."""
+    """The call may take long; after a Ctrl-C during it everything is as the stopped run left it."""
     with desk(tmp_path) as at:
         at.job.enter("sending")
         fail = at.session.api.fail

@@ -1,4 +1,4 @@
-"""Locks that are bytes of one file: each keeps everybody else away, and together they cost one descriptor."""
+"""Locks that are bytes of one file: each excludes all other processes, and together they cost one descriptor."""
 
 import os
 import subprocess
@@ -57,7 +57,7 @@ def test_a_process_that_is_killed_holds_nothing_any_more(locks, tmp_path):
 
 
 def test_the_same_process_takes_a_lock_once(locks, tmp_path):
-    """Also where it has opened the file twice: whoever closes first leaves the other's locks alone."""
+    """Also where a process has opened the file twice: closing one leaves the other's locks alone."""
     again = Locks(tmp_path / "uploads.lock")
     assert locks.take("a")
     assert not locks.take("a")
@@ -87,7 +87,7 @@ def test_a_thousand_locks_take_one_descriptor(locks):
 
 
 def test_a_file_that_took_the_place_of_the_first_is_another_one(locks, tmp_path):
-    """Such as where somebody has emptied the state folder meanwhile."""
+    """Such as after the state folder was emptied."""
     assert locks.take("a")
     (tmp_path / "uploads.lock").unlink()
     again = Locks(tmp_path / "uploads.lock")

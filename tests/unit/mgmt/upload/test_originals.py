@@ -148,7 +148,7 @@ def refuse_links(*_):
 
 
 def test_on_a_disk_without_hard_links_a_move_replaces_nothing(tmp_path, clip, monkeypatch):
-    """A placeholder takes the name; what somebody puts there in the same moment is not replaced."""
+    """A placeholder takes the name; a file that appears there at the same moment is not replaced."""
     monkeypatch.setattr(os, "link", refuse_links)
     place, write = tmp_path / "done" / "clip", os.write
 

@@ -65,7 +65,7 @@ def test_a_left_over_that_cannot_be_removed_is_named(somebody, journal_of):
 
 
 def test_an_archive_that_cannot_be_read_concerns_its_own_target_only(somebody, journal_of):
-    """One that was asked to be kept, perhaps: nobody is told to remove it, and the plan says the same."""
+    """It may have been kept on request: no message says to remove it, and neither does the dry run."""
     journal = journal_of(somebody)
     job = prepare(somebody, journal)
     job.held.close()
@@ -271,7 +271,7 @@ def test_an_interrupt_while_several_are_packed_leaves_none_of_their_archives(tmp
 
 
 def test_an_interrupt_while_an_archives_name_is_made_durable_takes_it_back(tmp_path, journal_of, monkeypatch):
-    """Nobody has written it down yet: it would stand in its own way."""
+    """It is not in the journal yet, and would be taken for a file of somebody else."""
     job = prepare(tmp_path, journal_of(tmp_path))
 
     def interrupt(_):
@@ -351,7 +351,7 @@ def interrupt_after(function):
 @pytest.mark.parametrize(
     ("where", "name", "act"),
     [
-        (unfinished, "EarlySync", interrupt),  # the file is there, and nobody has it in hand yet
+        (unfinished, "EarlySync", interrupt),  # the file is there, and nothing will close it yet
         (batch, "pack_job", interrupt_after(batch.pack_job)),  # the archive is whole, and its job does not know
     ],
 )

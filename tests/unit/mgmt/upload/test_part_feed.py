@@ -78,7 +78,7 @@ def test_the_end_of_the_packing_ends_the_gathering():
 
 
 def test_who_waits_gets_word_though_nothing_comes():
-    """Or nobody would keep the lease while the packing takes long."""
+    """Otherwise the lease would lapse while packing takes long."""
     began = time.monotonic()
     assert PartFeed(100).take(10) == ([], None)
     assert time.monotonic() - began >= 0.9, "nor is asked again and again"

@@ -72,7 +72,7 @@ def test_the_next_batch_is_packed_while_one_is_carried(scene):
 
 
 def test_only_so_many_lie_on_the_disk_at_a_time(scene):
-    """Those in flight and the one being packed: who packs faster than the network is does not fill the disk."""
+    """Those in flight and the one being packed: packing faster than the network does not fill the disk."""
     count = Counter()
     lock = threading.Lock()
 
@@ -175,7 +175,7 @@ def test_a_batch_in_the_middle_of_a_call_does_not_hold_an_interrupt_up(scene):
 
 
 def test_a_job_that_cannot_be_let_go_of_does_not_keep_the_others(scene):
-    """Such as where the journal's disk is full: the locks of all the others are given back all the same."""
+    """Such as where the journal's disk is full: the locks of all others are still given back."""
     jobs = [
         SimpleNamespace(name=name, source=SimpleNamespace(upper_bound_bytes=1), whole_max_bytes=1) for name in "abc"
     ]
@@ -229,7 +229,7 @@ def test_what_is_packed_goes_first_where_the_disk_has_no_room_for_the_rest(scene
 
 
 def test_an_interrupt_while_room_is_made_lets_go_when_the_carrying_was_told_to_stop(scene):
-    """Or archives and locks would go from under who is still sending."""
+    """Otherwise archives and locks would vanish under threads that are still sending."""
 
     def carry():
         threading.Timer(0.1, signal.raise_signal, [signal.SIGINT]).start()

@@ -74,7 +74,7 @@ def test_an_archive_that_the_journal_knows_is_left_out_in_silence(work, journal)
 
 
 def test_archives_that_a_killed_run_had_no_time_to_write_down_are_left_out_in_silence(work, journal):
-    """It packs many before it writes down that they are whole; of another archive a person is told all the same."""
+    """Many are packed before the journal says that they are whole; other archives are still reported."""
     for name in ("a", "b"):
         (work / name).write_text("x")
         job = prepare(journal, name)
@@ -153,7 +153,7 @@ def test_what_a_killed_run_has_left_is_found_again_and_nothing_else(work, journa
 
 
 def test_what_a_killed_run_to_elsewhere_has_left_goes_too(work, journal):
-    """Nobody may ever come with that prefix again, and a hidden file as large as the footage would stay for good."""
+    """That prefix may never be used again, and a hidden file as large as the footage would stay."""
     (work / "a").write_text("x")
     elsewhere = prepare(journal, "a", prefix="wrong")
     journal.put([elsewhere.entry(SERVICE)])
@@ -177,7 +177,7 @@ def test_an_archive_that_somebody_put_where_one_was_promised_is_left_alone(work,
 
 
 def test_an_archive_in_another_folder_goes_with_the_run_that_left_it(work, journal, tmp_path):
-    """The same upload, packed elsewhere now: nobody would know the first archive any more."""
+    """The same upload, packed elsewhere now: the journal would forget the first archive."""
     (work / "a").write_text("x")
     for made in ("whole", "promised"):
         first = prepare(journal, "a", archive_dir=tmp_path)

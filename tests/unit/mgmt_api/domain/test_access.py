@@ -1,4 +1,4 @@
-"""Who asks is what the token says, as API Gateway hands it on."""
+"""The caller is the person in the token, as API Gateway passes it on."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""While S3 joins parts nothing else is done with the upload, and everybody is told when to ask again."""
+"""While S3 joins parts an upload is only looked at, and each answer says when to ask again."""
 
 from __future__ import annotations
 

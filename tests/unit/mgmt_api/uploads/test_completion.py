@@ -164,7 +164,7 @@ def test_somebody_elses_object_under_the_name_fails_the_upload(studio, ada, bob)
 
 
 def test_the_winner_is_named_where_the_records_know_it(studio, ada, bob):
-    """Bob's bytes, given up by him, arrive before Ada's."""
+    """The bytes of Bob's failed upload arrive before Ada's."""
     theirs = bob.start(item_for("clip", b"bobs"))
     bob.fail(theirs)
     started = ada.start(item_for("clip", BODY))
@@ -343,7 +343,7 @@ def test_a_refusal_that_is_not_surely_about_content_throws_no_part_away(studio, 
 
 
 def test_an_upload_that_the_storage_always_refuses_to_join_can_be_ended(studio, ada, bob):
-    """By its owner at once, and by whoever wants the name when its lease has lapsed."""
+    """By its owner at once, by other people when the lease has lapsed."""
     before = fail_at("complete_multipart_upload", StorageError("no", code="InvalidRequest"), times=99)
     studio.serve(studio.records, interpose_objects(studio.objects, before=before))
     started = carried(ada)

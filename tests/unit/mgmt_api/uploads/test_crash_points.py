@@ -61,7 +61,7 @@ class Crash:
 def persist(machine, call):
     """Make one call until it has another answer than a problem worth asking again.
 
-    Time passes meanwhile: whoever died may have asked the storage to join parts, which is only looked at for a while.
+    Time passes between the two: a join that was asked for before the crash is only looked at for a while.
     """
     for attempt in range(4):
         machine.studio.clock.advance(JOIN_PATIENCE_SECONDS / 2 if attempt else 0)
@@ -192,7 +192,7 @@ def assert_all_is_well(studio: Studio, crash: Crash, unreachable_uploads) -> Non
 
 
 def find_unreachable_uploads(scenario, kind):
-    """Points after which nobody asks for a multipart upload again: what a sweep of the bucket is for."""
+    """After a crash at these points a multipart upload is left that only the bucket's expiry removes."""
     points = {("after", "create_multipart_upload")}  # created, and its id not known
     if kind == "crash":  # not stored
         points |= {("before", "update_operation")}

@@ -191,7 +191,7 @@ def test_the_same_call_again_succeeds_for_every_item(call):
             if call == "take_over":
                 desk.ada = replace(desk.ada, machine_id=request.machine_id)
             desk.studio.app(event)
-            desk.studio.clock.advance(600)  # so long a join whose end nobody knows is only looked at
+            desk.studio.clock.advance(600)  # for so long a join with an unknown end is only looked at
             again = json.loads(desk.studio.app(event)["body"])["results"]
             assert {result["outcome"] for result in again} <= GOOD, (method, error, again)
 

@@ -1,4 +1,4 @@
-"""A write that was stored though nobody was told: it is read again before anything is thrown away for it."""
+"""A stored write whose answer was lost is read again before anything is thrown away."""
 
 from __future__ import annotations
 

@@ -112,7 +112,7 @@ def desk(ada) -> Desk:
     return Desk(ada)
 
 
-@pytest.mark.timeout(600)  # ten seconds of its own on one core; nobody knows how many share it
+@pytest.mark.timeout(600)  # ten seconds on one core of its own
 @settings(
     max_examples=REQUESTS,
     derandomize=True,
@@ -157,7 +157,7 @@ def check_problem(problem: Problem) -> None:
 
 
 def test_the_requests_that_are_changed_are_good(app, ada):
-    """Else nothing behind the border would be asked for anything."""
+    """Bad ones would be refused at the border and test nothing behind it."""
     for route, body, query in make_good_requests(ada, "unchanged"):
         answer = app(make_event(route, claims=ada.claims, body=body, query=query), None)
         assert answer["statusCode"] == 200, (route, answer)

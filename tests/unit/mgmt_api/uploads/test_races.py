@@ -93,7 +93,7 @@ class Scene:
         self.plain = Backends(SETTINGS, self.studio.records, self.studio.objects, self.studio.clock)
 
     def interrupted(self, number: int, inner: Callable[[], object]) -> tuple[Backends, list[str]]:
-        """Backends before whose n-th store call something else happens."""
+        """Backends with a step of another caller before their n-th store call."""
         met: list[str] = []
 
         def meet(name: str) -> None:

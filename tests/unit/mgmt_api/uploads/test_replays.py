@@ -80,7 +80,7 @@ def test_one_id_for_two_requests_is_refused(ada, changes):
 
 @pytest.mark.parametrize("body", [b"new", LARGE], ids=["whole", "parts"])
 def test_an_upload_that_replaces_goes_on_only_where_that_is_asked_for_again(studio, ada, body):
-    """Whoever leaves `replace` out begins anew, and is told what stands there."""
+    """A start without `replace` needs a new operation, and is answered with the object that is stored."""
     ada.upload(item_for("clip", b"old"), b"old")
     replacing = item_for("clip", body, replace=True)
     started = ada.start(replacing)
@@ -96,7 +96,7 @@ def test_an_upload_that_replaces_goes_on_only_where_that_is_asked_for_again(stud
 @pytest.mark.parametrize("body", [b"new", LARGE], ids=["whole", "parts"])
 @pytest.mark.parametrize("is_asked_first", [False, True])
 def test_an_upload_that_can_only_create_goes_on_with_and_without_replace(studio, ada, body, is_asked_first):
-    """And still only creates: what was put there meanwhile stays."""
+    """The operation still only creates: an object that was stored since then stays."""
     item = item_for("clip", body, replace=is_asked_first)
     ada.start(item)
     again = ada.start(replace(item, replace=not is_asked_first))

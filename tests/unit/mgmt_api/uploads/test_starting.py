@@ -239,7 +239,7 @@ def test_ones_own_content_packed_in_another_way_is_already_there(studio, ada):
 
 @pytest.mark.parametrize("size_bytes", [4, 11, SINGLE_PUT_MAX_BYTES + 1])
 def test_junk_under_somebodys_digest_does_not_make_their_upload_already_there(studio, ada, bob, size_bytes):
-    """Whoever reads a digest in the history can upload anything under it."""
+    """Digests are in the history, so any bytes can be uploaded under any digest."""
     mine = replace(content_of(b"my own bytes"), size=size_bytes)
     junk = content_of(b"junk", b"my own bytes")
     assert (junk.content_digest, junk.crc64nvme) != (mine.content_digest, mine.crc64nvme)
@@ -377,7 +377,7 @@ def test_metadata_that_names_an_operation_with_other_bytes_proves_nothing(studio
         assert ada.start(item_for(name, upper_bound=9)).existing.operation_id is None
 
 
-# --- who has the name ----------------------------------------------------------------------------------
+# --- names that are taken ----------------------------------------------------------------------------------
 
 
 def test_a_second_uploader_is_told_at_the_start_who_was_first(studio, ada, bob):

@@ -1,4 +1,4 @@
-"""Multipart uploads that nobody finishes do not stay in the embedded storage for ever."""
+"""Unfinished multipart uploads in the embedded storage expire."""
 
 from __future__ import annotations
 

@@ -192,7 +192,7 @@ def test_almost_nothing_is_allocated_ahead(tmp_path: Path):
 
 
 def allocated_bytes(folder: Path) -> int:
-    """Add up what a running engine's files take; it may clear one away meanwhile."""
+    """Add up the sizes of a running engine's files; it may delete some at the same time."""
     total_bytes = 0
     for place, _, names in os.walk(folder):
         for name in names:

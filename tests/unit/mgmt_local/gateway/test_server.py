@@ -189,7 +189,7 @@ def test_a_token_counts_as_bearer_only(setting: Setting, scheme: str):
     "host", ["evil.example", "127.0.0.1", "127.0.0.1:1", "localhost", "[::1]:{port}", "localhost:{port}.evil.example"]
 )
 def test_a_name_that_leads_here_from_elsewhere_is_refused(setting: Setting, host: str):
-    """A site whose name resolves to 127.0.0.1 is a stranger all the same."""
+    """A site is refused even if its name resolves to 127.0.0.1."""
     header = {"host": host.format(port=setting.port)}
     assert setting.ask(headers=header)[0] == 421
     assert setting.ask("GET", "/v1/service", headers=header)[0] == 421
@@ -438,7 +438,7 @@ def test_a_stranger_that_drips_is_left_in_time():
 
 @contextmanager
 def stranger(speak: Callable[[socket.socket, threading.Event], None]) -> Iterator[str]:
-    """Listen at an address and speak to the first who comes, until the context ends or he is gone."""
+    """Listen at an address and speak to the first client, until the context or the connection ends."""
     left = threading.Event()
 
     def answer() -> None:

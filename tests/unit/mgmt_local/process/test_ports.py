@@ -64,7 +64,7 @@ def test_only_sockets_of_the_engines_ports_are_removed(tmp_path: Path, monkeypat
 
 @posix_only
 def test_a_port_whose_socket_is_there_already_is_not_chosen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    """Somebody may have put one there to be spoken to in the engine's place."""
+    """Such a listener may want to be taken for the engine."""
     free = choose_ports()
     with listening(free.master):
         others = choose_ports()

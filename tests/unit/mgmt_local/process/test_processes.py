@@ -98,7 +98,7 @@ def test_a_process_that_is_gone_has_no_connections(sleeper: subprocess.Popen[byt
 
 @pytest.mark.skipif(os.name != "posix", reason="only there a process outlasts its end")
 def test_a_process_that_its_starter_has_not_waited_for_has_ended_all_the_same():
-    """As the backend that an upload has started, and somebody stops while the upload goes on."""
+    """Such as a backend that is stopped while the upload that started it runs."""
     starter = f"""
 import subprocess, sys
 child = subprocess.Popen({SLEEPER!r}, stdin=-1, stdout=-1)
