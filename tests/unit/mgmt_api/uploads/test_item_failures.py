@@ -18,25 +18,19 @@ from mgmt_contract import routes
 from mgmt_contract.messages import (
     CleanUp,
     CleanUpRequest,
-    CompleteItem,
-    CompleteRequest,
-    FailItem,
-    FailRequest,
     LookUpRequest,
     PreviewRequest,
-    SignItem,
-    SignRequest,
     StartRequest,
 )
 from mgmt_contract.wire import MessageError
 from support.events import make_event
 from support.fakes import FakeRecordStore
+from support.good_requests import BODY, complete_request, fail_request, sign_request
 from support.interposed import fail_at, interpose_objects, interpose_records
 from support.moto_table import create_table, moto_dynamodb
-from support.studio import Studio, content_of, item_for, parts_of
+from support.studio import Studio, item_for
 
 COUNT = 3
-BODY = b"bytes"
 GOOD = {"free", "put", "multipart", "signed", "done", "record"}
 READ_AHEAD = ("get_operations", "get_names", "get_operations_and_names")
 
@@ -95,9 +89,7 @@ class Desk:
 
     def sign(self):
         started = self.ada.start_all(self._in_parts()).results
-        parts = parts_of(BODY, 16 * 2**20)
-        items = [SignItem(each.operation_id, 1, parts, content_of(BODY)) for each in started]
-        return routes.SIGN, SignRequest(self.ada.machine_id, items)
+        return routes.SIGN, sign_request(self.ada.machine_id, [each.operation_id for each in started])
 
     def complete(self):
         return routes.COMPLETE, self._completion(self._carried(self._whole()))
@@ -107,8 +99,7 @@ class Desk:
 
     def fail(self):
         started = self.ada.start_all(self._in_parts()).results
-        items = [FailItem(each.operation_id, 1, "gave-up", "no") for each in started]
-        return routes.FAIL, FailRequest(self.ada.machine_id, items)
+        return routes.FAIL, fail_request(self.ada.machine_id, [each.operation_id for each in started])
 
     def clean_up(self):
         return routes.CLEAN_UP, CleanUpRequest([CleanUp(id_, "completed", "deleted") for id_ in self._done()])
@@ -129,7 +120,7 @@ class Desk:
         return [each.operation_id for each in started]
 
     def _completion(self, ids):
-        return CompleteRequest(self.ada.machine_id, [CompleteItem(id_, 1, content_of(BODY)) for id_ in ids])
+        return complete_request(self.ada.machine_id, ids)
 
     def _done(self):
         ids = self._carried(self._whole())

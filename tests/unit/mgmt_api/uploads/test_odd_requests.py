@@ -17,26 +17,20 @@ from mgmt_contract import routes
 from mgmt_contract.messages import (
     CleanUp,
     CleanUpRequest,
-    CompleteItem,
-    CompleteRequest,
-    FailItem,
-    FailRequest,
     LookUpRequest,
     PreviewRequest,
-    SignItem,
-    SignRequest,
     StartRequest,
 )
 from mgmt_contract.problems import PROBLEM_CONTENT_TYPE, PROBLEMS, Problem
 from mgmt_contract.wire import from_json
 from mgmt_local.records import SQLiteRecordStore
 from support.events import make_event
+from support.good_requests import BODY, complete_request, fail_request, sign_request
 from support.odd_requests import ANSWERS, Good, odd_events
-from support.studio import SETTINGS, Machine, Studio, content_of, item_for, parts_of
+from support.studio import SETTINGS, Machine, Studio, item_for
 
 REQUESTS = 2000
 ASKED_PER_ROUND = 25
-BODY = b"bytes"
 
 
 @pytest.fixture(scope="module")
@@ -81,7 +75,7 @@ class Desk:
 
 
 def make_good_requests(ada: Machine, round_: str) -> list[Good]:
-    machine_id, content = ada.machine_id, content_of(BODY)
+    machine_id = ada.machine_id
     whole = item_for(f"clip {round_}", BODY, prefix="day1", storage_class="STANDARD", tags={"project": "film"})
     begun = item_for(f"begun {round_}", upper_bound=100)
     carried, done = item_for(f"carried {round_}", BODY), item_for(f"done {round_}", BODY)
@@ -96,9 +90,9 @@ def make_good_requests(ada: Machine, round_: str) -> list[Good]:
         Good(routes.PREVIEW, PreviewRequest(machine_id, [whole, done], "footage")),
         Good(routes.START, StartRequest(machine_id, [whole, begun], "footage", reports)),
         Good(routes.START, StartRequest(machine_id, [begun, carried, done])),
-        Good(routes.SIGN, SignRequest(machine_id, [SignItem(ids[0], 1, parts_of(BODY, 16 * 2**20), content)])),
-        Good(routes.COMPLETE, CompleteRequest(machine_id, [CompleteItem(id_, 1, content) for id_ in ids], reports)),
-        Good(routes.FAIL, FailRequest(machine_id, [FailItem(id_, 1, "gave-up", "the disk is gone") for id_ in ids])),
+        Good(routes.SIGN, sign_request(machine_id, ids[:1])),
+        Good(routes.COMPLETE, complete_request(machine_id, ids, reports)),
+        Good(routes.FAIL, fail_request(machine_id, ids)),
         Good(routes.CLEAN_UP, CleanUpRequest(reports)),
         Good(routes.LOOK_UP, LookUpRequest(ids)),
         Good(routes.HISTORY, query={"actor": "ada", "status": "pending", "since": "2026-11-01T00:00:00Z"}),
