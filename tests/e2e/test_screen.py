@@ -118,7 +118,7 @@ def test_a_single_upload_tells_its_whole_key_on_a_narrow_terminal(anna, surround
 
 
 @pytest.mark.parametrize(("options", "environment"), [(["--no-color"], {}), ([], {"TERM": "dumb"})])
-def test_who_wants_no_colours_gets_none(anna, surroundings, options, environment):
+def test_colours_can_be_turned_off(anna, surroundings, options, environment):
     noise(anna.work / "clip.mov", 1000)
     command = [
         "env",

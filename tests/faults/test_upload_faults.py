@@ -376,7 +376,7 @@ def test_an_interrupt_while_the_service_records_the_start_loses_no_operation(tea
     assert anna.left_overs() == ([f"{name}.tar.gz"] if options else [])
 
 
-def test_who_is_turned_away_at_the_door_leaves_nothing_in_the_journal(anna, small):
+def test_a_refused_sign_in_leaves_nothing_in_the_journal(anna, small):
     assert anna.run("upload", small, MGMT_TOKEN="wrong").exit_code == 5
     with contextlib.closing(sqlite3.connect(anna.folder / "state" / "journal.sqlite")) as journal:
         assert journal.execute("SELECT count(*) FROM uploads").fetchone() == (0,)

@@ -157,7 +157,7 @@ def test_nothing_is_written_before_the_begin(folder):
     assert not folder.exists()
 
 
-def test_only_who_asks_for_details_sees_calls_and_never_a_secret(folder):
+def test_calls_are_shown_only_on_request_and_never_a_secret(folder):
     """The log's other lines are shown in another form."""
     log, said, redactor = begin(folder), [], Redactor()
     CALLS.info("not yet")

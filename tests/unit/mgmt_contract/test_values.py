@@ -73,7 +73,7 @@ def test_it_is_made_as_the_standard_library_makes_one():
     assert SignedCard("a", "k", by="b").by == "b"
 
 
-def test_it_is_a_dataclass_for_those_who_ask():
+def test_it_counts_as_a_dataclass():
     assert dataclasses.is_dataclass(Card)
     assert [each.name for each in dataclasses.fields(Card)] == ["name", "key", "marks", "note"]
     assert dataclasses.replace(Card("a", "k"), note="n") == Card("a", "k", note="n")

@@ -114,7 +114,7 @@ def test_where_the_system_does_not_tell_a_process_counts_as_connected():
             os.seteuid(0)
 
 
-def test_a_client_that_goes_away_in_the_middle_disturbs_nobody(folder: StateFolder, caplog: pytest.LogCaptureFixture):
+def test_a_client_that_goes_away_in_the_middle_disturbs_no_other(folder: StateFolder, caplog: pytest.LogCaptureFixture):
     """A cut connection is logged at debug level without a traceback, and the next request is answered."""
     gateway = Gateway(lambda *_: {"statusCode": 200, "body": "ok"}, make_authorizer(folder), Activity(600))
     token = make_token(folder, "kim")

@@ -228,7 +228,7 @@ def test_at_a_terminal_a_wrong_answer_is_told_and_asked_for_again(tmp_path, serv
     assert text == f"MGMT_API_URL={service.url}\nMGMT_BUCKET=footage\nMGMT_LOCAL_DIR={folder}\n"
 
 
-def test_what_looks_wrong_may_be_kept_by_who_knows_better(tmp_path, person):
+def test_what_looks_wrong_may_be_kept_on_purpose(tmp_path, person):
     anna = person("config")
     with scripted_server(HTML) as portal:
         anna.answer("MGMT_API_URL (", f"{portal.url}\r")

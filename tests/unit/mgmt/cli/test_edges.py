@@ -207,7 +207,7 @@ WRAPPED = [
 
 @pytest.mark.parametrize("module", ["click", "mgmt_contract.version", "mgmt.cli.history"])
 @pytest.mark.parametrize("code", WRAPPED, ids=["as cause", "as context"])
-def test_ctrl_c_that_comes_wrapped_is_an_interrupt_all_the_same(tmp_path, module, code):
+def test_a_wrapped_ctrl_c_is_still_an_interrupt(tmp_path, module, code):
     done = run_with_module(tmp_path, module, code, "history")
     assert done.returncode == 130
     assert "nterrupted" in done.stderr

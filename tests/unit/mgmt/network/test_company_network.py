@@ -232,7 +232,7 @@ def test_a_connection_that_breaks_in_the_middle_of_a_body_is_no_matter_of_certif
 
 
 @pytest.mark.parametrize("platform", ["linux", "darwin"])
-def test_a_bundle_is_trusted_whoever_verifies(network, server, certificate, authority, platform):
+def test_a_bundle_is_trusted_by_every_verifier(network, server, certificate, authority, platform):
     """Where the system itself verifies, the library that asks it gets the bundle as well."""
     port = network.serve(server.url, certificate)
 

@@ -400,7 +400,7 @@ def packed_batch(folder, events):
             yield batch.Batch([job], session, Ending(session, Summary()), pool), session.journal
 
 
-def test_whoever_is_killed_while_an_upload_is_begun_anew_knows_its_archive_again(tmp_path, monkeypatch):
+def test_the_archive_of_a_run_killed_while_it_begins_anew_is_recognised(tmp_path, monkeypatch):
     """Under its new id or its former one, between whichever changes of the journal it was."""
     with packed_batch(tmp_path, []) as (of_one, journal):
         monkeypatch.setattr(journal, "_change", interrupt_after(journal._change))

@@ -253,7 +253,7 @@ def test_an_interrupt_while_room_is_made_lets_go_when_the_carrying_was_told_to_s
 
 
 @pytest.mark.parametrize("pack_error", [None, LocalStateError("full", code="disk-full")])
-def test_an_interrupt_in_the_moment_of_handing_over_stops_who_carries_already(scene, pack_error):
+def test_an_interrupt_in_the_moment_of_handing_over_stops_the_batch_in_flight(scene, pack_error):
     """Or it would go on with archives that others may use by then."""
 
     def carry():
@@ -295,7 +295,7 @@ def test_a_disk_that_is_full_with_nothing_in_flight_stops_the_run(scene):
 
 
 @pytest.mark.skipif(os.name == "nt", reason="there is no sending of Ctrl-C to oneself alone")
-def test_who_presses_ctrl_c_again_leaves_as_little_as_who_pressed_it_once(scene):
+def test_a_second_ctrl_c_leaves_no_more_behind_than_one(scene):
     def let_go(job):
         os.kill(os.getpid(), signal.SIGINT)
         scene.let_go.update([job.name])

@@ -252,7 +252,7 @@ def test_an_empty_file_that_somebody_put_where_an_archive_was_promised_is_left_a
     assert not job.archive_path.exists()
 
 
-def test_an_archive_nobody_promised_is_left_alone_even_if_mgmt_made_it(work, journal):
+def test_an_archive_that_was_not_promised_is_left_alone_even_if_mgmt_made_it(work, journal):
     (work / "a").write_text("x")
     pack(look("a"), work / "a.tar.gz")
     with pytest.raises(SourceError, match="earlier mgmt made it") as caught:

@@ -37,7 +37,7 @@ def ids_of(page):
     return [record.operation_id for record in page.records]
 
 
-def test_records_are_found_by_id_whoever_asks(uploads, bob):
+def test_records_of_others_are_found_by_id(uploads, bob):
     results = bob.look_up(uploads[0], NOWHERE, "nonsense", uploads[0])
     assert [result.outcome for result in results] == ["record", "problem", "problem", "record"]
     assert results[0].record.actor == "ada"

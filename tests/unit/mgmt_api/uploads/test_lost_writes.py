@@ -51,7 +51,7 @@ def test_it_goes_on_also_where_another_call_has_written_since(studio, ada):
     assert list(studio.objects.uploads) == [studio.operation(item.operation_id).multipart_upload_id]
 
 
-def test_what_nobody_can_read_now_is_not_thrown_away(studio, ada):
+def test_what_cannot_be_read_now_is_not_thrown_away(studio, ada):
     item = item_for("clip", upper_bound=100)
     lost = RecordsUnavailableError("the answer was lost")
     records = interpose_records(studio.records, after=fail_at("update_operation", lost))

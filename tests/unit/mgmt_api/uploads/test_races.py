@@ -153,7 +153,7 @@ with_replace = pytest.mark.parametrize("replace", [False, True], ids=["create", 
 
 
 @both
-def test_of_two_who_start_at_once_exactly_one_is_let_in(in_parts):
+def test_of_two_starts_at_once_exactly_one_succeeds(in_parts):
     def after(scene):
         assert (scene.ada.started is None) != (scene.bob.started is None)
         assert scene.finish(scene.ada, scene.bob) == ["done"]

@@ -129,7 +129,7 @@ def test_nobody_gets_in_over_http_without_keys(
 
 
 @pytest.mark.parametrize("service", EnginePorts._fields)
-def test_grpc_answers_only_who_holds_the_certificate(engine: StorageEngine, service: str):
+def test_grpc_answers_only_with_the_certificate(engine: StorageEngine, service: str):
     port = engine.ports.grpc(service)
     own = tls_context(engine.data_dir / "grpc.crt", engine.data_dir / "grpc.key")
     assert speak_grpc(port, own)[3:4] == b"\x04", "a SETTINGS frame: the positive control"

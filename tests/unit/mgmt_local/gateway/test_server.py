@@ -374,7 +374,7 @@ def test_the_machines_user_is_told_which_commands_hold_it_and_nobody_else(settin
 
 
 @pytest.mark.parametrize("header", ["", "x", "-1 a", "1" * 5000, "² a"])
-def test_a_holder_that_does_not_say_what_it_is_is_held_all_the_same(header: str):
+def test_a_holder_without_a_description_counts_too(header: str):
     assert read_holder(header).pid == 0
 
 
@@ -386,7 +386,7 @@ def test_a_backend_that_cannot_be_held_open_is_used_as_it_is():
         pass
 
 
-def test_whoever_else_listens_at_the_address_is_found_out():
+def test_another_program_at_the_address_is_found_out():
     """A stranger sees a challenge and no token, and cannot answer it; nor is one that never answers waited for."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         address = f"http://127.0.0.1:{listener.getsockname()[1]}"

@@ -32,7 +32,7 @@ def test_any_use_counts_from_anew():
         assert admitted
 
 
-def test_who_holds_it_is_never_idle_and_keeps_nobody_waiting():
+def test_a_held_backend_is_never_idle_and_still_closes_at_once():
     activity = Activity(0)
     with activity.hold(UPLOAD):
         with activity.hold(HISTORY):

@@ -97,7 +97,7 @@ def test_a_process_that_is_gone_has_no_connections(sleeper: subprocess.Popen[byt
 
 
 @pytest.mark.skipif(os.name != "posix", reason="only there a process outlasts its end")
-def test_a_process_that_its_starter_has_not_waited_for_has_ended_all_the_same():
+def test_a_process_that_its_starter_has_not_waited_for_counts_as_ended():
     """Such as a backend that is stopped while the upload that started it runs."""
     starter = f"""
 import subprocess, sys
