@@ -10,11 +10,12 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
+from mgmt_local.engine.seaweedfs import REGION
 from support.certificates import make_authority
 from support.company_network import company_network, hand_out_under
 
 HOST = "uploads.company.test"
-STORAGE_HOST = "storage.company.test"
+STORAGE_HOST = f"s3.{REGION}.amazonaws.com"
 PASSWORD = "s@fe-word"
 
 

@@ -6,6 +6,7 @@ import pytest
 
 from mgmt_contract.messages import Service
 from mgmt_contract.wire import to_plain
+from mgmt_local.engine.seaweedfs import REGION
 from support.certificates import make_authority
 from support.company_network import company_network, hand_out_under
 from support.programs import QUICK_WAITS
@@ -13,7 +14,7 @@ from support.scripted_server import Answer, json_answer, scripted_server
 from support.trees import noise
 
 HOST = "uploads.company.test"
-STORAGE_HOST = "storage.company.test"
+STORAGE_HOST = f"s3.{REGION}.amazonaws.com"
 PASSWORD = "s@fe: pä%"
 
 

@@ -120,7 +120,7 @@ class _ProxyHandler(BaseHTTPRequestHandler):
 
 
 class TlsFront:
-    """Answers under a made-up name with TLS, and asks a plain server on loopback."""
+    """Answers under a name with TLS, and asks a plain server on loopback."""
 
     def __init__(self, upstream_url: str, certificate: Certificate, breaks_after_bytes: int | None = None) -> None:
         upstream = urlsplit(upstream_url)
@@ -212,7 +212,7 @@ def company_network() -> Iterator[CompanyNetwork]:
 
 
 def hand_out_under(host: str, team: Team, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Have the team's service hand out addresses of its storage under a made-up name with TLS."""
+    """Have the team's service hand out addresses of its storage under a name with TLS."""
     sign = team.store.presign_put
 
     def sign_under_the_name(*what: Any, **how: Any) -> SignedRequest:

@@ -152,6 +152,7 @@ class ServiceApi:
         if run_id is not None:
             self._headers[routes.RUN_ID_HEADER] = run_id
         self._limits: replies.Limits | None = None
+        self._description: messages.Service | None = None
         self._optional_fields: tuple[str, ...] = ()
 
     @property
@@ -222,10 +223,11 @@ class ServiceApi:
 
     def sign(self, request: messages.SignRequest) -> messages.SignResponse:
         """Ask for the URLs of parts."""
+        service = self._description or self.describe()
 
         def check(response: messages.SignResponse, items: list[messages.SignItem]) -> None:
             for result, item in zip(response.results, items, strict=True):
-                replies.check_sign(result, item, self._base_url)
+                replies.check_sign(result, item, service, self._base_url)
 
         return self._call_list(routes.SIGN, messages.SignResponse, request, check)
 
@@ -261,6 +263,7 @@ class ServiceApi:
         return self._call(routes.ME, messages.Me, check=replies.check_person)
 
     def _note_limits(self, service: messages.Service) -> None:
+        self._description = service
         self._limits = replies.limits_of(service)
         self._optional_fields = tuple(sorted(_OPTIONAL_FIELDS.intersection(service.optional_fields)))
 

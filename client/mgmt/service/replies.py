@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final, TypeVar
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 from mgmt.network.connection import is_loopback
 from mgmt_contract import messages
@@ -168,6 +168,9 @@ def require(right: bool, sentence: str) -> None:
 _LIFE_MAX_SECONDS: Final = 7 * 24 * 3600
 """Longest life of a presigned URL (Amazon S3 User Guide, "Sharing objects with presigned URLs", read 2026-11)."""
 _URL_MAX_CHARACTERS: Final = 16_000
+_NAME_MAX_CHARACTERS: Final = 100
+_DOMAINS: Final = ("amazonaws.com", "amazonaws.com.cn")
+_HTTPS_PORT: Final = 443
 _OWN_HEADERS: Final = frozenset(
     {"connection", "expect", "host", "keep-alive", "te", "trailer", "transfer-encoding", "upgrade"}
 )
@@ -184,13 +187,15 @@ def check_start(
     if result.outcome == "put":
         require(item.content is not None, "put, though the content was not told")
     if result.outcome == "put" and result.request is not None and item.content is not None:
-        check_request(result.request, item.content.size, service_url)
+        check_request(result.request, item.content.size, service, service_url)
     if result.multipart is not None:
         bound = item.content.size if item.content is not None else item.upper_bound
         _check_multipart(result.multipart, bound or 0, min(service.part_count_max, PART_COUNT_MAX))
 
 
-def check_sign(result: messages.SignResult, item: messages.SignItem, service_url: str) -> None:
+def check_sign(
+    result: messages.SignResult, item: messages.SignItem, service: messages.Service, service_url: str
+) -> None:
     """Refuse an answer that lacks the URL of a part that was asked for."""
     _check_lease(result.lease)
     if result.outcome != "signed":
@@ -198,7 +203,7 @@ def check_sign(result: messages.SignResult, item: messages.SignItem, service_url
     requests = {part.number: part.request for part in result.parts}
     for part in item.parts:
         require(part.number in requests, f"part {part.number} is not signed")
-        check_request(requests[part.number], part.length, service_url)
+        check_request(requests[part.number], part.length, service, service_url)
 
 
 def check_complete(results: Iterable[messages.CompleteResult]) -> None:
@@ -207,13 +212,16 @@ def check_complete(results: Iterable[messages.CompleteResult]) -> None:
         _check_numbers("missing_parts", result.missing_parts)
 
 
-def check_request(request: messages.SignedRequest, length: int, service_url: str) -> None:
-    """Refuse a presigned request that cannot be sent, or should not be: in the clear, or with the connection's headers.
+def check_request(request: messages.SignedRequest, length: int, service: messages.Service, service_url: str) -> None:
+    """Refuse a presigned request that cannot be sent, or should not be.
+
+    It should not be sent in the clear, to a host that is not the bucket's, or with the connection's headers.
 
     Args:
         request: The presigned PUT.
         length: Bytes of the body that will be sent.
-        service_url: The answering service: an embedded backend hands out addresses of this machine, without TLS.
+        service: The answering service's description, which names the bucket.
+        service_url: Its address: an embedded backend hands out addresses of this machine, without TLS.
     """
     _check_life("expires_in_seconds", request.expires_in_seconds)
     right = len(request.url) <= _URL_MAX_CHARACTERS and re.fullmatch(r"[!-~]+", request.url) is not None
@@ -223,13 +231,30 @@ def check_request(request: messages.SignedRequest, length: int, service_url: str
     except ValueError:
         right = False
     require(right, "request.url is no address")
-    in_the_clear = parts.scheme == "http" and service_url.startswith("http://") and is_loopback(parts.hostname or "")
+    is_here = service_url.startswith("http://") and is_loopback(parts.hostname or "")
+    in_the_clear = parts.scheme == "http" and is_here
     require(parts.scheme == "https" or in_the_clear, "request.url is an address without TLS")
+    is_buckets = _is_of_bucket(parts, service.bucket, service.region)
+    require(is_here or is_buckets, f"request.url is no address of the bucket {service.bucket[:_NAME_MAX_CHARACTERS]}")
     for name, value in request.headers.items():
         is_own = name.lower() in _OWN_HEADERS or name.lower().startswith("proxy-")
         is_header = re.fullmatch(r"[A-Za-z0-9-]{1,100}", name) and re.fullmatch(r"[ -~]{0,8000}", value)
         require(bool(is_header) and not is_own, "request.headers holds what cannot be sent")
         require(name.lower() != "content-length" or value == str(length), "request.headers has another content-length")
+
+
+def _is_of_bucket(parts: SplitResult, bucket: str, region: str) -> bool:
+    """Tell whether an address is the bucket's in its region, by host or by path.
+
+    Source: "Virtual hosting of general purpose buckets", Amazon S3 User Guide, read 2026-11. The bytes go nowhere else,
+    so a service that was told a wrong address, or tells one, cannot send footage to somebody's server.
+    """
+    if parts.port not in (None, _HTTPS_PORT):
+        return False
+    of_region = [f"{kind}.{region}.{domain}" for kind in ("s3", "s3.dualstack") for domain in _DOMAINS]
+    names = parts.path.split("/")
+    by_path = parts.hostname in of_region and names[1:2] == [bucket] and not {".", ".."}.intersection(names)
+    return by_path or parts.hostname in [f"{bucket}.{host}" for host in of_region]
 
 
 def _check_multipart(multipart: messages.Multipart, bound_bytes: int, part_count_max: int) -> None:

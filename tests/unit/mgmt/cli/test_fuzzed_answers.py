@@ -140,6 +140,9 @@ def refuse_or_read(kind, body):
     return message
 
 
+SERVICE = messages.Service(1, 1, "9", "paper", "eu-west-1", "", 1, 1, 1, 1, 1)
+
+
 def check(message):
     if isinstance(message, messages.HistoryResponse):
         replies.check_page(message)
@@ -153,6 +156,6 @@ def check(message):
                 replies.check_start(result, item, message.service, "https://h")
             elif isinstance(result, messages.SignResult):
                 item = messages.SignItem("x", 1, [messages.Part(1, 5, "AAAAAAAAAAA=")])
-                replies.check_sign(result, item, "https://h")
+                replies.check_sign(result, item, SERVICE, "https://h")
         if isinstance(message, messages.CompleteResponse):
             replies.check_complete(message.results)

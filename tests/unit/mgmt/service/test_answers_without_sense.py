@@ -97,16 +97,17 @@ def test_an_answer_that_lacks_what_its_outcome_needs_is_no_answer(upload, what, 
 
 
 URLS = [
-    "http://storage.example/key",
+    "http://paper.s3.eu-west-1.amazonaws.com/key",
     "ftp://127.0.0.1/key",
-    "https://user:secret@storage.example/key",
+    "https://user:secret@paper.s3.eu-west-1.amazonaws.com/key",
     "https:///key",
     "http://127.0.0.1:99999/key",
     "http://[::1/key",
-    "https://storage.example/a key",
-    "https://storage.example/é",
-    "https://storage.example/\r\nx: y",
-    "https://storage.example/" + "k" * 20_000,
+    "https://paper.s3.eu-west-1.amazonaws.com/a key",
+    "https://paper.s3.eu-west-1.amazonaws.com/é",
+    "https://paper.s3.eu-west-1.amazonaws.com/\r\nx: y",
+    "https://paper.s3.eu-west-1.amazonaws.com/" + "k" * 20_000,
+    "https://storage.example/key",
     "",
 ]
 HEADERS = [

@@ -20,7 +20,7 @@ from mgmt.errors import (
 from mgmt.network.connection import Connections
 from mgmt.network.retry import Patience
 from mgmt.service.api import ERROR_OF_PROBLEM, ServiceApi, error_of
-from mgmt_contract.messages import HistoryRequest, Service
+from mgmt_contract.messages import HistoryRequest, Part, Service, SignItem, SignRequest
 from mgmt_contract.problems import PROBLEMS, make_problem
 from mgmt_contract.wire import to_plain
 from support.scripted_server import Answer, json_answer, scripted_server
@@ -148,6 +148,25 @@ def test_a_fault_of_the_service_is_told_with_the_run_to_quote(make_api, emitted)
     failing, quoted = json_answer(to_plain(problem), 500, "application/problem+json"), r"failed\. \(run run-1\)"
     with scripted_server(failing) as server, pytest.raises(UnavailableError, match=quoted):
         make_api(server.url, budget_seconds=0.0).describe()
+
+
+PART = {"number": 1, "request": {"url": "", "headers": {}, "expires_in_seconds": 900}}
+SIGNED = {"operation_id": "a", "outcome": "signed", "lease": {"epoch": 1, "expires_in_seconds": 60}, "parts": [PART]}
+
+
+@pytest.mark.parametrize(("host", "fits"), [("bucket.s3.eu-west-1.amazonaws.com", True), ("storage.example", False)])
+def test_the_parts_of_a_run_that_has_started_nothing_go_to_the_bucket_too(make_api, host, fits):
+    """It asks the service which bucket that is."""
+    PART["request"]["url"] = f"https://{host}/k"
+    request = SignRequest("m", [SignItem("a", 1, [Part(1, 5, "AAAAAAAAAAA=")])])
+    described = json_answer(to_plain(replace(SERVICE, region="eu-west-1")))
+    with scripted_server(described, json_answer({"results": [SIGNED]}), described) as server:
+        api = make_api(server.url)
+        if fits:
+            assert api.sign(request).results[0].outcome == "signed"
+        else:
+            with pytest.raises(UnavailableError, match="no address of the bucket"):
+                api.sign(request)
 
 
 def test_history_filters_are_query_parameters(make_api):
