@@ -6,7 +6,7 @@ A command works on targets. Each becomes a task with stages, such as an upload, 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING
+from typing import Any
 
 from mgmt.errors import MgmtError
 from mgmt_contract.values import Value
@@ -78,32 +78,17 @@ class Answered(Value):
     """An answer of the service: the wait for it is over."""
 
 
-class Ended(Value):
-    """The end of a task; each use case derives its own kinds of it, and `show` has a view of them."""
+class Finished(Value):
+    """A task in its final state, with its error if it failed."""
 
-    if TYPE_CHECKING:  # each kind has these, as fields or computed from its fields
-
-        @property
-        def operation_id(self) -> str:
-            """Empty where a target never became a task."""
-
-        @property
-        def status(self) -> str:
-            """How it ended, in a word for the log."""
-
-        @property
-        def target_path(self) -> str:
-            """The target, as a person named it."""
-
-        @property
-        def s3_object_key(self) -> str:
-            """The object that the task was about."""
-
-        @property
-        def error(self) -> MgmtError | None:
-            """Why it failed, if it did."""
+    record: Any
+    """What came of it, for the view of its kind: a value with an `operation_id` (empty where the target never became
+    a task), a `status`, a `target_path` and an `s3_object_key`."""
+    error: MgmtError | None = None
+    moved_to: str | None = None
+    """The original's path now, if it was moved."""
 
 
-Event = Expected | Sized | Repeated | Begun | Progress | Renewed | Notice | Waiting | Answered | Ended
+Event = Expected | Sized | Repeated | Begun | Progress | Renewed | Notice | Waiting | Answered | Finished
 Emit = Callable[[Event], None]
 """May be called from any thread."""

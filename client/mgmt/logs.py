@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Final
 
 from mgmt.errors import MgmtError
-from mgmt.events import Ended, Event, Notice, Progress, Renewed
+from mgmt.events import Event, Finished, Notice, Progress, Renewed
 from mgmt.machine.removal import remove_file
 from mgmt.redaction import Redactor
 from mgmt.text import printable
@@ -32,30 +32,19 @@ LOGGER: Final = logging.getLogger("mgmt")
 LOGGER.setLevel(logging.INFO)
 
 
-class DetailsHandler(logging.Handler):
-    """Shows calls and retries to a person who asked for them; the log's other lines are shown in another form."""
-
-    def __init__(self, show: Callable[[str], None], redactor: Redactor) -> None:
-        super().__init__()
-        self.addFilter(redactor)
-        self._show = show
-        LOGGER.addHandler(self)
-
-    def emit(self, record: logging.LogRecord) -> None:
-        """Show a record that is nothing but a message."""
-        if not hasattr(record, "kind"):
-            self._show(printable(record.getMessage()))
-
-    def close(self) -> None:
-        """Show nothing more."""
-        LOGGER.removeHandler(self)
-        super().close()
-
-
 class RunLog(logging.Handler):
-    """The log of one run; the file is made when the run begins to talk to a service."""
+    """The log of one run; the file is made when the run begins to talk to a service.
 
-    def __init__(self, directory: Path | None, arguments: Sequence[str], redactor: Redactor) -> None:
+    Calls and retries can be shown to a person as well; what else is in the log is shown in another form.
+    """
+
+    def __init__(
+        self,
+        directory: Path | None,
+        arguments: Sequence[str],
+        redactor: Redactor,
+        show_details: Callable[[str], None] | None = None,
+    ) -> None:
         super().__init__()
         self.addFilter(redactor)
         self.path: Path | None = None
@@ -64,6 +53,7 @@ class RunLog(logging.Handler):
         """Why there is none."""
         self._directory = directory or Path()
         self._arguments = arguments
+        self._show_details = show_details
         self._file: int | None = None
         self._size_bytes = 0
         self._stages: dict[str, set[str]] = {}
@@ -71,6 +61,7 @@ class RunLog(logging.Handler):
 
     def begin(self) -> None:
         """Make the file, once, and remove those of older runs."""
+        LOGGER.addHandler(self)
         if self.path is not None or self.problem is not None:
             return
         now = datetime.now(UTC)
@@ -83,7 +74,6 @@ class RunLog(logging.Handler):
             self.problem = f"{self._directory}: {error.strerror or error}"
             return
         self.path = path
-        LOGGER.addHandler(self)
         self.write("begin", f"mgmt {__version__}: {shlex.join(('mgmt', *self._arguments))}")
         self._remove_old()
 
@@ -100,9 +90,10 @@ class RunLog(logging.Handler):
                 self.write("begun anew", f"in place of {event.former_id}", event.operation_id)
             case Notice():
                 self.write("notice", event.message, event.operation_id)
-            case Ended():
-                self._stages.pop(event.operation_id, None)
-                self.write(event.status, f"{event.target_path} as {event.s3_object_key}", event.operation_id)
+            case Finished():
+                record = event.record
+                self._stages.pop(record.operation_id, None)
+                self.write(record.status, f"{record.target_path} as {record.s3_object_key}", record.operation_id)
                 if event.error is not None:
                     self.note_error(event.error)
 
@@ -116,6 +107,8 @@ class RunLog(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         """Append a record to the file; a full disk is no reason to stop an upload."""
+        if self._show_details is not None and not hasattr(record, "kind"):
+            self._show_details(printable(record.getMessage()))
         operation_id = getattr(record, "operation_id", None)
         about = f" [{operation_id}]" if operation_id else ""
         text = "\n    ".join(printable(line) for line in record.getMessage().split("\n"))

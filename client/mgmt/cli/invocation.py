@@ -21,7 +21,7 @@ if TYPE_CHECKING:  # only names for annotations: none of this is needed for `mgm
     from mgmt.errors import MgmtError
     from mgmt.events import Emit
     from mgmt.known_names import KnownNames
-    from mgmt.logs import DetailsHandler, RunLog
+    from mgmt.logs import RunLog
     from mgmt.redaction import Redactor
     from mgmt.service.api import TokenProvider
     from mgmt.session import Session
@@ -72,7 +72,6 @@ class Invocation:
         """What this run calls itself: each call says it, so that the service's log and records lead back here."""
         self._redactor: Redactor | None = None
         self._log: RunLog | None = None
-        self._details: DetailsHandler | None = None
         self._known_names: KnownNames | None = None
         self._output: Output | None = None
         self._lock = threading.Lock()
@@ -102,7 +101,7 @@ class Invocation:
                 folder = state_directory(self.environment) / "log"
             except LocalStateError:
                 folder = None
-            self._log = RunLog(folder, self.arguments, self.redactor)
+            self._log = RunLog(folder, self.arguments, self.redactor, self.output.aside if self.verbose else None)
         return self._log
 
     def know(self, key: str | None) -> None:
@@ -124,8 +123,6 @@ class Invocation:
 
     def end(self, exit_code: int) -> None:
         """Close the log and keep the keys that were remembered, if there are any."""
-        if self._details is not None:
-            self._details.close()
         if self._log is not None:
             self._log.end(exit_code)
         if self._known_names is not None:
@@ -135,14 +132,14 @@ class Invocation:
         """Begin the log, and have every event written there before it is shown, without secrets in either."""
         from dataclasses import replace
 
-        from mgmt.events import Ended, Event, Notice
-        from mgmt.logs import LOGGER, DetailsHandler
+        from mgmt.events import Event, Finished, Notice
+        from mgmt.logs import LOGGER
 
         def note(event: Event) -> None:
             if isinstance(event, Notice):
                 event = replace(event, message=self.redactor(event.message))
-            elif isinstance(event, Ended) and event.error is None:
-                self.know(event.s3_object_key)
+            elif isinstance(event, Finished) and event.error is None:
+                self.know(event.record.s3_object_key)
             self.log.note(event)
             emit(event)
 
@@ -150,7 +147,6 @@ class Invocation:
         if self.verbose:
             where = f"The log of this run is {self.log.path}"
             self.output.aside(where if self.log.path else f"This run has no log ({self.log.problem})")
-            self._details = DetailsHandler(self.output.aside, self.redactor)
         LOGGER.info("The service knows this run as %s", self.run_id)
         return note
 

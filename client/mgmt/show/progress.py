@@ -12,7 +12,7 @@ from contextlib import ExitStack
 from typing import Final, Protocol, Self
 
 from mgmt.errors import MgmtError
-from mgmt.events import Begun, Ended, Event, Expected, Notice, Progress, Renewed, Repeated, Sized, Waiting
+from mgmt.events import Begun, Event, Expected, Finished, Notice, Progress, Renewed, Repeated, Sized, Waiting
 from mgmt.show.output import PLAIN_PROGRESS_SECONDS, WAITING_SECONDS, Output
 from mgmt.show.underway import Kind, Overall, Track, Transfer, UnderWay
 from mgmt.text import clock_in_words, printable, size_in_words, with_local_times
@@ -29,10 +29,10 @@ class TaskView(Protocol):
 
     kind: Kind
 
-    def show(self, ended: Ended, transfer: Transfer | None, *, is_alone: bool) -> None:
+    def show(self, finished: Finished, transfer: Transfer | None, *, is_alone: bool) -> None:
         """Show a person the result of a task that has not failed, and add it to the sums."""
 
-    def json(self, ended: Ended) -> dict[str, object]:
+    def json(self, finished: Finished) -> dict[str, object]:
         """Return the JSON line of a result."""
 
     def sums(self, elapsed_seconds: float) -> str:
@@ -88,7 +88,7 @@ class TaskRenderer:
                 case Waiting():
                     self._underway.wait_for(event.what)
                     self._show_plain_progress()
-                case Ended():
+                case Finished():
                     self._show_end(event)
                 case Notice():
                     self._show_notice(event)
@@ -110,19 +110,20 @@ class TaskRenderer:
         elif not said and not was_stopped:
             self._output.aside(kind.nothing)
 
-    def _show_end(self, ended: Ended) -> None:
+    def _show_end(self, finished: Finished) -> None:
+        record, error = finished.record, finished.error
         self._ended_count += 1
-        self._forget_shown(ended.operation_id)
-        transfer = self._underway.end(ended.operation_id)
+        self._forget_shown(record.operation_id)
+        transfer = self._underway.end(record.operation_id)
         if self._style.as_json:
-            self._output.json(self._view.json(ended))
-        elif ended.error is None and self._style.verbosity >= 0:
-            self._view.show(ended, transfer, is_alone=self._count <= 1)
-        if ended.error is not None:
+            self._output.json(self._view.json(finished))
+        elif error is None and self._style.verbosity >= 0:
+            self._view.show(finished, transfer, is_alone=self._count <= 1)
+        if error is not None:
             self._failed_count += 1
             if self._failed_count <= REPEATED_FAILURES_MAX:
-                self._first_failures.append(_describe_failure(ended.target_path, ended.error))
-            self._output.error(ended.error)
+                self._first_failures.append(_describe_failure(record.target_path, error))
+            self._output.error(error)
 
     def _show_notice(self, event: Notice) -> None:
         if self._style.as_json:

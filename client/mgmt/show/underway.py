@@ -180,8 +180,6 @@ class UnderWay:
         self._began_at = clock()
         self._waiting_sizes: dict[str, int | None] = {}
         """By target, of those that are no tasks yet; None where it is not known."""
-        self._waiting_bytes = 0
-        self._unknown_count = 0
         self._tasks: dict[str, _Task] = {}
         self._ended: set[str] = set()
         self._count: int | None = None
@@ -204,33 +202,24 @@ class UnderWay:
         with self._lock:
             self._count = len(sizes)
             self._waiting_sizes = dict(sizes)
-            self._waiting_bytes = sum(size or 0 for size in sizes.values())
-            self._unknown_count = sum(size is None for size in sizes.values())
 
     def note_size(self, target: str, source_bytes: int) -> None:
         """Note the size of a target that is no task yet."""
         with self._lock:
             if target in self._waiting_sizes:
-                self._forget_size(target)
                 self._waiting_sizes[target] = source_bytes
-                self._waiting_bytes += source_bytes
 
     def drop(self, target: str) -> None:
         """Leave out a target that is no task of its own."""
         with self._lock:
-            self._forget_size(target)
+            self._waiting_sizes.pop(target, None)
             self._count = self._count - 1 if self._count else self._count
 
     def begin(self, event: Begun) -> None:
         """Make a task of a target; from now on its size is what was found when it was looked at."""
         with self._lock:
-            self._forget_size(event.target)
+            self._waiting_sizes.pop(event.target, None)
             self._tasks[event.operation_id] = _Task(self._clock(), event.source_bytes)
-
-    def _forget_size(self, target: str) -> None:
-        size = self._waiting_sizes.pop(target, 0)
-        self._waiting_bytes -= size or 0
-        self._unknown_count -= size is None
 
     def note(self, event: Progress) -> bool:
         """Take notice of progress; tell whether it still matters: parts under way may move after a failure."""
@@ -313,8 +302,10 @@ class UnderWay:
     def overall(self) -> Overall:
         """Sum everything up."""
         with self._lock:
-            now, tasks = self._clock(), self._tasks.values()
-            source_bytes = self._waiting_bytes + self._ended_bytes + sum(task.source_bytes for task in tasks)
+            now, tasks, waiting_sizes = self._clock(), self._tasks.values(), self._waiting_sizes.values()
+            source_bytes = (
+                sum(size or 0 for size in waiting_sizes) + self._ended_bytes + sum(task.source_bytes for task in tasks)
+            )
             done_bytes = self._ended_bytes + sum(task.done_bytes for task in tasks)
             left_count = (self._count or 1) - self._ended_count
             return Overall(
@@ -325,7 +316,7 @@ class UnderWay:
                 bytes_per_second=self._speed.bytes_per_second(now) if self._speed else None,
                 source_bytes=source_bytes,
                 done_bytes=done_bytes,
-                is_all_known=not self._unknown_count,
+                is_all_known=None not in waiting_sizes,
                 left_seconds=self._pace.left_seconds(now, source_bytes - done_bytes, left_count),
             )
 

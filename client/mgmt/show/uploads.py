@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Final, cast
+from typing import Final
 
-from mgmt.events import Ended
+from mgmt.events import Finished
 from mgmt.show.output import Output
 from mgmt.show.underway import Kind, Stage, Transfer
 from mgmt.storage.speed import MEASURED_MIN_BYTES
 from mgmt.text import display_width, duration_in_words, moment_in_words, printable, shorten, size_in_words
-from mgmt.upload.results import AlreadyThere, Finished
+from mgmt.upload.results import AlreadyThere
 from mgmt_contract.records import UploadRecord
 from mgmt_contract.wire import to_plain
 
@@ -44,13 +44,12 @@ class UploadView:
         self._moved_bytes = 0.0
         """Bytes of the sources that this run has sent."""
 
-    def show(self, ended: Ended, transfer: Transfer | None, *, is_alone: bool) -> None:
+    def show(self, finished: Finished, transfer: Transfer | None, *, is_alone: bool) -> None:
         """Show an upload, or that it was there already."""
-        if isinstance(ended, AlreadyThere):
-            self._output.sentence(printable(describe_already_there(ended)), self._output.paint("=", "green"))
-            return
-        finished = cast("Finished", ended)
         record = finished.record
+        if isinstance(record, AlreadyThere):
+            self._output.sentence(printable(describe_already_there(record)), self._output.paint("=", "green"))
+            return
         self._source_bytes += record.uncompressed_size or 0
         self._stored_bytes += _size_of(record)
         self._moved_bytes += (transfer.moved_fraction if transfer else 0) * (record.uncompressed_size or 0)
@@ -69,12 +68,12 @@ class UploadView:
             self._output.sentence(_whole_name_of(record), mark)
             self._output.sentence(f"  {_numbers_of(record, transfer)}")
 
-    def json(self, ended: Ended) -> dict[str, object]:
+    def json(self, finished: Finished) -> dict[str, object]:
         """Write a record, or what is there already."""
-        if isinstance(ended, AlreadyThere):
-            return {"type": "already_there", **to_plain(ended)}
+        record = finished.record
+        if isinstance(record, AlreadyThere):
+            return {"type": "already_there", **to_plain(record)}
         # A target that never became an upload has no operation, and so no id.
-        record = cast("Finished", ended).record
         return {"type": "record", **to_plain(record), "operation_id": record.operation_id or None}
 
     def sums(self, elapsed_seconds: float) -> str:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Final
 
 from mgmt.errors import CancelledError, IntegrityError, MgmtError
-from mgmt.events import Notice
+from mgmt.events import Finished, Notice
 from mgmt.journal import Entry, Moved
 from mgmt.machine.removal import remove_file
 from mgmt.service.api import error_of
@@ -21,7 +21,7 @@ from mgmt.session import Session
 from mgmt.upload.earlier_moves import Moves, describe_object
 from mgmt.upload.job import Job
 from mgmt.upload.ours import remove_interrupted
-from mgmt.upload.results import AlreadyThere, Finished
+from mgmt.upload.results import AlreadyThere
 from mgmt_contract import messages
 from mgmt_contract.records import FileRecord, UploadRecord
 from mgmt_contract.texts import fit_text
@@ -104,7 +104,8 @@ class Ending:
         actor = stored.actor if stored is not None else None
         finished_at = format_time(stored.finished_at) if stored is not None and stored.finished_at else None
         self._count(skipped=1)
-        self._session.emit(AlreadyThere(made.operation_id, target, key, actor, finished_at, made.completed_path))
+        there = AlreadyThere(made.operation_id, target, key, actor, finished_at, made.completed_path)
+        self._session.emit(Finished(there))
 
     def _look_up(self, operation_id: str) -> UploadRecord | None:
         [result] = self._session.api.look_up([operation_id]).results
@@ -141,7 +142,8 @@ class Ending:
                 self._discard(each, is_kept=self._is_kept(each))
                 each.enter("ended")
                 self._count(skipped=1)
-                self._session.emit(AlreadyThere(each.operation_id, each.target_path, key, actor, finished_at))
+                there = AlreadyThere(each.operation_id, each.target_path, key, actor, finished_at)
+                self._session.emit(Finished(there))
 
     def end_failed(self, job: Job, error: MgmtError) -> None:
         """End a job that failed: tell the service; keep the archive only if bytes of it were sent."""

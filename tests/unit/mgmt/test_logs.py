@@ -11,7 +11,7 @@ from mgmt import logs as runlog
 from mgmt.cli.invocation import Invocation
 from mgmt.errors import SourceError
 from mgmt.events import Notice, Progress, Renewed
-from mgmt.logs import DetailsHandler, RunLog
+from mgmt.logs import RunLog
 from mgmt.redaction import Redactor
 
 CALLS = logging.getLogger("mgmt.service.api")
@@ -159,15 +159,15 @@ def test_nothing_is_written_before_the_begin(folder):
 
 def test_calls_are_shown_only_on_request_and_never_a_secret(folder):
     """The log's other lines are shown in another form."""
-    log, said, redactor = begin(folder), [], Redactor()
-    CALLS.info("not yet")
+    said, redactor = [], Redactor()
     redactor.learn("sesame")
-    details = DetailsHandler(said.append, redactor)
+    log = RunLog(folder, (), redactor, said.append)
+    CALLS.info("not yet")
+    log.begin()
     CALLS.info("GET /v1/service with %s\x1b[2J", "sesame")
     log.note(Notice("careful", "code"))
-    details.close()
-    CALLS.info("no more")
     log.end(0)
+    CALLS.info("no more")
     assert said == ["GET /v1/service with …\\x1b[2J"]
 
 

@@ -6,21 +6,21 @@ import json
 import pytest
 
 from mgmt.errors import SourceError
-from mgmt.events import Begun, Ended, Expected, Progress, Renewed
+from mgmt.events import Begun, Expected, Finished, Progress, Renewed
 from mgmt.show.bars import draw_lines
 from mgmt.show.output import PLAIN_PROGRESS_SECONDS, Output, Style
 from mgmt.show.progress import TaskRenderer
 from mgmt.show.underway import Kind, Stage, UnderWay
+from mgmt_contract.values import Value
 
 MB = 1_000_000
 
 
-class Fetched(Ended):
+class Fetched(Value):
     operation_id: str
     target_path: str
     status: str = "fetched"
     s3_object_key: str = "key"
-    error: SourceError | None = None
 
 
 class FetchView:
@@ -42,13 +42,13 @@ class FetchView:
         self._output = output
         self._shown = []
 
-    def show(self, ended, transfer, *, is_alone):
-        self._shown.append(ended.target_path)
+    def show(self, finished, transfer, *, is_alone):
+        self._shown.append(finished.record.target_path)
         speed = f"{transfer.moved_fraction:.0%} in {transfer.seconds:.0f} s" if transfer else ""
-        self._output.line(f"{'the only one' if is_alone else 'one'}: {ended.target_path} {speed}")
+        self._output.line(f"{'the only one' if is_alone else 'one'}: {finished.record.target_path} {speed}")
 
-    def json(self, ended):
-        return {"type": "fetched", "path": ended.target_path, "failed": ended.error is not None}
+    def json(self, finished):
+        return {"type": "fetched", "path": finished.record.target_path, "failed": finished.error is not None}
 
     def sums(self, elapsed_seconds):
         return f": {', '.join(self._shown)} in {elapsed_seconds:.0f} s"
@@ -113,7 +113,7 @@ def test_progress_is_a_line_where_there_are_no_bars(clock):
 def test_progress_is_a_json_line_a_second_with_the_stages_name(clock):
     events = [fetching("a", 0), fetching("a", 2 * MB, carried_over=1 * MB), Progress("a", "a", "checking", 0, 1)]
     error = SourceError("no")
-    _, stdout, _ = run(clock, *events, Fetched("a", "a", error=error), as_json=True)
+    _, stdout, _ = run(clock, *events, Finished(Fetched("a", "a"), error), as_json=True)
     [progress, result] = map(json.loads, stdout.getvalue().splitlines())
     assert progress == {
         "type": "progress", "operation_id": "a", "target_path": "a", "stage": "fetching", "done_bytes": 2 * MB,
@@ -123,8 +123,13 @@ def test_progress_is_a_json_line_a_second_with_the_stages_name(clock):
 
 
 def test_results_and_sums_are_the_views_own(clock):
-    events = [Expected({"a": MB, "b": MB}), fetching("a", 0), fetching("a", 10 * MB), Fetched("a", "a")]
-    events += [fetching("x", 0), Renewed("x", "b"), Fetched("b", "b"), Fetched("", "c", error=SourceError("Gone."))]
+    events = [Expected({"a": MB, "b": MB}), fetching("a", 0), fetching("a", 10 * MB), Finished(Fetched("a", "a"))]
+    events += [
+        fetching("x", 0),
+        Renewed("x", "b"),
+        Finished(Fetched("b", "b")),
+        Finished(Fetched("", "c"), SourceError("Gone.")),
+    ]
     renderer, stdout, stderr = run(clock, *events)
     renderer.summarize(2, 1, 0)
     assert stdout.getvalue().splitlines() == ["one: a 100% in 2 s", "one: b 0% in 2 s"]
@@ -135,7 +140,7 @@ def test_results_and_sums_are_the_views_own(clock):
 
 
 def test_a_failure_that_has_scrolled_away_is_named_again_with_the_kinds_own_pointer(clock):
-    failed = [Fetched(str(number), str(number), error=SourceError(f"{number} is gone.")) for number in range(25)]
+    failed = [Finished(Fetched(str(number), str(number)), SourceError(f"{number} is gone.")) for number in range(25)]
     renderer, _, stderr = run(clock, *failed)
     renderer.summarize(0, 25, 0)
     assert "  and 5 more: `mgmt fetches`" in stderr.getvalue().splitlines()

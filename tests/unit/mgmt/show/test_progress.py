@@ -9,7 +9,7 @@ import pytest
 
 from mgmt import text as wording
 from mgmt.errors import IntegrityError, SourceError
-from mgmt.events import Answered, Begun, Expected, Notice, Progress, Renewed, Waiting
+from mgmt.events import Answered, Begun, Expected, Finished, Notice, Progress, Renewed, Waiting
 from mgmt.show import tables, uploads
 from mgmt.show.history import describe_record, describe_version, version_line
 from mgmt.show.output import PLAIN_PROGRESS_SECONDS, Output, Style
@@ -18,7 +18,7 @@ from mgmt.show.underway import Transfer
 from mgmt.show.uploads import UploadView, describe_success
 from mgmt.show.waiting import WaitingRenderer
 from mgmt.text import display_width, moment_in_words, printable
-from mgmt.upload.results import AlreadyThere, Finished
+from mgmt.upload.results import AlreadyThere
 from mgmt_contract.records import FileRecord, UploadRecord
 
 BEGAN = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
@@ -189,7 +189,7 @@ def test_json_has_a_record_with_the_documents_fields_and_an_error_line():
 
 def test_json_of_everything_else_is_one_line_each():
     screen = Screen(as_json=True)
-    screen.show(AlreadyThere("id-2", "a", "k", "anna", None), Notice("n", "code"))
+    screen.show(Finished(AlreadyThere("id-2", "a", "k", "anna", None)), Notice("n", "code"))
     TaskRenderer(screen.output, UploadView(screen.output)).summarize(1, 2, 3)
     assert [line["type"] for line in screen.json_lines] == ["already_there", "notice", "summary"]
     assert screen.json_lines[-1] == {"type": "summary", "succeeded": 1, "failed": 2, "skipped": 3}
@@ -246,7 +246,7 @@ def test_quiet_shows_errors_only():
     error = SourceError("Gone.")
     said, aside = Screen(verbosity=-1).show(
         Notice("n", "c"),
-        AlreadyThere("id-2", "a", "k", None, None),
+        Finished(AlreadyThere("id-2", "a", "k", None, None)),
         Finished(make_record()),
         Finished(make_record(), error),
     )
@@ -255,10 +255,10 @@ def test_quiet_shows_errors_only():
 
 
 def test_already_there_says_once_who_uploaded_it_and_when():
-    said, _ = Screen().show(AlreadyThere("id-2", "clip.mp4", "p/clip.mp4.tar.gz", "anna", MOMENT))
+    said, _ = Screen().show(Finished(AlreadyThere("id-2", "clip.mp4", "p/clip.mp4.tar.gz", "anna", MOMENT)))
     local = moment_in_words(datetime.fromisoformat(MOMENT))
     assert said == f"= clip.mp4 is already there as p/clip.mp4.tar.gz, uploaded by anna on {local}\n"
-    assert Screen().show(AlreadyThere("id-2", "a", "k", None, None))[0] == "= a is already there as k\n"
+    assert Screen().show(Finished(AlreadyThere("id-2", "a", "k", None, None)))[0] == "= a is already there as k\n"
 
 
 def test_times_in_a_services_sentence_are_shown_as_a_persons_own():

@@ -15,7 +15,7 @@ import pytest
 
 from mgmt.archive import pack
 from mgmt.errors import CancelledError, IntegrityError, RefusedError, UnavailableError
-from mgmt.events import Notice
+from mgmt.events import Finished, Notice
 from mgmt.session import open_session
 from mgmt.settings import Settings
 from mgmt.upload import ending
@@ -23,7 +23,6 @@ from mgmt.upload.batch import Batch
 from mgmt.upload.ending import Ending, Summary
 from mgmt.upload.job import UploadOptions, prepare_job
 from mgmt.upload.ours import archives_in, unfinished_path
-from mgmt.upload.results import AlreadyThere, Finished
 from mgmt_contract.messages import Existing, Lease, RecordResult, RecordsResponse
 from mgmt_contract.records import FileRecord, UploadRecord
 from mgmt_contract.wire import to_plain
@@ -333,7 +332,7 @@ def test_who_comes_back_late_ends_nothing_that_was_let_go_of(tmp_path, end):
             end_somehow(at, end)
             left = at.session.journal.find_archive(at.job.archive_path)
         assert (left.operation_id, left.ended_as) == (at.job.operation_id, None)
-        assert at.told(Finished | AlreadyThere | Notice) == []
+        assert at.told(Finished | Notice) == []
         assert at.ending.summary == Summary()
         assert at.session.journal.unreported(at.session.service_url, 10) == []
 
