@@ -9,6 +9,10 @@ from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from typing import Any, Final, TextIO
 
+from rich.console import Console, Group
+from rich.live import Live
+from rich.text import Text
+
 from mgmt.show.underway import Kind, Overall, Track, UnderWay
 from mgmt.text import clock_in_words, display_width, pad, printable, shorten, size_in_words
 from mgmt_contract.values import Value
@@ -29,14 +33,14 @@ _CLOCK_MAX_SECONDS: Final = 36_000
 class _Cells(Value):
     """One line before it is cut to a width."""
 
-    stage: str
-    color: str
     name: str
     fraction: float | None
-    percent: str
-    bytes_: str
-    speed: str
-    left: str
+    stage: str = ""
+    color: str = ""
+    percent: str = ""
+    bytes_: str = ""
+    speed: str = ""
+    left: str = ""
     is_bound: bool = False
     """The time left is a minimum: not everything was looked at yet."""
 
@@ -54,23 +58,15 @@ def open_bars(
         colors: Whether it may be coloured.
         spell: Replaces characters that the terminal's encoding does not have.
     """
-    from rich.console import Console, Group
-    from rich.live import Live
-
     console = Console(file=stream, no_color=not colors, highlight=False)
 
     def draw() -> Group:
         # Two columns are left free for the ^C that a terminal shows: it must not begin a new line.
         lines = draw_lines(underway, console.width - 2, max(1, console.height - 2))
-        return Group(*(_as_text([(spell(text), style if colors else "") for text, style in line]) for line in lines))
+        painted = [[(spell(text), style if colors else "") for text, style in line] for line in lines]
+        return Group(*(Text.assemble(*line, no_wrap=True, overflow="crop") for line in painted))
 
     return Live(console=console, get_renderable=draw, refresh_per_second=FRAMES_PER_SECOND, transient=True)
-
-
-def _as_text(segments: Sequence[tuple[str, str]]) -> Any:
-    from rich.text import Text
-
-    return Text.assemble(*segments, no_wrap=True, overflow="crop")
 
 
 def draw_lines(underway: UnderWay, width: int, height: int) -> list[list[tuple[str, str]]]:
@@ -83,7 +79,7 @@ def draw_lines(underway: UnderWay, width: int, height: int) -> list[list[tuple[s
     room = max(1, min(LINES_MAX, height - 2))
     rows = [_describe_track(track, now) for track in moving[:room]]
     if len(moving) > room:
-        rows[-1] = _describe_more(len(moving) - room + 1)
+        rows[-1] = _Cells(f"and {len(moving) - room + 1} more", 0.0)
     stages = dict.fromkeys(track.stage for track in unmeasured)
     same = [[track for track in unmeasured if track.stage == stage] for stage in stages]
     rows += [_describe_unmeasured(tracks, now, underway.kind) for tracks in same]
@@ -99,10 +95,10 @@ def draw_lines(underway: UnderWay, width: int, height: int) -> list[list[tuple[s
 def _describe_track(track: Track, now: float) -> _Cells:
     total = f" of {size_in_words(track.total_bytes)}" if track.total_bytes else ""
     return _Cells(
+        printable(track.name),
+        track.fraction or 0.0,
         track.stage,
         track.kind.color,
-        printable(track.name),
-        track.fraction if track.fraction is not None else 0.0,
         _percent(track.fraction),
         f"{size_in_words(track.done_bytes)}{total}",
         _speed(track.speed.bytes_per_second(now)),
@@ -113,19 +109,15 @@ def _describe_track(track: Track, now: float) -> _Cells:
 def _describe_unmeasured(tracks: Sequence[Track], now: float, kind: Kind) -> _Cells:
     name = printable(tracks[0].name) if len(tracks) == 1 else f"{len(tracks)} {kind.plural}"
     elapsed = clock_in_words(now - min(track.began_at for track in tracks))
-    return _Cells(tracks[0].stage, tracks[0].kind.color, name, None, "", "", "", elapsed)
-
-
-def _describe_more(count: int) -> _Cells:
-    return _Cells("", "", f"and {count} more", 0.0, "", "", "", "")
+    return _Cells(name, None, tracks[0].stage, tracks[0].kind.color, left=elapsed)
 
 
 def _describe_overall(overall: Overall, kind: Kind) -> _Cells:
     return _Cells(
-        _ALL,
-        "blue",
         f"{overall.ended_count} of {overall.count} done",
         overall.fraction or 0.0,
+        _ALL,
+        "blue",
         _percent(overall.fraction) if overall.is_all_known else "",
         f"{size_in_words(overall.transferred_bytes)} {kind.moved}",
         _speed(overall.bytes_per_second),
@@ -159,9 +151,8 @@ def _lay_out(rows: Sequence[_Cells], width: int, now: float) -> list[list[tuple[
     """Give every column its width; the same in all lines of a frame, so that nothing jumps."""
     if width < 30:
         return [_lay_out_narrow(row, width, is_alone=all(each.stage != _ALL for each in rows)) for row in rows]
-    fixed = [("percent", 5), ("left", 7)]
-    fixed += [("speed", 9)] if width >= 60 else []
-    fixed += [("bytes_", 18)] if width >= 90 else []
+    sizes = (("percent", 5, 0), ("bytes_", 18, 90), ("speed", 9, 60), ("left", 7, 0))
+    fixed = [(name, size) for name, size, width_min in sizes if width >= width_min]
     left_over = width - _STAGE_WIDTH - 1 - sum(1 + size for _, size in fixed)
     bar_width = min(40, left_over // 2) if width >= 50 else 0
     name_room = left_over - (bar_width + 1 if bar_width else 0)
@@ -176,11 +167,9 @@ def _lay_out_row(
     line = [(pad(row.stage, _STAGE_WIDTH) + " ", row.color), (pad(shorten(row.name, name_width), name_width), "")]
     if bar_width:
         line += [(" ", ""), *_draw_bar(row, bar_width, now)]
-    order = ("percent", "bytes_", "speed", "left")
-    cells = sorted(fixed, key=lambda cell: order.index(cell[0]))
     if row.is_bound:
-        return [*line, (_lay_out_bound(row, sum(1 + size for _, size in cells)), "")]
-    return [*line, ("".join(" " + pad(getattr(row, name), size, right=True) for name, size in cells), "")]
+        return [*line, (_lay_out_bound(row, sum(1 + size for _, size in fixed)), "")]
+    return [*line, ("".join(" " + pad(getattr(row, name), size, right=True) for name, size in fixed), "")]
 
 
 def _lay_out_bound(row: _Cells, width: int) -> str:

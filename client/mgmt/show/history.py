@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from mgmt.show.output import Output
 from mgmt.show.tables import Column, lay_out_csv, lay_out_table
-from mgmt.storage.speed import MEASURED_MIN_BYTES
+from mgmt.storage.transfer import MEASURED_MIN_BYTES
 from mgmt.team.history import Found, Shown
 from mgmt.team.short_ids import short_id
 from mgmt.text import (

@@ -1,7 +1,6 @@
 """Looking at a source: whether it exists and can be read, its members, and the largest size of its archive."""
 
-from mgmt.source.own_data import own_data_at
-from mgmt.source.rules import SYSTEM_FILE, Excludes, is_system_name
+from mgmt.source.rules import SYSTEM_FILE, Excludes, is_system_name, own_data_at
 from mgmt.source.target import Source, count_bytes, file_size, look, place_of, real_folder
 from mgmt.source.walk import Skipped
 

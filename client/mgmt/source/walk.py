@@ -12,8 +12,7 @@ from typing import Final, NamedTuple, NoReturn
 from mgmt.errors import SourceError, source_changed, source_failure, source_unreadable
 from mgmt.members import Member
 from mgmt.source.folders import ASKS_EFFECTIVE_IDS, OPEN_FILE_FLAGS, Folder, MovedError, open_folder
-from mgmt.source.own_data import own_data_kind
-from mgmt.source.rules import OWN_ARCHIVE, SYSTEM_FILE, Excludes, reason_to_skip, special_kind
+from mgmt.source.rules import OWN_ARCHIVE, SYSTEM_FILE, Excludes, own_data_kind, reason_to_skip, special_kind
 from mgmt.text import shown
 from mgmt_contract.names import ARCHIVE_SUFFIX
 

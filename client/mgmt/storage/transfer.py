@@ -1,4 +1,4 @@
-"""Carry: PUT a slice of the archive to a presigned URL, and return the outcome."""
+"""Sends slices of an archive to presigned URLs, returns the outcome of each, and measures the speed."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ import logging
 import re
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO, Final, cast
 from urllib.parse import urlsplit
@@ -17,9 +18,55 @@ import urllib3
 from mgmt.errors import INTERRUPTED, CancelledError, archive_unreadable
 from mgmt.network.connection import BLOCK_SIZE_BYTES, READ_TIMEOUT_SECONDS, Answer, Bounds, Connections, make_timeout
 from mgmt.network.reachability import refuse_hopeless
-from mgmt.storage.speed import SpeedGauge
 from mgmt_contract.messages import SignedRequest
+from mgmt_contract.parts import MIB
 from mgmt_contract.values import Value
+
+MEASURED_MIN_BYTES: Final = MIB
+"""Fewer bytes measure the round trip and not the line."""
+
+
+class SpeedGauge:
+    """Counts the bytes that were stored and the time in which any were on their way; from any thread.
+
+    Pauses in which nothing is sent, such as packing or waiting for the service, do not count.
+    """
+
+    def __init__(self, monotonic: Callable[[], float] = time.monotonic) -> None:
+        self._monotonic = monotonic
+        self._lock = threading.Lock()
+        self._under_way = 0
+        self._since = 0.0
+        self._busy_seconds = 0.0
+        self._stored_bytes = 0
+
+    @contextmanager
+    def sending(self) -> Iterator[None]:
+        """Count the time until the context is left, once for all that is sent at the same time."""
+        with self._lock:
+            if self._under_way == 0:
+                self._since = self._monotonic()
+            self._under_way += 1
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._under_way -= 1
+                if self._under_way == 0:
+                    self._busy_seconds += self._monotonic() - self._since
+
+    def add(self, stored_bytes: int) -> None:
+        """Count bytes that the storage has taken."""
+        with self._lock:
+            self._stored_bytes += stored_bytes
+
+    def bytes_per_second(self) -> float | None:
+        """Say how fast it went; None where too little was sent to tell."""
+        with self._lock:
+            if self._stored_bytes < MEASURED_MIN_BYTES or self._busy_seconds <= 0:
+                return None
+            return self._stored_bytes / self._busy_seconds
+
 
 _log: Final = logging.getLogger(__name__)
 

@@ -16,7 +16,7 @@ from mgmt.credentials import store as store_module
 from mgmt.credentials.store import CredentialStore
 from mgmt.errors import CancelledError, LocalStateError, LoginRequiredError, UnavailableError
 from mgmt.events import Notice
-from mgmt.source.own_data import own_data_at
+from mgmt.source.rules import own_data_at
 from support.sign_ins import SERVICE_URL, make_credentials
 
 posix = pytest.mark.skipif(os.name == "nt", reason="Windows' folders are closed by their own lists")

@@ -10,7 +10,7 @@ import pytest
 from mgmt.errors import SourceError
 from mgmt.journal import Journal
 from mgmt.source import folders, look
-from mgmt.source.own_data import own_data_at
+from mgmt.source.rules import own_data_at
 from mgmt.upload.targets import everything_in
 from mgmt_local.control import issue_token
 from mgmt_local.gateway.owner import own_secret

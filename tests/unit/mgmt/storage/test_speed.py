@@ -1,6 +1,6 @@
 """The speed that is remembered: of bytes that arrived, over the time in which any were under way."""
 
-from mgmt.storage.speed import MEASURED_MIN_BYTES, SpeedGauge
+from mgmt.storage.transfer import MEASURED_MIN_BYTES, SpeedGauge
 
 
 class Clock:
