@@ -38,7 +38,7 @@ format: .venv/dev.done  ## Format the code
 
 docs: .venv/dev.done  ## Generate what the documents generate
 	$(BIN)/python -m mgmt_api.openapi
-	$(BIN)/python tests/support/generated_docs.py
+	PYTHONPATH=infra $(BIN)/python tests/support/generated_docs.py
 
 pictures: setup tools  ## Draw the README's pictures anew, from a real upload
 	@PYTHONPATH=tests $(BIN)/python tests/support/pictures.py

@@ -44,6 +44,8 @@ class Api(Construct):
         super().__init__(scope, construct_id)
         self._deployment = deployment
         self._api = gateway.HttpApi(self, "HttpApi", api_name=deployment.stack_name, create_default_stage=False)
+        self.alone = _resource_of(self._api)
+        """Without its routes and authorizer."""
         self._tokens = authorizers.HttpJwtAuthorizer(_AUTHORIZER, deployment.issuer, jwt_audience=deployment.audiences)
         self._integration = integrations.HttpLambdaIntegration("Function", function, scope_permission_to_route=False)
         self._routes = [self._add_route(route) for route in ROUTES]
@@ -101,3 +103,10 @@ class Api(Construct):
             "ThrottlingRateLimit": self._deployment.open_requests_per_second,
             "ThrottlingBurstLimit": self._deployment.open_request_burst,
         }
+
+
+def _resource_of(api: gateway.HttpApi) -> gateway.CfnApi:
+    resource = api.node.default_child
+    if not isinstance(resource, gateway.CfnApi):
+        raise TypeError(f"the API's resource is {resource!r}")
+    return resource

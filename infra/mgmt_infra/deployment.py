@@ -1,33 +1,22 @@
-"""The values that a deployment sets, read from CDK context (`cdk deploy -c KEY=VALUE`, or "context" in cdk.json).
+"""A deployment, read from its file (`infra/deployment.toml`), which is kept under version control.
 
-| key | means | default |
-| --- | --- | --- |
-| issuer | the OpenID Connect issuer whose tokens are accepted, as they write it | required |
-| audience, client_id | what a token's `aud` or `client_id` must be; both are accepted | one is required |
-| scopes | scopes of which a token must carry one, separated by spaces | none |
-| root_prefix | folder in the bucket under which everything is stored; the role reaches nothing else | none |
-| admin_group | which group administers, as the token names it, letter by letter | admins |
-| groups_claim | which one claim of the token lists a person's groups | cognito:groups |
-| actor_claim | which claim names a person | username |
-| url_life_seconds, lease_seconds, feed_shards | see `mgmt_api/domain/settings.py` | 900, 600, 1 |
-| join_patience_seconds | how long joining parts is only looked at before it is asked for again | 600 |
-| key_part_max_bytes | longest part of a key between slashes, for a storage that has such a limit; S3 has none | none |
-| requests_per_second, request_burst | throttle of the calls that need sign-in | 50, 100 |
-| open_requests_per_second, open_request_burst | throttle of `GET /v1/service`, which anybody may call | 5, 5 |
-| architecture | arm64 or x86_64 | arm64 |
-| runtime | the function's Python | python3.13 |
-| stack_name | several services in one account have several | mgmt |
+All values stand in the file and nowhere else: a value that one deployment gives on the command line, the next one
+forgets. `keys.py` describes them; the table in `docs/admin.md` is made from it.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import difflib
 import re
-from collections.abc import Callable, Mapping
+import tomllib
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from pathlib import Path
+from typing import Any, Final
 
 from mgmt_api.domain.settings import Settings, SettingsError, read_settings
+from mgmt_infra.keys import KEYS, Key, Kind
 
 WHEEL_PLATFORMS: Mapping[str, str] = {
     "arm64": "manylinux2014_aarch64",
@@ -35,33 +24,30 @@ WHEEL_PLATFORMS: Mapping[str, str] = {
 }
 """The platform tag of wheels that load in the function, by its architecture."""
 
-_OWN_VARIABLES = {"MGMT_BUCKET": "-", "MGMT_TABLE": "-", "AWS_REGION": "-"}
+_OWN_VARIABLES: Final = {"MGMT_BUCKET": "-", "MGMT_TABLE": "-", "AWS_REGION": "-"}
 """Variables that the stack or Lambda sets; a deployment cannot."""
-
-_OWN_KEYS: Mapping[str, type[int | str]] = {
-    "requests_per_second": int,
-    "request_burst": int,
-    "open_requests_per_second": int,
-    "open_request_burst": int,
-    "architecture": str,
-    "runtime": str,
-    "stack_name": str,
+_SETTINGS: Final = frozenset(field.name for field in dataclasses.fields(Settings)) - {"bucket", "table", "region"}
+_POOL: Final[Mapping[str, Any]] = {
+    "member_group": "members",
+    "admin_group": "admins",
+    "scopes": ["mgmt/use"],
+    "read_scopes": ["mgmt/read"],
+    "sign_in_scopes": ["openid", "mgmt/use"],
 }
-_PATTERNS = {
-    "issuer": r"https://\S+",
-    "root_prefix": r"[A-Za-z0-9._/-]*",  # it stands in the role's policy, where * and ? and $ are more than text
-    "requests_per_second": r"[1-9][0-9]*",
-    "request_burst": r"[1-9][0-9]*",
-    "open_requests_per_second": r"[1-9][0-9]*",
-    "open_request_burst": r"[1-9][0-9]*",
-    "architecture": "|".join(WHEEL_PLATFORMS),
-    "runtime": r"python3\.[0-9]+",
-    "stack_name": r"[A-Za-z][A-Za-z0-9-]*",
+"""The values of the keys that need an issuer, where the stack makes the user pool."""
+_IN_EVERY_TOKEN: Final = frozenset({"openid", "profile", "email", "phone", "address", "offline_access"})
+"""Scopes of OpenID Connect itself: anybody who can sign in can have them."""
+_KINDS: Final[Mapping[Kind, str]] = {
+    "text": "a text",
+    "number": "a whole number",
+    "list": "a list of texts",
+    "people": "a table of names and addresses",
 }
+_NAME: Final = r"[a-z0-9][a-z0-9._-]{0,63}"
 
 
 class DeploymentError(Exception):
-    """The context does not describe a deployment; the sentence names every key that is missing or wrong."""
+    """The file does not describe a deployment; the sentence names every key that is missing or wrong."""
 
 
 @dataclass(frozen=True)
@@ -70,8 +56,10 @@ class Deployment:
 
     settings: Settings
     """The function's settings as it will read them, but for bucket, table and region."""
-    variables: Mapping[str, str]
-    """The environment variables those settings are read from."""
+    values: Mapping[str, Any]
+    """What the file says, with the user pool's fixed values."""
+    first_admins: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    identity_providers: tuple[str, ...] = ()
     requests_per_second: int = 50
     request_burst: int = 100
     open_requests_per_second: int = 5
@@ -83,59 +71,141 @@ class Deployment:
     stack_name: str = "mgmt"
 
     @property
+    def makes_pool(self) -> bool:
+        """Whether the stack makes a user pool, because the file names no issuer."""
+        return "issuer" not in self.values
+
+    @property
     def issuer(self) -> str:
         """The issuer of the tokens."""
         return self.settings.issuer or ""
 
     @property
     def audiences(self) -> list[str]:
-        """What a token's audience, or else its client id, may be."""
-        named = (self.settings.audience, self.settings.client_id)
+        """What a token's audience, or else its client id, may be.
+
+        Where an audience is named it is the only one: an ID token has its client as audience, and must not fit.
+        """
+        if self.settings.audience:
+            return [self.settings.audience]
+        named = (self.settings.client_id, *self.settings.machine_clients)
         return [value for value in dict.fromkeys(named) if value]
 
+    @property
+    def variables(self) -> dict[str, str]:
+        """The environment variables from which the function reads its settings."""
+        return _write_variables({**self.values, "issuer": self.settings.issuer, "client_id": self.settings.client_id})
 
-def read_deployment(context: Callable[[str], Any]) -> Deployment:
-    """Read a deployment; `context` returns a key's value or None.
+    def with_sign_in(self, issuer: str, client_id: str) -> Deployment:
+        """Return the deployment with the sign-in that the stack itself makes."""
+        return dataclasses.replace(
+            self, settings=dataclasses.replace(self.settings, issuer=issuer, client_id=client_id)
+        )
+
+
+def read_file(path: Path) -> Deployment:
+    """Read a deployment file.
+
+    Raises:
+        DeploymentError: If it cannot be read, or something in it is missing or wrong.
+    """
+    try:
+        values = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise DeploymentError(f"{path} cannot be read as TOML: {error}") from error
+    try:
+        return read_deployment(values)
+    except DeploymentError as error:
+        raise DeploymentError(f"{path}: {error}") from error
+
+
+def read_deployment(values: Mapping[str, Any]) -> Deployment:
+    """Read a deployment from its values.
 
     The service's settings go through the function's own reader, so that values that it would refuse at its
     first request are refused before anything is deployed.
 
     Raises:
-        DeploymentError: If something is missing or wrong.
+        DeploymentError: If a key is unknown, or something is missing or wrong.
     """
-    variables = _read_variables(context)
-    faults = _find_faults(context, variables)
-    try:
-        settings = read_settings(variables | _OWN_VARIABLES)
-    except SettingsError as error:
-        raise DeploymentError("; ".join([*faults, str(error)])) from error
+    faults = [*_find_unknown(values), *_find_misfits(values)]
+    if not faults:
+        faults = list(_find_gaps(values))
     if faults:
         raise DeploymentError("; ".join(faults))
-    return Deployment(settings, variables, **_read_own(context))
+    if "issuer" not in values:
+        values = {**_POOL, **values}
+    try:
+        settings = read_settings(_write_variables(values) | _OWN_VARIABLES)
+    except SettingsError as error:
+        raise DeploymentError(str(error)) from error
+    return Deployment(settings, values, **_read_own(values))
 
 
-def _read_variables(context: Callable[[str], Any]) -> dict[str, str]:
-    variables = {}
-    for field in dataclasses.fields(Settings):
-        variable, value = f"MGMT_{field.name.upper()}", context(field.name)
-        if value is not None and variable not in _OWN_VARIABLES and field.name != "region":
-            variables[variable] = " ".join(value) if isinstance(value, list) else str(value)
-    return variables
+def explain_unknown(name: str, known: Iterable[str]) -> str:
+    """Say that a name is not known, and which one is nearest."""
+    near = difflib.get_close_matches(name, list(known), 1)
+    return f"{name} is unknown" + (f"; did you mean {near[0]}?" if near else "")
 
 
-def _find_faults(context: Callable[[str], Any], variables: Mapping[str, str]) -> list[str]:
-    faults = []
-    if "MGMT_ISSUER" not in variables:
-        faults.append("issuer is missing: give the address of your sign-in, -c issuer=https://…")
-    if not (variables.get("MGMT_AUDIENCE") or variables.get("MGMT_CLIENT_ID")):
-        faults.append("audience or client_id is missing: without one, tokens for other services would be taken")
-    for key, pattern in _PATTERNS.items():
-        value = context(key)
-        if value is not None and not re.fullmatch(pattern, str(value)):
-            faults.append(f"{key} is {value!r}, expected {pattern}")
-    return faults
+def _find_unknown(values: Mapping[str, Any]) -> list[str]:
+    return [explain_unknown(name, KEYS) for name in values if name not in KEYS]
 
 
-def _read_own(context: Callable[[str], Any]) -> dict[str, Any]:
-    given = {key: (kind, context(key)) for key, kind in _OWN_KEYS.items()}
-    return {key: kind(value) for key, (kind, value) in given.items() if value is not None}
+def _find_misfits(values: Mapping[str, Any]) -> list[str]:
+    known = ((name, KEYS[name], value) for name, value in values.items() if name in KEYS)
+    return [fault for name, key, value in known for fault in _check(name, key, value)]
+
+
+def _check(name: str, key: Key, value: Any) -> list[str]:
+    if not _is_of_kind(key.kind, value):
+        return [f"{name} is {value!r}, expected {_KINDS[key.kind]}"]
+    parts = value if key.kind == "list" else value.values() if key.kind == "people" else [value]
+    pattern = key.pattern or r".*"
+    faults = [f"{name} is {part!r}, expected {pattern}" for part in parts if not re.fullmatch(pattern, str(part))]
+    names = value if key.kind == "people" else ()
+    return faults + [
+        f"{name}: {each!r} is no name, expected {_NAME}" for each in names if not re.fullmatch(_NAME, each)
+    ]
+
+
+def _is_of_kind(kind: Kind, value: Any) -> bool:
+    if kind == "list":
+        return isinstance(value, list) and all(isinstance(part, str) for part in value)
+    if kind == "people":
+        return isinstance(value, dict) and all(isinstance(part, str) for part in value.values())
+    return isinstance(value, str) if kind == "text" else type(value) is int
+
+
+def _find_gaps(values: Mapping[str, Any]) -> Iterable[str]:
+    """Name what is missing, or does not go together."""
+    if "issuer" not in values:
+        for name in values:
+            if KEYS[name].needs_issuer:
+                yield f"{name} describes a sign-in of your own: give its issuer too, or leave it out"
+        return
+    for name in ("first_admins", "identity_providers"):
+        if name in values:
+            yield f"{name} is for the user pool that the stack makes, and with issuer it makes none"
+    if not (values.get("audience") or values.get("client_id")):
+        yield "audience or client_id is missing: without one, tokens for other services would be taken"
+    if not (values.get("member_group") or values.get("scopes")):
+        yield "member_group or scopes is missing: without one, everybody whom the issuer lets sign in would be a member"
+    for scope in sorted(_IN_EVERY_TOKEN.intersection(values.get("scopes", []))):
+        yield f"scopes has {scope}, which makes nobody a member: anybody who can sign in has it (see sign_in_scopes)"
+    if values.get("client_id") in values.get("machine_clients", []):
+        yield "machine_clients has the client_id of people: then everybody who can sign in would be a member"
+
+
+def _write_variables(values: Mapping[str, Any]) -> dict[str, str]:
+    written = {}
+    for name, value in values.items():
+        if name in _SETTINGS and value is not None:
+            written[f"MGMT_{name.upper()}"] = " ".join(value) if isinstance(value, list) else str(value)
+    return written
+
+
+def _read_own(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what the stack itself reads, not the function."""
+    own = {name: value for name, value in values.items() if name not in _SETTINGS}
+    return {name: tuple(value) if isinstance(value, list) else value for name, value in own.items()}

@@ -1,4 +1,4 @@
-"""The one stack: storage, the function, and the API in front of it."""
+"""The one stack: storage, sign-in where it needs one of its own, the function, and the API in front of it."""
 
 from __future__ import annotations
 
@@ -7,21 +7,32 @@ from constructs import Construct
 
 from mgmt_infra.api import Api
 from mgmt_infra.deployment import Deployment
+from mgmt_infra.record import OUTPUT, write_values
 from mgmt_infra.service import Service
+from mgmt_infra.sign_in import SignIn
 from mgmt_infra.storage import Storage
 
 
 class MgmtStack(cdk.Stack):
-    """Everything of one service; bucket and table outlive the stack."""
+    """Everything of one service; bucket, table and user pool outlive the stack."""
 
     def __init__(self, scope: Construct, deployment: Deployment) -> None:
         super().__init__(
             scope, deployment.stack_name, description="Media uploads for a team: API, records and storage."
         )
+        cdk.CfnOutput(
+            self, OUTPUT, value=write_values(deployment), description="What the next deployment compares itself with."
+        )
+        sign_in = SignIn(self, "SignIn", deployment=deployment) if deployment.makes_pool else None
+        if sign_in is not None:
+            deployment = deployment.with_sign_in(sign_in.issuer, sign_in.client.user_pool_client_id)
+            cdk.CfnOutput(self, "UserPoolId", value=sign_in.pool.user_pool_id)
         storage = Storage(self, "Storage", url_life_seconds=deployment.settings.url_life_seconds)
         service = Service(self, "Service", storage=storage, deployment=deployment)
         api = Api(self, "Api", function=service.function, deployment=deployment)
         storage.make_after(api.authorizer, api.log, service.role_alone, service.log)
+        if sign_in is not None:
+            sign_in.make_after(api.alone, api.log, service.role_alone, service.log)
         cdk.CfnOutput(self, "ApiUrl", value=api.url, description="What `mgmt login` takes.")
         cdk.CfnOutput(self, "BucketName", value=storage.bucket.bucket_name)
         cdk.CfnOutput(self, "TableName", value=storage.table.table_name)

@@ -8,9 +8,11 @@ machine's; S3's own condition keys (test_bucket_policy.py); multipart checksums 
 
 from __future__ import annotations
 
+import base64
 import json
 import sys
 import time
+import tomllib
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
@@ -21,15 +23,20 @@ from urllib.parse import urlsplit
 import pytest
 import urllib3
 
+from app import find_deployment
+from mgmt_api.domain.access import read_actor
 from mgmt_contract import routes
 from mgmt_contract.messages import Service
 from mgmt_contract.parts import MIB
 from mgmt_contract.routes import Route
 from mgmt_contract.wire import from_json
-from support.assembly import INFRA, STACK, make_environment, run_cdk
+from mgmt_infra.deployment import DeploymentError, read_deployment
+from support.assembly import INFRA, STACK, make_environment, run_cdk, write_deployment
 from support.certificates import make_certificate
+from support.events import make_event
 from support.issuer import Issuer, forge_token, run_issuer
-from support.ministack import ACCOUNT, REGION, run_ministack
+from support.ministack import ACCOUNT, REGION, Ministack, run_ministack
+from support.pool import DeployedPool, deploy_pool
 from support.studio import Machine, Studio, content_of, item_for, parts_of
 from support.toolchain import LOCAL_ARCHITECTURE, LOCAL_RUNTIME
 
@@ -60,7 +67,13 @@ class DeployedStack:
 
     def make_token(self, **claims: Any) -> str:
         """Make a token that the API accepts, but for the claims given here."""
-        usual = {"sub": "sub-ada", "username": "ada", "client_id": CLIENT_ID, "scope": f"openid {SCOPE}"}
+        usual = {
+            "sub": "sub-ada",
+            "username": "ada",
+            "client_id": CLIENT_ID,
+            "scope": f"openid {SCOPE}",
+            "cognito:groups": ["editors"],
+        }
         return self.issuer.make_token(**(usual | claims))
 
     def call(
@@ -109,35 +122,58 @@ class DeployedStack:
         return Studio.person(cast("Studio", self), name)
 
 
+@dataclass(frozen=True)
+class Account:
+    """An AWS account, bootstrapped, with an issuer beside it."""
+
+    folder: Path
+    issuer: Issuer
+    ministack: Ministack
+    environment: Mapping[str, str]
+    http: urllib3.PoolManager
+
+
 @pytest.fixture(scope="module")
-def deployed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DeployedStack]:
+def account(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Account]:
     folder = tmp_path_factory.mktemp("deployed")
     certificate = make_certificate(folder)
     with ExitStack() as stack:
         issuer = stack.enter_context(run_issuer(certificate))
         ministack = stack.enter_context(run_ministack(folder, certificate))
         environment = make_environment(folder) | ministack.admin_environment()
-        outputs = deploy(folder, environment, issuer)
+        run_cdk(["bootstrap", f"aws://{ACCOUNT}/{REGION}"], environment, cwd=folder)
         pool = urllib3.PoolManager(ca_certs=str(certificate.certificate_path), retries=False, timeout=60)
-        http = stack.enter_context(pool)
-        api_id = (urlsplit(outputs["ApiUrl"]).hostname or "").partition(".")[0]
-        yield DeployedStack(api_id, ministack.endpoint_url, outputs, issuer, http)
+        yield Account(folder, issuer, ministack, environment, stack.enter_context(pool))
+
+
+@pytest.fixture(scope="module")
+def deployed(account: Account) -> DeployedStack:
+    outputs = deploy(account.folder, account.environment, account.issuer)
+    api_id = (urlsplit(outputs["ApiUrl"]).hostname or "").partition(".")[0]
+    return DeployedStack(api_id, account.ministack.endpoint_url, outputs, account.issuer, account.http)
+
+
+@pytest.fixture(scope="module")
+def pooled(account: Account, tmp_path_factory: pytest.TempPathFactory) -> DeployedPool:
+    folder = tmp_path_factory.mktemp("pooled")
+    local = {"runtime": LOCAL_RUNTIME, "architecture": LOCAL_ARCHITECTURE}
+    return deploy_pool(folder, account.environment, account.ministack, account.http, **local)
 
 
 def deploy(folder: Path, environment: Mapping[str, str], issuer: Issuer) -> dict[str, str]:
-    """Bootstrap the account and deploy; return the stack's outputs."""
-    context = {
+    """Deploy; return the stack's outputs."""
+    deployment = {
         "issuer": issuer.url,
         "client_id": CLIENT_ID,
-        "scopes": SCOPE,
+        "scopes": [SCOPE],
+        "member_group": "editors",
         "root_prefix": "team",
         "runtime": LOCAL_RUNTIME,
         "architecture": LOCAL_ARCHITECTURE,
     }
-    run_cdk(["bootstrap", f"aws://{ACCOUNT}/{REGION}"], environment, cwd=folder)
     outputs_path = folder / "outputs.json"
     words = ["deploy", "--require-approval=never", f"--outputs-file={outputs_path}", f"--output={folder / 'out'}"]
-    words += [f"--context={key}={value}" for key, value in context.items()]
+    words += [f"--context=deployment={write_deployment(folder, deployment)}"]
     run_cdk(words, environment, cwd=INFRA)
     outputs: dict[str, str] = json.loads(outputs_path.read_text())[STACK]
     return outputs
@@ -158,6 +194,7 @@ def test_the_service_describes_itself_without_a_token(deployed: DeployedStack):
         pytest.param({"iss": "https://elsewhere.example"}, 401, id="of another issuer"),
         pytest.param({"exp": 1}, 401, id="expired"),
         pytest.param({"scope": "openid"}, 403, id="without the scope"),
+        pytest.param({"cognito:groups": ["visitors"]}, 403, id="of somebody who is no member"),
     ],
 )
 def test_a_token_that_is_not_for_this_service_is_refused(deployed: DeployedStack, claims, status):
@@ -212,3 +249,63 @@ def test_a_url_that_was_changed_is_refused(deployed: DeployedStack):
     assert started.request is not None
     url = started.request.url.replace("changed.mp4", "clip.mp4")
     assert deployed.http.request("PUT", url, body=body, headers=started.request.headers).status == 403
+
+
+def test_what_a_deployment_leaves_is_the_record_that_the_next_one_is_compared_with(
+    deployed: DeployedStack, account: Account, tmp_path: Path
+):
+    """The file is the one that the CDK command has written, from the outputs of the stack."""
+    record = (account.folder / "outputs.json").read_text()
+    last = tomllib.loads((account.folder / "deployment.toml").read_text())
+    assert find_deployment({"deployment": str(write_deployment(tmp_path, last, record))})
+    for name in ("scopes", "member_group", "root_prefix"):
+        now = {key: value for key, value in last.items() if key != name}
+        with pytest.raises(DeploymentError, match=f"confirm={name}"):
+            find_deployment({"deployment": str(write_deployment(tmp_path, now, record))})
+
+
+# --- the sign-in that the stack makes ------------------------------------------------------------------
+
+
+def claims_of(token: str) -> dict[str, Any]:
+    """Read a token's claims."""
+    claims: dict[str, Any] = json.loads(base64.urlsafe_b64decode(token.split(".")[1] + "=="))
+    return claims
+
+
+def role_of(token: str) -> str:
+    """Find the role that the service gives to a token of the pool."""
+    event = make_event(routes.HISTORY, claims=claims_of(token), headers={"authorization": f"Bearer {token}"})
+    return read_actor(event, read_deployment({}).settings).role
+
+
+def test_a_person_whom_an_admin_has_made_signs_in_and_is_named_readably(pooled: DeployedPool):
+    pooled.make_person("anna", "admins")
+    pooled.make_person("bert", "members")
+    for name, role in (("anna", "admin"), ("bert", "member")):
+        tokens = pooled.sign_in(name)
+        claims = claims_of(tokens["access_token"])
+        assert (claims["username"], claims["exp"] - claims["iat"]) == (name, 15 * 60)
+        assert role_of(tokens["access_token"]) == role
+        assert role_of(tokens["id_token"]) == "nobody"
+
+
+def test_a_token_of_the_pool_without_the_scope_makes_nobody_a_member(pooled: DeployedPool):
+    pooled.make_person("carl", "members")
+    assert role_of(pooled.sign_in("carl", "openid")["access_token"]) == "nobody"
+
+
+@pytest.mark.parametrize("removed", ["disabled", "deleted"])
+def test_somebody_who_is_removed_from_the_pool_gets_no_other_token(pooled: DeployedPool, removed):
+    """So what they have ends with it: within the quarter of an hour that a token lives."""
+    name = f"was-{removed}"
+    pooled.make_person(name, "members")
+    tokens = pooled.sign_in(name)
+    assert pooled.refresh(tokens)[0] == 200
+    words = {"UserPoolId": pooled.pool_id, "Username": name}
+    if removed == "disabled":
+        pooled.api.admin_disable_user(**words)
+    else:
+        pooled.api.admin_delete_user(**words)
+    status, answer = pooled.refresh(tokens)
+    assert (status, answer["error"]) == (400, "invalid_grant")

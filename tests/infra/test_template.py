@@ -9,17 +9,18 @@ import subprocess
 import sys
 import zipfile
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from mgmt_api.adapters.table import INDEX_PROJECTION, INDEXES, TABLE_KEYS, KeyAttributes
+from mgmt_api.domain.policy import scopes_for
 from mgmt_api.domain.settings import Settings, read_settings
 from mgmt_contract.routes import DESCRIBE, ROUTES
 from mgmt_infra.deployment import read_deployment
 from support.assembly import INFRA, STACK, Assembly
 from support.node import CDK_DIRECTORY
 from support.policies import as_list
+from support.templates import closure, needs_of
 
 pytestmark = [pytest.mark.cdk, pytest.mark.xdist_group("assembly")]
 
@@ -113,12 +114,12 @@ def test_footage_and_records_outlive_the_stack(assembly: Assembly, resource_type
 def test_bucket_and_table_are_made_after_everything_that_may_fail_without_them(assembly: Assembly):
     """A rollback cannot take a table with deletion protection away."""
     resources = assembly.template["Resources"]
-    needs = {name: _needed(resource) & resources.keys() for name, resource in resources.items()}
+    needs = needs_of(assembly.template)
     kept = {name for kind in KEPT for name in assembly.find(kind)}
-    without = {name for name in resources if not kept & _closure(needs, name)}
+    without = {name for name in resources if not kept & closure(needs, name)}
     assert {resources[name]["Type"] for name in without} >= {"AWS::ApiGatewayV2::Authorizer", "AWS::IAM::Role"}
     for name in kept:
-        assert without - {"CDKMetadata"} <= _closure(needs, name)
+        assert without - {"CDKMetadata"} <= closure(needs, name)
 
 
 # --- function ------------------------------------------------------------------------------------------
@@ -134,17 +135,22 @@ def test_the_function_reads_every_setting_from_its_environment(assembly: Assembl
         table=table,
         region="eu-west-1",
         root_prefix=context["root_prefix"],
+        member_group=context["member_group"],
         admin_group=context["admin_group"],
         actor_claim=context["actor_claim"],
         groups_claim=context["groups_claim"],
-        url_life_seconds=int(context["url_life_seconds"]),
-        lease_seconds=int(context["lease_seconds"]),
-        feed_shards=int(context["feed_shards"]),
-        join_patience_seconds=int(context["join_patience_seconds"]),
+        url_life_seconds=context["url_life_seconds"],
+        lease_seconds=context["lease_seconds"],
+        feed_shards=context["feed_shards"],
+        join_patience_seconds=context["join_patience_seconds"],
         issuer=context["issuer"],
         client_id=context["client_id"],
         audience=context["audience"],
-        scopes=tuple(context["scopes"].split()),
+        scopes=tuple(context["scopes"]),
+        read_scopes=tuple(context["read_scopes"]),
+        sign_in_scopes=tuple(context["sign_in_scopes"]),
+        machine_clients=tuple(context["machine_clients"]),
+        replace_others=context["replace_others"],
     )
 
 
@@ -215,6 +221,9 @@ def test_there_is_a_route_for_each_call_of_the_contract_and_no_other(assembly: A
 
 
 def test_every_route_but_the_description_needs_a_token_with_a_scope(assembly: Assembly, context):
+    """Routes that only read take a scope of reading as well: what the policy says, and no other list."""
+    settings = read_deployment(context).settings
+    by_key = {f"{route.method} {route.path}": scopes_for(route, settings) for route in ROUTES}
     (authorizer,) = assembly.find("AWS::ApiGatewayV2::Authorizer")
     for resource in assembly.find("AWS::ApiGatewayV2::Route").values():
         route = resource["Properties"]
@@ -223,7 +232,8 @@ def test_every_route_but_the_description_needs_a_token_with_a_scope(assembly: As
         else:
             assert route["AuthorizationType"] == "JWT"
             assert route["AuthorizerId"] == {"Ref": authorizer}
-            assert route["AuthorizationScopes"] == context["scopes"].split()
+            assert route["AuthorizationScopes"] == list(by_key[route["RouteKey"]])
+            assert set(context["scopes"]) <= set(route["AuthorizationScopes"])
 
 
 def test_tokens_come_from_the_issuer_for_this_service(assembly: Assembly, context):
@@ -232,7 +242,7 @@ def test_tokens_come_from_the_issuer_for_this_service(assembly: Assembly, contex
     assert authorizer["IdentitySource"] == ["$request.header.Authorization"]
     assert authorizer["JwtConfiguration"] == {
         "Issuer": context["issuer"],
-        "Audience": [context["audience"], context["client_id"]],
+        "Audience": [context["audience"]],
     }
 
 
@@ -254,9 +264,9 @@ def test_what_anybody_may_call_cannot_starve_what_takes_a_sign_in(assembly: Asse
     assert assembly.find("AWS::ApiGatewayV2::Route").keys() <= set(stage["DependsOn"])
 
 
-def test_by_default_a_flood_of_open_calls_leaves_half_of_a_new_accounts_functions(context):
+def test_by_default_a_flood_of_open_calls_leaves_half_of_a_new_accounts_functions():
     """Lambda gives a new account ten at a time."""
-    deployment = read_deployment({"issuer": context["issuer"], "client_id": context["client_id"]}.get)
+    deployment = read_deployment({})
     assert deployment.open_request_burst <= 5
     assert deployment.open_requests_per_second < deployment.requests_per_second
 
@@ -278,27 +288,7 @@ def test_only_this_api_may_call_the_function(assembly: Assembly):
 
 
 def test_the_admin_is_told_address_bucket_and_table(assembly: Assembly):
-    assert assembly.template["Outputs"].keys() == {"ApiUrl", "BucketName", "TableName"}
-
-
-def _needed(part: Any) -> set[str]:
-    """Return what a resource refers to or waits for."""
-    if isinstance(part, list):
-        return set().union(*map(_needed, part))
-    if not isinstance(part, dict):
-        return set()
-    found = set().union(*map(_needed, part.values()))
-    named = [as_list(part[key])[0] for key in ("Ref", "Fn::GetAtt") if key in part]
-    return found | set(named) | set(as_list(part.get("DependsOn", [])))
-
-
-def _closure(needs: dict[str, set[str]], name: str) -> set[str]:
-    """Return a resource and all that must be there before it."""
-    found, new = set(), {name}
-    while new:
-        found |= new
-        new = set().union(*(needs[each] for each in new)) - found
-    return found
+    assert assembly.template["Outputs"].keys() == {"ApiUrl", "BucketName", "TableName", "DeployedValues"}
 
 
 def _key_schema(keys: KeyAttributes) -> list[dict[str, str]]:

@@ -56,15 +56,29 @@ class Assembly:
         return resource
 
 
-def synthesize(directory: Path, home: Path, context: Mapping[str, str]) -> Assembly:
-    """Synthesize the app with this context and nothing of this user's own settings.
+def synthesize(directory: Path, home: Path, deployment: Mapping[str, Any]) -> Assembly:
+    """Synthesize the app for a first deployment with these values, and nothing of this user's own settings.
 
     Raises:
         CommandFailedError: If the app, or a rule that checks it, refuses.
     """
-    words = [f"--context={key}={value}" for key, value in context.items()]
-    run_cdk(["synth", "--quiet", "--output", str(directory), *words], make_environment(home), cwd=INFRA)
+    home.mkdir(exist_ok=True)
+    context = f"--context=deployment={write_deployment(home, deployment)}"
+    run_cdk(["synth", "--quiet", "--output", str(directory), context], make_environment(home), cwd=INFRA)
     return Assembly(directory)
+
+
+def write_deployment(folder: Path, deployment: Mapping[str, Any], record: str = "{}") -> Path:
+    """Write a deployment file and the record of the last deployment beside it."""
+    path = folder / "deployment.toml"
+    # What JSON writes of texts, numbers and lists is TOML too; tables come last.
+    rows = [f"{name} = {json.dumps(value)}" for name, value in deployment.items() if not isinstance(value, dict)]
+    for name, table in deployment.items():
+        if isinstance(table, dict):
+            rows += [f"[{name}]", *(f"{key} = {json.dumps(value)}" for key, value in table.items())]
+    path.write_text("\n".join(rows), encoding="utf-8")
+    path.with_suffix(".deployed.json").write_text(record, encoding="utf-8")
+    return path
 
 
 def run_cdk(words: list[str], environment: Mapping[str, str], *, cwd: Path) -> str:

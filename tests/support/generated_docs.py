@@ -17,11 +17,13 @@ from mgmt import errors
 from mgmt.cli.history import history
 from mgmt.cli.upload import upload
 from mgmt.settings import VARIABLES
+from mgmt_infra.keys import KEYS, Guard, Kind
 
 PROJECT = Path(__file__).parents[2]
 COMMANDS_PAGE = PROJECT / "docs" / "commands.md"
 SCRIPTS_PAGE = PROJECT / "docs" / "scripts.md"
 SETTINGS_PAGE = PROJECT / "docs" / "settings.md"
+ADMIN_PAGE = PROJECT / "docs" / "admin.md"
 BENCHMARK = PROJECT / "docs" / "benchmark.md"
 BENCHMARK_RUN = PROJECT / "docs" / "benchmark.json"
 
@@ -45,6 +47,26 @@ def settings_table() -> str:
     """Write the table of settings."""
     rows = [f"| `{variable.name}` | {variable.meaning} |" for variable in VARIABLES.values()]
     return "\n".join(["| variable | is |", "| --- | --- |", *rows])
+
+
+def deployment_table() -> str:
+    """Write the table of the deployment file's keys."""
+    rows = [
+        f"| `{name}` | {_KINDS[key.kind]} | {_spell_cell(key.meaning)} | {_spell_cell(key.default)} | "
+        f"{_GUARDS[key.guard]} |"
+        for name, key in KEYS.items()
+    ]
+    return "\n".join(["| key | value | is | without it | to be confirmed |", "| --- | --- | --- | --- | --- |", *rows])
+
+
+def risks_table() -> str:
+    """Write the table of what a change of each guarded key does."""
+    rows = [f"| `{name}` {key.guard} | {_spell_cell(key.risk)} |" for name, key in KEYS.items() if key.guard]
+    return "\n".join(["| change | what it does |", "| --- | --- |", *rows])
+
+
+_KINDS: dict[Kind, str] = {"text": "text", "number": "number", "list": "list of texts", "people": "table"}
+_GUARDS: dict[Guard | None, str] = {None: "", "changed": "when it changes", "lowered": "when it is lowered"}
 
 
 def options_table(command: click.Command) -> str:
@@ -103,6 +125,7 @@ GENERATED: dict[Path, dict[str, Callable[[], str]]] = {
     },
     SCRIPTS_PAGE: {"exit codes": exit_codes_table},
     SETTINGS_PAGE: {"settings": settings_table},
+    ADMIN_PAGE: {"deployment": deployment_table, "risks": risks_table},
     BENCHMARK: {
         "figures": figures_table,
         "packing": lambda: profile_table("packing, processor seconds"),

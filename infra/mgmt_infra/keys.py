@@ -1,0 +1,178 @@
+"""Everything that a deployment can decide: one table of keys, for the reader, the comparison and the documents."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Final, Literal, NamedTuple
+
+Kind = Literal["text", "number", "list", "people"]
+Guard = Literal["changed", "lowered"]
+
+
+class Key(NamedTuple):
+    """One key of the deployment file."""
+
+    kind: Kind
+    meaning: str
+    default: str
+    """In words, for the documents."""
+    pattern: str | None = None
+    guard: Guard | None = None
+    """Which change of it a later deployment makes only when it is confirmed."""
+    risk: str = ""
+    """What such a change does, as the refusal says it."""
+    needs_issuer: bool = False
+    """True where it describes a sign-in of one's own; the stack's own user pool has fixed values."""
+
+
+_WORD: Final = r"[^\s,]+"
+_NUMBER: Final = r"[1-9][0-9]*"
+
+KEYS: Final[Mapping[str, Key]] = {
+    "issuer": Key(
+        "text",
+        "the OpenID Connect issuer whose tokens are accepted, as they write it. Without it, the stack makes"
+        " a user pool",
+        "none: a user pool",
+        r"https://\S+",
+        "changed",
+        "people are known by their subject at the issuer, so nobody owns what they have uploaded so far, and everybody "
+        "has to sign in anew; the user pool, if there was one, stays in the account but is no longer asked",
+    ),
+    "client_id": Key(
+        "text",
+        "the client that `mgmt login` is at the issuer. Where no `audience` is named, tokens made for it are taken",
+        "none",
+        _WORD,
+        "changed",
+        "tokens of the other client are refused, and everybody has to sign in anew",
+        needs_issuer=True,
+    ),
+    "audience": Key(
+        "text",
+        "what the `aud` of a token must be; name it if tokens have one. One of `audience` and `client_id` is required "
+        "with `issuer`",
+        "none",
+        _WORD,
+        "changed",
+        "tokens for the other audience are refused, and those for the new one let in",
+        needs_issuer=True,
+    ),
+    "member_group": Key(
+        "text",
+        "the group without which nobody is a member",
+        "none; with the user pool `members`",
+        None,
+        "changed",
+        "other people become members than until now",
+        needs_issuer=True,
+    ),
+    "admin_group": Key(
+        "text",
+        "the group of admins, as the token names it, letter by letter; they are members too",
+        "`admins`",
+        None,
+        "changed",
+        "other people become admins than until now",
+        needs_issuer=True,
+    ),
+    "scopes": Key(
+        "list",
+        "scopes of which a member's token must carry one, as the token has them. One of `scopes` and `member_group` is "
+        "required with `issuer`; both together are best, because ID tokens carry no scope",
+        "none; with the user pool `mgmt/use`",
+        _WORD,
+        "changed",
+        "a scope that is no longer asked for lets in tokens that were made for something else; another one locks out "
+        "the tokens that people have",
+        needs_issuer=True,
+    ),
+    "read_scopes": Key(
+        "list",
+        "scopes that are enough to list and to look up",
+        "none; with the user pool `mgmt/read`",
+        _WORD,
+        needs_issuer=True,
+    ),
+    "sign_in_scopes": Key(
+        "list",
+        "scopes that `mgmt login` asks for, where the issuer spells them in another way than its tokens, or wants "
+        "`offline_access` for a refresh token",
+        "`scopes`; with the user pool `openid mgmt/use`",
+        _WORD,
+        needs_issuer=True,
+    ),
+    "groups_claim": Key(
+        "text",
+        "the one claim of the access token that lists a person's groups",
+        "`cognito:groups`",
+        None,
+        "changed",
+        "members and admins are found in another claim than until now",
+        needs_issuer=True,
+    ),
+    "actor_claim": Key(
+        "text", "the claim of the access token that names a person", "`username`", None, needs_issuer=True
+    ),
+    "machine_clients": Key(
+        "list", "ids of clients whose own tokens (client credentials) are members'; never admins'", "none", _WORD
+    ),
+    "first_admins": Key(
+        "people",
+        "a table of the first admins of the user pool: a name to sign in with, and the address for the invitation. "
+        "Each is made once; later changes are made in the pool",
+        "none",
+        r"[^\s@]+@[^\s@]+\.[^\s@]+",
+    ),
+    "identity_providers": Key(
+        "list",
+        "providers of the user pool, beside itself, that its sign-in page offers, such as `Google`",
+        "none",
+        _WORD,
+    ),
+    "replace_others": Key(
+        "text",
+        "who may replace an object that somebody else has stored: `members` or `admins`",
+        "`members`",
+        "members|admins",
+    ),
+    "root_prefix": Key(
+        "text",
+        "folder in the bucket under which everything is stored; the role reaches nothing else",
+        "none: the whole bucket",
+        r"[A-Za-z0-9._/-]*",  # it stands in the role's policy, where * and ? and $ are more than text
+        "changed",
+        "the role gets rights to other objects, and may lose those to objects that are recorded",
+    ),
+    "url_life_seconds": Key("number", "how long a presigned URL can be used, 30 to 3600", "900", _NUMBER),
+    "lease_seconds": Key("number", "how long a silent machine keeps its upload to itself, 30 to 86400", "600", _NUMBER),
+    "feed_shards": Key(
+        "number",
+        "partitions of the history's index, 1 to 32: one is enough for tens of uploads a second",
+        "1",
+        _NUMBER,
+        "lowered",
+        "records in the partitions that are no longer read vanish from the history, until the number is raised again",
+    ),
+    "join_patience_seconds": Key(
+        "number", "how long joining parts is only looked at before it is asked for again, 60 to 3600", "600", _NUMBER
+    ),
+    "key_part_max_bytes": Key(
+        "number",
+        "longest part of a key between slashes, for a storage that has such a limit; S3 has none",
+        "none",
+        _NUMBER,
+    ),
+    "requests_per_second": Key("number", "throttle of the calls that need sign-in", "50", _NUMBER),
+    "request_burst": Key("number", "how many of those may come at once", "100", _NUMBER),
+    "open_requests_per_second": Key("number", "throttle of `GET /v1/service`, which anybody may call", "5", _NUMBER),
+    "open_request_burst": Key("number", "how many of those may come at once", "5", _NUMBER),
+    "architecture": Key("text", "the function's processor: `arm64` or `x86_64`", "`arm64`", "arm64|x86_64"),
+    "runtime": Key("text", "the function's Python", "`python3.13`", r"python3\.[0-9]+"),
+    "stack_name": Key(
+        "text", "the stack's name; several services in one account have several", "`mgmt`", r"[A-Za-z][A-Za-z0-9-]*"
+    ),
+}
+"""In the order of the documents."""
+
+GUARDED: Final = tuple(name for name, key in KEYS.items() if key.guard is not None)
