@@ -32,7 +32,7 @@ def _end_if_interrupted(error: BaseException, message: str | None = None) -> Non
         if message is not None and sys.stderr is not None:
             sys.stderr.write(_spell(message) + "\n")
             sys.stderr.flush()
-    except (OSError, KeyboardInterrupt):  # nobody can be told, or nobody wants to wait for it
+    except (OSError, KeyboardInterrupt):  # stderr cannot be written, or Ctrl-C came again
         pass
     os._exit(_EXIT_INTERRUPTED)
 

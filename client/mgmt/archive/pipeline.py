@@ -62,7 +62,7 @@ class _CallingThread(Executor):
         future: Future[T] = Future()
         try:
             result = function(*args, **kwargs)
-        except BaseException as error:  # noqa: BLE001  an executor's way: raised by who asks for the result
+        except BaseException as error:  # noqa: BLE001  an executor's way: raised where the result is asked for
             future.set_exception(error)
         else:
             future.set_result(result)

@@ -107,7 +107,7 @@ def answer_shells() -> None:
 
 
 class _Answer(ShellComplete):
-    """What all three have in common."""
+    """The answer to a shell of any kind."""
 
     def complete(self) -> str:
         """Answer with words, or with what the shell is to complete by itself."""

@@ -1,4 +1,4 @@
-"""`mgmt config`."""
+"""`mgmt config`: asks for the settings, or reads and writes a single one."""
 
 from __future__ import annotations
 

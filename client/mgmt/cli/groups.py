@@ -62,7 +62,7 @@ def make_global_options() -> list[click.Parameter]:
 
 
 def take_everywhere(command: click.Command) -> click.Command:
-    """Have a command, and those below it, take the same options after its name, and show help that fits the terminal.
+    """Let a command, and those below it, take the global options after its name, and show help that fits the terminal.
 
     Its own help stays short.
     """
@@ -88,7 +88,7 @@ def _turn_on(ctx: click.Context, parameter: click.Parameter, value: bool) -> Non
 
 
 class PointingGroup(click.Group):
-    """A group of commands that points on where it is asked for one that it does not have."""
+    """A group of commands that answers an unknown word with the nearest command, or with what does the same."""
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]

@@ -1,4 +1,4 @@
-"""`mgmt history` and `mgmt show`."""
+"""`mgmt history` and `mgmt show`: the team's uploads, and everything about one."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What every command starts from: the global options, and how to reach settings, backend and session."""
+"""One run of the command: its global options, and the settings, the backend and the session that it works with."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ _LOCAL_PATIENCE_SECONDS: Final = 60.0
 
 
 class _Reached(TypedDict):
-    """What a contact and a session are both opened with."""
+    """The arguments that opening a contact and opening a session share."""
 
     settings: Settings
     token: TokenProvider

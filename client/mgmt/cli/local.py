@@ -1,4 +1,4 @@
-"""`mgmt local`."""
+"""`mgmt local`: starts, stops and describes the embedded backend."""
 
 from __future__ import annotations
 
@@ -124,7 +124,7 @@ def _control(call: Any) -> Any:
 
 
 def _trace_to(invocation: Invocation) -> Callable[[str], None]:
-    """Return what tells a detail to who asked for details."""
+    """Return a function that shows a detail with --verbose."""
     output = invocation.output
     return lambda said: output.aside(said) if invocation.verbose else None
 

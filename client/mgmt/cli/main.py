@@ -185,10 +185,10 @@ def _describe_missing_results(failure: OSError) -> MgmtError:
 
 
 def _show_help(error: click.exceptions.NoArgsIsHelpError, run: Run, *, as_json: bool) -> int:
-    """Show what there is to whoever names no command."""
+    """Show the help page where no command is named."""
     if as_json:
         return _report(UsageError(f"Missing command. See `{error.ctx.command_path} --help`."), run, as_json=True)
-    with contextlib.suppress(OSError):  # nobody can be told
+    with contextlib.suppress(OSError):  # stderr is closed, or its disk is full
         click.echo(error.format_message(), err=True)
     return UsageError.exit_code
 

@@ -28,7 +28,7 @@ ASKED: Final = ("api_url", "bucket", "object_prefix", "local_dir", "completed_di
 CLEARING: Final = "-"
 """The answer that takes a value away; an empty one keeps it."""
 _PATIENCE_SECONDS: Final = 5.0
-"""Somebody is waiting for the next question."""
+"""Short: a person waits for the next question."""
 _ORIGIN: Final = "your answer"
 _NO_ANSWER: Final = "Cancelled; nothing saved. `mgmt config set NAME VALUE` sets one value without questions."
 
@@ -64,7 +64,7 @@ class Questions:
             LocalStateError: If a folder cannot be made.
             CancelledError: If the answers end before the questions.
         """
-        if sys.stdin is None:  # closed by who started us
+        if sys.stdin is None:  # the caller has closed it
             raise CancelledError(_NO_ANSWER)
         self._output.aside(f"Enter keeps the value in brackets; {CLEARING} clears it.")
         try:

@@ -120,7 +120,7 @@ class Moved(Value):
 
 
 def new_operation_id() -> str:
-    """Mint a UUID of version 7: sortable by time, unique without asking anybody (RFC 9562, section 5.7)."""
+    """Mint a UUID of version 7: sortable by time, unique without a common counter (RFC 9562, section 5.7)."""
     milliseconds = time.time_ns() // 1_000_000
     value = (milliseconds & 0xFFFF_FFFF_FFFF) << 80 | int.from_bytes(os.urandom(10))
     value = value & ~(0xF << 76) | 0x7 << 76

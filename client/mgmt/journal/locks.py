@@ -1,7 +1,7 @@
 """Locks between the processes of one machine: any number, each a byte of one open file.
 
-A file for each would take a descriptor for each, and systems give a process few: 256 on macOS. The system releases a
-process's locks when it ends, also after a crash.
+A file for each, which is what filelock locks, would take a descriptor for each, and systems give a process few: 256 on
+macOS. The system releases a process's locks when it ends, also after a crash.
 """
 
 from __future__ import annotations

@@ -247,7 +247,7 @@ def _is_of_bucket(parts: SplitResult, bucket: str, region: str) -> bool:
     """Tell whether an address is the bucket's in its region, by host or by path.
 
     Source: "Virtual hosting of general purpose buckets", Amazon S3 User Guide, read 2026-11. The bytes go nowhere else,
-    so a service that was told a wrong address, or tells one, cannot send footage to somebody's server.
+    so a service that was told a wrong address, or tells one, cannot send footage to another server.
     """
     if parts.port not in (None, _HTTPS_PORT):
         return False

@@ -1,6 +1,8 @@
 """Bars on a terminal: a line for every stage that is under way, and one for all uploads together.
 
-Every line fits the terminal, from twenty columns on; parts without room are left out, not wrapped.
+Every line fits the terminal, from twenty columns on; parts without room are left out, not wrapped. rich writes the
+lines, and its progress columns would draw them: but nine lines take 0.6 ms here and 3.6 ms there, eight times a second
+beside packing, which needs the same lock of the interpreter.
 """
 
 from __future__ import annotations

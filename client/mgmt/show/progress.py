@@ -25,7 +25,7 @@ REPEATED_FAILURES_MAX: Final = 20
 
 
 class TaskView(Protocol):
-    """What one kind of task is, and how its results are shown."""
+    """One kind of task, and how its results are shown."""
 
     kind: Kind
 

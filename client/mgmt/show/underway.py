@@ -29,7 +29,7 @@ class Stage(Value):
     is_transfer: bool = False
     """Its bytes go over the network: they are the speed of all tasks together, and decide the time left."""
     is_measured: bool = True
-    """False where nobody knows how long it takes, such as an answer; nothing else of a task goes on beside it."""
+    """False for a stage of unknown length, such as waiting for an answer; no other stage of its task runs beside it."""
 
 
 class Kind(Value):
@@ -326,10 +326,10 @@ WINDOW_SECONDS: Final = 15.0
 _SAMPLE_SECONDS: Final = 0.25
 _EARLIEST_SECONDS: Final = 1.0
 """Earlier estimates are worth nothing."""
-_SECONDS_PER_UPLOAD: Final = 0.02
-"""Seconds of an upload beside its bytes (packing, asking, confirming), until they were measured."""
+_SECONDS_PER_TASK: Final = 0.02
+"""Seconds of a task beside its bytes (packing, asking, confirming), until they were measured."""
 _SHARE_MAX: Final = 0.8
-"""Of the time that went by, at most so much is put down to the number of uploads instead of to their bytes."""
+"""Of the time that went by, at most so much is put down to the number of tasks instead of to their bytes."""
 
 
 class _Sample(NamedTuple):
@@ -339,7 +339,7 @@ class _Sample(NamedTuple):
 
 
 class Pace:
-    """Bytes that were really moved, and uploads that have ended, over the last seconds.
+    """Bytes that were really transferred, and tasks that have ended, over the last seconds.
 
     Both matter: thousands of small files take longer than their bytes say, and one large file behind them goes
     faster than they did.
@@ -350,7 +350,7 @@ class Pace:
         self._last: _Sample | None = None
 
     def note(self, at: float, moved_bytes: float, ended_count: int) -> None:
-        """Note the bytes moved and uploads ended by this run until then; earlier ones do not count."""
+        """Note the bytes moved and tasks ended by this run until then; earlier ones do not count."""
         if self._last is not None and at - self._last.at >= WINDOW_SECONDS:  # a pause predicts nothing
             self._samples = deque([self._last._replace(at=at)])
         self._last = _Sample(at, moved_bytes, ended_count)
@@ -358,7 +358,7 @@ class Pace:
             self._samples.append(self._last)
 
     def left_seconds(self, at: float, left_bytes: float, left_count: int) -> float | None:
-        """Guess how long so many bytes and uploads take; None where nothing moves or it is too early to tell."""
+        """Guess how long so many bytes and tasks take; None where nothing moves or it is too early to tell."""
         if self._last is None or at - self._last.at >= WINDOW_SECONDS:
             return None
         while len(self._samples) > 1 and at - self._samples[1].at >= WINDOW_SECONDS:
@@ -368,8 +368,8 @@ class Pace:
         ended_count = self._last.ended_count - self._samples[0].ended_count
         if seconds < _EARLIEST_SECONDS or moved_bytes <= 0:
             return None
-        per_upload = _SECONDS_PER_UPLOAD
+        per_task = _SECONDS_PER_TASK
         if ended_count:
-            per_upload = min(per_upload, _SHARE_MAX * seconds / ended_count)
-        bytes_per_second = moved_bytes / (seconds - ended_count * per_upload)
-        return left_bytes / bytes_per_second + left_count * per_upload
+            per_task = min(per_task, _SHARE_MAX * seconds / ended_count)
+        bytes_per_second = moved_bytes / (seconds - ended_count * per_task)
+        return left_bytes / bytes_per_second + left_count * per_task

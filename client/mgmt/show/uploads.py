@@ -89,7 +89,7 @@ class UploadView:
 
 
 def describe_already_there(there: AlreadyThere) -> str:
-    """Say who has uploaded the same content, and when."""
+    """Describe content that is stored already: its key, the person that uploaded it, and when."""
     moment = f" on {moment_in_words(datetime.fromisoformat(there.finished_at))}" if there.finished_at else ""
     who = f", uploaded by {there.actor}{moment}" if there.actor else ""
     where = f"; the original was moved to {there.moved_to}" if there.moved_to else ""

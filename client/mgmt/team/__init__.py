@@ -1,1 +1,1 @@
-"""The team's uploads: history, one whole record, short ids, and names for completion."""
+"""The team's uploads: history, one whole record, and short ids."""
