@@ -20,9 +20,14 @@ import urllib3
 from mgmt.credentials.tokens import TokenSet
 from mgmt.errors import LoginRequiredError, NotConfiguredError, UnavailableError
 from mgmt.events import Answered, Emit, Notice, Waiting
-from mgmt.network.clock import describe_wrong_clock, read_date
 from mgmt.network.connection import Answer, Bounds, Connections, is_loopback, make_timeout
-from mgmt.network.reachability import explain_connection_error, proxy_login_error, refuse_hopeless
+from mgmt.network.reachability import (
+    describe_wrong_clock,
+    explain_connection_error,
+    proxy_login_error,
+    read_date,
+    refuse_hopeless,
+)
 from mgmt.network.retry import Patience
 from mgmt_contract.values import Value
 from mgmt_contract.wire import MessageError, from_json

@@ -24,9 +24,14 @@ from mgmt.errors import (
     UnavailableError,
 )
 from mgmt.events import Answered, Emit, Waiting
-from mgmt.network.clock import describe_wrong_clock, read_date
 from mgmt.network.connection import Answer, Bounds, Connections, make_timeout
-from mgmt.network.reachability import explain_connection_error, proxy_login_error, refuse_hopeless
+from mgmt.network.reachability import (
+    describe_wrong_clock,
+    explain_connection_error,
+    proxy_login_error,
+    read_date,
+    refuse_hopeless,
+)
 from mgmt.network.retry import Patience
 from mgmt.service import replies
 from mgmt_contract import messages, routes

@@ -13,7 +13,7 @@ from mgmt.credentials.claims import check_id_token, read_claims
 from mgmt.credentials.issuer import IssuerApi, TokenRefusedError, authorize_client
 from mgmt.errors import LoginRequiredError, NotConfiguredError, UnavailableError
 from mgmt.events import Notice
-from mgmt.network import clock as clock_module
+from mgmt.network import reachability
 from mgmt.network.connection import Connections
 from mgmt.network.retry import Patience
 from support.rotating_issuer import CLIENT_ID, ROBOT, rotating_issuer
@@ -265,6 +265,6 @@ def test_what_is_no_token_claims_nothing(text):
     assert read_claims(text) == {}
 
 
-@pytest.mark.parametrize("module", [claims_module, clock_module])
+@pytest.mark.parametrize("module", [claims_module, reachability])
 def test_the_examples_hold(module):
     assert doctest.testmod(module).failed == 0
