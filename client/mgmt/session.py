@@ -70,18 +70,20 @@ def open_session(  # noqa: PLR0913  everything a run is made of
     ):
         carrier = Carrier(contact.connections, stop, RateLimit(rate_limit_bytes_per_second, stop))
         name = journal_name or contact.service_url
-        known = journal.optional_fields(name)
-        contact.api.expect_optional_fields(known)
+        contact.api.expect_optional_fields(journal.optional_fields(name))
         try:
             yield Session(settings, name, contact.api, carrier, journal, contact.patience, emit)
         finally:
-            if contact.api.optional_fields != known:
-                _note_optional_fields(journal, name, contact.api.optional_fields)
+            try:
+                _remember(journal, name, contact.api, carrier)
+            except MgmtError as error:  # nothing is lost by it
+                _log.info("What was learned of the service is not remembered: %s", error.message)
 
 
-def _note_optional_fields(journal: Journal, service: str, fields: tuple[str, ...]) -> None:
-    """Remember what the service takes, for the next run; where that cannot be, nothing is lost by it."""
-    try:
-        journal.note_optional_fields(service, fields)
-    except MgmtError as error:
-        _log.info("The service's optional fields are not remembered: %s", error.message)
+def _remember(journal: Journal, service: str, api: ServiceApi, carrier: Carrier) -> None:
+    """Note for the next run which fields the service takes, and how fast the transfers were."""
+    if api.optional_fields != journal.optional_fields(service):
+        journal.note_optional_fields(service, api.optional_fields)
+    speed = carrier.measured_speed()
+    if speed is not None:
+        journal.note_speed(service, speed)

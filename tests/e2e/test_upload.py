@@ -63,8 +63,8 @@ def test_a_large_directory_goes_in_parts_and_comes_back_whole(team, anna):
 
 AS_ON_WINDOWS = """
 import os, sys
-import mgmt.archive.unfinished as unfinished, mgmt.upload.packing as packing
-packing.RENAMES_OPEN_FILES = False
+import mgmt.archive.unfinished as unfinished, mgmt.upload.large as large
+large.RENAMES_OPEN_FILES = False
 def rename(source, target, placeholder=None):
     for each in os.listdir("/proc/self/fd"):
         if os.path.realpath(f"/proc/self/fd/{each}") == os.fspath(source):

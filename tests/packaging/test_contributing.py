@@ -34,3 +34,11 @@ def test_every_single_test_that_the_page_runs_exists():
     assert len(commands) > 2, "they were found"
     for path, name in commands:
         assert name in (ROOT / path).read_text(encoding="utf-8")
+
+
+def test_every_module_of_an_upload_stands_beside_its_verb():
+    [table] = re.findall(r"^\| verb \| modules \|\n(.*?)\n\n", PAGE, re.DOTALL | re.MULTILINE)
+    modules = {path.name for path in (ROOT / "client/mgmt/upload").glob("*.py")}
+    assert sorted(re.findall(r"`(\w+\.py)`", table)) == sorted(modules)
+    verbs = {verb for line in table.splitlines() for verb in line.split("|")[1].strip().split(", ")}
+    assert verbs >= {"look", "pack", "promise", "ask", "carry", "confirm", "clean"}

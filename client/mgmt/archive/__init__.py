@@ -2,21 +2,23 @@
 
 from mgmt.archive.codec import PlanName, current_codec, is_fallback
 from mgmt.archive.comparison import compute_content_digest
-from mgmt.archive.envelope import begins_as_ours, is_ours
+from mgmt.archive.envelope import is_archive_at, is_open_archive, is_ours
 from mgmt.archive.existing import ArchiveSums, read_archive
 from mgmt.archive.packing import PackedArchive, compute_content, pack
 from mgmt.archive.room import refuse_without_room
-from mgmt.archive.unfinished import rename_without_replacing, sync_folder
+from mgmt.archive.unfinished import free_bytes, rename_without_replacing, sync_folder
 
 __all__ = [
     "ArchiveSums",
     "PackedArchive",
     "PlanName",
-    "begins_as_ours",
     "compute_content",
     "compute_content_digest",
     "current_codec",
+    "free_bytes",
+    "is_archive_at",
     "is_fallback",
+    "is_open_archive",
     "is_ours",
     "pack",
     "read_archive",

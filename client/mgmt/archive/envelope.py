@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import stat
 import struct
 from pathlib import Path
 from typing import Final
@@ -39,3 +40,19 @@ def begins_as_ours(descriptor: int) -> bool:
     """Tell whether an open file begins as mgmt's archives do."""
     os.lseek(descriptor, 0, os.SEEK_SET)
     return os.read(descriptor, len(_OURS)) == _OURS
+
+
+def is_archive_at(path: str | Path, size_bytes: int, mtime_ns: int | None) -> bool:
+    """Tell whether the file at `path` is the archive of this size and time; also where it may not be read."""
+    try:
+        found = os.lstat(path)
+    except OSError:
+        return False
+    return stat.S_ISREG(found.st_mode) and (found.st_size, found.st_mtime_ns) == (size_bytes, mtime_ns)
+
+
+def is_open_archive(descriptor: int, size_bytes: int | None, mtime_ns: int | None) -> bool:
+    """Tell whether an open file is the archive of this size, if that is known, and of this time."""
+    found = os.fstat(descriptor)
+    is_size_known = size_bytes in (None, found.st_size)
+    return is_size_known and found.st_mtime_ns == mtime_ns and begins_as_ours(descriptor)

@@ -13,7 +13,7 @@ from typing import Final, Protocol
 from mgmt.archive.checksums import PartSums, WholeMD5
 from mgmt.archive.codec import LAST_BLOCK, Piece, checksum_crc32, current_codec, encode, plan_named
 from mgmt.archive.digest import ContentDigest
-from mgmt.archive.envelope import GZIP_HEADER, begins_as_ours, gzip_trailer
+from mgmt.archive.envelope import GZIP_HEADER, gzip_trailer, is_archive_at, is_open_archive
 from mgmt.archive.index import IndexWriter
 from mgmt.archive.pipeline import Pipeline
 from mgmt.archive.stream import TarStream
@@ -33,11 +33,8 @@ class PackedArchive(Value):
     """A whole archive on the disk, and everything computed while it was written."""
 
     path: Path
-    size: int
-    crc64nvme: str
-    content_digest: str
-    uncompressed_size: int
-    member_count: int
+    content: Content
+    """As the service is told."""
     packing: Packing
     parts: tuple[Part, ...]
     mtime_ns: int
@@ -48,24 +45,17 @@ class PackedArchive(Value):
     """Only of an archive that one PUT can carry."""
 
     @property
-    def content(self) -> Content:
-        """The content as the service is told."""
-        return Content(self.size, self.crc64nvme, self.content_digest, self.uncompressed_size, self.member_count)
+    def size(self) -> int:
+        """Its bytes."""
+        return self.content.size
 
     def is_untouched(self) -> bool:
         """Tell whether the archive is still at its path: another file may have replaced it."""
-        try:
-            found = self.path.lstat()
-        except OSError:
-            return False
-        return self._has_size_and_time(found)
+        return is_archive_at(self.path, self.size, self.mtime_ns)
 
     def is_open_as(self, descriptor: int) -> bool:
         """Tell whether an open file is this archive."""
-        return self._has_size_and_time(os.fstat(descriptor)) and begins_as_ours(descriptor)
-
-    def _has_size_and_time(self, status: os.stat_result) -> bool:
-        return (status.st_size, status.st_mtime_ns) == (self.size, self.mtime_ns)
+        return is_open_archive(descriptor, self.size, self.mtime_ns)
 
 
 def pack(  # noqa: PLR0913  one verb; all but its two objects are settings with a default
@@ -126,11 +116,7 @@ def pack(  # noqa: PLR0913  one verb; all but its two objects are settings with 
         unfinished.publish(mtime_ns)
     return PackedArchive(
         path=final_path,
-        size=run.sums.size_bytes,
-        crc64nvme=run.sums.crc64nvme,
-        content_digest=run.digest.text(),
-        uncompressed_size=run.survey.uncompressed_size,
-        member_count=run.survey.member_count,
+        content=run.content(),
         packing=Packing(current_codec(plan), plan),
         parts=tuple(run.sums.parts),
         mtime_ns=unfinished.mtime_ns,
@@ -154,10 +140,7 @@ def compute_content(source: Packable, *, plan: str = "auto", stop: threading.Eve
     """
     run = _Run(source, _Nowhere(), PartSums(None), None, stop)
     run.pack(partial(encode, plan_named(plan)), _processors_for(source))
-    survey = run.survey
-    return Content(
-        run.sums.size_bytes, run.sums.crc64nvme, run.digest.text(), survey.uncompressed_size, survey.member_count
-    )
+    return run.content()
 
 
 def estimate_size(source: Packable, *, plan: str, read_max_bytes: int, stop: threading.Event) -> int:
@@ -245,6 +228,12 @@ class _Run:
                 content_digest=self.digest.text(),
                 member_count=self.survey.member_count,
             )
+
+    def content(self) -> Content:
+        sums, survey = self.sums, self.survey
+        return Content(
+            sums.size_bytes, sums.crc64nvme, self.digest.text(), survey.uncompressed_size, survey.member_count
+        )
 
     def _add_members(self, stream: TarStream) -> None:
         self._stream = stream

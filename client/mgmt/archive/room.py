@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import os
-import shutil
 import threading
 from functools import partial
 from pathlib import Path
 from typing import Final
 
 from mgmt.archive.packing import estimate_size
-from mgmt.archive.unfinished import disk_full, unwritable
+from mgmt.archive.unfinished import disk_full, free_bytes, unwritable
 from mgmt.members import Packable
 from mgmt_contract.parts import MIB
 
@@ -33,19 +32,12 @@ def refuse_without_room(source: Packable, archive_path: Path, *, plan: str, stop
     folder = archive_path.parent
     if not _ASK(folder, os.W_OK | os.X_OK):
         raise unwritable(folder, "Read-only file system" if _is_read_only(folder) else "Permission denied")
-    free_bytes = _free_bytes(folder)
-    if free_bytes is None or free_bytes >= source.upper_bound_bytes:
+    available_bytes = free_bytes(folder)
+    if available_bytes is None or available_bytes >= source.upper_bound_bytes:
         return
-    if estimate_size(source, plan=plan, read_max_bytes=_READ_MAX_BYTES, stop=stop) > free_bytes:
-        raise disk_full(archive_path, source.upper_bound_bytes - free_bytes)
+    if estimate_size(source, plan=plan, read_max_bytes=_READ_MAX_BYTES, stop=stop) > available_bytes:
+        raise disk_full(archive_path, source.upper_bound_bytes - available_bytes)
 
 
 def _is_read_only(folder: Path) -> bool:
     return hasattr(os, "statvfs") and bool(os.statvfs(folder).f_flag & os.ST_RDONLY)
-
-
-def _free_bytes(folder: Path) -> int | None:
-    try:
-        return shutil.disk_usage(folder).free
-    except OSError:
-        return None  # some network disks do not say

@@ -128,7 +128,7 @@ class UnfinishedArchive:
 
     def _disk_full(self) -> MgmtError:
         folder = self._final_path.parent
-        missing_bytes = self._size_bound_bytes - _size_bytes(self.path) - _free_bytes(folder)
+        missing_bytes = self._size_bound_bytes - _size_bytes(self.path) - (free_bytes(folder) or 0)
         return disk_full(self._final_path, missing_bytes)
 
     def _too_large(self) -> MgmtError:
@@ -263,11 +263,12 @@ def _size_bytes(path: Path) -> int:
         return 0
 
 
-def _free_bytes(folder: Path) -> int:
+def free_bytes(folder: Path) -> int | None:
+    """Say how much a folder's disk has room for; None where it does not say, as some network disks."""
     try:
         return shutil.disk_usage(folder).free
     except OSError:
-        return 0
+        return None
 
 
 def _sized(size_bytes: int) -> str:

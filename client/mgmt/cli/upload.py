@@ -95,7 +95,7 @@ def _upload(invocation: Invocation, targets: tuple[str, ...], options: dict[str,
     from mgmt.show.progress import TaskRenderer
     from mgmt.show.uploads import UploadView
     from mgmt.upload import upload as run_upload
-    from mgmt.upload.ending import Summary
+    from mgmt.upload.results import Summary
 
     summary = Summary()
     with stay_awake(), TaskRenderer(invocation.output, UploadView(invocation.output)) as renderer:
@@ -146,8 +146,8 @@ def _expand(targets: tuple[str, ...], options: UploadOptions, session: Session) 
     """Name every target; `all` is every entry of the current directory but the folders mgmt itself uses."""
     from mgmt.events import Notice
     from mgmt.source import real_folder
+    from mgmt.upload.looking import everything_in
     from mgmt.upload.ours import archives_in
-    from mgmt.upload.targets import everything_in
 
     for target in targets:
         if target != "all":

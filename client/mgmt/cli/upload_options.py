@@ -32,7 +32,7 @@ def check_names(
         UsageError: With what was expected.
     """
     from mgmt.text import shown
-    from mgmt.upload.targets import is_excluded
+    from mgmt.upload.looking import is_excluded
 
     if "" in targets:
         raise UsageError("A target's name is empty; expected a file or directory.", code="empty-name")

@@ -122,6 +122,13 @@ def error_of_outcome(outcome: str, operation_id: str) -> NewerServiceError:
     )
 
 
+def error_in(result: Any) -> MgmtError | None:
+    """Make the error of a result that has a problem, or an outcome that this version does not know."""
+    if not replies.is_known(result):
+        return error_of_outcome(result.outcome, result.operation_id)
+    return error_of(result.problem) if result.problem is not None else None
+
+
 class _Versions(Value):
     """The part of a service's description that every version has."""
 

@@ -1,36 +1,50 @@
-"""The upload use case: look at the targets, group them, and take every batch to its end.
+"""The upload use case, in seven verbs: look, pack, promise, ask, carry, confirm, clean.
 
-While a batch of small sources is carried, the next one is packed.
+`upload` looks at the targets and groups them into batches. A `Batch` goes through the other six verbs: small sources
+are packed, started with one call, sent side by side and confirmed with one call; a large source is a batch of its own,
+and is packed while it is sent.
 """
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Generator, Iterable, Iterator
-from contextlib import closing
-from dataclasses import replace
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing, contextmanager
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Final
 
 from mgmt.archive import is_fallback
-from mgmt.errors import MgmtError
-from mgmt.events import Begun, Notice, Repeated, Sized
+from mgmt.errors import (
+    IntegrityError,
+    LocalStateError,
+    LoginRequiredError,
+    MgmtError,
+    NewerServiceError,
+    NotConfiguredError,
+    UnavailableError,
+)
+from mgmt.events import Begun, Notice, Progress, Renewed, Repeated, Sized
 from mgmt.machine.descriptors import raise_limit, workers_max
-from mgmt.machine.interrupts import undisturbed
+from mgmt.service.api import error_in
 from mgmt.session import Session
-from mgmt.upload.batch import Batch, is_large
-from mgmt.upload.ending import Ending, Summary
-from mgmt.upload.job import Job, UploadOptions
-from mgmt.upload.looking import Preparation
-from mgmt.upload.schedule import carry_beside
+from mgmt.upload.clean_ups import CleanUps
+from mgmt.upload.ending import Ending
+from mgmt.upload.job import Granted, Job, UploadOptions, say_unapplied
+from mgmt.upload.looking import Looking, Sizing
+from mgmt.upload.originals import EarlierMoves
+from mgmt.upload.results import Summary
+from mgmt.upload.schedule import Strategy, carry_beside, group
 from mgmt.upload.sending import WHOLE_ARCHIVES_AT_A_TIME, sending_pool
-from mgmt.upload.sizing import Sizing
-from mgmt.upload.unapplied import say_unapplied
-from mgmt_contract.parts import MIB
+from mgmt.upload.small import Small
+from mgmt_contract import messages
 
-_log: Final = logging.getLogger(__name__)
-BATCH_SIZE_MAX_BYTES: Final = 64 * MIB
-"""Archives of one batch; as many as are in flight, and the one being packed, lie on the disk at a time."""
+SEND_ROUNDS_MAX: Final = 5
+"""How often parts are sent again that the storage had acknowledged and does not have."""
+COMPLETING_MAX_SECONDS: Final = 3600.0
+"""How long S3 may take to join parts; minutes are usual for the largest objects."""
+_RENEWABLE_CODES: Final = frozenset({"operation-differs", "operation-failed", "not-allowed"})
+_OTHER_BYTES_CODES: Final = frozenset({"part-differs", "operation-differs", "content-differs"})
 
 
 def upload(
@@ -55,111 +69,241 @@ def upload(
     raise_limit()
     most = workers_max()
     options = replace(options, jobs=min(options.jobs, most) if options.jobs else None)
-    ending = Ending(session, summary)
-    ending.moves.settle()
+    ending, clean_ups = Ending(session, summary), CleanUps(session)
+    earlier_moves = EarlierMoves(session, options, summary)
+    earlier_moves.settle()
     sizing = Sizing(session, options.excludes)
     looked_at = sizing.look(targets)
-    preparation = Preparation(options, session, shown_base, looked_at)
-    failing_first = sorted(looked_at, key=lambda target: preparation.find_outer(target) is None)
-    grouping = _Grouping(preparation, options, session, ending, sizing)
+    looking = Looking(options, session, shown_base, looked_at)
+
+    def look() -> Iterator[Job]:
+        """Look at each target in turn, those first that fail at once; one that fails is ended, the others go on."""
+        for target in sorted(looked_at, key=lambda target: looking.find_outer(target) is None):
+            is_first = sizing.note_begun(target)
+            try:
+                if earlier_moves.end(target):
+                    session.emit(Sized(target, 0))
+                    continue
+                job = looking.look(target)
+            except MgmtError as error:
+                if error.stops_everything:
+                    raise
+                session.emit(Sized(target, 0))
+                ending.end_unprepared(target, error)
+                continue
+            if job is not None:
+                session.emit(Begun(target, job.operation_id, job.source.uncompressed_size))
+                yield job
+            elif is_first:
+                session.emit(Repeated(target))
+
     try:
         with (
             sizing.counting(),
             sending_pool(options.jobs or min(WHOLE_ARCHIVES_AT_A_TIME, most)) as pool,
             carry_beside(session, ending.let_go) as in_flight,
-            closing(grouping.batches(failing_first)) as batches,
+            closing(group(look(), session, ending.let_go)) as batches,
         ):
-            for jobs in batches:
-                in_flight.take(Batch(jobs, session, ending, pool))
+            for strategy, together in batches:
+                in_flight.take(Batch(together, strategy, session, ending, clean_ups, pool))
     finally:
         ending.say_left()
-        _note_speed(session)
     say_unapplied(options, summary.skipped, session.emit)
-    ending.moves.finish_unnamed()
-    ending.report_clean_ups()
+    earlier_moves.finish_unnamed()
+    clean_ups.report()
 
 
-def _note_speed(session: Session) -> None:
-    """Remember how fast it went; where that cannot be, nothing is lost by it."""
-    speed = session.carrier.measured_speed()
-    if speed is None:
-        return
-    try:
-        session.journal.note_speed(session.service_url, speed)
-    except MgmtError as error:
-        _log.info("The speed is not remembered: %s", error.message)
+@dataclass(eq=False)
+class Batch:
+    """Some jobs that go together; one that fails drops out, the others go on."""
 
+    jobs: Sequence[Job]
+    strategy: Strategy
+    session: Session
+    ending: Ending
+    clean_ups: CleanUps
+    pool: ThreadPoolExecutor
+    _packed: list[Job] = field(default_factory=list)
+    _renewing: list[Job] = field(default_factory=list)
 
-class _Grouping:
-    """Turns one command's targets into batches of jobs."""
+    @property
+    def is_begun(self) -> bool:
+        """Whether there is something to carry."""
+        return bool(self._packed)
 
-    def __init__(
-        self, preparation: Preparation, options: UploadOptions, session: Session, ending: Ending, sizing: Sizing
-    ) -> None:
-        self._preparation = preparation
-        self._options = options
-        self._api = session.api
-        self._emit = session.emit
-        self._ending = ending
-        self._sizing = sizing
+    def pack(self) -> None:
+        """Promise and pack what is small; a large source is packed when it is carried.
 
-    def batches(self, targets: Iterable[str]) -> Generator[list[Job], None, None]:
-        """Look at the targets and group them; who closes this early lets go of what waits for its batch."""
-        waiting: list[Job] = []
+        What is packed can be carried also where this raises; called again, it goes on with the others.
+
+        Raises:
+            MgmtError: For causes that stop everything.
+        """
+        # Those first that lie packed on the disk since an earlier run: when they have gone, there is room for others.
+        waiting = sorted((job for job in self.jobs if not job.has_ended), key=lambda job: job.archive is None)
+        self._promise(waiting)  # before packing, so that after a crash the next run knows what is ours
+        self._packed = []
         try:
-            yield from self._group(targets, waiting)
-        finally:
-            with undisturbed():
-                for job in waiting:
-                    self._ending.let_go(job)
+            for job in waiting:
+                with self._surviving(job):
+                    self.strategy.pack(self.session, job)
+                    self._packed.append(job)
+        except LocalStateError:  # such as a full disk: what is packed may still go
+            self._promise(self._packed)
+            raise
+        self._promise(self._packed)
 
-    def _group(self, targets: Iterable[str], waiting: list[Job]) -> Iterator[list[Job]]:
-        """A large one alone, small ones by the hundred."""
-        waiting_bytes = 0
-        for target in targets:
-            job = self._prepare(target)
-            if job is None:
-                continue
-            if is_large(job):
-                yield [job]
-                continue
-            waiting.append(job)
-            waiting_bytes += job.source.upper_bound_bytes
-            if len(waiting) > self._api.limits.items_max or (len(waiting) > 1 and waiting_bytes > BATCH_SIZE_MAX_BYTES):
-                *full, job = waiting
-                waiting[:], waiting_bytes = [job], job.source.upper_bound_bytes
-                yield full
-        full = waiting.copy()
-        waiting.clear()
-        if full:
-            yield full
+    def carry(self) -> None:
+        """Ask for the packed jobs, carry their bytes, have them confirmed, and clean up.
 
-    def _prepare(self, target: str) -> Job | None:
-        is_first = self._sizing.note_begun(target)
+        Raises:
+            MgmtError: For causes that stop everything. What was begun stays resumable.
+        """
+        jobs = self._packed
+        for _ in range(SEND_ROUNDS_MAX):
+            granted = self._ask(jobs)
+            sent, stopping_error = self._carry(granted)
+            jobs = self._confirm(sent)
+            if stopping_error is not None:
+                raise stopping_error
+            renewing, self._renewing = self._renewing, []
+            jobs += self._begin_anew(renewing)
+            if not jobs:
+                return
+        for job in jobs:
+            message = f"{job.target_path}: the storage loses bytes that it has acknowledged. Tell the admin."
+            self.ending.end_failed(job, IntegrityError(message, code="parts-lost"))
+
+    def _promise(self, jobs: Sequence[Job], *, instead_of: Iterable[str] = ()) -> None:
+        """Write the jobs into the journal as they stand."""
+        with self.ending.holding(jobs) as held:
+            entries = [job.entry(self.session.service_url) for job in held]
+            self.session.journal.put(entries, instead_of=instead_of)
+
+    def _ask(self, jobs: Sequence[Job]) -> list[Granted]:
+        """Ask the service to start all; end those that need nothing more, return those that have bytes to send."""
+        granted: list[Granted] = []
+        again: list[Job] = []
+        renewing: list[Job] = []
+        for job, result in zip(jobs, self._start(jobs), strict=True):
+            if result.problem is not None and result.problem.code in _RENEWABLE_CODES and job.renewed_from is None:
+                renewing.append(job)  # what was begun has ended, or was begun with other options
+                continue
+            self._take_answer(job, result)
+            if result.outcome == "name_taken":
+                with self._surviving(job):  # packed to the end, so that contents can be compared
+                    Small().pack(self.session, job)
+                    again.append(job)
+            elif result.outcome in ("put", "multipart"):
+                granted.append((job, result))
+        if again:
+            self._promise(again)
+        again += self._begin_anew(renewing)
+        return granted + self._ask(again) if again else granted
+
+    def _take_answer(self, job: Job, result: messages.StartResult) -> None:
+        """Note what the service has recorded; end a job that needs nothing more."""
+        error = error_in(result)
+        if not isinstance(error, NewerServiceError):
+            job.lease = result.lease
+            if result.lease is None:
+                job.enter("prepared")
+        if error is not None:
+            self.ending.end_failed(job, error)
+        elif result.outcome == "already_there" and result.existing is not None:
+            self.ending.end_already_there(job, result.existing)
+        elif result.outcome == "done" and result.record is not None:
+            self.ending.end_done([(job, result.record)])
+
+    def _start(self, jobs: Sequence[Job]) -> Sequence[messages.StartResult]:
+        if not jobs:
+            return []
+        items = [job.start_item() for job in jobs]
+        bucket, machine_id = self.session.settings.bucket, self.session.journal.machine_id
+        with self.clean_ups.reporting() as clean_ups:
+            request = messages.StartRequest(machine_id, items, expected_bucket=bucket, clean_ups=clean_ups)
+            for job in jobs:
+                job.enter("asked")
+            try:
+                return self.session.api.start(request).results
+            except (LoginRequiredError, NotConfiguredError):  # turned away at the door; of others nobody knows
+                for job in jobs:
+                    if job.lease is None:
+                        job.enter("prepared")
+                raise
+
+    def _carry(self, granted: Sequence[Granted]) -> tuple[list[Job], MgmtError | None]:
+        """Carry every job's bytes; return the jobs whose bytes are all sent, and what stops the run after that."""
+        sent: list[Job] = []
+        stopping_error: MgmtError | None = None
+        for job, finish in self.strategy.carry(self.session, granted, self.pool):
+            try:
+                with self._surviving(job):
+                    finish()
+                    sent.append(job)
+            except MgmtError as error:
+                self.session.patience.check_stopped()
+                stopping_error = stopping_error or error
+        return sent, stopping_error
+
+    def _confirm(self, jobs: list[Job]) -> list[Job]:
+        """Have the service compare what the storage holds; return the jobs of which bytes are missing."""
+        incomplete: list[Job] = []
+        attempt = 0
+        deadline = self.session.patience.now() + COMPLETING_MAX_SECONDS
+        while jobs:
+            pairs = list(zip(jobs, self._complete(jobs), strict=True))
+            self.ending.end_done([(job, r.record) for job, r in pairs if r.outcome == "done" and r.record is not None])
+            for job, result in pairs:
+                error = error_in(result)
+                if error is not None:
+                    self._fail_or_renew(job, error)
+            incomplete += [job for job, result in pairs if result.outcome == "incomplete"]
+            jobs = [job for job, result in pairs if result.outcome == "completing"]
+            if jobs:
+                pause_seconds = max(result.retry_after_seconds or 1 for _, result in pairs)
+                if self.session.patience.now() > deadline:
+                    raise UnavailableError("The storage is still joining the parts. Run the same command again later.")
+                self.session.patience.wait(attempt, "the storage is joining parts", retry_after_seconds=pause_seconds)
+                attempt += 1
+        return incomplete
+
+    def _complete(self, jobs: Sequence[Job]) -> list[messages.CompleteResult]:
+        items = []
+        for job in jobs:
+            assert job.lease is not None  # noqa: S101  all its bytes were sent under a lease
+            assert job.content is not None  # noqa: S101  and out of a whole archive
+            self.session.emit(Progress(job.operation_id, job.target_path, "confirming", 0, job.content.size))
+            items.append(messages.CompleteItem(job.operation_id, job.lease.epoch, job.content))
+        with self.clean_ups.reporting() as clean_ups:
+            request = messages.CompleteRequest(self.session.journal.machine_id, items, clean_ups=clean_ups)
+            return self.session.api.complete(request).results
+
+    @contextmanager
+    def _surviving(self, job: Job) -> Iterator[None]:
+        """End the job, or begin it anew, if it fails for a reason of its own; go on behind it with the others."""
         try:
-            if self._was_moved(target):
-                self._emit(Sized(target, 0))
-                return None
-            job = self._preparation.prepare(target)
+            yield
         except MgmtError as error:
             if error.stops_everything:
                 raise
-            self._emit(Sized(target, 0))
-            self._ending.end_unprepared(target, error)
-            return None
-        if job is not None:
-            self._emit(Begun(target, job.operation_id, job.source.uncompressed_size))
-        elif is_first:
-            self._emit(Repeated(target))
-        return job
+            self._fail_or_renew(job, error)
 
-    def _was_moved(self, target: str) -> bool:
-        """Tell whether an earlier run has uploaded a target and moved it away; that is its end."""
-        entry = self._ending.moves.take_settled(target)
-        if entry is not None:
-            self._ending.end_moved(entry)
-            return True
-        made = self._ending.moves.find_made(target, self._options)
-        if made is not None:
-            self._ending.end_made(target, made)
-        return made is not None
+    def _fail_or_renew(self, job: Job, error: MgmtError) -> None:
+        """Begin an upload anew, once, whose archive had to be packed again and came out with other bytes.
+
+        Such as after `touch` of a folder: the content is the same, the parts that were sent are not.
+        """
+        if job.adoption.must_repeat_parts and job.renewed_from is None and error.code in _OTHER_BYTES_CODES:
+            self._renewing.append(job)
+        else:
+            self.ending.end_failed(job, error)
+
+    def _begin_anew(self, jobs: Sequence[Job]) -> list[Job]:
+        """Go on with jobs under new ids."""
+        with self.ending.holding(jobs) as held:
+            given_up = {job.renew(): job for job in held}
+            self._promise(held, instead_of=given_up)  # at once: by the old entry a packed archive is known to be ours
+            for former_id, job in given_up.items():
+                self.session.emit(Renewed(former_id, job.operation_id))
+            return held

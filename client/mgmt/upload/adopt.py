@@ -12,13 +12,13 @@ from mgmt.errors import LocalStateError, SourceError
 from mgmt.journal import Entry, Journal
 from mgmt.source import Source
 from mgmt.text import shown
-from mgmt.upload.originals import clear_left_over
 from mgmt.upload.ours import (
+    clear_move,
     is_promised,
     placeholder_of,
+    promises_at,
     remove_archive,
     remove_elsewhere,
-    remove_promised,
     remove_unfinished,
 )
 from mgmt_contract.messages import Packing
@@ -88,10 +88,12 @@ class Adoption(Value):
         return self.operation_id is not None and self.archive is None
 
 
-def look_back(source: Source, archive_path: Path, packing: Packing, newest: Entry | None, journal: Journal) -> Facts:
-    """Find out what earlier runs have left; the known archive is not read."""
+def look_back(
+    source: Source, archive_path: Path, packing: Packing, newest: Entry | None, journal: Journal, *, reads: bool
+) -> Facts:
+    """Find out what earlier runs have left; a known archive that may be gone on with is read if `reads`."""
     known = journal.find_archive(archive_path)
-    return Facts(
+    facts = Facts(
         source_path=os.fspath(source.path),
         archive_path=archive_path,
         fingerprint=source.fingerprint,
@@ -100,18 +102,17 @@ def look_back(source: Source, archive_path: Path, packing: Packing, newest: Entr
         known=known,
         at_place="nothing" if known is not None else _look_at_place(archive_path, journal),
         promised_ids=tuple(entry.operation_id for entry in journal.begun_at(archive_path)),
-        unreadable=_find_unreadable(archive_path) if known is not None else None,
     )
-
-
-def read_known(facts: Facts) -> Facts:
-    """Read the known archive where it may be gone on with: its bytes may not be those written down."""
-    if facts.known is None or facts.unreadable or not facts.is_same(facts.known):
+    if known is None or not facts.is_same(known):
         return facts
     try:
-        return replace(facts, sums=read_archive(facts.archive_path))
-    except LocalStateError as error:
-        return replace(facts, unreadable=_say_why(error.__cause__))
+        if reads:
+            return replace(facts, sums=read_archive(archive_path))
+        archive_path.open("rb").close()
+    except (LocalStateError, OSError) as error:
+        cause = error.__cause__ or error
+        return replace(facts, unreadable=(cause.strerror if isinstance(cause, OSError) else None) or str(cause))
+    return facts
 
 
 def decide(facts: Facts) -> Adoption:
@@ -149,11 +150,7 @@ def _find_archive(facts: Facts) -> PackedArchive | None:
         return None
     return PackedArchive(
         path=facts.archive_path,
-        size=content.size,
-        crc64nvme=content.crc64nvme,
-        content_digest=content.content_digest,
-        uncompressed_size=content.uncompressed_size,
-        member_count=content.member_count,
+        content=content,
         packing=facts.packing,
         parts=(),
         mtime_ns=known.archive_mtime_ns or 0,
@@ -184,7 +181,7 @@ def apply(adoption: Adoption, facts: Facts, source: Source, journal: Journal) ->
         LocalStateError: If something cannot be removed, or the journal cannot be used.
     """
     path, told = facts.archive_path, []
-    if adoption.clears_promised and not remove_promised(path, journal):
+    if adoption.clears_promised and not remove_archive(path, promises_at(path, journal)):
         raise explain(_name_foreign(path), facts)
     for operation_id in adoption.unfinished_ids:
         remove_unfinished(path, operation_id)
@@ -192,10 +189,10 @@ def apply(adoption: Adoption, facts: Facts, source: Source, journal: Journal) ->
         told = remove_elsewhere(adoption.elsewhere, source.name, journal)
     if adoption.moving is not None:
         place = Path(adoption.moving.completed_path or "")
-        clear_left_over(source, place, placeholder_of(adoption.moving.operation_id))
+        clear_move(source, place, placeholder_of(adoption.moving.operation_id))
     if adoption.refusal is not None:
         raise explain(adoption.refusal, facts)
-    if adoption.replaced is not None and not remove_archive(adoption.replaced):
+    if adoption.replaced is not None and not remove_archive(path, [adoption.replaced]):
         raise explain(_name_foreign(path), facts)
     if adoption.forgotten_id is not None:
         journal.forget([adoption.forgotten_id])
@@ -235,15 +232,3 @@ def _look_at_place(path: Path, journal: Journal) -> AtPlace:
 
 def _name_foreign(path: Path) -> Foreign:
     return "made by mgmt" if is_ours(path) else "foreign"
-
-
-def _find_unreadable(path: Path) -> str | None:
-    try:
-        path.open("rb").close()
-    except OSError as error:
-        return _say_why(error)
-    return None
-
-
-def _say_why(cause: BaseException | None) -> str:
-    return (cause.strerror if isinstance(cause, OSError) else None) or str(cause)

@@ -11,18 +11,14 @@ from typing import Literal
 from mgmt.archive import compute_content, compute_content_digest, refuse_without_room
 from mgmt.errors import LocalStateError, MgmtError, RefusedError
 from mgmt.events import Waiting
-from mgmt.journal import Entry, Moved
-from mgmt.service.api import error_of, error_of_outcome
-from mgmt.service.replies import is_known
+from mgmt.service.api import error_in
 from mgmt.session import Session
-from mgmt.source import place_of
-from mgmt.upload.batch import is_large
-from mgmt.upload.earlier_moves import Moves, describe_object, has_moved
-from mgmt.upload.job import Job, UploadOptions
-from mgmt.upload.looking import Preparation
-from mgmt.upload.unapplied import say_unapplied
+from mgmt.upload.job import Job, UploadOptions, say_unapplied
+from mgmt.upload.looking import Looking
+from mgmt.upload.originals import EarlierMoves, describe_object
+from mgmt.upload.results import Summary
+from mgmt.upload.schedule import strategy_for
 from mgmt_contract import messages
-from mgmt_contract.records import UploadRecord
 from mgmt_contract.sameness import Sameness, compare_content, explain_claimed
 from mgmt_contract.values import Value
 
@@ -111,7 +107,7 @@ def plan_uploads(
         MgmtError: For causes that would stop everything.
     """
     every = list(targets)
-    planner = _Planner(Preparation(options, session, shown_base, every), options, session)
+    planner = _Planner(options, session, shown_base, every)
     planner.summary.limit(rate_limit_bytes_per_second)
     batch: list[Job | Plan] = []
     for target in every:
@@ -129,32 +125,28 @@ def plan_uploads(
 class _Planner:
     """One command's plans."""
 
-    def __init__(self, preparation: Preparation, options: UploadOptions, session: Session) -> None:
+    def __init__(self, options: UploadOptions, session: Session, shown_base: Path, targets: Sequence[str]) -> None:
         self._options = options
         self._session = session
-        self._preparation = preparation
-        self._moves = Moves(session)
-        self._moved = _find_moved(session)
+        self._looking = Looking(options, session, shown_base, targets, is_dry_run=True)
+        self._earlier_moves = EarlierMoves(session, options, Summary())
+        self._earlier_moves.settle(is_dry_run=True)
         self.summary = PlanSummary(session.journal.speed(session.service_url))
 
     def look(self, target: str) -> Job | Plan | None:
         """Look at a target; a plan already where it would fail, None where it came before."""
         try:
-            entry = self._moved.pop(os.fspath(place_of(target)), None) if self._moved else None
-            moved = entry or self._moves.find_made(target, self._options)
-            return self._preparation.inspect(target) if moved is None else self._plan_moved(target, moved)
+            moved = self._earlier_moves.take(target)
+            return self._looking.look(target) if moved is None else self._plan_moved(target, moved.operation_id)
         except MgmtError as error:
             if error.stops_everything:
                 raise
             return Plan(target, "fail", error=error)
 
-    def _plan_moved(self, target: str, entry: Entry | Moved) -> Plan:
+    def _plan_moved(self, target: str, operation_id: str) -> Plan:
         """Plan for a target that an earlier run has uploaded and moved: the real one only tells that end."""
-        [result] = self._session.api.look_up([entry.operation_id]).results
-        if result.problem is not None:
-            raise error_of(result.problem)
-        record = result.record
-        if not isinstance(record, UploadRecord):
+        record = self._earlier_moves.look_up(operation_id)
+        if record is None:
             return Plan(target, "already_there")
         bucket, key = record.s3_bucket, record.s3_object_key
         return Plan(record.target_path, "already_there", bucket, key, existing=describe_object(record))
@@ -171,11 +163,8 @@ class _Planner:
     def _ask(self, jobs: Sequence[Job]) -> Iterable[Plan]:
         if not jobs:
             return
-        request = messages.PreviewRequest(
-            self._session.journal.machine_id,
-            [job.start_item() for job in jobs],
-            expected_bucket=self._session.settings.bucket,
-        )
+        items, bucket = [job.start_item() for job in jobs], self._session.settings.bucket
+        request = messages.PreviewRequest(self._session.journal.machine_id, items, expected_bucket=bucket)
         response = self._session.api.preview(request)
         for job, result in zip(jobs, response.results, strict=True):
             yield self._make_plan(job, result, response.service.bucket)
@@ -203,16 +192,17 @@ class _Planner:
         )
 
     def _judge(self, job: Job, result: messages.PreviewResult) -> tuple[PlanOutcome, MgmtError | None]:
-        problem = _problem_of(result)
-        if problem is not None and is_large(job):  # small ones are packed before the service is asked
-            return "fail", problem
-        try:
-            self._refuse_without_room(job)
-            sameness = self._compare(job, result.existing) if result.existing and not problem else "other"
-        except MgmtError as error:
-            if error.stops_everything and not isinstance(error, LocalStateError):
-                raise
-            return "fail", error
+        problem = error_in(result)
+        sameness: Sameness = "other"
+        if problem is None or not strategy_for(job).goes_alone:  # small ones are packed before the service is asked
+            try:
+                self._refuse_without_room(job)
+                if result.existing and not problem:
+                    sameness = self._compare(job, result.existing)
+            except MgmtError as error:
+                if error.stops_everything and not isinstance(error, LocalStateError):
+                    raise
+                return "fail", error
         if problem is not None:
             return "fail", problem
         if result.existing is None:
@@ -238,17 +228,6 @@ class _Planner:
             return "same"
         content = compute_content(job.source, plan=job.options.plan, stop=self._session.stop)
         return compare_content(existing, content)
-
-
-def _find_moved(session: Session) -> dict[str, Entry]:
-    """Find, by their old paths, originals that a run has moved that was killed before it could tell so."""
-    return {entry.source_path: entry for entry in session.journal.moves(session.service_url) if has_moved(entry)}
-
-
-def _problem_of(result: messages.PreviewResult) -> MgmtError | None:
-    if not is_known(result):
-        return error_of_outcome(result.outcome, result.operation_id)
-    return error_of(result.problem) if result.problem is not None else None
 
 
 def _make_refusal(existing: messages.Existing, sameness: Sameness) -> MgmtError:

@@ -5,26 +5,19 @@ from __future__ import annotations
 import os
 import threading
 import time
-import unicodedata
-from collections.abc import Mapping, Sequence
-from contextlib import ExitStack, suppress
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
-from functools import partial
 from pathlib import Path
 from typing import Final, Literal
 
 from mgmt.archive import PackedArchive, current_codec
-from mgmt.errors import SourceError
-from mgmt.journal import EndedAs, Entry, Journal, new_operation_id
-from mgmt.layout import archive_file_name
+from mgmt.events import Emit, Notice
+from mgmt.journal import EndedAs, Entry, new_operation_id
 from mgmt.members import NANOSECONDS
-from mgmt.source import Source, look, real_folder
-from mgmt.upload import adopt
+from mgmt.source import Source
 from mgmt.upload.adopt import Adoption
-from mgmt.upload.originals import find_place, is_left_over
-from mgmt.upload.ours import is_known_archive, placeholder_of
-from mgmt_contract.messages import Content, Lease, Packing, StartItem
-from mgmt_contract.names import InvalidNameError, fold_key, join_key
+from mgmt_contract.messages import Content, Lease, Packing, StartItem, StartResult
 from mgmt_contract.parts import SINGLE_PUT_MAX_BYTES
 from mgmt_contract.texts import fit_text
 from mgmt_contract.values import Value
@@ -141,11 +134,6 @@ class Job:
         guess = archive_bytes * source_bytes // self.packed_source_bytes if self.packed_source_bytes else source_bytes
         self.expected_archive_bytes = min(max(archive_bytes, guess), self.source.upper_bound_bytes)
 
-    def take_up(self, adoption: Adoption) -> None:
-        """Go on with what an earlier run has left."""
-        self.operation_id = adoption.operation_id or self.operation_id
-        self.archive, self.adoption = adoption.archive, adoption
-
     def enter(self, phase: Phase) -> None:
         """Go on to a phase where it may follow; a thread that comes late changes nothing."""
         with self._entering:
@@ -202,106 +190,24 @@ class Job:
         )
 
 
+Granted = tuple[Job, StartResult]
+"""A job that has bytes to send, with the service's answer, which says how."""
+Carrying = Iterable[tuple[Job, Callable[[], None]]]
+"""Jobs, each with what brings its bytes to the storage, or waits until another thread has."""
+
+
+def say_unapplied(options: UploadOptions, already_there_count: int, emit: Emit) -> None:
+    """Say that what is already there keeps its storage class and tags: nothing of it is sent."""
+    asked = [f"--storage-class {options.storage_class}"] if options.storage_class else []
+    asked += [f"--tag {key}={value}" for key, value in options.tags.items()]
+    if asked and already_there_count:
+        message = (
+            f"What is already there keeps the storage class and tags it was stored with; {' and '.join(asked)} "
+            "changed nothing of it."
+        )
+        emit(Notice(message, "option-not-applied"))
+
+
 def _whole_seconds() -> int:
     """Say what time it is, in a number that every disk keeps: some know only every other second."""
     return int(time.time()) // 2 * 2
-
-
-def prepare_job(target: str, options: UploadOptions, journal: Journal, service_url: str, shown_base: Path) -> Job:
-    """Look at a target and find out whether it was begun before.
-
-    The job holds its archive path from here on; whoever ends it closes `job.held`.
-
-    Raises:
-        SourceError: If the target cannot be uploaded, or its archive's name is taken by somebody's file.
-        RefusedError: If another process of this machine is at it.
-        LocalStateError: If the journal cannot be used, or what an earlier run left cannot be removed.
-    """
-    job = _look_at(target, options, journal, shown_base)
-    try:
-        # One process per archive and per object: neither file nor operation is shared.
-        job.held.enter_context(journal.hold(os.fspath(job.archive_path), job.source.name))
-        job.held.enter_context(journal.hold(f"{service_url} {fold_key(job.destination)}", job.source.name))
-        facts = adopt.read_known(_look_back(job, journal, service_url))
-        adoption = adopt.decide(facts)
-        job.left_elsewhere = adopt.apply(adoption, facts, job.source, journal)
-        job.take_up(adoption)
-        _find_place(job)
-    except BaseException:
-        job.held.close()
-        raise
-    return job
-
-
-def inspect_job(target: str, options: UploadOptions, journal: Journal, service_url: str, shown_base: Path) -> Job:
-    """Look at a target as `prepare_job` does, and leave everything as it is; the job is good for looking only.
-
-    Raises:
-        SourceError: If the target cannot be uploaded, or its archive's name is taken by somebody's file.
-        LocalStateError: If the journal cannot be used.
-    """
-    job = _look_at(target, options, journal, shown_base)
-    facts = _look_back(job, journal, service_url)
-    adoption = adopt.decide(facts)
-    if adoption.refusal is not None:
-        raise adopt.explain(adoption.refusal, facts)
-    job.operation_id = adoption.operation_id or job.operation_id
-    _find_place(job, _find_move_left_over(adoption.moving, job.source))
-    return job
-
-
-def _look_at(target: str, options: UploadOptions, journal: Journal, shown_base: Path) -> Job:
-    shown_path = show_path(target, shown_base)
-    source = look(
-        target,
-        name=options.as_name,
-        excludes=options.excludes,
-        shown_as=shown_path,
-        is_own_archive=partial(is_known_archive, journal=journal),
-    )
-    _check_name(source, options)
-    # The journal and the locks know an archive by its path: its folder is spelled in one way, its own name as it is.
-    folder = real_folder(options.archive_dir) if options.archive_dir else source.path.parent
-    return Job(new_operation_id(), source, shown_path, folder / archive_file_name(source.name), options)
-
-
-def _look_back(job: Job, journal: Journal, service_url: str) -> adopt.Facts:
-    newest = journal.find(service_url, os.fspath(job.source.path), job.destination)
-    return adopt.look_back(job.source, job.archive_path, job.packing, newest, journal)
-
-
-def _find_place(job: Job, left_over: Path | None = None) -> None:
-    if job.options.completed_dir is not None:
-        job.completed_path = find_place(job.source, job.options.completed_dir, left_over)
-
-
-def _find_move_left_over(moving: Entry | None, source: Source) -> Path | None:
-    """Find what a run that was killed while it moved the source has left in its new place."""
-    if moving is None:
-        return None
-    place = Path(moving.completed_path or "")
-    with suppress(OSError):  # what cannot be looked at is not cleared either
-        return place if is_left_over(source, place, placeholder_of(moving.operation_id)) else None
-    return None
-
-
-def _check_name(source: Source, options: UploadOptions) -> None:
-    try:
-        join_key("", options.prefix, source.name)
-    except InvalidNameError as error:
-        raise SourceError(
-            f"'{source.file_record.path}' cannot be stored under its name: {error}. "
-            "Choose another name for it with --as NAME.",
-            code="invalid-name",
-        ) from error
-
-
-def show_path(target: str, base: Path) -> str:
-    """Say a target's path as the team may see it: relative to `base`, or only its name; no home folders."""
-    absolute = Path(os.path.abspath(target))  # noqa: PTH100  resolve() would follow links
-    try:
-        shown = absolute.relative_to(base).as_posix()
-    except ValueError:
-        shown = absolute.name
-    text = os.fsencode(shown if shown != "." else absolute.name).decode("utf-8", "backslashreplace")
-    return unicodedata.normalize("NFC", text)

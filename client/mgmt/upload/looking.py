@@ -1,76 +1,157 @@
-"""Looking at a command's targets, one after the other: what becomes a job, and what a person should know of it."""
+"""Look: what a command's targets are, and one job for each, with what a person should know of it."""
 
 from __future__ import annotations
 
 import os
-import shutil
+import stat
+import threading
 import unicodedata
-from collections.abc import Callable, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from functools import partial
 from pathlib import Path
 from typing import Final
 
-from mgmt.errors import SourceError
-from mgmt.events import Notice, Waiting
-from mgmt.service.replies import Limits
+from mgmt.archive import free_bytes, is_ours
+from mgmt.errors import MgmtError, SourceError
+from mgmt.events import Emit, Expected, Notice, Sized, Waiting
+from mgmt.journal import Journal, new_operation_id
+from mgmt.layout import archive_file_name, is_temporary_name
 from mgmt.session import Session
-from mgmt.source import SYSTEM_FILE, place_of
+from mgmt.source import (
+    SYSTEM_FILE,
+    Source,
+    count_bytes,
+    file_size,
+    is_system_name,
+    look,
+    own_data_at,
+    place_of,
+    real_folder,
+)
+from mgmt.source.rules import Excludes, special_kind
 from mgmt.text import count_in_words, shown, size_in_words
-from mgmt.upload.job import Job, UploadOptions, inspect_job, prepare_job
-from mgmt_contract.names import fold_key
+from mgmt.upload import adopt
+from mgmt.upload.job import Job, UploadOptions
+from mgmt.upload.originals import find_place
+from mgmt.upload.ours import is_known_archive, is_left_by_move, placeholder_of
+from mgmt_contract.names import ARCHIVE_SUFFIX, InvalidNameError, fold_key, join_key
 
 _SKIPPED_NAMED_MAX: Final = 20
+_STOPPING_MAX_SECONDS: Final = 1.0
+"""A disk that does not answer holds nobody up."""
 
 
-class Preparation:
-    """Turns the targets of one command into jobs."""
+class Sizing:
+    """Sizes of one command's targets: files are looked at once, folders are counted beside the sending."""
 
-    def __init__(self, options: UploadOptions, session: Session, shown_base: Path, targets: Sequence[str]) -> None:
+    def __init__(self, session: Session, excludes: Sequence[str]) -> None:
+        self._session = session
+        self._excludes = excludes
+        self._folders: list[str] = []
+        self._begun: set[str] = set()
+        self._stop = threading.Event()
+
+    def look(self, targets: Iterable[str]) -> list[str]:
+        """Look at every target's own entry; return the targets, those first that cannot be uploaded.
+
+        So a mistyped name is told at once, and not when everything before it was sent.
+        """
+        sizes: dict[str, int | None] = {}
+        failing, others = [], []
+        for target in targets:
+            try:
+                sizes[target] = file_size(target)
+                others.append(target)
+            except MgmtError:
+                sizes[target] = 0
+                failing.append(target)
+        self._session.emit(Expected(sizes))
+        self._folders = [target for target, size in sizes.items() if size is None] if len(sizes) > 1 else []
+        return failing + others
+
+    def note_begun(self, target: str) -> bool:
+        """Leave a target out that needs no counting any more; tell whether it is the first that is spelled so."""
+        is_first = target not in self._begun
+        self._begun.add(target)
+        return is_first
+
+    @contextmanager
+    def counting(self) -> Iterator[None]:
+        """Count what is in folders until the context is left."""
+        thread = threading.Thread(target=self._count, name="count", daemon=True)
+        if self._folders:
+            thread.start()
+        try:
+            yield
+        finally:
+            self._stop.set()
+            if self._folders:
+                thread.join(_STOPPING_MAX_SECONDS)
+
+    def _count(self) -> None:
+        # From the end on: those at the beginning are looked at whole meanwhile, as they are uploaded.
+        for target in reversed(self._folders):
+            if target in self._begun:
+                continue
+            try:
+                size_bytes = count_bytes(target, self._excludes, self._stop.is_set)
+            except MgmtError:
+                size_bytes = 0  # when its turn comes it fails, by name
+            if self._stop.is_set():
+                return
+            self._session.emit(Sized(target, size_bytes))
+
+
+class Looking:
+    """Looks at the targets of one command, knowing those it has looked at before.
+
+    A dry run looks in the same way, but its jobs hold nothing, and nothing is removed or written down.
+    """
+
+    def __init__(
+        self,
+        options: UploadOptions,
+        session: Session,
+        shown_base: Path,
+        targets: Sequence[str],
+        *,
+        is_dry_run: bool = False,
+    ) -> None:
         self._options = options
         self._target_of_place = {place_of(target): target for target in targets}
         self._session = session
         self._shown_base = shown_base
+        self._is_dry_run = is_dry_run
         self._has_several = len(targets) > 1
         self._first_of_name: dict[str, Path] = {}
         self._nearly_full: set[Path] = set()
 
-    def prepare(self, target: str) -> Job | None:
-        """Make the job of a target, ready to go; None for a target that came before.
+    def look(self, target: str) -> Job | None:
+        """Make the job of a target; None for a target that came before.
 
         Raises:
-            MgmtError: If it cannot be uploaded; see `prepare_job`.
+            MgmtError: If it cannot be uploaded; see `make_job`.
         """
-        return self._look(target, prepare_job)
-
-    def inspect(self, target: str) -> Job | None:
-        """Make the job of a target only to look at it: nothing is held, removed or written down.
-
-        Raises:
-            MgmtError: If it could not be uploaded.
-        """
-        return self._look(target, inspect_job)
-
-    def _look(self, target: str, make: Callable[..., Job]) -> Job | None:
         session = self._session
         if self._is_repeated(target):
             return None
         self._refuse_inside_moved(target)
         session.emit(Waiting(f"looking at {target}"))
-        job = make(target, self._options, session.journal, session.service_url, self._shown_base)
+        journal, url, base = session.journal, session.service_url, self._shown_base
+        job = make_job(target, self._options, journal, url, base, is_dry_run=self._is_dry_run)
         try:
-            job.whole_max_bytes = self._find_limits().single_put_max_bytes
+            # Asked where several targets may go in one call; a single one fits into any.
+            limits = session.api.learn_limits() if self._has_several else session.api.limits
         except BaseException:
             job.held.close()
             raise
+        job.whole_max_bytes = limits.single_put_max_bytes
         self._say_skipped(job)
         for message in job.left_elsewhere:
             session.emit(Notice(message, "archive-not-deleted", job.operation_id))
         self._warn_of_full_disk(job)
         return job
-
-    def _find_limits(self) -> Limits:
-        """Ask the service for its limits where several targets may go in one call; a single one fits into any."""
-        api = self._session.api
-        return api.learn_limits() if self._has_several else api.limits
 
     def _is_repeated(self, target: str) -> bool:
         """Tell whether this very target came before in this command.
@@ -124,16 +205,15 @@ class Preparation:
     def _warn_of_full_disk(self, job: Job) -> None:
         """Say before packing that archives may not fit, once for a folder; whether they do shows only when packed."""
         folder = job.archive_path.parent
-        try:
-            free_bytes = shutil.disk_usage(folder).free
-        except OSError:
-            return  # packing says what is wrong with the folder
-        if job.archive is None and free_bytes < job.source.upper_bound_bytes and folder not in self._nearly_full:
+        free = free_bytes(folder)
+        if free is None or job.archive is not None or folder in self._nearly_full:
+            return  # where a folder is unusable, packing says so
+        if free < job.source.upper_bound_bytes:
             self._nearly_full.add(folder)
             where = "beside it" if folder == job.source.path.parent else f"in {shown(os.fspath(folder))}"
             message = (
                 f"The archive of {job.target_path} may need {size_in_words(job.source.upper_bound_bytes)}, but "
-                f"only {size_in_words(free_bytes)} are free {where}. Use --archive-dir DIR to put it on another "
+                f"only {size_in_words(free)} are free {where}. Use --archive-dir DIR to put it on another "
                 "disk."
             )
             self._session.emit(Notice(message, "disk-nearly-full", job.operation_id))
@@ -154,3 +234,133 @@ def _explain_same_name(target: str, path: Path, first: Path) -> str:
             f"encoded (Unicode NFC and NFD), which makes them one name in the bucket. {way_out}"
         )
     return f"{both[0]} would be stored under the same name as {both[1]}. {way_out}"
+
+
+def make_job(
+    target: str,
+    options: UploadOptions,
+    journal: Journal,
+    service_url: str,
+    shown_base: Path,
+    *,
+    is_dry_run: bool = False,
+) -> Job:
+    """Look at a target, and decide how to go on with what earlier runs left of it.
+
+    The job holds its archive's path and its destination from here on; whoever ends it closes `job.held`. In a dry run
+    it holds nothing, nothing is changed, and the job has the id of an earlier run but not its archive.
+
+    Raises:
+        SourceError: If the target cannot be uploaded, or its archive's name is taken by somebody's file.
+        RefusedError: If another process of this machine is at it.
+        LocalStateError: If the journal cannot be used, or what an earlier run left cannot be removed.
+    """
+    job = _look_at(target, options, journal, shown_base)
+    source, left_by_move = job.source, None
+    try:
+        if not is_dry_run:  # one process per archive and per object: neither file nor operation is shared
+            job.held.enter_context(journal.hold(os.fspath(job.archive_path), source.name))
+            job.held.enter_context(journal.hold(f"{service_url} {fold_key(job.destination)}", source.name))
+        newest = journal.find(service_url, os.fspath(source.path), job.destination)
+        facts = adopt.look_back(source, job.archive_path, job.packing, newest, journal, reads=not is_dry_run)
+        adoption = adopt.decide(facts)
+        job.operation_id = adoption.operation_id or job.operation_id
+        if is_dry_run:
+            left_by_move = _foresee(adoption, facts, source)
+        else:
+            job.left_elsewhere = adopt.apply(adoption, facts, source, journal)
+            job.archive, job.adoption = adoption.archive, adoption
+        if options.completed_dir is not None:
+            job.completed_path = find_place(source, options.completed_dir, left_by_move)
+    except BaseException:
+        job.held.close()
+        raise
+    return job
+
+
+def _look_at(target: str, options: UploadOptions, journal: Journal, shown_base: Path) -> Job:
+    shown_path = show_path(target, shown_base)
+    source = look(
+        target,
+        name=options.as_name,
+        excludes=options.excludes,
+        shown_as=shown_path,
+        is_own_archive=partial(is_known_archive, journal=journal),
+    )
+    try:
+        join_key("", options.prefix, source.name)
+    except InvalidNameError as error:
+        raise SourceError(
+            f"'{source.file_record.path}' cannot be stored under its name: {error}. "
+            "Choose another name for it with --as NAME.",
+            code="invalid-name",
+        ) from error
+    # The journal and the locks know an archive by its path: its folder is spelled in one way, its own name as it is.
+    folder = real_folder(options.archive_dir) if options.archive_dir else source.path.parent
+    return Job(new_operation_id(), source, shown_path, folder / archive_file_name(source.name), options)
+
+
+def _foresee(adoption: adopt.Adoption, facts: adopt.Facts, source: Source) -> Path | None:
+    """Return the place for the original that a real run would clear of what a crashed move left.
+
+    Raises:
+        SourceError: If a real run could not begin.
+    """
+    if adoption.refusal is not None:
+        raise adopt.explain(adoption.refusal, facts)
+    if adoption.moving is not None:
+        place, mark = Path(adoption.moving.completed_path or ""), placeholder_of(adoption.moving.operation_id)
+        with suppress(OSError):  # what cannot be looked at is not cleared either
+            return place if is_left_by_move(source, place, mark) else None
+    return None
+
+
+def show_path(target: str, base: Path) -> str:
+    """Say a target's path as the team may see it: relative to `base`, or only its name; no home folders."""
+    absolute = Path(os.path.abspath(target))  # noqa: PTH100  resolve() would follow links
+    try:
+        relative = absolute.relative_to(base).as_posix()
+    except ValueError:
+        relative = absolute.name
+    text = os.fsencode(relative if relative != "." else absolute.name).decode("utf-8", "backslashreplace")
+    return unicodedata.normalize("NFC", text)
+
+
+def everything_in(
+    folder: Path, known_archives: Collection[str], emit: Emit, excludes: Sequence[str] = ()
+) -> Iterator[str]:
+    """Name every entry to upload, sorted; what a person might miss is said.
+
+    Args:
+        folder: Where to look, not below.
+        known_archives: Paths of archives that the journal knows as ours.
+        emit: Told of sockets, pipes and devices, and of what mgmt has made or keeps for itself.
+        excludes: Globs of entries to leave out.
+    """
+    for name in sorted(os.listdir(folder), key=os.fsencode):  # noqa: PTH208  names are what is wanted
+        if is_excluded(name, excludes):
+            continue
+        reason = _reason_to_skip(folder / name, known_archives)
+        if reason is None:
+            yield name
+        elif reason:
+            emit(Notice(f"{name} is skipped: {reason}.", "skipped"))
+
+
+def is_excluded(target: str, excludes: Sequence[str]) -> bool:
+    """Tell whether a target itself is what is to be left out."""
+    name = os.fsencode(Path(target).name)
+    return Excludes(excludes).leave_out(name, name + b"/" + name)
+
+
+def _reason_to_skip(path: Path, known_archives: Collection[str]) -> str | None:
+    """Say why an entry is left out; empty where nobody would expect it to be uploaded."""
+    if is_system_name(path.name) or is_temporary_name(path.name) or os.fspath(path) in known_archives:
+        return ""
+    if path.name.endswith(ARCHIVE_SUFFIX) and is_ours(path):
+        return "an archive that mgmt has made (name it to upload it anyway)"
+    try:
+        status = path.stat()
+        return own_data_at(os.fspath(path)) if stat.S_ISDIR(status.st_mode) else special_kind(status)
+    except OSError:
+        return None  # a dangling link or an unreadable entry fails by name, not in silence

@@ -1,21 +1,34 @@
-"""The folder of completed originals: whether a source can be moved there, and the move itself.
+"""Moves originals to the folder of completed ones, after a proven upload, and ends the moves of crashed runs.
 
 Only ever a rename. Copying to another disk would make a second original that nobody has proven, and remove
-the first. Everything that can be known is checked before anything is packed.
+the first. Everything that can be known is checked before anything is packed. A move is promised in the journal before
+it is made.
 """
 
 from __future__ import annotations
 
 import contextlib
 import os
+from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
-from mgmt.archive import rename_without_replacing, sync_folder
-from mgmt.errors import LocalStateError, MgmtError, SourceError, source_changed
-from mgmt.machine.removal import is_same_file, open_regular, remove_file
-from mgmt.source import Source
+from mgmt.archive import compute_content_digest, rename_without_replacing, sync_folder
+from mgmt.errors import CancelledError, LocalStateError, MgmtError, RefusedError, SourceError, source_changed
+from mgmt.events import Finished, Notice, Waiting
+from mgmt.journal import Entry, Moved
+from mgmt.service.api import error_of
+from mgmt.session import Session
+from mgmt.source import Source, place_of
 from mgmt.text import shown
+from mgmt.upload.clean_ups import note_clean_up
+from mgmt.upload.job import Job, UploadOptions
+from mgmt.upload.ours import has_moved, placeholder_of
+from mgmt.upload.results import AlreadyThere, Summary
+from mgmt_contract.messages import CleanUp, Existing
+from mgmt_contract.records import UploadRecord
+from mgmt_contract.wire import format_time
 
 _ASKS_EFFECTIVE_IDS: Final = os.access in os.supports_effective_ids
 
@@ -42,61 +55,161 @@ def find_place(source: Source, folder: Path, left_over: Path | None = None) -> P
     return place
 
 
-def clear_left_over(source: Source, place: Path, placeholder: bytes) -> None:
-    """Free the place that a killed run had promised to move this very source to.
+def move_originals(session: Session, proven: Mapping[Job, UploadRecord]) -> set[Job]:
+    """Move the originals of uploads that have succeeded; return the jobs of those that were moved.
 
-    It may have left a second name of the file, or a placeholder. Only for who keeps other processes away from the
-    source's archive: one that is alive might be in the middle of that very move.
-
-    Raises:
-        LocalStateError: If it cannot be freed.
-    """
-    try:
-        if is_left_over(source, place, placeholder):
-            remove_file(place, lambda descriptor: _is_left_over(descriptor, source, place, placeholder))
-    except OSError as error:
-        raise LocalStateError(
-            f"An earlier run was about to move '{shown(os.fspath(source.path))}' to '{shown(os.fspath(place))}', "
-            f"and what it may have left there cannot be removed: {error.strerror or error}. Fix that folder's "
-            "permissions, then run the same command again.",
-            code="left-over",
-        ) from error
-
-
-def is_left_over(source: Source, place: Path, placeholder: bytes) -> bool:
-    """Tell whether a place, promised to this very source, holds only what a killed run has left there.
+    One that cannot be moved stays, and that is said: its upload is good.
 
     Raises:
-        OSError: If it cannot be looked at.
+        CancelledError: If the command was stopped while an original was compared with what is stored.
     """
-    try:
-        with open_regular(place) as descriptor:
-            return descriptor is not None and _is_left_over(descriptor, source, place, placeholder)
-    except (FileNotFoundError, NotADirectoryError):
-        return False
+    for job in proven:
+        if job.options.completed_dir is not None and job.completed_path is None:
+            _say_stays(session, job, "it is a link, and links are not moved.")
+    movable = [job for job in proven if job.completed_path is not None]
+    if movable:
+        session.journal.put([job.entry(session.service_url, is_moving=True) for job in movable])
+    return {job for job in movable if _move(session, job, proven[job])}
 
 
-def _is_left_over(descriptor: int, source: Source, place: Path, placeholder: bytes) -> bool:
-    """Tell so of what was opened there: the original itself must lie in its own place, and that be no link."""
-    if source.is_directory:
-        return False
-    if is_same_file(descriptor, source.path):
-        return not _is_same_name(source.path, place)
-    return os.read(descriptor, len(placeholder) + 1) == placeholder
+def moved_by(entry: Entry, record: UploadRecord | None) -> Moved:
+    """Make what the journal keeps of an upload whose original was moved."""
+    stored = describe_object(record) if record is not None else None
+    place = entry.completed_path or ""
+    return Moved(entry.operation_id, entry.service, entry.source_path, entry.destination, place, stored)
 
 
-def _is_same_name(path: Path, other: Path) -> bool:
-    """Tell whether two paths lead to one name, as over a folder that has become a link to the other's since."""
-    return path.stat().st_nlink == 1 or (path.name == other.name and path.parent.samefile(other.parent))
+def describe_object(record: UploadRecord) -> Existing:
+    """Describe the object of a successful upload as the service describes one that is there."""
+    return Existing(
+        s3_object_key=record.s3_object_key,
+        size=record.s3_file_record.size if record.s3_file_record else 0,
+        etag=record.etag or "",
+        operation_id=record.operation_id,
+        actor=record.actor,
+        finished_at=record.finished_at,
+        content_digest=record.content_digest,
+        crc64nvme=record.crc64nvme,
+        version_id=record.version_id,
+    )
 
 
-def move_original(source: Source, place: Path, placeholder: bytes) -> None:
+class EarlierMoves:
+    """Originals that earlier runs moved away: their uploads have succeeded, though the targets are gone.
+
+    After a crash, the next run finds the source in its old place, and uploads it again to the same end; or it finds
+    only the moved original, and reports that end.
+    """
+
+    def __init__(self, session: Session, options: UploadOptions, summary: Summary) -> None:
+        self._session = session
+        self._summary = summary
+        self._options = options
+        self._found: dict[str, Entry] = {}
+        """Moves made and not written down any more, by the sources' old paths."""
+
+    def settle(self, *, is_dry_run: bool = False) -> None:
+        """Find the moves that earlier runs made and could not write down; cross out those that have no end any more."""
+        journal = self._session.journal
+        for entry in journal.moves(self._session.service_url):
+            if is_dry_run and has_moved(entry):
+                self._found[entry.source_path] = entry
+            elif not is_dry_run:
+                with contextlib.suppress(RefusedError), journal.hold(entry.archive_path, entry.source_path):
+                    self._settle(entry)  # unless another process of this machine is at it
+
+    def take(self, target: str) -> Entry | Moved | None:
+        """Return the upload whose original was moved away from a target's path, if there is one."""
+        if not self._found and self._options.completed_dir is None:
+            return None
+        source_path = place_of(target)
+        entry = self._found.pop(os.fspath(source_path), None)
+        if entry is not None or self._options.completed_dir is None or os.path.lexists(source_path):
+            return entry
+        destination = f"{self._options.prefix}/{self._options.as_name or source_path.name}"
+        made = self._session.journal.find_moved(self._session.service_url, os.fspath(source_path), destination)
+        return made if made is not None and os.path.lexists(made.completed_path) else None
+
+    def look_up(self, operation_id: str) -> UploadRecord | None:
+        """Ask the service for an upload's record; None where it is not known.
+
+        Raises:
+            MgmtError: If the service cannot be asked.
+        """
+        [result] = self._session.api.look_up([operation_id]).results
+        if result.problem is not None:
+            raise error_of(result.problem)
+        return result.record if isinstance(result.record, UploadRecord) else None
+
+    def end(self, target: str) -> bool:
+        """End a target that an earlier run has uploaded and moved; tell whether it is one.
+
+        Raises:
+            MgmtError: If the service has to be asked for the record, and cannot be.
+        """
+        upload = self.take(target)
+        if isinstance(upload, Entry):
+            record = self.look_up(upload.operation_id)
+            clean_up = self._finish(upload, record)
+            if record is not None:
+                note_clean_up(record, clean_up)
+            self._tell(Finished(record, moved_to=upload.completed_path) if record is not None else None)
+        elif upload is not None:
+            self._tell(Finished(self._describe(upload, target)))
+        return upload is not None
+
+    def finish_unnamed(self) -> None:
+        """End and tell of those that this command has not named."""
+        for entry in self._found.values():
+            self._finish(entry)
+            message = f"{entry.source_path} was uploaded by an earlier run, and moved to {entry.completed_path}."
+            self._session.emit(Notice(message, "moved-before", entry.operation_id))
+
+    def _tell(self, event: Finished | None) -> None:
+        self._summary.count(event)
+        if event is not None:
+            self._session.emit(event)
+
+    def _describe(self, moved: Moved, target: str) -> AlreadyThere:
+        record = self.look_up(moved.operation_id) if moved.object is None else None
+        stored = describe_object(record) if record is not None else moved.object
+        key = stored.s3_object_key if stored is not None else moved.destination
+        actor = stored.actor if stored is not None else None
+        finished_at = format_time(stored.finished_at) if stored is not None and stored.finished_at else None
+        return AlreadyThere(moved.operation_id, target, key, actor, finished_at, moved.completed_path)
+
+    def _settle(self, entry: Entry) -> None:
+        source, place = Path(entry.source_path), Path(entry.completed_path or "")
+        if os.path.lexists(source):
+            return  # not moved yet: the command that names it again moves it
+        is_there = os.path.lexists(place)
+        if not is_there and not (source.parent.exists() and place.parent.exists()):
+            return  # a disk that is not plugged in; time will tell
+        if has_moved(entry):
+            self._found[entry.source_path] = entry
+        else:
+            self._finish(entry, has_moved=False)  # somebody took it away: there is nothing left to wait for
+
+    def _finish(self, entry: Entry, record: UploadRecord | None = None, *, has_moved: bool = True) -> CleanUp:
+        """Cross a settled upload out, and have its end reported."""
+        clean_up = CleanUp(
+            entry.operation_id,
+            "moved" if has_moved else "completed",
+            "deleted" if entry.archive_size is None else "completed",
+        )
+        kept = [] if entry.archive_size is None else [replace(entry, ended_as="kept", completed_path=None)]
+        moved = [moved_by(entry, record)] if has_moved else []
+        self._session.journal.finish(entry.service, [clean_up], kept, moved)
+        return clean_up
+
+
+def move_original(source: Source, place: Path, mark: bytes) -> None:
     """Move a source to its place; nothing is ever replaced.
 
     Args:
         source: Compared with what is stored just now.
         place: Where `find_place` said.
-        placeholder: What holds the place for a moment, on disks that know no other way.
+        mark: Holds the place for a moment, on disks that know no other way.
 
     Raises:
         SourceError: If it stays, with the reason.
@@ -105,7 +218,7 @@ def move_original(source: Source, place: Path, placeholder: bytes) -> None:
         raise source_changed(os.fspath(source.path))
     try:
         place.parent.mkdir(parents=True, exist_ok=True)
-        _rename(source, place, placeholder)
+        _rename(source, place, mark)
     except FileExistsError as error:
         raise _taken(place) from error
     except OSError as error:
@@ -119,9 +232,53 @@ def move_original(source: Source, place: Path, placeholder: bytes) -> None:
         sync_folder(source.path.parent)
 
 
-def _rename(source: Source, place: Path, placeholder: bytes) -> None:
+def _move(session: Session, job: Job, record: UploadRecord) -> bool:
+    assert job.completed_path is not None  # noqa: S101  only such jobs are moved
+    try:
+        _refuse_unproven(session, job, record)
+        move_original(job.source, job.completed_path, placeholder_of(job.operation_id))
+    except CancelledError:
+        raise  # the journal has it: the same command makes the move
+    except MgmtError as error:
+        _say_stays(session, job, error.message)
+        return False
+    return True
+
+
+def _refuse_unproven(session: Session, job: Job, record: UploadRecord) -> None:
+    """Refuse an original that is not what is stored: size and times may be the same after an edit.
+
+    What this run has packed, and nothing has written to since, need not be read again; anything else is compared
+    by its digest.
+
+    Raises:
+        SourceError: If it differs, or cannot be read.
+    """
+    now = job.source.look_again()
+    is_stored = now.fingerprint == job.source.fingerprint
+    is_as_packed = now.seal and job.archive is not None and now.seal == job.archive.source_seal
+    if is_stored and not is_as_packed:
+        session.emit(Waiting(f"comparing {job.target_path} with what is stored"))
+        stored = job.content.content_digest if job.content is not None else record.content_digest
+        is_stored = compute_content_digest(now, stop=session.stop) == stored
+        after = job.source.look_again() if is_stored else now
+        is_stored = is_stored and (after.fingerprint, after.seal) == (now.fingerprint, now.seal)
+    if not is_stored:
+        raise SourceError(
+            f"'{shown(os.fspath(job.source.path))}' was changed since and differs from what is stored. Upload it "
+            "again with --replace, or under another name with --as NAME.",
+            code="source-changed",
+        )
+
+
+def _say_stays(session: Session, job: Job, why: str) -> None:
+    message = f"{job.target_path} is uploaded, but the original was not moved: {why}"
+    session.emit(Notice(message, "not-moved", job.operation_id))
+
+
+def _rename(source: Source, place: Path, mark: bytes) -> None:
     if not source.is_directory:
-        rename_without_replacing(source.path, place, placeholder)
+        rename_without_replacing(source.path, place, mark)
         return
     # No system offers everywhere what a second name is for a file. Looking first is enough for a folder: should
     # something come to lie there in between, renaming fails by itself, unless that is an empty folder.

@@ -1,23 +1,33 @@
-"""Finds and deletes archives left by a crashed run; never touches other files."""
+"""Which files on the disk are ours: archives, unfinished archives, and what a crashed move of an original left.
+
+The one policy: a file is ours if the journal said so before the file got its name. An upload is written down before
+its archive is packed, with an id that is part of the unfinished archive's name and of every placeholder, and with the
+modification time that the archive will be given. When the archive is whole, its size and time are written down too.
+Everything else belongs to somebody: it is never removed, replaced or uploaded from.
+"""
 
 from __future__ import annotations
 
 import os
-import stat
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
 
-from mgmt.archive import begins_as_ours
-from mgmt.errors import LocalStateError, RefusedError
+from mgmt.archive import is_archive_at, is_open_archive
+from mgmt.errors import LocalStateError, MgmtError, RefusedError
 from mgmt.journal import Entry, Journal
 from mgmt.layout import placeholder, temporary_name
-from mgmt.machine.removal import open_regular, remove_file
+from mgmt.machine.removal import is_same_file, open_regular, remove_file
+from mgmt.source import Source, look
+from mgmt.text import shown
+
+_IsOurs = Callable[[int], bool]
+"""Takes the descriptor of a file that was found where ours may be."""
 
 
 def unfinished_path(archive_path: Path, operation_id: str) -> Path:
-    """Say where an operation's archive lies while it is being packed: found again after a crash."""
+    """Say where an operation's archive lies while it is being packed."""
     return archive_path.with_name(temporary_name(archive_path.name, unfinished_token(operation_id)))
 
 
@@ -31,61 +41,31 @@ def placeholder_of(operation_id: str) -> bytes:
     return placeholder(unfinished_token(operation_id))
 
 
-def is_promised(path: Path, journal: Journal) -> bool:
-    """Tell whether a killed run left this file, or one that is alive has just given it its name.
+def promises_at(path: Path, journal: Journal) -> list[Entry]:
+    """Return the uploads whose archives were promised here, and not written down as whole."""
+    return [entry for entry in journal.begun_at(path) if entry.archive_size is None]
 
-    A run promises its archive, and writes down that it is whole when it has its name; on disks without hard links
-    a placeholder may hold that name for a moment. What somebody put there since bears another time.
+
+def is_promised(path: Path, journal: Journal) -> bool:
+    """Tell whether an archive was promised here and is here, but was not written down as whole.
+
+    A killed run left it, or a running one has just given it its name.
     """
-    return any(_is_its_archive(entry) for entry in journal.begun_at(path) if entry.archive_size is None)
+    return any(map(_has_its_archive, promises_at(path, journal)))
 
 
 def archives_in(folder: Path, journal: Journal) -> set[str]:
-    """Return the paths of all archives of unfinished uploads in a folder, but of none that is another file now."""
-    return {entry.archive_path for entry in journal.entries_in(folder) if _is_its_archive(entry)}
+    """Return the paths of all archives of ours in a folder."""
+    return {entry.archive_path for entry in journal.entries_in(folder) if _has_its_archive(entry)}
 
 
 def is_known_archive(path: str, journal: Journal) -> bool:
-    """Tell whether a file is an archive that the journal knows, be it whole or only promised by now."""
-    return any(map(_is_its_archive, journal.entries_at(path)))
-
-
-def _is_its_archive(entry: Entry) -> bool:
-    """Tell whether what lies at an upload's place is its archive."""
-    if entry.archive_size is not None:  # known by size and time, also where it may not be read
-        return _is_regular_file(entry.archive_path, entry.archive_size, entry.archive_mtime_ns)
-    try:
-        with open_regular(entry.archive_path) as descriptor:
-            return descriptor is not None and _is_archive_of(entry, descriptor)
-    except OSError:
-        return False
-
-
-def _is_regular_file(path: str, size_bytes: int, mtime_ns: int | None) -> bool:
-    try:
-        found = os.lstat(path)
-    except OSError:
-        return False  # there is nothing
-    return stat.S_ISREG(found.st_mode) and (found.st_size, found.st_mtime_ns) == (size_bytes, mtime_ns)
-
-
-def _is_archive_of(entry: Entry, descriptor: int) -> bool:
-    """Tell whether an open file is what the journal says of an upload's archive: as much as it knew beforehand.
-
-    Of a whole one size and time; of one that was only promised the time that it was to bear; and both begin as ours do.
-    """
-    status = os.fstat(descriptor)
-    if entry.archive_size is None and status.st_size == len(placeholder_of(entry.operation_id)):
-        os.lseek(descriptor, 0, os.SEEK_SET)
-        return os.read(descriptor, status.st_size) == placeholder_of(entry.operation_id)
-    is_size_known = entry.archive_size in (None, status.st_size)
-    return is_size_known and status.st_mtime_ns == entry.archive_mtime_ns and begins_as_ours(descriptor)
+    """Tell whether a file is an archive of ours, whole or promised."""
+    return any(map(_has_its_archive, journal.entries_at(path)))
 
 
 def remove_unfinished(archive_path: Path, operation_id: str) -> None:
-    """Remove what lies at the name that only an operation's unfinished archive ever bears.
-
-    The operation's id, and so its archive's name, was in the journal before there was such a file.
+    """Remove an operation's unfinished archive: no other file ever has its name.
 
     Raises:
         LocalStateError: If it cannot be removed.
@@ -93,30 +73,145 @@ def remove_unfinished(archive_path: Path, operation_id: str) -> None:
     _remove(unfinished_path(archive_path, operation_id), lambda _: True)
 
 
-def remove_archive(entry: Entry) -> bool:
-    """Remove an upload's archive; tell whether nothing lies in its place any more.
+def remove_archive(path: Path, entries: Sequence[Entry]) -> bool:
+    """Remove the archive of one of these uploads; tell whether nothing lies in its place any more.
 
     Raises:
         LocalStateError: If it cannot be removed.
     """
-    return _remove(entry.archive_path, partial(_is_archive_of, entry))
+    return _remove(path, partial(_is_archive_of, entries))
 
 
-def remove_promised(path: Path, journal: Journal) -> bool:
-    """Remove what a killed run has left in an archive's place; tell whether it was that, and has gone.
+def remove_elsewhere(entry: Entry, name: str, journal: Journal) -> list[str]:
+    """Remove what an upload left in another folder for archives; say, in sentences, what cannot be removed.
+
+    Where another process holds that place, all stays: it may be packing there. What cannot be removed is no reason to
+    stop: its place is not needed.
+
+    Args:
+        entry: The upload as it was written down.
+        name: Its source's.
+        journal: Knows who holds that place.
+    """
+    path = Path(entry.archive_path)
+    with suppress(RefusedError), journal.hold(entry.archive_path, name):
+        is_whole = journal.find_archive(path) == entry
+        return _remove_all(path, entry.operation_id, [entry] if is_whole else promises_at(path, journal))
+    return []
+
+
+def remove_interrupted(archive_path: Path, operation_id: str, journal: Journal) -> bool:
+    """Remove what a packing that was stopped has left; tell if nothing is left. Only for who holds that place."""
+    promises = promises_at(archive_path, journal) if is_promised(archive_path, journal) else []
+    return not _remove_all(archive_path, operation_id, promises)
+
+
+def clear_move(source: Source, place: Path, mark: bytes) -> None:
+    """Free the place to which a crashed run was moving this very source. Only for who holds the source's archive.
 
     Raises:
-        LocalStateError: If it cannot be removed.
+        LocalStateError: If it cannot be freed.
     """
-    return is_promised(path, journal) and _remove(path, _is_promised_to(journal, path))
+    try:
+        if is_left_by_move(source, place, mark):
+            remove_file(place, partial(_is_left_by_move, source, place, mark))
+    except OSError as error:
+        raise LocalStateError(
+            f"An earlier run was about to move '{shown(os.fspath(source.path))}' to '{shown(os.fspath(place))}', "
+            f"and what it may have left there cannot be removed: {error.strerror or error}. Fix that folder's "
+            "permissions, then run the same command again.",
+            code="left-over",
+        ) from error
 
 
-def _is_promised_to(journal: Journal, path: Path) -> Callable[[int], bool]:
-    begun = [entry for entry in journal.begun_at(path) if entry.archive_size is None]
-    return lambda descriptor: any(_is_archive_of(entry, descriptor) for entry in begun)
+def is_left_by_move(source: Source, place: Path, mark: bytes) -> bool:
+    """Tell whether a place, promised to this source, has only a second name of it or a placeholder.
+
+    Args:
+        source: It must still be in its old place, and no link.
+        place: Where it was to be moved.
+        mark: What a placeholder holds.
+
+    Raises:
+        OSError: If it cannot be looked at.
+    """
+    try:
+        with open_regular(place) as descriptor:
+            return descriptor is not None and _is_left_by_move(source, place, mark, descriptor)
+    except (FileNotFoundError, NotADirectoryError):
+        return False
 
 
-def _remove(path: str | Path, is_ours: Callable[[int], bool]) -> bool:
+def has_moved(entry: Entry) -> bool:
+    """Tell whether an upload's original, promised to be moved, is in its new place and not in its old one.
+
+    What lies there otherwise, such as a file that somebody has put there since, is not what was uploaded.
+    """
+    place = Path(entry.completed_path or "")
+    if os.path.lexists(entry.source_path) or place.is_symlink() or not place.exists():
+        return False
+    name = entry.destination.rpartition("/")[2]
+    try:
+        return look(place, name=name, excludes=entry.excludes).fingerprint == entry.fingerprint
+    except MgmtError:
+        return False
+
+
+def _has_its_archive(entry: Entry) -> bool:
+    """Tell whether what lies at an upload's place is its archive."""
+    if entry.archive_size is not None:  # size and time are enough where it may not be read
+        return is_archive_at(entry.archive_path, entry.archive_size, entry.archive_mtime_ns)
+    try:
+        with open_regular(entry.archive_path) as descriptor:
+            return descriptor is not None and _is_archive_of([entry], descriptor)
+    except OSError:
+        return False
+
+
+def _is_archive_of(entries: Iterable[Entry], descriptor: int) -> bool:
+    """Tell whether an open file is the archive of one of these uploads, or a placeholder for it."""
+    return any(
+        is_open_archive(descriptor, entry.archive_size, entry.archive_mtime_ns)
+        or (entry.archive_size is None and _holds(descriptor, placeholder_of(entry.operation_id)))
+        for entry in entries
+    )
+
+
+def _holds(descriptor: int, content: bytes) -> bool:
+    os.lseek(descriptor, 0, os.SEEK_SET)
+    return os.read(descriptor, len(content) + 1) == content
+
+
+def _is_left_by_move(source: Source, place: Path, mark: bytes, descriptor: int) -> bool:
+    if source.is_directory:
+        return False
+    if is_same_file(descriptor, source.path):
+        return not _is_same_name(source.path, place)
+    return _holds(descriptor, mark)
+
+
+def _is_same_name(path: Path, other: Path) -> bool:
+    """Tell whether two paths lead to one name, such as over a folder that has become a link to the other's."""
+    return path.stat().st_nlink == 1 or (path.name == other.name and path.parent.samefile(other.parent))
+
+
+def _remove_all(archive_path: Path, operation_id: str, entries: Sequence[Entry]) -> list[str]:
+    """Remove an operation's unfinished archive and the archive itself; say what cannot be removed."""
+    removals: list[tuple[Path, _IsOurs]] = [(unfinished_path(archive_path, operation_id), lambda _: True)]
+    removals += [(archive_path, partial(_is_archive_of, entries))] if entries else []
+    told = []
+    for path, is_ours in removals:
+        try:
+            remove_file(path, is_ours)
+        except OSError as error:
+            told.append(
+                f"{path}, left by an earlier run, is no longer needed but could not be deleted "
+                f"({error.strerror or error}). Delete it by hand."
+            )
+    return told
+
+
+def _remove(path: str | Path, is_ours: _IsOurs) -> bool:
     try:
         return remove_file(path, is_ours)
     except OSError as error:
@@ -125,46 +220,3 @@ def _remove(path: str | Path, is_ours: Callable[[int], bool]) -> bool:
             "writable, or use --archive-dir DIR.",
             code="left-over",
         ) from error
-
-
-def remove_elsewhere(entry: Entry, shown: str, journal: Journal) -> list[str]:
-    """Remove what an upload has left in a folder where it does not get its archive any more; say what stays there.
-
-    Where another process is at that place, all stays: it may be packing, or have packed and not written that down yet.
-    What cannot be removed keeps nobody from going on: its place is not needed.
-
-    Args:
-        entry: The upload as it was written down.
-        shown: Its source's name.
-        journal: Knows who is at that place.
-
-    Returns:
-        What cannot be removed, each in a sentence for the person.
-    """
-    path, told = Path(entry.archive_path), []
-    with suppress(RefusedError), journal.hold(os.fspath(path), shown):
-        is_whole = journal.find_archive(path) == entry
-        is_ours = partial(_is_archive_of, entry) if is_whole else _is_promised_to(journal, path)
-        for each, is_left in ((unfinished_path(path, entry.operation_id), lambda _: True), (path, is_ours)):
-            try:
-                remove_file(each, is_left)
-            except OSError as error:
-                told.append(
-                    f"{each}, left by an earlier run, is no longer needed but could not be deleted "
-                    f"({error.strerror or error}). Delete it by hand."
-                )
-    return told
-
-
-def remove_interrupted(archive_path: Path, operation_id: str, journal: Journal) -> bool:
-    """Remove what packing has left that was stopped between two steps, or met a closed folder; tell if nothing is left.
-
-    Only for who still holds that place. What cannot be removed stays; it is no reason to keep others from ending.
-    """
-    try:
-        remove_file(unfinished_path(archive_path, operation_id), lambda _: True)
-        if is_promised(archive_path, journal):
-            remove_file(archive_path, _is_promised_to(journal, archive_path))
-    except OSError:
-        return False
-    return True

@@ -1,4 +1,4 @@
-"""Carry an archive to the storage: whole, or in parts while it is still being packed.
+"""Sends an archive to the storage: whole, or in parts while they are read or still being packed.
 
 Every PUT is tried again until the storage has the bytes or no progress was made for too long. A URL that
 is refused, or a connection that breaks, gets a fresh URL: over TLS an expired one often shows only as a
@@ -17,9 +17,10 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Final
 
+from mgmt.archive import read_archive
 from mgmt.errors import CancelledError, IntegrityError, UnavailableError, archive_unreadable
 from mgmt.events import Notice, Progress
-from mgmt.service.api import error_of, error_of_outcome
+from mgmt.service.api import error_in, error_of
 from mgmt.session import Session
 from mgmt.storage.transfer import PutOutcome, PutResult
 from mgmt.upload.job import Job
@@ -99,7 +100,14 @@ class _Slice:
         self._moved_at = session.patience.now()
 
     def send(self, signed: messages.SignedRequest, sign_again: Callable[[], messages.SignedRequest | None]) -> None:
-        """Send until stored, or until only the service can tell (`sign_again` may answer None: nothing to send)."""
+        """Send until stored, or until only the service can tell (`sign_again` may answer None: nothing to send).
+
+        Raises:
+            IntegrityError: If the bytes arrived corrupted too often.
+            RefusedError: If the service says no.
+            UnavailableError: If nothing moved for too long, or fresh URLs are refused.
+            CancelledError: If the command was stopped.
+        """
         attempt = 0
         while True:
             self._sent_bytes = 0
@@ -116,16 +124,14 @@ class _Slice:
 
     def _put(self, signed: messages.SignedRequest) -> PutResult:
         self._job.enter("sending")
+        put, offset, length = self._session.carrier.put, self._span.offset, self._span.length
         try:
             with suppress(FileNotFoundError):  # it got its final name between asking for the path and opening it
-                return self._put_from(self._path(), signed)
-            return self._put_from(self._path(), signed)
+                return put(signed, self._path(), offset, length, self._note_bytes)
+            return put(signed, self._path(), offset, length, self._note_bytes)
         except OSError as error:
             path = error.filename or self._job.archive_path
             raise archive_unreadable(os.fspath(path), error.strerror or str(error)) from error
-
-    def _put_from(self, path: Path, signed: messages.SignedRequest) -> PutResult:
-        return self._session.carrier.put(signed, path, self._span.offset, self._span.length, self._note_bytes)
 
     def _note_bytes(self, size_bytes: int) -> None:
         self._meter.add(size_bytes)
@@ -166,15 +172,28 @@ class _Slice:
         self._session.patience.wait(attempt, result.reason, retry_after_seconds=result.retry_after_seconds)
 
 
-def send_whole(session: Session, job: Job, signed: messages.SignedRequest, meter: Meter) -> None:
-    """Send a whole archive with one PUT.
+def send_packed(session: Session, job: Job, result: messages.StartResult) -> None:
+    """Send an archive that lies packed on the disk, whole or in parts as the service has granted."""
+    session.patience.check_stopped()
+    multipart = result.multipart
+    if job.archive is None:
+        return
+    if multipart is None and result.request is not None:
+        send_whole(session, job, result.request, Meter(session, job))
+    elif multipart is not None:
+        feed = PartFeed(multipart.part_size)
 
-    Raises:
-        IntegrityError: If it arrived corrupted too often.
-        RefusedError: If the service says no.
-        UnavailableError: If nothing moved for too long, or fresh URLs are refused.
-        CancelledError: If the command was stopped.
-    """
+        def read_parts(stop: threading.Event) -> messages.Content | None:
+            read_archive(job.archive_path, multipart.part_size, on_part=feed.put, stop=stop)
+            return job.content
+
+        sender = PartsSender(session, job, multipart.part_size, lambda: job.archive_path, Meter(session, job))
+        with feed.filled_by(read_parts):
+            sender.send(feed, multipart.received_parts)
+
+
+def send_whole(session: Session, job: Job, signed: messages.SignedRequest, meter: Meter) -> None:
+    """Send a whole archive with one PUT."""
     archive = job.archive
     assert archive is not None  # noqa: S101  a whole archive is what this function sends
 
@@ -203,6 +222,43 @@ class PartFeed:
         self._is_closed = False
         self._error: BaseException | None = None
         self._changed = threading.Condition()
+
+    @contextmanager
+    def filled_by(
+        self,
+        produce: Callable[[threading.Event], messages.Content | None],
+        *,
+        goes_on_after: tuple[type[BaseException], ...] = (),
+    ) -> Iterator[None]:
+        """Have a thread of its own put parts in, until it has all, or the body fails; but see `goes_on_after`.
+
+        `produce` puts parts in and returns the content of the whole; it ends soon after the given event was set.
+        """
+        stop = threading.Event()
+        thread = threading.Thread(target=self._fill, args=[produce, stop], name="parts")
+        thread.start()
+        try:
+            yield
+        except BaseException as error:
+            if not isinstance(error, goes_on_after):
+                stop.set()
+            raise
+        finally:
+            try:
+                while thread.is_alive():
+                    thread.join(1.0)  # a bounded wait lets Ctrl-C through on every system
+            except BaseException:
+                stop.set()
+                thread.join()
+                raise
+
+    def _fill(self, produce: Callable[[threading.Event], messages.Content | None], stop: threading.Event) -> None:
+        try:
+            content = produce(stop)
+        except BaseException as error:  # noqa: BLE001  handed to the sending thread, which raises it
+            self.close(None, error)
+        else:
+            self.close(content)
 
     def put(self, part: messages.Part) -> None:
         """Offer one more part."""
@@ -270,14 +326,7 @@ class PartsSender:
         self._signed_at = session.patience.now()
 
     def send(self, feed: PartFeed, received: Sequence[int] = ()) -> None:
-        """Send every part the feed gives, except those that the storage holds already.
-
-        Raises:
-            IntegrityError: If a part arrived corrupted too often.
-            RefusedError: If the service says no.
-            UnavailableError: If nothing moved for too long, or fresh URLs are refused.
-            CancelledError: If the command was stopped.
-        """
+        """Send every part the feed gives, except those that the storage holds already."""
         there = frozenset(received)
         workers = self._workers
         with sending_pool(workers) as pool:
@@ -331,10 +380,9 @@ class PartsSender:
         self._signed_at = self._session.patience.now()
         item = messages.SignItem(self._job.operation_id, self._job.lease.epoch, parts, content)
         [result] = self._session.api.sign(messages.SignRequest(self._session.journal.machine_id, [item])).results
-        if result.problem is not None:
-            raise error_of(result.problem)
-        if result.outcome != "signed":
-            raise error_of_outcome(result.outcome, self._job.operation_id)
+        error = error_in(result)
+        if error is not None:
+            raise error
         urls = {signed.number: signed.request for signed in result.parts}
         return [(part, urls[part.number]) for part in parts]
 

@@ -62,9 +62,12 @@ def test_it_comes_back_within_its_bound_and_the_same_for_any_number_of_workers(t
         one = pack(source, here / "1.tar.gz", plan=plan, workers=1)
         five = pack(source, here / "5.tar.gz", plan=plan, workers=5)
         assert one.path.read_bytes() == five.path.read_bytes()
-        assert one.content_digest == five.content_digest
+        assert one.content.content_digest == five.content.content_digest
         assert one.size <= source.upper_bound_bytes
-        assert (one.member_count, one.uncompressed_size) == (source.member_count, source.uncompressed_size)
+        assert (one.content.member_count, one.content.uncompressed_size) == (
+            source.member_count,
+            source.uncompressed_size,
+        )
         with tarfile.open(one.path) as archive:
             archive.extractall(here / "o", filter="fully_trusted")  # noqa: S202  made a line above
         restored = describe(here / "o" / "T")

@@ -29,7 +29,7 @@ def project(tmp_path: Path) -> Path:
 def digest(folder: Path, **options: object) -> str:
     archive = folder.parent / "x.tar.gz"
     archive.unlink(missing_ok=True)
-    return pack(look(folder), archive, **options).content_digest
+    return pack(look(folder), archive, **options).content.content_digest
 
 
 def test_it_is_what_the_description_says(tmp_path):

@@ -61,8 +61,8 @@ def test_the_bytes_of_a_stored_archive_are_these(tmp_path, project, workers):
     packed = pack(look(project), tmp_path / "P.tar.gz", plan="store", workers=workers, part_size_bytes=MIB)
     data = packed.path.read_bytes()
     assert hashlib.sha256(data).hexdigest() == "0d6e1869d9af71470c7268975cc921895d4643d2bc878901804b27f0e4f67991"
-    assert (packed.member_count, packed.uncompressed_size, packed.size) == (5, 2_510_000, len(data))
-    assert packed.content_digest == "blake3:ace8195363b38698a5beed65a8494e69afeeadff751001e3a8886f28c40c7e3d"
+    assert (packed.content.member_count, packed.content.uncompressed_size, packed.size) == (5, 2_510_000, len(data))
+    assert packed.content.content_digest == "blake3:ace8195363b38698a5beed65a8494e69afeeadff751001e3a8886f28c40c7e3d"
     assert [part.length for part in packed.parts] == [MIB, MIB, len(data) - 2 * MIB]
     assert packed.packing.plan == "store"
     assert packed.packing.codec == "mgmt 3, stored"
@@ -71,7 +71,7 @@ def test_the_bytes_of_a_stored_archive_are_these(tmp_path, project, workers):
 def test_without_vectors_the_bytes_are_the_same(tmp_path, project, monkeypatch):
     monkeypatch.delattr(os, "readv")
     packed = pack(look(project), tmp_path / "P.tar.gz", plan="store")
-    assert packed.content_digest == "blake3:ace8195363b38698a5beed65a8494e69afeeadff751001e3a8886f28c40c7e3d"
+    assert packed.content.content_digest == "blake3:ace8195363b38698a5beed65a8494e69afeeadff751001e3a8886f28c40c7e3d"
 
 
 def test_the_envelope_is_gzips_with_our_comment():

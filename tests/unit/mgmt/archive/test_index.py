@@ -60,9 +60,9 @@ def test_every_member_is_listed_as_it_was_packed_and_is_read_by_its_range_alone(
     packed, path = pack_with_index(tree, workers=workers)
     data = packed.path.read_bytes()
     index = Index(path)
-    index.refuse_false(packed.content_digest, packed.size)
-    assert index.facts.member_count == packed.member_count
-    assert index.facts.crc64nvme == packed.crc64nvme
+    index.refuse_false(packed.content.content_digest, packed.size)
+    assert index.facts.member_count == packed.content.member_count
+    assert index.facts.crc64nvme == packed.content.crc64nvme
     listed = list(index.members())
     found = list(look(tree).members())
     assert [(one.path, one.kind, one.mode, one.size_bytes, one.mtime_seconds, one.target) for one in listed] == [
@@ -101,7 +101,7 @@ def test_an_index_is_never_believed_where_a_byte_of_it_was_changed(tree):
         changed[place] ^= 1 << place % 8
         path.write_bytes(changed)
         with contextlib.suppress(IntegrityError):
-            Index(path).refuse_false(packed.content_digest, packed.size)
+            Index(path).refuse_false(packed.content.content_digest, packed.size)
             assert gzip.decompress(changed) == gzip.decompress(data)  # such as a time in gzip's own header
 
 
@@ -124,7 +124,7 @@ def test_an_index_whose_members_were_changed_is_refused(tree, change):
     path.write_bytes(gzip.compress(b"\n".join([header, *(json.dumps(line).encode() for line in parsed)]) + b"\n"))
     size = packed.size + (change == "other archive")
     with pytest.raises(IntegrityError, match="not the index of this archive"):
-        Index(path).refuse_false(packed.content_digest, size)
+        Index(path).refuse_false(packed.content.content_digest, size)
 
 
 HEADERS = [
@@ -238,7 +238,7 @@ def test_no_index_is_made_of_an_archive_whose_bytes_were_changed(tree):
             writer.write(again)
             path = tree.parent / "again.gz"
             path.write_bytes(again.getvalue())
-            assert Index(path).facts.crc64nvme != packed.crc64nvme
+            assert Index(path).facts.crc64nvme != packed.content.crc64nvme
 
 
 def test_reading_an_archive_for_its_index_can_be_stopped(tree):

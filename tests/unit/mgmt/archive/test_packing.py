@@ -42,8 +42,11 @@ def test_what_is_told_of_an_archive_is_true_of_its_bytes(tmp_path, project):
     source = look(project)
     packed = pack(source, tmp_path / "P.tar.gz", part_size_bytes=5 * MIB)
     data = packed.path.read_bytes()
-    assert (packed.size, packed.crc64nvme) == (len(data), aws_crc(data))
-    assert (packed.uncompressed_size, packed.member_count) == (source.uncompressed_size, source.member_count)
+    assert (packed.size, packed.content.crc64nvme) == (len(data), aws_crc(data))
+    assert (packed.content.uncompressed_size, packed.content.member_count) == (
+        source.uncompressed_size,
+        source.member_count,
+    )
     assert packed.packing.plan == "auto"
     assert packed.packing.codec == current_codec()
     spans = [part_span(part.number, len(data), 5 * MIB) for part in packed.parts]
@@ -55,8 +58,8 @@ def test_what_is_told_of_an_archive_is_true_of_its_bytes(tmp_path, project):
 def test_an_archive_on_the_disk_is_read_to_the_same_sums(tmp_path, project):
     packed = pack(look(project), tmp_path / "P.tar.gz", part_size_bytes=3 * MIB)
     found = read_archive(packed.path, 3 * MIB)
-    assert (found.size, found.crc64nvme, found.parts) == (packed.size, packed.crc64nvme, packed.parts)
-    assert read_archive(packed.path).parts == (Part(1, packed.size, packed.crc64nvme),)
+    assert (found.size, found.crc64nvme, found.parts) == (packed.size, packed.content.crc64nvme, packed.parts)
+    assert read_archive(packed.path).parts == (Part(1, packed.size, packed.content.crc64nvme),)
 
 
 def test_the_parts_of_an_archive_come_while_it_is_being_read_and_the_reading_can_be_stopped(tmp_path, project):
@@ -167,7 +170,7 @@ def test_footage_is_stored_and_grows_by_less_than_a_thousandth(tmp_path):
     (tmp_path / "clip.mov").write_bytes(noise(8 * MIB))
     for plan in ("auto", "fast", "best", "store"):
         packed = pack(look(tmp_path / "clip.mov"), tmp_path / f"{plan}.tar.gz", plan=plan)
-        assert packed.size <= 1.001 * packed.uncompressed_size
+        assert packed.size <= 1.001 * packed.content.uncompressed_size
 
 
 def test_text_shrinks_and_plans_differ_as_their_names_say(tmp_path):
@@ -230,7 +233,7 @@ def test_a_file_of_that_name_that_appears_meanwhile_is_left_alone(tmp_path, proj
 def test_disks_without_hard_links_get_their_archive_too(tmp_path, project, monkeypatch):
     forbid_links(monkeypatch)
     packed = pack(look(project), tmp_path / "P.tar.gz")
-    assert read_archive(packed.path).crc64nvme == packed.crc64nvme
+    assert read_archive(packed.path).crc64nvme == packed.content.crc64nvme
     assert names(tmp_path) == {"P", "P.tar.gz"}
 
 

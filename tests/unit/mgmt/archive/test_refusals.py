@@ -79,7 +79,7 @@ def test_a_folder_inside_the_source(folder, inside):
     error = refusal(lambda: pack(source, folder / "P" / inside / "P.tar.gz"))
     assert (error.code, error.exit_code) == ("archive-inside-source", 4)
     assert "--archive-dir" in error.message
-    assert pack(look(folder / "P" / NAME), folder / "P" / "beside.tar.gz").member_count == 1
+    assert pack(look(folder / "P" / NAME), folder / "P" / "beside.tar.gz").content.member_count == 1
 
 
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT])

@@ -5,7 +5,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from mgmt.archive import room
+from mgmt.archive import room, unfinished
 from mgmt.archive.packing import estimate_size, pack
 from mgmt.errors import CancelledError, LocalStateError
 from mgmt.source import look
@@ -32,7 +32,7 @@ def test_only_what_surely_does_not_fit_is_refused(tmp_path, monkeypatch):
     """Of two sources of one size the one that shrinks has room, the other has not."""
     (tmp_path / "footage").write_bytes(noise(8 * MIB))
     (tmp_path / "notes").write_bytes(text(8 * MIB))
-    monkeypatch.setattr(room.shutil, "disk_usage", lambda _: SimpleNamespace(free=5 * MIB))
+    monkeypatch.setattr(unfinished.shutil, "disk_usage", lambda _: SimpleNamespace(free=5 * MIB))
     check(look(tmp_path / "notes"), tmp_path / "notes.tar.gz")
     with pytest.raises(LocalStateError) as caught:
         check(look(tmp_path / "footage"), tmp_path / "footage.tar.gz")

@@ -124,7 +124,7 @@ def test_a_single_file_comes_back(tmp_path, tool, content):
 def test_an_empty_folder_comes_back(tmp_path):
     (tmp_path / "P").mkdir()
     packed = pack(look(tmp_path / "P"), tmp_path / "P.tar.gz")
-    assert (packed.member_count, packed.uncompressed_size) == (1, 0)
+    assert (packed.content.member_count, packed.content.uncompressed_size) == (1, 0)
     assert describe(unpack("tar", packed.path, tmp_path / "o") / "P") == describe(tmp_path / "P")
 
 
@@ -159,4 +159,6 @@ def test_a_copy_elsewhere_and_any_number_of_workers_give_the_same_bytes(tmp_path
     ]
     contents = {archive.path.read_bytes() for archive in archives}
     assert len(contents) == 1
-    assert len({(archive.crc64nvme, archive.content_digest, archive.packing) for archive in archives}) == 1
+    assert (
+        len({(archive.content.crc64nvme, archive.content.content_digest, archive.packing) for archive in archives}) == 1
+    )

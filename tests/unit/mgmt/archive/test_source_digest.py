@@ -30,7 +30,7 @@ def project(tmp_path: Path) -> Path:
 def test_it_is_what_packing_gives_and_nothing_is_written(tmp_path, project):
     digest = compute_content_digest(look(project))
     assert sorted(path.name for path in tmp_path.iterdir()) == ["P"]
-    assert digest == pack(look(project), tmp_path / "P.tar.gz").content_digest
+    assert digest == pack(look(project), tmp_path / "P.tar.gz").content.content_digest
     (project / "sub" / "a.txt").write_bytes(b"tex2")
     assert compute_content_digest(look(project)) != digest
 

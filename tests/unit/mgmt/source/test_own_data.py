@@ -11,7 +11,7 @@ from mgmt.errors import SourceError
 from mgmt.journal import Journal
 from mgmt.source import folders, look
 from mgmt.source.rules import own_data_at
-from mgmt.upload.targets import everything_in
+from mgmt.upload.looking import everything_in
 from mgmt_local.control import issue_token
 from mgmt_local.gateway.owner import own_secret
 from mgmt_local.process.state import open_state_folder

@@ -29,7 +29,7 @@ KEPT_OTHER = replace(KEPT, fingerprint="other")
 
 GOOD = ArchiveSums(100, "crc", (), "md5")
 LONGER, DAMAGED = replace(GOOD, size=101), replace(GOOD, crc64nvme="other")
-ARCHIVE = PackedArchive(PLACE, 100, "crc", "digest", 1000, 3, PACKING, (), 7, content_md5="md5")
+ARCHIVE = PackedArchive(PLACE, CONTENT, PACKING, (), 7, content_md5="md5")
 UNREAD = replace(ARCHIVE, content_md5=None)
 
 

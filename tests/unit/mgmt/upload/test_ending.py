@@ -18,11 +18,14 @@ from mgmt.errors import CancelledError, IntegrityError, RefusedError, Unavailabl
 from mgmt.events import Finished, Notice
 from mgmt.session import open_session
 from mgmt.settings import Settings
-from mgmt.upload import ending
-from mgmt.upload.batch import Batch
-from mgmt.upload.ending import Ending, Summary
-from mgmt.upload.job import UploadOptions, prepare_job
+from mgmt.upload import Batch, clean_ups
+from mgmt.upload.clean_ups import CleanUps
+from mgmt.upload.ending import Ending
+from mgmt.upload.job import UploadOptions
+from mgmt.upload.looking import make_job
 from mgmt.upload.ours import archives_in, unfinished_path
+from mgmt.upload.results import Summary
+from mgmt.upload.small import Small
 from mgmt_contract.messages import Existing, Lease, RecordResult, RecordsResponse
 from mgmt_contract.records import FileRecord, UploadRecord
 from mgmt_contract.wire import to_plain
@@ -40,6 +43,7 @@ class Desk:
 
     job: object
     ending: Ending
+    clean_ups: CleanUps
     session: object
     server: object
     events: list = field(default_factory=list)
@@ -76,13 +80,13 @@ def desk(folder, **options):
         ) as session,
     ):  # fmt: skip
         target = os.fspath(folder / "work" / "clip")
-        job = prepare_job(target, UploadOptions(**options), session.journal, session.service_url, folder)
+        job = make_job(target, UploadOptions(**options), session.journal, session.service_url, folder)
         with job.held:
             job.archive = pack(job.source, job.archive_path)
             job.lease = Lease(1, 600)
             job.enter("asked")
             session.journal.put([job.entry(session.service_url)])
-            yield Desk(job, Ending(session, Summary()), session, server, events)
+            yield Desk(job, Ending(session, Summary()), CleanUps(session), session, server, events)
 
 
 def test_a_proven_upload_loses_its_archive(tmp_path):
@@ -189,10 +193,10 @@ def test_a_clean_up_that_cannot_be_reported_waits_for_the_next_command(tmp_path,
     caplog.set_level("INFO", "mgmt")
     with desk(tmp_path) as at:
         at.ending.end_done([(at.job, at.record())])
-        at.ending.report_clean_ups()
+        at.clean_ups.report()
         assert at.told(Notice) == []
         assert "not reported yet" in caplog.text
-        with at.ending.reporting() as clean_ups:
+        with at.clean_ups.reporting() as clean_ups:
             [left] = clean_ups
         assert (left.operation_id, left.archive_status) == (at.job.operation_id, "deleted")
 
@@ -207,7 +211,7 @@ def silent_server():
 @pytest.mark.parametrize("is_silent", [False, True])
 def test_a_service_that_is_gone_keeps_a_finished_upload_for_seconds_only(tmp_path, monkeypatch, is_silent):
     """Once it has answered it has a quarter of an hour for everything else; the report is for the next command."""
-    monkeypatch.setattr(ending, "CLEAN_UPS_MAX_SECONDS", 0.2)
+    monkeypatch.setattr(clean_ups, "CLEAN_UPS_MAX_SECONDS", 0.2)
     with desk(tmp_path) as at, silent_server() as silent_url:
         at.server._answers = [Answer(503)]
         if is_silent:
@@ -215,7 +219,7 @@ def test_a_service_that_is_gone_keeps_a_finished_upload_for_seconds_only(tmp_pat
         at.session.patience.note_progress()
         at.ending.end_done([(at.job, at.record())])
         began = time.monotonic()
-        at.ending.report_clean_ups()
+        at.clean_ups.report()
         assert time.monotonic() - began < WAIT_SECONDS
         assert len(at.session.journal.unreported(at.session.service_url, 10)) == 1
 
@@ -225,7 +229,7 @@ def test_an_interrupt_while_reporting_is_an_interrupt(tmp_path):
         at.ending.end_done([(at.job, at.record())])
         at.session.stop.set()
         with pytest.raises(CancelledError):
-            at.ending.report_clean_ups()
+            at.clean_ups.report()
 
 
 def test_a_kept_archive_stays_and_is_remembered_as_kept(tmp_path):
@@ -302,7 +306,7 @@ def end_somehow(at, end):
 
 def prepare_again(at, folder):
     target = os.fspath(folder / "work" / "clip")
-    return prepare_job(target, UploadOptions(), at.session.journal, at.session.service_url, folder)
+    return make_job(target, UploadOptions(), at.session.journal, at.session.service_url, folder)
 
 
 def test_letting_go_that_was_interrupted_keeps_others_away_until_it_is_done(tmp_path, monkeypatch):
@@ -380,7 +384,7 @@ def test_an_upload_that_was_let_go_of_is_not_begun_anew(tmp_path):
     with desk(tmp_path) as at, ThreadPoolExecutor(1) as pool:
         at.job.enter("sending")
         at.ending.let_go(at.job)
-        assert Batch([at.job], at.session, at.ending, pool)._begin_anew([at.job]) == []
+        assert Batch([at.job], Small(), at.session, at.ending, at.clean_ups, pool)._begin_anew([at.job]) == []
         assert at.session.journal.find_archive(at.job.archive_path).operation_id == at.job.operation_id
 
 

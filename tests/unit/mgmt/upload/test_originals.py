@@ -7,7 +7,8 @@ import pytest
 
 from mgmt.errors import LocalStateError, SourceError
 from mgmt.source import look
-from mgmt.upload.originals import clear_left_over, find_place, move_original
+from mgmt.upload.originals import find_place, move_original
+from mgmt.upload.ours import clear_move
 
 MARK = b"mgmt placeholder 0f12ab34\n"
 
@@ -77,15 +78,15 @@ def test_a_folder_goes_over_nothing_even_in_the_last_moment(tmp_path, monkeypatc
 def test_a_left_over_is_cleared_and_nothing_else(tmp_path, clip):
     place = tmp_path / "done"
     place.write_bytes(MARK)
-    clear_left_over(clip, place, MARK)
+    clear_move(clip, place, MARK)
     assert not place.exists()
     os.link(clip.path, place)
-    clear_left_over(clip, place, MARK)
+    clear_move(clip, place, MARK)
     assert not place.exists()
-    clear_left_over(clip, place, MARK)
+    clear_move(clip, place, MARK)
     for theirs in ("", "theirs", "mgmt placeholder 00000000\n"):
         place.write_text(theirs)
-        clear_left_over(clip, place, MARK)
+        clear_move(clip, place, MARK)
         assert place.read_text() == theirs
     assert clip.path.read_text() == "footage"
 
@@ -96,14 +97,14 @@ def test_the_source_itself_is_no_left_over_whatever_leads_to_it(tmp_path, clip, 
     (tmp_path / "done").symlink_to(tmp_path)
     if has_another_name:
         os.link(clip.path, tmp_path / "elsewhere")
-    clear_left_over(clip, tmp_path / "done" / "clip", MARK)
+    clear_move(clip, tmp_path / "done" / "clip", MARK)
     assert clip.path.read_text() == "footage"
 
 
 def test_a_left_over_of_a_folder_there_is_none(tmp_path):
     (tmp_path / "card").mkdir()
     (tmp_path / "done").write_bytes(MARK)
-    clear_left_over(look(tmp_path / "card"), tmp_path / "done", MARK)
+    clear_move(look(tmp_path / "card"), tmp_path / "done", MARK)
     assert (tmp_path / "done").exists()
 
 
@@ -114,7 +115,7 @@ def test_what_a_link_in_the_originals_old_place_leads_to_is_no_left_over(tmp_pat
     (tmp_path / "done").mkdir()
     clip.path.rename(tmp_path / "done" / "clip")
     clip.path.symlink_to("done/clip")
-    clear_left_over(clip, tmp_path / "done" / "clip", MARK)
+    clear_move(clip, tmp_path / "done" / "clip", MARK)
     assert (tmp_path / "done" / "clip").read_text() == "footage"
 
 

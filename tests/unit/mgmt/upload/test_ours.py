@@ -17,18 +17,20 @@ from mgmt.events import Notice, Progress, Renewed
 from mgmt.journal import Entry, Journal
 from mgmt.session import open_session
 from mgmt.settings import Settings
-from mgmt.upload import batch, upload
-from mgmt.upload.ending import Ending, Summary
-from mgmt.upload.job import UploadOptions, inspect_job, prepare_job
-from mgmt.upload.looking import Preparation
-from mgmt.upload.ours import archives_in, placeholder_of, remove_promised, unfinished_path
+from mgmt.upload import Batch, small, upload
+from mgmt.upload.clean_ups import CleanUps
+from mgmt.upload.ending import Ending
+from mgmt.upload.job import UploadOptions
+from mgmt.upload.looking import Looking, make_job
+from mgmt.upload.ours import archives_in, placeholder_of, promises_at, remove_archive, unfinished_path
+from mgmt.upload.results import Summary
 from support.paper_service import paper_service
 
 SERVICE = "https://s.example"
 
 
 def prepare(folder, journal):
-    return prepare_job(os.fspath(folder / "work" / "clip"), UploadOptions(), journal, SERVICE, folder)
+    return make_job(os.fspath(folder / "work" / "clip"), UploadOptions(), journal, SERVICE, folder)
 
 
 @pytest.fixture
@@ -72,9 +74,10 @@ def test_an_archive_that_cannot_be_read_concerns_its_own_target_only(somebody, j
     job.archive = pack(job.source, job.archive_path)
     journal.put([job.entry(SERVICE, ended_as="kept")])
     job.archive_path.chmod(0o000)
-    for look in (prepare_job, inspect_job):
+    target = os.fspath(somebody / "work" / "clip")
+    for is_dry_run in (False, True):
         with pytest.raises(SourceError, match=r"Make it readable .* --archive-dir") as caught:
-            look(os.fspath(somebody / "work" / "clip"), UploadOptions(), journal, SERVICE, somebody)
+            make_job(target, UploadOptions(), journal, SERVICE, somebody, is_dry_run=is_dry_run)
         assert (caught.value.code, caught.value.stops_everything) == ("archive-unreadable", False)
         assert f"{job.archive_path}, left by an earlier run, cannot be read" in caught.value.message
         assert "Permission denied" in caught.value.message
@@ -111,11 +114,11 @@ def test_a_folder_for_originals_that_leads_to_a_closed_one_is_named(somebody, jo
     (somebody / "closed").mkdir()
     (somebody / "closed").chmod(0o000)
     (somebody / "done").symlink_to(somebody / "closed" / "done")
-    options = UploadOptions(completed_dir=somebody / "done")
+    options, target = UploadOptions(completed_dir=somebody / "done"), os.fspath(somebody / "work" / "clip")
     try:
-        for look in (prepare_job, inspect_job):
+        for is_dry_run in (False, True):
             with pytest.raises(LocalStateError, match="--completed-dir") as caught:
-                look(os.fspath(somebody / "work" / "clip"), options, journal, SERVICE, somebody)
+                make_job(target, options, journal, SERVICE, somebody, is_dry_run=is_dry_run)
             assert caught.value.code == "completed-unusable"
     finally:
         (somebody / "closed").chmod(0o755)
@@ -125,10 +128,10 @@ def test_what_another_process_has_just_made_elsewhere_is_not_taken_for_a_left_ov
     """A killed run had promised an archive there too; the one that lies there is alive, and not written down yet."""
     journal = journal_of(tmp_path)
     target, elsewhere = os.fspath(tmp_path / "work" / "clip"), {"archive_dir": tmp_path}
-    killed = prepare_job(target, UploadOptions(**elsewhere), journal, SERVICE, tmp_path)
+    killed = make_job(target, UploadOptions(**elsewhere), journal, SERVICE, tmp_path)
     killed.held.close()
     journal.put([killed.entry(SERVICE)])
-    alive = prepare_job(target, UploadOptions(prefix="p", **elsewhere), journal, SERVICE, tmp_path)
+    alive = make_job(target, UploadOptions(prefix="p", **elsewhere), journal, SERVICE, tmp_path)
     with alive.held:
         journal.put([alive.entry(SERVICE)])
         alive.archive = pack(alive.source, alive.archive_path, mtime_ns=alive.promised_mtime_ns)
@@ -143,7 +146,7 @@ def test_what_cannot_be_removed_from_another_folder_is_named_and_stays(somebody,
     journal, events = journal_of(somebody), []
     target, archives = os.fspath(somebody / "work" / "clip"), somebody / "archives"
     archives.mkdir()
-    job = prepare_job(target, UploadOptions(archive_dir=archives), journal, SERVICE, somebody)
+    job = make_job(target, UploadOptions(archive_dir=archives), journal, SERVICE, somebody)
     job.held.close()
     journal.put([job.entry(SERVICE)])
     unfinished_path(job.archive_path, job.operation_id).write_bytes(b"half an archive")
@@ -155,7 +158,7 @@ def test_what_cannot_be_removed_from_another_folder_is_named_and_stays(somebody,
         emit=events.append,
         stop=threading.Event(),
     ) as session:
-        again = Preparation(UploadOptions(), session, somebody, [target]).prepare(target)
+        again = Looking(UploadOptions(), session, somebody, [target]).look(target)
         again.held.close()
     archives.chmod(0o755)
     assert (again.operation_id, again.archive_path.parent) == (job.operation_id, somebody / "work")
@@ -168,7 +171,7 @@ def test_a_disk_that_may_only_be_read_leaves_nothing_where_nothing_was(tmp_path,
     """Such a disk refuses to remove even what is not there."""
     journal = journal_of(tmp_path)
     target = os.fspath(tmp_path / "work" / "clip")
-    job = prepare_job(target, UploadOptions(archive_dir=tmp_path), journal, SERVICE, tmp_path)
+    job = make_job(target, UploadOptions(archive_dir=tmp_path), journal, SERVICE, tmp_path)
     job.held.close()
     journal.put([job.entry(SERVICE)])
 
@@ -218,7 +221,7 @@ def test_a_placeholder_of_any_upload_that_was_promised_the_place_is_removed(tmp_
         promised = Entry(f"id-0000000{number}", SERVICE, "/x", f"{number}/x", os.fspath(path), "f", "plan")
         journal.put([replace(promised, archive_mtime_ns=10**9)])
     path.write_bytes(placeholder_of(whose))
-    assert remove_promised(path, journal)
+    assert remove_archive(path, promises_at(path, journal))
     assert not path.exists()
 
 
@@ -311,7 +314,7 @@ def archive_beside_another_source(folder, journal, ended_as):
     (folder / "other").mkdir()
     (folder / "other" / "clip").write_bytes(b"y" * 1000)
     options = UploadOptions(archive_dir=folder)
-    first = prepare_job(os.fspath(folder / "work" / "clip"), options, journal, SERVICE, folder)
+    first = make_job(os.fspath(folder / "work" / "clip"), options, journal, SERVICE, folder)
     with first.held:
         first.archive = pack(first.source, first.archive_path)
         journal.put([first.entry(SERVICE, ended_as=ended_as)])
@@ -321,7 +324,7 @@ def archive_beside_another_source(folder, journal, ended_as):
 def test_an_archive_that_no_upload_needs_gives_way_to_that_of_another_source(tmp_path, journal_of):
     journal = journal_of(tmp_path)
     left, options = archive_beside_another_source(tmp_path, journal, "left")
-    prepare_job(os.fspath(tmp_path / "other" / "clip"), options, journal, SERVICE, tmp_path).held.close()
+    make_job(os.fspath(tmp_path / "other" / "clip"), options, journal, SERVICE, tmp_path).held.close()
     assert not left.archive_path.exists()
 
 
@@ -329,9 +332,10 @@ def test_the_archive_of_another_source_stays_for_the_upload_that_goes_on_with_it
     """The first has failed, and was told that its archive is kept."""
     journal = journal_of(tmp_path)
     first, options = archive_beside_another_source(tmp_path, journal, "failed")
-    for look in (prepare_job, inspect_job):
+    target = os.fspath(tmp_path / "other" / "clip")
+    for is_dry_run in (False, True):
         with pytest.raises(SourceError, match="work/clip") as caught:
-            look(os.fspath(tmp_path / "other" / "clip"), options, journal, SERVICE, tmp_path)
+            make_job(target, options, journal, SERVICE, tmp_path, is_dry_run=is_dry_run)
         assert caught.value.code == "archive-exists"
     assert first.archive.is_untouched()
 
@@ -352,7 +356,7 @@ def interrupt_after(function):
     ("where", "name", "act"),
     [
         (unfinished, "EarlySync", interrupt),  # the file is there, and nothing will close it yet
-        (batch, "pack_job", interrupt_after(batch.pack_job)),  # the archive is whole, and its job does not know
+        (small, "pack_job", interrupt_after(small.pack_job)),  # the archive is whole, and its job does not know
     ],
 )
 def test_an_interrupt_between_two_steps_leaves_neither_archive_nor_lock_nor_promise(
@@ -393,11 +397,14 @@ def packed_batch(folder, events):
         open_session(settings, token=lambda: "t", state_dir=folder / "state", emit=events.append, stop=stop) as session,
         ThreadPoolExecutor(1) as pool,
     ):
-        job = prepare_job(os.fspath(target), UploadOptions(), session.journal, session.service_url, folder)
+        job = make_job(os.fspath(target), UploadOptions(), session.journal, session.service_url, folder)
         with job.held:
             job.archive = pack(job.source, job.archive_path)
             session.journal.put([job.entry(session.service_url)])
-            yield batch.Batch([job], session, Ending(session, Summary()), pool), session.journal
+            yield (
+                Batch([job], small.Small(), session, Ending(session, Summary()), CleanUps(session), pool),
+                session.journal,
+            )
 
 
 def test_the_archive_of_a_run_killed_while_it_begins_anew_is_recognised(tmp_path, monkeypatch):

@@ -9,7 +9,7 @@ from types import SimpleNamespace
 import pytest
 
 from mgmt.errors import CancelledError, LocalStateError, UnavailableError
-from mgmt.upload.schedule import BATCHES_IN_FLIGHT_MAX, carry_beside
+from mgmt.upload.schedule import BATCHES_IN_FLIGHT_MAX, carry_beside, strategy_for
 from mgmt_contract.parts import SINGLE_PUT_MAX_BYTES
 
 WAIT_SECONDS = 20
@@ -27,9 +27,11 @@ class Scene:
         job = SimpleNamespace(
             name=name, source=SimpleNamespace(upper_bound_bytes=size_bytes), whole_max_bytes=SINGLE_PUT_MAX_BYTES
         )
+        strategy = strategy_for(job)
         return SimpleNamespace(
             is_begun=False,
             jobs=[job],
+            strategy=strategy,
             pack=lambda: self._note("pack", name, pack),
             carry=lambda: self._note("carry", name, carry),
         )
@@ -179,7 +181,7 @@ def test_a_job_that_cannot_be_let_go_of_does_not_keep_the_others(scene):
     jobs = [
         SimpleNamespace(name=name, source=SimpleNamespace(upper_bound_bytes=1), whole_max_bytes=1) for name in "abc"
     ]
-    batch = SimpleNamespace(jobs=jobs, pack=fail_with(KeyboardInterrupt()), carry=None)
+    batch = SimpleNamespace(jobs=jobs, strategy=strategy_for(jobs[0]), pack=fail_with(KeyboardInterrupt()), carry=None)
 
     def let_go(job):
         scene.let_go.update([job.name])

@@ -8,9 +8,9 @@ from mgmt.archive import pack
 from mgmt.errors import RefusedError, SourceError
 from mgmt.journal import Journal
 from mgmt.source import look
-from mgmt.upload.job import UploadOptions, prepare_job, show_path
+from mgmt.upload.job import UploadOptions
+from mgmt.upload.looking import everything_in, make_job, show_path
 from mgmt.upload.ours import archives_in, placeholder_of, unfinished_path
-from mgmt.upload.targets import everything_in
 
 SERVICE = "https://s.example"
 
@@ -31,7 +31,7 @@ def work(tmp_path, monkeypatch):
 
 
 def prepare(journal, target, **options):
-    job = prepare_job(target, UploadOptions(**options), journal, SERVICE, Path.cwd())
+    job = make_job(target, UploadOptions(**options), journal, SERVICE, Path.cwd())
     job.held.close()
     return job
 
@@ -199,7 +199,7 @@ def test_a_folder_of_archives_is_one_however_it_is_spelled(work, journal, tmp_pa
     (tmp_path / "link").symlink_to("archives")
     first = packed(journal, prepare(journal, "a", archive_dir=tmp_path / "archives"))
     spelled = Path(spelling.format(tmp_path))
-    again = prepare_job("a", UploadOptions(archive_dir=spelled), journal, SERVICE, Path.cwd())
+    again = make_job("a", UploadOptions(archive_dir=spelled), journal, SERVICE, Path.cwd())
     with again.held:
         assert (again.operation_id, again.archive_path) == (first.operation_id, tmp_path / "archives" / "a.tar.gz")
         assert again.archive.content == first.archive.content

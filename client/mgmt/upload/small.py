@@ -1,0 +1,67 @@
+"""Small sources: packed first, started with one call, sent side by side, confirmed with one call."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from mgmt.archive import PackedArchive, pack
+from mgmt.events import Progress
+from mgmt.session import Session
+from mgmt.upload.job import Carrying, Granted, Job
+from mgmt.upload.ours import unfinished_token
+from mgmt.upload.sending import send_packed
+from mgmt_contract.messages import Part
+
+
+class Small:
+    """The way of many small sources together."""
+
+    goes_alone = False
+
+    def pack(self, session: Session, job: Job) -> None:
+        """Pack the source, unless its archive lies on the disk since an earlier run."""
+        if job.archive is None:
+            job.archive = pack_job(session, job)
+
+    def carry(self, session: Session, granted: Sequence[Granted], pool: ThreadPoolExecutor) -> Carrying:
+        """Begin to send all archives, side by side."""
+        return [(job, pool.submit(send_packed, session, job, result).result) for job, result in granted]
+
+
+def pack_job(
+    session: Session,
+    job: Job,
+    *,
+    stop: threading.Event | None = None,
+    part_size_bytes: int | None = None,
+    on_open: Callable[[Path], None] | None = None,
+    on_part: Callable[[Part], None] | None = None,
+) -> PackedArchive:
+    """Pack a job's source to its archive.
+
+    Raises:
+        SourceError: If the source cannot be read or changes meanwhile.
+        LocalStateError: If the disk is full.
+        CancelledError: If the command was stopped.
+    """
+
+    def note_progress(done_bytes: int) -> None:
+        job.packed_source_bytes = done_bytes
+        total_bytes = job.source.uncompressed_size
+        session.emit(Progress(job.operation_id, job.target_path, "packing", done_bytes, total_bytes))
+
+    return pack(
+        job.source,
+        job.archive_path,
+        plan=job.options.plan,
+        on_progress=note_progress,
+        stop=stop or session.stop,
+        token=unfinished_token(job.operation_id),
+        mtime_ns=job.promised_mtime_ns,
+        part_size_bytes=part_size_bytes,
+        on_open=on_open,
+        on_part=on_part,
+    )
