@@ -1,10 +1,9 @@
 """Packing: one standard `.tar.gz`, with the same bytes for the same source, checksums taken on the way."""
 
+from mgmt.archive.checksums import ArchiveSums, read_archive
 from mgmt.archive.codec import PlanName, current_codec, is_fallback
-from mgmt.archive.comparison import compute_content_digest
 from mgmt.archive.envelope import is_archive_at, is_open_archive, is_ours
-from mgmt.archive.existing import ArchiveSums, read_archive
-from mgmt.archive.packing import PackedArchive, compute_content, pack
+from mgmt.archive.packing import PackedArchive, compute_content, compute_content_digest, pack
 from mgmt.archive.room import refuse_without_room
 from mgmt.archive.unfinished import free_bytes, rename_without_replacing, sync_folder
 

@@ -1,17 +1,23 @@
-"""CRC64NVME of an archive and of its parts, as S3 computes and writes it."""
+"""CRC64NVME of an archive and of its parts, as S3 computes and writes it: while it is written, or from the disk."""
 
 from __future__ import annotations
 
 import base64
 import hashlib
+import os
+import threading
 from collections.abc import Callable, Iterable
+from pathlib import Path
 from typing import Final
 
 import anycrc  # type: ignore[import-untyped]  # it has no annotations
 
+from mgmt.errors import INTERRUPTED, CancelledError, archive_unreadable
 from mgmt_contract.messages import Part
-from mgmt_contract.parts import SINGLE_PUT_MAX_BYTES
+from mgmt_contract.parts import MIB, SINGLE_PUT_MAX_BYTES
+from mgmt_contract.values import Value
 
+_READ_SIZE_BYTES: Final = MIB
 _MODEL: Final = anycrc.Model("CRC64-NVME")
 _continue: Final[Callable[[bytes | memoryview, int], int]] = _MODEL.calc
 
@@ -104,3 +110,48 @@ class PartSums:
         self.parts.append(part)
         if self._on_part is not None:
             self._on_part(part)
+
+
+class ArchiveSums(Value):
+    """Size and checksums of an archive on the disk."""
+
+    size: int
+    crc64nvme: str
+    parts: tuple[Part, ...]
+    content_md5: str | None = None
+    """Only of an archive that one PUT can carry."""
+
+
+def read_archive(
+    path: str | Path,
+    part_size_bytes: int | None = None,
+    *,
+    on_part: Callable[[Part], None] | None = None,
+    stop: threading.Event | None = None,
+) -> ArchiveSums:
+    """Compute the checksums of an existing archive and of its parts; one part without a part size.
+
+    Args:
+        path: The archive's.
+        part_size_bytes: Size of every part but the last.
+        on_part: Gets each part as soon as it was read.
+        stop: Ends the reading soon after it was set.
+
+    Raises:
+        LocalStateError: archive-unreadable.
+        CancelledError: If `stop` was set.
+    """
+    sums = PartSums(part_size_bytes, on_part)
+    view = memoryview(bytearray(_READ_SIZE_BYTES))
+    try:
+        with Path(path).open("rb", buffering=0) as file:
+            md5 = WholeMD5(os.fstat(file.fileno()).st_size)
+            while count := file.readinto(view):
+                if stop is not None and stop.is_set():
+                    raise CancelledError(INTERRUPTED)
+                sums.add([view[:count]])
+                md5.add([view[:count]])
+    except OSError as error:
+        raise archive_unreadable(os.fspath(path), error.strerror or str(error)) from error
+    sums.close()
+    return ArchiveSums(sums.size_bytes, sums.crc64nvme, tuple(sums.parts), md5.text())

@@ -18,7 +18,7 @@ from mgmt.archive.index import IndexWriter
 from mgmt.archive.pipeline import Pipeline
 from mgmt.archive.stream import TarStream
 from mgmt.archive.unfinished import UnfinishedArchive
-from mgmt.errors import CancelledError, SourceError
+from mgmt.errors import INTERRUPTED, CancelledError, SourceError
 from mgmt.layout import BLOCK_SIZE_BYTES
 from mgmt.members import Packable, Survey, frame
 from mgmt.text import shown
@@ -294,3 +294,35 @@ def _processors_for(source: Packable) -> int:
         return 0  # in the calling thread: others would take longer to start than to work
     usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return min(usable, _WORKERS_MAX)
+
+
+def compute_content_digest(
+    source: Packable, *, on_progress: Callable[[int], None] | None = None, stop: threading.Event | None = None
+) -> str:
+    """Compute the digest that packing a source would give; nothing is written.
+
+    Args:
+        source: The source, as `look` returned it.
+        on_progress: Gets the bytes of the source's files read so far, about once per block.
+        stop: Ends reading soon after it was set.
+
+    Raises:
+        SourceError: source-changed or source-unreadable.
+        CancelledError: If `stop` was set.
+    """
+    digest = ContentDigest()
+
+    def deliver(_: memoryview, __: Sequence[Piece]) -> None:
+        if stop is not None and stop.is_set():
+            raise CancelledError(INTERRUPTED)
+        if on_progress is not None:
+            on_progress(stream.content_bytes)
+
+    with Pipeline(encode=lambda _: (), digest=digest.add, deliver=deliver, workers=1) as pipeline:
+        stream = TarStream(pipeline)
+        with closing(source.members()) as members:
+            for member in members:
+                stream.add(member, frame(member))
+        stream.close()
+        pipeline.finish()
+    return digest.text()

@@ -7,17 +7,21 @@ import errno
 import os
 import shutil
 from collections.abc import Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Final, NoReturn, Self
 
 from mgmt.archive.codec import Piece
-from mgmt.archive.syncing import EarlySync
 from mgmt.errors import LocalStateError, MgmtError, SourceError
 from mgmt.layout import placeholder, temporary_name
 from mgmt.machine.removal import is_same_file, remove_same
 from mgmt.text import shown
 from mgmt_contract.parts import MIB
 
+EARLY_SYNC_BYTES: Final = 64 * MIB
+"""Written bytes that are worth a sync of their own."""
+LEAD_MAX_BYTES: Final = 256 * MIB
+"""Bytes that writing may be ahead of a slow disk: stopping a run waits no longer than the disk takes for them."""
 _FLAGS: Final = (
     os.O_RDWR
     | os.O_CREAT
@@ -273,3 +277,46 @@ def free_bytes(folder: Path) -> int | None:
 
 def _sized(size_bytes: int) -> str:
     return f"{max(1, -(-size_bytes // MIB)):,} MiB"
+
+
+class EarlySync:
+    """Makes a growing file durable step by step while it is written, in a thread that only large files start.
+
+    An error of a sync is raised by the next call: the system reports a failed write only once.
+    """
+
+    def __init__(self, descriptor: int) -> None:
+        self._descriptor = descriptor
+        self._thread = ThreadPoolExecutor(1, "mgmt-sync")
+        self._under_way: Future[None] | None = None
+        self._lead_bytes = 0
+
+    def note_written(self, size_bytes: int) -> None:
+        """Count bytes in, and have them synced when there are enough; waits for a disk that is far behind.
+
+        Raises:
+            OSError: What an earlier sync met with.
+        """
+        self._lead_bytes += size_bytes
+        if self._lead_bytes < EARLY_SYNC_BYTES:
+            return
+        if self._under_way is not None:
+            if self._lead_bytes < LEAD_MAX_BYTES and not self._under_way.done():
+                return
+            self._under_way.result()
+        self._under_way = self._thread.submit(os.fsync, self._descriptor)
+        self._lead_bytes = 0
+
+    def finish(self) -> None:
+        """Sync the whole.
+
+        Raises:
+            OSError: What this or an earlier sync met with.
+        """
+        if self._under_way is not None:
+            self._under_way.result()
+        os.fsync(self._descriptor)
+
+    def stop(self) -> None:
+        """Wait for the sync under way: until then the descriptor must stay open."""
+        self._thread.shutdown()

@@ -24,7 +24,7 @@ from mgmt.errors import (
     NotConfiguredError,
     UnavailableError,
 )
-from mgmt.events import Begun, Notice, Progress, Renewed, Repeated, Sized
+from mgmt.events import Notice, Progress, Renewed
 from mgmt.machine.descriptors import raise_limit, workers_max
 from mgmt.service.api import error_in
 from mgmt.session import Session
@@ -73,36 +73,14 @@ def upload(
     earlier_moves = EarlierMoves(session, options, summary)
     earlier_moves.settle()
     sizing = Sizing(session, options.excludes)
-    looked_at = sizing.look(targets)
-    looking = Looking(options, session, shown_base, looked_at)
-
-    def look() -> Iterator[Job]:
-        """Look at each target in turn, those first that fail at once; one that fails is ended, the others go on."""
-        for target in sorted(looked_at, key=lambda target: looking.find_outer(target) is None):
-            is_first = sizing.note_begun(target)
-            try:
-                if earlier_moves.end(target):
-                    session.emit(Sized(target, 0))
-                    continue
-                job = looking.look(target)
-            except MgmtError as error:
-                if error.stops_everything:
-                    raise
-                session.emit(Sized(target, 0))
-                ending.end_unprepared(target, error)
-                continue
-            if job is not None:
-                session.emit(Begun(target, job.operation_id, job.source.uncompressed_size))
-                yield job
-            elif is_first:
-                session.emit(Repeated(target))
-
+    looking = Looking(options, session, shown_base, sizing.look(targets))
+    jobs = looking.jobs(sizing, earlier_moves, ending.end_unprepared)
     try:
         with (
             sizing.counting(),
             sending_pool(options.jobs or min(WHOLE_ARCHIVES_AT_A_TIME, most)) as pool,
             carry_beside(session, ending.let_go) as in_flight,
-            closing(group(look(), session, ending.let_go)) as batches,
+            closing(group(jobs, session, ending.let_go)) as batches,
         ):
             for strategy, together in batches:
                 in_flight.take(Batch(together, strategy, session, ending, clean_ups, pool))

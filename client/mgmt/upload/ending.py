@@ -53,7 +53,13 @@ class Ending:
 
     def end_done(self, ended: Sequence[tuple[Job, UploadRecord]]) -> None:
         """Delete the archives of proven objects, move originals, and write down how the local files ended."""
-        records = {job: record for job, record in ended if self._is_proven(job, record)}
+        records: dict[Job, UploadRecord] = {}
+        for job, record in ended:
+            try:
+                check_proof(job, record)
+                records[job] = record
+            except IntegrityError as error:
+                self.end_failed(job, error)
         with self.holding(list(records)) as jobs:
             # The originals last: until they move the same command finds them.
             deleted = {job for job in jobs if _kept_or_left(job) == "left" and self._clear_place(job)}
@@ -128,14 +134,6 @@ class Ending:
             first, count = self._left_archives[0], len(self._left_archives)
             what = f"Partial upload kept at {first}" if count == 1 else f"{count} partial uploads kept, such as {first}"
             self._session.emit(Notice(f"{what}. Run the same command to resume.", "archive-kept"))
-
-    def _is_proven(self, job: Job, record: UploadRecord) -> bool:
-        try:
-            check_proof(job, record)
-        except IntegrityError as error:
-            self.end_failed(job, error)
-            return False
-        return True
 
     def _leave_failed(self, job: Job, error: MgmtError) -> None:
         is_worth_keeping = job.has_sent_bytes or isinstance(error, IntegrityError)

@@ -6,7 +6,7 @@ import os
 import stat
 import threading
 import unicodedata
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
@@ -14,7 +14,7 @@ from typing import Final
 
 from mgmt.archive import free_bytes, is_ours
 from mgmt.errors import MgmtError, SourceError
-from mgmt.events import Emit, Expected, Notice, Sized, Waiting
+from mgmt.events import Begun, Emit, Expected, Notice, Repeated, Sized, Waiting
 from mgmt.journal import Journal, new_operation_id
 from mgmt.layout import archive_file_name, is_temporary_name
 from mgmt.session import Session
@@ -33,7 +33,7 @@ from mgmt.source.rules import Excludes, special_kind
 from mgmt.text import count_in_words, shown, size_in_words
 from mgmt.upload import adopt
 from mgmt.upload.job import Job, UploadOptions
-from mgmt.upload.originals import find_place
+from mgmt.upload.originals import EarlierMoves, find_place
 from mgmt.upload.ours import is_known_archive, is_left_by_move, placeholder_of
 from mgmt_contract.names import ARCHIVE_SUFFIX, InvalidNameError, fold_key, join_key
 
@@ -119,13 +119,37 @@ class Looking:
         is_dry_run: bool = False,
     ) -> None:
         self._options = options
+        self._targets = targets
         self._target_of_place = {place_of(target): target for target in targets}
         self._session = session
         self._shown_base = shown_base
         self._is_dry_run = is_dry_run
-        self._has_several = len(targets) > 1
         self._first_of_name: dict[str, Path] = {}
         self._nearly_full: set[Path] = set()
+
+    def jobs(
+        self, sizing: Sizing, earlier_moves: EarlierMoves, fail: Callable[[str, MgmtError], None]
+    ) -> Iterator[Job]:
+        """Look at each target in turn, those first that fail at once; one that fails is ended, the others go on."""
+        emit = self._session.emit
+        for target in sorted(self._targets, key=lambda target: self._find_outer(target) is None):
+            is_first = sizing.note_begun(target)
+            try:
+                if earlier_moves.end(target):
+                    emit(Sized(target, 0))
+                    continue
+                job = self.look(target)
+            except MgmtError as error:
+                if error.stops_everything:
+                    raise
+                emit(Sized(target, 0))
+                fail(target, error)
+                continue
+            if job is not None:
+                emit(Begun(target, job.operation_id, job.source.uncompressed_size))
+                yield job
+            elif is_first:
+                emit(Repeated(target))
 
     def look(self, target: str) -> Job | None:
         """Make the job of a target; None for a target that came before.
@@ -142,7 +166,7 @@ class Looking:
         job = make_job(target, self._options, journal, url, base, is_dry_run=self._is_dry_run)
         try:
             # Asked where several targets may go in one call; a single one fits into any.
-            limits = session.api.learn_limits() if self._has_several else session.api.limits
+            limits = session.api.learn_limits() if len(self._targets) > 1 else session.api.limits
         except BaseException:
             job.held.close()
             raise
@@ -171,7 +195,7 @@ class Looking:
             return True
         raise SourceError(_explain_same_name(target, path, first), code="same-name")
 
-    def find_outer(self, target: str) -> str | None:
+    def _find_outer(self, target: str) -> str | None:
         """Return the target that this one lies in and is to be moved with, if there is one."""
         if self._options.completed_dir is None:
             return None
@@ -183,7 +207,7 @@ class Looking:
         Raises:
             SourceError: With both.
         """
-        outer = self.find_outer(target)
+        outer = self._find_outer(target)
         if outer is not None:
             raise SourceError(
                 f"'{shown(target)}' lies in '{shown(outer)}', which is uploaded whole and moved with all that is in "

@@ -86,12 +86,7 @@ def remove_elsewhere(entry: Entry, name: str, journal: Journal) -> list[str]:
     """Remove what an upload left in another folder for archives; say, in sentences, what cannot be removed.
 
     Where another process holds that place, all stays: it may be packing there. What cannot be removed is no reason to
-    stop: its place is not needed.
-
-    Args:
-        entry: The upload as it was written down.
-        name: Its source's.
-        journal: Knows who holds that place.
+    stop: its place is not needed. `name` is the source's.
     """
     path = Path(entry.archive_path)
     with suppress(RefusedError), journal.hold(entry.archive_path, name):
@@ -125,12 +120,9 @@ def clear_move(source: Source, place: Path, mark: bytes) -> None:
 
 
 def is_left_by_move(source: Source, place: Path, mark: bytes) -> bool:
-    """Tell whether a place, promised to this source, has only a second name of it or a placeholder.
+    """Tell whether the place to which a source was to be moved has only a second name of it, or a placeholder.
 
-    Args:
-        source: It must still be in its old place, and no link.
-        place: Where it was to be moved.
-        mark: What a placeholder holds.
+    The source must still be in its old place, and no link; `mark` is what a placeholder holds.
 
     Raises:
         OSError: If it cannot be looked at.

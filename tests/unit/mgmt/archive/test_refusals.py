@@ -13,7 +13,7 @@ from types import SimpleNamespace
 import pytest
 
 from mgmt.archive import pack
-from mgmt.archive.existing import read_archive
+from mgmt.archive.checksums import read_archive
 from mgmt.archive.unfinished import UnfinishedArchive
 from mgmt.errors import MgmtError, source_changed, source_unreadable
 from mgmt.source import look

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from mgmt.archive import pack
-from mgmt.archive.comparison import compute_content_digest
 from mgmt.archive.headers import header
+from mgmt.archive.packing import compute_content_digest
 from mgmt.errors import CancelledError, SourceError
 from mgmt.members import Member
 from mgmt.source import look

@@ -6,7 +6,7 @@ import threading
 
 import pytest
 
-from mgmt.archive import syncing
+from mgmt.archive import unfinished
 from mgmt.archive.unfinished import UnfinishedArchive
 from mgmt.errors import LocalStateError
 
@@ -15,8 +15,8 @@ CHUNK = bytes(1024)
 
 @pytest.fixture(autouse=True)
 def small_steps(monkeypatch):
-    monkeypatch.setattr(syncing, "EARLY_SYNC_BYTES", 2 * len(CHUNK))
-    monkeypatch.setattr(syncing, "LEAD_MAX_BYTES", 4 * len(CHUNK))
+    monkeypatch.setattr(unfinished, "EARLY_SYNC_BYTES", 2 * len(CHUNK))
+    monkeypatch.setattr(unfinished, "LEAD_MAX_BYTES", 4 * len(CHUNK))
 
 
 def replace_first_sync(monkeypatch, first):
@@ -84,5 +84,5 @@ def test_writing_waits_for_a_disk_that_is_far_behind(tmp_path, monkeypatch):
             archive.write([CHUNK])
         is_all_written.set()
         archive.publish()
-    step_bytes, lead_bytes = syncing.EARLY_SYNC_BYTES, syncing.LEAD_MAX_BYTES
+    step_bytes, lead_bytes = unfinished.EARLY_SYNC_BYTES, unfinished.LEAD_MAX_BYTES
     assert step_bytes <= written_meanwhile_bytes[0] <= step_bytes + lead_bytes
