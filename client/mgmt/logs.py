@@ -18,7 +18,7 @@ from typing import Final
 
 from mgmt.errors import MgmtError
 from mgmt.events import Event, Finished, Notice, Progress, Renewed
-from mgmt.machine.removal import remove_file
+from mgmt.machine.files import remove_file
 from mgmt.redaction import Redactor
 from mgmt.text import printable
 from mgmt_contract.version import __version__

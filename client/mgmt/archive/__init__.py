@@ -2,9 +2,8 @@
 
 from mgmt.archive.checksums import ArchiveSums, read_archive
 from mgmt.archive.codec import PlanName, current_codec, is_fallback
-from mgmt.archive.envelope import is_archive_at, is_open_archive, is_ours
-from mgmt.archive.packing import PackedArchive, compute_content, compute_content_digest, pack
-from mgmt.archive.room import refuse_without_room
+from mgmt.archive.headers import is_archive_at, is_open_archive, is_ours
+from mgmt.archive.packing import PackedArchive, compute_content, compute_content_digest, pack, refuse_without_room
 from mgmt.archive.unfinished import free_bytes, rename_without_replacing, sync_folder
 
 __all__ = [

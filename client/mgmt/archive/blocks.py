@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from typing import Final, NamedTuple, Protocol
 
 from mgmt.archive.codec import LAST_BLOCK, QUICKEST, RAW, checksum_crc32
-from mgmt.archive.envelope import GZIP_HEADER, gzip_trailer
+from mgmt.archive.headers import GZIP_HEADER, gzip_trailer
 from mgmt.errors import IntegrityError
 from mgmt.layout import BLOCK_SIZE_BYTES, STORED_HEADER_BYTES
 from mgmt_contract.parts import MIB

@@ -14,7 +14,7 @@ from typing import Final, NoReturn, Self
 from mgmt.archive.codec import Piece
 from mgmt.errors import LocalStateError, MgmtError, SourceError
 from mgmt.layout import placeholder, temporary_name
-from mgmt.machine.removal import is_same_file, remove_same
+from mgmt.machine.files import is_same_file, remove_same
 from mgmt.text import shown
 from mgmt_contract.parts import MIB
 

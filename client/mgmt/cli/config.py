@@ -32,7 +32,7 @@ def config(ctx: click.Context) -> int:
     if ctx.invoked_subcommand is not None:
         return EXIT_OK
     from mgmt.cli.questions import Questions
-    from mgmt.settings.config_file import read_config, write_config
+    from mgmt.settings import read_config, write_config
     from mgmt.show.waiting import WaitingRenderer
 
     invocation: Invocation = ctx.obj
@@ -71,8 +71,8 @@ def config_set(invocation: Invocation, name: str, value: str) -> int:
     \b
     Exit codes: 0 done, 2 no such variable or bad value, 9 the file cannot be written.
     """
+    from mgmt.settings import write_config
     from mgmt.settings.answers import accept_answer, is_missing_folder
-    from mgmt.settings.config_file import write_config
 
     field = _field_of(name)
     kept = accept_answer(field, value, "the command line") if value else None

@@ -153,14 +153,14 @@ class Invocation:
     @property
     def config_path(self) -> Path:
         """Where the config file lies."""
-        from mgmt.settings.config_file import default_config_path
+        from mgmt.settings import default_config_path
 
         return default_config_path(self.environment)
 
     @property
     def config_source(self) -> Path:
         """Which file is read: that one, or an older mgmt's as long as it does not exist."""
-        from mgmt.settings.config_file import config_source
+        from mgmt.settings import config_source
 
         return config_source(self.config_path, self.environment)
 

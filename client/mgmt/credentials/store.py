@@ -17,8 +17,7 @@ from typing import TYPE_CHECKING, Final
 from mgmt.credentials.tokens import Credentials, service_name
 from mgmt.errors import INTERRUPTED, CancelledError, LocalStateError, LoginRequiredError, UnavailableError
 from mgmt.events import Emit, Notice
-from mgmt.machine.private_files import close_to_others, make_private_folder, write_private
-from mgmt.machine.removal import remove_file
+from mgmt.machine.files import close_to_others, make_private_folder, remove_file, write_private
 from mgmt_contract.values import Value
 from mgmt_contract.wire import MessageError, from_json, to_json
 

@@ -25,7 +25,7 @@ from mgmt.errors import (
     UnavailableError,
 )
 from mgmt.events import Notice, Progress, Renewed
-from mgmt.machine.descriptors import raise_limit, workers_max
+from mgmt.machine.files import raise_limit, workers_max
 from mgmt.service.api import error_in
 from mgmt.session import Session
 from mgmt.upload.clean_ups import CleanUps

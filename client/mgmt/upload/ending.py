@@ -17,7 +17,7 @@ from pathlib import Path
 from mgmt.errors import IntegrityError, MgmtError, NewerServiceError
 from mgmt.events import Finished, Notice
 from mgmt.journal import EndedAs
-from mgmt.machine.removal import remove_file
+from mgmt.machine.files import remove_file
 from mgmt.session import Session
 from mgmt.upload.clean_ups import note_clean_up
 from mgmt.upload.job import Job

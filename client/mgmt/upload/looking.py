@@ -19,17 +19,14 @@ from mgmt.journal import Journal, new_operation_id
 from mgmt.layout import archive_file_name, is_temporary_name
 from mgmt.session import Session
 from mgmt.source import (
-    SYSTEM_FILE,
     Source,
     count_bytes,
     file_size,
-    is_system_name,
     look,
-    own_data_at,
     place_of,
     real_folder,
 )
-from mgmt.source.rules import Excludes, special_kind
+from mgmt.source.rules import SYSTEM_FILE, Excludes, is_system_name, own_data_at, special_kind
 from mgmt.text import count_in_words, shown, size_in_words
 from mgmt.upload import adopt
 from mgmt.upload.job import Job, UploadOptions

@@ -18,7 +18,7 @@ from mgmt.archive import is_archive_at, is_open_archive
 from mgmt.errors import LocalStateError, MgmtError, RefusedError
 from mgmt.journal import Entry, Journal
 from mgmt.layout import placeholder, temporary_name
-from mgmt.machine.removal import is_same_file, open_regular, remove_file
+from mgmt.machine.files import is_same_file, open_regular, remove_file
 from mgmt.source import Source, look
 from mgmt.text import shown
 

@@ -12,7 +12,7 @@ import pytest
 from mgmt.archive import codec, pack
 from mgmt.archive.blocks import inflate_block, read_blocks
 from mgmt.archive.codec import PLANS, ZLIB, Plan, encode
-from mgmt.archive.envelope import GZIP_HEADER
+from mgmt.archive.headers import GZIP_HEADER
 from mgmt.errors import IntegrityError
 from mgmt.layout import BLOCK_SIZE_BYTES
 from mgmt.source import look

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from mgmt.archive import codec, current_codec
 from mgmt.archive.codec import LAST_BLOCK, PLANS, ZLIB, Plan, encode, plan_named, store
-from mgmt.archive.envelope import GZIP_HEADER, gzip_trailer
+from mgmt.archive.headers import GZIP_HEADER, gzip_trailer
 from mgmt.errors import UsageError
 from mgmt.layout import BLOCK_SIZE_BYTES, STORED_HEADER_BYTES, STORED_SIZE_MAX_BYTES
 from support.trees import noise, text

@@ -18,10 +18,10 @@ import isal
 import pytest
 from blake3 import blake3
 
-from mgmt.archive import codec, envelope, pack
+from mgmt.archive import codec, headers, pack
 from mgmt.archive.codec import PLANS, QUICKEST, ZLIB, Deflater, Plan, current_codec, encode, store
 from mgmt.archive.digest import ContentDigest, Placed
-from mgmt.archive.envelope import GZIP_HEADER, gzip_trailer, is_ours
+from mgmt.archive.headers import GZIP_HEADER, gzip_trailer, is_ours
 from mgmt.errors import source_failure
 from mgmt.layout import TAR_END_BYTES, archive_bound_bytes, archive_file_name, is_temporary_name, temporary_name
 from mgmt.members import Member, Survey, frame, header_bound_bytes, header_form, member_bound_bytes
@@ -104,7 +104,7 @@ def test_looking_whose_an_archive_is_leaves_nothing_open(tmp_path):
     (tmp_path / "x").write_bytes(GZIP_HEADER)
     before = len(list(Path("/dev/fd").iterdir()))
     for name in ("x", ".", "missing"):
-        envelope.is_ours(tmp_path / name)
+        headers.is_ours(tmp_path / name)
     assert len(list(Path("/dev/fd").iterdir())) == before
 
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from mgmt import layout, text
 from mgmt.archive import checksums
 from mgmt.archive.codec import LAST_BLOCK, store
-from mgmt.archive.envelope import GZIP_HEADER, gzip_trailer
+from mgmt.archive.headers import GZIP_HEADER, gzip_trailer
 from mgmt.layout import (
     BLOCK_SIZE_BYTES,
     archive_bound_bytes,

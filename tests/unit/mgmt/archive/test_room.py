@@ -5,7 +5,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from mgmt.archive import room, unfinished
+from mgmt.archive import packing, unfinished
 from mgmt.archive.packing import estimate_size, pack
 from mgmt.errors import CancelledError, LocalStateError
 from mgmt.source import look
@@ -14,7 +14,7 @@ from support.trees import noise, text
 
 
 def check(source, path):
-    room.refuse_without_room(source, path, plan="auto", stop=threading.Event())
+    packing.refuse_without_room(source, path, plan="auto", stop=threading.Event())
 
 
 def test_a_folder_that_may_not_be_written_is_refused(somebody):

@@ -157,8 +157,8 @@ def test_a_crash_while_writing_leaves_the_former_sign_in(store, state_dir, crede
     code = """
 import os, pathlib, sys
 from mgmt.credentials.store import CredentialStore
-from mgmt.machine import private_files
-private_files.os.fsync = lambda _: os._exit(9)
+from mgmt.machine import files
+files.os.fsync = lambda _: os._exit(9)
 store = CredentialStore(pathlib.Path(sys.argv[1]), print)
 credentials = store.load("https://api.example/stage")
 with store.locked("https://api.example/stage"):

@@ -9,7 +9,7 @@ pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="there is no suc
 
 TRY = """
 import resource, sys
-from mgmt.machine.descriptors import raise_limit, workers_max
+from mgmt.machine.files import raise_limit, workers_max
 resource.setrlimit(resource.RLIMIT_NOFILE, (int(sys.argv[1]), int(sys.argv[2])))
 raise_limit()
 print(*resource.getrlimit(resource.RLIMIT_NOFILE), workers_max())

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from mgmt.errors import LocalStateError
-from mgmt.settings.config_file import config_source, default_config_path, read_config, write_config
+from mgmt.settings import config_source, default_config_path, read_config, write_config
 
 
 @pytest.fixture

@@ -1,8 +1,7 @@
 import pytest
 
 from mgmt.errors import NotConfiguredError, UsageError
-from mgmt.settings import Settings, resolve_settings, state_directory
-from mgmt.settings.config_file import default_config_path, write_config
+from mgmt.settings import Settings, default_config_path, resolve_settings, state_directory, write_config
 
 
 @pytest.fixture

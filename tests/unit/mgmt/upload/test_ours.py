@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from mgmt.archive import pack, unfinished
-from mgmt.archive.envelope import GZIP_HEADER
+from mgmt.archive.headers import GZIP_HEADER
 from mgmt.errors import CancelledError, LocalStateError, RefusedError, SourceError
 from mgmt.events import Notice, Progress, Renewed
 from mgmt.journal import Entry, Journal

@@ -1,0 +1,210 @@
+"""Files of this machine: how many may be open, private ones, and the only way to remove one.
+
+A file is opened before it is removed, and checked to be the intended one.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import stat
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Final
+
+if sys.platform != "win32":
+    import resource
+
+WANTED: Final = 4096
+"""More than any command needs; some systems refuse to raise the limit much higher (macOS: 10,240)."""
+_KEPT_FREE: Final = 40
+"""For streams, journal, log, a folder and an archive under way, and connections to the service."""
+_PER_WORKER: Final = 2
+"""A connection to the storage, and the archive that goes over it."""
+
+
+def raise_limit() -> None:
+    """Raise the limit of open files as far as the system allows and mgmt needs."""
+    if sys.platform == "win32":
+        return  # the C library's limit does not count what the system itself opens
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = WANTED if hard == resource.RLIM_INFINITY else min(WANTED, hard)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        with contextlib.suppress(OSError, ValueError):
+            resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+
+
+def workers_max() -> int:
+    """Say how many transfers can go on at a time with the files that may be open."""
+    if sys.platform == "win32":
+        return WANTED
+    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return WANTED if soft == resource.RLIM_INFINITY else max(1, (soft - _KEPT_FREE) // _PER_WORKER)
+
+
+_FOREIGN_BITS: Final = 0o077
+_TRIES: Final = 20
+_PAUSE_SECONDS: Final = 0.05
+
+
+def write_private(path: Path, text: str) -> None:
+    """Write a file that only its owner can read: a crash leaves the old one or the new one, whole and on the disk.
+
+    A linked file stays a link.
+
+    Raises:
+        OSError: If it cannot be written; the old one stays.
+    """
+    target = path.resolve()
+    handle, temporary = tempfile.mkstemp(dir=target.parent, prefix=f".{path.name}-")  # 0600
+    try:
+        with os.fdopen(handle, "w", encoding="utf-8") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        _rename(Path(temporary), target)
+        _sync_folder(target.parent)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise
+
+
+def make_private_folder(path: Path) -> None:
+    """Make a folder that only its owner can enter; one that is open to others is closed to them.
+
+    Raises:
+        OSError: If it cannot be made.
+    """
+    path.mkdir(mode=0o700, parents=True, exist_ok=True)
+    close_to_others(path)
+
+
+def close_to_others(path: Path) -> bool:
+    """Take the rights of all others away from a file or folder; tell whether they had any.
+
+    Raises:
+        OSError: If that is not allowed.
+    """
+    if os.name == "nt":  # a profile's folders are closed by their own lists
+        return False
+    mode = path.stat().st_mode
+    if not mode & _FOREIGN_BITS:
+        return False
+    path.chmod(mode & 0o7777 & ~_FOREIGN_BITS)
+    return True
+
+
+def _sync_folder(folder: Path) -> None:
+    """Have the new name on the disk: after a power cut the old file would come back, with tokens that are spent."""
+    if os.name == "nt":  # where folders cannot be synced
+        return
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _rename(temporary: Path, target: Path) -> None:
+    if os.name == "nt":  # where nobody can take the name while another process reads the old file
+        for _ in range(_TRIES):
+            try:
+                temporary.replace(target)
+            except PermissionError:
+                time.sleep(_PAUSE_SECONDS)
+            else:
+                return
+    temporary.replace(target)
+
+
+_FLAGS: Final = (
+    os.O_RDONLY
+    | getattr(os, "O_BINARY", 0)
+    | getattr(os, "O_CLOEXEC", 0)
+    | getattr(os, "O_NOFOLLOW", 0)
+    | getattr(os, "O_NONBLOCK", 0)  # opening a pipe that was put there meanwhile must not block
+)
+
+
+@contextmanager
+def open_regular(path: str | os.PathLike[str]) -> Iterator[int | None]:
+    """Open the file at a path for reading; None where it is not a regular file, such as a link to one.
+
+    Raises:
+        OSError: If there is nothing, or it cannot be opened.
+    """
+    found = os.lstat(path)
+    descriptor = os.open(path, _FLAGS) if stat.S_ISREG(found.st_mode) else None
+    try:
+        is_same = descriptor is not None and os.path.samestat(os.fstat(descriptor), found)
+        yield descriptor if is_same else None
+    finally:
+        if descriptor is not None:
+            os.close(descriptor)
+
+
+def remove_file(path: str | os.PathLike[str], is_ours: Callable[[int], bool]) -> bool:
+    """Remove a regular file if `is_ours` accepts its descriptor; tell whether the path is free now.
+
+    A path may lead to another file by now: a link to an original, or a file that has taken the name since. So the file
+    is opened and checked, and must still have the name when that is removed.
+
+    Args:
+        path: The file's.
+        is_ours: Gets a descriptor that stands at the file's beginning.
+
+    Returns:
+        False where something else lies there, which stays.
+
+    Raises:
+        OSError: If it cannot be looked at or removed.
+    """
+    try:
+        with open_regular(path) as descriptor:
+            if descriptor is None or not is_ours(descriptor):
+                return False
+            if not os.path.samestat(os.lstat(path), os.fstat(descriptor)):
+                return False
+            if os.name != "nt":  # where no file that is open can be removed
+                Path(path).unlink()
+        if os.name == "nt":
+            Path(path).unlink()
+    except FileNotFoundError:
+        return True
+    return True
+
+
+def remove_same(path: str | os.PathLike[str], known: os.stat_result) -> bool:
+    """Remove a name of a regular file that this run has had open; tell whether the path is free now.
+
+    Args:
+        path: Where that file may still be.
+        known: Its status, taken at any time.
+
+    Returns:
+        False where something else lies there, which stays.
+
+    Raises:
+        OSError: If it cannot be looked at or removed.
+    """
+    try:
+        found = os.lstat(path)
+        if not stat.S_ISREG(found.st_mode) or not os.path.samestat(found, known):
+            return False
+        Path(path).unlink()
+    except FileNotFoundError:
+        return True
+    return True
+
+
+def is_same_file(descriptor: int, path: str | os.PathLike[str]) -> bool:
+    """Tell whether an open file is the regular file at a path, and the path is no link to it."""
+    try:
+        found = os.lstat(path)
+    except OSError:
+        return False
+    return stat.S_ISREG(found.st_mode) and os.path.samestat(os.fstat(descriptor), found)
