@@ -8,6 +8,8 @@ import unicodedata
 from datetime import datetime
 from typing import Final
 
+MEASURED_MIN_BYTES: Final = 1024 * 1024
+"""A speed is worth saying from here on: fewer bytes measure the round trip and not the line."""
 _BIDI_CONTROLS: Final = frozenset("\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
 _BREAKS: Final = "/-_.:,="
 """Where a word that is too long for a line may be broken."""

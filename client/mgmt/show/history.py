@@ -8,10 +8,10 @@ from typing import Any, Final
 
 from mgmt.show.output import Output
 from mgmt.show.tables import Column, lay_out_csv, lay_out_table
-from mgmt.storage.transfer import MEASURED_MIN_BYTES
 from mgmt.team.history import Found, Shown
 from mgmt.team.short_ids import short_id
 from mgmt.text import (
+    MEASURED_MIN_BYTES,
     count_in_words,
     duration_in_words,
     fold,

@@ -8,8 +8,15 @@ from typing import Final
 from mgmt.events import Finished
 from mgmt.show.output import Output
 from mgmt.show.underway import Kind, Stage, Transfer
-from mgmt.storage.transfer import MEASURED_MIN_BYTES
-from mgmt.text import display_width, duration_in_words, moment_in_words, printable, shorten, size_in_words
+from mgmt.text import (
+    MEASURED_MIN_BYTES,
+    display_width,
+    duration_in_words,
+    moment_in_words,
+    printable,
+    shorten,
+    size_in_words,
+)
 from mgmt.upload.results import AlreadyThere
 from mgmt_contract.records import UploadRecord
 from mgmt_contract.wire import to_plain

@@ -18,12 +18,9 @@ import urllib3
 from mgmt.errors import INTERRUPTED, CancelledError, archive_unreadable
 from mgmt.network.connection import BLOCK_SIZE_BYTES, READ_TIMEOUT_SECONDS, Answer, Bounds, Connections, make_timeout
 from mgmt.network.reachability import refuse_hopeless
+from mgmt.text import MEASURED_MIN_BYTES
 from mgmt_contract.messages import SignedRequest
-from mgmt_contract.parts import MIB
 from mgmt_contract.values import Value
-
-MEASURED_MIN_BYTES: Final = MIB
-"""Fewer bytes measure the round trip and not the line."""
 
 
 class SpeedGauge:

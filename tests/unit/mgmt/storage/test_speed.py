@@ -1,6 +1,7 @@
 """The speed that is remembered: of bytes that arrived, over the time in which any were under way."""
 
-from mgmt.storage.transfer import MEASURED_MIN_BYTES, SpeedGauge
+from mgmt.storage.transfer import SpeedGauge
+from mgmt.text import MEASURED_MIN_BYTES
 
 
 class Clock:
