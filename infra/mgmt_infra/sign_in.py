@@ -47,7 +47,7 @@ class SignIn(Construct):
         self._make_first_admins(deployment)
         self.client = self._make_client(deployment)
         self._make_page()
-        self.issuer = self.pool.user_pool_provider_url
+        self.issuer = f"https://cognito-idp.{cdk.Aws.REGION}.{cdk.Aws.URL_SUFFIX}/{self.pool.user_pool_id}"
 
     def make_after(self, *others: IDependable) -> None:
         """Make the pool after these constructs, which may fail.

@@ -16,6 +16,7 @@ import tomllib
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, cast
 from urllib.parse import urlsplit
@@ -31,6 +32,7 @@ from mgmt_contract.parts import MIB
 from mgmt_contract.routes import Route
 from mgmt_contract.wire import from_json
 from mgmt_infra.deployment import DeploymentError, read_deployment
+from mgmt_local.gateway.authorizer import RefusedError
 from support.assembly import INFRA, STACK, make_environment, run_cdk, write_deployment
 from support.certificates import make_certificate
 from support.events import make_event
@@ -47,6 +49,7 @@ pytestmark = [
     pytest.mark.skipif(sys.platform != "linux", reason="the function's wheels are Linux wheels"),
 ]
 
+SECOND = timedelta(seconds=1)
 CLIENT_ID = "mgmt-command"
 SCOPE = "mgmt/use"
 
@@ -296,12 +299,13 @@ def test_a_token_of_the_pool_without_the_scope_makes_nobody_a_member(pooled: Dep
 
 
 @pytest.mark.parametrize("removed", ["disabled", "deleted"])
-def test_somebody_who_is_removed_from_the_pool_gets_no_other_token(pooled: DeployedPool, removed):
-    """So what they have ends with it: within the quarter of an hour that a token lives."""
+def test_somebody_who_is_removed_from_the_pool_is_out_within_half_an_hour(pooled: DeployedPool, removed):
+    """No other token from then on; the last one until it ends, by a clock that is moved on; then the last URL."""
     name = f"was-{removed}"
     pooled.make_person(name, "members")
     tokens = pooled.sign_in(name)
     assert pooled.refresh(tokens)[0] == 200
+    removed_at = datetime.now(UTC)
     words = {"UserPoolId": pooled.pool_id, "Username": name}
     if removed == "disabled":
         pooled.api.admin_disable_user(**words)
@@ -309,3 +313,19 @@ def test_somebody_who_is_removed_from_the_pool_gets_no_other_token(pooled: Deplo
         pooled.api.admin_delete_user(**words)
     status, answer = pooled.refresh(tokens)
     assert (status, answer["error"]) == (400, "invalid_grant")
+    settings = read_deployment({}).settings
+    ends_at = datetime.fromtimestamp(claims_of(tokens["access_token"])["exp"], UTC)
+    before, after = (pooled.authorizer(settings.scopes, lambda at=at: at) for at in (ends_at - SECOND, ends_at))
+    assert before.authorize(tokens["access_token"]).claims["username"] == name
+    with pytest.raises(RefusedError, match="expired"):
+        after.authorize(tokens["access_token"])
+    assert ends_at + timedelta(seconds=settings.url_life_seconds) - removed_at <= timedelta(minutes=30)
+
+
+def test_the_gateways_check_takes_the_pools_access_token_and_no_id_token(pooled: DeployedPool):
+    pooled.make_person("dora", "members")
+    tokens = pooled.sign_in("dora")
+    authorizer = pooled.authorizer(read_deployment({}).settings.scopes, lambda: datetime.now(UTC))
+    assert "mgmt/use" in authorizer.authorize(tokens["access_token"]).scopes
+    with pytest.raises(RefusedError, match="none of the scopes"):
+        authorizer.authorize(tokens["id_token"])

@@ -16,7 +16,7 @@ from mgmt_contract.routes import ROUTES
 from mgmt_contract.sign_in import CALLBACK_PORTS
 from mgmt_infra.deployment import read_deployment
 from support.assembly import Assembly
-from support.policies import as_list
+from support.policies import resolve
 from support.templates import closure, needs_of
 
 pytestmark = [pytest.mark.cdk, pytest.mark.xdist_group("assembly")]
@@ -190,13 +190,17 @@ def test_the_api_takes_the_pools_tokens_for_this_client_and_the_listed_machines(
         pool_assembly.find(kind) for kind in ("AWS::Cognito::UserPool", "AWS::Cognito::UserPoolClient")
     )
     authorizer = pool_assembly.only("AWS::ApiGatewayV2::Authorizer")["Properties"]["JwtConfiguration"]
-    assert authorizer == {"Issuer": {"Fn::GetAtt": [pool, "ProviderURL"]}, "Audience": [{"Ref": client}, "ci-1"]}
+    assert authorizer["Audience"] == [{"Ref": client}, "ci-1"]
+    names = {"AWS::Region": "eu-west-1", "AWS::URLSuffix": "amazonaws.com", pool: "POOL"}
+    assert resolve(authorizer["Issuer"], names) == "https://cognito-idp.eu-west-1.amazonaws.com/POOL"
 
 
 def test_the_function_knows_the_pool_as_its_issuer(pool_assembly: Assembly):
     variables = pool_assembly.only("AWS::Lambda::Function")["Properties"]["Environment"]["Variables"]
-    names = {name: _reference(value) for name, value in variables.items()}
-    settings = read_settings(names | {"AWS_REGION": "eu-west-1"})
+    names = {name: name for name in pool_assembly.template["Resources"]}
+    names |= {"AWS::Region": "eu-west-1", "AWS::URLSuffix": "amazonaws.com"}
+    written = {name: resolve(value, names) for name, value in variables.items()}
+    settings = read_settings(written | {"AWS_REGION": "eu-west-1"})
     (pool,), (client,) = (
         pool_assembly.find(kind) for kind in ("AWS::Cognito::UserPool", "AWS::Cognito::UserPoolClient")
     )
@@ -204,7 +208,7 @@ def test_the_function_knows_the_pool_as_its_issuer(pool_assembly: Assembly):
         bucket=settings.bucket,
         table=settings.table,
         region="eu-west-1",
-        issuer=pool,
+        issuer=f"https://cognito-idp.eu-west-1.amazonaws.com/{pool}",
         client_id=client,
         member_group="members",
         admin_group="admins",
@@ -223,8 +227,3 @@ def test_the_admin_is_told_the_pool_beside_the_rest(pool_assembly: Assembly):
         "DeployedValues",
         "UserPoolId",
     }
-
-
-def _reference(value: Any) -> Any:
-    """Reduce a reference to the logical id it names; anything else stays."""
-    return as_list(next(iter(value.values())))[0] if isinstance(value, dict) else value
