@@ -1,8 +1,6 @@
 """Claims of tokens, read for this machine alone.
 
-Nothing here verifies a signature. Of an access token the service does. An ID token comes straight from the issuer over
-TLS, which proves where it is from (OpenID Connect Core 1.0, 3.1.3.7, point 6); what is left to check is that it is for
-this client and this login. So the client needs no library for signatures.
+Nothing here verifies a signature: of an access token the service does, of an ID token the login (`account.id_token`).
 """
 
 from __future__ import annotations

@@ -10,7 +10,7 @@ import base64
 import json
 import logging
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 from urllib.parse import quote, urlencode, urlsplit
@@ -59,6 +59,8 @@ class Metadata(Value):
     device_authorization_endpoint: str | None = None
     revocation_endpoint: str | None = None
     end_session_endpoint: str | None = None
+    jwks_uri: str | None = None
+    """Where the issuer publishes the keys that its tokens are signed with."""
     scopes_supported: tuple[str, ...] = ()
     grant_types_supported: tuple[str, ...] = ()
     code_challenge_methods_supported: tuple[str, ...] = ()
@@ -73,6 +75,7 @@ _ENDPOINTS: Final = (
     "device_authorization_endpoint",
     "revocation_endpoint",
     "end_session_endpoint",
+    "jwks_uri",
 )
 
 
@@ -120,6 +123,12 @@ class IssuerApi:
         self._clock = clock
         self._tries_once = tries_once
         self._clock_is_named = False
+        self._clock_difference = timedelta()
+
+    @property
+    def clock_difference(self) -> timedelta:
+        """How far an issuer's clock was ahead of this machine's at its last answer that said the time."""
+        return self._clock_difference
 
     def discover(self, issuer: str) -> Metadata:
         """Fetch an issuer's description of itself, and refuse one that is another's.
@@ -143,6 +152,19 @@ class IssuerApi:
             raise _no_issuer(issuer, f"describes itself wrongly ({error})") from error
         _check_metadata(metadata, issuer)
         return metadata
+
+    def fetch_keys(self, metadata: Metadata) -> Sequence[Mapping[str, Any]]:
+        """Fetch the keys that the issuer publishes (RFC 7517); the entries are not checked.
+
+        Raises:
+            UnavailableError: If it publishes none.
+        """
+        answer = self._ask("GET", metadata.jwks_uri, None, {}) if metadata.jwks_uri else None
+        document = _read_object(answer) if answer is not None and answer.status == 200 else None
+        keys = (document or {}).get("keys")
+        if not isinstance(keys, list):
+            raise _no_issuer(metadata.issuer, "does not publish the keys that it signs with")
+        return [each for each in keys if isinstance(each, dict)]
 
     def request_tokens(
         self, endpoint: str, form: Mapping[str, str], headers: Mapping[str, str] | None = None
@@ -236,7 +258,10 @@ class IssuerApi:
         return answer, ""
 
     def _note_clock(self, answer: Answer, host: str) -> None:
-        said = describe_wrong_clock(read_date(answer.headers), self._clock(), host)
+        theirs, ours = read_date(answer.headers), self._clock()
+        if theirs is not None:
+            self._clock_difference = theirs - ours
+        said = describe_wrong_clock(theirs, ours, host)
         if said is not None and not self._clock_is_named:
             self._clock_is_named = True
             self._emit(Notice(said, "clock"))

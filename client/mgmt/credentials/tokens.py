@@ -66,3 +66,5 @@ class Credentials(Value):
     name: str | None = None
     """The person's name, for people to read."""
     groups: tuple[str, ...] = ()
+    role: str | None = None
+    """What the service lets the person do, such as "member" or "admin"."""

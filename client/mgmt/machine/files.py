@@ -9,7 +9,6 @@ import contextlib
 import os
 import stat
 import sys
-import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -59,6 +58,8 @@ def write_private(path: Path, text: str) -> None:
     Raises:
         OSError: If it cannot be written; the old one stays.
     """
+    import tempfile  # a tenth of a short command's start, and those only read
+
     target = path.resolve()
     handle, temporary = tempfile.mkstemp(dir=target.parent, prefix=f".{path.name}-")  # 0600
     try:
