@@ -270,7 +270,7 @@ def test_the_record_is_short_and_names_no_person():
 def blocks_in_documents() -> list[Any]:
     """Find every deployment file, or part of one, that a page shows."""
     found = []
-    for page in ("admin.md", "sign-in.md"):
+    for page in ("admin.md", "issuers.md"):
         text = (DOCS / page).read_text(encoding="utf-8")
         blocks = re.findall(r"^ *```toml\n(.*?)```", text, re.DOTALL | re.MULTILINE)
         found += [pytest.param(textwrap.dedent(block), id=f"{page}, {block.split()[0]}") for block in blocks]
@@ -288,7 +288,7 @@ def test_what_the_pages_show_can_be_deployed(block):
 
 
 def test_the_page_for_issuers_lists_every_address_that_has_to_be_registered():
-    page = (DOCS / "sign-in.md").read_text(encoding="utf-8")
+    page = (DOCS / "issuers.md").read_text(encoding="utf-8")
     assert re.findall(r"^ *(http://127\S+)$", page, re.MULTILINE) == list(REDIRECT_URIS)
 
 

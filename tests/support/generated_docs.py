@@ -14,6 +14,7 @@ from typing import Any
 import click
 
 from mgmt import errors
+from mgmt.cli.account import login
 from mgmt.cli.history import history
 from mgmt.cli.upload import upload
 from mgmt.settings import VARIABLES
@@ -122,6 +123,7 @@ GENERATED: dict[Path, dict[str, Callable[[], str]]] = {
     COMMANDS_PAGE: {
         "upload options": lambda: options_table(upload),
         "history options": lambda: options_table(history),
+        "login options": lambda: options_table(login),
     },
     SCRIPTS_PAGE: {"exit codes": exit_codes_table},
     SETTINGS_PAGE: {"settings": settings_table},

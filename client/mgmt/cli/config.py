@@ -31,11 +31,16 @@ def config(ctx: click.Context) -> int:
     """
     if ctx.invoked_subcommand is not None:
         return EXIT_OK
+    invocation: Invocation = ctx.obj
+    if invocation.no_input:
+        raise UsageError(
+            "`mgmt config` asks for each setting, and --no-input is given. `mgmt config set NAME VALUE` sets one.",
+            code="no-input",
+        )
     from mgmt.cli.questions import Questions
     from mgmt.settings import read_config, write_config
     from mgmt.show.waiting import WaitingRenderer
 
-    invocation: Invocation = ctx.obj
     path, source = invocation.config_path, invocation.config_source
     present = read_config(source)
     # Not the settings in force: what is wrong with them is to be mended here.

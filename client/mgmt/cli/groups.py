@@ -53,6 +53,7 @@ _OPTIONS: Final = (
     (("--json",), "as_json", "Write JSON lines, for programs."),
     (("--local",), "use_local", "Use the embedded backend on this machine."),
     (("--no-color",), "no_color", "No colours (NO_COLOR does the same)."),
+    (("--no-input",), "no_input", "Ask nothing: end where an answer is needed."),
 )
 
 

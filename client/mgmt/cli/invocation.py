@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 import contextlib
-import importlib.util
 import os
-import shlex
 import sys
 import threading
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, TypedDict
+from typing import TYPE_CHECKING, Final, TypedDict
 
-from mgmt.errors import LocalStateError, NotConfiguredError
+from mgmt.errors import LocalStateError, LoginRequiredError
 from mgmt.machine.interrupts import interruptible
 
 if TYPE_CHECKING:  # only names for annotations: none of this is needed for `mgmt --help`
+    from mgmt.account.login import Way
+    from mgmt.account.person import Person
+    from mgmt.account.run import Run as AccountRun
     from mgmt.contact import Contact
     from mgmt.errors import MgmtError
     from mgmt.events import Emit
@@ -29,8 +30,6 @@ if TYPE_CHECKING:  # only names for annotations: none of this is needed for `mgm
     from mgmt.show.output import Output
 
 
-_LOCAL_MODULES = ("aws_lambda_powertools", "boto3", "cryptography", "joserfc", "psutil", "pydantic")
-"""What `[local]` brings and a plain install does not."""
 _LOCAL_PATIENCE_SECONDS: Final = 60.0
 """An embedded backend that was stopped comes back at another port, so there is little to wait for."""
 
@@ -58,6 +57,7 @@ class Invocation:
         as_json: bool = False,
         use_local: bool = False,
         no_color: bool = False,
+        no_input: bool = False,
         arguments: tuple[str, ...] = (),
     ) -> None:
         self.environment = environment
@@ -66,6 +66,7 @@ class Invocation:
         self.as_json = as_json
         self.use_local = use_local
         self.no_color = no_color
+        self.no_input = no_input
         self.arguments = arguments
         """The command line, for the log."""
         self.run_id = os.urandom(8).hex()
@@ -285,13 +286,74 @@ class Invocation:
         """Find the tokens for the configured service; the first is asked for at once."""
         from mgmt.sign_in import find_tokens
 
-        tokens = find_tokens(settings, self.environment, emit=emit, stop=stop, learn=self.redactor.learn)
-        tokens()
-        return tokens
+        def find() -> TokenProvider:
+            tokens = find_tokens(settings, self.environment, emit=emit, stop=stop, learn=self.redactor.learn)
+            tokens()
+            return tokens
 
-    def _local_service(self, held: ExitStack) -> tuple[Settings, TokenProvider]:
+        try:
+            return find()
+        except LoginRequiredError as error:
+            is_fixed = settings.token is not None or settings.client_id is not None
+            if is_fixed or not self.can_ask:
+                raise
+            self._offer_sign_in(self.account_run(settings, only_notices(emit), stop), error)
+            return find()
+
+    def _offer_sign_in(self, run: AccountRun, error: LoginRequiredError) -> None:
+        """Sign a person in who is asked first; their command then goes on."""
+        from mgmt.account.run import log_in
+        from mgmt.cli.sign_in import SignInDialog, agree_to_sign_in
+
+        agree_to_sign_in(self.output, error)
+        log_in(run, SignInDialog(self.output, self.environment, asks=True, may_change=False))
+
+    def sign_in(self, service_url: str, *, way: Way, ports: tuple[int, ...]) -> Person:
+        """Sign a person in for a service, and say who it is.
+
+        Raises:
+            MgmtError: If nobody is signed in in the end.
+        """
         from dataclasses import replace
 
+        from mgmt.account.person import describe_credentials
+        from mgmt.account.run import log_in
+        from mgmt.cli.sign_in import SignInDialog
+        from mgmt.show.waiting import WaitingRenderer
+
+        settings = replace(self.settings(), api_url=service_url)
+        dialog = SignInDialog(self.output, self.environment, asks=self.can_ask)
+        with WaitingRenderer(self.output) as renderer, interruptible() as stop:
+            run = self.account_run(settings, self.log_events(renderer.emit), stop)
+            signed_in = log_in(run, dialog, way=way, ports=ports)
+        return describe_credentials(signed_in.credentials)
+
+    def account_run(self, settings: Settings, emit: Emit, stop: threading.Event) -> AccountRun:
+        """Return what signing in and out for the service of these settings is done with."""
+        from mgmt.account.run import Run as AccountRun
+        from mgmt.settings import state_directory
+
+        return AccountRun(
+            service_url=settings.require_api_url(),
+            ca_bundle=settings.ca_bundle,
+            state_dir=state_directory(self.environment),
+            run_id=self.run_id,
+            emit=emit,
+            stop=stop,
+            learn=self.redactor.learn,
+        )
+
+    @property
+    def can_ask(self) -> bool:
+        """Whether somebody is there to answer, and wants to be asked."""
+        is_terminal = sys.stdin is not None and sys.stdin.isatty() and sys.stderr.isatty()
+        return is_terminal and not (self.as_json or self.no_input)
+
+    def _local_service(self, held: ExitStack) -> tuple[Settings, TokenProvider]:
+        import shlex
+        from dataclasses import replace
+
+        from mgmt.cli.backend import backend_error, import_local_control
         from mgmt.credentials.fixed import FixedToken
 
         control = import_local_control()
@@ -307,29 +369,11 @@ class Invocation:
         return replace(settings, api_url=endpoint.url, bucket=None), FixedToken(token)
 
 
-def backend_error(error: Exception, code: str = "local-backend") -> LocalStateError:
-    """Make a whole sentence of what the embedded backend says is wrong."""
-    said = str(error)
-    end = "" if said.endswith((".", "?")) else "."
-    return LocalStateError(f"{said[:1].upper()}{said[1:]}{end}", code=code)
+def only_notices(emit: Emit) -> Emit:
+    """Leave out what a display would draw over a question."""
+    from mgmt.events import Notice
 
-
-def import_local_control() -> Any:
-    """Import what starts and stops the embedded backend.
-
-    Raises:
-        NotConfiguredError: If the extra `[local]` is not installed.
-    """
-    missing = [name for name in _LOCAL_MODULES if importlib.util.find_spec(name) is None]
-    if missing:
-        raise NotConfiguredError(
-            f"The embedded backend is not installed ({', '.join(missing)} is missing). "
-            "Install it from the folder that holds mgmt's README: pip install '.[local]'",
-            code="local-not-installed",
-        )
-    from mgmt_local import control
-
-    return control
+    return lambda event: emit(event) if isinstance(event, Notice) else None
 
 
 def current_directory() -> Path:

@@ -8,8 +8,9 @@ from typing import Any
 
 import click
 
+from mgmt.cli.backend import backend_error, import_local_control
 from mgmt.cli.groups import PointingGroup
-from mgmt.cli.invocation import Invocation, backend_error, import_local_control
+from mgmt.cli.invocation import Invocation
 from mgmt.errors import EXIT_OK, UsageError
 
 

@@ -41,6 +41,9 @@ COMMANDS: Final = {
     "upload": CommandEntry("mgmt.cli.upload", "Upload files or directories, safely and provably."),
     "history": CommandEntry("mgmt.cli.history", "List the team's uploads, newest first."),
     "show": CommandEntry("mgmt.cli.history", "Show everything about one upload."),
+    "login": CommandEntry("mgmt.cli.account", "Sign in to the team's service in your browser."),
+    "logout": CommandEntry("mgmt.cli.account", "Sign out, here and where you signed in."),
+    "whoami": CommandEntry("mgmt.cli.account", "Show who is signed in, and what they may do."),
     "config": CommandEntry("mgmt.cli.config", "Choose the service and the folders to use."),
     "local": CommandEntry("mgmt.cli.local", "Run the whole service on this machine, without AWS."),
     "completion": CommandEntry("mgmt.cli.completion", "Print the script that completes commands in a shell."),
@@ -105,7 +108,7 @@ class _LazyGroup(PointingGroup):
     cls=_LazyGroup,
     context_settings={"help_option_names": ["-h", "--help"]},
     params=make_global_options(),
-    epilog="The first five options may also stand after a command.\n\n"
+    epilog="The first six options may also stand after a command.\n\n"
     "Exit codes: 0 done, 2 usage, 3 some targets failed, 4 source, 5 sign-in, 6 refused, 7 unavailable "
     "(run again, it resumes), 8 integrity, 9 local disk or state, 10 not configured, 130 interrupted.",
 )

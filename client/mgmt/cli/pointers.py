@@ -12,7 +12,7 @@ _UPLOAD: Final = "`mgmt upload FILE` stores a file or folder."
 _LIST: Final = "`mgmt history` lists what is stored."
 _SHOW: Final = "`mgmt show NAME` tells all about one upload."
 _CONFIG: Final = "`mgmt config` asks for the settings."
-_TOKEN: Final = "Put your access token into MGMT_TOKEN; `mgmt config` asks for the rest."  # noqa: S105  no secret
+_LOGIN: Final = "`mgmt login` signs you in, `mgmt whoami` tells who is."
 _FETCH: Final = "mgmt cannot fetch files back yet. `mgmt show NAME` tells where one is stored."
 _REMOVE: Final = "mgmt removes nothing that is stored."
 _AGAIN: Final = "Run the same `mgmt upload` again: it goes on where it stopped."
@@ -23,7 +23,7 @@ POINTERS: Final = {
     **dict.fromkeys(("dir", "files", "find", "list", "log", "ls", "recent", "search"), _LIST),
     **dict.fromkeys(("cat", "describe", "info", "inspect", "stat", "status"), _SHOW),
     **dict.fromkeys(("configure", "init", "set", "settings", "setup"), _CONFIG),
-    **dict.fromkeys(("auth", "login", "logout", "signin", "whoami"), _TOKEN),
+    **dict.fromkeys(("auth", "signin", "sso"), _LOGIN),
     **dict.fromkeys(("download", "fetch", "get", "pull", "restore"), _FETCH),
     **dict.fromkeys(("del", "delete", "remove", "rm"), _REMOVE),
     **dict.fromkeys(("continue", "resume", "retry"), _AGAIN),

@@ -197,7 +197,8 @@ class Settings(Value):
     def no_sign_in(self) -> LoginRequiredError:
         """Make the error for a command that has no token."""
         return LoginRequiredError(
-            "MGMT_TOKEN is not set. Put your access token there, or try everything on this machine with `mgmt --local`."
+            f"You are not signed in to {urlsplit(self.api_url or '').netloc}. Run `mgmt login`; a script puts a "
+            "token into MGMT_TOKEN. Or try everything on this machine with `mgmt --local`."
         )
 
     def require_api_url(self) -> str:
@@ -208,8 +209,8 @@ class Settings(Value):
         """
         if self.api_url is None:
             raise NotConfiguredError(
-                "No service is configured (MGMT_API_URL). Run `mgmt config`, "
-                "or try everything on this machine with `mgmt --local`."
+                "No service is configured (MGMT_API_URL). Run `mgmt login URL` with the address that your admin has "
+                "given you (`mgmt config` asks for more), or try everything on this machine with `mgmt --local`."
             )
         return self.api_url
 

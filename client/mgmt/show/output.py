@@ -114,6 +114,10 @@ class Output:
         if self.style.verbosity >= 0:
             self._write_folded(text)
 
+    def whole(self, text: str) -> None:
+        """Write a line to stderr that a person copies: never broken, and shown even if quiet."""
+        self._write(self.stderr, printable(text))
+
     def note(self, text: str) -> None:
         """Write a notice to stderr, unless quiet."""
         self.aside(f"note: {printable(with_local_times(text))}")

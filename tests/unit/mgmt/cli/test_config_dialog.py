@@ -3,11 +3,8 @@
 import io
 import os
 import re
-import select
-import signal
 import subprocess
 import sys
-import time
 
 import pytest
 from click.testing import CliRunner
@@ -18,6 +15,7 @@ from mgmt_contract.messages import Service
 from mgmt_contract.wire import to_plain
 from support.certificates import make_authority
 from support.company_network import company_network
+from support.person import people
 from support.scripted_server import Answer, json_answer, scripted_server
 
 SERVICE = Service(1, 1, "0.7", "footage", "eu-west-1", "", 1, 1, 1, 1, 1)
@@ -133,76 +131,10 @@ def test_an_older_mgmts_file_is_said_to_be_taken_over(tmp_path, monkeypatch, ser
     assert written == f"export MGMT_BUCKET=footage\nMGMT_API_URL={service.url}\n"
 
 
-class Person:
-    """A person at a terminal, reading each question before answering."""
-
-    def __init__(self, *arguments):
-        import pty
-
-        self._terminal, theirs = pty.openpty()
-        self._process = subprocess.Popen(
-            [sys.executable, "-m", "mgmt", *arguments],
-            stdin=theirs,
-            stdout=theirs,
-            stderr=theirs,
-            start_new_session=True,
-        )
-        os.close(theirs)
-        self.seen = ""
-        self._read = 0
-
-    def answer(self, question, text):
-        self.read_until(question)
-        os.write(self._terminal, text.encode())
-
-    def read_until(self, words, seconds=30):
-        deadline = time.monotonic() + seconds
-        while (found := self.seen.find(words, self._read)) < 0:
-            assert time.monotonic() < deadline, f"{words!r} is not asked: {self.seen}"
-            if select.select([self._terminal], [], [], 1)[0]:
-                self.seen += os.read(self._terminal, 4096).decode(errors="replace")
-        self._read = found + len(words)
-
-    def interrupt(self):
-        """Press Ctrl-C until something happens, as a person does.
-
-        Once is not enough for a program this quick: GNU readline under Python misses an interrupt that comes after
-        the prompt is drawn and before it begins to wait.
-        """
-        self._process.send_signal(signal.SIGINT)
-        while not select.select([self._terminal], [], [], 1)[0]:
-            self._process.send_signal(signal.SIGINT)
-
-    def end(self):
-        """Wait for the command; return its exit code."""
-        while select.select([self._terminal], [], [], 30)[0]:
-            try:
-                data = os.read(self._terminal, 4096)
-            except OSError:  # Linux: the other side is closed
-                break
-            if not data:
-                break
-            self.seen += data.decode(errors="replace")
-        return self._process.wait(30)
-
-    def close(self):
-        self._process.kill()
-        self._process.wait()
-        os.close(self._terminal)
-
-
 @pytest.fixture
 def person():
-    pytest.importorskip("pty", reason="terminals of POSIX")
-    people = []
-
-    def sit_down(*arguments):
-        people.append(Person(*arguments))
-        return people[-1]
-
-    yield sit_down
-    for each in people:
-        each.close()
+    with people() as sit_down:
+        yield sit_down
 
 
 def test_at_a_terminal_a_wrong_answer_is_told_and_asked_for_again(tmp_path, service, person):

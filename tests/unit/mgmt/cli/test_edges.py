@@ -355,7 +355,7 @@ def test_an_embedded_backend_that_was_stopped_is_waited_for_a_minute_only(monkey
         start=lambda: Endpoint("http://127.0.0.1:9", "t"),
         hold=lambda *_: contextlib.nullcontext(),
     )
-    monkeypatch.setattr("mgmt.cli.invocation.import_local_control", lambda: control)
+    monkeypatch.setattr("mgmt.cli.backend.import_local_control", lambda: control)
     with Invocation(os.environ, use_local=True).session(lambda _: None) as session:
         session.patience.check_silence(session.patience.now() - 30, "it is gone")
         with pytest.raises(UnavailableError):

@@ -1,0 +1,229 @@
+"""`mgmt login`, `mgmt logout` and `mgmt whoami`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+import click
+
+from mgmt.cli.invocation import Invocation
+from mgmt.errors import EXIT_OK, UsageError
+from mgmt.text import printable
+
+if TYPE_CHECKING:  # names for annotations only
+    from mgmt.account.login import Way
+    from mgmt.account.person import Person
+
+
+@click.command()
+@click.argument("url", required=False)
+@click.option("--no-browser", is_flag=True, help="Print the address; paste back where a browser elsewhere ended.")
+@click.option("--device", is_flag=True, help="Print a code to enter elsewhere, where the sign-in offers it.")
+@click.option("--port", metavar="N", type=click.IntRange(1, 65_535), help="Have the browser return to this port.")
+@click.pass_obj
+def login(invocation: Invocation, /, url: str | None, **options: Any) -> int:
+    """Sign in to the team's service in your browser.
+
+    URL is the service's address, as the admin hands it out; it is kept, so it is needed once. The address of the
+    sign-in is always printed as well.
+
+    \b
+    Examples:
+      mgmt login https://uploads.example.com
+      mgmt login
+      mgmt login --no-browser            over SSH
+
+    \b
+    Exit codes: 0 signed in, 2 usage, 5 nobody is signed in, 6 refused by the
+      service, 7 unavailable, 9 it cannot be kept, 10 not configured,
+      130 interrupted.
+    """
+    way = _choose_way(**options)
+    port = options["port"]
+    address = accept_address(url) if url is not None else invocation.settings().require_api_url()
+    person = invocation.sign_in(address, way=way, ports=(port,) if port is not None else ())
+    if url is not None:
+        _keep_address(invocation, address)
+    _show_signed_in(invocation, person)
+    return EXIT_OK
+
+
+@click.command()
+@click.argument("url", required=False)
+@click.pass_obj
+def logout(invocation: Invocation, url: str | None) -> int:
+    """Sign out: the sign-in ends where it was made, and is forgotten on this machine.
+
+    \b
+    Examples:
+      mgmt logout
+      mgmt logout https://uploads.example.com    another service than the configured one
+
+    \b
+    Exit codes: 0 signed out, 9 it cannot be forgotten, 10 not configured, 130 interrupted.
+    """
+    from dataclasses import replace
+
+    from mgmt.account.run import log_out
+    from mgmt.machine.interrupts import interruptible
+    from mgmt.show.waiting import WaitingRenderer
+
+    settings = invocation.settings()
+    settings = replace(settings, api_url=accept_address(url)) if url is not None else settings
+    settings.require_api_url()
+    output = invocation.output
+    with WaitingRenderer(output) as renderer, interruptible() as stop:
+        run = invocation.account_run(settings, invocation.log_events(renderer.emit), stop)
+        done = log_out(run)
+    host = urlsplit(run.service_url).netloc
+    if invocation.as_json:
+        output.json(
+            {
+                "type": "signed_out",
+                "service": run.service_url,
+                "was_signed_in": done.was_signed_in,
+                "revoked": done.is_revoked,
+            }
+        )
+    else:
+        output.sentence(
+            printable(f"Signed out of {host}." if done.was_signed_in else f"You were not signed in to {host}.")
+        )
+    if done.why_not is not None:
+        output.note(
+            f"The sign-in is forgotten here, but may not have ended where it was made: {done.why_not.rstrip('.')}. "
+            "What is left of it ends by itself."
+        )
+    _note_token(invocation)
+    return EXIT_OK
+
+
+@click.command()
+@click.pass_obj
+def whoami(invocation: Invocation) -> int:
+    """Show who is signed in: name, role, groups, and until when.
+
+    Nobody is asked while the sign-in is good: it shows what the last one has found out.
+
+    \b
+    Example:
+      mgmt --json whoami
+
+    \b
+    Exit codes: 0 shown, 2 usage, 5 sign-in, 6 refused, 7 unavailable, 10 not configured.
+    """
+    person = _find_person(invocation) or _ask_who(invocation)
+    output = invocation.output
+    if invocation.as_json:
+        from mgmt_contract.wire import format_time
+
+        output.json(
+            {
+                "type": "person",
+                "id": person.id,
+                "name": person.name,
+                "role": person.role,
+                "groups": list(person.groups),
+                "service": person.service_url,
+                "issuer": person.issuer,
+                "expires_at": format_time(person.expires_at) if person.expires_at else None,
+                "renewable": person.is_renewable,
+            }
+        )
+        return EXIT_OK
+    for line in _describe(person):
+        output.line(printable(line))
+    return EXIT_OK
+
+
+def _choose_way(*, no_browser: bool, device: bool, port: int | None) -> Way:
+    if no_browser and device:
+        raise UsageError("--no-browser and --device are two ways to sign in; choose one.", code="two-ways")
+    if device and port is not None:
+        raise UsageError("--port is where a browser returns to; with --device none does.", code="port-without-browser")
+    return "device" if device else "paste" if no_browser else "browser"
+
+
+def accept_address(url: str) -> str:
+    """Take the service's address as people write it: a host alone is one with TLS."""
+    from mgmt.settings import check_value
+
+    address = url.strip()
+    address = address if "://" in address else f"https://{address}"
+    check_value("api_url", address, "the command line")
+    return address.rstrip("/")
+
+
+def _keep_address(invocation: Invocation, address: str) -> None:
+    """Write the address into the config file, where it is not there already."""
+    from mgmt.settings import read_config, write_config
+
+    path, source = invocation.config_path, invocation.config_source
+    if read_config(source).get("MGMT_API_URL", "").rstrip("/") != address:
+        write_config(path, {"MGMT_API_URL": address}, source)
+        invocation.output.aside(f"The address is kept in {path}.")
+    named = invocation.environment.get("MGMT_API_URL", "").rstrip("/")
+    if named and named != address:
+        invocation.output.note(f"MGMT_API_URL is set to {named} in the environment, which goes first.")
+
+
+def _show_signed_in(invocation: Invocation, person: Person) -> None:
+    output = invocation.output
+    host = urlsplit(person.service_url).netloc
+    if invocation.as_json:
+        output.json({"type": "signed_in", "service": person.service_url, "name": person.name, "role": person.role})
+    else:
+        output.sentence(printable(f"Signed in to {host} as {person.name} ({person.role})."))
+    _note_token(invocation)
+
+
+def _note_token(invocation: Invocation) -> None:
+    """Say that a token in the environment goes before any sign-in."""
+    if invocation.environment.get("MGMT_TOKEN"):
+        invocation.output.note("MGMT_TOKEN is set in the environment, which goes first.")
+    elif invocation.environment.get("MGMT_CLIENT_ID"):
+        invocation.output.note("MGMT_CLIENT_ID is set in the environment, which goes first.")
+
+
+def _find_person(invocation: Invocation) -> Person | None:
+    """Return the person of the sign-in that is kept and good; None where somebody has to be asked."""
+    settings = invocation.settings()
+    if invocation.use_local or settings.token is not None or settings.client_id is not None:
+        return None
+    from mgmt.account.person import find_person
+    from mgmt.credentials.store import CredentialStore
+    from mgmt.credentials.tokens import service_name
+    from mgmt.errors import LocalStateError, LoginRequiredError
+    from mgmt.settings import state_directory
+
+    try:
+        store = CredentialStore(state_directory(invocation.environment), lambda _: None)
+        return find_person(store, service_name(settings.require_api_url()))
+    except (LocalStateError, LoginRequiredError):
+        return None  # what is wrong with it is told where it is needed
+
+
+def _ask_who(invocation: Invocation) -> Person:
+    """Ask the service, which renews a sign-in that has ended, or begins one."""
+    from mgmt.account.person import describe_answer
+    from mgmt.show.waiting import WaitingRenderer
+
+    with WaitingRenderer(invocation.output) as renderer, invocation.contact(renderer.emit) as contact:
+        me = contact.api.me()
+    return _find_person(invocation) or describe_answer(contact.service_url, me)
+
+
+def _describe(person: Person) -> list[str]:
+    from mgmt.text import moment_in_words
+
+    lines = [f"{person.name} ({person.role})" if person.role else person.name]
+    if person.groups:
+        lines.append(f"  groups   {', '.join(person.groups)}")
+    lines.append(f"  service  {person.service_url}")
+    if person.issuer is not None:
+        lines.append(f"  sign-in  {person.issuer}")
+    if person.expires_at is not None:
+        then = "then renewed by itself" if person.is_renewable else "then `mgmt login` again"
+        lines.append(f"  until    {moment_in_words(person.expires_at)}, {then}")
+    return lines
