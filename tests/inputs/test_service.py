@@ -94,7 +94,7 @@ def objects(desk):
 def test_the_same_content_under_this_name(desk, tmp_path):
     clip(desk.work)
     bert = other_laptop(desk, tmp_path)
-    shutil.copy(desk.work / "clip.mov", bert.work)
+    shutil.copy2(desk.work / "clip.mov", bert.work)
     assert bert.run("upload", "clip.mov").exit_code == 0
     sent = len(desk.team.storage.puts)
     run = desk.run("upload", "clip.mov")
