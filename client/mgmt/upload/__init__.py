@@ -28,12 +28,11 @@ from mgmt.events import Notice, Progress, Renewed
 from mgmt.machine.files import raise_limit, workers_max
 from mgmt.service.api import error_in
 from mgmt.session import Session
-from mgmt.upload.clean_ups import CleanUps
 from mgmt.upload.ending import Ending
 from mgmt.upload.job import Granted, Job, UploadOptions, say_unapplied
 from mgmt.upload.looking import Looking, Sizing
 from mgmt.upload.originals import EarlierMoves
-from mgmt.upload.results import Summary
+from mgmt.upload.results import CleanUps, Summary
 from mgmt.upload.schedule import Strategy, carry_beside, group
 from mgmt.upload.sending import WHOLE_ARCHIVES_AT_A_TIME, sending_pool
 from mgmt.upload.small import Small

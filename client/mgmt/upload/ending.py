@@ -19,11 +19,10 @@ from mgmt.events import Finished, Notice
 from mgmt.journal import EndedAs
 from mgmt.machine.files import remove_file
 from mgmt.session import Session
-from mgmt.upload.clean_ups import note_clean_up
 from mgmt.upload.job import Job
 from mgmt.upload.originals import move_originals, moved_by
 from mgmt.upload.ours import remove_interrupted
-from mgmt.upload.results import AlreadyThere, Summary
+from mgmt.upload.results import AlreadyThere, Summary, note_clean_up
 from mgmt_contract import messages
 from mgmt_contract.records import FileRecord, UploadRecord
 from mgmt_contract.texts import fit_text

@@ -22,10 +22,9 @@ from mgmt.service.api import error_of
 from mgmt.session import Session
 from mgmt.source import Source, place_of
 from mgmt.text import shown
-from mgmt.upload.clean_ups import note_clean_up
 from mgmt.upload.job import Job, UploadOptions
 from mgmt.upload.ours import has_moved, placeholder_of
-from mgmt.upload.results import AlreadyThere, Summary
+from mgmt.upload.results import AlreadyThere, Summary, note_clean_up
 from mgmt_contract.messages import CleanUp, Existing
 from mgmt_contract.records import UploadRecord
 from mgmt_contract.wire import format_time

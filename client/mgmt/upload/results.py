@@ -1,14 +1,24 @@
-"""What an upload can come to beside a record of the service, and what a run came to."""
+"""What uploads came to: for the person, in the run's summary, and in reports to the service of what became of files."""
 
 from __future__ import annotations
 
+import logging
 import threading
-from dataclasses import dataclass, field
-from typing import ClassVar
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from typing import ClassVar, Final
 
-from mgmt.errors import MgmtError
+from mgmt.errors import CancelledError, MgmtError
 from mgmt.events import Finished
+from mgmt.session import Session
+from mgmt_contract.messages import CleanUp, CleanUpRequest
+from mgmt_contract.records import UploadRecord
 from mgmt_contract.values import Value
+
+_log: Final = logging.getLogger(__name__)
+CLEAN_UPS_MAX_SECONDS: Final = 5.0
+"""How long a command whose uploads have ended stays only to report what became of the local files."""
 
 
 class AlreadyThere(Value):
@@ -43,3 +53,55 @@ class Summary:
                 self.errors.append(event.error)
             else:
                 self.succeeded += 1
+
+
+class CleanUps:
+    """The clean-ups that the journal keeps until the service knows them; for any thread.
+
+    They ride on later calls, and the last ones go alone.
+    """
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+        self._lock = threading.Lock()
+        self._under_way: set[str] = set()
+
+    @contextmanager
+    def reporting(self) -> Iterator[list[CleanUp]]:
+        """Hand out clean-ups to send along with a call; when it has come back they count as reported."""
+        with self._lock:
+            most = self._session.api.limits.items_max
+            waiting = self._session.journal.unreported(self._session.service_url, most + len(self._under_way))
+            clean_ups = [each for each in waiting if each.operation_id not in self._under_way][:most]
+            taken = {each.operation_id for each in clean_ups}
+            self._under_way |= taken
+        try:
+            yield clean_ups
+            self._session.journal.note_reported(clean_ups)
+        finally:
+            with self._lock:
+                self._under_way -= taken
+
+    def report(self) -> None:
+        """Report what no later call has carried along; where no answer comes within seconds, the next command does."""
+        self._session.patience.hurry(CLEAN_UPS_MAX_SECONDS)
+        try:
+            is_more = True
+            while is_more:
+                with self.reporting() as clean_ups:
+                    if clean_ups:
+                        self._session.api.clean_up(CleanUpRequest(clean_ups))
+                is_more = bool(clean_ups)
+        except CancelledError:
+            raise
+        except MgmtError as error:
+            # The uploads are safe; the journal keeps what is left to report.
+            _log.info("The clean-up is not reported yet: %s", error.message)
+
+
+def note_clean_up(record: UploadRecord, clean_up: CleanUp) -> None:
+    """Write into a record what became of the local files, which the service learns later."""
+    if record.source_file_record is not None:
+        record.source_file_record = replace(record.source_file_record, status=clean_up.source_status)
+    if record.compressed_file_record is not None:
+        record.compressed_file_record = replace(record.compressed_file_record, status=clean_up.archive_status)

@@ -18,13 +18,12 @@ from mgmt.errors import CancelledError, IntegrityError, RefusedError, Unavailabl
 from mgmt.events import Finished, Notice
 from mgmt.session import open_session
 from mgmt.settings import Settings
-from mgmt.upload import Batch, clean_ups
-from mgmt.upload.clean_ups import CleanUps
+from mgmt.upload import Batch, results
 from mgmt.upload.ending import Ending
 from mgmt.upload.job import UploadOptions
 from mgmt.upload.looking import make_job
 from mgmt.upload.ours import archives_in, unfinished_path
-from mgmt.upload.results import Summary
+from mgmt.upload.results import CleanUps, Summary
 from mgmt.upload.small import Small
 from mgmt_contract.messages import Existing, Lease, RecordResult, RecordsResponse
 from mgmt_contract.records import FileRecord, UploadRecord
@@ -211,7 +210,7 @@ def silent_server():
 @pytest.mark.parametrize("is_silent", [False, True])
 def test_a_service_that_is_gone_keeps_a_finished_upload_for_seconds_only(tmp_path, monkeypatch, is_silent):
     """Once it has answered it has a quarter of an hour for everything else; the report is for the next command."""
-    monkeypatch.setattr(clean_ups, "CLEAN_UPS_MAX_SECONDS", 0.2)
+    monkeypatch.setattr(results, "CLEAN_UPS_MAX_SECONDS", 0.2)
     with desk(tmp_path) as at, silent_server() as silent_url:
         at.server._answers = [Answer(503)]
         if is_silent:

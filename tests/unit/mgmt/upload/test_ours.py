@@ -18,12 +18,11 @@ from mgmt.journal import Entry, Journal
 from mgmt.session import open_session
 from mgmt.settings import Settings
 from mgmt.upload import Batch, small, upload
-from mgmt.upload.clean_ups import CleanUps
 from mgmt.upload.ending import Ending
 from mgmt.upload.job import UploadOptions
 from mgmt.upload.looking import Looking, make_job
 from mgmt.upload.ours import archives_in, placeholder_of, promises_at, remove_archive, unfinished_path
-from mgmt.upload.results import Summary
+from mgmt.upload.results import CleanUps, Summary
 from support.paper_service import paper_service
 
 SERVICE = "https://s.example"
