@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import json
 import time
 import uuid
 from collections.abc import Callable, Iterable
@@ -89,8 +91,14 @@ def _open_key(folder: StateFolder) -> RSAKey:
 
 def _read_key(folder: StateFolder) -> RSAKey | None:
     """Read the key; a damaged one is as good as none, and its tokens are refused from then on."""
+    return _import_key(json.dumps(read_json(folder.issuer_key) or {}))
+
+
+@functools.lru_cache(maxsize=2)
+def _import_key(written: str) -> RSAKey | None:
+    """Take a key as it is written in JSON; once in a process, as checking one takes a tenth of a second."""
     try:
-        key = RSAKey.import_key(read_json(folder.issuer_key) or {})
+        key = RSAKey.import_key(json.loads(written))
     except (JoseError, ValueError, TypeError, KeyError):
         return None
     return key if key.is_private and isinstance(key.kid, str) else None
