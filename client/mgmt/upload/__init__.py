@@ -203,7 +203,7 @@ class Batch:
                 job.enter("asked")
             try:
                 return self.session.api.start(request).results
-            except (LoginRequiredError, NotConfiguredError):  # turned away at the door; of others nobody knows
+            except (LoginRequiredError, NotConfiguredError):  # surely not recorded
                 for job in jobs:
                     if job.lease is None:
                         job.enter("prepared")

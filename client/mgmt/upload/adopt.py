@@ -27,7 +27,7 @@ from mgmt_contract.wire import to_json
 
 Foreign = Literal["made by mgmt", "foreign"]
 AtPlace = Literal["nothing", "promised", Foreign]
-"""A killed run's file that it had promised; one that mgmt made at some other time; or anybody's."""
+"""A file that a crashed run had promised; one that mgmt made at some other time; or any other."""
 Refusal = Literal[Foreign, "kept", "of another", "unreadable"]
 
 
@@ -60,7 +60,7 @@ class Adoption(Value):
     """What to do about earlier runs: in this order."""
 
     clears_promised: bool = False
-    """A killed run's file goes from the archive's place."""
+    """The file of a crashed run is removed from the archive's place."""
     unfinished_ids: tuple[str, ...] = ()
     """Whose unfinished archives go."""
     elsewhere: Entry | None = None
@@ -159,7 +159,7 @@ def _find_archive(facts: Facts) -> PackedArchive | None:
 
 
 def _find_refusal(facts: Facts) -> Refusal | None:
-    """Find out whether somebody may still want the archive in whose place another one was to be made."""
+    """Find out whether the archive at this place may still be wanted, so that no other can be made there."""
     known = facts.known
     if known is None:
         return None

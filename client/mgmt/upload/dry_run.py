@@ -38,7 +38,7 @@ class Plan(Value):
     archive_size_max: int = 0
     """Bytes that the archive will not exceed; how well it compresses shows only when it is packed."""
     skipped_count: int = 0
-    """Entries that stay out of the archive though nobody excluded them, system files not counted."""
+    """Entries that stay out of the archive without having been excluded; system files are not counted."""
     existing: messages.Existing | None = None
     moves_to: str | None = None
     """Where the original would go."""

@@ -45,7 +45,7 @@ class Ending:
         """Yield those of the jobs that are not released, and release none meanwhile.
 
         A run that was stopped waits only a moment for the threads that carry its jobs. Such a thread may come back
-        when another run uses those archives and entries: then they are none of its business any more.
+        when another run uses those archives and entries, and must not touch them.
         """
         with self._hand_over:
             yield [job for job in jobs if job.phase != "released"]

@@ -74,7 +74,7 @@ class Job:
     held: ExitStack = field(default_factory=ExitStack)
     """Keeps other processes of this machine away from the same archive; closed when the job ends."""
     promised_mtime_ns: int = field(default_factory=lambda: _whole_seconds() * NANOSECONDS)
-    """The time that the archive is to bear: by it a killed run's archive is told from any other at its place."""
+    """The archive's modification time, chosen beforehand: after a crash it tells the archive from other files."""
     whole_max_bytes: int = SINGLE_PUT_MAX_BYTES
     """What may become larger goes in parts."""
     archive: PackedArchive | None = None

@@ -36,7 +36,7 @@ from mgmt_contract.names import ARCHIVE_SUFFIX, InvalidNameError, fold_key, join
 
 _SKIPPED_NAMED_MAX: Final = 20
 _STOPPING_MAX_SECONDS: Final = 1.0
-"""A disk that does not answer holds nobody up."""
+"""For a disk that does not answer."""
 
 
 class Sizing:
@@ -213,7 +213,7 @@ class Looking:
             )
 
     def _say_skipped(self, job: Job) -> None:
-        """Name what a person might miss in the archive; system files nobody misses."""
+        """Name what a person might miss in the archive; no system files."""
         missed = [skipped for skipped in job.source.skipped if skipped.reason != SYSTEM_FILE][:_SKIPPED_NAMED_MAX]
         for path, reason in missed:
             self._session.emit(Notice(f"{path} is skipped: {reason}.", "skipped", job.operation_id))
@@ -268,11 +268,11 @@ def make_job(
 ) -> Job:
     """Look at a target, and decide how to go on with what earlier runs left of it.
 
-    The job holds its archive's path and its destination from here on; whoever ends it closes `job.held`. In a dry run
+    The job holds its archive's path and its destination until `job.held` is closed, at its end. In a dry run
     it holds nothing, nothing is changed, and the job has the id of an earlier run but not its archive.
 
     Raises:
-        SourceError: If the target cannot be uploaded, or its archive's name is taken by somebody's file.
+        SourceError: If the target cannot be uploaded, or another file has its archive's name.
         RefusedError: If another process of this machine is at it.
         LocalStateError: If the journal cannot be used, or what an earlier run left cannot be removed.
     """
@@ -375,7 +375,7 @@ def is_excluded(target: str, excludes: Sequence[str]) -> bool:
 
 
 def _reason_to_skip(path: Path, known_archives: Collection[str]) -> str | None:
-    """Say why an entry is left out; empty where nobody would expect it to be uploaded."""
+    """Say why an entry is left out; empty where no one would expect it to be uploaded."""
     if is_system_name(path.name) or is_temporary_name(path.name) or os.fspath(path) in known_archives:
         return ""
     if path.name.endswith(ARCHIVE_SUFFIX) and is_ours(path):

@@ -1,8 +1,7 @@
 """Moves originals to the folder of completed ones, after a proven upload, and ends the moves of crashed runs.
 
-Only ever a rename. Copying to another disk would make a second original that nobody has proven, and remove
-the first. Everything that can be known is checked before anything is packed. A move is promised in the journal before
-it is made.
+Only ever a rename. Copying to another disk would make a second original without proof, and remove the first.
+Everything that can be known is checked before anything is packed. A move is promised in the journal before it is made.
 """
 
 from __future__ import annotations
@@ -187,7 +186,7 @@ class EarlierMoves:
         if has_moved(entry):
             self._found[entry.source_path] = entry
         else:
-            self._finish(entry, has_moved=False)  # somebody took it away: there is nothing left to wait for
+            self._finish(entry, has_moved=False)  # taken away by hand: there is nothing left to wait for
 
     def _finish(self, entry: Entry, record: UploadRecord | None = None, *, has_moved: bool = True) -> CleanUp:
         """Cross a settled upload out, and have its end reported."""

@@ -3,7 +3,7 @@
 The one policy: a file is ours if the journal said so before the file got its name. An upload is written down before
 its archive is packed, with an id that is part of the unfinished archive's name and of every placeholder, and with the
 modification time that the archive will be given. When the archive is whole, its size and time are written down too.
-Everything else belongs to somebody: it is never removed, replaced or uploaded from.
+Every other file is the user's: it is never removed, replaced, or taken for an archive to go on with.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ def promises_at(path: Path, journal: Journal) -> list[Entry]:
 def is_promised(path: Path, journal: Journal) -> bool:
     """Tell whether an archive was promised here and is here, but was not written down as whole.
 
-    A killed run left it, or a running one has just given it its name.
+    A crashed run left it, or a running one has just given it its name.
     """
     return any(map(_has_its_archive, promises_at(path, journal)))
 
@@ -96,13 +96,13 @@ def remove_elsewhere(entry: Entry, name: str, journal: Journal) -> list[str]:
 
 
 def remove_interrupted(archive_path: Path, operation_id: str, journal: Journal) -> bool:
-    """Remove what a packing that was stopped has left; tell if nothing is left. Only for who holds that place."""
+    """Remove what a packing that was stopped has left; tell if nothing is left. The place must be held."""
     promises = promises_at(archive_path, journal) if is_promised(archive_path, journal) else []
     return not _remove_all(archive_path, operation_id, promises)
 
 
 def clear_move(source: Source, place: Path, mark: bytes) -> None:
-    """Free the place to which a crashed run was moving this very source. Only for who holds the source's archive.
+    """Free the place to which a crashed run was moving this very source. The source's archive must be held.
 
     Raises:
         LocalStateError: If it cannot be freed.
@@ -137,7 +137,7 @@ def is_left_by_move(source: Source, place: Path, mark: bytes) -> bool:
 def has_moved(entry: Entry) -> bool:
     """Tell whether an upload's original, promised to be moved, is in its new place and not in its old one.
 
-    What lies there otherwise, such as a file that somebody has put there since, is not what was uploaded.
+    What lies there otherwise, such as a file put there since, is not what was uploaded.
     """
     place = Path(entry.completed_path or "")
     if os.path.lexists(entry.source_path) or place.is_symlink() or not place.exists():

@@ -21,7 +21,7 @@ BATCH_SIZE_MAX_BYTES: Final = 64 * MIB
 BATCHES_IN_FLIGHT_MAX: Final = 2
 """One is sent while the other waits for the service's answers; more only fill the disk."""
 _STOPPING_MAX_SECONDS: Final = 1.0
-"""Who presses Ctrl-C waits no longer for what is in the middle of a call."""
+"""After Ctrl-C, for threads in the middle of a call."""
 
 
 class Strategy(Protocol):

@@ -33,7 +33,7 @@ PARTS_AT_A_TIME: Final = 4
 WHOLE_ARCHIVES_AT_A_TIME: Final = 16
 """Small archives wait for answers most of the time: the farther the storage, the more so."""
 CORRUPTED_TRIES_MAX: Final = 5
-"""How often the same bytes may arrive corrupted before somebody must look at the machine or the network."""
+"""How often the same bytes may arrive corrupted before the upload fails: machine or network must be looked at."""
 STUBBORN_TRIES: Final = 4
 """After so many failures of one kind in a row a person is told."""
 FAST_WINDOW_SECONDS: Final = 30.0
@@ -284,7 +284,7 @@ class PartFeed:
         """Wait for parts and take what there is, up to `most`; fewer than `enough` only after `gathering_seconds`.
 
         With the last parts comes the content; no parts and a content mean that everything was taken. Neither the one
-        nor the other means that nothing came for a second: whoever holds a lease must not wait for longer.
+        nor the other means that nothing came for a second: a lease must be renewed in time.
 
         Raises:
             BaseException: What ended the packing, where it failed.
