@@ -47,7 +47,6 @@ def find_tokens(
     if settings.token is not None:
         learn(settings.token)
         return FixedToken(settings.token)
-    from mgmt.credentials.issuer import IssuerApi
     from mgmt.credentials.provider import ClientToken, StoredToken
     from mgmt.credentials.store import CredentialStore
     from mgmt.credentials.tokens import service_name
@@ -57,6 +56,8 @@ def find_tokens(
 
     @contextmanager
     def open_issuer() -> Iterator[IssuerApi]:
+        from mgmt.credentials.issuer import IssuerApi
+
         with closing(Connections(ca_bundle=settings.ca_bundle)) as connections:
             yield IssuerApi(connections, patience, emit, tries_once=True)
 

@@ -13,16 +13,18 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from typing import Final
+from typing import TYPE_CHECKING, Final
 from urllib.parse import urlsplit
 
-from mgmt.credentials.issuer import IssuerApi, Metadata, TokenRefusedError, UnansweredError, authorize_client
 from mgmt.credentials.store import LOCK_PATIENCE_SECONDS, CredentialStore
 from mgmt.credentials.tokens import Credentials, TokenSet
 from mgmt.errors import LocalStateError, LoginRequiredError, UnavailableError
 from mgmt.events import Emit, Notice
 from mgmt.machine.interrupts import undisturbed
 from mgmt.network.retry import Patience
+
+if TYPE_CHECKING:  # a run whose token is valid asks no issuer, and does not import what does
+    from mgmt.credentials.issuer import IssuerApi, Metadata
 
 _log: Final = logging.getLogger(__name__)
 
@@ -37,7 +39,7 @@ _PERSONAL: Final = frozenset({"openid", "profile", "email", "phone", "address", 
 
 Learn = Callable[..., None]
 """Takes every secret that is about to be used, so that none of them is ever shown."""
-OpenIssuer = Callable[[], AbstractContextManager[IssuerApi]]
+OpenIssuer = Callable[[], AbstractContextManager["IssuerApi"]]
 """Gets ready to ask an issuer, each call once: see `IssuerApi.tries_once`."""
 
 
@@ -185,6 +187,8 @@ class StoredToken:
             return tokens
 
     def _refresh(self, issuer: IssuerApi, credentials: Credentials, refresh_token: str) -> TokenSet:
+        from mgmt.credentials.issuer import TokenRefusedError
+
         form = {"grant_type": "refresh_token", "refresh_token": refresh_token, "client_id": credentials.client_id}
         try:
             new = issuer.request_tokens(credentials.token_endpoint, form)
@@ -267,6 +271,8 @@ class ClientToken:
             return tokens.access_token
 
     def _request(self) -> TokenSet:
+        from mgmt.credentials.issuer import TokenRefusedError, authorize_client
+
         with self._open_issuer() as issuer:
             metadata = self._find_issuer(issuer)
             fields, headers = authorize_client(metadata, self._client_id, self._client_secret)
@@ -296,6 +302,8 @@ class ClientToken:
 
 def _persist(patience: Patience, ask: Callable[[], TokenSet]) -> TokenSet:
     """Ask again until there is an answer; whoever waits holds no lock between processes."""
+    from mgmt.credentials.issuer import UnansweredError
+
     attempt = 0
     while True:
         patience.check_stopped()
