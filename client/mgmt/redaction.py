@@ -24,6 +24,7 @@ _PATTERNS: Final = tuple(
     # Each takes time in proportion to the text: a pattern that begins to match ends or gives up within some characters.
     for pattern in (
         r"(x-amz-(?:signature|credential|security-token)(?:=|%3d|\W{1,4}))[^\s&\"'<>,;)]+",
+        r"((?:(?:access|refresh|id)_token|client_secret|code_verifier)(?:%3d|[\"']?\s?[:=]\s?[\"']?))[^\s&\"'<>,;)}]+",
         r"((?:proxy-)?authorization[\"']?\s*[:=]\s*[\"']?(?:\w+\s+)?)[^\s\"',;}]+",
         r"(\b(?:bearer|basic)\s+)[\w.~+/=-]{8,}",
         r"(://[^\s/@:]*:)[^\s/]*(?=@)",

@@ -24,6 +24,9 @@ def a_proxy_with_a_password(monkeypatch):
         ("x-amz-signature%3D00ff11ee", ["00ff11ee"], []),
         ("authorization: Bearer abc.def-ghi", ["abc.def"], ["authorization"]),
         ("{'Proxy-Authorization': 'Basic YW5uYTpzQGZl'}", ["YW5uYTpz"], []),
+        ("grant_type=refresh_token&refresh_token=r3fr3sh&client_id=x", ["r3fr3sh"], ["client_id=x"]),
+        ('{"access_token": "op4que", "id_token":"1d"}', ["op4que", '"1d"'], ["access_token", "id_token"]),
+        ("client_secret=s3cret%20x code_verifier%3Dv3rifier", ["s3cret", "v3rifier"], []),
         ("sent Bearer 0123456789abcdef", ["0123456789abcdef"], ["sent"]),
         ("http://bert:hidden@elsewhere.test", ["hidden"], ["bert", "elsewhere.test"]),
         ("token eyJhbGciOiJSUzI1NiJ9.eyJzdWIiOiJ4In0.c2ln here", ["eyJhbG", "c2ln"], ["token", "here"]),
@@ -41,7 +44,7 @@ def test_what_is_secret_goes_and_the_rest_stays(text, secrets, kept):
 
 
 def test_ordinary_words_stay_as_they_are():
-    said = "POST /v1/uploads/start: 200 in 0.003 s; the basic idea: 12:30 at https://x.example:8443/a@b"
+    said = "POST /v1/uploads/start: 200 in 0.003 s; the basic idea: no refresh_token is there; 12:30 at https://x.example:8443/a@b"
     assert Redactor()(said) == said
 
 
