@@ -18,9 +18,10 @@ from mgmt.settings import Settings, state_directory
 if TYPE_CHECKING:  # names for annotations: a run with MGMT_TOKEN does without them
     from mgmt.credentials.issuer import IssuerApi
     from mgmt.credentials.provider import Learn
+    from mgmt.credentials.store import CredentialStore
 
 
-def find_tokens(
+def find_tokens(  # noqa: PLR0913  all that tokens are found by
     settings: Settings,
     environment: Mapping[str, str],
     *,
@@ -28,6 +29,7 @@ def find_tokens(
     stop: threading.Event,
     learn: Learn,
     patience_seconds: float = PROGRESS_BUDGET_SECONDS,
+    kept_as: str | None = None,
 ) -> TokenProvider:
     """Return what gives the service's calls their tokens.
 
@@ -38,6 +40,7 @@ def find_tokens(
         stop: Ends every wait.
         learn: Takes each secret before it is used.
         patience_seconds: How long an issuer may be out of reach, once the run is under way.
+        kept_as: What a sign-in is kept for, where that is not the service's address.
 
     Raises:
         NotConfiguredError: If no service is configured.
@@ -78,6 +81,29 @@ def find_tokens(
         store = CredentialStore(state_directory(environment), emit)
     except LocalStateError:  # a user without a home has logged in nowhere
         raise settings.no_sign_in() from None
-    if store.version(service_url) is None:
+    name = kept_as or service_name(service_url)
+    if store.version(name) is None:
         raise settings.no_sign_in()
-    return StoredToken(store, service_name(service_url), open_issuer, patience=patience, emit=emit, learn=learn)
+    return StoredToken(store, name, open_issuer, patience=patience, emit=emit, learn=learn)
+
+
+def follow_issuer(store: CredentialStore, kept_as: str, issuer: str) -> bool:
+    """Have the sign-in for a service whose address changes know where its issuer is now; False where there is none.
+
+    The caller has proven whose address it is: the tokens go there.
+
+    Raises:
+        LoginRequiredError: If what is kept cannot be read.
+    """
+    from dataclasses import replace
+
+    credentials = store.load(kept_as)
+    if credentials is None:
+        return False
+    if credentials.issuer != issuer:
+        with store.locked(kept_as):
+            former = store.load(kept_as) or credentials
+            ends = {name: getattr(former, name) for name in ("token_endpoint", "revocation_endpoint")}
+            moved = {name: issuer + end.removeprefix(former.issuer) for name, end in ends.items() if end is not None}
+            store.update(replace(former, issuer=issuer, **moved))
+    return True

@@ -18,6 +18,7 @@ from typing import IO, Any, Final
 from mgmt_contract.values import Value
 from mgmt_local.errors import BadNameError, InUseError, LocalBackendError
 from mgmt_local.gateway.owner import own_secret
+from mgmt_local.issuer import ISSUER_PATH
 from mgmt_local.issuer.people import check_person
 from mgmt_local.issuer.tickets import make_ticket as write_ticket
 from mgmt_local.process.alive import hold_open, is_alive, list_holders
@@ -63,6 +64,11 @@ class Endpoint(Value):
 
     url: str
     token: str = field(repr=False)
+
+    @property
+    def issuer(self) -> str:
+        """Where the backend's issuer answers."""
+        return f"{self.url}{ISSUER_PATH}"
 
 
 class Status(Value):

@@ -50,6 +50,7 @@ Next: the same with files of your own. It is all kept in this place until `make 
 
   {command} --local upload FILE...
   {command} --local history
+  {command} login --local anna     (and then upload as anna: the history shows who it was)
   {command} --help
 
 For a team: "Deploy" in README.md, then `mgmt config`.

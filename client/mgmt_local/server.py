@@ -25,7 +25,8 @@ from mgmt_local.errors import LocalBackendError
 from mgmt_local.gateway.authorizer import TokenAuthorizer
 from mgmt_local.gateway.owner import OwnerAuthorizer
 from mgmt_local.gateway.server import App, Gateway, listen, url_of
-from mgmt_local.issuer.endpoints import ISSUER_PATH, Issuer
+from mgmt_local.issuer import ISSUER_PATH
+from mgmt_local.issuer.endpoints import Issuer
 from mgmt_local.issuer.signing import CLIENT_ID, SCOPE, SCOPES, Signer
 from mgmt_local.process.activity import Activity
 from mgmt_local.process.processes import describe_process, has_outside_connections

@@ -14,7 +14,7 @@ from joserfc.jwk import RSAKey
 
 from mgmt_local.gateway.authorizer import TokenAuthorizer
 from mgmt_local.gateway.owner import OwnerAuthorizer
-from mgmt_local.issuer.endpoints import ISSUER_PATH
+from mgmt_local.issuer import ISSUER_PATH
 from mgmt_local.issuer.people import Person
 from mgmt_local.issuer.signing import CLIENT_ID, SCOPE, Signer
 from mgmt_local.process.state import StateFolder, write_private_json

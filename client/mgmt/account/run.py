@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
@@ -31,6 +32,8 @@ class Run(Value):
     """What a run signs in or out with."""
 
     service_url: str
+    kept_as: str
+    """What the sign-in is kept for: the service's one spelling, or the name of one whose address changes."""
     ca_bundle: Path | None
     state_dir: Path
     run_id: str
@@ -71,8 +74,9 @@ def log_in(
             service, service_url, means, known=_load_all(store), way=way, ports=ports, login_hint=login_hint
         )
     run.learn(*signed_in.credentials.tokens.secrets)
-    store.save(signed_in.credentials)
-    return signed_in
+    credentials = replace(signed_in.credentials, service_url=run.kept_as)
+    store.save(credentials)
+    return SignedIn(credentials, signed_in.me)
 
 
 class SignedOut(Value):
@@ -91,16 +95,15 @@ def log_out(run: Run) -> SignedOut:
         LocalStateError: If it cannot be forgotten.
         CancelledError: If the command is stopped meanwhile; it is forgotten all the same.
     """
-    service_url = service_name(run.service_url)
     store = CredentialStore(run.state_dir, run.emit)
-    if store.version(service_url) is None:
+    if store.version(run.kept_as) is None:
         return SignedOut(was_signed_in=False, is_revoked=False)
     try:
-        why_not = _revoke(run, store.load(service_url))
+        why_not = _revoke(run, store.load(run.kept_as))
     except LoginRequiredError as error:  # it cannot be read
         why_not = error.message
     finally:
-        store.delete(service_url)
+        store.delete(run.kept_as)
     return SignedOut(was_signed_in=True, is_revoked=why_not is None, why_not=why_not)
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
@@ -14,12 +16,15 @@ from mgmt.text import printable
 if TYPE_CHECKING:  # names for annotations only
     from mgmt.account.login import Way
     from mgmt.account.person import Person
+    from mgmt.account.run import Run as AccountRun
+    from mgmt.events import Emit
 
 
 @click.command()
 @click.argument("url", required=False)
 @click.option("--no-browser", is_flag=True, help="Print the address; paste back where a browser elsewhere ended.")
 @click.option("--device", is_flag=True, help="Print a code to enter elsewhere, where the sign-in offers it.")
+@click.option("--admin", is_flag=True, help="With --local: a person who may do what admins may.")
 @click.option("--port", metavar="N", type=click.IntRange(1, 65_535), help="Have the browser return to this port.")
 @click.pass_obj
 def login(invocation: Invocation, /, url: str | None, **options: Any) -> int:
@@ -28,17 +33,27 @@ def login(invocation: Invocation, /, url: str | None, **options: Any) -> int:
     URL is the service's address, as the admin hands it out; it is kept, so it is needed once. The address of the
     sign-in is always printed as well.
 
+    With --local NAME, play a person of that name with the embedded backend; no browser is needed.
+
     \b
     Examples:
       mgmt login https://uploads.example.com
       mgmt login
       mgmt login --no-browser            over SSH
+      mgmt login --local anna            play a team on one machine
 
     \b
     Exit codes: 0 signed in, 2 usage, 5 nobody is signed in, 6 refused by the
       service, 7 unavailable, 9 it cannot be kept, 10 not configured,
       130 interrupted.
     """
+    is_admin = options.pop("admin")
+    if invocation.use_local:
+        return _play(invocation, url, is_admin=is_admin, is_plain=not any(options.values()))
+    if is_admin:
+        raise UsageError(
+            "--admin is for people of the embedded backend: mgmt login --local NAME --admin.", code="not-local"
+        )
     way = _choose_way(**options)
     port = options["port"]
     address = accept_address(url) if url is not None else invocation.settings().require_api_url()
@@ -63,25 +78,18 @@ def logout(invocation: Invocation, url: str | None) -> int:
     \b
     Exit codes: 0 signed out, 9 it cannot be forgotten, 10 not configured, 130 interrupted.
     """
-    from dataclasses import replace
-
     from mgmt.account.run import log_out
-    from mgmt.machine.interrupts import interruptible
     from mgmt.show.waiting import WaitingRenderer
 
-    settings = invocation.settings()
-    settings = replace(settings, api_url=accept_address(url)) if url is not None else settings
-    settings.require_api_url()
     output = invocation.output
-    with WaitingRenderer(output) as renderer, interruptible() as stop:
-        run = invocation.account_run(settings, invocation.log_events(renderer.emit), stop)
+    with WaitingRenderer(output) as renderer, _account_run(invocation, url, renderer.emit) as run:
         done = log_out(run)
-    host = urlsplit(run.service_url).netloc
+    host = _name_place(run.kept_as)
     if invocation.as_json:
         output.json(
             {
                 "type": "signed_out",
-                "service": run.service_url,
+                "service": run.kept_as,
                 "was_signed_in": done.was_signed_in,
                 "revoked": done.is_revoked,
             }
@@ -137,6 +145,45 @@ def whoami(invocation: Invocation) -> int:
     return EXIT_OK
 
 
+def _play(invocation: Invocation, name: str | None, *, is_admin: bool, is_plain: bool) -> int:
+    """Sign somebody in to the embedded backend."""
+    if not name:
+        raise UsageError("Whom do you want to play? mgmt login --local NAME", code="no-name")
+    if not is_plain:
+        raise UsageError(
+            "--no-browser, --device and --port are for a team's service, not for --local.", code="local-way"
+        )
+    from mgmt.cli.local_sign_in import play
+
+    _show_signed_in(invocation, play(invocation, name, is_admin=is_admin))
+    return EXIT_OK
+
+
+@contextmanager
+def _account_run(invocation: Invocation, url: str | None, emit: Emit) -> Iterator[AccountRun]:
+    """Return what signing out is done with, for the embedded backend, the service named, or the configured one."""
+    from dataclasses import replace
+
+    from mgmt.machine.interrupts import interruptible
+
+    if invocation.use_local:
+        from mgmt.cli.backend import backend_account_run
+
+        with backend_account_run(invocation, emit) as run:
+            yield run
+        return
+    settings = invocation.settings()
+    settings = replace(settings, api_url=accept_address(url)) if url is not None else settings
+    settings.require_api_url()
+    with interruptible() as stop:
+        yield invocation.account_run(settings, invocation.log_events(emit), stop)
+
+
+def _name_place(service_url: str) -> str:
+    """Name a service for a person."""
+    return urlsplit(service_url).netloc or "the embedded backend"
+
+
 def _choose_way(*, no_browser: bool, device: bool, port: int | None) -> Way:
     if no_browser and device:
         raise UsageError("--no-browser and --device are two ways to sign in; choose one.", code="two-ways")
@@ -170,7 +217,7 @@ def _keep_address(invocation: Invocation, address: str) -> None:
 
 def _show_signed_in(invocation: Invocation, person: Person) -> None:
     output = invocation.output
-    host = urlsplit(person.service_url).netloc
+    host = _name_place(person.service_url)
     if invocation.as_json:
         output.json({"type": "signed_in", "service": person.service_url, "name": person.name, "role": person.role})
     else:
@@ -182,14 +229,14 @@ def _note_token(invocation: Invocation) -> None:
     """Say that a token in the environment goes before any sign-in."""
     if invocation.environment.get("MGMT_TOKEN"):
         invocation.output.note("MGMT_TOKEN is set in the environment, which goes first.")
-    elif invocation.environment.get("MGMT_CLIENT_ID"):
+    elif invocation.environment.get("MGMT_CLIENT_ID") and not invocation.use_local:
         invocation.output.note("MGMT_CLIENT_ID is set in the environment, which goes first.")
 
 
 def _find_person(invocation: Invocation) -> Person | None:
     """Return the person of the sign-in that is kept and good; None where somebody has to be asked."""
     settings = invocation.settings()
-    if invocation.use_local or settings.token is not None or settings.client_id is not None:
+    if settings.token is not None or (settings.client_id is not None and not invocation.use_local):
         return None
     from mgmt.account.person import find_person
     from mgmt.credentials.store import CredentialStore
@@ -199,7 +246,14 @@ def _find_person(invocation: Invocation) -> Person | None:
 
     try:
         store = CredentialStore(state_directory(invocation.environment), lambda _: None)
-        return find_person(store, service_name(settings.require_api_url()))
+        from mgmt.cli.backend import local_sign_in_name
+
+        name = (
+            local_sign_in_name(invocation.environment)
+            if invocation.use_local
+            else service_name(settings.require_api_url())
+        )
+        return find_person(store, name)
     except (LocalStateError, LoginRequiredError):
         return None  # what is wrong with it is told where it is needed
 
@@ -220,7 +274,8 @@ def _describe(person: Person) -> list[str]:
     lines = [f"{person.name} ({person.role})" if person.role else person.name]
     if person.groups:
         lines.append(f"  groups   {', '.join(person.groups)}")
-    lines.append(f"  service  {person.service_url}")
+    is_address = bool(urlsplit(person.service_url).netloc)
+    lines.append(f"  service  {person.service_url if is_address else _name_place(person.service_url)}")
     if person.issuer is not None:
         lines.append(f"  sign-in  {person.issuer}")
     if person.expires_at is not None:

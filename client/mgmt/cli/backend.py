@@ -1,11 +1,28 @@
-"""The embedded backend as the commands reach it: an extra that may not be installed."""
+"""The embedded backend as the commands reach it: an extra that may not be installed, its tokens and its sign-ins."""
 
 from __future__ import annotations
 
 import importlib.util
-from typing import Any
+import os
+import shlex
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
 
-from mgmt.errors import LocalStateError, NotConfiguredError
+from mgmt.errors import LocalStateError, NotConfiguredError, UsageError
+from mgmt.machine.interrupts import interruptible
+
+if TYPE_CHECKING:  # names for annotations only
+    from mgmt.account.run import Run as AccountRun
+    from mgmt.cli.invocation import Invocation
+    from mgmt.events import Emit
+    from mgmt.service.api import TokenProvider
+    from mgmt.settings import Settings
+
+LOCAL_PATIENCE_SECONDS: Final = 60.0
+"""An embedded backend that was stopped comes back at another port, so there is little to wait for."""
 
 _LOCAL_MODULES = ("aws_lambda_powertools", "boto3", "cryptography", "joserfc", "psutil", "pydantic")
 """What `[local]` brings and a plain install does not."""
@@ -34,3 +51,88 @@ def import_local_control() -> Any:
     from mgmt_local import control
 
     return control
+
+
+@contextmanager
+def local_errors(control: Any) -> Iterator[None]:
+    """Make the command's errors of the embedded backend's."""
+    try:
+        yield
+    except control.BadNameError as error:
+        raise UsageError(f"{error}.", code="bad-name") from error
+    except control.InUseError as error:
+        raise backend_error(error, "local-in-use") from error
+    except control.LocalBackendError as error:
+        raise backend_error(error) from error
+
+
+def local_sign_in_name(environment: Mapping[str, str]) -> str:
+    """Return what a sign-in to the embedded backend is kept for: its folder."""
+    from urllib.parse import quote
+
+    folder = environment.get("MGMT_LOCAL_STATE_DIR", "")
+    return f"local://{quote(os.fspath(Path(folder).absolute())) if folder else ''}"
+
+
+def reach_backend(
+    invocation: Invocation, held: ExitStack, emit: Emit, stop: threading.Event
+) -> tuple[Settings, TokenProvider]:
+    """Start the embedded backend, and find its tokens: MGMT_TOKEN, else a sign-in, else the secret of its owner."""
+    from dataclasses import replace
+
+    from mgmt.credentials.fixed import FixedToken
+
+    endpoint = _start(invocation, held)
+    settings = invocation.settings()
+    own = settings.token if invocation.environment.get("MGMT_TOKEN") else None
+    settings = replace(settings, api_url=endpoint.url, bucket=None, token=own, client_id=None, client_secret=None)
+    if own is None and not _follow_issuer(invocation, endpoint, emit):
+        invocation.redactor.learn(endpoint.token)
+        return settings, FixedToken(endpoint.token)
+    from mgmt.sign_in import find_tokens
+
+    tokens = find_tokens(
+        settings,
+        invocation.environment,
+        emit=emit,
+        stop=stop,
+        learn=invocation.redactor.learn,
+        patience_seconds=LOCAL_PATIENCE_SECONDS,
+        kept_as=local_sign_in_name(invocation.environment),
+    )
+    return settings, tokens
+
+
+@contextmanager
+def backend_account_run(invocation: Invocation, emit: Emit) -> Iterator[AccountRun]:
+    """Start the embedded backend, and return what signing in and out there is done with."""
+    from dataclasses import replace
+
+    with interruptible() as stop, ExitStack() as held:
+        emit = invocation.log_events(emit)
+        endpoint = _start(invocation, held)
+        _follow_issuer(invocation, endpoint, emit)
+        settings = replace(invocation.settings(), api_url=endpoint.url)
+        yield invocation.account_run(settings, emit, stop, kept_as=local_sign_in_name(invocation.environment))
+
+
+def _start(invocation: Invocation, held: ExitStack) -> Any:
+    """Start the embedded backend where it does not run, and keep it from ending meanwhile."""
+    control = import_local_control()
+    with local_errors(control):
+        endpoint = control.start()
+    held.enter_context(control.hold(endpoint, invocation.redactor(shlex.join(("mgmt", *invocation.arguments)))))
+    return endpoint
+
+
+def _follow_issuer(invocation: Invocation, endpoint: Any, emit: Emit) -> bool:
+    """Say whether somebody has signed in to the embedded backend; the sign-in then knows its present address."""
+    from mgmt.credentials.store import CredentialStore
+    from mgmt.settings import state_directory
+    from mgmt.sign_in import follow_issuer
+
+    try:
+        store = CredentialStore(state_directory(invocation.environment), emit)
+    except LocalStateError:  # a user without a home has signed in nowhere
+        return False
+    return follow_issuer(store, local_sign_in_name(invocation.environment), endpoint.issuer)

@@ -9,7 +9,7 @@ import threading
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, TypedDict
+from typing import TYPE_CHECKING, TypedDict
 
 from mgmt.errors import LocalStateError, LoginRequiredError
 from mgmt.machine.interrupts import interruptible
@@ -28,10 +28,6 @@ if TYPE_CHECKING:  # only names for annotations: none of this is needed for `mgm
     from mgmt.session import Session
     from mgmt.settings import Settings
     from mgmt.show.output import Output
-
-
-_LOCAL_PATIENCE_SECONDS: Final = 60.0
-"""An embedded backend that was stopped comes back at another port, so there is little to wait for."""
 
 
 class _Reached(TypedDict):
@@ -255,16 +251,19 @@ class Invocation:
 
         with interruptible() as stop, ExitStack() as held:
             if self.use_local:
+                from mgmt.cli.backend import LOCAL_PATIENCE_SECONDS, reach_backend
+
+                patience_seconds = LOCAL_PATIENCE_SECONDS
                 emit = self.log_events(emit)
                 emit(Waiting("the embedded backend starts"))
-                settings, token = self._local_service(held)
+                settings, token = reach_backend(self, held, emit, stop)
             else:
+                patience_seconds = PROGRESS_BUDGET_SECONDS
                 settings = self.settings(options)
                 settings.require_api_url()
                 emit = self.log_events(emit)
                 token = self._find_tokens(settings, emit, stop)
             LOGGER.info("The service is %s", settings.api_url)
-            patience_seconds = _LOCAL_PATIENCE_SECONDS if self.use_local else PROGRESS_BUDGET_SECONDS
             yield {
                 "settings": settings,
                 "token": token,
@@ -328,13 +327,20 @@ class Invocation:
             signed_in = log_in(run, dialog, way=way, ports=ports)
         return describe_credentials(signed_in.credentials)
 
-    def account_run(self, settings: Settings, emit: Emit, stop: threading.Event) -> AccountRun:
-        """Return what signing in and out for the service of these settings is done with."""
+    def account_run(
+        self, settings: Settings, emit: Emit, stop: threading.Event, *, kept_as: str | None = None
+    ) -> AccountRun:
+        """Return what signing in and out for the service of these settings is done with.
+
+        The sign-in is kept for the service's address, or under a name of its own where the address changes.
+        """
         from mgmt.account.run import Run as AccountRun
+        from mgmt.credentials.tokens import service_name
         from mgmt.settings import state_directory
 
         return AccountRun(
             service_url=settings.require_api_url(),
+            kept_as=kept_as or service_name(settings.require_api_url()),
             ca_bundle=settings.ca_bundle,
             state_dir=state_directory(self.environment),
             run_id=self.run_id,
@@ -348,25 +354,6 @@ class Invocation:
         """Whether somebody is there to answer, and wants to be asked."""
         is_terminal = sys.stdin is not None and sys.stdin.isatty() and sys.stderr.isatty()
         return is_terminal and not (self.as_json or self.no_input)
-
-    def _local_service(self, held: ExitStack) -> tuple[Settings, TokenProvider]:
-        import shlex
-        from dataclasses import replace
-
-        from mgmt.cli.backend import backend_error, import_local_control
-        from mgmt.credentials.fixed import FixedToken
-
-        control = import_local_control()
-        settings = self.settings()
-        try:
-            endpoint = control.start()
-        except control.LocalBackendError as error:
-            raise backend_error(error) from error
-        held.enter_context(control.hold(endpoint, self.redactor(shlex.join(("mgmt", *self.arguments)))))
-        own = settings.token if self.environment.get("MGMT_TOKEN") else None
-        token = own or endpoint.token
-        self.redactor.learn(token)
-        return replace(settings, api_url=endpoint.url, bucket=None), FixedToken(token)
 
 
 def only_notices(emit: Emit) -> Emit:

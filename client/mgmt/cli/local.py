@@ -8,10 +8,10 @@ from typing import Any
 
 import click
 
-from mgmt.cli.backend import backend_error, import_local_control
+from mgmt.cli.backend import import_local_control, local_errors
 from mgmt.cli.groups import PointingGroup
 from mgmt.cli.invocation import Invocation
-from mgmt.errors import EXIT_OK, UsageError
+from mgmt.errors import EXIT_OK
 
 
 @click.group(cls=PointingGroup)
@@ -114,14 +114,8 @@ def local_token(invocation: Invocation, name: str, admin: bool) -> int:
 
 def _control(call: Any) -> Any:
     control = import_local_control()
-    try:
+    with local_errors(control):
         return call(control)
-    except control.BadNameError as error:
-        raise UsageError(f"{error}.", code="bad-name") from error
-    except control.InUseError as error:
-        raise backend_error(error, "local-in-use") from error
-    except control.LocalBackendError as error:
-        raise backend_error(error) from error
 
 
 def _trace_to(invocation: Invocation) -> Callable[[str], None]:

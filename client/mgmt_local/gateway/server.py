@@ -25,7 +25,8 @@ from mgmt_contract.routes import DESCRIBE
 from mgmt_local.errors import LocalBackendError
 from mgmt_local.gateway.authorizer import Authorizer, Granted, RefusedError
 from mgmt_local.gateway.event import Request, build_event
-from mgmt_local.issuer.endpoints import ISSUER_PATH, Issuer
+from mgmt_local.issuer import ISSUER_PATH
+from mgmt_local.issuer.endpoints import Issuer
 from mgmt_local.process.activity import Activity
 from mgmt_local.process.alive import (
     ALIVE_PATH,

@@ -3,3 +3,10 @@
 A real issuer asks for a password. This one asks for proof of access to the backend's private folder: a ticket that
 is made there for one login. Other users of the machine reach its address, and are refused.
 """
+
+from __future__ import annotations
+
+from typing import Final
+
+ISSUER_PATH: Final = "/.mgmt-local/issuer"
+"""Where it answers, below the gateway's address."""

@@ -26,7 +26,6 @@ from mgmt_local.issuer.signing import ACCESS_LIFE_SECONDS, CLIENT_ID, SCOPES, Si
 from mgmt_local.issuer.tickets import take_ticket
 from mgmt_local.process.state import StateFolder
 
-ISSUER_PATH: Final = "/.mgmt-local/issuer"
 CODE_LIFE_SECONDS: Final = 60
 _CODES_MAX: Final = 100
 _LOOPBACK_HOSTS: Final = ("127.0.0.1", "localhost")

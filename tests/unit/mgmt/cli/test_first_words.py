@@ -49,10 +49,10 @@ def test_verbose_is_taken_before_a_command_and_after_it(arguments, capsys, servi
 
 @pytest.mark.parametrize("arguments", [["--local", "show", "x"], ["show", "--local", "x"], ["show", "x", "--local"]])
 def test_local_is_taken_before_a_command_and_after_it(arguments, capsys, monkeypatch, service):
-    def refuse(_, __):
+    def refuse(*_):
         raise SystemExit(77)
 
-    monkeypatch.setattr("mgmt.cli.invocation.Invocation._local_service", refuse)
+    monkeypatch.setattr("mgmt.cli.backend.reach_backend", refuse)
     with pytest.raises(SystemExit) as ended:
         main(arguments)
     assert ended.value.code == 77
@@ -162,10 +162,10 @@ def test_no_sentence_names_a_command_or_an_option_that_does_not_exist():
 
 
 def test_a_hint_keeps_the_backend_that_the_command_was_given(capsys, monkeypatch):
-    def refuse(_, __):
+    def refuse(*_):
         raise NotConfiguredError("Nothing. `mgmt history` lists it; `mgmt config` and `mgmt --local` are as they are.")
 
-    monkeypatch.setattr("mgmt.cli.invocation.Invocation._local_service", refuse)
+    monkeypatch.setattr("mgmt.cli.backend.reach_backend", refuse)
     assert main(["-q", "show", "x", "--local"]) == 10
     said = " ".join(capsys.readouterr().err.split())
     assert "`mgmt --local history` lists it; `mgmt config` and `mgmt --local` are as they are." in said

@@ -23,7 +23,8 @@ import pytest
 from mgmt_local.errors import LocalBackendError
 from mgmt_local.gateway.owner import own_secret
 from mgmt_local.gateway.server import BODY_SIZE_MAX_BYTES, Gateway
-from mgmt_local.issuer.endpoints import ISSUER_PATH, Issuer
+from mgmt_local.issuer import ISSUER_PATH
+from mgmt_local.issuer.endpoints import Issuer
 from mgmt_local.issuer.people import Person
 from mgmt_local.process.activity import Activity
 from mgmt_local.process.alive import Holder, hold_open, is_alive, list_holders, read_holder
