@@ -9,15 +9,15 @@ import threading
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from mgmt.errors import LocalStateError, NotConfiguredError, UsageError
 from mgmt.machine.interrupts import interruptible
 
 if TYPE_CHECKING:  # names for annotations only
     from mgmt.account.run import Run as AccountRun
-    from mgmt.cli.invocation import Invocation
     from mgmt.events import Emit
+    from mgmt.redaction import Redactor
     from mgmt.service.api import TokenProvider
     from mgmt.settings import Settings
 
@@ -26,6 +26,28 @@ LOCAL_PATIENCE_SECONDS: Final = 60.0
 
 _LOCAL_MODULES = ("aws_lambda_powertools", "boto3", "cryptography", "joserfc", "psutil", "pydantic")
 """What `[local]` brings and a plain install does not."""
+
+
+class LocalRun(Protocol):
+    """What of one run of a command the embedded backend is reached with."""
+
+    environment: Mapping[str, str]
+    arguments: tuple[str, ...]
+
+    @property
+    def redactor(self) -> Redactor:
+        """What cuts secrets out of everything that is shown or written."""
+
+    def settings(self) -> Settings:
+        """Resolve the settings."""
+
+    def log_events(self, emit: Emit) -> Emit:
+        """Begin the log."""
+
+    def account_run(
+        self, settings: Settings, emit: Emit, stop: threading.Event, *, kept_as: str | None = None
+    ) -> AccountRun:
+        """Return what signing in and out is done with."""
 
 
 def backend_error(error: Exception, code: str = "local-backend") -> LocalStateError:
@@ -74,65 +96,63 @@ def local_sign_in_name(environment: Mapping[str, str]) -> str:
     return f"local://{quote(os.fspath(Path(folder).absolute())) if folder else ''}"
 
 
-def reach_backend(
-    invocation: Invocation, held: ExitStack, emit: Emit, stop: threading.Event
-) -> tuple[Settings, TokenProvider]:
+def reach_backend(run: LocalRun, held: ExitStack, emit: Emit, stop: threading.Event) -> tuple[Settings, TokenProvider]:
     """Start the embedded backend, and find its tokens: MGMT_TOKEN, else a sign-in, else the secret of its owner."""
     from dataclasses import replace
 
     from mgmt.credentials.fixed import FixedToken
 
-    endpoint = _start(invocation, held)
-    settings = invocation.settings()
-    own = settings.token if invocation.environment.get("MGMT_TOKEN") else None
+    endpoint = _start(run, held)
+    settings = run.settings()
+    own = settings.token if run.environment.get("MGMT_TOKEN") else None
     settings = replace(settings, api_url=endpoint.url, bucket=None, token=own, client_id=None, client_secret=None)
-    if own is None and not _follow_issuer(invocation, endpoint, emit):
-        invocation.redactor.learn(endpoint.token)
+    if own is None and not _follow_issuer(run, endpoint, emit):
+        run.redactor.learn(endpoint.token)
         return settings, FixedToken(endpoint.token)
     from mgmt.sign_in import find_tokens
 
     tokens = find_tokens(
         settings,
-        invocation.environment,
+        run.environment,
         emit=emit,
         stop=stop,
-        learn=invocation.redactor.learn,
+        learn=run.redactor.learn,
         patience_seconds=LOCAL_PATIENCE_SECONDS,
-        kept_as=local_sign_in_name(invocation.environment),
+        kept_as=local_sign_in_name(run.environment),
     )
     return settings, tokens
 
 
 @contextmanager
-def backend_account_run(invocation: Invocation, emit: Emit) -> Iterator[AccountRun]:
+def backend_account_run(run: LocalRun, emit: Emit) -> Iterator[AccountRun]:
     """Start the embedded backend, and return what signing in and out there is done with."""
     from dataclasses import replace
 
     with interruptible() as stop, ExitStack() as held:
-        emit = invocation.log_events(emit)
-        endpoint = _start(invocation, held)
-        _follow_issuer(invocation, endpoint, emit)
-        settings = replace(invocation.settings(), api_url=endpoint.url)
-        yield invocation.account_run(settings, emit, stop, kept_as=local_sign_in_name(invocation.environment))
+        emit = run.log_events(emit)
+        endpoint = _start(run, held)
+        _follow_issuer(run, endpoint, emit)
+        settings = replace(run.settings(), api_url=endpoint.url)
+        yield run.account_run(settings, emit, stop, kept_as=local_sign_in_name(run.environment))
 
 
-def _start(invocation: Invocation, held: ExitStack) -> Any:
+def _start(run: LocalRun, held: ExitStack) -> Any:
     """Start the embedded backend where it does not run, and keep it from ending meanwhile."""
     control = import_local_control()
     with local_errors(control):
         endpoint = control.start()
-    held.enter_context(control.hold(endpoint, invocation.redactor(shlex.join(("mgmt", *invocation.arguments)))))
+    held.enter_context(control.hold(endpoint, run.redactor(shlex.join(("mgmt", *run.arguments)))))
     return endpoint
 
 
-def _follow_issuer(invocation: Invocation, endpoint: Any, emit: Emit) -> bool:
+def _follow_issuer(run: LocalRun, endpoint: Any, emit: Emit) -> bool:
     """Say whether somebody has signed in to the embedded backend; the sign-in then knows its present address."""
     from mgmt.credentials.store import CredentialStore
     from mgmt.settings import state_directory
     from mgmt.sign_in import follow_issuer
 
     try:
-        store = CredentialStore(state_directory(invocation.environment), emit)
+        store = CredentialStore(state_directory(run.environment), emit)
     except LocalStateError:  # a user without a home has signed in nowhere
         return False
-    return follow_issuer(store, local_sign_in_name(invocation.environment), endpoint.issuer)
+    return follow_issuer(store, local_sign_in_name(run.environment), endpoint.issuer)
