@@ -50,9 +50,9 @@ def find_tokens(  # noqa: PLR0913  all that tokens are found by
     if settings.token is not None:
         learn(settings.token)
         return FixedToken(settings.token)
+    from mgmt.credentials.place import service_name
     from mgmt.credentials.provider import ClientToken, StoredToken
     from mgmt.credentials.store import CredentialStore
-    from mgmt.credentials.tokens import service_name
 
     service_url = settings.require_api_url()
     patience = Patience(stop, budget_seconds=patience_seconds, on_wait=lambda why: emit(Waiting(why)))

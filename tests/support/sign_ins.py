@@ -10,9 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from mgmt.credentials.issuer import IssuerApi
+from mgmt.credentials.place import service_name
 from mgmt.credentials.provider import StoredToken, now_by_clock
 from mgmt.credentials.store import CredentialStore
-from mgmt.credentials.tokens import Credentials, TokenSet, service_name
+from mgmt.credentials.tokens import Credentials, TokenSet
 from mgmt.events import Emit
 from mgmt.network.connection import Connections
 from mgmt.network.retry import Patience

@@ -92,7 +92,7 @@ def failed(text: str) -> Page:
         is_good=False,
         title="You are not signed in",
         text=text,
-        next_step="Nothing was kept. You can close this window; the terminal says the same.",
+        next_step="You can close this window; the terminal says the same.",
     )
 
 

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from mgmt_contract.values import Value
+from mgmt.credentials.place import read_plain
 
 if TYPE_CHECKING:  # names for annotations: to tell who is signed in is to import little
-    from mgmt.credentials.store import CredentialStore
     from mgmt.credentials.tokens import Credentials
     from mgmt_contract.messages import Me
 
 
-class Person(Value):
+class Person(NamedTuple):
     """Who is signed in, where, and until when."""
 
     service_url: str
@@ -28,17 +29,19 @@ class Person(Value):
     """Whether a new token is fetched by itself then."""
 
 
-def find_person(store: CredentialStore, service_url: str, now: datetime | None = None) -> Person | None:
-    """Return the person whose sign-in is kept and good now; None where there is none, or it has to be renewed.
+def find_person(state_dir: Path, service_url: str, now: datetime | None = None) -> Person | None:
+    """Return the person whose sign-in is kept and good now.
 
-    Raises:
-        LoginRequiredError: If what is kept cannot be read.
+    None where there is none, or it has to be renewed, or cannot be read: the service can be asked then.
     """
-    credentials = store.load(service_url)
-    expires_at = credentials.tokens.expires_at if credentials is not None else None
-    if credentials is None or (expires_at is not None and expires_at <= (now or datetime.now(UTC))):
+    kept = read_plain(state_dir, service_url)
+    credentials = kept.get("credentials")
+    try:
+        person = _load_person(state_dir, service_url) if kept.get("keyring_entry") else _read_person(credentials)
+    except (KeyError, TypeError, ValueError):
         return None
-    return describe_credentials(credentials)
+    is_good = person is not None and (person.expires_at is None or person.expires_at > (now or datetime.now(UTC)))
+    return person if is_good else None
 
 
 def describe_credentials(credentials: Credentials) -> Person:
@@ -58,3 +61,33 @@ def describe_credentials(credentials: Credentials) -> Person:
 def describe_answer(service_url: str, me: Me) -> Person:
     """Say whom the service has named."""
     return Person(service_url, me.id, me.name, me.role, me.groups)
+
+
+def _read_person(credentials: Mapping[str, Any] | None) -> Person | None:
+    """Read a person from what stands in the file; the types of tokens would take as long to import as all the rest."""
+    if credentials is None:
+        return None
+    tokens = credentials["tokens"]
+    ends = tokens["expires_at"]
+    return Person(
+        service_url=str(credentials["service_url"]),
+        id=credentials["subject"],
+        name=str(credentials["name"] or credentials["subject"] or "?"),
+        role=credentials["role"],
+        groups=tuple(map(str, credentials["groups"])),
+        issuer=credentials["issuer"],
+        expires_at=datetime.fromisoformat(ends) if ends is not None else None,
+        is_renewable=tokens["refresh_token"] is not None,
+    )
+
+
+def _load_person(state_dir: Path, service_url: str) -> Person | None:
+    """Read a person from the system's keyring."""
+    from mgmt.credentials.store import CredentialStore
+    from mgmt.errors import LoginRequiredError
+
+    try:
+        credentials = CredentialStore(state_dir, lambda _: None).load(service_url)
+    except LoginRequiredError:
+        return None
+    return describe_credentials(credentials) if credentials is not None else None

@@ -12,8 +12,9 @@ from typing import Final
 from mgmt.account.login import Dialog, Means, SignedIn, Way, sign_in
 from mgmt.credentials.fixed import FixedToken
 from mgmt.credentials.issuer import IssuerApi
+from mgmt.credentials.place import service_name
 from mgmt.credentials.store import CredentialStore
-from mgmt.credentials.tokens import Credentials, service_name
+from mgmt.credentials.tokens import Credentials
 from mgmt.errors import LoginRequiredError, MgmtError
 from mgmt.events import Emit, Waiting
 from mgmt.network.connection import Connections

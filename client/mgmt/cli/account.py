@@ -18,6 +18,7 @@ if TYPE_CHECKING:  # names for annotations only
     from mgmt.account.person import Person
     from mgmt.account.run import Run as AccountRun
     from mgmt.events import Emit
+    from mgmt.settings import Settings
 
 
 @click.command()
@@ -239,23 +240,22 @@ def _find_person(invocation: Invocation) -> Person | None:
     if settings.token is not None or (settings.client_id is not None and not invocation.use_local):
         return None
     from mgmt.account.person import find_person
-    from mgmt.credentials.store import CredentialStore
-    from mgmt.credentials.tokens import service_name
-    from mgmt.errors import LocalStateError, LoginRequiredError
+    from mgmt.errors import LocalStateError
     from mgmt.settings import state_directory
 
     try:
-        store = CredentialStore(state_directory(invocation.environment), lambda _: None)
-        from mgmt.cli.backend import local_sign_in_name
+        return find_person(state_directory(invocation.environment), _name_service(invocation, settings))
+    except LocalStateError:  # a user without a home is signed in nowhere
+        return None
 
-        name = (
-            local_sign_in_name(invocation.environment)
-            if invocation.use_local
-            else service_name(settings.require_api_url())
-        )
-        return find_person(store, name)
-    except (LocalStateError, LoginRequiredError):
-        return None  # what is wrong with it is told where it is needed
+
+def _name_service(invocation: Invocation, settings: Settings) -> str:
+    """Return the name under which the sign-in is kept: the service's address, or the embedded backend's folder."""
+    if not invocation.use_local:
+        return settings.require_api_url()
+    from mgmt.cli.backend import local_sign_in_name
+
+    return local_sign_in_name(invocation.environment)
 
 
 def _ask_who(invocation: Invocation) -> Person:

@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypedDict
 
 from mgmt.errors import LocalStateError, LoginRequiredError
-from mgmt.machine.interrupts import interruptible
 
 if TYPE_CHECKING:  # only names for annotations: none of this is needed for `mgmt --help`
     from mgmt.account.login import Way
@@ -29,16 +28,15 @@ if TYPE_CHECKING:  # only names for annotations: none of this is needed for `mgm
     from mgmt.settings import Settings
     from mgmt.show.output import Output
 
+    class _Reached(TypedDict):
+        """The arguments that opening a contact and opening a session share."""
 
-class _Reached(TypedDict):
-    """The arguments that opening a contact and opening a session share."""
-
-    settings: Settings
-    token: TokenProvider
-    emit: Emit
-    stop: threading.Event
-    patience_seconds: float
-    run_id: str
+        settings: Settings
+        token: TokenProvider
+        emit: Emit
+        stop: threading.Event
+        patience_seconds: float
+        run_id: str
 
 
 class Invocation:
@@ -247,6 +245,7 @@ class Invocation:
         """Find the service and its token, begin the log, and keep an embedded backend from ending meanwhile."""
         from mgmt.events import Waiting
         from mgmt.logs import LOGGER
+        from mgmt.machine.interrupts import interruptible
         from mgmt.network.retry import PROGRESS_BUDGET_SECONDS
 
         with interruptible() as stop, ExitStack() as held:
@@ -318,6 +317,7 @@ class Invocation:
         from mgmt.account.person import describe_credentials
         from mgmt.account.run import log_in
         from mgmt.cli.sign_in import SignInDialog
+        from mgmt.machine.interrupts import interruptible
         from mgmt.show.waiting import WaitingRenderer
 
         settings = replace(self.settings(), api_url=service_url)
@@ -335,7 +335,7 @@ class Invocation:
         The sign-in is kept for the service's address, or under a name of its own where the address changes.
         """
         from mgmt.account.run import Run as AccountRun
-        from mgmt.credentials.tokens import service_name
+        from mgmt.credentials.place import service_name
         from mgmt.settings import state_directory
 
         return AccountRun(

@@ -7,25 +7,23 @@ process sees by the file's status alone that something has changed. `sign-in.loc
 
 from __future__ import annotations
 
-import binascii
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from mgmt.credentials.tokens import Credentials, service_name
+from mgmt.credentials.place import FILE_NAME, FOLDER, file_of, service_name
+from mgmt.credentials.tokens import Credentials
 from mgmt.errors import INTERRUPTED, CancelledError, LocalStateError, LoginRequiredError, UnavailableError
 from mgmt.machine.files import close_to_others, make_private_folder, remove_file, write_private
 from mgmt_contract.values import Value
 from mgmt_contract.wire import MessageError, from_json, to_json
 
-if TYPE_CHECKING:  # names for annotations: to read a sign-in, as `mgmt whoami` does, imports little
+if TYPE_CHECKING:  # names for annotations only
     from mgmt.credentials.system_keyring import Entry
     from mgmt.events import Emit
 
-FOLDER: Final = "sign-ins"
-_FILE_NAME: Final = "sign-in.json"
 _LOCK_NAME: Final = "sign-in.lock"
 LOCK_PATIENCE_SECONDS: Final = 90.0
 """A holder asks an issuer once, which takes 40 s at most, and writes a file."""
@@ -64,7 +62,7 @@ class CredentialStore:
     """The sign-ins of this machine's user; for any thread and any number of processes."""
 
     def __init__(self, state_dir: Path, emit: Emit) -> None:
-        self._root = state_dir / FOLDER
+        self._state_dir = state_dir
         self._emit = emit
 
     def load(self, service_url: str) -> Credentials | None:
@@ -142,7 +140,7 @@ class CredentialStore:
     def services(self) -> list[str]:
         """Name the services that there is a sign-in for, also one that cannot be read."""
         found = []
-        for path in sorted(self._root.glob(f"*/{_FILE_NAME}")):
+        for path in sorted((self._state_dir / FOLDER).glob(f"*/{FILE_NAME}")):
             try:
                 found.append(from_json(_Stored, path.read_bytes()).service_url)
             except (OSError, MessageError):
@@ -191,9 +189,7 @@ class CredentialStore:
             lock.release()
 
     def _file(self, service_url: str) -> Path:
-        """Name the file. Two services under one name are told apart by what it holds; hashlib costs 5 ms to import."""
-        name = binascii.crc32(service_name(service_url).encode(errors="surrogatepass"))
-        return self._root / f"{name:08x}" / _FILE_NAME
+        return file_of(self._state_dir, service_url)
 
     def _read(self, service_url: str) -> _Stored | None:
         path = self._file(service_url)

@@ -4,25 +4,8 @@ from __future__ import annotations
 
 from dataclasses import field
 from datetime import datetime
-from typing import Final
-from urllib.parse import urlsplit
 
 from mgmt_contract.values import Value
-
-_USUAL_PORTS: Final = {"http": 80, "https": 443}
-
-
-def service_name(url: str) -> str:
-    """Return the one spelling of a service's address: tokens are for it, however it was typed.
-
-    >>> service_name("HTTPS://API.example:443/Stage/")
-    'https://api.example/Stage'
-    """
-    parts = urlsplit(url)
-    host = parts.hostname or ""
-    host = f"[{host}]" if ":" in host else host
-    port = f":{parts.port}" if parts.port not in (None, _USUAL_PORTS.get(parts.scheme)) else ""
-    return f"{parts.scheme}://{host}{port}{parts.path.rstrip('/')}"
 
 
 class TokenSet(Value):

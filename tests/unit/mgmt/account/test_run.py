@@ -15,11 +15,6 @@ from support.odd_issuer import CLIENT_ID
 SERVICE_URL = "https://uploads.example.com"
 
 
-@pytest.fixture(autouse=True)
-def without_keyring(monkeypatch):
-    monkeypatch.setenv("PYTHON_KEYRING_BACKEND", "keyring.backends.fail.Keyring")
-
-
 @pytest.fixture
 def run(tmp_path):
     return Run(SERVICE_URL, None, tmp_path / "state", "run", lambda _: None, threading.Event(), lambda *_: None)

@@ -1,12 +1,16 @@
 """`mgmt login`, `logout` and `whoami` as a person runs them: real processes, a real gateway, a script as browser."""
 
 import json
+import os
 import re
 import signal
+import statistics
 import subprocess
 import sys
+import time
 import urllib.error
 import urllib.request
+from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
@@ -387,3 +391,56 @@ def test_a_command_without_a_sign_in_ends_a_script_with_one_sentence(laptop, url
     assert len(run.stderr.splitlines()) == 1
     assert "mgmt login" in run.stderr
     assert list(laptop.work.iterdir()) == []
+
+
+# --- time ----------------------------------------------------------------------------------------------
+
+
+def cpu_seconds(laptop, *arguments):
+    process = subprocess.Popen(
+        [Path(sys.executable).with_name("mgmt"), *arguments],
+        env=laptop.whole_environment(),
+        stdout=subprocess.DEVNULL,
+    )
+    _, status, usage = os.wait4(process.pid, 0)
+    process.returncode = os.waitstatus_to_exitcode(status)
+    assert process.returncode == 0
+    return usage.ru_utime + usage.ru_stime
+
+
+def test_whoami_takes_at_most_half_as_much_again_as_help(laptop, login, issuer):
+    """Processor time of both in turn, compared pair by pair: a machine that is busy, or slows down, is so for both."""
+    login()
+    ratios = [cpu_seconds(laptop, "whoami") / cpu_seconds(laptop, "--help") for _ in range(31)]
+    assert statistics.median(ratios) <= 1.5
+
+
+def test_whoami_loads_nothing_that_talks_to_anybody(laptop, login, issuer):
+    login()
+    code = "import sys; from mgmt.cli.main import main; main(['whoami']); print(*sys.modules)"
+    loaded = subprocess.run(
+        [sys.executable, "-c", code], env=laptop.whole_environment(), capture_output=True, text=True, check=True
+    ).stdout.split()
+    assert "mgmt.account.person" in loaded
+    for name in (
+        "urllib3",
+        "ssl",
+        "joserfc",
+        "cryptography",
+        "keyring",
+        "filelock",
+        "hashlib",
+        "mgmt.service",
+        "logging",
+    ):
+        assert name not in loaded, name
+
+
+def test_a_login_takes_less_than_two_seconds_beside_the_person(laptop, login, issuer):
+    login()
+    times = []
+    for _ in range(3):
+        began = time.monotonic()
+        assert login().exit_code == 0
+        times.append(time.monotonic() - began)
+    assert min(times) < 2.0

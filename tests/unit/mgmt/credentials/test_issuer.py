@@ -9,6 +9,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from mgmt.credentials import claims as claims_module
+from mgmt.credentials import place
 from mgmt.credentials.claims import check_id_token, read_claims
 from mgmt.credentials.issuer import IssuerApi, TokenRefusedError, authorize_client
 from mgmt.errors import LoginRequiredError, NotConfiguredError, UnavailableError
@@ -265,6 +266,6 @@ def test_what_is_no_token_claims_nothing(text):
     assert read_claims(text) == {}
 
 
-@pytest.mark.parametrize("module", [claims_module, reachability])
+@pytest.mark.parametrize("module", [claims_module, place, reachability])
 def test_the_examples_hold(module):
     assert doctest.testmod(module).failed == 0
