@@ -17,7 +17,9 @@ SERVICE_URL = "https://uploads.example.com"
 
 @pytest.fixture
 def run(tmp_path):
-    return Run(SERVICE_URL, None, tmp_path / "state", "run", lambda _: None, threading.Event(), lambda *_: None)
+    return Run(
+        SERVICE_URL, SERVICE_URL, None, tmp_path / "state", "run", lambda _: None, threading.Event(), lambda *_: None
+    )
 
 
 @pytest.fixture
