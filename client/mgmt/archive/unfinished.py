@@ -6,6 +6,7 @@ import contextlib
 import errno
 import os
 import shutil
+import stat
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
@@ -184,16 +185,23 @@ def _without(pieces: list[Piece], written_bytes: int) -> list[Piece]:
 
 
 def rename_without_replacing(source: Path, target: Path, placeholder: bytes) -> None:
-    """Give a file a new name in one step, failing if the name is in use.
+    """Give a file or folder a new name in one step, failing if the name is in use.
 
     Args:
-        source: A regular file.
+        source: A regular file or a folder.
         target: On the same disk.
         placeholder: Content of a file that takes the name first, on disks without hard links: by it the next run
             recognises a file that a crashed run made.
     """
     if os.name == "nt":
         source.rename(target)  # Windows never replaces
+        return
+    if stat.S_ISDIR(source.lstat().st_mode):
+        # No system offers everywhere what a second name is for a file. Looking first is enough for a folder: should
+        # something come to lie there in between, renaming fails by itself, unless that is an empty folder.
+        if os.path.lexists(target):
+            raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), os.fspath(target))
+        source.rename(target)
         return
     try:
         # A second name for the same file: the one call of POSIX that never replaces.

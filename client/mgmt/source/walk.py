@@ -10,8 +10,8 @@ from functools import cached_property
 from typing import Final, NamedTuple, NoReturn
 
 from mgmt.errors import SourceError, source_changed, source_failure, source_unreadable
+from mgmt.machine.folders import ASKS_EFFECTIVE_IDS, OPEN_FILE_FLAGS, Folder, MovedError, open_folder
 from mgmt.members import Member
-from mgmt.source.folders import ASKS_EFFECTIVE_IDS, OPEN_FILE_FLAGS, Folder, MovedError, open_folder
 from mgmt.source.rules import OWN_ARCHIVE, SYSTEM_FILE, Excludes, own_data_kind, reason_to_skip, special_kind
 from mgmt.text import shown
 from mgmt_contract.names import ARCHIVE_SUFFIX

@@ -216,7 +216,7 @@ def move_original(source: Source, place: Path, mark: bytes) -> None:
         raise source_changed(os.fspath(source.path))
     try:
         place.parent.mkdir(parents=True, exist_ok=True)
-        _rename(source, place, mark)
+        rename_without_replacing(source.path, place, mark)
     except FileExistsError as error:
         raise _taken(place) from error
     except OSError as error:
@@ -272,17 +272,6 @@ def _refuse_unproven(session: Session, job: Job, record: UploadRecord) -> None:
 def _say_stays(session: Session, job: Job, why: str) -> None:
     message = f"{job.target_path} is uploaded, but the original was not moved: {why}"
     session.emit(Notice(message, "not-moved", job.operation_id))
-
-
-def _rename(source: Source, place: Path, mark: bytes) -> None:
-    if not source.is_directory:
-        rename_without_replacing(source.path, place, mark)
-        return
-    # No system offers everywhere what a second name is for a file. Looking first is enough for a folder: should
-    # something come to lie there in between, renaming fails by itself, unless that is an empty folder.
-    if os.path.lexists(place):
-        raise FileExistsError
-    source.path.rename(place)
 
 
 def _refuse_overlap(source: Source, folder: Path) -> None:

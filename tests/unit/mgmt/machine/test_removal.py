@@ -9,12 +9,15 @@ import pytest
 
 import mgmt
 from mgmt.machine.files import open_regular, remove_file, remove_same
+from mgmt.machine.filling import remove_tree
+from support.trees import deep_file
 
 REMOVERS = re.compile(r"\.unlink\(|\.rmdir\(|os\.remove\(|rmtree\(|\.rename\(|\.replace\([\w.]+\)$", re.MULTILINE)
 ALLOWED = {
     "machine/files.py": 6,  # the one way; settings and sign-ins, and what this run has made to take their place
-    "upload/originals.py": 1,  # a folder of originals gets its new name
-    "archive/unfinished.py": 2,  # a file gets its name: on Windows, and in place of a placeholder of our own
+    "machine/filling.py": 5,  # what a folder of ours, entered without following links, can do with its entries
+    "archive/publishing.py": 1,  # a file takes the place of one that exists, where that was asked for
+    "archive/unfinished.py": 3,  # a file or folder gets its name: on Windows too, and in place of a placeholder of ours
     "journal/__init__.py": 2,  # the machine's id, likewise
     "known_names.py": 1,  # a list of names in the state folder, likewise
 }
@@ -98,3 +101,35 @@ def test_a_name_goes_only_if_it_is_still_that_of_the_file_that_was_open(tmp_path
     path.write_bytes(b"theirs")
     assert not remove_same(path, (tmp_path / "keeps the number taken").stat())
     assert path.exists()
+
+
+def test_a_tree_goes_whole_and_what_its_links_lead_to_stays(somebody):
+    (somebody / "original").mkdir()
+    (somebody / "original" / "clip").write_bytes(b"footage")
+    tree = somebody / "tree"
+    (tree / "a" / "b").mkdir(parents=True)
+    (tree / "a" / "b" / "x").touch()
+    (tree / "link").symlink_to("../original")
+    (tree / "a" / "link").symlink_to("../../original/clip")
+    os.link(somebody / "original" / "clip", tree / "twin")
+    os.mkfifo(tree / "pipe")
+    for mode, path in ((0o000, "a/b"), (0o500, "a"), (0o400, "")):
+        (tree / path).chmod(mode)
+    remove_tree(somebody, b"tree")
+    assert [path.name for path in somebody.rglob("*")] == ["original", "clip"]
+    assert (somebody / "original" / "clip").read_bytes() == b"footage"
+
+
+def test_a_tree_deeper_than_the_system_takes_in_one_path_goes_too(tmp_path):
+    (tmp_path / "tree").mkdir()
+    deep_file(tmp_path / "tree", b"bottom")
+    remove_tree(tmp_path, b"tree")
+    remove_tree(tmp_path, b"tree")
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_link_in_place_of_a_tree_goes_and_is_not_followed(tmp_path):
+    (tmp_path / "original").mkdir()
+    (tmp_path / "tree").symlink_to("original")
+    remove_tree(tmp_path, b"tree")
+    assert [path.name for path in tmp_path.iterdir()] == ["original"]

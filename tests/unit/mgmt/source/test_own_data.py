@@ -9,7 +9,8 @@ import pytest
 
 from mgmt.errors import SourceError
 from mgmt.journal import Journal
-from mgmt.source import folders, look
+from mgmt.machine import folders
+from mgmt.source import look
 from mgmt.source.rules import own_data_at
 from mgmt.upload.looking import everything_in
 from mgmt_local.control import issue_token

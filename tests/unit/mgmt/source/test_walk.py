@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from mgmt.errors import SourceError
-from mgmt.source import folders, look
+from mgmt.machine import folders
+from mgmt.source import look
 from support.trees import awkward_tree, copy_tree, deep_file, many_files, open_descriptors
 
 

@@ -21,8 +21,8 @@ OPEN_FILE_FLAGS: Final = (
     | getattr(os, "O_CLOEXEC", 0)
     | getattr(os, "O_NONBLOCK", 0)  # opening a pipe that was put there meanwhile must not block
 )
-_NO_FOLLOW: Final[int] = getattr(os, "O_NOFOLLOW", 0)
-_OPEN_FOLDER_FLAGS: Final[int] = os.O_RDONLY | getattr(os, "O_DIRECTORY", 0) | getattr(os, "O_CLOEXEC", 0)
+NO_FOLLOW: Final[int] = getattr(os, "O_NOFOLLOW", 0)
+OPEN_FOLDER_FLAGS: Final[int] = os.O_RDONLY | getattr(os, "O_DIRECTORY", 0) | getattr(os, "O_CLOEXEC", 0)
 
 HAS_DESCRIPTORS: Final = {os.open, os.stat, os.readlink, os.access} <= os.supports_dir_fd and (
     os.scandir in os.supports_fd
@@ -68,14 +68,14 @@ class Folder(Protocol):
 
 def open_folder(path: str) -> Folder:
     """Stand in the folder at `path`; a symlink there is followed."""
-    return _DescriptorFolder(path) if HAS_DESCRIPTORS else _PathFolder(path)
+    return DescriptorFolder(path) if HAS_DESCRIPTORS else PathFolder(path)
 
 
-class _DescriptorFolder:
+class DescriptorFolder:
     """Holds one descriptor, however deep: up again leads "..", checked against where we came from."""
 
     def __init__(self, path: str) -> None:
-        self._descriptor = os.open(path, _OPEN_FOLDER_FLAGS)
+        self._descriptor = os.open(path, OPEN_FOLDER_FLAGS)
         self._came_from: list[tuple[int, int, int]] = []
 
     def names(self) -> Iterator[bytes]:
@@ -92,11 +92,11 @@ class _DescriptorFolder:
         return os.access(name, os.R_OK, dir_fd=self._descriptor, effective_ids=ASKS_EFFECTIVE_IDS)
 
     def opener(self, name: bytes) -> Callable[[], int]:
-        return partial(os.open, name, OPEN_FILE_FLAGS | _NO_FOLLOW, dir_fd=self._descriptor)
+        return partial(os.open, name, OPEN_FILE_FLAGS | NO_FOLLOW, dir_fd=self._descriptor)
 
     def enter(self, name: bytes, status: os.stat_result) -> None:
-        here = _identity(os.fstat(self._descriptor))
-        self._step(name, _identity(status))
+        here = identity(os.fstat(self._descriptor))
+        self._step(name, identity(status))
         self._came_from.append(here)
 
     def leave(self) -> None:
@@ -106,14 +106,14 @@ class _DescriptorFolder:
         os.close(self._descriptor)
 
     def _step(self, name: bytes, expected: tuple[int, int, int]) -> None:
-        following = os.open(name, _OPEN_FOLDER_FLAGS | _NO_FOLLOW, dir_fd=self._descriptor)
+        following = os.open(name, OPEN_FOLDER_FLAGS | NO_FOLLOW, dir_fd=self._descriptor)
         os.close(self._descriptor)
         self._descriptor = following
-        if _identity(os.fstat(following)) != expected:
+        if identity(os.fstat(following)) != expected:
             raise MovedError
 
 
-class _PathFolder:
+class PathFolder:
     """Joins names to paths: for systems that cannot open relative to a folder."""
 
     def __init__(self, path: str) -> None:
@@ -133,11 +133,11 @@ class _PathFolder:
         return os.access(self._at(name), os.R_OK, effective_ids=ASKS_EFFECTIVE_IDS)
 
     def opener(self, name: bytes) -> Callable[[], int]:
-        return partial(os.open, self._at(name), OPEN_FILE_FLAGS | _NO_FOLLOW)
+        return partial(os.open, self._at(name), OPEN_FILE_FLAGS | NO_FOLLOW)
 
     def enter(self, name: bytes, status: os.stat_result) -> None:
         path = self._at(name)
-        if _identity(os.lstat(path)) != _identity(status):
+        if identity(os.lstat(path)) != identity(status):
             raise MovedError
         self._path = path
 
@@ -168,6 +168,7 @@ def _split_run(run: bytes) -> Iterator[bytes]:
     return (found[0] for found in re.finditer(rb"[^\0]+", run))
 
 
-def _identity(status: os.stat_result) -> tuple[int, int, int]:
+def identity(status: os.stat_result) -> tuple[int, int, int]:
+    """Tell what a folder is, wherever it lies."""
     # With its kind: the number of a folder just removed is given to the next thing made, such as a link.
     return status.st_dev, status.st_ino, stat.S_IFMT(status.st_mode)
