@@ -1,0 +1,92 @@
+"""How an extracted tree comes to its final place, and what an earlier run may have left there."""
+
+from __future__ import annotations
+
+import os
+import stat
+from pathlib import Path
+
+from mgmt.archive.merging import merge
+from mgmt.archive.rules import Rules
+from mgmt.archive.unfinished import free_bytes, rename_without_replacing, sync_folder
+from mgmt.errors import LocalStateError
+from mgmt.machine.files import remove_file, remove_same
+from mgmt.machine.filling import remove_tree
+from mgmt.text import shown, size_in_words
+
+
+def prepare(place: Path, part: bytes, placeholder: bytes, rules: Rules) -> None:
+    """Look at the place before anything is made, and clear what a killed run has left.
+
+    Raises:
+        LocalStateError: target-exists or disk-full.
+        OSError: What the disk met with.
+    """
+    _recover(place, place.with_name(os.fsdecode(part)), placeholder)
+    if not rules.replaces and os.path.lexists(place):
+        raise _taken(place)
+    if not rules.resumes:
+        remove_tree(place.parent, part)
+    free = free_bytes(place.parent)
+    missing_bytes = (rules.recorded_bytes or 0) - _there_bytes(place.parent, part, rules) - (free or 0)
+    if free is not None and missing_bytes > 0:
+        raise LocalStateError(
+            f"There is too little room for '{shown(os.fspath(place))}': {size_in_words(missing_bytes)} are missing. "
+            "Free that much, or choose a folder on another disk.",
+            code="disk-full",
+        )
+
+
+def publish(place: Path, part: bytes, placeholder: bytes, *, replaces: bool) -> None:
+    """Give a tree (or a single file) its name; its content must be durable.
+
+    Raises:
+        LocalStateError: target-exists.
+        OSError: What the disk met with.
+    """
+    source = place.with_name(os.fsdecode(part))
+    is_folder = stat.S_ISDIR(source.lstat().st_mode)
+    if replaces and os.path.lexists(place):
+        is_merged = stat.S_ISDIR(place.lstat().st_mode)
+        if is_folder != is_merged:
+            raise _taken(place)
+        if is_merged:
+            merge(place.parent, part, os.fsencode(place.name))
+        else:
+            source.replace(place)
+    else:
+        try:
+            rename_without_replacing(source, place, placeholder)
+        except FileExistsError as error:
+            raise _taken(place) from error
+    sync_folder(place.parent)
+
+
+def _recover(place: Path, part: Path, placeholder: bytes) -> None:
+    """Free the place where a run was killed in the middle of giving a file its name."""
+    try:
+        found = part.lstat()
+    except FileNotFoundError:
+        return
+    if stat.S_ISREG(found.st_mode):
+        remove_same(place, found)
+        remove_file(place, lambda descriptor: os.read(descriptor, len(placeholder) + 1) == placeholder)
+
+
+def _there_bytes(folder: Path, part: bytes, rules: Rules) -> int:
+    """Count the bytes that an earlier run has left, which need no more room."""
+    if not rules.resumes:
+        return 0
+    top = os.path.join(os.fsencode(folder), part)  # noqa: PTH118  bytes
+    if not os.path.isdir(top):  # noqa: PTH112  bytes
+        return os.lstat(top).st_size if os.path.lexists(top) else 0
+    total_bytes = 0
+    for parent, _, names in os.walk(top):
+        total_bytes += sum(os.lstat(os.path.join(parent, name)).st_size for name in names)  # noqa: PTH118  bytes
+    return total_bytes
+
+
+def _taken(place: Path) -> LocalStateError:
+    return LocalStateError(
+        f"'{shown(os.fspath(place))}' exists already. Choose another folder, or have it replaced.", code="target-exists"
+    )

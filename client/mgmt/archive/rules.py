@@ -1,0 +1,93 @@
+"""How far an extraction may go, and what it left out."""
+
+from __future__ import annotations
+
+from typing import Final, NamedTuple
+
+from mgmt.archive.names_here import hostile
+from mgmt.text import shown
+from mgmt_contract.values import Value
+
+_LEFT_OUT_KEPT_MAX: Final = 1_000
+
+
+class Rules(Value):
+    """How far an extraction may go.
+
+    The defaults stop what is made to fill disks, and no footage: a team's largest projects have a few million files and
+    a few terabytes, and nothing but zeros shrinks to less than one byte in 250.
+    """
+
+    members_max: int = 10_000_000
+    size_max_bytes: int = 16 * 1024**4
+    ratio_max: int = 250
+    """Bytes of the tar stream from one byte of the archive, from the first GiB on. Deflate reaches 1,030."""
+    recorded_members: int | None = None
+    """Members that the archive's record states: more are refused."""
+    recorded_bytes: int | None = None
+    """Bytes of files that the archive's record states: more are refused, and a disk with less room is, before all."""
+    replaces: bool = False
+    """A file that exists is replaced, and a folder that exists is merged into."""
+    resumes: bool = False
+    """Files that an earlier run left are kept where their digests are right, and all is left for the next run when this
+    one is interrupted. Members must have digests and come in an index's order."""
+    makes_links_out: bool = False
+    """Symlinks that lead out of the tree are made too."""
+
+
+class LeftOut(NamedTuple):
+    """A symlink that was not made."""
+
+    path: str
+    target: str
+
+
+class LeftOutList:
+    """Counts the symlinks that were not made and keeps the first thousand: memory must not grow with the archive."""
+
+    def __init__(self) -> None:
+        self.count = 0
+        self.kept: list[LeftOut] = []
+
+    def add(self, path: bytes, target: bytes) -> None:
+        """Note one more."""
+        self.count += 1
+        if len(self.kept) < _LEFT_OUT_KEPT_MAX:
+            self.kept.append(LeftOut(shown(path), shown(target)))
+
+
+class Counted:
+    """Counts what an archive asks for, and refuses more than the rules allow."""
+
+    def __init__(self, rules: Rules) -> None:
+        self._rules = rules
+        self._members = self._folders = self._size_bytes = 0
+
+    def add_member(self, size_bytes: int) -> None:
+        """Count a member in.
+
+        Raises:
+            IntegrityError: hostile-archive.
+        """
+        rules = self._rules
+        self._members += 1
+        self._size_bytes += size_bytes
+        recorded_members, recorded_bytes = rules.recorded_members, rules.recorded_bytes
+        if recorded_members is not None and self._members > recorded_members:
+            raise hostile(f"it holds more files and folders than the {recorded_members:,} of its record")
+        if recorded_bytes is not None and self._size_bytes > recorded_bytes:
+            raise hostile(f"its files have more bytes than the {recorded_bytes:,} of its record")
+        if self._members > rules.members_max:
+            raise hostile(f"it holds more than {rules.members_max:,} files and folders, the most that is allowed")
+        if self._size_bytes > rules.size_max_bytes:
+            raise hostile(f"its files have more than {rules.size_max_bytes:,} bytes, the most that is allowed")
+
+    def add_folder(self) -> None:
+        """Count a folder that was made: one path may ask for thousands.
+
+        Raises:
+            IntegrityError: hostile-archive.
+        """
+        self._folders += 1
+        if self._folders > self._rules.members_max:
+            raise hostile(f"it needs more than {self._rules.members_max:,} folders, the most that is allowed")

@@ -1,0 +1,177 @@
+"""Reads the members of a tar stream, one after the other, in constant memory.
+
+The headers are parsed by the standard library's `tarfile`, in all their dialects. It is given no more than it should
+have: a header of a mebibyte at most, no step back, and never the end of the data in place of the end of the archive.
+"""
+
+from __future__ import annotations
+
+import io
+import math
+import tarfile
+from collections.abc import Iterator
+from typing import Final
+
+from mgmt.archive.blocks import damaged
+from mgmt.archive.index import IndexedMember
+from mgmt.archive.names_here import hostile
+from mgmt.errors import IntegrityError
+from mgmt.layout import TAR_RECORD_BYTES
+from mgmt.members import MemberKind
+from mgmt.text import shown
+from mgmt_contract.parts import MIB
+
+_HEADER_MAX_BYTES: Final = MIB
+_SHARED_RECORDS_MAX: Final = 100
+"""Most PAX records that hold for all members which follow."""
+_END: Final = bytes(TAR_RECORD_BYTES)
+_KINDS: Final[dict[bytes, MemberKind]] = {
+    tarfile.REGTYPE: "file",
+    tarfile.AREGTYPE: "file",
+    tarfile.CONTTYPE: "file",
+    tarfile.DIRTYPE: "directory",
+    tarfile.SYMTYPE: "symlink",
+    tarfile.LNKTYPE: "hardlink",
+}
+_SPECIAL: Final = {
+    tarfile.CHRTYPE: "a device",
+    tarfile.BLKTYPE: "a device",
+    tarfile.FIFOTYPE: "a named pipe",
+}
+
+
+class TarReader:
+    """Yields members; the content of the one that was yielded last can be read before the next is asked for.
+
+    Args:
+        pieces: The tar stream.
+
+    Raises:
+        IntegrityError: archive-damaged, other-format or hostile-archive, from every method too.
+    """
+
+    def __init__(self, pieces: Iterator[bytes]) -> None:
+        self._bytes = _TarBytes(pieces)
+        self._content_bytes = 0
+
+    def members(self) -> Iterator[IndexedMember]:
+        """Yield the members, without digests, to the archive's end; what lies behind must be padding."""
+        try:
+            tar = tarfile.TarFile(fileobj=self._bytes, encoding="utf-8", errors="surrogateescape")
+            while (info := tar.next()) is not None:
+                vars(tar)["members"].clear()  # else all of them are kept
+                if len(tar.pax_headers) > _SHARED_RECORDS_MAX:
+                    raise hostile(f"more than {_SHARED_RECORDS_MAX} PAX records are said to hold for all members")
+                member = _to_member(info)
+                self._content_bytes = member.size_bytes
+                yield member
+        except tarfile.TarError as error:
+            raise damaged(str(error)) from error
+        except RecursionError as error:
+            raise hostile("one of its headers is made of very many") from error
+        except (ValueError, OverflowError) as error:  # such as a number of a sparse file that is none
+            raise damaged(f"one of its headers makes no sense ({error})") from error
+        if self._bytes.latest_header != _END:
+            raise damaged("one of its headers is none")
+        for piece in self._bytes.rest():
+            if piece.strip(b"\0"):
+                raise damaged("something follows its end")
+
+    def content(self) -> Iterator[memoryview]:
+        """Yield the content of the member that was yielded last, once."""
+        size_bytes, self._content_bytes = self._content_bytes, 0
+        return self._bytes.take(size_bytes)
+
+    @property
+    def offset(self) -> int:
+        """Bytes of the tar stream that were taken so far."""
+        return self._bytes.tell()
+
+
+class _TarBytes(io.RawIOBase):
+    """A tar stream as `tarfile` wants it: a file that is read from its beginning on."""
+
+    def __init__(self, pieces: Iterator[bytes]) -> None:
+        super().__init__()
+        self._pieces = pieces
+        self._piece = b""
+        self._at = 0
+        self._taken_bytes = 0
+        """Before this piece."""
+        self.latest_header = b""
+
+    def read(self, size_bytes: int = -1, /) -> bytes:
+        """Return exactly so many bytes."""
+        if not 0 <= size_bytes <= _HEADER_MAX_BYTES:
+            raise hostile(f"one of its headers has {size_bytes} bytes")
+        stop = self._at + size_bytes
+        if stop <= len(self._piece):
+            data = self._piece[self._at : stop]
+            self._at = stop
+        else:
+            data = b"".join(self.take(size_bytes))
+        self.latest_header = data
+        return data
+
+    def tell(self) -> int:
+        return self._taken_bytes + self._at
+
+    def seek(self, offset: int, whence: int = 0, /) -> int:
+        """Go forward; there is no way back in a stream."""
+        missing_bytes = offset - self.tell()
+        if missing_bytes < 0 or whence:
+            raise hostile("the size of a member leads back to another one")
+        for _ in self.take(missing_bytes):
+            pass
+        return offset
+
+    def take(self, size_bytes: int) -> Iterator[memoryview]:
+        """Yield exactly so many bytes, as views that are good until the next one."""
+        while size_bytes:
+            if self._at == len(self._piece) and not self._turn():
+                raise damaged("it is cut off")
+            stop = min(self._at + size_bytes, len(self._piece))
+            view = memoryview(self._piece)[self._at : stop]
+            self._at = stop
+            size_bytes -= len(view)
+            yield view
+
+    def rest(self) -> Iterator[bytes]:
+        """Yield all that is left."""
+        yield self._piece[self._at :]
+        while self._turn():
+            yield self._piece
+        self._at = len(self._piece)
+
+    def _turn(self) -> bool:
+        self._taken_bytes += len(self._piece)
+        self._piece, self._at = next(self._pieces, b""), 0
+        return bool(self._piece)
+
+
+def _to_member(info: tarfile.TarInfo) -> IndexedMember:
+    kind = _KINDS.get(info.type)
+    if info.issparse():
+        raise IntegrityError(
+            f"'{shown(info.name)}' is stored as a sparse file, which mgmt never packs and cannot unpack. Keep the "
+            "archive and unpack it with GNU tar.",
+            code="other-format",
+        )
+    if kind is None:
+        raise hostile(f"'{shown(info.name)}' is {_SPECIAL.get(info.type, f'of the unknown type {info.type!r}')}")
+    if info.size < 0 or not math.isfinite(info.mtime):
+        raise hostile(f"'{shown(info.name)}' has a size or time that is none")
+    return IndexedMember(
+        path=_encode(info.name),
+        kind=kind,
+        size_bytes=info.size if kind == "file" else 0,
+        mode=info.mode,
+        mtime_seconds=math.floor(info.mtime),
+        target=_encode(info.linkname) if kind in ("symlink", "hardlink") else b"",
+        content_offset=info.offset_data,
+        digest=None,
+    )
+
+
+def _encode(path: str) -> bytes:
+    return path.encode("utf-8", "surrogateescape")

@@ -1,0 +1,53 @@
+"""Turns what the disk refuses while a member is made into a sentence."""
+
+from __future__ import annotations
+
+import errno
+from types import TracebackType
+from typing import Final
+
+from mgmt.archive.names_here import not_here
+from mgmt.errors import LocalStateError
+from mgmt.machine.folders import MovedError
+from mgmt.text import shown
+
+_WHY: Final = {
+    errno.EFBIG: "the disk takes no file as large as this one",
+    errno.ENAMETOOLONG: "its name, or its link's target, is longer than the disk takes",
+    errno.EILSEQ: "the disk takes no name of these bytes",
+    errno.EINVAL: "the disk takes no such name",
+}
+_FULL: Final = frozenset({errno.ENOSPC, errno.EDQUOT})
+
+
+class Telling:
+    """A context in which the disk is asked for something on a member's behalf.
+
+    Raises:
+        LocalStateError: disk-full, extraction-moved or not-possible-here.
+    """
+
+    def __init__(self, path: bytes) -> None:
+        self._path = path
+
+    def __enter__(self) -> None:
+        """Begin."""
+
+    def __exit__(self, _: type[BaseException] | None, error: BaseException | None, __: TracebackType | None) -> None:
+        if not isinstance(error, (OSError, UnicodeError)):
+            return
+        if isinstance(error, UnicodeError):  # Windows has no name for bytes that are no text
+            raise not_here(self._path, _WHY[errno.EILSEQ]) from error
+        if error.errno in _FULL:
+            raise LocalStateError(
+                f"The disk is full: there is no room for '{shown(self._path)}'. Free some space, then run the same "
+                "command again.",
+                code="disk-full",
+            ) from error
+        if isinstance(error, MovedError):
+            raise LocalStateError(
+                f"A folder was moved while '{shown(self._path)}' was unpacked into it. Leave the folder alone, then "
+                "run the same command again.",
+                code="extraction-moved",
+            ) from error
+        raise not_here(self._path, _WHY.get(error.errno or 0) or error.strerror or str(error)) from error

@@ -1,0 +1,114 @@
+"""Unpacks an archive while it arrives: of this format, of an earlier one, or of another program."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import closing
+
+from blake3 import blake3
+
+from mgmt.archive.blocks import Readable
+from mgmt.archive.digest import BEGINNING
+from mgmt.archive.extraction import Extraction
+from mgmt.archive.index import IndexedMember
+from mgmt.archive.inflating import inflate
+from mgmt.archive.tar_reading import TarReader
+from mgmt.errors import SourceError
+from mgmt.members import frame_of
+from mgmt.text import shown
+from mgmt_contract.values import Value
+
+
+class Unpacked(Value):
+    """What an archive was found to hold, all of it, extracted or not."""
+
+    content_digest: str
+    """To be compared with the archive's record before the extraction is published."""
+    member_count: int
+    uncompressed_size: int
+
+
+def unpack(archive: Readable, extraction: Extraction, *, is_wanted: Callable[[bytes], bool] | None = None) -> Unpacked:
+    """Read an archive from its beginning to its end, and extract it; nothing is published.
+
+    Args:
+        archive: Any `.tar.gz`.
+        extraction: Where its members are made.
+        is_wanted: Tells of a path whether it is extracted; the folders that lead there are too. Everything by default.
+
+    Raises:
+        IntegrityError: hostile-archive, archive-damaged or other-format.
+        LocalStateError: If this system or its disk cannot have a member.
+        SourceError: link-without-file, for a wanted hard link whose file is not.
+        CancelledError: If the extraction was stopped.
+    """
+    hashed = blake3(BEGINNING)
+    member_count = size_bytes = 0
+    choice = _Choice(extraction, is_wanted)
+    with closing(inflate(archive, ratio_max=extraction.rules.ratio_max, stop=extraction.stop)) as pieces:
+        reader = TarReader(pieces)
+        for member in reader.members():
+            digest = b""
+            if member.kind != "file":
+                choice.add(member)
+            elif choice.includes(member):
+                digest = _extract(reader, extraction, member)
+            else:
+                digest = _digest(reader)
+            hashed.update(frame_of(member.path, member.kind, member.mode, member.size_bytes, member.target) + digest)
+            member_count += 1
+            size_bytes += member.size_bytes
+    return Unpacked("blake3:" + hashed.hexdigest(), member_count, size_bytes)
+
+
+class _Choice:
+    """Extracts the members that are wanted, and the folders that lead to them before."""
+
+    def __init__(self, extraction: Extraction, is_wanted: Callable[[bytes], bool] | None) -> None:
+        self._extraction = extraction
+        self._is_wanted = is_wanted
+        self._waiting: list[IndexedMember] = []
+        """Folders from the root on to here that were not asked for themselves."""
+
+    def includes(self, member: IndexedMember) -> bool:
+        """Tell whether a member is wanted; if so, the folders that lead to it are there."""
+        if self._is_wanted is None:
+            return True
+        while self._waiting and not member.path.startswith(self._waiting[-1].path + b"/"):
+            self._waiting.pop()
+        if not self._is_wanted(member.path):
+            return False
+        for folder in self._waiting:
+            self._extraction.add(folder)
+        self._waiting.clear()
+        return True
+
+    def add(self, member: IndexedMember) -> None:
+        """Extract a member that is no file, if it is wanted."""
+        if not self.includes(member):
+            if member.kind == "directory":
+                self._waiting.append(member)
+            return
+        if member.kind == "hardlink" and self._is_wanted is not None and not self._is_wanted(member.target):
+            raise SourceError(
+                f"'{shown(member.path)}' is a second name of '{shown(member.target)}', which was not chosen. Choose "
+                "that one too.",
+                code="link-without-file",
+            )
+        self._extraction.add(member)
+
+
+def _extract(reader: TarReader, extraction: Extraction, member: IndexedMember) -> bytes:
+    with extraction.begin_file(member) as file:
+        for data in reader.content():
+            file.write(data)
+        digest = file.finish()
+    assert digest is not None  # noqa: S101  nothing was left by an earlier run
+    return digest
+
+
+def _digest(reader: TarReader) -> bytes:
+    hashed = blake3()
+    for data in reader.content():
+        hashed.update(data)
+    return hashed.digest()
