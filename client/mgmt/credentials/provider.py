@@ -32,6 +32,8 @@ RENEWED_BEFORE_END: Final = timedelta(minutes=5)
 """Tokens are renewed so long before they end, so that one never ends on its way; see also the next."""
 _RENEWED_BEFORE_END_SHARE: Final = 0.2
 """Of a short life: a token of five minutes is renewed when one is left."""
+_CLOCK_TOLERANCE: Final = timedelta(seconds=1)
+"""Clocks are corrected by less than that all the time, and times are kept in milliseconds."""
 _PAUSE_SECONDS: Final = 30.0
 """Between two tries to renew a token that is still valid."""
 _PERSONAL: Final = frozenset({"openid", "profile", "email", "phone", "address", "offline_access"})
@@ -56,18 +58,13 @@ def is_due(tokens: TokenSet, now: datetime) -> bool:
     if tokens.expires_at is None:
         return False
     life = tokens.expires_at - tokens.received_at
-    return now >= tokens.expires_at - min(RENEWED_BEFORE_END, life * _RENEWED_BEFORE_END_SHARE) or _is_reset(
-        tokens, now
-    )
+    ends_soon = now >= tokens.expires_at - min(RENEWED_BEFORE_END, life * _RENEWED_BEFORE_END_SHARE)
+    return ends_soon or now < tokens.received_at - _CLOCK_TOLERANCE
 
 
 def is_valid(tokens: TokenSet, now: datetime) -> bool:
     """Tell whether an access token has not ended, as far as this machine's clock shows."""
-    return tokens.expires_at is None or (now < tokens.expires_at and not _is_reset(tokens, now))
-
-
-def _is_reset(tokens: TokenSet, now: datetime) -> bool:
-    return now < tokens.received_at - timedelta(seconds=1)
+    return tokens.expires_at is None or now < tokens.expires_at
 
 
 class StoredToken:

@@ -107,6 +107,13 @@ def test_a_clock_that_was_set_forwards_or_back_costs_a_renewal_and_nothing_else(
     assert sum(issuer.uses.values()) == 1
 
 
+def test_a_clock_that_was_set_back_while_the_issuer_is_gone_stops_nothing(issuer, clock, log_in, make):
+    token = log_in().tokens.access_token
+    issuer.scripted = [(503, b"", {})] * 9
+    clock.move(days=-1)
+    assert make(budget_seconds=0.0)() == token
+
+
 @pytest.mark.parametrize("days", [-300, 300])
 def test_a_clock_that_is_wrong_and_stays_so_changes_nothing(issuer, clock, log_in, make, days):
     clock.move(days=days)
