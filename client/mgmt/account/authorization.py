@@ -130,15 +130,15 @@ def read_answer(query: str, attempt: Attempt, metadata: Metadata) -> str:
     if issuer != metadata.issuer and (issuer is not None or metadata.authorization_response_iss_parameter_supported):
         raise LoginRequiredError(
             f"The browser's answer does not come from {metadata.issuer}, where this sign-in was begun. Nothing was "
-            "kept. Sign in again, and tell the admin if it happens again.",
+            "kept. Run `mgmt login` again, and tell the admin if this comes back.",
             code="issuer-differs",
         )
     if "error" in fields:
         raise _refusal(metadata, fields)
     if not fields.get("code"):
         raise LoginRequiredError(
-            f"{urlsplit(metadata.issuer).netloc} sent the browser back without a code. Sign in again, and tell the "
-            "admin if that does not help.",
+            f"{urlsplit(metadata.issuer).netloc} sent the browser back without a code. Run `mgmt login` again, and tell "
+            "the admin if that does not help.",
             code="no-code",
         )
     return fields["code"]

@@ -121,7 +121,7 @@ def _is_bound(named: str, access_token: str, algorithm: str) -> bool:
 
 def _not_proven(why: str) -> LoginRequiredError:
     return LoginRequiredError(
-        f"The issuer's ID token proves nothing: {why}. Nothing was kept. Sign in again, and tell the admin if that "
-        "does not help.",
+        f"The issuer's ID token proves nothing: {why}. Nothing was kept. Run `mgmt login` again, and tell the "
+        "admin if that does not help.",
         code="bad-id-token",
     )

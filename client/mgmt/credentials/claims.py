@@ -54,7 +54,7 @@ def check_id_token(token: str, *, issuer: str, client_id: str, nonce: str | None
     if wrong:
         raise LoginRequiredError(
             f"The issuer's answer is not meant for this login ({', '.join(wrong)} of the ID token). Nothing of it was "
-            "kept. Log in again, and tell the admin if that does not help.",
+            "kept. Run `mgmt login` again, and tell the admin if that does not help.",
             code="foreign-id-token",
         )
     return claims

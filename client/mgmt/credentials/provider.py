@@ -213,7 +213,7 @@ class StoredToken:
         who = credentials.name or credentials.subject
         said = f"{urlsplit(credentials.issuer).netloc} does not renew it ({refusal})" if refusal else "it has ended"
         return LoginRequiredError(
-            f"The sign-in{f' of {who}' if who else ''} cannot be used any more: {said}. Log in again, then run the "
+            f"The sign-in{f' of {who}' if who else ''} cannot be used any more: {said}. Run `mgmt login`, then the "
             "same command: what was begun is resumed.",
             code="sign-in-ended",
         )

@@ -254,13 +254,13 @@ def _remove(service_url: str, entry: Entry) -> None:
 
 def _unreadable(path: Path, why: str) -> LoginRequiredError:
     return LoginRequiredError(
-        f"The sign-in in {path} cannot be used: {why}. Log in again; that replaces it.", code="sign-in-unreadable"
+        f"The sign-in in {path} cannot be used: {why}. Run `mgmt login`, which replaces it.", code="sign-in-unreadable"
     )
 
 
 def _unreadable_keyring(why: str) -> LoginRequiredError:
     return LoginRequiredError(
-        f"The sign-in cannot be fetched from the system's keyring: {why}. Unlock the keyring, or log in again.",
+        f"The sign-in cannot be fetched from the system's keyring: {why}. Unlock the keyring, or run `mgmt login`.",
         code="sign-in-unreadable",
     )
 

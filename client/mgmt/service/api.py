@@ -433,7 +433,7 @@ class ServiceApi:
         said = describe_wrong_clock(read_date(answer.headers), datetime.now(UTC), self._host)
         return LoginRequiredError(
             f"The service at {self._base_url} does not accept the sign-in. "
-            + (said or "Log in again, and tell the admin if that does not help."),
+            + (said or "Run `mgmt login`, and tell the admin if that does not help."),
             code="sign-in-not-accepted",
         )
 

@@ -180,7 +180,7 @@ def test_a_refused_renewal_is_told_once_and_never_repeated(issuer, clock, store,
     for _ in range(3):
         with pytest.raises(LoginRequiredError, match="sign-in of Anna") as caught:
             provider()
-    assert "Log in again" in caught.value.message
+    assert "Run `mgmt login`" in caught.value.message
     assert "is resumed" in caught.value.message
     assert credentials.tokens.refresh_token not in caught.value.message
     assert used_twice(issuer) == []

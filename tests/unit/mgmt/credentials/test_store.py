@@ -102,7 +102,7 @@ def test_a_damaged_file_is_named_and_the_next_login_mends_it(store, state_dir, c
     store.save(credentials)
     path = kept_file(state_dir)
     path.write_bytes(damage)
-    with pytest.raises(LoginRequiredError, match="Log in again; that replaces it") as caught:
+    with pytest.raises(LoginRequiredError, match="Run `mgmt login`, which replaces it") as caught:
         store.load(SERVICE_URL)
     assert str(path) in caught.value.message
     store.save(credentials)
