@@ -137,8 +137,8 @@ def read_answer(query: str, attempt: Attempt, metadata: Metadata) -> str:
         raise _refusal(metadata, fields)
     if not fields.get("code"):
         raise LoginRequiredError(
-            f"{urlsplit(metadata.issuer).netloc} sent the browser back without a code. Run `mgmt login` again, and tell "
-            "the admin if that does not help.",
+            f"{urlsplit(metadata.issuer).netloc} sent the browser back without a code. Run `mgmt login` again, and "
+            "tell the admin if that does not help.",
             code="no-code",
         )
     return fields["code"]
