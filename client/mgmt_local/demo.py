@@ -53,7 +53,7 @@ Next: the same with files of your own. It is all kept in this place until `make 
   {command} login --local anna     (and then upload as anna: the history shows who it was)
   {command} --help
 
-For a team: "Deploy" in README.md, then `mgmt config`.
+For a team: "Deploy" in README.md, then `mgmt login URL`.
 """
 
 
