@@ -3,16 +3,19 @@
 import base64
 import json
 import os
+import sys
 from datetime import UTC, datetime, timedelta
 from http import HTTPStatus
 from pathlib import Path
 
+import keyring.core
 import pytest
 
 from mgmt.credentials.store import CredentialStore
 from mgmt_local.gateway.authorizer import Granted, RefusedError
 from mgmt_local.issuer.signing import SCOPE
 from support.engine import versioned_bucket
+from support.file_keyring import Keyring
 from support.rotating_issuer import rotating_issuer
 from support.sign_ins import make_credentials
 from support.team import Laptop, team_at_work
@@ -163,6 +166,31 @@ def test_an_issuer_that_is_gone_does_not_stop_an_upload_whose_token_is_valid(tea
     issuer.scripted = [(503, b"", {})] * 99
     assert_stored(team, editor.laptop.run("upload", large))
     assert len(issuer.scripted) == 98, "it was asked once"
+
+
+@pytest.fixture
+def keyring_folder(tmp_path, monkeypatch):
+    """A laptop with a keyring; the test looks into its folder."""
+    folder = tmp_path / "keyring"
+    folder.mkdir()
+    monkeypatch.setenv("TEST_KEYRING", os.fspath(folder))
+    monkeypatch.setattr(keyring.core, "_keyring_backend", Keyring())
+    return folder
+
+
+def test_a_sign_in_in_the_keyring_is_renewed_there(team, keyring_folder, editor, authorizer, issuer, large):
+    authorizer.refused.add(editor.log_in().tokens.access_token)
+    run = editor.laptop.run(
+        "upload",
+        large,
+        PYTHON_KEYRING_BACKEND="support.file_keyring.Keyring",
+        PYTHONPATH=os.pathsep.join(sys.path),
+    )
+    assert_stored(team, run)
+    assert issuer.accepts(editor.tokens.access_token)
+    assert len(list(keyring_folder.iterdir())) == 1
+    [path] = editor.laptop.folder.rglob("sign-in.json")
+    assert not [secret for secret in editor.tokens.secrets if secret in path.read_text()]
 
 
 def test_neither_token_is_in_any_output_or_in_a_file_that_others_can_read(team, editor, authorizer, issuer, large):
