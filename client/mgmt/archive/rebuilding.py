@@ -2,30 +2,18 @@
 
 from __future__ import annotations
 
-import io
-import tarfile
 import threading
 from collections.abc import Iterator
-from typing import Final
 
 from blake3 import blake3
 
-from mgmt.archive.blocks import Readable, damaged, read_blocks
+from mgmt.archive.blocks import Readable, read_blocks
 from mgmt.archive.checksums import PartSums
 from mgmt.archive.digest import BEGINNING
-from mgmt.archive.index import IndexedMember, IndexWriter
+from mgmt.archive.index import IndexWriter
+from mgmt.archive.tar_reading import TarReader
 from mgmt.errors import INTERRUPTED, CancelledError
-from mgmt.members import MemberKind, frame_of
-from mgmt_contract.parts import MIB
-
-_COPY_SIZE_BYTES: Final = MIB
-_KINDS: Final[dict[bytes, MemberKind]] = {
-    tarfile.REGTYPE: "file",
-    tarfile.AREGTYPE: "file",
-    tarfile.DIRTYPE: "directory",
-    tarfile.SYMTYPE: "symlink",
-    tarfile.LNKTYPE: "hardlink",
-}
+from mgmt.members import frame_of
 
 
 def rebuild_index(file: Readable, index: IndexWriter, *, stop: threading.Event | None = None) -> None:
@@ -40,27 +28,23 @@ def rebuild_index(file: Readable, index: IndexWriter, *, stop: threading.Event |
         stop: Ends the reading soon after it was set.
 
     Raises:
-        IntegrityError: archive-damaged, or other-format for an archive of another format or of another program.
+        IntegrityError: archive-damaged, hostile-archive where it holds what no upload does, or other-format for an
+            archive of another format or of another program.
         CancelledError: If `stop` was set.
     """
     counted = _Counted(file, stop)
-    stream = _TarBytes(counted, index)
+    reader = TarReader(_list_blocks(counted, index))
     hashed = blake3(BEGINNING)
     member_count = 0
-    try:
-        with tarfile.open(fileobj=stream, mode="r|", bufsize=_COPY_SIZE_BYTES) as tar:
-            for member in _list_members(tar):
-                index.add(member)
-                hashed.update(frame_of(member.path, member.kind, member.mode, member.size_bytes, member.target))
-                hashed.update(member.digest or b"")
-                member_count += 1
-                vars(tar)["members"].clear()  # else all of them are kept
-    except tarfile.TarError as error:
-        raise damaged(str(error)) from error
-    stream.read_to_end()
+    for found in reader.members():
+        digest = reader.digest_content() if found.kind == "file" else None
+        index.add(found._replace(digest=digest))
+        hashed.update(frame_of(found.path, found.kind, found.mode, found.size_bytes, found.target))
+        hashed.update(digest or b"")
+        member_count += 1
     counted.sums.close()
     index.describe(
-        tar_bytes=stream.size_bytes,
+        tar_bytes=reader.offset,
         archive_size=counted.sums.size_bytes,
         crc64nvme=counted.sums.crc64nvme,
         content_digest="blake3:" + hashed.hexdigest(),
@@ -84,58 +68,7 @@ class _Counted:
         return data
 
 
-class _TarBytes(io.RawIOBase):
-    """The tar stream in an archive, as a file that is read from its beginning on."""
-
-    def __init__(self, file: Readable, index: IndexWriter) -> None:
-        super().__init__()
-        self._blocks = read_blocks(file)
-        self._index = index
-        self._rest = b""
-        self.size_bytes = 0
-
-    def read(self, most_bytes: int = -1, /) -> bytes:
-        """Return the next bytes: what is left of one block at most."""
-        if not self._rest:
-            block = next(self._blocks, None)
-            if block is None:
-                return b""
-            self._index.note_block(block.length)
-            self.size_bytes += len(block.content)
-            self._rest = block.content
-        taken, self._rest = self._rest[:most_bytes], self._rest[most_bytes:]
-        return taken
-
-    def read_to_end(self) -> None:
-        """Read on to the archive's trailer, which proves the bytes."""
-        while self.read(_COPY_SIZE_BYTES):
-            pass
-
-
-def _list_members(tar: tarfile.TarFile) -> Iterator[IndexedMember]:
-    for info in tar:
-        kind = _KINDS.get(info.type)
-        if kind is None:
-            raise damaged(f"it holds a member of type {info.type!r}, which mgmt never packs")
-        yield IndexedMember(
-            path=_encode(info.name),
-            kind=kind,
-            size_bytes=info.size if kind == "file" else 0,
-            mode=info.mode,
-            mtime_seconds=int(info.mtime),
-            target=_encode(info.linkname),
-            content_offset=info.offset_data,
-            digest=_digest_content(tar, info) if kind == "file" else None,
-        )
-
-
-def _digest_content(tar: tarfile.TarFile, info: tarfile.TarInfo) -> bytes:
-    hashed = blake3()
-    content = tar.extractfile(info)
-    while content is not None and (data := content.read(_COPY_SIZE_BYTES)):
-        hashed.update(data)
-    return hashed.digest()
-
-
-def _encode(path: str) -> bytes:
-    return path.encode("utf-8", "surrogateescape")
+def _list_blocks(file: Readable, index: IndexWriter) -> Iterator[bytes]:
+    for block in read_blocks(file):
+        index.note_block(block.length)
+        yield block.content

@@ -12,6 +12,8 @@ import tarfile
 from collections.abc import Iterator
 from typing import Final
 
+from blake3 import blake3
+
 from mgmt.archive.blocks import damaged
 from mgmt.archive.index import IndexedMember
 from mgmt.archive.names_here import hostile
@@ -81,6 +83,13 @@ class TarReader:
         """Yield the content of the member that was yielded last, once."""
         size_bytes, self._content_bytes = self._content_bytes, 0
         return self._bytes.take(size_bytes)
+
+    def digest_content(self) -> bytes:
+        """Read that content, and return its digest."""
+        hashed = blake3()
+        for data in self.content():
+            hashed.update(data)
+        return hashed.digest()
 
     @property
     def offset(self) -> int:

@@ -54,7 +54,7 @@ def unpack(archive: Readable, extraction: Extraction, *, is_wanted: Callable[[by
             elif choice.includes(member):
                 digest = _extract(reader, extraction, member)
             else:
-                digest = _digest(reader)
+                digest = reader.digest_content()
             hashed.update(frame_of(member.path, member.kind, member.mode, member.size_bytes, member.target) + digest)
             member_count += 1
             size_bytes += member.size_bytes
@@ -105,10 +105,3 @@ def _extract(reader: TarReader, extraction: Extraction, member: IndexedMember) -
         digest = file.finish()
     assert digest is not None  # noqa: S101  nothing was left by an earlier run
     return digest
-
-
-def _digest(reader: TarReader) -> bytes:
-    hashed = blake3()
-    for data in reader.content():
-        hashed.update(data)
-    return hashed.digest()

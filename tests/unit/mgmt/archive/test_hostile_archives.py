@@ -8,6 +8,7 @@ import io
 import os
 import random
 import tarfile
+import tracemalloc
 from pathlib import Path
 
 import pytest
@@ -131,6 +132,25 @@ def test_a_thousand_links_that_lead_out_are_kept_and_all_are_counted(around):
     assert len(extraction.left_out.kept) == 1_000
     assert extraction.left_out.kept[7] == ("P/7", "/outside/7")
     assert not list((around / "to" / "P").iterdir())
+
+
+def test_memory_does_not_grow_with_the_number_of_members_nor_of_links_left_out(around):
+    """A tar stream of 3,000 files and 3,000 links, all in one folder."""
+    stream = io.BytesIO(tar_of([folder("P")])[:512])
+    stream.seek(512)
+    for number in range(3_000):
+        stream.write(file(f"P/{number}", b"")[0].tobuf(tarfile.USTAR_FORMAT))
+        stream.write(symlink(f"P/l{number}", f"/outside/{number}")[0].tobuf(tarfile.USTAR_FORMAT))
+    stream.write(bytes(1024))
+    data = gzip.compress(stream.getvalue(), 1)
+    del stream
+    tracemalloc.start()
+    extraction = extract(data, around / "to" / "P")
+    _, peak_bytes = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert extraction.left_out.count == 3_000
+    assert len(os.listdir(around / "to" / "P")) == 3_000  # noqa: PTH208  a count
+    assert peak_bytes < 3_500_000
 
 
 def test_special_bits_are_dropped_and_owners_ignored(around):
