@@ -73,10 +73,10 @@ _TYPES: Final[Mapping[MemberKind, bytes]] = {
     "symlink": b"2",
     "hardlink": b"1",
 }
-_USTAR: Final = struct.Struct("100s8s16s12s12s8sc100s88s155s12x")
+USTAR: Final = struct.Struct("100s8s16s12s12s8sc100s88s155s12x")
 """Name; mode; uid and gid; size; time; checksum; type; link target; magic, owners and device; prefix."""
-_NOBODY: Final = b"0000000\x000000000\x00"
-_MAGIC: Final = b"ustar\x0000"
+NOBODY: Final = b"0000000\x000000000\x00"
+MAGIC: Final = b"ustar\x0000"
 _CHECKSUM: Final = slice(148, 155)
 
 
@@ -101,16 +101,16 @@ def _split(name: bytes) -> int | None:
 
 def _ustar(member: Member, name: bytes, cut: int) -> bytes:
     prefix, rest = (name[:cut], name[cut + 1 :]) if cut else (b"", name)
-    packed = _USTAR.pack(
+    packed = USTAR.pack(
         rest,
         b"%07o" % member.mode,
-        _NOBODY,
+        NOBODY,
         b"%011o" % member.size_bytes,
         b"%011o" % member.mtime_seconds,
         b"        ",  # the checksum counts itself as spaces
         _TYPES[member.kind],
         member.target,
-        _MAGIC,
+        MAGIC,
         prefix,
     )
     # Adler-32's low half is 1 and the sum of the bytes modulo 65,521. A record of ASCII in 415 bytes at most
