@@ -7,6 +7,7 @@ Entities are kept as the contract's JSON, beside the columns that queries need.
 
 from __future__ import annotations
 
+import json
 import logging
 import os
 import sqlite3
@@ -18,11 +19,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
-from mgmt_api.domain.entities import HistoryPage, HistoryQuery, Name, Operation
+from mgmt_api.domain.entities import HistoryPage, HistoryQuery, Name, Recorded, RecordedT, entity_of
 from mgmt_api.ports import ConflictError, RecordsUnavailableError
 from mgmt_contract.messages import Part
 from mgmt_contract.names import fold_key, fold_person
-from mgmt_contract.wire import format_time, from_json, to_json
+from mgmt_contract.wire import format_time, from_json, from_plain, to_json
 from mgmt_local.errors import LocalBackendError
 
 _logger = logging.getLogger(__name__)
@@ -181,7 +182,7 @@ class SQLiteRecordStore:
 
     # --- operations and names --------------------------------------------------------------------------
 
-    def get_operations(self, operation_ids: Iterable[str]) -> dict[str, Operation]:
+    def get_operations(self, operation_ids: Iterable[str]) -> dict[str, Recorded]:
         """Return the operations that exist, by id; at most 100 ids."""
         with self._read() as connection:
             documents = [
@@ -192,13 +193,13 @@ class SQLiteRecordStore:
         operations = map(_read_operation, documents)
         return {operation.id: operation for operation in operations}
 
-    def create_operation(self, operation: Operation) -> Operation:
+    def create_operation(self, operation: RecordedT) -> RecordedT:
         """Store a new operation."""
         created = replace(operation, revision=1)
         self._write_row(_INSERT_OPERATION, _operation_row(created))
         return created
 
-    def update_operation(self, operation: Operation) -> Operation:
+    def update_operation(self, operation: RecordedT) -> RecordedT:
         """Store an operation over the revision it was computed from."""
         updated = replace(operation, revision=operation.revision + 1)
         self._write_row(_UPDATE_OPERATION, _operation_row(updated))
@@ -216,7 +217,7 @@ class SQLiteRecordStore:
 
     def get_operations_and_names(
         self, operation_ids: Iterable[str], keys: Iterable[str]
-    ) -> tuple[dict[str, Operation], dict[str, Name]]:
+    ) -> tuple[dict[str, Recorded], dict[str, Name]]:
         """Return the operations and the names that exist."""
         return self.get_operations(operation_ids), self.get_names(keys)
 
@@ -311,11 +312,12 @@ def _sync(path: Path, flags: int) -> None:
         os.close(descriptor)
 
 
-def _read_operation(document: str) -> Operation:
-    return from_json(Operation, document).cut_to_bounds()
+def _read_operation(document: str) -> Recorded:
+    plain = json.loads(document)
+    return from_plain(entity_of(plain["record"]["operation_type"]), plain).cut_to_bounds()
 
 
-def _read_readable(rows: Iterable[tuple[str, str]]) -> Iterator[Operation]:
+def _read_readable(rows: Iterable[tuple[str, str]]) -> Iterator[Recorded]:
     """Read the operations of a page, without the unreadable ones: one must not hide all others."""
     for order, document in rows:
         try:
@@ -324,7 +326,7 @@ def _read_readable(rows: Iterable[tuple[str, str]]) -> Iterator[Operation]:
             _logger.exception("operation %s cannot be read and is left out of a page", order)
 
 
-def _operation_row(operation: Operation) -> dict[str, Any]:
+def _operation_row(operation: Recorded) -> dict[str, Any]:
     record = operation.record
     return {
         "id": operation.id,

@@ -236,6 +236,7 @@ def _open_app(records_path: Path, engine: StorageEngine, issuer: str) -> Iterato
         region=REGION,
         key_part_max_bytes=KEY_PART_MAX_BYTES,
         join_patience_seconds=JOIN_PATIENCE_SECONDS,
+        restores_archived=False,
         issuer=issuer,
         client_id=CLIENT_ID,
         scopes=(SCOPE,),

@@ -24,6 +24,7 @@ OBJECT_ACTIONS = (
     "s3:PutObject",  # presigned PUTs of objects and parts; beginning and completing multipart uploads
     "s3:PutObjectTagging",  # tags that ride on those
     "s3:GetObject",  # HEAD; and If-Match, which S3 allows only with the right to read
+    "s3:GetObjectVersion",  # HEAD and presigned GET of the one version that an upload has stored
     "s3:ListMultipartUploadParts",
     "s3:AbortMultipartUpload",
 )

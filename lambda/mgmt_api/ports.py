@@ -8,10 +8,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Protocol
+from typing import Literal, Protocol
 
-from mgmt_api.domain.entities import HistoryPage, HistoryQuery, Name, Operation
+from mgmt_api.domain.entities import HistoryPage, HistoryQuery, Name, Recorded, RecordedT
 from mgmt_contract.messages import Part, SignedRequest
+from mgmt_contract.storage import ARCHIVED_CLASSES
 
 Clock = Callable[[], datetime]
 """The service's time: aware, UTC."""
@@ -34,17 +35,17 @@ class RecordStore(Protocol):
     Every method may raise RecordsUnavailableError.
     """
 
-    def get_operations(self, operation_ids: Iterable[str]) -> dict[str, Operation]:
+    def get_operations(self, operation_ids: Iterable[str]) -> dict[str, Recorded]:
         """Return the operations that exist, by id; at most 100 ids."""
 
-    def create_operation(self, operation: Operation) -> Operation:
+    def create_operation(self, operation: RecordedT) -> RecordedT:
         """Store a new operation and return it with its first revision.
 
         Raises:
             ConflictError: If the id exists.
         """
 
-    def update_operation(self, operation: Operation) -> Operation:
+    def update_operation(self, operation: RecordedT) -> RecordedT:
         """Store an operation over the revision it was computed from and return it with the next.
 
         Raises:
@@ -59,7 +60,7 @@ class RecordStore(Protocol):
 
     def get_operations_and_names(
         self, operation_ids: Iterable[str], keys: Iterable[str]
-    ) -> tuple[dict[str, Operation], dict[str, Name]]:
+    ) -> tuple[dict[str, Recorded], dict[str, Name]]:
         """Return the results of `get_operations` and `get_names`, in one call if both are few; not one snapshot."""
 
     def put_name(self, name: Name) -> Name:
@@ -151,6 +152,9 @@ class StoredPart:
     """None where the store does not tell."""
 
 
+Reading = Literal["readable", "archived", "restoring"]
+
+
 @dataclass(frozen=True)
 class StoredObject:
     """An object as HeadObject states it."""
@@ -163,6 +167,21 @@ class StoredObject:
     operation_id: str | None
     version_id: str | None
     storage_class: str | None
+    """None is STANDARD."""
+    archive_tier: str | None = None
+    """The tier into which INTELLIGENT_TIERING has archived it, such as ARCHIVE_ACCESS."""
+    is_restoring: bool = False
+    """The store is making a readable copy of an archived object."""
+    restored_until: datetime | None = None
+    """Until when the readable copy of an archived object stays."""
+
+    @property
+    def reading(self) -> Reading:
+        """Whether its bytes can be read now."""
+        if self.is_restoring:
+            return "restoring"
+        is_archived = self.storage_class in ARCHIVED_CLASSES or self.archive_tier is not None
+        return "archived" if is_archived and self.restored_until is None else "readable"
 
 
 class ObjectStore(Protocol):
@@ -182,6 +201,15 @@ class ObjectStore(Protocol):
 
     def presign_part(self, key: str, multipart_upload_id: str, part: Part, *, expires_in_seconds: int) -> SignedRequest:
         """Sign the PUT of one part: upload, number, length and checksum are bound."""
+
+    def presign_get(self, key: str, version_id: str | None, *, expires_in_seconds: int) -> SignedRequest:
+        """Sign the GET of an object: key and version are bound, the range is not, so one URL serves all ranges.
+
+        Args:
+            key: The object's.
+            version_id: Of the one version that it reads; None in a bucket that keeps no versions.
+            expires_in_seconds: How long the URL is good for.
+        """
 
     def create_multipart_upload(self, new_object: NewObject) -> str:
         """Begin a multipart upload with a full-object CRC64NVME and return S3's id. Not idempotent."""
@@ -226,5 +254,5 @@ class ObjectStore(Protocol):
     def abort_multipart_upload(self, key: str, multipart_upload_id: str) -> None:
         """Throw the parts away; an upload that is gone already is no error."""
 
-    def head_object(self, key: str) -> StoredObject | None:
-        """Return the current object under the key, or None where there is none."""
+    def head_object(self, key: str, version_id: str | None = None) -> StoredObject | None:
+        """Return the current object under the key, or that version of it; None where there is none."""

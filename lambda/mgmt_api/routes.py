@@ -25,6 +25,9 @@ from mgmt_api.domain.description import describe_person, describe_service
 from mgmt_api.domain.entities import Actor
 from mgmt_api.domain.policy import ACTION_OF_ROUTE, require_right
 from mgmt_api.domain.runs import read_request_id, read_run_id
+from mgmt_api.downloads.ending import end_downloads
+from mgmt_api.downloads.looking import look_at_objects
+from mgmt_api.downloads.opening import open_downloads
 from mgmt_api.history.pages import find_history, look_up
 from mgmt_api.ports import RecordsUnavailableError, StorageError
 from mgmt_api.uploads.clean_ups import clean_up
@@ -97,6 +100,22 @@ class Api:
         self._admit(routes.LOOK_UP)
         return answer_list(look_up(self._backends, request))
 
+    def open_downloads(self, request: Annotated[messages.OpenDownloadsRequest, Body()]) -> Response[str]:
+        """Open downloads, or open them again under the same ids for fresh URLs."""
+        actor = self._admit(routes.OPEN_DOWNLOADS)
+        run_id = read_run_id(self._resolver.current_event.raw_event)
+        return self._answer_list(actor, open_downloads(self._backends, actor, request, run_id))
+
+    def end_downloads(self, request: Annotated[messages.EndDownloadsRequest, Body()]) -> Response[str]:
+        """Record how downloads ended."""
+        actor = self._admit(routes.END_DOWNLOADS)
+        return self._answer_list(actor, end_downloads(self._backends, actor, request))
+
+    def look(self, request: Annotated[messages.LookRequest, Body()]) -> Response[str]:
+        """Look at stored objects: compare what S3 states now with the records; nothing is written."""
+        actor = self._admit(routes.LOOK)
+        return self._answer_list(actor, look_at_objects(self._backends, request))
+
     def history(self) -> Response[str]:
         """Find the team's operations, newest first."""
         actor = self._admit(routes.HISTORY)
@@ -140,7 +159,7 @@ class Api:
 
 def _find_key(result: Any) -> str | None:
     """Find the key that a result names, if any."""
-    record = getattr(result, "record", None)
+    record = getattr(result, "record", None) or getattr(result, "upload", None)
     return getattr(result, "s3_object_key", None) or getattr(record, "s3_object_key", None)
 
 
@@ -156,6 +175,9 @@ def add_routes(resolver: APIGatewayHttpResolver, backends: Backends) -> None:
         (routes.FAIL, api.fail, messages.RecordsResponse),
         (routes.CLEAN_UP, api.clean_up, messages.RecordsResponse),
         (routes.LOOK_UP, api.look_up, messages.RecordsResponse),
+        (routes.OPEN_DOWNLOADS, api.open_downloads, messages.OpenDownloadsResponse),
+        (routes.END_DOWNLOADS, api.end_downloads, messages.RecordsResponse),
+        (routes.LOOK, api.look, messages.LookResponse),
         (routes.HISTORY, api.history, messages.HistoryResponse),
         (routes.ME, api.me, messages.Me),
     )

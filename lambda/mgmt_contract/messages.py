@@ -13,7 +13,14 @@ from datetime import datetime
 from typing import Any, ClassVar, Literal
 
 from mgmt_contract.problems import Problem
-from mgmt_contract.records import FileRecord, OperationRecord, OperationStatus, OperationType, UploadRecord
+from mgmt_contract.records import (
+    DownloadRecord,
+    FileRecord,
+    OperationRecord,
+    OperationStatus,
+    OperationType,
+    UploadRecord,
+)
 from mgmt_contract.values import Value
 
 STRICT: dict[str, Any] = {"extra": "forbid", "strict": False}
@@ -96,7 +103,7 @@ class Part(Value):
 
 
 class SignedRequest(Value):
-    """A presigned PUT: send exactly these headers, beside the Content-Length they state."""
+    """A presigned PUT or GET: send exactly these headers. A GET may have a Range beside them, each time another."""
 
     url: str = field(repr=False)
     headers: dict[str, str]
@@ -377,7 +384,7 @@ class RecordResult(Value):
 
     operation_id: str
     outcome: Literal["record", "problem"]
-    record: UploadRecord | OperationRecord | None = None
+    record: UploadRecord | DownloadRecord | OperationRecord | None = None
     problem: Problem | None = None
 
 
@@ -401,6 +408,121 @@ class LookUpRequest(Value):
     __pydantic_config__: ClassVar[dict[str, Any]] = STRICT
 
     operation_ids: list[str]
+
+
+# --- download ------------------------------------------------------------------------------------------
+
+
+class DownloadItem(Value):
+    """One download to begin, or to go on with under the same id."""
+
+    __pydantic_config__: ClassVar[dict[str, Any]] = STRICT
+
+    operation_id: str
+    """Minted by the client for this download; it stays the same until the download has ended."""
+    upload_id: str
+    """The upload whose object is to be fetched: the version that it stored, also where a later one replaced it."""
+    target_path: str
+    """Where the client puts what it fetches, as the team may see it."""
+
+
+class OpenDownloadsRequest(Value):
+    """Ask for the URLs of stored archives."""
+
+    __pydantic_config__: ClassVar[dict[str, Any]] = STRICT
+
+    items: list[DownloadItem]
+
+
+class StoredVersion(Value):
+    """One version of an object, as S3 states it now."""
+
+    size: int
+    crc64nvme: str | None = None
+    storage_class: str | None = None
+    """None is STANDARD."""
+    is_current: bool | None = None
+    """False where a later version, or a delete marker, lies over it; None where nobody looked."""
+    restored_until: datetime | None = None
+    """Until when an archived object can be read."""
+
+
+class DownloadResult(Value):
+    """How one download stands.
+
+    `opened`: fetch with `request`, any ranges, until it expires; then open again. `archived`: S3 has to be asked for
+    a restore first. `restoring`: it has been asked. `gone`, `differs`: the recorded version is not there, or its size
+    or checksum is not the recorded one; both with a problem. `done`: this very download has ended with success
+    before. `problem`: refused. Only what is opened is recorded.
+    """
+
+    operation_id: str
+    outcome: Literal["opened", "archived", "restoring", "gone", "differs", "done", "problem"]
+    upload: UploadRecord | None = None
+    """The record of the upload, with size, checksum and content digest to compare with."""
+    request: SignedRequest | None = None
+    stored: StoredVersion | None = None
+    record: DownloadRecord | None = None
+    """The download's own record, of one that was opened or done."""
+    problem: Problem | None = None
+
+
+class OpenDownloadsResponse(Value):
+    """Results in the order of the items."""
+
+    results: list[DownloadResult]
+
+
+class DownloadEnd(Value):
+    """The end of one download: success where there is no `error_code`."""
+
+    __pydantic_config__: ClassVar[dict[str, Any]] = STRICT
+
+    operation_id: str
+    received_bytes: int
+    error_code: str | None = None
+    error_message: str | None = None
+
+
+class EndDownloadsRequest(Value):
+    """Record the ends of downloads."""
+
+    __pydantic_config__: ClassVar[dict[str, Any]] = STRICT
+
+    items: list[DownloadEnd]
+
+
+# --- look ----------------------------------------------------------------------------------------------
+
+
+class LookRequest(Value):
+    """Ask what S3 states now of the objects that uploads have stored; nothing is written."""
+
+    __pydantic_config__: ClassVar[dict[str, Any]] = STRICT
+
+    upload_ids: list[str]
+
+
+class LookResult(Value):
+    """The recorded version of one upload's object, compared with what S3 states of it now.
+
+    `there`: size and checksum are the recorded ones. `differs`: they are not. `gone`: that version is not there.
+    `problem`: the upload has stored nothing, or is not known.
+    """
+
+    operation_id: str
+    """The upload's."""
+    outcome: Literal["there", "differs", "gone", "problem"]
+    s3_object_key: str | None = None
+    version_id: str | None = None
+    stored: StoredVersion | None = None
+    problem: Problem | None = None
+
+
+class LookResponse(Value):
+    """Results in the order of the ids."""
+
+    results: list[LookResult]
 
 
 # --- history -------------------------------------------------------------------------------------------
@@ -434,7 +556,7 @@ class HistoryRequest(Value):
 class HistoryResponse(Value):
     """A page of records; `cursor` is None on the last."""
 
-    records: list[UploadRecord | OperationRecord]
+    records: list[UploadRecord | DownloadRecord | OperationRecord]
     cursor: str | None = None
     replaced: tuple[str, ...] = ()
     """Ids of the successful uploads on this page whose object was replaced by a later one."""

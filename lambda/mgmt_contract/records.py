@@ -41,10 +41,23 @@ STATUS_OF_PHASE: Mapping[Phase, OperationStatus] = {
 }
 """The user's three statuses are a view of the phase."""
 
+DOWNLOAD_TRANSITIONS: Mapping[Phase | None, frozenset[Phase]] = {
+    None: frozenset({"carrying"}),
+    "carrying": frozenset({"done", "failed"}),
+    "done": frozenset(),
+    "failed": frozenset(),
+}
+"""The same of a download: it reserves nothing, and what its client reports ends it."""
 
-def may_follow(before: Phase | None, after: Phase) -> bool:
+TRANSITIONS_OF_TYPE: Mapping[OperationType, Mapping[Phase | None, frozenset[Phase]]] = {
+    "upload": TRANSITIONS,
+    "download": DOWNLOAD_TRANSITIONS,
+}
+
+
+def may_follow(operation_type: OperationType, before: Phase | None, after: Phase) -> bool:
     """Tell whether an operation in phase `before` may be written with phase `after`."""
-    return after in TRANSITIONS[before]
+    return after in TRANSITIONS_OF_TYPE[operation_type].get(before, ())
 
 
 @dataclass
@@ -129,3 +142,28 @@ class UploadRecord(OperationRecord):
     def __post_init__(self) -> None:
         """Set the operation type: an upload is an upload, whatever it was built with."""
         self.operation_type = "upload"
+
+
+@dataclass
+class DownloadRecord(OperationRecord):
+    """A download of one stored version of an archive, or of single files out of it.
+
+    `target_path` and, once it succeeded, `result_path` are where the client puts what it fetches.
+    """
+
+    TOLD_BY: ClassVar[tuple[str, str]] = ("operation_type", "download")
+
+    upload_id: str
+    """The upload whose object it fetches."""
+    s3_bucket: str
+    s3_object_key: str
+    version_id: str | None
+    size: int
+    """Bytes of the whole archive."""
+
+    received_bytes: int | None = field(default=None, kw_only=True)
+    """Bytes that the client has fetched, as it reports: fewer than `size` for single files."""
+
+    def __post_init__(self) -> None:
+        """Set the operation type: a download is a download, whatever it was built with."""
+        self.operation_type = "download"

@@ -21,10 +21,27 @@ COMPLETE: Final = Route("POST", "/v1/uploads/complete")
 FAIL: Final = Route("POST", "/v1/uploads/fail")
 CLEAN_UP: Final = Route("POST", "/v1/uploads/clean-up")
 LOOK_UP: Final = Route("POST", "/v1/uploads/look-up")
+OPEN_DOWNLOADS: Final = Route("POST", "/v1/downloads/open")
+END_DOWNLOADS: Final = Route("POST", "/v1/downloads/end")
+LOOK: Final = Route("POST", "/v1/objects/look")
 HISTORY: Final = Route("GET", "/v1/history")
 ME: Final = Route("GET", "/v1/me")
 
-ROUTES: Final = (DESCRIBE, PREVIEW, START, SIGN, COMPLETE, FAIL, CLEAN_UP, LOOK_UP, HISTORY, ME)
+ROUTES: Final = (
+    DESCRIBE,
+    PREVIEW,
+    START,
+    SIGN,
+    COMPLETE,
+    FAIL,
+    CLEAN_UP,
+    LOOK_UP,
+    OPEN_DOWNLOADS,
+    END_DOWNLOADS,
+    LOOK,
+    HISTORY,
+    ME,
+)
 
 CLIENT_VERSION_HEADER: Final = "mgmt-client-version"
 RUN_ID_HEADER: Final = "mgmt-run-id"

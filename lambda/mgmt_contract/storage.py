@@ -19,6 +19,8 @@ STORAGE_CLASSES: Final = (
     "GLACIER",
     "DEEP_ARCHIVE",
 )
+ARCHIVED_CLASSES: Final = ("GLACIER", "DEEP_ARCHIVE")
+"""Classes whose objects S3 makes readable only when it is asked for a restore, which takes minutes to days."""
 TAGS_MAX: Final = 10
 TAG_KEY_MAX_CHARACTERS: Final = 128
 TAG_VALUE_MAX_CHARACTERS: Final = 256

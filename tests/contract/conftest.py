@@ -16,12 +16,14 @@ from mgmt_api.ports import ObjectStore, RecordStore
 from mgmt_contract.messages import SignedRequest
 from mgmt_local.engine.seaweedfs import StorageEngine
 from mgmt_local.records import SQLiteRecordStore
-from support.engine import connect, send, versioned_bucket
+from support.engine import connect, fetch, send, versioned_bucket
 from support.fakes import FakeObjectStore, FakeRecordStore
 from support.moto_table import create_table, moto_dynamodb
 
 MakeRecordStore = Callable[[], RecordStore]
 Send = Callable[[SignedRequest, bytes], int]
+Fetch = Callable[..., tuple[int, bytes]]
+"""Takes a presigned GET, and the first and last byte of a range if not all is wanted."""
 
 
 # --- record stores -------------------------------------------------------------------------------------
@@ -80,6 +82,11 @@ class Storage:
     store: ObjectStore
     put: Send
     put_part: Send
+    get: Fetch
+    delete: Callable[[str], object]
+    """Lays a delete marker over an object, past the service."""
+    destroy: Callable[[str, str | None], object]
+    """Removes one version for ever, past the service."""
 
 
 @pytest.fixture
@@ -87,6 +94,18 @@ def storage(request: pytest.FixtureRequest) -> Storage:
     """Give an empty object store of the kind the test is parametrized with."""
     if request.param == "fake":
         fake = FakeObjectStore()
-        return Storage(fake, fake.put, fake.put_part)
+        return Storage(fake, fake.put, fake.put_part, fake.get, fake.delete, fake.destroy)
     engine, bucket = request.getfixturevalue("engine"), request.getfixturevalue("bucket")
-    return Storage(S3ObjectStore(connect(engine), bucket), send, send)
+    client = connect(engine)
+
+    def destroy(key: str, version_id: str | None) -> None:
+        client.delete_object(Bucket=bucket, Key=key, VersionId=version_id or "null")
+
+    return Storage(
+        S3ObjectStore(client, bucket),
+        send,
+        send,
+        fetch,
+        lambda key: client.delete_object(Bucket=bucket, Key=key),
+        destroy,
+    )

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from datetime import timedelta
 
@@ -62,6 +64,20 @@ def head(store: ObjectStore) -> StoredObject:
     stored = store.head_object(NEW.key)
     assert stored is not None
     return stored
+
+
+@contextmanager
+def sign_in_the_past(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Have URLs signed at a moment from which on they have lived a second too long by now."""
+    now = botocore.auth.get_current_datetime
+
+    def earlier(*arguments, **options):
+        return now(*arguments, **options) - timedelta(seconds=LIFE_SECONDS + 1)
+
+    with monkeypatch.context() as patch:
+        for signer in (botocore.auth, botocore.crt.auth):  # the second signs where awscrt is installed
+            patch.setattr(signer, "get_current_datetime", earlier)
+        yield
 
 
 def flip_a_bit(body: bytes) -> bytes:
@@ -162,14 +178,7 @@ class TestSignatures:
         assert storage.store.head_object(NEW.key) is None
 
     def test_a_url_is_refused_once_it_has_expired(self, storage, monkeypatch: pytest.MonkeyPatch):
-        now = botocore.auth.get_current_datetime
-
-        def earlier(*arguments, **options):
-            return now(*arguments, **options) - timedelta(seconds=LIFE_SECONDS + 1)
-
-        with monkeypatch.context() as patch:
-            for signer in (botocore.auth, botocore.crt.auth):  # the second signs where awscrt is installed
-                patch.setattr(signer, "get_current_datetime", earlier)
+        with sign_in_the_past(monkeypatch):
             request = sign(storage.store)
         assert storage.put(request, BODY) == 403
         assert storage.store.head_object(NEW.key) is None
@@ -192,6 +201,110 @@ class TestSignatures:
                 answer = pool.request(method, request.url, body=BODY, headers=request.headers)
                 assert answer.status in (403, 405), method
         assert head(storage.store).size == len(BODY)
+
+
+@both
+class TestReading:
+    """One version of an object, by HEAD and by a presigned GET."""
+
+    def test_one_url_serves_the_whole_version_and_every_range_of_it(self, storage):
+        storage.put(sign(storage.store), BODY)
+        request = storage.store.presign_get(NEW.key, head(storage.store).version_id, expires_in_seconds=LIFE_SECONDS)
+        assert (request.headers, request.expires_in_seconds) == ({}, LIFE_SECONDS)
+        assert storage.get(request) == (200, BODY)
+        assert storage.get(request, (3, 6)) == (206, BODY[3:7])
+        assert storage.get(request, (0, 0)) == (206, BODY[:1])
+        assert storage.get(request, (8, len(BODY) + 100)) == (206, BODY[8:])
+        assert storage.get(request, (len(BODY), len(BODY)))[0] == 416
+
+    def test_a_version_is_read_as_it_was_whatever_came_after(self, storage):
+        storage.put(sign(storage.store), BODY)
+        first, other = head(storage.store), flip_a_bit(BODY)
+        storage.put(sign(storage.store, other, WriteCondition(first.etag)), other)
+        second = head(storage.store)
+        assert storage.store.head_object(NEW.key, first.version_id) == first
+        assert storage.store.head_object(NEW.key, second.version_id) == second
+        old = storage.store.presign_get(NEW.key, first.version_id, expires_in_seconds=LIFE_SECONDS)
+        new = storage.store.presign_get(NEW.key, second.version_id, expires_in_seconds=LIFE_SECONDS)
+        assert (storage.get(old), storage.get(new)) == ((200, BODY), (200, other))
+
+    def test_a_version_that_was_joined_from_parts_states_its_one_checksum(self, storage):
+        upload = Multipart(storage)
+        upload.send(BODIES)
+        upload.complete(BODIES)
+        stored, whole = head(storage.store), FIRST + LAST
+        assert storage.store.head_object(NEW.key, stored.version_id) == stored
+        request = storage.store.presign_get(NEW.key, stored.version_id, expires_in_seconds=LIFE_SECONDS)
+        assert storage.get(request, (len(FIRST) - 2, len(FIRST) + 1)) == (206, whole[len(FIRST) - 2 : len(FIRST) + 2])
+
+    def test_a_version_under_a_delete_marker_is_read_and_one_that_was_destroyed_is_none(self, storage):
+        storage.put(sign(storage.store), BODY)
+        stored = head(storage.store)
+        request = storage.store.presign_get(NEW.key, stored.version_id, expires_in_seconds=LIFE_SECONDS)
+        storage.delete(NEW.key)
+        assert storage.store.head_object(NEW.key) is None
+        assert storage.store.head_object(NEW.key, stored.version_id) == stored
+        assert storage.get(request) == (200, BODY)
+        storage.destroy(NEW.key, stored.version_id)
+        assert storage.store.head_object(NEW.key, stored.version_id) is None
+        assert storage.get(request)[0] == 404
+
+    def test_a_version_of_nothing_is_none(self, storage):
+        storage.put(sign(storage.store), BODY)
+        assert storage.store.head_object("another", head(storage.store).version_id) is None
+
+
+@engine_only
+class TestSignaturesOfReading:
+    """What only an engine that verifies signatures can refuse."""
+
+    @pytest.fixture
+    def request_(self, storage) -> SignedRequest:
+        storage.put(sign(storage.store), BODY)
+        version_id = head(storage.store).version_id
+        return storage.store.presign_get(NEW.key, version_id, expires_in_seconds=LIFE_SECONDS)
+
+    @pytest.mark.parametrize("found", ["versionId", "clip", "X-Amz-Expires=6", "X-Amz-Signature="])
+    def test_a_url_that_was_changed_is_refused(self, storage, request_: SignedRequest, found: str):
+        changes = {
+            "versionId": ("versionId=", "versionId=1"),
+            "clip": ("clip", "clop"),
+            "X-Amz-Expires=6": ("X-Amz-Expires=6", "X-Amz-Expires=7"),
+            "X-Amz-Signature=": ("X-Amz-Signature=", "X-Amz-Signature=0"),
+        }
+        changed = request_.url.replace(*changes[found], 1)
+        assert changed != request_.url
+        assert storage.get(replace(request_, url=changed))[0] == 403
+
+    def test_a_url_without_its_version_is_refused(self, storage, request_: SignedRequest):
+        address, _, query = request_.url.partition("?")
+        rest = "&".join(each for each in query.split("&") if not each.startswith("versionId="))
+        assert rest != query
+        assert storage.get(replace(request_, url=f"{address}?{rest}"))[0] == 403
+
+    def test_the_url_of_another_version_is_refused(self, storage, request_: SignedRequest):
+        first, other = head(storage.store), flip_a_bit(BODY)
+        storage.put(sign(storage.store, other, WriteCondition(first.etag)), other)
+        later = head(storage.store).version_id
+        changed = request_.url.replace(str(first.version_id), str(later), 1)
+        assert changed != request_.url
+        assert storage.get(replace(request_, url=changed))[0] == 403
+
+    def test_a_url_is_refused_once_it_has_expired(self, storage, monkeypatch: pytest.MonkeyPatch):
+        storage.put(sign(storage.store), BODY)
+        version_id = head(storage.store).version_id
+        with sign_in_the_past(monkeypatch):
+            request = storage.store.presign_get(NEW.key, version_id, expires_in_seconds=LIFE_SECONDS)
+        assert storage.get(request)[0] == 403
+
+    def test_a_url_is_good_for_nothing_but_its_get(self, storage, request_: SignedRequest):
+        stored = head(storage.store)
+        with urllib3.PoolManager(retries=False, timeout=10) as pool:
+            for method in ("PUT", "DELETE", "POST"):
+                answer = pool.request(method, request_.url, body=b"instead")
+                assert answer.status in (403, 405), method
+        assert head(storage.store) == stored
+        assert storage.get(request_) == (200, BODY)
 
 
 @engine_only

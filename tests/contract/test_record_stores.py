@@ -12,7 +12,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from mgmt_api.domain.entities import CurrentVersion, HistoryQuery, Name, Operation, PendingUpload
+from mgmt_api.domain.entities import CurrentVersion, HistoryQuery, Name, Operation, PendingUpload, Recorded
 from mgmt_api.ports import ConflictError, RecordStore
 from mgmt_contract.messages import Content, Part
 from mgmt_contract.names import fold_key, fold_person
@@ -20,7 +20,7 @@ from mgmt_contract.records import FileRecord, Phase
 from mgmt_contract.texts import TEXT_MAX_BYTES, is_short
 from mgmt_contract.wire import to_json
 from support.fakes import FakeRecordStore
-from support.operations import START, make_id, make_operation
+from support.operations import START, make_download, make_id, make_operation
 
 ADAPTERS = ("sqlite", "dynamodb", "dynamodb-of-4-shards")
 every_store = pytest.mark.parametrize("record_store_maker", ["fake", *ADAPTERS], indirect=True)
@@ -31,9 +31,9 @@ PENDING = PendingUpload(make_id(1), "machine-1", "kim", "subject-of-kim", START)
 CURRENT = CurrentVersion(make_id(2), "lee", START, 2**45, "AAAAAAAAAAA=", "blake3:" + "0" * 64, '"e"', None)
 
 
-def find_all(store: RecordStore, query: HistoryQuery) -> list[Operation]:
+def find_all(store: RecordStore, query: HistoryQuery) -> list[Recorded]:
     """Read every page of a query, as a client with a cursor does."""
-    found: list[Operation] = []
+    found: list[Recorded] = []
     while True:
         page = store.find_operations(query)
         assert len(page.operations) <= query.limit
@@ -88,6 +88,21 @@ class TestOperations:
             stored = store.create_operation(operation)
             assert stored == replace(operation, revision=1)
             assert store.get_operations([operation.id]) == {operation.id: stored}
+
+    def test_a_download_is_read_back_whole_and_found_beside_the_uploads_of_its_name(self, store: RecordStore):
+        """Uploads and downloads share one space of ids, one history and its filters."""
+        upload = store.create_operation(make_operation(1))
+        download = store.create_operation(make_download(2, actor="lee", seconds=1))
+        assert store.get_operations([upload.id, download.id]) == {upload.id: upload, download.id: download}
+        ended = store.update_operation(download.advance("done", received_bytes=0, result_path="restored"))
+        assert store.get_operations([ended.id]) == {ended.id: ended}
+        assert find_all(store, HistoryQuery(10, base_name="clip.mp4.tar.gz")) == [ended, upload]
+        assert find_all(store, HistoryQuery(10, folder="team/", status="success")) == [ended]
+        assert find_all(store, HistoryQuery(10, operation_type="download", actor="lee")) == [ended]
+        assert find_all(store, HistoryQuery(10, operation_type="upload")) == [upload]
+        for other in (make_download(1), make_operation(2)):
+            with pytest.raises(ConflictError):
+                store.create_operation(other)
 
     def test_what_is_longer_than_a_text_may_be_is_read_back_cut(self, store: RecordStore):
         """A record from before there were bounds, or one that was written past the service."""

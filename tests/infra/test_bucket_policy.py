@@ -43,6 +43,8 @@ def statements(assembly: Assembly) -> list[Statement]:
         pytest.param("s3:PutObject", KEY, ROLE | CARRIES, id="CreateMultipartUpload"),
         pytest.param("s3:PutObject", KEY, ROLE | CREATES | ONLY_NEW, id="CompleteMultipartUpload"),
         pytest.param("s3:GetObject", KEY, ROLE, id="HeadObject"),
+        pytest.param("s3:GetObjectVersion", KEY, ROLE, id="HeadObject of a version"),
+        pytest.param("s3:GetObjectVersion", KEY, URL, id="GetObject of a version"),
         pytest.param("s3:ListMultipartUploadParts", KEY, ROLE, id="ListParts"),
         pytest.param("s3:AbortMultipartUpload", KEY, ROLE, id="AbortMultipartUpload"),
         pytest.param("s3:ListBucket", BUCKET, ROLE, id="ListBucket"),
@@ -62,6 +64,7 @@ def test_what_the_service_does_is_not_denied(statements, action, resource, keys)
         pytest.param("s3:GetObject", KEY, ROLE | {"s3:TlsVersion": "1.1"}, id="old TLS"),
         pytest.param("s3:GetObject", KEY, ROLE | {"s3:signatureversion": "AWS"}, id="old signature"),
         pytest.param("s3:GetObject", KEY, URL | {"s3:signatureAge": "600001"}, id="URL older than its life"),
+        pytest.param("s3:GetObjectVersion", KEY, URL | {"s3:signatureAge": "600001"}, id="GET older than its life"),
         pytest.param(
             "s3:PutObject",
             KEY,

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import replace
 from typing import Any
-from urllib.parse import unquote, urlsplit
+from urllib.parse import parse_qs, unquote, urlsplit
 
 import pytest
 
@@ -21,7 +21,7 @@ from mgmt_contract.messages import CleanUp, SignedRequest
 from mgmt_contract.parts import MIB
 from mgmt_local.engine.seaweedfs import StorageEngine
 from support.assembly import Assembly
-from support.engine import connect, send, versioned_bucket
+from support.engine import connect, fetch, send, versioned_bucket
 from support.moto_table import create_table, moto_dynamodb
 from support.permissions import requests_of
 from support.policies import Request, Statement, find_matches, read_statements
@@ -54,17 +54,20 @@ class Recorder:
     def record_url(self, signed: SignedRequest) -> SignedRequest:
         """Write down what a URL was signed for, by what stands in it and in its headers."""
         operation = "UploadPart" if "partNumber=" in signed.url else "PutObject"
+        if "versionId=" in signed.url:
+            operation = "GetObject"
         self.signed.add(operation)
-        self.requests += requests_of("s3", operation, read_put(signed))
+        self.requests += requests_of("s3", operation, read_request(signed))
         return signed
 
 
-def read_put(signed: SignedRequest) -> dict[str, Any]:
-    """Read the parameters of a PUT that a policy looks at back from the request: an engine is addressed by path."""
+def read_request(signed: SignedRequest) -> dict[str, Any]:
+    """Read the parameters that a policy looks at back from the request: an engine is addressed by path."""
     _, bucket, key = unquote(urlsplit(signed.url).path).split("/", 2)
     parameters = {"x-amz-tagging": "Tagging", "if-match": "IfMatch", "if-none-match": "IfNoneMatch"}
     given = {parameter: signed.headers[name] for name, parameter in parameters.items() if name in signed.headers}
-    return {"Bucket": bucket, "Key": key, **given}
+    version_ids = parse_qs(urlsplit(signed.url).query).get("versionId", [])
+    return {"Bucket": bucket, "Key": key, **given, **({"VersionId": version_ids[0]} if version_ids else {})}
 
 
 class RecordedStore(S3ObjectStore):
@@ -79,6 +82,9 @@ class RecordedStore(S3ObjectStore):
 
     def presign_part(self, *words: Any, **settings: Any) -> SignedRequest:
         return self._recorder.record_url(super().presign_part(*words, **settings))
+
+    def presign_get(self, *words: Any, **settings: Any) -> SignedRequest:
+        return self._recorder.record_url(super().presign_get(*words, **settings))
 
 
 class Sender:
@@ -103,7 +109,7 @@ def bucket_and_requests(engine: StorageEngine) -> Iterator[tuple[str, list[Reque
         studio.serve(records, RecordedStore(connect(engine), bucket, recorder))
         studio.objects = Sender()  # type: ignore[assignment]
         do_everything(studio.person("ada"))
-        assert recorder.signed == {"PutObject", "UploadPart"}
+        assert recorder.signed == {"PutObject", "UploadPart", "GetObject"}
         yield bucket, recorder.requests
 
 
@@ -122,6 +128,10 @@ def do_everything(ada: Machine) -> None:
     give_up_a_transfer(ada)
     assert ada.clean_up(CleanUp(first.operation_id, "completed", "deleted"))[0].outcome == "record"
     assert ada.look_up(first.operation_id)[0].outcome == "record"
+    opened = ada.open_download(first.operation_id)
+    assert fetch(opened.request) == (200, small), "replaced since, and read as it was"
+    assert ada.end_download(opened, len(small)).outcome == "record"
+    assert ada.look(first.operation_id)[0].outcome == "there"
     for query in ({}, {"name": "clip.mp4"}, {"actor": "ada"}, {"mine": "true"}, {"status": "failed"}):
         assert ada.history(**query).records, query
 

@@ -83,3 +83,13 @@ def send(request: SignedRequest, body: bytes, *, headers: dict[str, str] | None 
     sent = request.headers if headers is None else headers
     with urllib3.PoolManager(retries=False, timeout=10) as pool:
         return pool.request("PUT", request.url, body=body, headers=sent).status
+
+
+def fetch(request: SignedRequest, byte_range: tuple[int, int] | None = None) -> tuple[int, bytes]:
+    """GET an object, or the bytes from the first to the last of a range; return the status and the body."""
+    headers = dict(request.headers)
+    if byte_range is not None:
+        headers["range"] = f"bytes={byte_range[0]}-{byte_range[1]}"
+    with urllib3.PoolManager(retries=False, timeout=10) as pool:
+        answer = pool.request("GET", request.url, headers=headers)
+        return answer.status, answer.data

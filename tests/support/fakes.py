@@ -13,10 +13,11 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 from anycrc import Model  # type: ignore[import-untyped]  # it has no annotations
 
-from mgmt_api.domain.entities import HistoryPage, HistoryQuery, Name, Operation
+from mgmt_api.domain.entities import HistoryPage, HistoryQuery, Name, Recorded, RecordedT
 from mgmt_api.domain.metrics import MetricName
 from mgmt_api.ports import (
     Clock,
@@ -92,30 +93,30 @@ class FakeRecordStore:
     """
 
     def __init__(self, *, examined_per_call: int | None = None) -> None:
-        self.operations: dict[str, Operation] = {}
+        self.operations: dict[str, Recorded] = {}
         self.names: dict[str, Name] = {}
         self.signed_parts: dict[tuple[str, int], dict[int, Part]] = {}
         self._examined_per_call = examined_per_call
 
-    def get_operations(self, operation_ids: Iterable[str]) -> dict[str, Operation]:
+    def get_operations(self, operation_ids: Iterable[str]) -> dict[str, Recorded]:
         """See `RecordStore`."""
         wanted = set(operation_ids)
         return {id_: _read(self.operations[id_]) for id_ in wanted if id_ in self.operations}
 
-    def create_operation(self, operation: Operation) -> Operation:
+    def create_operation(self, operation: RecordedT) -> RecordedT:
         """See `RecordStore`."""
         if operation.id in self.operations:
             raise ConflictError(f"operation {operation.id} exists")
         return self._store_operation(replace(operation, revision=1))
 
-    def update_operation(self, operation: Operation) -> Operation:
+    def update_operation(self, operation: RecordedT) -> RecordedT:
         """See `RecordStore`."""
         stored = self.operations.get(operation.id)
         if stored is None or stored.revision != operation.revision:
             raise ConflictError(f"operation {operation.id} is not at revision {operation.revision}")
         return self._store_operation(replace(operation, revision=operation.revision + 1))
 
-    def _store_operation(self, operation: Operation) -> Operation:
+    def _store_operation(self, operation: RecordedT) -> RecordedT:
         self.operations[operation.id] = copy.deepcopy(operation)
         return operation
 
@@ -126,7 +127,7 @@ class FakeRecordStore:
 
     def get_operations_and_names(
         self, operation_ids: Iterable[str], keys: Iterable[str]
-    ) -> tuple[dict[str, Operation], dict[str, Name]]:
+    ) -> tuple[dict[str, Recorded], dict[str, Name]]:
         """See `RecordStore`."""
         return self.get_operations(operation_ids), self.get_names(keys)
 
@@ -155,7 +156,7 @@ class FakeRecordStore:
         """See `RecordStore`."""
         stored = sorted(self.operations.values(), key=lambda operation: operation.order, reverse=True)
         ahead = [operation for operation in stored if query.after is None or operation.order < query.after]
-        found: list[Operation] = []
+        found: list[Recorded] = []
         for examined, operation in enumerate(ahead, start=1):
             if _fits(operation, query):
                 found.append(_read(operation))
@@ -167,18 +168,18 @@ class FakeRecordStore:
 class StrictRecordStore(FakeRecordStore):
     """Refuses a phase that may not follow the stored one, and a status that is not the phase's."""
 
-    def _store_operation(self, operation: Operation) -> Operation:
+    def _store_operation(self, operation: RecordedT) -> RecordedT:
         stored = self.operations.get(operation.id)
-        assert may_follow(stored.phase if stored else None, operation.phase)
+        assert may_follow(operation.record.operation_type, stored.phase if stored else None, operation.phase)
         assert operation.record.status == STATUS_OF_PHASE[operation.phase]
         return super()._store_operation(operation)
 
 
-def _read(operation: Operation) -> Operation:
+def _read(operation: Recorded) -> Recorded:
     return copy.deepcopy(operation).cut_to_bounds()
 
 
-def _fits(operation: Operation, query: HistoryQuery) -> bool:
+def _fits(operation: Recorded, query: HistoryQuery) -> bool:
     record = operation.record
     wanted = (
         (query.actor, fold_person(record.actor)),
@@ -221,6 +222,15 @@ class _Promise:
     content_md5: str | None = None
 
 
+@dataclass(frozen=True)
+class _Readable:
+    """What one presigned GET is good for."""
+
+    key: str
+    version_id: str | None
+    expires_at: datetime
+
+
 class FakeObjectStore:
     """A versioned bucket in dictionaries that compares bytes and conditions as S3 does.
 
@@ -233,6 +243,7 @@ class FakeObjectStore:
         self._clock: Clock = clock or ManualClock()
         self._tells_part_checksums = tells_part_checksums
         self._promises: dict[str, _Promise] = {}
+        self._readable: dict[str, _Readable] = {}
         self._deleted: set[str] = set()
         self._serial = itertools.count(1)
 
@@ -325,8 +336,16 @@ class FakeObjectStore:
             self._upload(key, multipart_upload_id)
             del self.uploads[multipart_upload_id]
 
-    def head_object(self, key: str) -> StoredObject | None:
+    def presign_get(self, key: str, version_id: str | None, *, expires_in_seconds: int) -> SignedRequest:
         """See `ObjectStore`."""
+        url = f"https://bucket.invalid/{key}?versionId={version_id}&X-Amz-Signature={next(self._serial):064x}"
+        self._readable[url] = _Readable(key, version_id, self._clock() + timedelta(seconds=expires_in_seconds))
+        return SignedRequest(url, {}, expires_in_seconds)
+
+    def head_object(self, key: str, version_id: str | None = None) -> StoredObject | None:
+        """See `ObjectStore`."""
+        if version_id is not None:
+            return next((each for each, _ in self.versions.get(key, []) if each.version_id == version_id), None)
         if key in self._deleted or key not in self.versions:
             return None
         return self.versions[key][-1][0]
@@ -342,6 +361,22 @@ class FakeObjectStore:
         if refusal is None:
             self._store(promise.new_object, body)
         return refusal or 200
+
+    def get(self, request: SignedRequest, byte_range: tuple[int, int] | None = None) -> tuple[int, bytes]:
+        """Fetch an object, or the bytes from the first to the last of a range; return the HTTP status and the bytes."""
+        readable = self._readable.get(request.url)
+        if readable is None or self._clock() >= readable.expires_at:
+            return 403, b""
+        found = self.head_object(readable.key, readable.version_id)
+        if found is None:
+            return 404, b""
+        if found.reading != "readable":
+            return 403, b""
+        (body,) = (body for stored, body in self.versions[readable.key] if stored == found)
+        if byte_range is None:
+            return 200, body
+        first, last = byte_range
+        return (206, body[first : last + 1]) if first < len(body) else (416, b"")
 
     def put_part(self, request: SignedRequest, body: bytes) -> int:
         """Send one part; return the HTTP status S3 would answer."""
@@ -372,6 +407,19 @@ class FakeObjectStore:
     def place(self, key: str, body: bytes, *, operation_id: str | None = None) -> StoredObject:
         """Store an object past the service."""
         return self._store(NewObject(key, operation_id or ""), body)
+
+    def state(self, key: str, version_id: str | None, **states: Any) -> None:
+        """Have HEAD state other things of one version, such as that it is archived."""
+        self.versions[key] = [
+            (replace(stored, **states) if stored.version_id == version_id else stored, body)
+            for stored, body in self.versions[key]
+        ]
+
+    def destroy(self, key: str, version_id: str | None) -> None:
+        """Remove one version for ever."""
+        self.versions[key] = [each for each in self.versions[key] if each[0].version_id != version_id]
+        if not self.versions[key]:
+            del self.versions[key]
 
     def delete(self, key: str) -> None:
         """Lay a delete marker over an object."""

@@ -34,6 +34,9 @@ ANSWERS: dict[Route, type[Any]] = {
     routes.FAIL: messages.RecordsResponse,
     routes.CLEAN_UP: messages.RecordsResponse,
     routes.LOOK_UP: messages.RecordsResponse,
+    routes.OPEN_DOWNLOADS: messages.OpenDownloadsResponse,
+    routes.END_DOWNLOADS: messages.RecordsResponse,
+    routes.LOOK: messages.LookResponse,
     routes.HISTORY: messages.HistoryResponse,
 }
 """What each route answers where it answers no problem."""

@@ -5,8 +5,8 @@ from __future__ import annotations
 import uuid
 from datetime import UTC, datetime, timedelta
 
-from mgmt_api.domain.entities import Operation
-from mgmt_contract.records import STATUS_OF_PHASE, FileRecord, Phase, UploadRecord
+from mgmt_api.domain.entities import ObjectOperation, Operation
+from mgmt_contract.records import STATUS_OF_PHASE, DownloadRecord, FileRecord, Phase, UploadRecord
 
 START = datetime(2026, 11, 1, 12, tzinfo=UTC)
 
@@ -48,3 +48,27 @@ def make_operation(
         run_id=f"run-{number}",
     )
     return Operation(record, lease_epoch=1, machine_id="machine-1", lease_expires_at=START + timedelta(minutes=10))
+
+
+def make_download(
+    number: int = 1, *, key: str = "team/clip.mp4.tar.gz", actor: str = "kim", seconds: float = 0
+) -> ObjectOperation:
+    """Make a download that began `seconds` after `START`."""
+    record = DownloadRecord(
+        operation_id=make_id(number),
+        operation_type="download",
+        target_path="restored",
+        started_at=START + timedelta(seconds=seconds),
+        status="pending",
+        result_path=None,
+        error_message=None,
+        upload_id=make_id(number + 1000),
+        s3_bucket="media",
+        s3_object_key=key,
+        version_id=None,
+        size=2**45,
+        phase="carrying",
+        actor=actor,
+        actor_id=f"subject-of-{actor}",
+    )
+    return ObjectOperation(record)

@@ -38,7 +38,8 @@ def requests_of(service: str, operation: str, call: Call) -> Iterator[Request]:
 def _s3_requests(operation: str, call: Call) -> Iterator[Request]:
     bucket = f"arn:aws:s3:::{call['Bucket']}"
     resource = f"{bucket}/{call['Key']}"
-    yield Request(_S3[operation], resource, _s3_keys(operation, call))
+    of_version = operation in _READS and "VersionId" in call
+    yield Request("s3:GetObjectVersion" if of_version else _S3[operation], resource, _s3_keys(operation, call))
     if "Tagging" in call:
         yield Request("s3:PutObjectTagging", resource)
     if "IfMatch" in call:
@@ -65,7 +66,10 @@ _S3 = {
     "ListParts": "s3:ListMultipartUploadParts",
     "AbortMultipartUpload": "s3:AbortMultipartUpload",
     "HeadObject": "s3:GetObject",
+    "GetObject": "s3:GetObject",
 }
+_READS = {"HeadObject", "GetObject"}
+"""With a version's id they need s3:GetObjectVersion instead."""
 
 
 def _table(name: str) -> str:

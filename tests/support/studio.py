@@ -10,7 +10,6 @@ from datetime import timedelta
 from typing import Any, TypeVar, cast
 
 from mgmt_api.calls.backends import CALL_MAX_SECONDS
-from mgmt_api.domain.entities import Operation
 from mgmt_api.domain.metrics import Metrics
 from mgmt_api.domain.settings import Settings
 from mgmt_api.ports import ObjectStore, RecordStore
@@ -24,10 +23,19 @@ from mgmt_contract.messages import (
     CompleteResponse,
     CompleteResult,
     Content,
+    DownloadEnd,
+    DownloadItem,
+    DownloadResult,
+    EndDownloadsRequest,
     FailItem,
     FailRequest,
     HistoryResponse,
+    LookRequest,
+    LookResponse,
+    LookResult,
     LookUpRequest,
+    OpenDownloadsRequest,
+    OpenDownloadsResponse,
     Packing,
     Part,
     PreviewRequest,
@@ -133,8 +141,8 @@ class Studio:
         """Sit a person down at a machine of their own."""
         return Machine(self, make_claims(f"sub-{name}", name, groups), str(uuid.uuid4()))
 
-    def operation(self, operation_id: str) -> Operation:
-        """Return an operation as it is stored."""
+    def operation(self, operation_id: str) -> Any:
+        """Return an operation as it is stored: an upload's or another's."""
         return self.records.operations[operation_id]
 
 
@@ -187,6 +195,24 @@ class Machine:
         item = CompleteItem(started.operation_id, epoch or _epoch_of(started), content)
         request = CompleteRequest(self.machine_id, [item], **more)
         return self.call(routes.COMPLETE, CompleteResponse, request).results[0]
+
+    def open_downloads(self, *items: DownloadItem) -> list[DownloadResult]:
+        """Open downloads."""
+        request = OpenDownloadsRequest(list(items))
+        return self.call(routes.OPEN_DOWNLOADS, OpenDownloadsResponse, request).results
+
+    def open_download(self, upload_id: str, operation_id: str | None = None) -> DownloadResult:
+        """Open one download, or open it again."""
+        return self.open_downloads(download_of(upload_id, operation_id))[0]
+
+    def end_download(self, opened: DownloadResult, received_bytes: int = 0, **more: Any) -> RecordResult:
+        """Report how a download ended."""
+        request = EndDownloadsRequest([DownloadEnd(opened.operation_id, received_bytes, **more)])
+        return self.call(routes.END_DOWNLOADS, RecordsResponse, request).results[0]
+
+    def look(self, *upload_ids: str) -> list[LookResult]:
+        """Ask what the storage states of uploads' objects."""
+        return self.call(routes.LOOK, LookResponse, LookRequest(list(upload_ids))).results
 
     def fail(
         self,
@@ -242,6 +268,11 @@ class Machine:
         started = self.start(item)
         self.carry(started, body)
         return self.complete(started, content_of(body))
+
+
+def download_of(upload_id: str, operation_id: str | None = None) -> DownloadItem:
+    """A request for one download, under an id of its own unless one is given."""
+    return DownloadItem(operation_id or str(uuid.uuid4()), upload_id, "restored/clip.tar.gz")
 
 
 def _epoch_of(started: StartResult) -> int:

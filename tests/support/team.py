@@ -161,7 +161,9 @@ def team_at_work(
         REGION, endpoint_url=storage.url, access_key=engine.access_key, secret_key=engine.secret_key
     )
     deployed = {"scopes": (SCOPE,), **deployed}
-    settings = Settings(bucket=bucket, table="", region=REGION, key_part_max_bytes=255, **deployed)
+    settings = Settings(
+        bucket=bucket, table="", region=REGION, key_part_max_bytes=255, restores_archived=False, **deployed
+    )
     team = Team("", bucket, s3, records, S3ObjectStore(signer, bucket), storage, folder)
     app = build_app(settings, records, team.store, lambda: datetime.now(UTC) + team.ahead)
     gateway = Gateway(app, authorizer or make_authorizer(state), Activity(3600))

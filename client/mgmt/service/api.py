@@ -70,6 +70,8 @@ ERROR_OF_PROBLEM: Final[Mapping[str, type[MgmtError]]] = {
     "not-allowed": RefusedError,
     "no-such-route": RefusedError,
     "no-such-operation": SourceError,
+    "not-stored": SourceError,
+    "object-gone": SourceError,
     "name-taken": RefusedError,
     "claimed-same": RefusedError,
     "name-reserved": RefusedError,

@@ -46,7 +46,7 @@ from mgmt_api.adapters.table import (
     read_operation,
     read_parts,
 )
-from mgmt_api.domain.entities import HistoryPage, HistoryQuery, Name, Operation
+from mgmt_api.domain.entities import HistoryPage, HistoryQuery, Name, Recorded, RecordedT
 from mgmt_api.ports import ConflictError, RecordsUnavailableError
 from mgmt_contract.messages import Part
 from mgmt_contract.names import fold_key, fold_person
@@ -106,17 +106,17 @@ class DynamoDBRecordStore:
 
     # --- operations and names --------------------------------------------------------------------------
 
-    def get_operations(self, operation_ids: Iterable[str]) -> dict[str, Operation]:
+    def get_operations(self, operation_ids: Iterable[str]) -> dict[str, Recorded]:
         """Return the operations that exist, by id; at most 100 ids."""
         return self.get_operations_and_names(operation_ids, ())[0]
 
-    def create_operation(self, operation: Operation) -> Operation:
+    def create_operation(self, operation: RecordedT) -> RecordedT:
         """Store a new operation."""
         created = replace(operation, revision=1)
         self._put_item(operation_item(created, self._shards), over_revision=0)
         return created
 
-    def update_operation(self, operation: Operation) -> Operation:
+    def update_operation(self, operation: RecordedT) -> RecordedT:
         """Store an operation over the revision it was computed from."""
         if operation.revision == 0:
             raise ConflictError(f"operation {operation.id} was never stored")
@@ -130,7 +130,7 @@ class DynamoDBRecordStore:
 
     def get_operations_and_names(
         self, operation_ids: Iterable[str], keys: Iterable[str]
-    ) -> tuple[dict[str, Operation], dict[str, Name]]:
+    ) -> tuple[dict[str, Recorded], dict[str, Name]]:
         """Return the operations and the names that exist; both together cost one call up to 100 in all."""
         wanted = [operation_key(operation_id) for operation_id in dict.fromkeys(operation_ids)]
         wanted += {fold_key(key): name_key(key) for key in keys}.values()
@@ -203,7 +203,7 @@ class DynamoDBRecordStore:
         One query per partition and one batch of reads, and up to `ROUNDS_MAX` of both where filters that
         the index does not serve drop operations.
         """
-        found: list[Operation] = []
+        found: list[Recorded] = []
         after = query.after
         for count in (query.limit, *[BATCH_MAX] * (ROUNDS_MAX - 1)):
             orders, more = self._read_orders(query, after, count)
@@ -219,9 +219,9 @@ class DynamoDBRecordStore:
                 return HistoryPage(found, None)
         return HistoryPage(found, after)
 
-    def _read_readable(self, operation_ids: Iterable[str]) -> dict[str, Operation]:
+    def _read_readable(self, operation_ids: Iterable[str]) -> dict[str, Recorded]:
         """Read operations, without those whose items cannot be read: one such item must not hide all the others."""
-        read: dict[str, Operation] = {}
+        read: dict[str, Recorded] = {}
         for item in self._get_items([operation_key(operation_id) for operation_id in operation_ids]):
             try:
                 operation = read_operation(item)
@@ -331,7 +331,7 @@ def _choose_index(query: HistoryQuery, shards: int) -> tuple[str, list[str]]:
     return "feed", feed_partitions(shards)
 
 
-def _matches(query: HistoryQuery, operation: Operation) -> bool:
+def _matches(query: HistoryQuery, operation: Recorded) -> bool:
     """Tell whether an operation as it is now passes every filter; an index may lag behind."""
     record = operation.record
     wanted_and_found = (

@@ -1,4 +1,4 @@
-"""URLs for PUTs into one bucket: the first made by botocore, later ones equal and at a tenth of the cost.
+"""URLs for requests to one bucket: the first made by botocore, later ones equal and at a tenth of the cost.
 
 `generate_presigned_url` validates, serializes, resolves the endpoint's rules and builds requests, the same way each
 time; only what `signature` does depends on the object. So the first URL of each operation is botocore's whole, and
@@ -17,7 +17,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple
 from urllib.parse import parse_qs, quote
 
-from mgmt_api.adapters.signature import ALGORITHM, TIMESTAMP_FORMAT, Bucket, Credentials, Put, presign
+from mgmt_api.adapters.signature import ALGORITHM, TIMESTAMP_FORMAT, Bucket, Credentials, Request, presign
 
 if TYPE_CHECKING:
     from botocore.awsrequest import AWSRequest
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-Operation = Literal["PutObject", "UploadPart"]
+Operation = Literal["PutObject", "UploadPart", "GetObject"]
 
 _HEADERS: Final = {
     "ContentLength": "content-length",
@@ -41,11 +41,21 @@ _HEADERS: Final = {
 }
 """The header that carries each parameter, and that is signed with it."""
 
-_QUERY: Final = {"UploadId": "uploadId", "PartNumber": "partNumber"}
+_QUERY: Final = {"UploadId": "uploadId", "PartNumber": "partNumber", "VersionId": "versionId"}
 """The part of the query that carries each parameter."""
-_METHODS: Final[Mapping[Operation, Literal["put_object", "upload_part"]]] = {
-    "PutObject": "put_object",
-    "UploadPart": "upload_part",
+
+
+class _Call(NamedTuple):
+    """How one operation is called."""
+
+    of_client: Literal["put_object", "upload_part", "get_object"]
+    of_http: Literal["PUT", "GET"]
+
+
+_CALLS: Final[Mapping[Operation, _Call]] = {
+    "PutObject": _Call("put_object", "PUT"),
+    "UploadPart": _Call("upload_part", "PUT"),
+    "GetObject": _Call("get_object", "GET"),
 }
 
 
@@ -68,7 +78,7 @@ def _utc_now() -> datetime:
 
 
 class Presigner:
-    """Signs PUTs of one bucket's objects; may be used from several threads.
+    """Signs PUTs and GETs of one bucket's objects; may be used from several threads.
 
     Every URL equals the one that the client's `generate_presigned_url` would return at that moment, for a bucket that
     stays where it is. The client's signer is asked for the credentials each time, so that renewed ones are used.
@@ -92,7 +102,7 @@ class Presigner:
             client.meta.events.register_first("before-sign.s3", self._watch)
 
     def sign(self, operation: Operation, parameters: Mapping[str, Any], expires_in_seconds: int) -> str:
-        """Sign a PUT and return its URL.
+        """Sign a request and return its URL.
 
         Args:
             operation: S3's name of it.
@@ -100,23 +110,24 @@ class Presigner:
             expires_in_seconds: How long the URL is good for.
         """
         query = {_QUERY[name]: str(value) for name, value in parameters.items() if name in _QUERY}
-        put = Put(parameters["Key"], query, list_headers(parameters), expires_in_seconds)
+        method = _CALLS[operation].of_http
+        request = Request(method, parameters["Key"], query, list_headers(parameters), expires_in_seconds)
         url, ready = None, self._ready.get(operation)
         if ready is not None:
             with self._guarded():
-                url = presign(ready.bucket, put, _credentials_of(ready.signer), self._clock())
-        return url or self._sign_whole(operation, parameters, put)
+                url = presign(ready.bucket, request, _credentials_of(ready.signer), self._clock())
+        return url or self._sign_whole(operation, parameters, request)
 
-    def _sign_whole(self, operation: Operation, parameters: Mapping[str, Any], put: Put) -> str:
+    def _sign_whole(self, operation: Operation, parameters: Mapping[str, Any], request: Request) -> str:
         """Have botocore make a URL and derive from it how to make the next ones; a fall-back unless it is the first."""
         url = self._client.generate_presigned_url(
-            _METHODS[operation],
+            _CALLS[operation].of_client,
             Params={"Bucket": self._bucket, **parameters},
-            ExpiresIn=put.expires_in_seconds,
+            ExpiresIn=request.expires_in_seconds,
         )
         failed, learned = self._ready.pop(operation, None), None
         with self._guarded():
-            learned = self._learn(url, put)
+            learned = self._learn(url, request)
         if learned is not None:
             self._ready[operation] = learned
         if learned is None or failed is not None:
@@ -139,9 +150,9 @@ class Presigner:
         if url is not None and request_signer is not None:
             self._seen = _Signing(url, request_signer)
 
-    def _learn(self, url: str, put: Put) -> _Ready | None:
+    def _learn(self, url: str, request: Request) -> _Ready | None:
         """Derive the template from botocore's URL, if the last signed input became that URL."""
-        seen, (whole, _, query), quoted_key = self._seen, url.partition("?"), quote(put.key)
+        seen, (whole, _, query), quoted_key = self._seen, url.partition("?"), quote(request.key)
         said = {name: values[0] for name, values in parse_qs(query).items()}
         if seen is None or not url.startswith(seen.url) or not whole.endswith(f"/{quoted_key}"):
             return None
@@ -150,7 +161,7 @@ class Presigner:
         _, _, region, *_ = said["X-Amz-Credential"].split("/")
         ready = _Ready(Bucket.at(whole.removesuffix(quoted_key), region), seen.signer)
         moment = datetime.strptime(said["X-Amz-Date"], TIMESTAMP_FORMAT).replace(tzinfo=UTC)
-        made = presign(ready.bucket, put, _credentials_of(seen.signer), moment)
+        made = presign(ready.bucket, request, _credentials_of(seen.signer), moment)
         return ready if _parts(made) == _parts(url) else None
 
 

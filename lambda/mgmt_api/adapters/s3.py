@@ -1,15 +1,19 @@
 """The object store on S3, or on a storage engine that speaks its language.
 
 Actions used: s3:PutObject, s3:PutObjectTagging (where tags are given), s3:GetObject (HEAD, If-Match),
-s3:ListBucket (so that HEAD on nothing is 404 and not 403), s3:ListMultipartUploadParts,
-s3:AbortMultipartUpload. The presigned URLs have the rights of the role that signs them, and no more.
+s3:GetObjectVersion (HEAD and GET of one version), s3:ListBucket (so that HEAD on nothing is 404 and not 403),
+s3:ListMultipartUploadParts, s3:AbortMultipartUpload. The presigned URLs have the rights of the role that signs them,
+and no more.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, Final
+from datetime import datetime
+from email.utils import parsedate_to_datetime
+from typing import TYPE_CHECKING, Any, Final, TypedDict
 from urllib.parse import quote, urlencode
 
 from botocore.exceptions import ClientError
@@ -37,6 +41,20 @@ if TYPE_CHECKING:
 
 _OPERATION_ID: Final = "operation-id"
 """Name of the object's metadata that says which operation stored it."""
+_EXPIRY_DATE: Final = re.compile(r'expiry-date="([^"]*)"')
+
+
+class _Version(TypedDict, total=False):
+    """Which version a call is about."""
+
+    VersionId: str
+
+
+class _Restore(TypedDict):
+    """The fields of a stored object that tell of its restore."""
+
+    is_restoring: bool
+    restored_until: datetime | None
 
 
 class _NoSuchObjectError(StorageError):
@@ -58,7 +76,11 @@ _COMPLETION_ERRORS: Final[Mapping[str, type[StorageError]]] = {
     "OperationAborted": OperationInProgressError,
     "BadDigest": ContentRefusedError,  # certainly about content: the bytes have another checksum
 }
-_HEAD_ERRORS: Final[Mapping[str, type[StorageError]]] = {**_ERRORS, "404": _NoSuchObjectError}
+_HEAD_ERRORS: Final[Mapping[str, type[StorageError]]] = {
+    **_ERRORS,
+    "404": _NoSuchObjectError,
+    "405": _NoSuchObjectError,  # the version is a delete marker
+}
 """Source: Amazon S3 API Reference, "Error responses" and "CompleteMultipartUpload", read 2026-11."""
 
 
@@ -115,6 +137,11 @@ class S3ObjectStore:
             "ChecksumCRC64NVME": part.crc64nvme,
         }
         return self._presign("UploadPart", parameters, expires_in_seconds)
+
+    def presign_get(self, key: str, version_id: str | None, *, expires_in_seconds: int) -> SignedRequest:
+        """Sign the GET of an object: key and version are bound, the range is not."""
+        version: _Version = {} if version_id is None else {"VersionId": version_id}
+        return self._presign("GetObject", {"Key": key, **version}, expires_in_seconds)
 
     def _presign(self, operation: Operation, parameters: dict[str, Any], expires_in_seconds: int) -> SignedRequest:
         url = self._presigner.sign(operation, parameters, expires_in_seconds)
@@ -195,11 +222,12 @@ class S3ObjectStore:
 
     # --- objects ---------------------------------------------------------------------------------------
 
-    def head_object(self, key: str) -> StoredObject | None:
-        """Return the current object under the key, or None where there is none."""
+    def head_object(self, key: str, version_id: str | None = None) -> StoredObject | None:
+        """Return the current object under the key, or that version of it; None where there is none."""
+        version: _Version = {} if version_id is None else {"VersionId": version_id}
         try:
             with _port_errors(_HEAD_ERRORS):
-                answer = self._client.head_object(Bucket=self._bucket, Key=key, ChecksumMode="ENABLED")
+                answer = self._client.head_object(Bucket=self._bucket, Key=key, ChecksumMode="ENABLED", **version)
         except _NoSuchObjectError:
             return None
         return _read_head(key, answer["ResponseMetadata"]["HTTPHeaders"])
@@ -214,7 +242,21 @@ def _read_head(key: str, headers: Mapping[str, str]) -> StoredObject:
         operation_id=headers.get(f"x-amz-meta-{_OPERATION_ID}"),
         version_id=headers.get("x-amz-version-id"),
         storage_class=headers.get("x-amz-storage-class"),
+        archive_tier=headers.get("x-amz-archive-status"),
+        **_read_restore(headers.get("x-amz-restore", "")),
     )
+
+
+def _read_restore(text: str) -> _Restore:
+    """Read the state of a restore, such as `ongoing-request="false", expiry-date="Fri, 21 Dec 2012 00:00:00 GMT"`.
+
+    Source: Amazon S3 API Reference, "HeadObject", read 2026-11.
+    """
+    expiry = _EXPIRY_DATE.search(text)
+    return {
+        "is_restoring": 'ongoing-request="true"' in text,
+        "restored_until": parsedate_to_datetime(expiry[1]) if expiry else None,
+    }
 
 
 def _creation_parameters(new_object: NewObject) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Signature version 4 in a URL, in the one form the service needs: a PUT to S3 whose body is not signed.
+"""Signature version 4 in a URL, in the one form the service needs: a request to S3 whose body is not signed.
 
 Source: Amazon S3 API Reference, "Authenticating Requests: Using Query Parameters (AWS Signature Version 4)", read
 2026-11.
@@ -49,9 +49,10 @@ class Bucket(NamedTuple):
         return cls(address, host, parts.path, region)
 
 
-class Put(NamedTuple):
+class Request(NamedTuple):
     """The request that a URL allows."""
 
+    method: str
     key: str
     query: Mapping[str, str]
     headers: Mapping[str, str]
@@ -59,26 +60,26 @@ class Put(NamedTuple):
     expires_in_seconds: int
 
 
-def presign(bucket: Bucket, put: Put, credentials: Credentials, moment: datetime) -> str:
-    """Return the URL that allows a PUT from `moment` (in UTC) on."""
+def presign(bucket: Bucket, request: Request, credentials: Credentials, moment: datetime) -> str:
+    """Return the URL that allows a request from `moment` (in UTC) on."""
     timestamp = moment.strftime(TIMESTAMP_FORMAT)
     date = timestamp[:8]
     scope = f"{date}/{bucket.region}/{_SERVICE}/{_TERMINATOR}"
-    headers = sorted({"host": bucket.host, **put.headers}.items())
+    headers = sorted({"host": bucket.host, **request.headers}.items())
     signed_names = ";".join(name for name, _ in headers)
     signing = {
         "X-Amz-Algorithm": ALGORITHM,
         "X-Amz-Credential": f"{credentials.access_key}/{scope}",
         "X-Amz-Date": timestamp,
-        "X-Amz-Expires": str(put.expires_in_seconds),
+        "X-Amz-Expires": str(request.expires_in_seconds),
         "X-Amz-SignedHeaders": signed_names,
     }
     if credentials.token is not None:
         signing["X-Amz-Security-Token"] = credentials.token
-    query = [(name, quote(value, safe="")) for name, value in (*put.query.items(), *signing.items())]
-    quoted_key = quote(put.key)
-    request = (
-        "PUT",
+    query = [(name, quote(value, safe="")) for name, value in (*request.query.items(), *signing.items())]
+    quoted_key = quote(request.key)
+    canonical = (
+        request.method,
         bucket.path + quoted_key,
         _joined(sorted(query)),
         *(f"{name}:{' '.join(value.split())}" for name, value in headers),
@@ -86,7 +87,7 @@ def presign(bucket: Bucket, put: Put, credentials: Credentials, moment: datetime
         signed_names,
         _BODY,
     )
-    hashed = hashlib.sha256("\n".join(request).encode()).hexdigest()
+    hashed = hashlib.sha256("\n".join(canonical).encode()).hexdigest()
     key = _signing_key(credentials.secret_key, date, bucket.region)
     signature = _hmac(key, f"{ALGORITHM}\n{timestamp}\n{scope}\n{hashed}").hex()
     return f"{bucket.address}{quoted_key}?{_joined(query)}&X-Amz-Signature={signature}"

@@ -16,16 +16,17 @@ size of the whole item. Nothing here needs boto3: the stack is built from the sa
 from __future__ import annotations
 
 import dataclasses
+import functools
 import hashlib
 import zlib
 from collections.abc import Iterable, Mapping
 from decimal import Decimal
 from typing import Any, Final, NamedTuple
 
-from mgmt_api.domain.entities import Name, Operation
+from mgmt_api.domain.entities import Name, Recorded, entity_of
 from mgmt_contract.messages import Part
 from mgmt_contract.names import fold_key, fold_person
-from mgmt_contract.records import UploadRecord
+from mgmt_contract.records import DownloadRecord, OperationRecord, UploadRecord
 from mgmt_contract.wire import from_plain, to_plain
 
 Item = dict[str, Any]
@@ -60,11 +61,6 @@ PARTS_PER_ITEM: Final = 100
 
 _OPERATION_SORT: Final = "OP"
 _NAME_SORT: Final = "NAME"
-_REQUIRED_RECORD_FIELDS: Final = tuple(
-    field.name
-    for field in dataclasses.fields(UploadRecord)
-    if field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING
-)
 
 
 # --- keys ----------------------------------------------------------------------------------------------
@@ -139,7 +135,7 @@ def _partition(kind: str, text: str) -> str:
 # --- operations ----------------------------------------------------------------------------------------
 
 
-def operation_item(operation: Operation, shards: int) -> Item:
+def operation_item(operation: Recorded, shards: int) -> Item:
     """Write an operation as an item, with the keys of every index it belongs in."""
     shard = shard_of(operation.id, shards)
     keys = operation_key(operation.id) | {
@@ -160,15 +156,30 @@ def is_operation(item: Mapping[str, Any]) -> bool:
     return bool(item["sk"] == _OPERATION_SORT)
 
 
-def read_operation(item: Mapping[str, Any]) -> Operation:
+def read_operation(item: Mapping[str, Any]) -> Recorded:
     """Read an operation from its item.
 
     Raises:
+        KeyError: If the operation is of a type that is not known.
         MessageError: If the item is not what `operation_item` writes.
     """
     plain = _attributes(item)
-    plain["record"] = dict.fromkeys(_REQUIRED_RECORD_FIELDS) | plain["record"]
-    return from_plain(Operation, plain).cut_to_bounds()
+    operation_type = plain["record"]["operation_type"]
+    kind = entity_of(operation_type)
+    plain["record"] = dict.fromkeys(_required_fields(_RECORDS[operation_type])) | plain["record"]  # type: ignore[arg-type]  # hashable
+    return from_plain(kind, plain).cut_to_bounds()
+
+
+_RECORDS: Final[Mapping[str, type[OperationRecord]]] = {"upload": UploadRecord, "download": DownloadRecord}
+
+
+@functools.cache
+def _required_fields(kind: type[OperationRecord]) -> tuple[str, ...]:
+    return tuple(
+        field.name
+        for field in dataclasses.fields(kind)
+        if field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING
+    )
 
 
 # --- names ---------------------------------------------------------------------------------------------
@@ -215,7 +226,7 @@ def _attributes(item: Mapping[str, Any]) -> Item:
     return {name: _without_decimals(value) for name, value in item.items()}
 
 
-def _plain_item(entity: Operation | Name) -> Item:
+def _plain_item(entity: Recorded | Name) -> Item:
     return {name: _without_none(value) for name, value in to_plain(entity).items() if value is not None}
 
 

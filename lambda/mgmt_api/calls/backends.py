@@ -12,11 +12,12 @@ from threading import Lock
 from typing import Final
 
 from mgmt_api.domain.checks import is_operation_id
-from mgmt_api.domain.entities import Name, Operation
+from mgmt_api.domain.entities import Name, ObjectOperation, Operation, Recorded
 from mgmt_api.domain.metrics import Metrics, NoMetrics
 from mgmt_api.domain.settings import Settings
 from mgmt_api.ports import Clock, ObjectStore, RecordStore, RecordsUnavailableError
 from mgmt_contract.names import fold_key
+from mgmt_contract.problems import ProblemError
 
 logger = logging.getLogger(__name__)
 
@@ -63,7 +64,7 @@ class ReadAhead:
 
     def __init__(self, backends: Backends) -> None:
         self._records = backends.records
-        self._operations: dict[str, Operation | None] = {}
+        self._operations: dict[str, Recorded | None] = {}
         self._names: dict[str, Name] = {}
         self._lock = Lock()
         self._outage: RecordsUnavailableError | None = None
@@ -81,10 +82,10 @@ class ReadAhead:
             names = self._keep_names(by_folded_key, stored)
         return list(names.values())
 
-    def read_operations(self, operation_ids: Iterable[str]) -> list[Operation]:
+    def read_operations(self, operation_ids: Iterable[str]) -> list[Recorded]:
         """Read operations ahead; texts that cannot be an id are skipped."""
         wanted = {id_ for id_ in operation_ids if is_operation_id(id_)}
-        found: dict[str, Operation] = {}
+        found: dict[str, Recorded] = {}
         with self._noting_failure():
             found = self._records.get_operations(wanted) if wanted else {}
             self._operations |= {id_: found.get(id_) for id_ in wanted}
@@ -98,8 +99,27 @@ class ReadAhead:
             names = self._keep_names(wanted, self._records.get_names(wanted.values()) if wanted else {})
         return list(names.values())
 
-    def operation(self, operation_id: str) -> Operation | None:
-        """Return an operation, or None where none is recorded.
+    def upload(self, operation_id: str) -> Operation | None:
+        """Return an upload, or None where nothing is recorded.
+
+        Raises:
+            ProblemError: operation-differs, where the id is that of another operation.
+            RecordsUnavailableError: As `operation`.
+        """
+        found = self.operation(operation_id)
+        if isinstance(found, ObjectOperation):
+            raise _make_type_error(found, "an upload")
+        return found
+
+    def download(self, operation_id: str) -> ObjectOperation | None:
+        """Return a download, or None where nothing is recorded; raises as `upload`."""
+        found = self.operation(operation_id)
+        if found is not None and not isinstance(found, ObjectOperation):
+            raise _make_type_error(found, "a download")
+        return found
+
+    def operation(self, operation_id: str) -> Recorded | None:
+        """Return an operation of any type, or None where none is recorded.
 
         Raises:
             RecordsUnavailableError: If the records do not answer, or did not when they were read ahead.
@@ -143,3 +163,9 @@ class ReadAhead:
         """Stop asking records that did not answer: once for each item takes more time than a call has."""
         if self._outage is not None:
             raise self._outage
+
+
+def _make_type_error(found: Recorded, expected: str) -> ProblemError:
+    return ProblemError(
+        "operation-differs", f"Operation {found.id} is of the type {found.record.operation_type}, not {expected}."
+    )

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-from mgmt_api.domain.entities import Actor, Operation, Role
+from mgmt_api.domain.entities import Actor, Operation, RecordedT, Role
 from mgmt_api.domain.policy import Action, may_act_on
 from mgmt_api.domain.settings import Settings
 from mgmt_contract.problems import ProblemError
@@ -116,8 +116,8 @@ def _read_token(event: Mapping[str, Any], claims: Mapping[str, Any]) -> Mapping[
 
 
 def require_reach(
-    operation: Operation | None, operation_id: str, actor: Actor, action: Action, settings: Settings
-) -> Operation:
+    operation: RecordedT | None, operation_id: str, actor: Actor, action: Action, settings: Settings
+) -> RecordedT:
     """Return the operation if it exists and this person's right to the action reaches it.
 
     Raises:
@@ -126,7 +126,7 @@ def require_reach(
     if operation is None:
         raise ProblemError(
             "no-such-operation",
-            f"No operation is recorded under {operation_id}. Start the upload first.",
+            f"No operation is recorded under {operation_id}. Start it first.",
         )
     if not may_act_on(actor, action, settings, owner_id=operation.record.actor_id):
         raise ProblemError(

@@ -29,6 +29,8 @@ ListResponse = (
     | messages.SignResponse
     | messages.CompleteResponse
     | messages.RecordsResponse
+    | messages.OpenDownloadsResponse
+    | messages.LookResponse
 )
 
 

@@ -44,6 +44,33 @@ def check_count(field: str, count: int, *, at_least: int = 1) -> None:
     _require(at_least <= count <= ITEMS_MAX, f"{field} holds {count}, expected {at_least} to {ITEMS_MAX}")
 
 
+def check_operation_id(operation_id: str) -> None:
+    """Refuse an operation's id that is no UUID.
+
+    Raises:
+        ProblemError: invalid-request.
+    """
+    _require(is_operation_id(operation_id), "operation_id is no UUID in lower case")
+
+
+def check_path(field: str, path: str) -> None:
+    """Refuse a path that is empty.
+
+    Raises:
+        ProblemError: invalid-request.
+    """
+    _require(path != "", f"{field} is empty")
+
+
+def check_amount(field: str, amount: int) -> None:
+    """Refuse a number of bytes that is none.
+
+    Raises:
+        ProblemError: invalid-request.
+    """
+    _check_number(field, amount)
+
+
 def check_machine_id(machine_id: str) -> None:
     """Refuse a machine id that is no UUID.
 
@@ -90,7 +117,7 @@ def check_start_item(item: StartItem) -> None:
     Raises:
         ProblemError: invalid-request or too-large.
     """
-    _require(is_operation_id(item.operation_id), "operation_id is no UUID in lower case")
+    check_operation_id(item.operation_id)
     _require(
         (item.content is None) != (item.upper_bound is None),
         "exactly one of content and upper_bound is to be given",

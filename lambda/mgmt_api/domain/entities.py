@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Final, Literal
+from typing import Final, Literal, TypeVar
 
 from mgmt_contract.messages import Content
 from mgmt_contract.names import base_name
 from mgmt_contract.records import (
     STATUS_OF_PHASE,
+    DownloadRecord,
     FileRecord,
+    OperationRecord,
     OperationStatus,
     OperationType,
     Phase,
@@ -25,6 +28,8 @@ from mgmt_contract.wire import format_time
 class IllegalTransitionError(Exception):
     """A phase that may not follow the present one: a fault in the service, never a user's."""
 
+
+_RecordT = TypeVar("_RecordT", UploadRecord, DownloadRecord)
 
 Role = Literal["nobody", "member", "admin"]
 """What a caller is to the service: a valid token alone makes a nobody."""
@@ -50,7 +55,7 @@ class Actor:
 
 @dataclass(frozen=True)
 class Operation:
-    """An operation as it is stored: the team's record, and fields for the service alone."""
+    """An upload as it is stored: the team's record, and fields for the service alone."""
 
     record: UploadRecord
     lease_epoch: int
@@ -84,7 +89,7 @@ class Operation:
     @property
     def order(self) -> str:
         """Sort key of every index: start time, then id."""
-        return f"{format_time(self.record.started_at)}#{self.record.operation_id}"
+        return _order_of(self.record)
 
     @property
     def base_name(self) -> str:
@@ -97,9 +102,8 @@ class Operation:
         A record that is older than the bounds, or that was not written by the service, must not make a page of the
         team's history too large to be answered.
         """
-        record = self.record
-        longer = {name: cut for name in _FREE_TEXTS if (cut := _cut(getattr(record, name))) != getattr(record, name)}
-        return self if not longer else dataclasses.replace(self, record=dataclasses.replace(record, **longer))  # type: ignore[arg-type]
+        cut = _cut_record(self.record)
+        return self if cut is self.record else dataclasses.replace(self, record=cut)
 
     def advance(self, phase: Phase, **changes: object) -> Operation:
         """Return the operation in another phase, its record's fields changed as named.
@@ -110,16 +114,89 @@ class Operation:
         Raises:
             IllegalTransitionError: If `phase` may not follow the present one.
         """
-        if not may_follow(self.phase, phase):
-            raise IllegalTransitionError(f"{self.id}: {self.phase} -> {phase}")
-        status = STATUS_OF_PHASE[phase]
-        record = dataclasses.replace(self.record, phase=phase, status=status, **changes)  # type: ignore[arg-type]
+        record = _advance_record(self.record, phase, changes)
         join_asked_at = self.join_asked_at if phase == "completing" else None
         return dataclasses.replace(self, record=record, join_asked_at=join_asked_at)
 
 
+@dataclass(frozen=True)
+class ObjectOperation:
+    """An operation on a stored object, as it is stored: nothing but its record, for it holds no name and no parts."""
+
+    record: DownloadRecord
+    revision: int = 0
+    """As of an upload."""
+
+    @property
+    def id(self) -> str:
+        """The operation's id."""
+        return self.record.operation_id
+
+    @property
+    def phase(self) -> Phase:
+        """The operation's phase."""
+        return self.record.phase
+
+    @property
+    def order(self) -> str:
+        """Sort key of every index: start time, then id."""
+        return _order_of(self.record)
+
+    @property
+    def base_name(self) -> str:
+        """The archive's name without any prefix: it is listed beside the uploads of that name."""
+        return base_name(self.record.s3_object_key)
+
+    def cut_to_bounds(self) -> ObjectOperation:
+        """Return the operation with the texts of its record cut to their bounds."""
+        cut = _cut_record(self.record)
+        return self if cut is self.record else dataclasses.replace(self, record=cut)
+
+    def advance(self, phase: Phase, **changes: object) -> ObjectOperation:
+        """Return the operation in another phase, its record's fields changed as named.
+
+        Raises:
+            IllegalTransitionError: If `phase` may not follow the present one.
+        """
+        return dataclasses.replace(self, record=_advance_record(self.record, phase, changes))
+
+
+Recorded = Operation | ObjectOperation
+"""Everything that is recorded under an operation's id."""
+RecordedT = TypeVar("RecordedT", Operation, ObjectOperation)
+
+
+def entity_of(operation_type: str) -> type[Operation | ObjectOperation]:
+    """Return the entity that keeps records of this type.
+
+    Raises:
+        KeyError: If there is none: a newer service wrote the record.
+    """
+    return _ENTITIES[operation_type]
+
+
+_ENTITIES: Final[Mapping[str, type[Operation | ObjectOperation]]] = {"upload": Operation, "download": ObjectOperation}
+
+
+def _order_of(record: OperationRecord) -> str:
+    return f"{format_time(record.started_at)}#{record.operation_id}"
+
+
+def _advance_record(record: _RecordT, phase: Phase, changes: Mapping[str, object]) -> _RecordT:
+    if not may_follow(record.operation_type, record.phase, phase):
+        raise IllegalTransitionError(f"{record.operation_id}: {record.phase} -> {phase}")
+    return dataclasses.replace(record, phase=phase, status=STATUS_OF_PHASE[phase], **changes)  # type: ignore[arg-type]
+
+
+def _cut_record(record: _RecordT) -> _RecordT:
+    texts = {name: getattr(record, name) for name in _FREE_TEXTS if hasattr(record, name)}
+    longer = {name: cut for name, text in texts.items() if (cut := _cut(text)) != text}
+    return dataclasses.replace(record, **longer) if longer else record  # type: ignore[arg-type]
+
+
 _FREE_TEXTS: Final = (
     "target_path",
+    "result_path",
     "compressed_file_path",
     "error_message",
     "actor",
@@ -201,6 +278,6 @@ class HistoryQuery:
 class HistoryPage:
     """Operations found, newest first."""
 
-    operations: list[Operation]
+    operations: list[Recorded]
     after: str | None
     """The beginning of the next page; None on the last."""

@@ -17,7 +17,9 @@ from mgmt_contract.problems import ProblemError
 from mgmt_contract.routes import Route
 
 Reach = Literal["nothing", "own", "any"]
-Action = Literal["be known", "list", "look up", "preview", "upload", "replace", "cancel"]
+Action = Literal[
+    "be known", "list", "look up", "preview", "upload", "replace", "cancel", "download", "end a download", "look"
+]
 
 
 class Rights(NamedTuple):
@@ -37,6 +39,9 @@ POLICY: Final[Mapping[Action, Rights]] = {
     "upload": Rights("own", "own"),  # start, sign, complete, clean up: nobody acts in another's name
     "replace": Rights("any", "any"),  # `replace_others` can take somebody else's objects from members
     "cancel": Rights("own", "any"),
+    "download": Rights("any", "any"),  # a scope of reading alone was given out for lists, not for footage
+    "end a download": Rights("own", "own"),
+    "look": Rights("any", "any", only_reads=True),
 }
 
 ACTION_OF_ROUTE: Final[Mapping[Route, Action]] = {
@@ -47,6 +52,9 @@ ACTION_OF_ROUTE: Final[Mapping[Route, Action]] = {
     routes.FAIL: "cancel",
     routes.CLEAN_UP: "upload",
     routes.LOOK_UP: "look up",
+    routes.OPEN_DOWNLOADS: "download",
+    routes.END_DOWNLOADS: "end a download",
+    routes.LOOK: "look",
     routes.HISTORY: "list",
     routes.ME: "be known",
 }

@@ -37,6 +37,8 @@ class Settings:
     asked twice it may throw the parts away."""
     key_part_max_bytes: int | None = None
     """Longest part of a key between slashes that the storage takes; S3 itself has no such limit."""
+    restores_archived: bool = True
+    """False for a storage that keeps an archived class as a mere label: its objects can be read at any time."""
     issuer: str | None = None
     client_id: str | None = None
     audience: str | None = None

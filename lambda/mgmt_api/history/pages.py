@@ -17,7 +17,7 @@ from mgmt_api.calls.backends import Backends, ReadAhead
 from mgmt_api.calls.items import answer_each
 from mgmt_api.domain.answers import count_fitting
 from mgmt_api.domain.checks import check_count, check_texts
-from mgmt_api.domain.entities import Actor, HistoryPage, HistoryQuery, Name, Operation
+from mgmt_api.domain.entities import Actor, HistoryPage, HistoryQuery, Name, Operation, Recorded
 from mgmt_contract.messages import (
     HISTORY_LIMIT_MAX,
     HistoryRequest,
@@ -90,9 +90,9 @@ def _cut_page(page: HistoryPage) -> HistoryPage:
     return HistoryPage(page.operations[:count], page.operations[count - 1].order)
 
 
-def _find_replaced(backends: Backends, operations: list[Operation]) -> tuple[str, ...]:
+def _find_replaced(backends: Backends, operations: list[Recorded]) -> tuple[str, ...]:
     """Return the uploads whose object was replaced by a later one; one read for a whole page."""
-    stored = [operation for operation in operations if operation.record.status == "success"]
+    stored = [each for each in operations if isinstance(each, Operation) and each.record.status == "success"]
     names = backends.records.get_names({operation.record.s3_object_key for operation in stored}) if stored else {}
     return tuple(operation.id for operation in stored if _is_replaced(operation, names))
 

@@ -52,7 +52,7 @@ def _record_each(backends: Backends, actor: Actor, items: list[CleanUp]) -> list
     ahead.read_operations(item.operation_id for item in items)
 
     def answer(item: CleanUp) -> RecordResult:
-        stored = ahead.operation(item.operation_id)
+        stored = ahead.upload(item.operation_id)
         operation = require_reach(stored, item.operation_id, actor, "upload", backends.settings)
         return RecordResult(operation.id, "record", _record(backends, operation, item).record)
 

@@ -52,7 +52,7 @@ class _Desk:
         if self._backends.spare_seconds() <= 0:
             return CompleteResult(item.operation_id, "completing", retry_after_seconds=0)
         check_content(item.content)
-        stored = self._ahead.operation(item.operation_id)
+        stored = self._ahead.upload(item.operation_id)
         operation = require_reach(stored, item.operation_id, self._actor, "upload", self._backends.settings)
         if operation.phase == "failed":
             return _answer_failed(self._backends, operation)

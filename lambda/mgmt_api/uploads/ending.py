@@ -30,7 +30,7 @@ def fail_uploads(backends: Backends, actor: Actor, request: FailRequest) -> Reco
 
     def answer(item: FailItem) -> RecordResult:
         check_error_code(item.error_code)
-        stored = ahead.operation(item.operation_id)
+        stored = ahead.upload(item.operation_id)
         operation = require_reach(stored, item.operation_id, actor, "cancel", backends.settings)
         message = item.error_message
         if operation.record.actor_id != actor.id:

@@ -81,7 +81,11 @@ def _find_origin(backends: Backends, stored: StoredObject) -> Operation | None:
     if id_ is None or not is_operation_id(id_):
         return None
     operation = backends.records.get_operations([id_]).get(id_)
-    if operation is None or operation.content is None or operation.record.s3_object_key != stored.key:
+    if (
+        not isinstance(operation, Operation)
+        or operation.content is None
+        or operation.record.s3_object_key != stored.key
+    ):
         return None
     promised = (operation.content.size, operation.content.crc64nvme)
     return operation if promised == (stored.size, stored.crc64nvme) else None

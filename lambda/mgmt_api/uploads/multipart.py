@@ -44,7 +44,7 @@ def open_multipart_upload(backends: Backends, operation: Operation) -> Operation
         )
     except (ConflictError, RecordsUnavailableError):
         stored = backends.records.get_operations([operation.id]).get(operation.id)
-        if stored is not None and stored.multipart_upload_id == multipart_upload_id:
+        if isinstance(stored, Operation) and stored.multipart_upload_id == multipart_upload_id:
             return stored
         discard_multipart_upload(backends, key, multipart_upload_id)
         raise

@@ -65,7 +65,7 @@ class AskedNames:
 
     def find_holder(self, claim: PendingUpload, key: str) -> Operation | None:
         """Find the operation that reserved a name; None if it was interrupted before it was recorded."""
-        holder = self.ahead.operation(claim.operation_id)
+        holder = self.ahead.upload(claim.operation_id)
         return holder if holder is not None and holder.record.s3_object_key == key else None
 
     def refuse_reserved(self, claim: PendingUpload, holder: Operation | None, key: str, name: Name) -> None:

@@ -41,7 +41,7 @@ def sign_parts(backends: Backends, actor: Actor, request: SignRequest) -> SignRe
     ahead.read_operations(item.operation_id for item in request.items)
 
     def answer(item: SignItem) -> SignResult:
-        stored = ahead.operation(item.operation_id)
+        stored = ahead.upload(item.operation_id)
         operation = require_reach(stored, item.operation_id, actor, "upload", backends.settings)
         require_lease(operation, request.machine_id, item.lease_epoch)
         return _sign(backends, operation, item)

@@ -68,7 +68,7 @@ class _Desk:
     def start(self, item: StartItem) -> StartResult:
         """Start one upload."""
         key = self._asked.check(item)
-        operation = self._asked.ahead.operation(item.operation_id)
+        operation = self._asked.ahead.upload(item.operation_id)
         name = self._asked.ahead.name(key)
         if operation is not None:
             return replay(self._backends, self._caller, item, key, operation, name)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from mgmt_contract.messages import HistoryResponse, RecordsResponse, Service, StartResult
-from mgmt_contract.records import OperationRecord, UploadRecord
+from mgmt_contract.records import DownloadRecord, OperationRecord, UploadRecord
 from mgmt_contract.wire import MessageError, from_json, from_plain, to_json
 
 RECORD = {
@@ -83,11 +83,12 @@ def test_text_that_is_no_json_says_what_was_expected():
 
 
 def test_records_are_told_apart_by_their_type_and_not_by_what_fits():
-    """A download may have every field of an upload, and an upload that lacks one is not taken for something else."""
-    download = UPLOAD | {"operation_type": "download"}
-    records = from_plain(HistoryResponse, {"records": [UPLOAD, RECORD, download]}).records
-    assert [type(record) for record in records] == [UploadRecord, OperationRecord, OperationRecord]
-    assert [record.operation_type for record in records] == ["upload", "delete", "download"]
+    """A restore may have every field of an upload, and an upload that lacks one is not taken for something else."""
+    restore = UPLOAD | {"operation_type": "restore"}
+    download = UPLOAD | {"operation_type": "download", "upload_id": "u", "version_id": "v", "size": 3}
+    records = from_plain(HistoryResponse, {"records": [UPLOAD, RECORD, restore, download]}).records
+    assert [type(record) for record in records] == [UploadRecord, OperationRecord, OperationRecord, DownloadRecord]
+    assert [record.operation_type for record in records] == ["upload", "delete", "restore", "download"]
     assert refusal(HistoryResponse, {"records": [RECORD | {"operation_type": "upload"}]}).startswith(
         "HistoryResponse.records[0].compression_type is missing"
     )

@@ -17,7 +17,7 @@ from mgmt_contract.messages import (
     StartItem,
     StartResult,
 )
-from mgmt_contract.records import FileRecord, OperationRecord, UploadRecord
+from mgmt_contract.records import DownloadRecord, FileRecord, OperationRecord, UploadRecord
 from mgmt_contract.wire import (
     COUNT_MAX,
     MessageError,
@@ -132,12 +132,20 @@ OPERATION = {"operation_id": "x", "operation_type": "delete", "target_path": "k"
              "status": "success", "result_path": None, "error_message": None}  # fmt: skip
 
 
-@pytest.mark.parametrize("operation_type", ["delete", "download", "verify-of-tomorrow"])
+@pytest.mark.parametrize("operation_type", ["delete", "restore", "verify-of-tomorrow"])
 def test_an_operation_of_another_type_is_read_as_an_operation(operation_type):
     """History may hold operations that are no uploads, also of types that this version does not know."""
     [record] = from_plain(HistoryResponse, {"records": [OPERATION | {"operation_type": operation_type}]}).records
     assert type(record) is OperationRecord
     assert record.operation_type == operation_type
+
+
+def test_a_download_is_read_whole_and_by_a_client_that_knows_none_as_an_operation():
+    download = OPERATION | {"operation_type": "download", "upload_id": "u", "s3_bucket": "b", "s3_object_key": "k",
+                            "version_id": None, "size": 3, "received_bytes": 2}  # fmt: skip
+    [record] = from_plain(HistoryResponse, {"records": [download]}).records
+    assert (type(record), record.upload_id, record.size, record.received_bytes) == (DownloadRecord, "u", 3, 2)
+    assert from_plain(OperationRecord, download).operation_type == "download"
 
 
 @given(upload_records, st.data())

@@ -59,8 +59,13 @@ def part(key: str = "clip.tar.gz", upload_id: str = "upload", number: int = 1) -
     return "UploadPart", {**parameters, "ChecksumCRC64NVME": CHECKSUM}
 
 
+def get(key: str = "clip.tar.gz", version_id: str | None = None) -> tuple[str, dict[str, Any]]:
+    return "GetObject", {"Key": key} | ({} if version_id is None else {"VersionId": version_id})
+
+
 TEXTS = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=20)
 """Everything that UTF-8 can write: spaces, slashes, `%`, `+`, `~`, dots, letters of every script."""
+GETS = st.tuples(st.just("GetObject"), st.fixed_dictionaries({"Key": TEXTS}, optional={"VersionId": TEXTS}))
 ODD = "/%2F/ +~%é\u0301&=?#..//../ü.tar.gz"
 VISIBLE = st.text(st.characters(min_codepoint=0x21, max_codepoint=0x7E), min_size=1, max_size=20)
 SPACED = st.lists(VISIBLE, min_size=1, max_size=3).map("  ".join)
@@ -87,7 +92,7 @@ PUTS = st.tuples(
 
 
 def sign_by_botocore(client: Any, bucket: str, operation: str, parameters: dict[str, Any], life: int) -> str:
-    method = {"PutObject": "put_object", "UploadPart": "upload_part"}[operation]
+    method = {"PutObject": "put_object", "UploadPart": "upload_part", "GetObject": "get_object"}[operation]
     url: str = client.generate_presigned_url(method, Params={"Bucket": bucket, **parameters}, ExpiresIn=life)
     return url
 
@@ -101,14 +106,15 @@ def parts(url: str) -> tuple[str, list[str]]:
 @settings(deadline=None, max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     bucket=st.sampled_from(["team-footage", "team.footage", "a1b"]),
-    puts=st.lists(PARTS | PUTS, min_size=2, max_size=4),
+    requests=st.lists(PARTS | PUTS | GETS, min_size=2, max_size=4),
     life=st.integers(1, 604_800),
 )
-@example(bucket="team-footage", puts=[part(ODD, ODD), part(ODD, ODD), part("plain")], life=900)
-@example(bucket="team.footage", puts=[part("/"), part("//"), part("."), part("/a/../b")], life=900)
-def test_every_url_is_botocores_own(client, bucket, puts, life):
+@example(bucket="team-footage", requests=[get(ODD, ODD), get(ODD), get("plain", "v7")], life=900)
+@example(bucket="team-footage", requests=[part(ODD, ODD), part(ODD, ODD), part("plain")], life=900)
+@example(bucket="team.footage", requests=[part("/"), part("//"), part("."), part("/a/../b")], life=900)
+def test_every_url_is_botocores_own(client, bucket, requests, life):
     presigner = open_presigner(client, bucket)
-    for operation, parameters in puts:
+    for operation, parameters in requests:
         expected = sign_by_botocore(client, bucket, operation, parameters, life)
         assert parts(presigner.sign(operation, parameters, life)) == parts(expected)
         [signed] = parse_qs(urlsplit(expected).query)["X-Amz-SignedHeaders"]
@@ -129,7 +135,8 @@ def test_only_the_first_url_of_each_operation_goes_the_whole_way(client, whole_w
     for number in range(1, 11):
         presigner.sign(*part(number=number), 900)
         presigner.sign("PutObject", {"Key": "clip.tar.gz", "ContentLength": number}, 900)
-    assert whole_ways == {"UploadPart": 1, "PutObject": 1}
+        presigner.sign(*get(version_id=f"v{number}"), 900)
+    assert whole_ways == {"UploadPart": 1, "PutObject": 1, "GetObject": 1}
 
 
 def test_each_bucket_has_its_own_address_on_one_client(client):

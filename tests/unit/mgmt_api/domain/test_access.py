@@ -154,6 +154,9 @@ BODIES = {
     routes.FAIL: {"machine_id": "m", "items": []},
     routes.CLEAN_UP: {"items": []},
     routes.LOOK_UP: {"operation_ids": []},
+    routes.OPEN_DOWNLOADS: {"items": []},
+    routes.END_DOWNLOADS: {"items": []},
+    routes.LOOK: {"upload_ids": []},
 }
 
 

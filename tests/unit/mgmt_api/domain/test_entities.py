@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from mgmt_api.domain.entities import IllegalTransitionError
-from mgmt_contract.records import STATUS_OF_PHASE, TRANSITIONS
+from mgmt_contract.records import DOWNLOAD_TRANSITIONS, STATUS_OF_PHASE, TRANSITIONS
+from support.operations import make_download
 from support.studio import item_for
 
 
@@ -28,6 +29,20 @@ def test_only_what_the_table_holds_may_follow(operation, before, after):
         with pytest.raises(IllegalTransitionError):
             operation.advance(after)
     assert (operation.phase, operation.record.etag) == (before, None)
+
+
+@pytest.mark.parametrize("after", PHASES)
+@pytest.mark.parametrize("before", PHASES)
+def test_a_download_changes_along_a_table_of_its_own(before, after):
+    download = make_download()
+    download.record.phase = before
+    if after in DOWNLOAD_TRANSITIONS.get(before, ()):
+        advanced = download.advance(after, received_bytes=3)
+        assert (advanced.phase, advanced.record.status) == (after, STATUS_OF_PHASE[after])
+    else:
+        with pytest.raises(IllegalTransitionError):
+            download.advance(after)
+    assert (download.phase, download.record.received_bytes) == (before, None)
 
 
 def test_operations_are_sorted_by_time_then_id(operation):

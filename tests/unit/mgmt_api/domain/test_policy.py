@@ -40,7 +40,7 @@ NOBODIES = list(CLAIMS)[:6]
 READERS = ["reader", "reading admin"]
 MEMBERS = ["member", "listed machine", "listed machine in a group"]
 ADMINS = ["admin"]
-READ_ROUTES = (routes.LOOK_UP, routes.HISTORY, routes.ME)
+READ_ROUTES = (routes.LOOK_UP, routes.LOOK, routes.HISTORY, routes.ME)
 
 
 def claims_of(kind: str) -> dict[str, Any]:
@@ -58,11 +58,23 @@ class Stage:
         self.caller = replace(self.anna.elsewhere(), claims=claims_of(kind))
         self._theirs = self.anna.start(item_for("theirs", BODY))
         self._own = self._start_own()
+        self._downloads = {"own": self._open(self._was_member()), "other's": self._open(self.anna)}
+
+    def _was_member(self) -> Machine:
+        """The caller while they were a member still."""
+        return replace(self.caller, claims=make_claims(self.caller.claims["sub"], "x", ["editors"]))
 
     def _start_own(self) -> messages.StartResult:
-        """Start an upload under the caller's subject while they were a member still."""
-        was = make_claims(self.caller.claims["sub"], "x", ["editors"])
-        return replace(self.caller, claims=was).start(item_for("own", BODY))
+        return self._was_member().start(item_for("own", BODY))
+
+    def _open(self, person: Machine) -> messages.DownloadResult:
+        item = item_for(f"stored by {person.claims['sub']}", BODY)
+        assert person.upload(item, BODY).outcome == "done"
+        return person.open_download(item.operation_id)
+
+    def opened(self, started: messages.StartResult) -> messages.DownloadResult:
+        """Return the download of the person to whom this upload belongs."""
+        return self._downloads["own" if started is self._own else "other's"]
 
     def started(self, whose: str) -> messages.StartResult:
         return self._own if whose == "own" else self._theirs
@@ -70,7 +82,9 @@ class Stage:
     def call(self, route: Route, whose: str) -> str:
         """Make a call about somebody's upload; return its outcome, or the code of the problem."""
         try:
-            result = _CALLS[route](self.caller, self.started(whose))
+            started = self.started(whose)
+            call = _DOWNLOAD_CALLS.get(route)
+            result = call(self.caller, self.opened(started)) if call else _CALLS[route](self.caller, started)
         except RefusedError as error:
             return error.code
         if result is None:
@@ -98,6 +112,11 @@ _CALLS: dict[Route, Any] = {
     routes.HISTORY: lambda caller, _: None if caller.history() else "",
     routes.ME: lambda caller, _: None if caller.call(routes.ME, messages.Me) else "",
 }
+_DOWNLOAD_CALLS: dict[Route, Any] = {
+    routes.OPEN_DOWNLOADS: lambda caller, opened: caller.open_download(opened.upload.operation_id),
+    routes.END_DOWNLOADS: lambda caller, opened: caller.end_download(opened),
+    routes.LOOK: lambda caller, opened: caller.look(opened.upload.operation_id)[0],
+}
 ALLOWED: dict[Route, tuple[str, str, str]] = {
     # outcome for a member's own upload, a member's of somebody else, an admin's of somebody else
     routes.PREVIEW: ("free", "free", "free"),
@@ -107,6 +126,9 @@ ALLOWED: dict[Route, tuple[str, str, str]] = {
     routes.FAIL: ("record", "not-allowed", "record"),
     routes.CLEAN_UP: ("invalid-request", "not-allowed", "not-allowed"),  # likewise: it has not succeeded yet
     routes.LOOK_UP: ("record", "record", "record"),
+    routes.OPEN_DOWNLOADS: ("opened", "opened", "opened"),
+    routes.END_DOWNLOADS: ("record", "not-allowed", "not-allowed"),
+    routes.LOOK: ("there", "there", "there"),
     routes.HISTORY: ("answered", "answered", "answered"),
     routes.ME: ("answered", "answered", "answered"),
 }

@@ -18,7 +18,11 @@ from mgmt_contract import routes
 from mgmt_contract.messages import (
     CleanUp,
     CleanUpRequest,
+    DownloadEnd,
+    EndDownloadsRequest,
+    LookRequest,
     LookUpRequest,
+    OpenDownloadsRequest,
     PreviewRequest,
     StartRequest,
 )
@@ -28,10 +32,10 @@ from support.fakes import FakeRecordStore
 from support.good_requests import BODY, complete_request, fail_request, sign_request
 from support.interposed import fail_at, interpose_objects, interpose_records
 from support.moto_table import create_table, moto_dynamodb
-from support.studio import Studio, item_for
+from support.studio import Studio, download_of, item_for
 
 COUNT = 3
-GOOD = {"free", "put", "multipart", "signed", "done", "record"}
+GOOD = {"free", "put", "multipart", "signed", "done", "record", "opened", "there"}
 READ_AHEAD = ("get_operations", "get_names", "get_operations_and_names")
 
 
@@ -106,6 +110,22 @@ class Desk:
 
     def look_up(self):
         return routes.LOOK_UP, LookUpRequest(self._done())
+
+    def open_downloads(self):
+        return routes.OPEN_DOWNLOADS, OpenDownloadsRequest([download_of(id_) for id_ in self._done()])
+
+    def open_downloads_again(self):
+        items = [download_of(id_) for id_ in self._done()]
+        self.ada.open_downloads(*items)
+        return routes.OPEN_DOWNLOADS, OpenDownloadsRequest(items)
+
+    def end_downloads(self):
+        items = [download_of(id_) for id_ in self._done()]
+        self.ada.open_downloads(*items)
+        return routes.END_DOWNLOADS, EndDownloadsRequest([DownloadEnd(each.operation_id, 5) for each in items])
+
+    def look(self):
+        return routes.LOOK, LookRequest(self._done())
 
     def _whole(self):
         return [item_for(f"clip-{number}", BODY) for number in range(COUNT)]

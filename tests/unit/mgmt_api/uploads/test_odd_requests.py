@@ -17,7 +17,11 @@ from mgmt_contract import routes
 from mgmt_contract.messages import (
     CleanUp,
     CleanUpRequest,
+    DownloadEnd,
+    EndDownloadsRequest,
+    LookRequest,
     LookUpRequest,
+    OpenDownloadsRequest,
     PreviewRequest,
     StartRequest,
 )
@@ -27,7 +31,7 @@ from mgmt_local.records import SQLiteRecordStore
 from support.events import make_event
 from support.good_requests import BODY, complete_request, fail_request, sign_request
 from support.odd_requests import ANSWERS, Good, odd_events
-from support.studio import SETTINGS, Machine, Studio, item_for
+from support.studio import SETTINGS, Machine, Studio, download_of, item_for
 
 REQUESTS = 2000
 ASKED_PER_ROUND = 25
@@ -83,6 +87,8 @@ def make_good_requests(ada: Machine, round_: str) -> list[Good]:
     ada.carry(ada.start(carried), BODY)
     ada.upload(done, BODY)
     ids = [each.operation_id for each in (begun, carried, done)]
+    opened = download_of(done.operation_id)
+    ada.open_downloads(opened)
     reports = [CleanUp(done.operation_id, "completed", "deleted")]
     cursor = ada.history(limit="1").cursor
     return [
@@ -95,6 +101,9 @@ def make_good_requests(ada: Machine, round_: str) -> list[Good]:
         Good(routes.FAIL, fail_request(machine_id, ids)),
         Good(routes.CLEAN_UP, CleanUpRequest(reports)),
         Good(routes.LOOK_UP, LookUpRequest(ids)),
+        Good(routes.OPEN_DOWNLOADS, OpenDownloadsRequest([download_of(done.operation_id), opened])),
+        Good(routes.END_DOWNLOADS, EndDownloadsRequest([DownloadEnd(opened.operation_id, 5, "disk-full", "No room.")])),
+        Good(routes.LOOK, LookRequest(ids[2:])),
         Good(routes.HISTORY, query={"actor": "ada", "status": "pending", "since": "2026-11-01T00:00:00Z"}),
         Good(routes.HISTORY, query={"limit": "1", "cursor": cursor or ""}),
         Good(routes.HISTORY, query={"name": "day1/clip", "mine": "true", "operation_type": "upload"}),

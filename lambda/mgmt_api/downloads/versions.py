@@ -1,0 +1,100 @@
+"""The version of an object that an upload has stored: looked at, and compared with the record."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from mgmt_api.calls.backends import Backends
+from mgmt_api.domain.checks import is_operation_id
+from mgmt_api.domain.entities import Operation, Recorded
+from mgmt_api.ports import Reading, StoredObject
+from mgmt_contract.messages import StoredVersion
+from mgmt_contract.problems import Problem, ProblemError, make_problem
+
+
+@dataclass(frozen=True)
+class Version:
+    """One upload's version, as the storage states it now."""
+
+    upload: Operation
+    stored: StoredObject | None
+    standing: Literal["there", "differs", "gone"]
+    reading: Reading = "readable"
+    is_current: bool | None = None
+
+    def describe(self) -> StoredVersion | None:
+        """Return what the storage states, for an answer."""
+        stored = self.stored
+        if stored is None:
+            return None
+        return StoredVersion(
+            size=stored.size,
+            crc64nvme=stored.crc64nvme,
+            storage_class=stored.storage_class,
+            is_current=self.is_current,
+            restored_until=stored.restored_until,
+        )
+
+    def make_problem(self, operation_id: str) -> Problem | None:
+        """Say what is wrong with it, in the result of `operation_id`; None where it is as recorded."""
+        record, stored = self.upload.record, self.stored
+        if stored is None:
+            return make_problem(
+                "object-gone",
+                f"The version of {record.s3_object_key} that {record.actor} stored is not in the bucket any more. "
+                "It was removed past this service; ask the admin.",
+                operation_id=operation_id,
+            )
+        if self.standing == "there":
+            return None
+        return make_problem(
+            "content-differs",
+            f"The storage states {stored.size} bytes, checksum {stored.crc64nvme or 'unknown'}, for "
+            f"{record.s3_object_key}; recorded are {_recorded_size(self.upload)} bytes, checksum {record.crc64nvme}. "
+            "It was changed past this service; ask the admin.",
+            operation_id=operation_id,
+        )
+
+
+def require_stored(recorded: Recorded | None, upload_id: str) -> Operation:
+    """Return an upload that has stored an object.
+
+    Raises:
+        ProblemError: no-such-operation or not-stored.
+    """
+    if not isinstance(recorded, Operation):
+        shown = upload_id if is_operation_id(upload_id) else "this id"
+        raise ProblemError("no-such-operation", f"No upload is recorded under {shown}.")
+    if recorded.phase != "done":
+        raise ProblemError(
+            "not-stored",
+            f"Upload {upload_id} of {recorded.record.s3_object_key} is {recorded.record.status}: it has stored nothing "
+            "that is proven.",
+        )
+    return recorded
+
+
+def look_at(backends: Backends, upload: Operation, *, and_at_current: bool = False) -> Version:
+    """Have the storage state the very version that an upload has stored, and compare it with the record.
+
+    Args:
+        backends: The stores.
+        upload: One that is done.
+        and_at_current: Also ask whether it is the current version.
+    """
+    record = upload.record
+    stored = backends.objects.head_object(record.s3_object_key, record.version_id)
+    if stored is None:
+        return Version(upload, None, "gone")
+    is_current = None
+    if and_at_current:
+        current = backends.objects.head_object(record.s3_object_key)
+        is_current = current is not None and current.version_id == stored.version_id
+    is_same = (stored.size, stored.crc64nvme) == (_recorded_size(upload), record.crc64nvme)
+    reading = stored.reading if backends.settings.restores_archived else "readable"
+    return Version(upload, stored, "there" if is_same else "differs", reading, is_current)
+
+
+def _recorded_size(upload: Operation) -> int | None:
+    return upload.content.size if upload.content is not None else None
