@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from mgmt_api.domain.settings import Settings, SettingsError, read_settings
+from mgmt_contract.sign_in import OPENID_SCOPES
 from mgmt_infra.keys import KEYS, Key, Kind
 
 WHEEL_PLATFORMS: Mapping[str, str] = {
@@ -35,8 +36,6 @@ _POOL: Final[Mapping[str, Any]] = {
     "sign_in_scopes": ["openid", "mgmt/use"],
 }
 """The values of the keys that need an issuer, where the stack makes the user pool."""
-_IN_EVERY_TOKEN: Final = frozenset({"openid", "profile", "email", "phone", "address", "offline_access"})
-"""Scopes of OpenID Connect itself: anybody who can sign in can have them."""
 _KINDS: Final[Mapping[Kind, str]] = {
     "text": "a text",
     "number": "a whole number",
@@ -179,11 +178,16 @@ def _is_of_kind(kind: Kind, value: Any) -> bool:
 
 def _find_gaps(values: Mapping[str, Any]) -> Iterable[str]:
     """Name what is missing, or does not go together."""
-    if "issuer" not in values:
-        for name in values:
-            if KEYS[name].needs_issuer:
-                yield f"{name} describes a sign-in of your own: give its issuer too, or leave it out"
-        return
+    return _find_gaps_with_issuer(values) if "issuer" in values else _find_gaps_with_pool(values)
+
+
+def _find_gaps_with_pool(values: Mapping[str, Any]) -> Iterable[str]:
+    for name in values:
+        if KEYS[name].needs_issuer:
+            yield f"{name} describes a sign-in of your own: give its issuer too, or leave it out"
+
+
+def _find_gaps_with_issuer(values: Mapping[str, Any]) -> Iterable[str]:
     for name in ("first_admins", "identity_providers"):
         if name in values:
             yield f"{name} is for the user pool that the stack makes, and with issuer it makes none"
@@ -191,10 +195,17 @@ def _find_gaps(values: Mapping[str, Any]) -> Iterable[str]:
         yield "audience or client_id is missing: without one, tokens for other services would be taken"
     if not (values.get("member_group") or values.get("scopes")):
         yield "member_group or scopes is missing: without one, everybody whom the issuer lets sign in would be a member"
-    for scope in sorted(_IN_EVERY_TOKEN.intersection(values.get("scopes", []))):
-        yield f"scopes has {scope}, which makes nobody a member: anybody who can sign in has it (see sign_in_scopes)"
+    yield from _find_misused_scopes(values)
     if values.get("client_id") in values.get("machine_clients", []):
         yield "machine_clients has the client_id of people: then everybody who can sign in would be a member"
+
+
+def _find_misused_scopes(values: Mapping[str, Any]) -> Iterable[str]:
+    for name in ("scopes", "read_scopes"):
+        for scope in sorted(OPENID_SCOPES.intersection(values.get(name, []))):
+            yield f"{name} has {scope}, which gives no right: anybody who can sign in has it (see sign_in_scopes)"
+    if values.get("read_scopes") and not values.get("scopes"):
+        yield "read_scopes needs scopes: without them, a member whose token has a scope for reading could only read"
 
 
 def _write_variables(values: Mapping[str, Any]) -> dict[str, str]:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Final, Literal, NamedTuple
 
 Kind = Literal["text", "number", "list", "people"]
-Guard = Literal["changed", "lowered"]
+Guard = Literal["changed", "lowered", "widened"]
 
 
 class Key(NamedTuple):
@@ -18,7 +18,10 @@ class Key(NamedTuple):
     """In words, for the documents."""
     pattern: str | None = None
     guard: Guard | None = None
-    """Which change of it a later deployment makes only when it is confirmed."""
+    """Which change of it a later deployment makes only when it is confirmed.
+
+    A list is widened by another entry, a text when it becomes its default again.
+    """
     risk: str = ""
     """What such a change does, as the refusal says it."""
     needs_issuer: bool = False
@@ -89,9 +92,11 @@ KEYS: Final[Mapping[str, Key]] = {
     ),
     "read_scopes": Key(
         "list",
-        "scopes that are enough to list and to look up",
+        "scopes that are enough to list and to look up, beside `scopes`",
         "none; with the user pool `mgmt/read`",
         _WORD,
+        "widened",
+        "tokens with the new scope can read the team's history: anybody's, where no `member_group` is asked for",
         needs_issuer=True,
     ),
     "sign_in_scopes": Key(
@@ -112,7 +117,13 @@ KEYS: Final[Mapping[str, Key]] = {
         needs_issuer=True,
     ),
     "actor_claim": Key(
-        "text", "the claim of the access token that names a person", "`username`", None, needs_issuer=True
+        "text",
+        "the claim of the access token that names a person",
+        "`username`",
+        None,
+        "changed",
+        "people get other names in the history from now on; what is recorded keeps the old ones",
+        needs_issuer=True,
     ),
     "machine_clients": Key(
         "list", "ids of clients whose own tokens (client credentials) are members'; never admins'", "none", _WORD
@@ -135,6 +146,8 @@ KEYS: Final[Mapping[str, Key]] = {
         "who may replace an object that somebody else has stored: `members` or `admins`",
         "`members`",
         "members|admins",
+        "widened",
+        "members can replace the objects of others again",
     ),
     "root_prefix": Key(
         "text",

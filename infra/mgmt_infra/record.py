@@ -84,8 +84,14 @@ def _find_risks(deployment: Deployment, record: Mapping[str, Mapping[str, Any]])
 
 
 def _is_risky(name: str, last: Any, now: Any) -> bool:
-    if KEYS[name].guard == "lowered":
-        return int(now or KEYS[name].default) < int(last or KEYS[name].default)
+    key = KEYS[name]
+    if key.guard == "lowered":
+        return int(now or key.default) < int(last or key.default)
+    if key.guard == "widened":
+        if key.kind == "list":
+            return not set(now or ()) <= set(last or ())
+        widest = key.default.strip("`")
+        return (now or widest) == widest != (last or widest)
     return (sorted(last) != sorted(now)) if isinstance(last, list) and isinstance(now, list) else last != now
 
 

@@ -1,4 +1,4 @@
-"""The addresses to which a browser returns after a sign-in, in one place for the client and the deployment.
+"""What client and deployment both know of a sign-in: where a browser returns to, and which scopes are OpenID's own.
 
 An identity provider sends a browser only to addresses that were registered with it. Cognito wants each one with its
 port (Cognito Developer Guide, "App client callback URLs", read 2026-11), so they are a small fixed set.
@@ -23,6 +23,12 @@ def redirect_uri(port: int) -> str:
     """
     return f"http://{CALLBACK_HOST}:{port}{CALLBACK_PATH}"
 
+
+OPENID_SCOPES: Final = frozenset({"openid", "profile", "email", "phone", "address", "offline_access"})
+"""Scopes of OpenID Connect itself (Core 1.0, 5.4 and 11): anybody who can sign in can have them.
+
+So none of them makes a member. They are about a person, and a client that signs in for itself must not ask for them.
+"""
 
 REDIRECT_URIS: Final = tuple(map(redirect_uri, CALLBACK_PORTS))
 """The addresses to register with the identity provider."""

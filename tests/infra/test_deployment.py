@@ -68,6 +68,15 @@ def test_a_number_that_the_function_would_refuse_is_refused_before():
         pytest.param({"issuer": LEAST["issuer"]}, "audience or client_id is missing", id="any token of the issuer"),
         pytest.param({"issuer": LEAST["issuer"], "client_id": "x"}, "member_group or scopes is missing", id="anybody"),
         pytest.param(LEAST | {"scopes": ["openid"]}, "scopes has openid", id="a scope that everybody has"),
+        pytest.param(
+            LEAST | {"read_scopes": ["mgmt/read", "openid"]}, "read_scopes has openid", id="everybody reads the history"
+        ),
+        pytest.param(
+            {k: v for k, v in LEAST.items() if k != "scopes"}
+            | {"member_group": "editors", "read_scopes": ["mgmt/read"]},
+            "read_scopes needs scopes",
+            id="members who could only read",
+        ),
         pytest.param(LEAST | {"machine_clients": ["mgmt-command"]}, "machine_clients has", id="people as machines"),
         pytest.param({"client_id": "x"}, "client_id describes a sign-in of your own", id="client without issuer"),
         pytest.param({"scopes": ["x/y"]}, "scopes describes a sign-in of your own", id="scopes without issuer"),
@@ -177,6 +186,8 @@ def deploy_again(folder: Path, last: dict[str, Any], now: dict[str, Any], confir
 
 
 WITHOUT_GROUP = {name: value for name, value in FULL.items() if name != "member_group"}
+READ = FULL | {"read_scopes": ["mgmt/read"]}
+ADMINS_REPLACE = FULL | {"replace_others": "admins"}
 HARMFUL = [
     pytest.param(FULL, FULL | {"scopes": []}, "scopes", id="scopes dropped"),
     pytest.param(FULL, FULL | {"scopes": ["mgmt/use", "email/read"]}, "scopes", id="another scope is enough"),
@@ -191,6 +202,11 @@ HARMFUL = [
     pytest.param(FULL, FULL | {"issuer": "https://other.example"}, "issuer", id="another issuer"),
     pytest.param(FULL, FULL | {"client_id": "other"}, "client_id", id="another client"),
     pytest.param(FULL, FULL | {"audience": "other"}, "audience", id="another audience"),
+    pytest.param(FULL, FULL | {"actor_claim": "email"}, "actor_claim", id="other names"),
+    pytest.param(FULL, FULL | {"read_scopes": ["mgmt/read"]}, "read_scopes", id="a scope for reading"),
+    pytest.param(READ, READ | {"read_scopes": ["mgmt/read", "x"]}, "read_scopes", id="another scope for reading"),
+    pytest.param(ADMINS_REPLACE, FULL, "replace_others", id="members replace what is others' by default"),
+    pytest.param(ADMINS_REPLACE, FULL | {"replace_others": "members"}, "replace_others", id="members replace again"),
     pytest.param(FULL, {}, "issuer", id="pool in place of the issuer"),
     pytest.param({}, FULL, "issuer", id="issuer in place of the pool"),
     pytest.param(FULL, FULL | {"stack_name": "mgmt-2"}, "stack_name", id="another stack"),
@@ -222,18 +238,19 @@ def test_a_mistyped_confirmation_is_refused_with_the_nearest_key(tmp_path: Path)
 
 
 @pytest.mark.parametrize(
-    "now",
+    ("last", "now"),
     [
-        pytest.param(FULL, id="the same"),
-        pytest.param(FULL | {"feed_shards": 8}, id="shards raised"),
-        pytest.param(
-            FULL | {"request_burst": 7, "url_life_seconds": 60, "actor_claim": "email"}, id="what does no harm"
-        ),
-        pytest.param(FULL | {"machine_clients": ["ci"]}, id="a machine more"),
+        pytest.param(FULL, FULL, id="the same"),
+        pytest.param(FULL, FULL | {"feed_shards": 8}, id="shards raised"),
+        pytest.param(FULL, FULL | {"request_burst": 7, "url_life_seconds": 60}, id="what does no harm"),
+        pytest.param(FULL, FULL | {"machine_clients": ["ci"]}, id="a machine more"),
+        pytest.param(READ, FULL, id="no scope for reading any more"),
+        pytest.param(FULL, ADMINS_REPLACE, id="members replace only their own from now on"),
+        pytest.param(FULL, FULL | {"replace_others": "members"}, id="the default written out"),
     ],
 )
-def test_other_changes_need_no_word(tmp_path: Path, now):
-    assert deploy_again(tmp_path, FULL, now)
+def test_other_changes_need_no_word(tmp_path: Path, last, now):
+    assert deploy_again(tmp_path, last, now)
 
 
 def test_a_record_that_is_missing_is_not_taken_for_a_first_deployment(tmp_path: Path):

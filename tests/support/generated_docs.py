@@ -67,7 +67,12 @@ def risks_table() -> str:
 
 
 _KINDS: dict[Kind, str] = {"text": "text", "number": "number", "list": "list of texts", "people": "table"}
-_GUARDS: dict[Guard | None, str] = {None: "", "changed": "when it changes", "lowered": "when it is lowered"}
+_GUARDS: dict[Guard | None, str] = {
+    None: "",
+    "changed": "when it changes",
+    "lowered": "when it is lowered",
+    "widened": "when it is widened",
+}
 
 
 def options_table(command: click.Command) -> str:

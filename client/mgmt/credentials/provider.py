@@ -22,6 +22,7 @@ from mgmt.errors import LocalStateError, LoginRequiredError, UnavailableError
 from mgmt.events import Emit, Notice
 from mgmt.machine.interrupts import undisturbed
 from mgmt.network.retry import Patience
+from mgmt_contract.sign_in import OPENID_SCOPES
 
 if TYPE_CHECKING:  # a run whose token is valid asks no issuer, and does not import what does
     from mgmt.credentials.issuer import IssuerApi, Metadata
@@ -36,8 +37,6 @@ _CLOCK_TOLERANCE: Final = timedelta(seconds=1)
 """Clocks are corrected by less than that all the time, and times are kept in milliseconds."""
 _PAUSE_SECONDS: Final = 30.0
 """Between two tries to renew a token that is still valid."""
-_PERSONAL: Final = frozenset({"openid", "profile", "email", "phone", "address", "offline_access"})
-"""They are about a person (OpenID Connect Core 1.0, 5.4 and 11), and a client without one must not ask for them."""
 
 Learn = Callable[..., None]
 """Takes every secret that is about to be used, so that none of them is ever shown."""
@@ -292,7 +291,7 @@ class ClientToken:
                     "The service names no issuer, so MGMT_CLIENT_ID cannot sign in. Put a token into MGMT_TOKEN.",
                     code="no-issuer-named",
                 )
-            self._scopes = tuple(each for each in scopes if each not in _PERSONAL)
+            self._scopes = tuple(each for each in scopes if each not in OPENID_SCOPES)
             self._metadata = issuer.discover(address)
         return self._metadata
 
