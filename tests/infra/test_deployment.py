@@ -14,7 +14,7 @@ import pytest
 
 from app import find_deployment
 from mgmt_api.domain.settings import Settings
-from mgmt_contract.sign_in import REDIRECT_URIS
+from mgmt_contract.sign_in import redirect_uris
 from mgmt_infra.deployment import Deployment, DeploymentError, read_deployment, read_file
 from mgmt_infra.keys import GUARDED, KEYS
 from mgmt_infra.record import OUTPUT, path_of_record, write_values
@@ -306,7 +306,7 @@ def test_what_the_pages_show_can_be_deployed(block):
 
 def test_the_page_for_issuers_lists_every_address_that_has_to_be_registered():
     page = (DOCS / "issuers.md").read_text(encoding="utf-8")
-    assert re.findall(r"^ *(http://127\S+)$", page, re.MULTILINE) == list(REDIRECT_URIS)
+    assert re.findall(r"^ *(http://127\S+)$", page, re.MULTILINE) == list(redirect_uris("https://ISSUER"))
 
 
 def test_the_guide_fetches_a_lost_record_as_the_stack_states_it():

@@ -1,6 +1,7 @@
 """An OpenID provider on loopback that can misbehave on purpose: each of its answers may be changed by a test.
 
-Left alone it does as it should: codes serve once, and only with their verifier, client and redirect address.
+Left alone it does as it should: codes serve once, and only with their verifier, client and redirect address, and no
+browser is sent to an address that is not registered.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from urllib.parse import parse_qsl, urlencode, urlsplit
 from joserfc import jwt
 from joserfc.jwk import RSAKey
 
+from mgmt_contract.sign_in import CALLBACK_HOST, callback_path
 from support.loopback import LoopbackServer, QuietHandler
 
 Plain = dict[str, Any]
@@ -95,9 +97,12 @@ class OddIssuer(LoopbackServer):
         """Sign a token as it should be."""
         return jwt.encode({"alg": "RS256", "kid": self.key.kid}, claims, self.key)
 
-    def authorize(self, query: Mapping[str, str]) -> str:
-        """Sign the person in at once; return where the browser goes."""
+    def authorize(self, query: Mapping[str, str]) -> str | None:
+        """Sign the person in at once; return where the browser goes. Ports of loopback are not compared (RFC 8252)."""
         self.asked.append(dict(query))
+        back = urlsplit(query.get("redirect_uri", ""))
+        if (back.hostname, back.path) != (CALLBACK_HOST, callback_path(self.url)):
+            return None
         code = secrets.token_urlsafe(16)
         self._codes[code] = dict(query)
         fields = _changed({"code": code, "state": query.get("state"), "iss": self.url}, self.redirect)
@@ -174,7 +179,11 @@ class _Handler(QuietHandler):
         if address.path in self.issuer.is_out_of_reach:
             self._send(503, {})
         elif address.path == "/authorize":
-            self._send(302, {}, location=self.issuer.authorize(dict(parse_qsl(address.query))))
+            location = self.issuer.authorize(dict(parse_qsl(address.query)))
+            if location is None:
+                self._send(400, {"error": "invalid_request"})
+            else:
+                self._send(302, {}, location=location)
         elif address.path == "/.well-known/openid-configuration":
             self._send(200, self.issuer.describe())
         elif address.path == "/keys":

@@ -14,13 +14,15 @@ const require = createRequire(`${process.argv[2]}/`);
 const { default: Provider } = require('oidc-provider');
 
 const lines = readline.createInterface({ input: process.stdin });
-const settings = JSON.parse((await once(lines, 'line'))[0]);
+const [line] = await once(lines, 'line');
 lines.on('close', () => process.exit(0));
 
 const server = http.createServer();
 server.listen(0, '127.0.0.1');
 await once(server, 'listening');
-const issuer = `http://127.0.0.1:${server.address().port}`;
+const host = `127.0.0.1:${server.address().port}`;
+const issuer = `http://${host}`;
+const settings = JSON.parse(line.replaceAll('/ISSUER', `/${host}`));
 
 const { privateKey } = generateKeyPairSync('rsa', { modulusLength: 2048 });
 const signingKey = { ...privateKey.export({ format: 'jwk' }), kid: 'key-1', use: 'sig', alg: 'RS256' };

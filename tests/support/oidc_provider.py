@@ -15,7 +15,7 @@ from typing import Any
 
 import urllib3
 
-from mgmt_contract.sign_in import REDIRECT_URIS
+from mgmt_contract.sign_in import redirect_uris
 from mgmt_local.gateway.authorizer import TokenAuthorizer
 from mgmt_local.gateway.published_keys import PublishedKeys
 from support.node import ToolMissingError, script_command
@@ -127,7 +127,7 @@ def _clients() -> list[dict[str, Any]]:
         "application_type": "native",
         "grant_types": ["authorization_code", "refresh_token", _DEVICE_CODE],
         "response_types": ["code"],
-        "redirect_uris": REDIRECT_URIS,
+        "redirect_uris": redirect_uris("http://ISSUER"),  # the provider puts itself there, once it knows its port
     }
     robot = {
         "client_id": ROBOT_ID,

@@ -12,6 +12,7 @@ from urllib.parse import parse_qsl, urlencode, urlsplit
 import urllib3
 from joserfc.jwk import RSAKey
 
+from mgmt_contract.sign_in import CALLBACK_PORTS, redirect_uri
 from mgmt_local.gateway.authorizer import TokenAuthorizer
 from mgmt_local.gateway.owner import OwnerAuthorizer
 from mgmt_local.issuer import ISSUER_PATH
@@ -49,11 +50,11 @@ def log_in(url: str, ticket: str) -> dict[str, Any]:
     """Log in at the issuer of the backend at an address, as a command does; return the tokens."""
     verifier = "v" * 43
     challenge = base64.urlsafe_b64encode(hashlib.sha256(verifier.encode()).digest()).rstrip(b"=").decode()
-    redirect_uri = "http://127.0.0.1:8976/callback"
+    address_back = redirect_uri(CALLBACK_PORTS[0], f"{url}{ISSUER_PATH}")
     asked = {
         "response_type": "code",
         "client_id": CLIENT_ID,
-        "redirect_uri": redirect_uri,
+        "redirect_uri": address_back,
         "scope": f"openid {SCOPE}",
         "code_challenge": challenge,
         "code_challenge_method": "S256",
@@ -62,7 +63,7 @@ def log_in(url: str, ticket: str) -> dict[str, Any]:
     with urllib3.PoolManager(retries=False, timeout=30) as pool:
         sent_back = pool.request("GET", f"{url}{ISSUER_PATH}/authorize?{urlencode(asked)}", redirect=False)
     answered = dict(parse_qsl(urlsplit(sent_back.headers["location"]).query))
-    form = {"grant_type": "authorization_code", "code": answered["code"], "redirect_uri": redirect_uri}
+    form = {"grant_type": "authorization_code", "code": answered["code"], "redirect_uri": address_back}
     status, tokens = ask_for_tokens(url, **form, code_verifier=verifier)
     assert status == 200, tokens
     return tokens

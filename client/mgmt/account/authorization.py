@@ -17,7 +17,7 @@ from urllib.parse import parse_qsl, urlencode, urlsplit
 from mgmt.credentials.issuer import Metadata
 from mgmt.errors import LoginRequiredError
 from mgmt_contract.messages import Service
-from mgmt_contract.sign_in import CALLBACK_PATH
+from mgmt_contract.sign_in import callback_path
 from mgmt_contract.values import Value
 
 _OPENID: Final = "openid"
@@ -155,10 +155,11 @@ def read_pasted(text: str, attempt: Attempt, metadata: Metadata) -> str:
         parts = urlsplit(text.strip().strip("'\"<>"))
     except ValueError as error:
         raise UnrelatedAnswerError("It is no address.") from error
-    if not parts.query or parts.path != CALLBACK_PATH or parts.hostname not in ("127.0.0.1", "localhost"):
+    path = callback_path(metadata.issuer)
+    if not parts.query or parts.path != path or parts.hostname not in ("127.0.0.1", "localhost"):
         raise UnrelatedAnswerError(
-            "It does not begin with http://127.0.0.1: and hold code=… and state=…; copy all of the browser's address "
-            "bar after you have signed in."
+            f"It does not begin with http://127.0.0.1: and hold {path}, code=… and state=…; copy all of the browser's "
+            "address bar after you have signed in."
         )
     return read_answer(parts.query, attempt, metadata)
 

@@ -48,6 +48,8 @@ class Meeting(Value):
     """Other services for which the same issuer has signed this user in."""
     is_known: bool = False
     """True where exactly this pair was agreed to before."""
+    is_first: bool = False
+    """True where this user has no sign-in at all so far."""
 
 
 class Dialog(Protocol):
@@ -128,7 +130,7 @@ def sign_in(  # noqa: PLR0913  what a sign-in is made of
         tokens = sign_in_elsewhere(means.issuer, metadata, service, means.dialog.show_code, means.stop, means.monotonic)
         return flow.accept(tokens, None)
     if way == "paste":
-        return flow.paste(redirect_uri((ports or CALLBACK_PORTS)[0]))
+        return flow.paste(redirect_uri((ports or CALLBACK_PORTS)[0], metadata.issuer))
     return flow.browse(ports or CALLBACK_PORTS)
 
 
@@ -145,6 +147,7 @@ def meet(service_url: str, issuer: str, known: Sequence[Credentials]) -> Meeting
         former_issuer_host=None if former in (None, issuer) else _host(former or ""),
         other_services=() if former == issuer else tuple(others),
         is_known=former == issuer,
+        is_first=not known,
     )
 
 
@@ -160,7 +163,7 @@ class _Flow:
 
     def browse(self, ports: Sequence[int]) -> SignedIn:
         """Have the system's browser return to this process."""
-        with open_receiver(ports) as receiver:
+        with open_receiver(ports, self._metadata.issuer) as receiver:
             attempt = begin_attempt()
             address = self._address(attempt, receiver.redirect_uri)
             receiver.expect(lambda query: read_answer(query, attempt, self._metadata))

@@ -1,7 +1,8 @@
 """The loopback address to which the browser returns with its answer (RFC 8252, section 7.3).
 
-Only 127.0.0.1 listens, on one of the few ports that are registered with the issuer, and only while a sign-in waits.
-Anything that is not the answer, such as another page's request, is refused and does not end the wait.
+Only 127.0.0.1 listens, on one of the few ports that are registered with the issuer, at a path that is this issuer's
+alone, and only while a sign-in waits. Anything that is not the answer, such as another page's request or what another
+issuer sends, is refused and does not end the wait.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from urllib.parse import urlsplit
 from mgmt.account import page
 from mgmt.account.authorization import UnrelatedAnswerError
 from mgmt.errors import INTERRUPTED, CancelledError, LoginRequiredError, MgmtError
-from mgmt_contract.sign_in import CALLBACK_HOST, CALLBACK_PATH, redirect_uri
+from mgmt_contract.sign_in import CALLBACK_HOST, callback_path, redirect_uri
 
 WAIT_SECONDS: Final = 600.0
 """For a person to find a phone with a second factor; issuers' own pages live as long."""
@@ -48,7 +49,7 @@ class Receiver:
     @property
     def redirect_uri(self) -> str:
         """The address to register and to send the browser to."""
-        return redirect_uri(self._server.server_address[1])
+        return redirect_uri(self._server.server_address[1], self._server.issuer)
 
     def expect(self, read: ReadCode) -> None:
         """Take answers from now on."""
@@ -84,13 +85,13 @@ class Receiver:
 
 
 @contextmanager
-def open_receiver(ports: Sequence[int]) -> Iterator[Receiver]:
-    """Listen on the first of these ports that is free for as long as the context lasts.
+def open_receiver(ports: Sequence[int], issuer: str) -> Iterator[Receiver]:
+    """Listen for what one issuer sends, on the first of these ports that is free, for as long as the context lasts.
 
     Raises:
         LoginRequiredError: If none is free.
     """
-    server = _listen(ports)
+    server = _listen(ports, issuer)
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, name="sign-in", daemon=True)
     thread.start()
     receiver = Receiver(server)
@@ -105,10 +106,10 @@ def open_receiver(ports: Sequence[int]) -> Iterator[Receiver]:
         server.server_close()
 
 
-def _listen(ports: Sequence[int]) -> _Server:
+def _listen(ports: Sequence[int], issuer: str) -> _Server:
     for port in ports:
         with contextlib.suppress(OSError):
-            return _Server(port)
+            return _Server(port, issuer)
     named = ", ".join(map(str, ports))
     are = f"Ports {named} of this machine are all" if len(ports) > 1 else f"Port {named} of this machine is"
     raise LoginRequiredError(
@@ -123,7 +124,8 @@ class _Server(socketserver.ThreadingTCPServer):
     allow_reuse_address = os.name != "nt"
     """On Windows it would share the port with a stranger; elsewhere it only forgets connections that have ended."""
 
-    def __init__(self, port: int) -> None:
+    def __init__(self, port: int, issuer: str) -> None:
+        self.issuer = issuer
         self.read: ReadCode = _expect_nothing
         self.code = ""
         self.refusal: MgmtError | None = None
@@ -154,7 +156,7 @@ class _Server(socketserver.ThreadingTCPServer):
         if list(hosts) != [f"{CALLBACK_HOST}:{port}"]:
             return page.not_ours("The request was made for another host."), False
         parts = urlsplit(target)
-        if parts.path != CALLBACK_PATH or parts.netloc:
+        if parts.path != callback_path(self.issuer) or parts.netloc:
             return page.not_ours("There is no such page here."), False
         try:
             self._take(parts.query)

@@ -45,7 +45,7 @@ class SignInDialog:
         elif meeting.other_services:
             self._agree_to_second_service(meeting)
         elif not meeting.is_known and self._asks:
-            self._confirm("Are both your team's?", default=True)
+            self._confirm("Are both your team's?", default=meeting.is_first)
 
     def _agree_to_change(self, meeting: Meeting) -> None:
         said = (

@@ -13,7 +13,7 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
-from urllib.parse import quote, urlencode, urlsplit
+from urllib.parse import quote, unquote, urlencode, urlsplit
 
 import urllib3
 
@@ -274,7 +274,7 @@ def check_issuer(issuer: str) -> None:
         NotConfiguredError: If it is no address, or one without TLS that is not on this machine.
     """
     parts = urlsplit(issuer) if _is_address(issuer) else None
-    if parts is None or parts.query or parts.fragment:
+    if parts is None or "?" in issuer or "#" in issuer or _climbs(parts.path):
         raise NotConfiguredError(
             f"The service names the issuer {issuer[:_REASON_MAX_CHARACTERS]!r}, expected an address such as "
             "https://host/path. Tell the admin.",
@@ -318,6 +318,11 @@ def _is_address(text: str) -> bool:
         return bool(parts.hostname) and "@" not in parts.netloc and (parts.port is None or parts.port > 0)
     except ValueError:
         return False
+
+
+def _climbs(path: str) -> bool:
+    """Tell whether a browser would take a path for another one: the address that it returns to has the issuer's."""
+    return "\\" in path or not {".", ".."}.isdisjoint(unquote(path).split("/"))
 
 
 def _is_private(address: str, *, allow_loopback: bool) -> bool:

@@ -19,6 +19,7 @@ from http import HTTPStatus
 from typing import Any, Final, NamedTuple
 from urllib.parse import parse_qsl, urlencode, urlsplit
 
+from mgmt_contract.sign_in import redirect_uri
 from mgmt_contract.values import Value
 from mgmt_local.issuer.logins import Logins
 from mgmt_local.issuer.people import Person
@@ -28,7 +29,6 @@ from mgmt_local.process.state import StateFolder
 
 CODE_LIFE_SECONDS: Final = 60
 _CODES_MAX: Final = 100
-_LOOPBACK_HOSTS: Final = ("127.0.0.1", "localhost")
 _CHALLENGE: Final = re.compile(r"[\w-]{43}", re.ASCII)
 
 
@@ -128,21 +128,20 @@ class Issuer:
         Until client and address are known to be right nothing is sent anywhere: the answer is an error of its own.
         """
         asked = _read_form(query)
-        redirect_uri = asked.get("redirect_uri", "")
+        address_back = asked.get("redirect_uri", "")
         _require_client(asked)
-        if not _is_loopback(redirect_uri):
-            raise _RefusedError("invalid_request", "redirect_uri is no loopback address")
+        if not _is_of(address_back, self._signer.issuer):
+            raise _RefusedError("invalid_request", "redirect_uri is not the command's for this issuer")
         try:
-            answered = {"code": self._make_code(asked, redirect_uri)}
+            answered = {"code": self._make_code(asked, address_back)}
         except _RefusedError as error:
             answered = {"error": error.code, "error_description": str(error)}
         answered |= {"state": asked["state"]} if "state" in asked else {}
         answered["iss"] = self._signer.issuer
-        mark = "&" if urlsplit(redirect_uri).query else "?"
-        location = ("location", f"{redirect_uri}{mark}{urlencode(answered)}")
+        location = ("location", f"{address_back}?{urlencode(answered)}")
         return IssuerAnswer(HTTPStatus.FOUND, (location, ("cache-control", "no-store")))
 
-    def _make_code(self, asked: Mapping[str, str], redirect_uri: str) -> str:
+    def _make_code(self, asked: Mapping[str, str], address_back: str) -> str:
         if asked.get("response_type") != "code":
             raise _RefusedError("unsupported_response_type", "response_type is not code")
         challenge = asked.get("code_challenge", "")
@@ -158,7 +157,7 @@ class Issuer:
         with self._lock:
             kept = [(name, each) for name, each in self._codes.items() if each.until >= self._clock()]
             self._codes = dict(kept[-_CODES_MAX:])
-            self._codes[code] = _Code(person, redirect_uri, challenge, scopes, asked.get("nonce"), until)
+            self._codes[code] = _Code(person, address_back, challenge, scopes, asked.get("nonce"), until)
         return code
 
     # --- the command's part ------------------------------------------------------------------------------
@@ -237,14 +236,13 @@ def _require_client(asked: Mapping[str, str]) -> None:
         raise _RefusedError("invalid_client", f"client_id is not {CLIENT_ID}")
 
 
-def _is_loopback(address: str) -> bool:
-    """Say whether a redirect goes to this machine; any port will do (RFC 8252, 7.3)."""
+def _is_of(address: str, issuer: str) -> bool:
+    """Say whether a redirect goes to this machine, to the path of this issuer; any port will do (RFC 8252, 7.3)."""
     try:
-        parts = urlsplit(address)
-        is_plain = parts.scheme == "http" and parts.hostname in _LOOPBACK_HOSTS and bool(parts.port)
+        port = urlsplit(address).port
     except ValueError:
         return False
-    return is_plain and "@" not in parts.netloc and not parts.fragment and re.fullmatch(r"[!-~]+", address) is not None
+    return bool(port) and address == redirect_uri(port or 0, issuer)
 
 
 def _json(status: HTTPStatus, value: object) -> IssuerAnswer:

@@ -34,7 +34,7 @@ SERVICE = Service(
     issuer=ISSUER, client_id="mgmt cli", audience="https://uploads.example.com", scopes=("mgmt/use",),
 )  # fmt: skip
 ATTEMPT = Attempt("verifier", "state", "nonce")
-BACK = "http://127.0.0.1:8976/callback"
+BACK = "http://127.0.0.1:8976/callback/login.example.com"
 GOOD = {"code": "c0de", "state": "state", "iss": ISSUER}
 
 
@@ -186,7 +186,7 @@ def test_a_refusal_is_told_in_the_issuers_words(fields, said):
 
 
 @pytest.mark.parametrize("wrapping", ["{}", "  {} \n", '"{}"', "<{}>"])
-@pytest.mark.parametrize("start", [BACK, "http://localhost:8976/callback"])
+@pytest.mark.parametrize("start", [BACK, "http://localhost:8976/callback/login.example.com"])
 def test_a_pasted_address_is_taken_as_a_browsers_answer(wrapping, start):
     assert read_pasted(wrapping.format(f"{start}?{urlencode(GOOD)}"), ATTEMPT, METADATA) == "c0de"
 
@@ -197,8 +197,11 @@ def test_a_pasted_address_is_taken_as_a_browsers_answer(wrapping, start):
         "",
         "c0de",
         BACK,
-        f"https://login.example.com/callback?{urlencode(GOOD)}",
+        f"https://login.example.com/callback/login.example.com?{urlencode(GOOD)}",
         f"http://127.0.0.1:8976/other?{urlencode(GOOD)}",
+        f"http://127.0.0.1:8976/callback?{urlencode(GOOD)}",
+        f"http://127.0.0.1:8976/callback/other.example.com?{urlencode(GOOD)}",
+        f"{BACK}/?{urlencode(GOOD)}",
         f"{BACK}?code=c0de&state=other&iss={ISSUER}",
         "http://[::1/callback?code=c0de",
     ],

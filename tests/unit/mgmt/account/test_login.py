@@ -7,7 +7,7 @@ import urllib.error
 import urllib.request
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import parse_qs, urlencode, urlsplit
 
 import pytest
 
@@ -18,7 +18,8 @@ from mgmt.errors import CancelledError, LoginRequiredError, NotConfiguredError, 
 from mgmt.network.connection import Connections
 from mgmt.network.retry import Patience
 from mgmt_contract.messages import Me, Service
-from support.odd_issuer import AUDIENCE, CLIENT_ID, SCOPE, encode, make_key
+from mgmt_contract.sign_in import redirect_uri
+from support.odd_issuer import AUDIENCE, CLIENT_ID, SCOPE, encode, make_key, odd_issuer
 
 SERVICE_URL = "https://uploads.example.com"
 
@@ -138,7 +139,7 @@ def test_the_code_is_exchanged_with_the_verifier_that_only_this_process_knows(sc
     [asked] = issuer.asked
     assert path == "/token"
     assert form["grant_type"] == "authorization_code"
-    assert form["redirect_uri"] == asked["redirect_uri"] == f"http://127.0.0.1:{scene.ports[0]}/callback"
+    assert form["redirect_uri"] == asked["redirect_uri"] == redirect_uri(scene.ports[0], issuer.url)
     assert form["resource"] == form["audience"] == AUDIENCE
     assert form["code_verifier"] not in asked.values()
     assert "client_secret" not in form
@@ -213,6 +214,90 @@ def test_nothing_is_known_at_first():
     assert not meeting.is_known
     assert meeting.former_issuer_host is None
     assert not meeting.other_services
+
+
+@pytest.fixture
+def mixed_up(scene):
+    """A hostile service names a hostile issuer, which would have people sign in at their own and get the code.
+
+    Neither names itself in the redirect, as Cognito and Entra do not.
+    """
+    with odd_issuer() as hostile, odd_issuer() as honest:
+        for each in (hostile, honest):
+            each.metadata["authorization_response_iss_parameter_supported"] = each.redirect["iss"] = None
+        scene.service = replace(scene.service, issuer=hostile.url)
+
+        def visit_and_give_up(address):
+            scene.browser.follow(address)
+            scene.stop.set()
+
+        scene.browser.visit = visit_and_give_up
+        yield hostile, honest
+
+
+def test_an_issuer_that_names_the_page_of_another_gets_no_code(scene, mixed_up):
+    """The page's own issuer does not send browsers to an address that has the other one's name in it."""
+    hostile, honest = mixed_up
+    hostile.metadata["authorization_endpoint"] = f"{honest.url}/authorize"
+    with pytest.raises(CancelledError):
+        scene.sign_in()
+    assert honest.asked, "the person was sent there"
+    assert hostile.forms == [], "neither code nor verifier went to the hostile one"
+
+
+@pytest.mark.parametrize("is_corrected", [False, True], ids=["as it was asked", "with the other one's address"])
+def test_an_issuer_that_sends_people_on_to_the_page_of_another_gets_no_code(scene, mixed_up, is_corrected):
+    """Where the address is exchanged for the right one of the other issuer, this sign-in does not listen there."""
+    hostile, honest = mixed_up
+
+    def send_on(query):
+        own = {"redirect_uri": redirect_uri(scene.ports[0], honest.url)} if is_corrected else {}
+        return f"{honest.url}/authorize?{urlencode({**query, **own})}"
+
+    hostile.authorize = send_on
+    with pytest.raises(CancelledError):
+        scene.sign_in()
+    assert honest.asked, "the person was sent there"
+    assert hostile.forms == [], "neither code nor verifier went to the hostile one"
+    assert not is_corrected or "This is not part of your sign-in" in scene.browser.pages[0]
+
+
+def test_an_answer_of_another_issuers_address_cannot_be_pasted(scene, mixed_up):
+    hostile, honest = mixed_up
+    hostile.authorize = lambda query: (
+        f"{honest.url}/authorize?{urlencode({**query, 'redirect_uri': redirect_uri(scene.ports[0], honest.url)})}"
+    )
+    ended = []
+
+    class Copying(Browser):
+        def show_address(self, address, *, opens):
+            ended.append(where_it_ends(where_it_ends(address)))
+
+        def ask_for_answer(self, why):
+            self.complaints.append(why)
+            if why is not None:
+                raise CancelledError(why)
+            return ended[0]
+
+    scene.browser = Copying()
+    with pytest.raises(CancelledError, match=urlsplit(hostile.url).netloc):
+        scene.sign_in("paste")
+    assert "code=" in ended[0]
+    assert hostile.forms == []
+
+
+def test_issuers_that_name_nobody_in_the_redirect_sign_in(scene, mixed_up):
+    _, honest = mixed_up
+    scene.service = replace(scene.service, issuer=honest.url)
+    scene.browser.visit = scene.browser.follow
+    assert scene.sign_in().me.name == "anna"
+
+
+def test_the_first_sign_in_of_all_is_told_from_later_ones():
+    assert meet(SERVICE_URL, "https://login.example.com", []).is_first
+    known = [credentials("https://other.example.com", "https://elsewhere.example.com")]
+    meeting = meet(SERVICE_URL, "https://login.example.com", known)
+    assert (meeting.is_first, meeting.is_known, meeting.other_services) == (False, False, ())
 
 
 # --- an issuer that misbehaves -------------------------------------------------------------------------
@@ -358,13 +443,13 @@ class Person(Browser):
         self.answers.append(where_it_ends(address))
 
 
-def test_the_address_that_the_browser_ended_on_can_be_pasted(scene):
+def test_the_address_that_the_browser_ended_on_can_be_pasted(scene, issuer):
     scene.browser = Person()
     assert scene.sign_in("paste").me.name == "anna"
     [(address, opens)] = scene.browser.shown
     assert not opens
     [back] = parse_qs(urlsplit(address).query)["redirect_uri"]
-    assert back == f"http://127.0.0.1:{scene.ports[0]}/callback"
+    assert back == redirect_uri(scene.ports[0], issuer.url)
 
 
 def test_without_a_port_the_first_registered_one_is_named(scene):
@@ -373,8 +458,8 @@ def test_without_a_port_the_first_registered_one_is_named(scene):
     assert "127.0.0.1%3A8976%2Fcallback" in scene.browser.shown[0][0]
 
 
-def test_a_wrong_paste_is_asked_for_again_with_the_reason(scene):
-    scene.browser = Person("", "http://127.0.0.1:1/callback?code=x&state=of-another-sign-in")
+def test_a_wrong_paste_is_asked_for_again_with_the_reason(scene, issuer):
+    scene.browser = Person("", f"{redirect_uri(1, issuer.url)}?code=x&state=of-another-sign-in")
     assert scene.sign_in("paste").me.name == "anna"
     first, second, third = scene.browser.complaints
     assert first is None

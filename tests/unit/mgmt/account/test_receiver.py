@@ -18,6 +18,7 @@ from mgmt.errors import CancelledError, LoginRequiredError
 ISSUER = "https://login.example.com"
 METADATA = Metadata(ISSUER, f"{ISSUER}/token", authorization_response_iss_parameter_supported=True)
 ATTEMPT = Attempt("verifier", "state", "nonce")
+PATH = "/callback/login.example.com"
 GOOD = {"code": "c0de", "state": "state", "iss": ISSUER}
 
 
@@ -52,13 +53,13 @@ def browsing(port, target):
 
 @pytest.fixture
 def receiver(port):
-    with open_receiver([port]) as listening:
+    with open_receiver([port], ISSUER) as listening:
         listening.expect(lambda query: read_answer(query, ATTEMPT, METADATA))
         yield listening
 
 
 def right(**changes):
-    return f"/callback?{urlencode({**GOOD, **changes})}"
+    return f"{PATH}?{urlencode({**GOOD, **changes})}"
 
 
 def test_the_browsers_code_is_given_out_and_the_browser_sees_what_became_of_it(port, receiver):
@@ -73,10 +74,12 @@ def test_the_browsers_code_is_given_out_and_the_browser_sees_what_became_of_it(p
 
 
 FORGED = [
-    ("/callback", {}, "no answer at all"),
-    ("/callback?code=x&state=wrong", {}, "a wrong state"),
-    ("/callback?error=access_denied&state=wrong", {}, "an error with a wrong state"),
-    (right().replace("/callback", "/callback/"), {}, "another path"),
+    (PATH, {}, "no answer at all"),
+    (f"{PATH}?code=x&state=wrong", {}, "a wrong state"),
+    (f"{PATH}?error=access_denied&state=wrong", {}, "an error with a wrong state"),
+    (right().replace("?", "/?"), {}, "another path"),
+    (right().replace(PATH, "/callback"), {}, "no issuer's path"),
+    (right().replace(PATH, "/callback/other.example.com"), {}, "another issuer's path"),
     ("/favicon.ico", {}, "a browser's own request"),
     ("/", {}, "the root"),
     (f"http://127.0.0.1{right()}", {}, "a proxy's request"),
@@ -110,7 +113,7 @@ def test_garbage_and_silence_do_not_end_the_wait(port, receiver):
 
 
 def test_an_answer_before_it_is_expected_is_refused(port):
-    with open_receiver([port]):
+    with open_receiver([port], ISSUER):
         assert ask(port, right()).status == 400
 
 
@@ -131,7 +134,7 @@ class Late:
 
     def receive(self, then=None):
         """Have it come back to a sign-in, which then fails."""
-        with open_receiver([self.port]) as receiver:
+        with open_receiver([self.port], ISSUER) as receiver:
             receiver.expect(lambda query: read_answer(query, ATTEMPT, METADATA))
             self._thread.start()
             receiver.wait(threading.Event())
@@ -207,22 +210,22 @@ def test_where_a_port_is_taken_the_next_one_is_used(port):
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         other = free.getsockname()[1]
-    with taken(("127.0.0.1", port)), open_receiver([port, other]) as receiver:
-        assert receiver.redirect_uri == f"http://127.0.0.1:{other}/callback"
+    with taken(("127.0.0.1", port)), open_receiver([port, other], ISSUER) as receiver:
+        assert receiver.redirect_uri == f"http://127.0.0.1:{other}{PATH}"
 
 
 def test_where_all_are_taken_one_sentence_names_them_and_the_ways_out(port):
     with (
         taken(("127.0.0.1", port)),
         pytest.raises(LoginRequiredError, match=rf"{port}.* in use.*--port.*--no-browser"),
-        open_receiver([port]),
+        open_receiver([port], ISSUER),
     ):
         pass
 
 
 def test_only_this_machine_is_listened_to_and_the_port_is_free_again_at_once(port):
     for _ in range(2):
-        with open_receiver([port]), socket.socket() as other:
+        with open_receiver([port], ISSUER), socket.socket() as other:
             assert other.connect_ex(("127.0.0.2", port)) != 0
 
 

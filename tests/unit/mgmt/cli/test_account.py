@@ -16,6 +16,7 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 
 from mgmt.cli.account import accept_address
+from mgmt_contract.sign_in import redirect_uri
 from support.guarded import find_free_port, guarded_service, make_laptop
 from support.odd_issuer import OddIssuer, odd_issuer
 
@@ -227,7 +228,7 @@ def test_over_ssh_the_address_is_printed_and_the_browsers_pasted_back(laptop, is
     process = begin(laptop, "login", url, "--no-browser")
     address = read_address(process, issuer)
     [back] = parse_qs(urlsplit(address).query)["redirect_uri"]
-    assert back == "http://127.0.0.1:8976/callback"
+    assert back == redirect_uri(8976, issuer.url)
     stdout, _ = process.communicate(where_it_ends(address) + "\n", timeout=60)
     assert process.returncode == 0
     assert "as anna" in stdout
@@ -237,7 +238,7 @@ def test_over_ssh_the_address_is_printed_and_the_browsers_pasted_back(laptop, is
 def test_a_wrong_paste_ends_a_script_with_the_reason(laptop, issuer, url):
     process = begin(laptop, "login", url, "--no-browser")
     read_address(process, issuer)
-    _, said = process.communicate("http://127.0.0.1:8976/callback?code=c&state=other\n", timeout=60)
+    _, said = process.communicate(f"{redirect_uri(8976, issuer.url)}?code=c&state=other\n", timeout=60)
     assert process.returncode == 5
     assert "another sign-in" in said
 

@@ -5,6 +5,7 @@ import re
 
 import pytest
 
+from mgmt_contract.sign_in import redirect_uri
 from support.guarded import find_free_port, guarded_service, make_laptop
 from support.odd_issuer import odd_issuer
 from support.person import people
@@ -76,6 +77,18 @@ def test_a_pair_of_hosts_that_was_agreed_to_is_not_asked_about_again(person, lap
     assert "[Y/n]" not in anna.seen
 
 
+def test_a_pair_of_hosts_that_is_new_needs_a_yes_where_somebody_is_signed_in_elsewhere(
+    person, laptop, issuer, url, own_port
+):
+    """A stranger's service may have an issuer of its own, which leads to the page that the person knows."""
+    sign_in(laptop, url)
+    with odd_issuer() as other_issuer, guarded_service(other_issuer) as other:
+        anna = person("login", other, "--port", own_port)
+        anna.answer("Are both your team's? [y/N]", "\n")
+        assert anna.end() == 5
+        assert other_issuer.asked == []
+
+
 def test_no_input_asks_nothing(person, issuer, url, own_port):
     anna = person("--no-input", "login", url, "--port", own_port)
     assert anna.end() == 0
@@ -113,9 +126,9 @@ def test_a_second_service_with_the_same_issuer_needs_a_yes(person, laptop, parti
 def test_a_wrong_paste_is_told_and_asked_for_again(person, laptop, issuer, url):
     anna = person("login", url, "--no-browser")
     anna.answer("[Y/n]", "\n")
-    anna.answer("Its address: ", "http://127.0.0.1:8976/callback?code=x&state=old\n")
+    anna.answer("Its address: ", f"{redirect_uri(8976, issuer.url)}?code=x&state=old\n")
     anna.read_until("not the answer of this sign-in")
-    anna.answer("Its address: ", "http://127.0.0.1:8976/callback?error=access_denied&state=x\n")
+    anna.answer("Its address: ", f"{redirect_uri(8976, issuer.url)}?error=access_denied&state=x\n")
     anna.read_until("Its address: ")
     anna.interrupt()
     assert anna.end() == 130

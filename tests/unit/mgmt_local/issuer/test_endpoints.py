@@ -23,7 +23,7 @@ from mgmt_local.process.state import StateFolder, open_state_folder
 from support.sign_in import make_signer
 
 ANNA = Person("anna")
-REDIRECT = "http://127.0.0.1:8976/callback"
+REDIRECT = "http://127.0.0.1:8976/callback/127.0.0.1/issuer"
 VERIFIER = "v" * 43
 CHALLENGE = base64.urlsafe_b64encode(hashlib.sha256(VERIFIER.encode()).digest()).rstrip(b"=").decode()
 
@@ -124,14 +124,18 @@ def test_a_ticket_is_for_one_login(setting: Setting):
     [
         ({"client_id": "other"}, "invalid_client"),
         ({"client_id": None}, "invalid_client"),
-        ({"redirect_uri": "https://127.0.0.1:8976/callback"}, "invalid_request"),
+        ({"redirect_uri": REDIRECT.replace("http:", "https:")}, "invalid_request"),
         ({"redirect_uri": "http://evil.example/"}, "invalid_request"),
         ({"redirect_uri": "http://127.0.0.1@evil.example:80/"}, "invalid_request"),
         ({"redirect_uri": "http://127.0.0.1:80\\@evil.example/"}, "invalid_request"),
         ({"redirect_uri": "http://127.0.0.1.evil.example:80/"}, "invalid_request"),
         ({"redirect_uri": "http://127.0.0.1:8976/\r\nSet-Cookie: a"}, "invalid_request"),
         ({"redirect_uri": "http://127.0.0.1:99999/"}, "invalid_request"),
-        ({"redirect_uri": "http://127.0.0.1/callback"}, "invalid_request"),
+        ({"redirect_uri": REDIRECT.replace(":8976", "")}, "invalid_request"),
+        ({"redirect_uri": "http://127.0.0.1:8976/callback"}, "invalid_request"),
+        ({"redirect_uri": "http://127.0.0.1:8976/callback/evil.example"}, "invalid_request"),
+        ({"redirect_uri": f"{REDIRECT}/more"}, "invalid_request"),
+        ({"redirect_uri": f"{REDIRECT}?more"}, "invalid_request"),
         ({"redirect_uri": ""}, "invalid_request"),
     ],
 )
@@ -160,7 +164,7 @@ def test_a_request_without_its_proof_key_gets_no_code(setting: Setting, changed,
     [
         {"code_verifier": "w" * 43},
         {"code_verifier": ""},
-        {"redirect_uri": "http://127.0.0.1:8977/callback"},
+        {"redirect_uri": REDIRECT.replace("8976", "8977")},
     ],
 )
 def test_a_code_is_good_only_for_the_one_who_asked_for_it_and_spoiled_by_a_wrong_try(setting: Setting, changed):
