@@ -67,6 +67,10 @@ CONTENT_MD5_FIELD = "start.content_md5"
 """The name of `StartItem.content_md5` in `Service.optional_fields`."""
 
 
+SIGN_INDEX_FIELD = "sign.index"
+"""The name of `SignItem.index` in `Service.optional_fields`."""
+
+
 class Content(Value):
     """Size, checksum and digest of a whole archive, computed by the client while it wrote it."""
 
@@ -274,6 +278,15 @@ class PreviewResponse(Value):
 # --- sign ----------------------------------------------------------------------------------------------
 
 
+class IndexFile(Value):
+    """The index of an archive: the bytes its URL will be good for."""
+
+    __pydantic_config__: ClassVar[dict[str, Any]] = STRICT
+
+    size: int
+    crc64nvme: str
+
+
 class SignItem(Value):
     """Parts of one upload to be sent next; renews the lease."""
 
@@ -284,6 +297,9 @@ class SignItem(Value):
     parts: list[Part]
     final: Content | None = None
     """With the last part: the content of the whole, so that the service can finish alone."""
+
+    index: IndexFile | None = None
+    """With `final`: the index of the archive, to be stored beside it."""
 
 
 class SignRequest(Value):
@@ -302,6 +318,8 @@ class SignResult(Value):
     outcome: Literal["signed", "problem"]
     lease: Lease | None = None
     parts: list[SignedPart] = field(default_factory=list)
+    index_request: SignedRequest | None = None
+    """The PUT of the index, where one was announced. 412 means that it is there already."""
     problem: Problem | None = None
 
 
@@ -461,6 +479,8 @@ class DownloadResult(Value):
     upload: UploadRecord | None = None
     """The record of the upload, with size, checksum and content digest to compare with."""
     request: SignedRequest | None = None
+    index_request: SignedRequest | None = None
+    """The GET of the archive's index, where it has one; its size and checksum are in `upload`."""
     stored: StoredVersion | None = None
     record: DownloadRecord | None = None
     """The download's own record, of one that was opened or done."""
@@ -516,6 +536,8 @@ class LookResult(Value):
     s3_object_key: str | None = None
     version_id: str | None = None
     stored: StoredVersion | None = None
+    index: Literal["there", "differs", "gone"] | None = None
+    """The same of the archive's index; None where the record has none."""
     problem: Problem | None = None
 
 

@@ -11,6 +11,8 @@ import unicodedata
 
 ARCHIVE_SUFFIX = ".tar.gz"
 KEY_MAX_BYTES = 1024
+OWN_FOLDER = ".mgmt"
+"""Under the root prefix: what mgmt stores beside the archives. No prefix of a person begins so."""
 
 
 class InvalidNameError(ValueError):
@@ -32,8 +34,9 @@ def join_key(root_prefix: str, prefix: str, source_name: str) -> str:
     Either prefix may be empty; slashes at their ends do not count.
 
     Raises:
-        InvalidNameError: If a segment is empty, "." or "..", holds a control character or a lone
-            surrogate, if the name holds a slash, or if the key has more than `KEY_MAX_BYTES` bytes.
+        InvalidNameError: If the person's prefix begins with `OWN_FOLDER` in any case, if a segment is empty, "." or
+            "..", holds a control character or a lone surrogate, if the name holds a slash, or if the key has more than
+            `KEY_MAX_BYTES` bytes.
 
     >>> join_key("team", "shoots/day1/", "clip.mp4")
     'team/shoots/day1/clip.mp4.tar.gz'
@@ -42,6 +45,8 @@ def join_key(root_prefix: str, prefix: str, source_name: str) -> str:
         raise InvalidNameError(f"the name {_quote(source_name)} holds a slash; put folders into the prefix")
     _check_segment(source_name)
     prefixes = [trim_prefix(part) for part in (root_prefix, prefix)]
+    if fold_key(prefixes[1]).startswith(OWN_FOLDER):
+        raise InvalidNameError(f"the prefix {_quote(prefix)} begins with {OWN_FOLDER}, which mgmt keeps for itself")
     segments = [segment for part in prefixes if part for segment in part.split("/")]
     for segment in segments:
         _check_segment(segment)
@@ -50,6 +55,16 @@ def join_key(root_prefix: str, prefix: str, source_name: str) -> str:
     if size_bytes > KEY_MAX_BYTES:
         raise InvalidNameError(f"the key would have {size_bytes} bytes; S3 takes at most {KEY_MAX_BYTES}")
     return key
+
+
+def index_key(root_prefix: str, operation_id: str) -> str:
+    """Name the object that holds the index of an upload's archive.
+
+    >>> index_key("team/", "01a2041b-befb-730e-9a3c-9ad5ec9c7230")
+    'team/.mgmt/01a2041b-befb-730e-9a3c-9ad5ec9c7230.index.gz'
+    """
+    root = trim_prefix(root_prefix)
+    return f"{root}/{OWN_FOLDER}/{operation_id}.index.gz".lstrip("/")
 
 
 def trim_prefix(prefix: str) -> str:

@@ -24,6 +24,9 @@ OBJECT_SIZE_MAX_BYTES = PART_COUNT_MAX * PART_SIZE_MAX_BYTES
 SINGLE_PUT_MAX_BYTES = 16 * MIB
 """Our own limit: larger archives go in parts, so that a lost connection costs at most one part."""
 PART_SIZE_DEFAULT_BYTES = 16 * MIB
+INDEX_SIZE_MAX_BYTES = GIB
+"""An index goes in one PUT. A member takes some 70 bytes of it, so this is enough for ten million; an archive of more
+goes without, and is read once where its list is needed."""
 SIGN_PARTS_MAX = 100
 """Part URLs per call: with a session token one URL takes 1.7 kB, and an answer may have 6 MB."""
 ITEMS_MAX = 100

@@ -45,6 +45,7 @@ PROBLEMS: Final[Mapping[str, ProblemKind]] = {
     "operation-failed": ProblemKind(409, "The operation has failed and cannot go on", retryable=False),
     "lease-lost": ProblemKind(409, "Another machine has taken the upload over", retryable=False),
     "part-differs": ProblemKind(409, "The part was signed for other bytes before", retryable=False),
+    "index-differs": ProblemKind(409, "Another index was announced for this upload before", retryable=False),
     "content-differs": ProblemKind(409, "The stored object is not what the client computed", retryable=False),
     "changed-meanwhile": ProblemKind(409, "The record was changed by another call", retryable=True),
     "invalid-name": ProblemKind(422, "The name cannot be a key", retryable=False),

@@ -134,6 +134,10 @@ class UploadRecord(OperationRecord):
     """The program that made the archive: its format, deflate and machine, such as "mgmt 3, isal 1.9.1, x86_64"."""
     compression_plan: str | None = field(default=None, kw_only=True)
     """How each block was compressed: with the codec, this makes the bytes repeatable."""
+    index_size: int | None = field(default=None, kw_only=True)
+    """Bytes of the archive's index, which lies beside the archives; None where there is none."""
+    index_crc64nvme: str | None = field(default=None, kw_only=True)
+    index_version_id: str | None = field(default=None, kw_only=True)
     replaces: str | None = field(default=None, kw_only=True)
     """The upload whose object this one replaces, as far as the service knew that object."""
     replaces_actor: str | None = field(default=None, kw_only=True)

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from mgmt_api.domain.entities import CurrentVersion, HistoryQuery, Name, Operation, PendingUpload, Recorded
 from mgmt_api.ports import ConflictError, RecordStore
-from mgmt_contract.messages import Content, Part
+from mgmt_contract.messages import Content, IndexFile, Part
 from mgmt_contract.names import fold_key, fold_person
 from mgmt_contract.records import FileRecord, Phase
 from mgmt_contract.texts import TEXT_MAX_BYTES, is_short
@@ -82,6 +82,7 @@ class TestOperations:
             part_size=2**24,
             upper_bound=2**45,
             content=Content(2**45, "AAAAAAAAAAA=", "blake3:" + "0" * 64, 2**45, 1_000_000),
+            index=IndexFile(1432, "AAAAAAAAAAA="),
             replaces_etag='"etag"',
         )
         for operation in (plain, replace(rich, record=replace(record, operation_id=make_id(2)))):

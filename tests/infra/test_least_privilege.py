@@ -25,7 +25,7 @@ from support.engine import connect, fetch, send, versioned_bucket
 from support.moto_table import create_table, moto_dynamodb
 from support.permissions import requests_of
 from support.policies import Request, Statement, find_matches, read_statements
-from support.studio import SETTINGS, Machine, Studio, content_of, item_for, part_of, parts_of
+from support.studio import SETTINGS, Machine, Studio, content_of, index_of, item_for, part_of, parts_of
 
 pytestmark = [pytest.mark.cdk, pytest.mark.xdist_group("assembly")]
 
@@ -125,6 +125,7 @@ def do_everything(ada: Machine) -> None:
     assert ada.start(item_for("clip.mp4", small + b"er")).outcome == "already_there"
     assert ada.upload(item_for("reel.mov", large, tags={"project": "film"}), large).outcome == "done"
     assert ada.upload(item_for("reel.mov", large[1:], replace=True), large[1:]).outcome == "done"
+    store_with_an_index(ada, large[2:], b"what is in it")
     give_up_a_transfer(ada)
     assert ada.clean_up(CleanUp(first.operation_id, "completed", "deleted"))[0].outcome == "record"
     assert ada.look_up(first.operation_id)[0].outcome == "record"
@@ -134,6 +135,21 @@ def do_everything(ada: Machine) -> None:
     assert ada.look(first.operation_id)[0].outcome == "there"
     for query in ({}, {"name": "clip.mp4"}, {"actor": "ada"}, {"mine": "true"}, {"status": "failed"}):
         assert ada.history(**query).records, query
+
+
+def store_with_an_index(ada: Machine, body: bytes, index: bytes) -> None:
+    """Upload an archive with its index, and get both back."""
+    started = ada.start(item_for("card", None, upper_bound=64 * MIB))
+    signed = ada.sign(started, parts_of(body, 16 * MIB), content_of(body), index=index_of(index))
+    assert set(ada.send_parts(signed, body, 16 * MIB)) == {200}
+    assert send(signed.index_request, index) == 200
+    assert send(signed.index_request, index) == 412
+    assert send(signed.index_request, index[:-1] + b"!") in (400, 403, 412)
+    assert ada.complete(started, content_of(body)).record.index_size == len(index)
+    opened = ada.open_download(started.operation_id)
+    assert fetch(opened.index_request) == (200, index)
+    assert fetch(opened.request, (0, 3)) == (206, body[:4])
+    assert [seen.index for seen in ada.look(started.operation_id)] == ["there"]
 
 
 def give_up_a_transfer(ada: Machine) -> None:

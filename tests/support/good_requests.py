@@ -14,7 +14,7 @@ from mgmt_contract.messages import (
     SignRequest,
 )
 from mgmt_contract.parts import MIB
-from support.studio import content_of, parts_of
+from support.studio import content_of, index_of, parts_of
 
 BODY = b"bytes"
 """The archive."""
@@ -22,9 +22,9 @@ _FIRST_EPOCH = 1
 
 
 def sign_request(machine_id: str, ids: Iterable[str]) -> SignRequest:
-    """Ask for the URL of each archive's only part."""
+    """Ask for the URL of each archive's only part, and of its index."""
     parts, content = parts_of(BODY, 16 * MIB), content_of(BODY)
-    return SignRequest(machine_id, [SignItem(id_, _FIRST_EPOCH, parts, content) for id_ in ids])
+    return SignRequest(machine_id, [SignItem(id_, _FIRST_EPOCH, parts, content, index_of(BODY)) for id_ in ids])
 
 
 def complete_request(machine_id: str, ids: Iterable[str], clean_ups: Sequence[CleanUp] = ()) -> CompleteRequest:

@@ -30,6 +30,7 @@ from mgmt_contract.messages import (
     FailItem,
     FailRequest,
     HistoryResponse,
+    IndexFile,
     LookRequest,
     LookResponse,
     LookResult,
@@ -181,10 +182,16 @@ class Machine:
         return self.start_all([item], **more).results[0]
 
     def sign(
-        self, started: StartResult, parts: list[Part], final: Content | None = None, *, epoch: int | None = None
+        self,
+        started: StartResult,
+        parts: list[Part],
+        final: Content | None = None,
+        *,
+        index: IndexFile | None = None,
+        epoch: int | None = None,
     ) -> SignResult:
-        """Ask for the URLs of parts."""
-        item = SignItem(started.operation_id, epoch or _epoch_of(started), parts, final)
+        """Ask for the URLs of parts, and of the index."""
+        item = SignItem(started.operation_id, epoch or _epoch_of(started), parts, final, index)
         request = SignRequest(self.machine_id, [item])
         return self.call(routes.SIGN, SignResponse, request).results[0]
 
@@ -294,6 +301,11 @@ def content_of(body: bytes, digest_of: bytes | None = None) -> Content:
 def part_of(number: int, body: bytes) -> Part:
     """What a client asks to have signed for some bytes."""
     return Part(number, len(body), crc64nvme(body))
+
+
+def index_of(index: bytes) -> IndexFile:
+    """What a client announces of an archive's index."""
+    return IndexFile(len(index), crc64nvme(index))
 
 
 def parts_of(body: bytes, part_size: int) -> list[Part]:

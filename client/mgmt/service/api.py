@@ -81,6 +81,7 @@ ERROR_OF_PROBLEM: Final[Mapping[str, type[MgmtError]]] = {
     "operation-failed": RefusedError,
     "lease-lost": RefusedError,
     "part-differs": IntegrityError,
+    "index-differs": RefusedError,
     "content-differs": IntegrityError,
     "changed-meanwhile": UnavailableError,
     "invalid-name": SourceError,

@@ -10,9 +10,9 @@ from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
 from mgmt_api.domain.settings import Settings
-from mgmt_contract.messages import Content, StartItem
+from mgmt_contract.messages import Content, IndexFile, StartItem
 from mgmt_contract.names import InvalidNameError, join_key
-from mgmt_contract.parts import ITEMS_MAX, OBJECT_SIZE_MAX_BYTES
+from mgmt_contract.parts import INDEX_SIZE_MAX_BYTES, ITEMS_MAX, OBJECT_SIZE_MAX_BYTES
 from mgmt_contract.problems import ProblemError
 from mgmt_contract.storage import STORAGE_CLASSES, InvalidTagError, check_tags
 from mgmt_contract.texts import TEXT_MAX_BYTES, holds_control_character, is_short
@@ -149,6 +149,22 @@ def check_content(content: Content) -> None:
     )
     _check_number("content.uncompressed_size", content.uncompressed_size)
     _check_number("content.member_count", content.member_count)
+
+
+def check_index(index: IndexFile) -> None:
+    """Refuse an index that is empty or too large, or whose checksum is malformed.
+
+    Raises:
+        ProblemError: invalid-request or too-large.
+    """
+    _require(index.size > 0, f"index.size is {index.size}, expected 1 or more")
+    if index.size > INDEX_SIZE_MAX_BYTES:
+        raise ProblemError(
+            "too-large",
+            f"index.size is {index.size} bytes, this service takes at most {INDEX_SIZE_MAX_BYTES}. Upload the archive "
+            "without an index.",
+        )
+    check_checksum("index.crc64nvme", index.crc64nvme)
 
 
 def check_checksum(field: str, text: str) -> None:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Final, Literal, TypeVar
 
-from mgmt_contract.messages import Content
+from mgmt_contract.messages import Content, IndexFile
 from mgmt_contract.names import base_name
 from mgmt_contract.records import (
     STATUS_OF_PHASE,
@@ -67,6 +67,8 @@ class Operation:
     """Bytes of every part but the last; None for a whole-object PUT."""
     upper_bound: int | None = None
     content: Content | None = None
+    index: IndexFile | None = None
+    """The archive's index, as the client has announced it."""
     content_md5: str | None = None
     """Signed into the URL of a whole PUT, where the client has sent it."""
     replaces_etag: str | None = None

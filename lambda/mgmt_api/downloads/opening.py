@@ -19,7 +19,9 @@ from mgmt_contract.messages import (
     DownloadResult,
     OpenDownloadsRequest,
     OpenDownloadsResponse,
+    SignedRequest,
 )
+from mgmt_contract.names import index_key
 from mgmt_contract.problems import Problem, ProblemError
 from mgmt_contract.records import DownloadRecord
 
@@ -116,8 +118,19 @@ class _Desk:
             "opened",
             upload=record,
             request=request,
+            index_request=self._sign_index(version.upload),
             stored=version.describe(),
             record=download.record,
+        )
+
+    def _sign_index(self, upload: Operation) -> SignedRequest | None:
+        if upload.record.index_size is None:
+            return None
+        settings = self.backends.settings
+        return self.backends.objects.presign_get(
+            index_key(settings.root_prefix, upload.id),
+            upload.record.index_version_id,
+            expires_in_seconds=settings.url_life_seconds,
         )
 
 

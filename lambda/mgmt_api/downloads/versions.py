@@ -10,7 +10,10 @@ from mgmt_api.domain.checks import is_operation_id
 from mgmt_api.domain.entities import Operation, Recorded
 from mgmt_api.ports import Reading, StoredObject
 from mgmt_contract.messages import StoredVersion
+from mgmt_contract.names import index_key
 from mgmt_contract.problems import Problem, ProblemError, make_problem
+
+Standing = Literal["there", "differs", "gone"]
 
 
 @dataclass(frozen=True)
@@ -19,7 +22,7 @@ class Version:
 
     upload: Operation
     stored: StoredObject | None
-    standing: Literal["there", "differs", "gone"]
+    standing: Standing
     reading: Reading = "readable"
     is_current: bool | None = None
 
@@ -94,6 +97,19 @@ def look_at(backends: Backends, upload: Operation, *, and_at_current: bool = Fal
     is_same = (stored.size, stored.crc64nvme) == (_recorded_size(upload), record.crc64nvme)
     reading = stored.reading if backends.settings.restores_archived else "readable"
     return Version(upload, stored, "there" if is_same else "differs", reading, is_current)
+
+
+def look_at_index(backends: Backends, upload: Operation) -> Standing | None:
+    """Have the storage state the index of an upload's archive; None where the record has none."""
+    record = upload.record
+    if record.index_size is None:
+        return None
+    key = index_key(backends.settings.root_prefix, upload.id)
+    stored = backends.objects.head_object(key, record.index_version_id)
+    if stored is None:
+        return "gone"
+    is_same = (stored.size, stored.crc64nvme) == (record.index_size, record.index_crc64nvme)
+    return "there" if is_same else "differs"
 
 
 def _recorded_size(upload: Operation) -> int | None:

@@ -29,6 +29,7 @@ from mgmt_api.ports import (
 )
 from mgmt_api.uploads.content import change_file
 from mgmt_api.uploads.existing import describe_existing, tell_owner
+from mgmt_api.uploads.index import find_index
 from mgmt_api.uploads.multipart import (
     discard_multipart_upload,
     find_missing_parts,
@@ -248,6 +249,7 @@ def _record_success(backends: Backends, operation: Operation, name: Name, stored
 
     In between the operation is completing: no other call can end it, and the name stays reserved for it.
     """
+    index = find_index(backends, operation)
     operation = _enter_completing(backends, operation)
     current = _make_current(backends, operation, name, stored)
     backends.records.put_name(dataclasses.replace(name, key=stored.key, current=current))
@@ -258,6 +260,9 @@ def _record_success(backends: Backends, operation: Operation, name: Name, stored
         finished_at=current.finished_at,
         etag=stored.etag,
         version_id=stored.version_id,
+        index_size=index.size if index else None,
+        index_crc64nvme=index.crc64nvme if index else None,
+        index_version_id=index.version_id if index else None,
         source_file_record=change_file(record.source_file_record, status="completed"),
         s3_file_record=change_file(record.s3_file_record, status="completed", size=stored.size),
     )

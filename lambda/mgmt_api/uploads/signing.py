@@ -11,6 +11,7 @@ from mgmt_api.domain.checks import check_checksum, check_content, check_count, c
 from mgmt_api.domain.entities import Actor, Operation
 from mgmt_api.ports import ConflictError
 from mgmt_api.uploads.content import add_content
+from mgmt_api.uploads.index import add_index, sign_index
 from mgmt_api.uploads.replays import make_failed_error
 from mgmt_contract.messages import (
     Content,
@@ -58,6 +59,8 @@ def _sign(backends: Backends, operation: Operation, item: SignItem) -> SignResul
     _require_carrying(operation)
     if item.final is not None:
         operation = _add_final(operation, item.final)
+    if item.index is not None:
+        operation = add_index(operation, item.index, has_final=item.final is not None)
     _check_parts(operation, item.parts)
     _remember(backends, operation, item.parts)
     operation = backends.records.update_operation(
@@ -65,7 +68,8 @@ def _sign(backends: Backends, operation: Operation, item: SignItem) -> SignResul
     )
     lease = Lease(operation.lease_epoch, backends.settings.lease_seconds)
     parts = [_sign_part(backends, operation, part) for part in item.parts]
-    return SignResult(operation.id, "signed", lease=lease, parts=parts)
+    index_request = sign_index(backends, operation) if item.index is not None else None
+    return SignResult(operation.id, "signed", lease=lease, parts=parts, index_request=index_request)
 
 
 def _require_carrying(operation: Operation) -> None:

@@ -27,7 +27,7 @@ def test_a_bad_name_is_blamed_on_as(capsys, name):
     assert "--as" in said
 
 
-@pytest.mark.parametrize("prefix", ["a//b", "..", "a/./b", "a\nb", "x" * 1100])
+@pytest.mark.parametrize("prefix", ["a//b", "..", "a/./b", "a\nb", "x" * 1100, ".mgmt/day1"])
 def test_a_bad_prefix_is_blamed_on_where_it_came_from(capsys, monkeypatch, prefix):
     exit_code, said = refused(capsys, "clip", "--prefix", prefix)
     assert exit_code == 2

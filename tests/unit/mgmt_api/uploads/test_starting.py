@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from mgmt_contract.messages import CONTENT_MD5_FIELD, StartItem
+from mgmt_contract.messages import CONTENT_MD5_FIELD, SIGN_INDEX_FIELD, StartItem
 from mgmt_contract.parts import MIB, OBJECT_SIZE_MAX_BYTES, SINGLE_PUT_MAX_BYTES
 from mgmt_contract.records import FileRecord
 from support.fakes import content_md5
@@ -51,7 +51,7 @@ def test_a_packed_archive_gets_one_put_and_a_pending_record(studio, ada):
 
 def test_the_md5_of_a_whole_archive_is_signed_also_when_it_is_started_again(studio, ada):
     item = item_for("clip.mp4", b"bytes", content_md5=content_md5(b"bytes"))
-    assert ada.start_all([item]).service.optional_fields == (CONTENT_MD5_FIELD,)
+    assert ada.start_all([item]).service.optional_fields == (CONTENT_MD5_FIELD, SIGN_INDEX_FIELD)
     for again in (item, replace(item, content_md5=None)):
         started = ada.start(again)
         assert started.request.headers["content-md5"] == content_md5(b"bytes")
