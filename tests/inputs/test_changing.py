@@ -84,6 +84,14 @@ def disk(desk):
 def test_a_disk_that_has_no_room_for_the_archive(desk, disk):
     (disk / "clip.mov").write_bytes(noise(6 * MB))
     run = desk.run("upload", "disk/clip.mov")
+    words = ["may need", "are free beside it: it is made in", "✓ disk/clip.mov"]
+    desk.check(run, 0, words, stores={"clip.mov.tar.gz": "disk/clip.mov"})
+
+
+@pytest.mark.entry("full disk", "beside the source, and no room in the cache folder either")
+def test_two_disks_that_have_no_room_for_the_archive(desk, disk):
+    (disk / "clip.mov").write_bytes(noise(6 * MB))
+    run = desk.run("upload", "disk/clip.mov", environment={"XDG_CACHE_HOME": str(disk / "cache")})
     desk.check(run, 9, ["may need", "are free beside it", "is full", "Free that much", "--archive-dir"])
 
 
@@ -134,7 +142,8 @@ def test_a_disk_that_was_pulled_out(desk, disk):
 def test_a_disk_that_is_pulled_out_while_it_is_read(desk, disk):
     with (disk / "clip.mov").open("wb") as file:
         file.truncate(1 << 31)  # sparse: takes seconds and no room
-    process = desk.begin("upload", "disk/clip.mov")
+    # Beside the source: the cache folder has no more room.
+    process = desk.begin("upload", "disk/clip.mov", environment={"XDG_CACHE_HOME": str(disk / "cache")})
     wait_until(lambda: unfinished(disk))
     subprocess.run(["umount", "--lazy", disk], check=True)
     try:

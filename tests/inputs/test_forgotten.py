@@ -93,9 +93,8 @@ def test_a_file_on_a_card_that_is_mounted_read_only(desk, card):
     (card / "clip").write_bytes(noise(1000))
     subprocess.run(["mount", "-o", "remount,ro", card], check=True)
     run = desk.run("upload", "card/clip")
-    desk.check(run, 9, ["cannot be written to", "Read-only file system", "--archive-dir"])
-    again = desk.run("upload", "card/clip", "--archive-dir", ".")
-    desk.check(again, 0, ["✓ card/clip"], stores={"clip.tar.gz": "card/clip"})
+    words = ["cannot be written to (Read-only file system)", "archives of what lies in it are made in", "✓ card/clip"]
+    desk.check(run, 0, words, stores={"clip.tar.gz": "card/clip"})
 
 
 @pytest.mark.entry(ENTRY, "a folder of 5,000 files in one")

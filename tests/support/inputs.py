@@ -212,6 +212,8 @@ class Desk:
         for name in ("home", "tmp"):
             left = sorted(path.name for path in (self.laptop.folder / name).iterdir())
             assert not left, f"left in {name}: {left}"
+        cached = [path for path in (self.laptop.folder / "cache").rglob("*") if is_resumable or path.name != "archives"]
+        assert {path.name for path in cached} <= {"mgmt"}, f"left in the cache folder: {cached}"
         if not is_resumable and "journal.sqlite" in found:
             assert journalled(state / "journal.sqlite") == (0, 0), "the journal remembers an upload that has ended"
         if not is_resumable:

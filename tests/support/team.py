@@ -57,6 +57,7 @@ class Team:
             "MGMT_TOKEN": token,
             "MGMT_CONFIG": os.fspath(folder / "config"),
             "MGMT_STATE_DIR": os.fspath(folder / "state"),
+            "XDG_CACHE_HOME": os.fspath(folder / "cache"),
         }
         return Laptop(folder, work, environment)
 

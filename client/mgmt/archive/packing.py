@@ -19,7 +19,7 @@ from mgmt.archive.pipeline import Pipeline
 from mgmt.archive.stream import TarStream
 from mgmt.archive.unfinished import UnfinishedArchive, disk_full, free_bytes, unwritable
 from mgmt.errors import INTERRUPTED, CancelledError, SourceError
-from mgmt.layout import BLOCK_SIZE_BYTES
+from mgmt.layout import BLOCK_SIZE_BYTES, temporary_name
 from mgmt.members import Packable, Survey, frame
 from mgmt.text import shown
 from mgmt_contract.messages import Content, Packing, Part
@@ -346,13 +346,32 @@ def refuse_without_room(source: Packable, archive_path: Path, *, plan: str, stop
         CancelledError: If `stop` was set.
     """
     folder = archive_path.parent
-    if not _ASK(folder, os.W_OK | os.X_OK):
-        raise unwritable(folder, "Read-only file system" if _is_read_only(folder) else "Permission denied")
+    why = why_unwritable(folder)
+    if why is not None:
+        raise unwritable(folder, why)
     available_bytes = free_bytes(folder)
     if available_bytes is None or available_bytes >= source.upper_bound_bytes:
         return
     if estimate_size(source, plan=plan, read_max_bytes=_READ_MAX_BYTES, stop=stop) > available_bytes:
         raise disk_full(archive_path, source.upper_bound_bytes - available_bytes)
+
+
+def why_unwritable(folder: Path) -> str | None:
+    """Say why no archive can be written to a folder; None where nothing is known against it."""
+    if not _ASK(folder, os.W_OK | os.X_OK):
+        return "Read-only file system" if _is_read_only(folder) else "Permission denied"
+    return _try_writing(folder) if hasattr(os, "O_TEMPORARY") else None
+
+
+def _try_writing(folder: Path) -> str | None:
+    """Find out by an empty file that vanishes at once: Windows says of every folder that it can be written to."""
+    probe = folder / temporary_name("probe")
+    try:
+        os.close(os.open(probe, os.O_RDWR | os.O_CREAT | os.O_EXCL | getattr(os, "O_TEMPORARY", 0)))
+        probe.unlink(missing_ok=True)
+    except OSError as error:
+        return error.strerror or str(error)
+    return None
 
 
 def _is_read_only(folder: Path) -> bool:

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from mgmt.show.output import Output
     from mgmt_contract.messages import Service
 
-ASKED: Final = ("api_url", "bucket", "object_prefix", "local_dir", "completed_dir", "ca_bundle")
+ASKED: Final = ("api_url", "bucket", "object_prefix", "local_dir", "completed_dir", "archive_dir", "ca_bundle")
 CLEARING: Final = "-"
 """The answer that takes a value away; an empty one keeps it."""
 _PATIENCE_SECONDS: Final = 5.0

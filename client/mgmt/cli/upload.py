@@ -12,7 +12,7 @@ import click
 
 from mgmt.cli.invocation import Invocation, current_directory, shown_base
 from mgmt.errors import EXIT_OK, EXIT_PARTLY_FAILED, MgmtError, NotConfiguredError, UsageError
-from mgmt.settings import check_value
+from mgmt.settings import check_value, find_own_folder
 from mgmt.text import shorten
 from mgmt_contract.names import InvalidNameError, join_key, trim_prefix
 from mgmt_contract.storage import STORAGE_CLASSES, InvalidTagError, check_tags
@@ -71,8 +71,16 @@ def make_options(given: Mapping[str, Any], settings: Settings) -> UploadOptions:
         _require_key("--as", prefix, options["as_name"])  # together they may be too long
     named_dir = options.pop("completed_dir")
     completed_dir = choose_completed_dir(named_dir, settings) if options.pop("move_completed") else None
+    archive_dir = options.pop("archive_dir") or choose_archive_dir(settings)
     tags = parse_tags(options.pop("tags"))
-    return UploadOptions(prefix=prefix, tags=tags, completed_dir=completed_dir, **options)
+    return UploadOptions(
+        prefix=prefix,
+        tags=tags,
+        archive_dir=archive_dir,
+        cache_dir=find_cache_dir(),
+        completed_dir=completed_dir,
+        **options,
+    )
 
 
 def check_completed_dir(named: str | None, *, is_moving: bool) -> None:
@@ -109,7 +117,25 @@ def choose_completed_dir(named: str | None, settings: Settings) -> Path:
     return Path(os.path.abspath(settings.completed_dir))  # noqa: PTH100  as above
 
 
-def check_archive_dir(folder: Path | None) -> None:
+def choose_archive_dir(settings: Settings) -> Path | None:
+    """Return the configured folder for archives, if there is one.
+
+    Raises:
+        UsageError: If it is not there.
+    """
+    check_archive_dir(settings.archive_dir, f"MGMT_ARCHIVE_DIR (from {settings.origins.get('archive_dir')})")
+    return settings.archive_dir
+
+
+def find_cache_dir() -> Path | None:
+    """Find the user's folder for archives that find no place beside their sources; None without a home."""
+    from mgmt.source import real_folder
+
+    folder = find_own_folder("cache")
+    return real_folder(folder / "archives") if folder is not None else None
+
+
+def check_archive_dir(folder: Path | None, origin: str = "--archive-dir") -> None:
     """Refuse a folder for archives that is not there: made anew, it might fill a disk that is not meant.
 
     Raises:
@@ -117,7 +143,7 @@ def check_archive_dir(folder: Path | None) -> None:
     """
     if folder is not None and not folder.is_dir():
         raise UsageError(
-            f"--archive-dir: there is no folder '{folder}'. Create it, or plug its disk in.",
+            f"{origin}: there is no folder '{folder}'. Create it, or plug its disk in.",
             code="no-archive-dir",
         )
 
@@ -193,7 +219,12 @@ def _parse_tag(text: str) -> tuple[str, str]:
     help="How hard to compress what compresses.",
 )
 @click.option("--keep-archive", is_flag=True, help="Keep the .tar.gz after success.")
-@click.option("--archive-dir", type=click.Path(path_type=Path), metavar="DIR", help=("Make archives in this folder."))
+@click.option(
+    "--archive-dir",
+    type=click.Path(path_type=Path),
+    metavar="DIR",
+    help="Make archives in this folder (instead of MGMT_ARCHIVE_DIR, or beside each TARGET).",
+)
 @click.option("--move-completed", is_flag=True, help="Move originals to MGMT_COMPLETED_DIR after success.")
 @click.option("--completed-dir", metavar="DIR", help="Move them to this folder instead; needs --move-completed.")
 @click.option(
@@ -213,7 +244,9 @@ def upload(invocation: Invocation, /, targets: tuple[str, ...], **options: Any) 
     """Upload files or directories, or `all` entries of the current directory.
 
     Each TARGET is packed into TARGET.tar.gz beside it, sent, confirmed by the service, and the archive is
-    deleted. Sources are never changed. The same command again goes on with what was interrupted.
+    deleted. Sources are never changed. The same command again goes on with what was interrupted. Where the
+    folder of TARGET cannot be written to or is too full, the archive is made in your cache folder, and that is
+    said.
 
     --move-completed renames each original into a folder of the same disk once its upload has succeeded. What
     is already there is not moved.
@@ -323,6 +356,7 @@ def _folders_of_ours(options: UploadOptions, session: Session) -> dict[Path, str
         (session.settings.completed_dir, f"{completed} (MGMT_COMPLETED_DIR)"),
         (options.completed_dir, f"{completed} (--move-completed)"),
         (options.archive_dir, "archives are made in it (--archive-dir)"),
+        (session.settings.archive_dir, "archives are made in it (MGMT_ARCHIVE_DIR)"),
     )
     return {path: why for folder, why in used if folder is not None for path in _both_paths(folder)}
 

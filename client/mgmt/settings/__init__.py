@@ -41,11 +41,15 @@ def default_config_path(environment: Mapping[str, str]) -> Path:
     return folder / "config"
 
 
-def find_own_folder(kind: Literal["config", "state"]) -> Path | None:
+def find_own_folder(kind: Literal["cache", "config", "state"]) -> Path | None:
     """Ask the system for its folder for files of this kind; None for a user without a home folder."""
     import platformdirs
 
-    find = {"config": platformdirs.user_config_path, "state": platformdirs.user_state_path}[kind]
+    find = {
+        "cache": platformdirs.user_cache_path,
+        "config": platformdirs.user_config_path,
+        "state": platformdirs.user_state_path,
+    }[kind]
     try:
         path = find("mgmt", appauthor=False)
     except RuntimeError:
@@ -167,6 +171,10 @@ VARIABLES: Final = {
     "object_prefix": Variable("MGMT_OBJECT_PREFIX", "folder in the bucket that every key begins with"),
     "local_dir": Variable("MGMT_LOCAL_DIR", "base folder of your files; the current directory if not set"),
     "completed_dir": Variable("MGMT_COMPLETED_DIR", "where --move-completed puts originals after success"),
+    "archive_dir": Variable(
+        "MGMT_ARCHIVE_DIR",
+        "where archives are made; beside their sources if not set",
+    ),
     "token": Variable("MGMT_TOKEN", "access token for scripts and CI", is_secret=True),
     "client_id": Variable("MGMT_CLIENT_ID", "client that signs in by itself, for scripts and CI", is_secret=True),
     "client_secret": Variable("MGMT_CLIENT_SECRET", "that client's secret", is_secret=True),
@@ -187,6 +195,7 @@ class Settings(Value):
     object_prefix: str = ""
     local_dir: Path | None = None
     completed_dir: Path | None = None
+    archive_dir: Path | None = None
     token: str | None = field(default=None, repr=False)
     client_id: str | None = None
     client_secret: str | None = field(default=None, repr=False)
@@ -261,7 +270,7 @@ def resolve_settings(
     return Settings(**{**values, **paths}, origins=origins)  # type: ignore[arg-type]
 
 
-_PATHS = ("local_dir", "completed_dir", "ca_bundle")
+_PATHS = ("local_dir", "completed_dir", "archive_dir", "ca_bundle")
 
 
 def check_value(name: str, value: str, origin: str) -> None:

@@ -15,7 +15,7 @@ from mgmt.network.trust import check_certificates
 from mgmt.settings import VARIABLES, check_value
 from mgmt_contract.names import InvalidNameError, join_key
 
-FOLDERS: Final = ("local_dir", "completed_dir")
+FOLDERS: Final = ("local_dir", "completed_dir", "archive_dir")
 _BUCKET_LENGTHS: Final = range(3, 64)
 """Amazon S3 User Guide, "General purpose bucket naming rules", read 2026-11."""
 

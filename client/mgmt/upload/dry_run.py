@@ -213,6 +213,8 @@ class _Planner:
 
     def _refuse_without_room(self, job: Job) -> None:
         """Raise what packing would where archives are made; one that lies there already is not made again."""
+        if job.why_cached is not None:
+            return  # chosen because it has room
         if not os.path.lexists(job.archive_path):
             refuse_without_room(job.source, job.archive_path, plan=job.options.plan, stop=self._session.stop)
 

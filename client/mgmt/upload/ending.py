@@ -84,6 +84,7 @@ class Ending:
                         f"{job.target_path} was uploaded before, so there is no archive to keep. "
                         "Run `tar czf` if you need one.",
                     )
+                self._say_kept(job)
                 note_clean_up(records[job], clean_ups[job])
                 moved_to = os.fspath(job.completed_path or "") if job in moved else None
                 self._tell(Finished(records[job], moved_to=moved_to))
@@ -94,6 +95,7 @@ class Ending:
         key, actor = existing.s3_object_key, existing.actor
         event = Finished(AlreadyThere(job.operation_id, job.target_path, key, actor, finished_at))
         self._end(job, partial(self._discard, job, _kept_or_left(job)), event)
+        self._say_kept(job)
 
     def end_failed(self, job: Job, error: MgmtError) -> None:
         """End a job that failed: tell the service; keep the archive only if bytes of it were sent.
@@ -133,6 +135,15 @@ class Ending:
             first, count = self._left_archives[0], len(self._left_archives)
             what = f"Partial upload kept at {first}" if count == 1 else f"{count} partial uploads kept, such as {first}"
             self._session.emit(Notice(f"{what}. Run the same command to resume.", "archive-kept"))
+
+    def _say_kept(self, job: Job) -> None:
+        """Say where an archive is kept that nobody would look for."""
+        if job.why_cached is not None and job.options.keep_archive and _lies_there(job):
+            message = (
+                f"The archive of {job.target_path} is kept in the cache folder, which systems and people clear: "
+                f"{job.archive_path}. Move it to where you want it."
+            )
+            self._say(job, "archive-kept", message)
 
     def _leave_failed(self, job: Job, error: MgmtError) -> None:
         is_worth_keeping = job.has_sent_bytes or isinstance(error, IntegrityError)

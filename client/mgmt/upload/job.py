@@ -34,6 +34,9 @@ class UploadOptions(Value):
     plan: str = "auto"
     keep_archive: bool = False
     archive_dir: Path | None = None
+    """Where archives are made; None for beside their sources."""
+    cache_dir: Path | None = None
+    """Without links; where archives are made that find no place beside their sources, if they may be."""
     completed_dir: Path | None = None
     """Absolute; where originals are moved after success, if they are."""
     jobs: int | None = None
@@ -92,6 +95,8 @@ class Job:
     """The operation that was given up for this one, which must not happen twice."""
     completed_path: Path | None = None
     """Where the original goes after success."""
+    why_cached: str | None = None
+    """Why the archive is made in the user's cache folder, in a sentence; None where it is not."""
     left_elsewhere: Sequence[str] = ()
     """What of an earlier run could not be removed from another folder, each in a sentence."""
     _entering: threading.Lock = field(default_factory=threading.Lock)
@@ -114,7 +119,7 @@ class Job:
     @property
     def shown_archive_path(self) -> str:
         """The archive's path as the team may see it: beside the shown source, or only its name."""
-        if self.options.archive_dir is not None:
+        if self.options.archive_dir is not None or self.why_cached is not None:
             return self.archive_path.name
         return os.path.join(os.path.dirname(self.target_path), self.archive_path.name)  # noqa: PTH118, PTH120  a text to show, not a path to open
 

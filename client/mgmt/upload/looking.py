@@ -32,6 +32,7 @@ from mgmt.upload import adopt
 from mgmt.upload.job import Job, UploadOptions
 from mgmt.upload.originals import EarlierMoves, find_place
 from mgmt.upload.ours import is_known_archive, is_left_by_move, placeholder_of
+from mgmt.upload.place import choose_place, remove_cache_folder
 from mgmt_contract.names import ARCHIVE_SUFFIX, InvalidNameError, fold_key, join_key
 
 _SKIPPED_NAMED_MAX: Final = 20
@@ -123,6 +124,7 @@ class Looking:
         self._is_dry_run = is_dry_run
         self._first_of_name: dict[str, Path] = {}
         self._nearly_full: set[Path] = set()
+        self._said_cached: set[Path] = set()
 
     def jobs(
         self, sizing: Sizing, earlier_moves: EarlierMoves, fail: Callable[[str, MgmtError], None]
@@ -171,6 +173,7 @@ class Looking:
         self._say_skipped(job)
         for message in job.left_elsewhere:
             session.emit(Notice(message, "archive-not-deleted", job.operation_id))
+        self._say_cached(job)
         self._warn_of_full_disk(job)
         return job
 
@@ -222,6 +225,13 @@ class Looking:
             entries = count_in_words(more, "more entry", "more entries")
             message = f"{entries} of {job.target_path} {'is' if more == 1 else 'are'} skipped."
             self._session.emit(Notice(message, "skipped", job.operation_id))
+
+    def _say_cached(self, job: Job) -> None:
+        """Say that an archive is not made beside its source, once for a folder."""
+        folder = job.source.path.parent
+        if job.why_cached is not None and folder not in self._said_cached:
+            self._said_cached.add(folder)
+            self._session.emit(Notice(job.why_cached, "archive-in-cache", job.operation_id))
 
     def _warn_of_full_disk(self, job: Job) -> None:
         """Say before packing that archives may not fit, once for a folder; whether they do shows only when packed."""
@@ -276,11 +286,13 @@ def make_job(
         RefusedError: If another process of this machine is at it.
         LocalStateError: If the journal cannot be used, or what an earlier run left cannot be removed.
     """
-    job = _look_at(target, options, journal, shown_base)
+    job = _look_at(target, options, journal, service_url, shown_base)
     source, left_by_move = job.source, None
     try:
         if not is_dry_run:  # one process per archive and per object: neither file nor operation is shared
             job.held.enter_context(journal.hold(os.fspath(job.archive_path), source.name))
+            if job.why_cached is not None:
+                job.held.callback(remove_cache_folder, job.archive_path)
             job.held.enter_context(journal.hold(f"{service_url} {fold_key(job.destination)}", source.name))
         newest = journal.find(service_url, os.fspath(source.path), job.destination)
         facts = adopt.look_back(source, job.archive_path, job.packing, newest, journal, reads=not is_dry_run)
@@ -299,7 +311,7 @@ def make_job(
     return job
 
 
-def _look_at(target: str, options: UploadOptions, journal: Journal, shown_base: Path) -> Job:
+def _look_at(target: str, options: UploadOptions, journal: Journal, service_url: str, shown_base: Path) -> Job:
     shown_path = show_path(target, shown_base)
     source = look(
         target,
@@ -317,8 +329,14 @@ def _look_at(target: str, options: UploadOptions, journal: Journal, shown_base: 
             code="invalid-name",
         ) from error
     # The journal and the locks know an archive by its path: its folder is spelled in one way, its own name as it is.
-    folder = real_folder(options.archive_dir) if options.archive_dir else source.path.parent
-    return Job(new_operation_id(), source, shown_path, folder / archive_file_name(source.name), options)
+    if options.archive_dir is not None:
+        path = real_folder(options.archive_dir) / archive_file_name(source.name)
+        return Job(new_operation_id(), source, shown_path, path, options)
+    job = Job(new_operation_id(), source, shown_path, source.path.parent, options)
+    find_newest = partial(journal.find, service_url, os.fspath(source.path), job.destination)
+    place = choose_place(source, options.cache_dir, job.packing, journal, find_newest)
+    job.archive_path, job.why_cached = place.path, place.why_cached
+    return job
 
 
 def _foresee(adoption: adopt.Adoption, facts: adopt.Facts, source: Source) -> Path | None:

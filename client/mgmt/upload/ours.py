@@ -8,11 +8,13 @@ Every other file is the user's: it is never removed, replaced, or taken for an a
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
+from typing import Final
 
 from mgmt.archive import is_archive_at, is_open_archive
 from mgmt.errors import LocalStateError, MgmtError, RefusedError
@@ -22,6 +24,7 @@ from mgmt.machine.files import is_same_file, open_regular, remove_file
 from mgmt.source import Source, look
 from mgmt.text import shown
 
+_CACHE_FOLDER_HEX_DIGITS: Final = 16
 _IsOurs = Callable[[int], bool]
 """Takes the descriptor of a file that was found where ours may be."""
 
@@ -39,6 +42,12 @@ def unfinished_token(operation_id: str) -> str:
 def placeholder_of(operation_id: str) -> bytes:
     """Make what a file of an operation holds that only takes a name, where the disk knows no other way."""
     return placeholder(unfinished_token(operation_id))
+
+
+def cache_folder_name(source_path: str, fingerprint: str, plan: str, archive_name: str) -> str:
+    """Name the folder, within the user's cache folder, that only the archive of this very content is made in."""
+    what = b"\0".join(map(os.fsencode, (source_path, fingerprint, plan, archive_name)))
+    return hashlib.sha256(what).hexdigest()[:_CACHE_FOLDER_HEX_DIGITS]
 
 
 def promises_at(path: Path, journal: Journal) -> list[Entry]:
@@ -91,7 +100,11 @@ def remove_elsewhere(entry: Entry, name: str, journal: Journal) -> list[str]:
     path = Path(entry.archive_path)
     with suppress(RefusedError), journal.hold(entry.archive_path, name):
         is_whole = journal.find_archive(path) == entry
-        return _remove_all(path, entry.operation_id, [entry] if is_whole else promises_at(path, journal))
+        told = _remove_all(path, entry.operation_id, [entry] if is_whole else promises_at(path, journal))
+        if path.parent.name == cache_folder_name(entry.source_path, entry.fingerprint, entry.plan, path.name):
+            with suppress(OSError):  # such as where something is left in it
+                path.parent.rmdir()
+        return told
     return []
 
 

@@ -12,6 +12,7 @@ from mgmt.events import Progress
 from mgmt.session import Session
 from mgmt.upload.job import Carrying, Granted, Job
 from mgmt.upload.ours import unfinished_token
+from mgmt.upload.place import make_cache_folder
 from mgmt.upload.sending import send_packed
 from mgmt_contract.messages import Part
 
@@ -47,6 +48,8 @@ def pack_job(
         LocalStateError: If the disk is full.
         CancelledError: If the command was stopped.
     """
+    if job.why_cached is not None:
+        make_cache_folder(job.archive_path)
 
     def note_progress(done_bytes: int) -> None:
         job.packed_source_bytes = done_bytes

@@ -12,7 +12,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from mgmt.archive import pack
+from mgmt.archive import pack, why_unwritable
 from mgmt.archive.checksums import read_archive
 from mgmt.archive.unfinished import UnfinishedArchive
 from mgmt.errors import MgmtError, source_changed, source_unreadable
@@ -159,3 +159,13 @@ def test_a_source_that_fails_is_named(error, code):
     assert (error.code, error.exit_code) == (code, 4)
     assert not list(sentence_faults(error.message))
     assert "'P/a'" in error.message
+
+
+def test_where_a_system_says_of_every_folder_that_it_can_be_written_a_file_is_tried_that_vanishes(
+    tmp_path, monkeypatch
+):
+    monkeypatch.setattr(os, "O_TEMPORARY", 0, raising=False)
+    assert why_unwritable(tmp_path) is None
+    assert list(tmp_path.iterdir()) == []
+    monkeypatch.setattr("mgmt.archive.packing._ASK", lambda *_: True)
+    assert why_unwritable(tmp_path / "none") == "No such file or directory"

@@ -21,6 +21,7 @@ from support.scripted_server import Answer, json_answer, scripted_server
 SERVICE = Service(1, 1, "0.7", "footage", "eu-west-1", "", 1, 1, 1, 1, 1)
 GOOD = json_answer(to_plain(SERVICE))
 HTML = Answer(200, b"<html>Welcome", {"content-type": "text/html"})
+BEFORE_THE_BUNDLE = ("MGMT_BUCKET", "MGMT_OBJECT_PREFIX", "MGMT_LOCAL_DIR", "MGMT_COMPLETED_DIR", "MGMT_ARCHIVE_DIR")
 
 
 pytestmark = pytest.mark.usefixtures("machine_without_settings")
@@ -38,7 +39,7 @@ def answer(*answers):
 
 def test_what_is_there_is_the_default_and_a_hyphen_clears_it(tmp_path, service):
     (tmp_path / "config").write_text(f"# ours\nMGMT_API_URL={service.url}\nMGMT_BUCKET=footage\nMGMT_LOCAL_DIR=/tmp\n")
-    result = answer("", "", "shoots", "-", "", "")
+    result = answer("", "", "shoots", "-", "", "", "")
     assert result.exit_code == 0, result.output
     assert f"[{service.url}]" in result.output
     assert "Found the service 0.7: bucket footage in eu-west-1." in result.output
@@ -57,14 +58,14 @@ def test_what_is_there_is_the_default_and_a_hyphen_clears_it(tmp_path, service):
 )
 def test_without_a_terminal_a_wrong_service_ends_it_and_nothing_is_written(tmp_path, found, exit_code):
     with scripted_server(found) as server:
-        result = answer(server.url, "", "", "", "", "")
+        result = answer(server.url, "", "", "", "", "", "")
     assert isinstance(result.exception, MgmtError)
     assert result.exception.exit_code == exit_code
     assert not (tmp_path / "config").exists()
 
 
 def test_a_pin_to_another_bucket_is_told_with_both_names(tmp_path, service):
-    result = answer(service.url, "other-bucket", "", "", "", "")
+    result = answer(service.url, "other-bucket", "", "", "", "", "")
     assert result.exception.exit_code == 10
     assert "other-bucket" in result.exception.message
     assert "footage" in result.exception.message
@@ -86,13 +87,13 @@ def test_answers_that_run_out_are_an_interrupt_and_nothing_is_written(tmp_path, 
 
 def test_a_file_that_makes_no_sense_can_be_mended_here(tmp_path, service):
     (tmp_path / "config").write_text("MGMT_API_URL=nonsense\n")
-    assert answer(service.url, "", "", "", "", "").exit_code == 0
+    assert answer(service.url, "", "", "", "", "", "").exit_code == 0
     assert (tmp_path / "config").read_text() == f"MGMT_API_URL={service.url}\n"
 
 
 def test_what_the_environment_says_goes_first_and_one_is_told(service, monkeypatch):
     monkeypatch.setenv("MGMT_BUCKET", "footage")
-    assert "MGMT_BUCKET is also set in the environment" in answer(service.url, "", "", "", "", "").output
+    assert "MGMT_BUCKET is also set in the environment" in answer(service.url, "", "", "", "", "", "").output
 
 
 @pytest.mark.parametrize(
@@ -125,7 +126,7 @@ def test_an_older_mgmts_file_is_said_to_be_taken_over(tmp_path, monkeypatch, ser
     older.write_text("AWS_SECRET_ACCESS_KEY=hidden\nexport MGMT_BUCKET=footage\n")
     assert main(["config", "list"]) == 0
     assert f"MGMT_BUCKET=footage  # {older}" in capsys.readouterr().out
-    result = answer(service.url, "", "", "", "", "")
+    result = answer(service.url, "", "", "", "", "", "")
     assert f"What an older mgmt kept in {older} is taken over." in result.output
     written = (tmp_path / "elsewhere" / "mgmt" / "config").read_text()
     assert written == f"export MGMT_BUCKET=footage\nMGMT_API_URL={service.url}\n"
@@ -152,6 +153,7 @@ def test_at_a_terminal_a_wrong_answer_is_told_and_asked_for_again(tmp_path, serv
     anna.answer("MGMT_LOCAL_DIR (", "footage/new\r")
     anna.answer("Create it? [Y/n]", "\r")
     anna.answer("MGMT_COMPLETED_DIR (", "\r")
+    anna.answer("MGMT_ARCHIVE_DIR (", "\r")
     anna.answer("MGMT_CA_BUNDLE (", "\r")
     assert anna.end() == 0, anna.seen
     folder = tmp_path / "work" / "footage" / "new"
@@ -165,7 +167,7 @@ def test_what_looks_wrong_may_be_kept_on_purpose(tmp_path, person):
     with scripted_server(HTML) as portal:
         anna.answer("MGMT_API_URL (", f"{portal.url}\r")
         anna.answer("Keep this answer anyway? [y/N]", "y\r")
-        for name in ("MGMT_BUCKET", "MGMT_OBJECT_PREFIX", "MGMT_LOCAL_DIR", "MGMT_COMPLETED_DIR", "MGMT_CA_BUNDLE"):
+        for name in (*BEFORE_THE_BUNDLE, "MGMT_CA_BUNDLE"):
             anna.answer(f"{name} (", "\r")
         assert anna.end() == 0, anna.seen
     assert (tmp_path / "config").read_text() == f"MGMT_API_URL={portal.url}\n"
@@ -198,7 +200,7 @@ def test_behind_an_inspecting_proxy_the_certificate_is_asked_for_at_once(tmp_pat
         anna.answer("MGMT_API_URL (", f"https://{host}\r")
         anna.answer("MGMT_CA_BUNDLE (", f"{authority.bundle_path}\r")
         anna.read_until("Found the service 0.7")
-        for name in ("MGMT_BUCKET", "MGMT_OBJECT_PREFIX", "MGMT_LOCAL_DIR", "MGMT_COMPLETED_DIR"):
+        for name in BEFORE_THE_BUNDLE:
             anna.answer(f"{name} (", "\r")
         assert anna.end() == 0, anna.seen
     text = (tmp_path / "config").read_text()

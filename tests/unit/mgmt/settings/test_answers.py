@@ -25,6 +25,7 @@ def somewhere(tmp_path, monkeypatch):
         ("object_prefix", "x" * 1100, "1024"),
         ("local_dir", "file", "not a folder"),
         ("completed_dir", "file", "not a folder"),
+        ("archive_dir", "file", "not a folder"),
         ("ca_bundle", "file", "PEM"),
         ("ca_bundle", "nowhere.pem", "no such file"),
     ],
