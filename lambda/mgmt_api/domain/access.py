@@ -60,22 +60,50 @@ def read_actor(event: Mapping[str, Any], settings: Settings) -> Actor:
     scopes, groups = _read_scopes(token), _read_groups(token, settings.groups_claim)
     has_scope = not scopes.isdisjoint(settings.scopes)
     only_reads = not has_scope and not scopes.isdisjoint(settings.read_scopes)
-    role = _find_role(token, groups, settings) if has_scope or only_reads or not settings.scopes else "nobody"
+    is_taken = (has_scope or only_reads or not settings.scopes) and not _is_id_token(token)
+    role = _find_role(token, groups, settings) if is_taken else "nobody"
     return Actor(id=subject, name=fit_text(name), role=role, only_reads=only_reads, groups=groups)
 
 
 def _find_role(token: Mapping[str, Any], groups: frozenset[str], settings: Settings) -> Role:
     """Find the role of a token whose scope, if one is asked for, is there."""
     client = next((token[name] for name in _CLIENT_CLAIMS if isinstance(token.get(name), str)), None)
-    if client in settings.machine_clients:
+    if client in settings.machine_clients and client != settings.client_id:  # that one is everybody's
         return "member"
-    if client is not None and client == token.get("sub"):
-        return "nobody"  # a machine's own token, whatever groups it lists: machines are members by their id, or not
+    if _is_machine(token, client):
+        return "nobody"  # whatever groups it lists: machines are members by their client's id, or not
     if settings.admin_group in groups:
         return "admin"
     if settings.member_group:
         return "member" if settings.member_group in groups else "nobody"
     return "member" if settings.scopes else "nobody"
+
+
+def _is_machine(token: Mapping[str, Any], client: str | None) -> bool:
+    """Tell whether a client got a token for itself (client credentials), by the signs that each issuer leaves.
+
+    Source: RFC 9068, section 2.2, which Cognito and Okta follow: the subject is the client. Keycloak, service accounts:
+    the subject is a user who is made for the client, under a name of small letters. Microsoft Entra, access token
+    claims: `idtyp`, which is optional; else the subject is the object id, which a person's is not, and there is no
+    `scp`. (read 2026-11)
+    """
+    subject = token.get("sub")
+    return (
+        subject == client
+        or token.get("preferred_username") == f"service-account-{client}".lower()
+        or token.get("idtyp") == "app"
+        or (subject == token.get("oid") and "scp" not in token)
+    )
+
+
+def _is_id_token(token: Mapping[str, Any]) -> bool:
+    """Tell whether a token is an ID token, which tells a client who has signed in, and gives no right to anything.
+
+    Source: `token_use` is Cognito's claim and `typ` Keycloak's; elsewhere there is a digest of what came with it in
+    most (OpenID Connect Core 1.0, 3.1.3.6 and 3.3.2.11; read 2026-11).
+    """
+    is_named = token.get("token_use") == "id" or token.get("typ") == "ID"
+    return is_named or "at_hash" in token or "c_hash" in token
 
 
 def _read_groups(token: Mapping[str, Any], groups_claim: str) -> frozenset[str]:

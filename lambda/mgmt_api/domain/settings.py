@@ -49,7 +49,10 @@ class Settings:
     sign_in_scopes: tuple[str, ...] = ()
     """The scopes that a client asks for at sign-in; `scopes` where there are none."""
     machine_clients: tuple[str, ...] = ()
-    """Ids of clients whose own tokens (client credentials), which have no groups, are members'."""
+    """Ids of clients whose own tokens (client credentials), which have no groups, are members'.
+
+    `client_id`, which is people's, is ignored here.
+    """
     replace_others: Literal["members", "admins"] = "members"
     """Who may replace an object that somebody else has stored."""
 

@@ -26,20 +26,45 @@ CLAIMS: dict[str, dict[str, Any]] = {
     "another group": {"username": "eve", "cognito:groups": ["Studio editors", "visitors"]},
     "group without the scope": {"username": "eve", "cognito:groups": ["editors", "admins"], "scope": "openid"},
     "ID token": {"cognito:username": "eve", "cognito:groups": ["editors"], "scope": None, "token_use": "id"},
+    "ID token with a type": {"cognito:groups": ["editors"], "token_use": None, "typ": "ID"},
+    "ID token with a digest": {"cognito:groups": ["editors"], "token_use": None, "at_hash": "HK6E_P6Dh8Y93mRNtsDB1Q"},
+    "ID token with the code's digest": {"cognito:groups": ["editors"], "token_use": None, "c_hash": "LDktKdoQak3Pk0cn"},
     "machine that is not listed": {"sub": "job", "client_id": "job"},
     "machine in a group": {"sub": "job", "client_id": "job", "cognito:groups": ["editors", "admins"]},
+    "service account in a group": {
+        "client_id": None,
+        "azp": "Job",
+        "preferred_username": "service-account-job",
+        "cognito:groups": ["editors", "admins"],
+    },
+    "app in a group": {"client_id": None, "azp": "job", "idtyp": "app", "cognito:groups": ["editors", "admins"]},
+    "app in a group by its object": {
+        "client_id": None,
+        "azp": "job",
+        "oid": "sub-7",
+        "cognito:groups": ["editors", "admins"],
+    },
     "member": {"username": "bert", "cognito:groups": ["editors"]},
     "admin": {"username": "chief", "cognito:groups": ["admins"]},
     "listed machine": {"sub": "ci", "client_id": "ci"},
     "listed machine in a group": {"sub": "ci", "client_id": "ci", "cognito:groups": ["admins"]},
+    "person with an object": {
+        "client_id": None,
+        "azp": "x",
+        "oid": "o-7",
+        "idtyp": "user",
+        "cognito:groups": ["editors"],
+    },
     "reader": {"username": "rita", "cognito:groups": ["editors"], "scope": "mgmt/read"},
     "reading admin": {"username": "rita", "cognito:groups": ["admins"], "scope": "mgmt/read"},
 }
 """Tokens by what they are; the claims that they have beside, or instead of, the usual ones."""
-NOBODIES = list(CLAIMS)[:6]
+NOBODIES = list(CLAIMS)[:12]
 READERS = ["reader", "reading admin"]
-MEMBERS = ["member", "listed machine", "listed machine in a group"]
+MEMBERS = ["member", "listed machine", "listed machine in a group", "person with an object"]
 ADMINS = ["admin"]
+ADMINS_BY_GROUP = ["group without the scope", "admin", "reading admin"]
+"""Where no scope is asked for."""
 READ_ROUTES = (routes.LOOK_UP, routes.LOOK, routes.HISTORY, routes.ME)
 
 
@@ -135,6 +160,15 @@ ALLOWED: dict[Route, tuple[str, str, str]] = {
 """Written out once more, not derived from the table: so that a change of the table is seen."""
 
 
+def expected_by_group(kind: str, route: Route, whose: str) -> str:
+    own, others, admins = ALLOWED[route]
+    if kind in NOBODIES and kind not in ADMINS_BY_GROUP:
+        return "not-allowed"
+    if whose == "own":
+        return own
+    return admins if kind in ADMINS_BY_GROUP else others
+
+
 def expected(kind: str, route: Route, whose: str) -> str:
     own, others, admins = ALLOWED[route]
     if kind in NOBODIES or (kind in READERS and route not in READ_ROUTES):
@@ -158,6 +192,27 @@ def test_every_route_has_a_right_and_every_right_is_asked_for():
 )
 def test_each_role_does_what_the_table_says_and_no_more(kind, route, whose):
     assert Stage(kind).call(route, whose) == expected(kind, route, whose)
+
+
+@pytest.mark.parametrize(
+    ("kind", "route", "whose"),
+    [
+        pytest.param(*each, id=f"{each[0]}, {each[1].path}, {each[2]}")
+        for each in itertools.product(CLAIMS, ALLOWED, ("own", "other's"))
+    ],
+)
+def test_each_role_does_the_same_where_a_group_alone_makes_a_member(kind, route, whose):
+    """No ID token and no machine has a right there, though nothing but their own claims tells them from a person's."""
+    assert Stage(kind, scopes=(), read_scopes=()).call(route, whose) == expected_by_group(kind, route, whose)
+
+
+@pytest.mark.parametrize(
+    ("kind", "role"), [("no group", "nobody"), ("member", "member"), ("admin", "admin"), ("listed machine", "member")]
+)
+def test_the_client_of_people_is_no_machine_even_if_it_is_listed(kind, role):
+    """Else everybody who can sign in would be a member, and no admin would be more."""
+    settings = replace(DEPLOYED, client_id="mgmt-command", machine_clients=("mgmt-command", "ci"))
+    assert read_actor(make_event(routes.HISTORY, claims=claims_of(kind)), settings).role == role
 
 
 @pytest.mark.parametrize("kind", NOBODIES)
