@@ -64,6 +64,16 @@ def test_a_write_protected_card_has_its_archive_in_the_cache_folder_and_one_line
     assert cached(anna) == ([], [])
 
 
+def test_everything_on_a_write_protected_card_is_uploaded_with_one_line_for_its_folder(team, anna):
+    with card(anna.work / "card", b"x") as disk:
+        (disk / "more").write_bytes(b"y")
+        remount(disk, "ro")
+        run = anna.run("--json", "upload", "all", cwd=disk)
+    assert (run.exit_code, len(notices(run, "archive-in-cache"))) == (0, 1)
+    assert sorted(team.objects()) == ["clip.tar.gz", "more.tar.gz"]
+    assert cached(anna) == ([], [])
+
+
 def test_a_dry_run_makes_no_cache_folder(team, anna):
     with card(anna.work / "card", b"x", is_locked=True):
         assert anna.run("upload", "--dry-run", "card/clip").exit_code == 0
