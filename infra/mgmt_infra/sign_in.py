@@ -13,7 +13,7 @@ import aws_cdk as cdk
 from aws_cdk import aws_cognito as cognito
 from constructs import Construct, IDependable
 
-from mgmt_contract.sign_in import REDIRECT_URIS
+from mgmt_contract.sign_in import redirect_uris
 from mgmt_infra.deployment import Deployment
 from mgmt_infra.rules import set_aside
 from mgmt_infra.storage import KEPT
@@ -43,11 +43,11 @@ class SignIn(Construct):
     def __init__(self, scope: Construct, construct_id: str, *, deployment: Deployment) -> None:
         super().__init__(scope, construct_id)
         self.pool = self._make_pool(deployment.stack_name)
+        self.issuer = f"https://cognito-idp.{cdk.Aws.REGION}.{cdk.Aws.URL_SUFFIX}/{self.pool.user_pool_id}"
         self._groups = {name: self._make_group(name, meaning) for name, meaning in _GROUPS.items()}
         self._make_first_admins(deployment)
         self.client = self._make_client(deployment)
         self._make_page()
-        self.issuer = f"https://cognito-idp.{cdk.Aws.REGION}.{cdk.Aws.URL_SUFFIX}/{self.pool.user_pool_id}"
 
     def make_after(self, *others: IDependable) -> None:
         """Make the pool after these constructs, which may fail.
@@ -144,7 +144,7 @@ class SignIn(Construct):
             o_auth=cognito.OAuthSettings(
                 flows=cognito.OAuthFlows(authorization_code_grant=True),
                 scopes=[cognito.OAuthScope.OPENID, *asked],
-                callback_urls=list(REDIRECT_URIS),
+                callback_urls=list(redirect_uris(self.issuer)),
             ),
             supported_identity_providers=providers,
             access_token_validity=cdk.Duration.minutes(ACCESS_TOKEN_MINUTES),

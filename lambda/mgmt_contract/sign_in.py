@@ -44,7 +44,3 @@ def redirect_uri(port: int, issuer: str) -> str:
 def redirect_uris(issuer: str) -> tuple[str, ...]:
     """Write the addresses to register with an issuer."""
     return tuple(redirect_uri(port, issuer) for port in CALLBACK_PORTS)
-
-
-REDIRECT_URIS: Final = tuple(f"http://{CALLBACK_HOST}:{port}/callback" for port in CALLBACK_PORTS)
-"""The addresses without an issuer, which the stack's pool has registered so far."""

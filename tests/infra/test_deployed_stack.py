@@ -30,6 +30,7 @@ from mgmt_contract import routes
 from mgmt_contract.messages import Service
 from mgmt_contract.parts import MIB
 from mgmt_contract.routes import Route
+from mgmt_contract.sign_in import redirect_uris
 from mgmt_contract.wire import from_json
 from mgmt_infra.deployment import DeploymentError, read_deployment
 from mgmt_local.gateway.authorizer import RefusedError
@@ -280,6 +281,13 @@ def role_of(token: str) -> str:
     """Find the role that the service gives to a token of the pool."""
     event = make_event(routes.HISTORY, claims=claims_of(token), headers={"authorization": f"Bearer {token}"})
     return read_actor(event, read_deployment({}).settings).role
+
+
+def test_the_pools_client_has_the_addresses_that_the_command_returns_to(pooled: DeployedPool):
+    """They hold the pool's id, which is known only when the pool is there."""
+    words = {"UserPoolId": pooled.pool_id, "ClientId": pooled.client_id}
+    registered = pooled.api.describe_user_pool_client(**words)["UserPoolClient"]["CallbackURLs"]
+    assert sorted(registered) == sorted(redirect_uris(pooled.issuer))
 
 
 def test_a_person_whom_an_admin_has_made_signs_in_and_is_named_readably(pooled: DeployedPool):

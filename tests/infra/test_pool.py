@@ -13,7 +13,7 @@ import pytest
 from mgmt_api.domain.policy import scopes_for
 from mgmt_api.domain.settings import Settings, read_settings
 from mgmt_contract.routes import ROUTES
-from mgmt_contract.sign_in import CALLBACK_PORTS
+from mgmt_contract.sign_in import redirect_uris
 from mgmt_infra.deployment import read_deployment
 from support.assembly import Assembly
 from support.policies import resolve
@@ -146,10 +146,22 @@ def test_the_sign_in_page_has_a_name_that_no_other_account_can_have_taken(pool_a
 # --- tokens --------------------------------------------------------------------------------------------
 
 
-def test_the_command_is_a_public_client_of_codes_with_every_address_that_it_uses(client):
+@pytest.mark.parametrize(("region", "suffix"), [("eu-west-1", "amazonaws.com"), ("cn-north-1", "amazonaws.com.cn")])
+def test_the_client_has_every_address_of_the_command_each_with_the_pool_in_it(
+    client, pool_assembly: Assembly, region, suffix
+):
+    """So that no other issuer can send a person on to this pool's page and get the code; RFC 8252, section 8.10."""
+    (pool,) = pool_assembly.find("AWS::Cognito::UserPool")
+    names = {"AWS::Region": region, "AWS::URLSuffix": suffix, pool: f"{region}_Ab3"}
+    issuer = f"https://cognito-idp.{region}.{suffix}/{region}_Ab3"
+    assert [resolve(url, names) for url in client["CallbackURLs"]] == list(redirect_uris(issuer))
+    authorizer = pool_assembly.only("AWS::ApiGatewayV2::Authorizer")["Properties"]["JwtConfiguration"]
+    assert resolve(authorizer["Issuer"], names) == issuer
+
+
+def test_the_command_is_a_public_client_of_codes(client):
     assert client["GenerateSecret"] is False
     assert client["AllowedOAuthFlows"] == ["code"]
-    assert client["CallbackURLs"] == [f"http://127.0.0.1:{port}/callback" for port in CALLBACK_PORTS]
     assert client["SupportedIdentityProviders"] == ["COGNITO", "Google"]
     assert client["PreventUserExistenceErrors"] == "ENABLED"
 

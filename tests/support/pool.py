@@ -21,7 +21,7 @@ import boto3
 import urllib3
 from joserfc.jwk import RSAKey
 
-from mgmt_contract.sign_in import REDIRECT_URIS
+from mgmt_contract.sign_in import CALLBACK_PORTS, redirect_uri
 from mgmt_local.gateway.authorizer import TokenAuthorizer
 from support.assembly import INFRA, run_cdk, write_deployment
 from support.ministack import REGION, Ministack
@@ -41,6 +41,11 @@ class DeployedPool:
     pool_id: str
     client_id: str
 
+    @property
+    def issuer(self) -> str:
+        """The pool as the issuer of its tokens."""
+        return f"https://cognito-idp.{REGION}.amazonaws.com/{self.pool_id}"
+
     def make_person(self, name: str, group: str) -> None:
         """Make a person as docs/admin.md says, with a password that need not be changed."""
         attributes = [
@@ -55,9 +60,10 @@ class DeployedPool:
         """Sign in at the page, with PKCE, and return the answer with the tokens."""
         verifier = secrets.token_urlsafe(48)
         challenge = base64.urlsafe_b64encode(hashlib.sha256(verifier.encode()).digest()).rstrip(b"=").decode()
+        address_back = redirect_uri(CALLBACK_PORTS[0], self.issuer)
         asked = {
             "client_id": self.client_id,
-            "redirect_uri": REDIRECT_URIS[0],
+            "redirect_uri": address_back,
             "response_type": "code",
             "scope": scope,
             "state": "state",
@@ -67,7 +73,7 @@ class DeployedPool:
         }
         page = self._post("/login", {**asked, "username": name, "password": PASSWORD})
         code = parse_qs(urlsplit(page.headers["location"]).query)["code"][0]
-        words = {"grant_type": "authorization_code", "code": code, "redirect_uri": REDIRECT_URIS[0]}
+        words = {"grant_type": "authorization_code", "code": code, "redirect_uri": address_back}
         answer = self._post("/oauth2/token", {**words, "client_id": self.client_id, "code_verifier": verifier})
         tokens: dict[str, Any] = answer.json()
         return tokens
@@ -80,8 +86,7 @@ class DeployedPool:
 
     def authorizer(self, scopes: tuple[str, ...], clock: Callable[[], datetime]) -> TokenAuthorizer:
         """Make the check of the pool's tokens that its deployment asks API Gateway for, by another clock."""
-        issuer = f"https://cognito-idp.{REGION}.amazonaws.com/{self.pool_id}"
-        return TokenAuthorizer(issuer, (self.client_id,), scopes, _PoolKeys(self), clock)
+        return TokenAuthorizer(self.issuer, (self.client_id,), scopes, _PoolKeys(self), clock)
 
     def find_keys(self) -> list[dict[str, Any]]:
         """Fetch the keys that the pool publishes."""
