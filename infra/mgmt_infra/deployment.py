@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from mgmt_api.domain.settings import Settings, SettingsError, read_settings
+from mgmt_api.domain.settings import MINUTE_SECONDS, Settings, SettingsError, read_settings
 from mgmt_contract.sign_in import OPENID_SCOPES
 from mgmt_infra.keys import KEYS, Key, Kind
 
@@ -27,7 +27,9 @@ WHEEL_PLATFORMS: Mapping[str, str] = {
 
 _OWN_VARIABLES: Final = {"MGMT_BUCKET": "-", "MGMT_TABLE": "-", "AWS_REGION": "-"}
 """Variables that the stack or Lambda sets; a deployment cannot."""
-_SETTINGS: Final = frozenset(field.name for field in dataclasses.fields(Settings)) - {"bucket", "table", "region"}
+_UNDECIDED: Final = frozenset({"bucket", "table", "region", "restores_archived"})
+"""Settings that no deployment decides: the stack makes the first three, and S3 always restores."""
+_SETTINGS: Final = frozenset(field.name for field in dataclasses.fields(Settings)) - _UNDECIDED
 _POOL: Final[Mapping[str, Any]] = {
     "member_group": "members",
     "admin_group": "admins",
@@ -36,6 +38,8 @@ _POOL: Final[Mapping[str, Any]] = {
     "sign_in_scopes": ["openid", "mgmt/use"],
 }
 """The values of the keys that need an issuer, where the stack makes the user pool."""
+_POOL_URL_LIFE_MAX_SECONDS: Final = 15 * MINUTE_SECONDS
+"""With the user pool's access tokens of 15 minutes, it makes up the half hour after which a removed person is out."""
 _KINDS: Final[Mapping[Kind, str]] = {
     "text": "a text",
     "number": "a whole number",
@@ -157,6 +161,8 @@ def _find_misfits(values: Mapping[str, Any]) -> list[str]:
 
 
 def _check(name: str, key: Key, value: Any) -> list[str]:
+    if key.kind == "people" and isinstance(value, dict) and (misplaced := [each for each in value if each in KEYS]):
+        return [f"{each} stands below [{name}], and so in that table: write it above [{name}]" for each in misplaced]
     if not _is_of_kind(key.kind, value):
         return [f"{name} is {value!r}, expected {_KINDS[key.kind]}"]
     parts = value if key.kind == "list" else value.values() if key.kind == "people" else [value]
@@ -185,6 +191,11 @@ def _find_gaps_with_pool(values: Mapping[str, Any]) -> Iterable[str]:
     for name in values:
         if KEYS[name].needs_issuer:
             yield f"{name} describes a sign-in of your own: give its issuer too, or leave it out"
+    if values.get("url_life_seconds", 0) > _POOL_URL_LIFE_MAX_SECONDS:
+        yield (
+            f"url_life_seconds is more than {_POOL_URL_LIFE_MAX_SECONDS}: with the user pool, somebody who was removed "
+            "has to be out within half an hour"
+        )
 
 
 def _find_gaps_with_issuer(values: Mapping[str, Any]) -> Iterable[str]:
@@ -195,6 +206,8 @@ def _find_gaps_with_issuer(values: Mapping[str, Any]) -> Iterable[str]:
         yield "audience or client_id is missing: without one, tokens for other services would be taken"
     if not (values.get("member_group") or values.get("scopes")):
         yield "member_group or scopes is missing: without one, everybody whom the issuer lets sign in would be a member"
+    if values.get("member_group") == (values.get("admin_group") or Settings.admin_group):
+        yield "admin_group is member_group too: then every member would be an admin"
     yield from _find_misused_scopes(values)
     if values.get("client_id") in values.get("machine_clients", []):
         yield "machine_clients has the client_id of people: then everybody who can sign in would be a member"

@@ -157,7 +157,9 @@ KEYS: Final[Mapping[str, Key]] = {
         "changed",
         "the role gets rights to other objects, and may lose those to objects that are recorded",
     ),
-    "url_life_seconds": Key("number", "how long a presigned URL can be used, 30 to 3600", "900", _NUMBER),
+    "url_life_seconds": Key(
+        "number", "how long a presigned URL can be used, 30 to 3600; with the user pool at most 900", "900", _NUMBER
+    ),
     "lease_seconds": Key("number", "how long a silent machine keeps its upload to itself, 30 to 86400", "600", _NUMBER),
     "feed_shards": Key(
         "number",

@@ -77,6 +77,11 @@ def test_a_number_that_the_function_would_refuse_is_refused_before():
             "read_scopes needs scopes",
             id="members who could only read",
         ),
+        pytest.param(
+            LEAST | {"member_group": "team", "admin_group": "team"}, "admin_group is member_group too", id="all admins"
+        ),
+        pytest.param(LEAST | {"member_group": "admins"}, "admin_group is member_group too", id="all admins by default"),
+        pytest.param({"url_life_seconds": 901}, "url_life_seconds is more than 900", id="longer than half an hour"),
         pytest.param(LEAST | {"machine_clients": ["mgmt-command"]}, "machine_clients has", id="people as machines"),
         pytest.param({"client_id": "x"}, "client_id describes a sign-in of your own", id="client without issuer"),
         pytest.param({"scopes": ["x/y"]}, "scopes describes a sign-in of your own", id="scopes without issuer"),
@@ -91,6 +96,29 @@ def test_a_number_that_the_function_would_refuse_is_refused_before():
 def test_what_does_not_go_together_is_refused(values, told):
     with pytest.raises(DeploymentError, match=re.escape(told)):
         read_deployment(values)
+
+
+def test_a_key_at_the_end_of_the_shipped_file_is_told_to_stand_above_its_table(tmp_path: Path):
+    """TOML takes it for a part of the table, and what is said of such a table is no help."""
+    shipped = (INFRA / "deployment.toml").read_text(encoding="utf-8")
+    path = tmp_path / "deployment.toml"
+    for line, name in (('machine_clients = ["4rj2"]', "machine_clients"), ('root_prefix = "team"', "root_prefix")):
+        path.write_text(f"{shipped}\n{line}\n", encoding="utf-8")
+        with pytest.raises(DeploymentError, match=rf"{name} stands below \[first_admins\].* write it above"):
+            read_file(path)
+
+
+def test_every_example_in_the_shipped_file_can_be_uncommented_where_it_stands(tmp_path: Path):
+    shipped = (INFRA / "deployment.toml").read_text(encoding="utf-8")
+    path = tmp_path / "deployment.toml"
+    path.write_text(re.sub(r"^# (\w+ = )", r"\1", shipped, flags=re.MULTILINE), encoding="utf-8")
+    deployment = read_file(path)
+    assert deployment.settings.machine_clients
+    assert deployment.first_admins
+
+
+def test_an_issuer_of_ones_own_decides_how_long_urls_live():
+    assert read_deployment(LEAST | {"url_life_seconds": 3600}).settings.url_life_seconds == 3600
 
 
 def test_an_issuer_that_api_gateway_would_refuse_is_refused_before():
@@ -133,7 +161,7 @@ def test_a_deployment_cannot_name_bucket_table_or_region(name):
 def test_every_key_is_in_the_table_and_nothing_else():
     """From which the documents are made."""
     own = {field.name for field in dataclasses.fields(Deployment)} - {"settings", "values"}
-    theirs = {field.name for field in dataclasses.fields(Settings)} - {"bucket", "table", "region"}
+    theirs = {field.name for field in dataclasses.fields(Settings)} - {"bucket", "table", "region", "restores_archived"}
     assert KEYS.keys() == own | theirs
 
 
