@@ -27,6 +27,7 @@ OBJECT_ACTIONS = (
     "s3:GetObjectVersion",  # HEAD and presigned GET of the one version that an upload has stored
     "s3:ListMultipartUploadParts",
     "s3:AbortMultipartUpload",
+    "s3:RestoreObject",  # a readable copy of an archived object, for some days
 )
 """No deletion of any kind: an object can be hidden by a new version, never destroyed."""
 

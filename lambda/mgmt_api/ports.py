@@ -12,6 +12,7 @@ from typing import Literal, Protocol
 
 from mgmt_api.domain.entities import HistoryPage, HistoryQuery, Name, Recorded, RecordedT
 from mgmt_contract.messages import Part, SignedRequest
+from mgmt_contract.restoring import RestoreTier
 from mgmt_contract.storage import ARCHIVED_CLASSES
 
 Clock = Callable[[], datetime]
@@ -116,6 +117,10 @@ class NoSuchMultipartUploadError(StorageError):
 
 class ContentRefusedError(StorageError):
     """The store states that bytes have another size or checksum than was declared: certainly about content."""
+
+
+class NotArchivedError(StorageError):
+    """The object is not archived, or is being restored already: look at it again."""
 
 
 class StorageUnavailableError(StorageError):
@@ -253,6 +258,13 @@ class ObjectStore(Protocol):
 
     def abort_multipart_upload(self, key: str, multipart_upload_id: str) -> None:
         """Throw the parts away; an upload that is gone already is no error."""
+
+    def restore_object(self, key: str, version_id: str | None, tier: RestoreTier, days: int | None) -> None:
+        """Ask for a readable copy of an archived object that stays for some days.
+
+        Raises:
+            NotArchivedError: If there is nothing to restore, or it is being restored already.
+        """
 
     def head_object(self, key: str, version_id: str | None = None) -> StoredObject | None:
         """Return the current object under the key, or that version of it; None where there is none."""

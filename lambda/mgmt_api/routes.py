@@ -28,6 +28,7 @@ from mgmt_api.domain.runs import read_request_id, read_run_id
 from mgmt_api.downloads.ending import end_downloads
 from mgmt_api.downloads.looking import look_at_objects
 from mgmt_api.downloads.opening import open_downloads
+from mgmt_api.downloads.restoring import restore_objects
 from mgmt_api.history.pages import find_history, look_up
 from mgmt_api.ports import RecordsUnavailableError, StorageError
 from mgmt_api.uploads.clean_ups import clean_up
@@ -111,6 +112,12 @@ class Api:
         actor = self._admit(routes.END_DOWNLOADS)
         return self._answer_list(actor, end_downloads(self._backends, actor, request))
 
+    def restore(self, request: Annotated[messages.RestoreRequest, Body()]) -> Response[str]:
+        """Ask the storage to make archived objects readable, once for the whole team."""
+        actor = self._admit(routes.RESTORE)
+        run_id = read_run_id(self._resolver.current_event.raw_event)
+        return self._answer_list(actor, restore_objects(self._backends, actor, request, run_id))
+
     def look(self, request: Annotated[messages.LookRequest, Body()]) -> Response[str]:
         """Look at stored objects: compare what S3 states now with the records; nothing is written."""
         actor = self._admit(routes.LOOK)
@@ -177,6 +184,7 @@ def add_routes(resolver: APIGatewayHttpResolver, backends: Backends) -> None:
         (routes.LOOK_UP, api.look_up, messages.RecordsResponse),
         (routes.OPEN_DOWNLOADS, api.open_downloads, messages.OpenDownloadsResponse),
         (routes.END_DOWNLOADS, api.end_downloads, messages.RecordsResponse),
+        (routes.RESTORE, api.restore, messages.RestoreResponse),
         (routes.LOOK, api.look, messages.LookResponse),
         (routes.HISTORY, api.history, messages.HistoryResponse),
         (routes.ME, api.me, messages.Me),

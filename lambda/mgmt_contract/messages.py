@@ -19,8 +19,10 @@ from mgmt_contract.records import (
     OperationRecord,
     OperationStatus,
     OperationType,
+    RestoreRecord,
     UploadRecord,
 )
+from mgmt_contract.restoring import DAYS_DEFAULT, RestoreTier
 from mgmt_contract.values import Value
 
 STRICT: dict[str, Any] = {"extra": "forbid", "strict": False}
@@ -402,7 +404,7 @@ class RecordResult(Value):
 
     operation_id: str
     outcome: Literal["record", "problem"]
-    record: UploadRecord | DownloadRecord | OperationRecord | None = None
+    record: UploadRecord | DownloadRecord | RestoreRecord | OperationRecord | None = None
     problem: Problem | None = None
 
 
@@ -512,6 +514,55 @@ class EndDownloadsRequest(Value):
     items: list[DownloadEnd]
 
 
+# --- restore -------------------------------------------------------------------------------------------
+
+
+class RestoreItem(Value):
+    """One archived object that is to become readable."""
+
+    __pydantic_config__: ClassVar[dict[str, Any]] = STRICT
+
+    operation_id: str
+    """Minted by the client for this request. Where the storage was asked before, the earlier operation stands."""
+    upload_id: str
+    tier: RestoreTier = "Standard"
+    days: int = DAYS_DEFAULT
+    """How long the readable copy stays; of no meaning in INTELLIGENT_TIERING."""
+
+
+class RestoreRequest(Value):
+    """Ask the storage to make archived objects readable."""
+
+    __pydantic_config__: ClassVar[dict[str, Any]] = STRICT
+
+    items: list[RestoreItem]
+
+
+class RestoreResult(Value):
+    """How the restore of one object stands.
+
+    `asked`: the storage was asked by this operation. `restoring`: it was asked before; `record` says by whom, where
+    that is known. `readable`: it can be fetched now. `gone`, `differs`, `problem`: as of a download.
+    """
+
+    operation_id: str
+    outcome: Literal["asked", "restoring", "readable", "gone", "differs", "problem"]
+    record: RestoreRecord | None = None
+    """The team's operation, which may have another id than the asked one."""
+    stored: StoredVersion | None = None
+    price_dollars: float | None = None
+    """About what it costs, without the days; see `price_of`."""
+    prices_of: str | None = None
+    """The region and the month of the prices."""
+    problem: Problem | None = None
+
+
+class RestoreResponse(Value):
+    """Results in the order of the items."""
+
+    results: list[RestoreResult]
+
+
 # --- look ----------------------------------------------------------------------------------------------
 
 
@@ -578,7 +629,7 @@ class HistoryRequest(Value):
 class HistoryResponse(Value):
     """A page of records; `cursor` is None on the last."""
 
-    records: list[UploadRecord | DownloadRecord | OperationRecord]
+    records: list[UploadRecord | DownloadRecord | RestoreRecord | OperationRecord]
     cursor: str | None = None
     replaced: tuple[str, ...] = ()
     """Ids of the successful uploads on this page whose object was replaced by a later one."""

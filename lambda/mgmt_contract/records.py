@@ -14,7 +14,7 @@ from typing import Any, ClassVar, Literal
 
 FileLocation = Literal["local", "s3"]
 FileStatus = Literal["pending", "completed", "failed", "deleted", "moved"]
-OperationType = Literal["upload", "download", "delete", "undelete"]
+OperationType = Literal["upload", "download", "restore", "delete", "undelete"]
 OperationStatus = Literal["pending", "success", "failed"]
 Phase = Literal["reserved", "carrying", "completing", "done", "failed"]
 
@@ -52,6 +52,7 @@ DOWNLOAD_TRANSITIONS: Mapping[Phase | None, frozenset[Phase]] = {
 TRANSITIONS_OF_TYPE: Mapping[OperationType, Mapping[Phase | None, frozenset[Phase]]] = {
     "upload": TRANSITIONS,
     "download": DOWNLOAD_TRANSITIONS,
+    "restore": DOWNLOAD_TRANSITIONS,  # it is carried by the storage, and done once the object can be read
 }
 
 
@@ -171,3 +172,31 @@ class DownloadRecord(OperationRecord):
     def __post_init__(self) -> None:
         """Set the operation type: a download is a download, whatever it was built with."""
         self.operation_type = "download"
+
+
+@dataclass
+class RestoreRecord(OperationRecord):
+    """A request to the storage to make one archived version readable: one for the whole team.
+
+    `actor` is the person who asked first.
+    """
+
+    TOLD_BY: ClassVar[tuple[str, str]] = ("operation_type", "restore")
+
+    upload_id: str
+    """The upload whose object is restored."""
+    s3_bucket: str
+    s3_object_key: str
+    version_id: str | None
+    size: int
+    tier: str
+    """How fast, and how dear: "Expedited", "Standard" or "Bulk"."""
+
+    days: int | None = field(default=None, kw_only=True)
+    """How long the readable copy stays; None where the storage keeps it readable until it archives it again."""
+    ready_at: datetime | None = field(default=None, kw_only=True)
+    """When it is expected to be readable."""
+
+    def __post_init__(self) -> None:
+        """Set the operation type: a restore is a restore, whatever it was built with."""
+        self.operation_type = "restore"

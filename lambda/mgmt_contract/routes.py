@@ -23,6 +23,7 @@ CLEAN_UP: Final = Route("POST", "/v1/uploads/clean-up")
 LOOK_UP: Final = Route("POST", "/v1/uploads/look-up")
 OPEN_DOWNLOADS: Final = Route("POST", "/v1/downloads/open")
 END_DOWNLOADS: Final = Route("POST", "/v1/downloads/end")
+RESTORE: Final = Route("POST", "/v1/downloads/restore")
 LOOK: Final = Route("POST", "/v1/objects/look")
 HISTORY: Final = Route("GET", "/v1/history")
 ME: Final = Route("GET", "/v1/me")
@@ -38,6 +39,7 @@ ROUTES: Final = (
     LOOK_UP,
     OPEN_DOWNLOADS,
     END_DOWNLOADS,
+    RESTORE,
     LOOK,
     HISTORY,
     ME,

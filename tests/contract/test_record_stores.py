@@ -20,7 +20,7 @@ from mgmt_contract.records import FileRecord, Phase
 from mgmt_contract.texts import TEXT_MAX_BYTES, is_short
 from mgmt_contract.wire import to_json
 from support.fakes import FakeRecordStore
-from support.operations import START, make_download, make_id, make_operation
+from support.operations import START, make_download, make_id, make_operation, make_restore
 
 ADAPTERS = ("sqlite", "dynamodb", "dynamodb-of-4-shards")
 every_store = pytest.mark.parametrize("record_store_maker", ["fake", *ADAPTERS], indirect=True)
@@ -104,6 +104,13 @@ class TestOperations:
         for other in (make_download(1), make_operation(2)):
             with pytest.raises(ConflictError):
                 store.create_operation(other)
+
+    def test_a_restore_is_read_back_whole_and_found_by_its_type(self, store: RecordStore):
+        asked = store.create_operation(make_restore(1))
+        done = store.update_operation(asked.advance("done", finished_at=START))
+        assert store.get_operations([asked.id]) == {asked.id: done}
+        query = HistoryQuery(10, base_name="clip.mp4.tar.gz", key="team/clip.mp4.tar.gz", operation_type="restore")
+        assert find_all(store, query) == [done]
 
     def test_what_is_longer_than_a_text_may_be_is_read_back_cut(self, store: RecordStore):
         """A record from before there were bounds, or one that was written past the service."""

@@ -44,6 +44,7 @@ def statements(assembly: Assembly) -> list[Statement]:
         pytest.param("s3:PutObject", KEY, ROLE | CREATES | ONLY_NEW, id="CompleteMultipartUpload"),
         pytest.param("s3:GetObject", KEY, ROLE, id="HeadObject"),
         pytest.param("s3:GetObjectVersion", KEY, ROLE, id="HeadObject of a version"),
+        pytest.param("s3:RestoreObject", KEY, ROLE, id="RestoreObject"),
         pytest.param("s3:GetObjectVersion", KEY, URL, id="GetObject of a version"),
         pytest.param("s3:ListMultipartUploadParts", KEY, ROLE, id="ListParts"),
         pytest.param("s3:AbortMultipartUpload", KEY, ROLE, id="AbortMultipartUpload"),

@@ -17,6 +17,7 @@ import pytest
 from mgmt_api.adapters.dynamodb import DynamoDBRecordStore
 from mgmt_api.adapters.s3 import S3ObjectStore
 from mgmt_api.adapters.table import INDEXES
+from mgmt_api.ports import StorageError
 from mgmt_contract.messages import CleanUp, SignedRequest
 from mgmt_contract.parts import MIB
 from mgmt_local.engine.seaweedfs import StorageEngine
@@ -83,6 +84,11 @@ class RecordedStore(S3ObjectStore):
     def presign_part(self, *words: Any, **settings: Any) -> SignedRequest:
         return self._recorder.record_url(super().presign_part(*words, **settings))
 
+    def restore_object(self, key: str, version_id: str | None, tier: Any, days: int | None) -> None:
+        """Write the call down; the engine has nothing archived, and refuses it."""
+        with pytest.raises(StorageError):
+            super().restore_object(key, version_id, tier, days)
+
     def presign_get(self, *words: Any, **settings: Any) -> SignedRequest:
         return self._recorder.record_url(super().presign_get(*words, **settings))
 
@@ -133,6 +139,9 @@ def do_everything(ada: Machine) -> None:
     assert fetch(opened.request) == (200, small), "replaced since, and read as it was"
     assert ada.end_download(opened, len(small)).outcome == "record"
     assert ada.look(first.operation_id)[0].outcome == "there"
+    archived = item_for("old.mov", small, storage_class="GLACIER")
+    assert ada.upload(archived, small).outcome == "done"
+    assert ada.restore(archived.operation_id).outcome == "asked"
     for query in ({}, {"name": "clip.mp4"}, {"actor": "ada"}, {"mine": "true"}, {"status": "failed"}):
         assert ada.history(**query).records, query
 

@@ -25,6 +25,7 @@ from mgmt_api.ports import (
     ContentRefusedError,
     NewObject,
     NoSuchMultipartUploadError,
+    NotArchivedError,
     PreconditionFailedError,
     StorageError,
     StoredObject,
@@ -35,6 +36,7 @@ from mgmt_contract.messages import Part, SignedRequest
 from mgmt_contract.names import fold_key, fold_person
 from mgmt_contract.parts import PART_SIZE_MIN_BYTES
 from mgmt_contract.records import STATUS_OF_PHASE, may_follow
+from mgmt_contract.restoring import RestoreTier
 from mgmt_contract.wire import format_time
 
 _CRC64NVME = Model("CRC64-NVME")
@@ -242,6 +244,7 @@ class FakeObjectStore:
         self.uploads: dict[str, _Upload] = {}
         self._clock: Clock = clock or ManualClock()
         self._tells_part_checksums = tells_part_checksums
+        self.restores: list[tuple[str, RestoreTier, int | None]] = []
         self._promises: dict[str, _Promise] = {}
         self._readable: dict[str, _Readable] = {}
         self._deleted: set[str] = set()
@@ -341,6 +344,14 @@ class FakeObjectStore:
         url = f"https://bucket.invalid/{key}?versionId={version_id}&X-Amz-Signature={next(self._serial):064x}"
         self._readable[url] = _Readable(key, version_id, self._clock() + timedelta(seconds=expires_in_seconds))
         return SignedRequest(url, {}, expires_in_seconds)
+
+    def restore_object(self, key: str, version_id: str | None, tier: RestoreTier, days: int | None) -> None:
+        """See `ObjectStore`."""
+        stored = self.head_object(key, version_id)
+        if stored is None or stored.reading != "archived":
+            raise NotArchivedError(f"{key} is not archived")
+        self.restores.append((key, tier, days))
+        self.state(key, stored.version_id, is_restoring=True)
 
     def head_object(self, key: str, version_id: str | None = None) -> StoredObject | None:
         """See `ObjectStore`."""

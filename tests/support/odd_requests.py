@@ -36,6 +36,7 @@ ANSWERS: dict[Route, type[Any]] = {
     routes.LOOK_UP: messages.RecordsResponse,
     routes.OPEN_DOWNLOADS: messages.OpenDownloadsResponse,
     routes.END_DOWNLOADS: messages.RecordsResponse,
+    routes.RESTORE: messages.RestoreResponse,
     routes.LOOK: messages.LookResponse,
     routes.HISTORY: messages.HistoryResponse,
 }

@@ -5,8 +5,8 @@ from __future__ import annotations
 import uuid
 from datetime import UTC, datetime, timedelta
 
-from mgmt_api.domain.entities import ObjectOperation, Operation
-from mgmt_contract.records import STATUS_OF_PHASE, DownloadRecord, FileRecord, Phase, UploadRecord
+from mgmt_api.domain.entities import Download, Operation, Restore
+from mgmt_contract.records import STATUS_OF_PHASE, DownloadRecord, FileRecord, Phase, RestoreRecord, UploadRecord
 
 START = datetime(2026, 11, 1, 12, tzinfo=UTC)
 
@@ -52,7 +52,7 @@ def make_operation(
 
 def make_download(
     number: int = 1, *, key: str = "team/clip.mp4.tar.gz", actor: str = "kim", seconds: float = 0
-) -> ObjectOperation:
+) -> Download:
     """Make a download that began `seconds` after `START`."""
     record = DownloadRecord(
         operation_id=make_id(number),
@@ -71,4 +71,29 @@ def make_download(
         actor=actor,
         actor_id=f"subject-of-{actor}",
     )
-    return ObjectOperation(record)
+    return Download(record)
+
+
+def make_restore(number: int = 1, *, key: str = "team/clip.mp4.tar.gz", seconds: float = 0) -> Restore:
+    """Make a restore that was asked for `seconds` after `START`."""
+    record = RestoreRecord(
+        operation_id=make_id(number),
+        operation_type="restore",
+        target_path=key,
+        started_at=START + timedelta(seconds=seconds),
+        status="pending",
+        result_path=None,
+        error_message=None,
+        upload_id=make_id(number + 1000),
+        s3_bucket="media",
+        s3_object_key=key,
+        version_id="v7",
+        size=2**45,
+        tier="Bulk",
+        days=7,
+        ready_at=START + timedelta(hours=48),
+        phase="carrying",
+        actor="kim",
+        actor_id="subject-of-kim",
+    )
+    return Restore(record)

@@ -67,6 +67,7 @@ _S3 = {
     "AbortMultipartUpload": "s3:AbortMultipartUpload",
     "HeadObject": "s3:GetObject",
     "GetObject": "s3:GetObject",
+    "RestoreObject": "s3:RestoreObject",
 }
 _READS = {"HeadObject", "GetObject"}
 """With a version's id they need s3:GetObjectVersion instead."""

@@ -44,6 +44,10 @@ from mgmt_contract.messages import (
     PreviewResult,
     RecordResult,
     RecordsResponse,
+    RestoreItem,
+    RestoreRequest,
+    RestoreResponse,
+    RestoreResult,
     SignedPart,
     SignItem,
     SignRequest,
@@ -216,6 +220,11 @@ class Machine:
         """Report how a download ended."""
         request = EndDownloadsRequest([DownloadEnd(opened.operation_id, received_bytes, **more)])
         return self.call(routes.END_DOWNLOADS, RecordsResponse, request).results[0]
+
+    def restore(self, upload_id: str) -> RestoreResult:
+        """Ask for the restore of an upload's object."""
+        request = RestoreRequest([RestoreItem(str(uuid.uuid4()), upload_id)])
+        return self.call(routes.RESTORE, RestoreResponse, request).results[0]
 
     def look(self, *upload_ids: str) -> list[LookResult]:
         """Ask what the storage states of uploads' objects."""

@@ -2,8 +2,8 @@
 
 Actions used: s3:PutObject, s3:PutObjectTagging (where tags are given), s3:GetObject (HEAD, If-Match),
 s3:GetObjectVersion (HEAD and GET of one version), s3:ListBucket (so that HEAD on nothing is 404 and not 403),
-s3:ListMultipartUploadParts, s3:AbortMultipartUpload. The presigned URLs have the rights of the role that signs them,
-and no more.
+s3:ListMultipartUploadParts, s3:AbortMultipartUpload, s3:RestoreObject. The presigned URLs have the rights of the role
+that signs them, and no more.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ from mgmt_api.ports import (
     ContentRefusedError,
     NewObject,
     NoSuchMultipartUploadError,
+    NotArchivedError,
     OperationInProgressError,
     PreconditionFailedError,
     StorageError,
@@ -34,10 +35,11 @@ from mgmt_api.ports import (
     WriteCondition,
 )
 from mgmt_contract.messages import Part, SignedRequest
+from mgmt_contract.restoring import RestoreTier
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
-    from mypy_boto3_s3.type_defs import CompletedPartTypeDef
+    from mypy_boto3_s3.type_defs import CompletedPartTypeDef, RestoreRequestTypeDef
 
 _OPERATION_ID: Final = "operation-id"
 """Name of the object's metadata that says which operation stored it."""
@@ -75,6 +77,11 @@ _COMPLETION_ERRORS: Final[Mapping[str, type[StorageError]]] = {
     "ConditionalRequestConflict": OperationInProgressError,
     "OperationAborted": OperationInProgressError,
     "BadDigest": ContentRefusedError,  # certainly about content: the bytes have another checksum
+}
+_RESTORE_ERRORS: Final[Mapping[str, type[StorageError]]] = {
+    **_ERRORS,
+    "InvalidObjectState": NotArchivedError,
+    "RestoreAlreadyInProgress": NotArchivedError,
 }
 _HEAD_ERRORS: Final[Mapping[str, type[StorageError]]] = {
     **_ERRORS,
@@ -221,6 +228,15 @@ class S3ObjectStore:
             return
 
     # --- objects ---------------------------------------------------------------------------------------
+
+    def restore_object(self, key: str, version_id: str | None, tier: RestoreTier, days: int | None) -> None:
+        """Ask for a readable copy of an archived object that stays for some days."""
+        version: _Version = {} if version_id is None else {"VersionId": version_id}
+        wanted: RestoreRequestTypeDef = {"GlacierJobParameters": {"Tier": tier}}
+        if days is not None:
+            wanted["Days"] = days
+        with _port_errors(_RESTORE_ERRORS):
+            self._client.restore_object(Bucket=self._bucket, Key=key, RestoreRequest=wanted, **version)
 
     def head_object(self, key: str, version_id: str | None = None) -> StoredObject | None:
         """Return the current object under the key, or that version of it; None where there is none."""

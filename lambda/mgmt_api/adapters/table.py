@@ -26,7 +26,7 @@ from typing import Any, Final, NamedTuple
 from mgmt_api.domain.entities import Name, Recorded, entity_of
 from mgmt_contract.messages import Part
 from mgmt_contract.names import fold_key, fold_person
-from mgmt_contract.records import DownloadRecord, OperationRecord, UploadRecord
+from mgmt_contract.records import DownloadRecord, OperationRecord, RestoreRecord, UploadRecord
 from mgmt_contract.wire import from_plain, to_plain
 
 Item = dict[str, Any]
@@ -170,7 +170,11 @@ def read_operation(item: Mapping[str, Any]) -> Recorded:
     return from_plain(kind, plain).cut_to_bounds()
 
 
-_RECORDS: Final[Mapping[str, type[OperationRecord]]] = {"upload": UploadRecord, "download": DownloadRecord}
+_RECORDS: Final[Mapping[str, type[OperationRecord]]] = {
+    "upload": UploadRecord,
+    "download": DownloadRecord,
+    "restore": RestoreRecord,
+}
 
 
 @functools.cache

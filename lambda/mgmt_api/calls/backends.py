@@ -12,7 +12,7 @@ from threading import Lock
 from typing import Final
 
 from mgmt_api.domain.checks import is_operation_id
-from mgmt_api.domain.entities import Name, ObjectOperation, Operation, Recorded
+from mgmt_api.domain.entities import Download, Name, Operation, Recorded, RecordedT, Restore
 from mgmt_api.domain.metrics import Metrics, NoMetrics
 from mgmt_api.domain.settings import Settings
 from mgmt_api.ports import Clock, ObjectStore, RecordStore, RecordsUnavailableError
@@ -106,17 +106,15 @@ class ReadAhead:
             ProblemError: operation-differs, where the id is that of another operation.
             RecordsUnavailableError: As `operation`.
         """
-        found = self.operation(operation_id)
-        if isinstance(found, ObjectOperation):
-            raise _make_type_error(found, "an upload")
-        return found
+        return _require_type(self.operation(operation_id), Operation, "an upload")
 
-    def download(self, operation_id: str) -> ObjectOperation | None:
+    def download(self, operation_id: str) -> Download | None:
         """Return a download, or None where nothing is recorded; raises as `upload`."""
-        found = self.operation(operation_id)
-        if found is not None and not isinstance(found, ObjectOperation):
-            raise _make_type_error(found, "a download")
-        return found
+        return _require_type(self.operation(operation_id), Download, "a download")
+
+    def restore(self, operation_id: str) -> Restore | None:
+        """Return a restore, or None where nothing is recorded; raises as `upload`."""
+        return _require_type(self.operation(operation_id), Restore, "a restore")
 
     def operation(self, operation_id: str) -> Recorded | None:
         """Return an operation of any type, or None where none is recorded.
@@ -165,7 +163,9 @@ class ReadAhead:
             raise self._outage
 
 
-def _make_type_error(found: Recorded, expected: str) -> ProblemError:
-    return ProblemError(
+def _require_type(found: Recorded | None, kind: type[RecordedT], expected: str) -> RecordedT | None:
+    if found is None or isinstance(found, kind):
+        return found
+    raise ProblemError(
         "operation-differs", f"Operation {found.id} is of the type {found.record.operation_type}, not {expected}."
     )

@@ -31,6 +31,7 @@ ListResponse = (
     | messages.RecordsResponse
     | messages.OpenDownloadsResponse
     | messages.LookResponse
+    | messages.RestoreResponse
 )
 
 

@@ -14,6 +14,7 @@ from mgmt_contract.messages import Content, IndexFile, StartItem
 from mgmt_contract.names import InvalidNameError, join_key
 from mgmt_contract.parts import INDEX_SIZE_MAX_BYTES, ITEMS_MAX, OBJECT_SIZE_MAX_BYTES
 from mgmt_contract.problems import ProblemError
+from mgmt_contract.restoring import DAYS_MAX
 from mgmt_contract.storage import STORAGE_CLASSES, InvalidTagError, check_tags
 from mgmt_contract.texts import TEXT_MAX_BYTES, holds_control_character, is_short
 
@@ -69,6 +70,15 @@ def check_amount(field: str, amount: int) -> None:
         ProblemError: invalid-request.
     """
     _check_number(field, amount)
+
+
+def check_days(days: int) -> None:
+    """Refuse a number of days that no restored copy stays.
+
+    Raises:
+        ProblemError: invalid-request.
+    """
+    _require(1 <= days <= DAYS_MAX, f"days is {days}, expected 1 to {DAYS_MAX}")
 
 
 def check_machine_id(machine_id: str) -> None:

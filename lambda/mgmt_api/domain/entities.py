@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Final, Literal, TypeVar
+from typing import Final, Literal, Self, TypeVar
 
 from mgmt_contract.messages import Content, IndexFile
 from mgmt_contract.names import base_name
@@ -18,6 +18,7 @@ from mgmt_contract.records import (
     OperationStatus,
     OperationType,
     Phase,
+    RestoreRecord,
     UploadRecord,
     may_follow,
 )
@@ -29,7 +30,7 @@ class IllegalTransitionError(Exception):
     """A phase that may not follow the present one: a fault in the service, never a user's."""
 
 
-_RecordT = TypeVar("_RecordT", UploadRecord, DownloadRecord)
+_RecordT = TypeVar("_RecordT", bound=OperationRecord)
 
 Role = Literal["nobody", "member", "admin"]
 """What a caller is to the service: a valid token alone makes a nobody."""
@@ -125,7 +126,7 @@ class Operation:
 class ObjectOperation:
     """An operation on a stored object, as it is stored: nothing but its record, for it holds no name and no parts."""
 
-    record: DownloadRecord
+    record: DownloadRecord | RestoreRecord
     revision: int = 0
     """As of an upload."""
 
@@ -149,12 +150,12 @@ class ObjectOperation:
         """The archive's name without any prefix: it is listed beside the uploads of that name."""
         return base_name(self.record.s3_object_key)
 
-    def cut_to_bounds(self) -> ObjectOperation:
+    def cut_to_bounds(self) -> Self:
         """Return the operation with the texts of its record cut to their bounds."""
         cut = _cut_record(self.record)
         return self if cut is self.record else dataclasses.replace(self, record=cut)
 
-    def advance(self, phase: Phase, **changes: object) -> ObjectOperation:
+    def advance(self, phase: Phase, **changes: object) -> Self:
         """Return the operation in another phase, its record's fields changed as named.
 
         Raises:
@@ -163,12 +164,26 @@ class ObjectOperation:
         return dataclasses.replace(self, record=_advance_record(self.record, phase, changes))
 
 
-Recorded = Operation | ObjectOperation
+@dataclass(frozen=True)
+class Download(ObjectOperation):
+    """A download as it is stored."""
+
+    record: DownloadRecord
+
+
+@dataclass(frozen=True)
+class Restore(ObjectOperation):
+    """A restore as it is stored."""
+
+    record: RestoreRecord
+
+
+Recorded = Operation | Download | Restore
 """Everything that is recorded under an operation's id."""
-RecordedT = TypeVar("RecordedT", Operation, ObjectOperation)
+RecordedT = TypeVar("RecordedT", Operation, Download, Restore)
 
 
-def entity_of(operation_type: str) -> type[Operation | ObjectOperation]:
+def entity_of(operation_type: str) -> type[Recorded]:
     """Return the entity that keeps records of this type.
 
     Raises:
@@ -177,7 +192,7 @@ def entity_of(operation_type: str) -> type[Operation | ObjectOperation]:
     return _ENTITIES[operation_type]
 
 
-_ENTITIES: Final[Mapping[str, type[Operation | ObjectOperation]]] = {"upload": Operation, "download": ObjectOperation}
+_ENTITIES: Final[Mapping[str, type[Recorded]]] = {"upload": Operation, "download": Download, "restore": Restore}
 
 
 def _order_of(record: OperationRecord) -> str:

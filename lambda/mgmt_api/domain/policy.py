@@ -18,7 +18,17 @@ from mgmt_contract.routes import Route
 
 Reach = Literal["nothing", "own", "any"]
 Action = Literal[
-    "be known", "list", "look up", "preview", "upload", "replace", "cancel", "download", "end a download", "look"
+    "be known",
+    "list",
+    "look up",
+    "preview",
+    "upload",
+    "replace",
+    "cancel",
+    "download",
+    "end a download",
+    "restore",
+    "look",
 ]
 
 
@@ -41,6 +51,7 @@ POLICY: Final[Mapping[Action, Rights]] = {
     "cancel": Rights("own", "any"),
     "download": Rights("any", "any"),  # a scope of reading alone was given out for lists, not for footage
     "end a download": Rights("own", "own"),
+    "restore": Rights("any", "any"),  # it costs money, and changes nothing that is stored
     "look": Rights("any", "any", only_reads=True),
 }
 
@@ -54,6 +65,7 @@ ACTION_OF_ROUTE: Final[Mapping[Route, Action]] = {
     routes.LOOK_UP: "look up",
     routes.OPEN_DOWNLOADS: "download",
     routes.END_DOWNLOADS: "end a download",
+    routes.RESTORE: "restore",
     routes.LOOK: "look",
     routes.HISTORY: "list",
     routes.ME: "be known",

@@ -6,7 +6,7 @@ from mgmt_api.calls.backends import Backends, ReadAhead
 from mgmt_api.calls.items import answer_each
 from mgmt_api.domain.access import require_reach
 from mgmt_api.domain.checks import check_amount, check_count, check_error_code
-from mgmt_api.domain.entities import Actor, ObjectOperation
+from mgmt_api.domain.entities import Actor, Download
 from mgmt_api.domain.redaction import redact
 from mgmt_contract.messages import DownloadEnd, EndDownloadsRequest, RecordResult, RecordsResponse
 from mgmt_contract.problems import Problem, ProblemError
@@ -43,7 +43,7 @@ def _check(item: DownloadEnd) -> None:
         check_error_code(item.error_code)
 
 
-def _end(backends: Backends, download: ObjectOperation, item: DownloadEnd) -> ObjectOperation:
+def _end(backends: Backends, download: Download, item: DownloadEnd) -> Download:
     if download.phase in ("done", "failed"):
         return download
     has_failed = item.error_code is not None

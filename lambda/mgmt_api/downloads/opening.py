@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from mgmt_api.calls.backends import Backends, ReadAhead
 from mgmt_api.calls.items import answer_each
 from mgmt_api.domain.checks import check_count, check_operation_id, check_path
-from mgmt_api.domain.entities import Actor, ObjectOperation, Operation
+from mgmt_api.domain.entities import Actor, Download, Operation
 from mgmt_api.domain.policy import may_act_on
 from mgmt_api.downloads.versions import Version, look_at, require_stored
 from mgmt_contract.messages import (
@@ -86,7 +86,7 @@ class _Desk:
             problem=version.make_problem(item.operation_id),
         )
 
-    def _begin(self, item: DownloadItem, upload: Operation) -> ObjectOperation:
+    def _begin(self, item: DownloadItem, upload: Operation) -> Download:
         record = upload.record
         download = DownloadRecord(
             operation_id=item.operation_id,
@@ -106,9 +106,9 @@ class _Desk:
             actor_id=self.actor.id,
             run_id=self.run_id,
         )
-        return self.backends.records.create_operation(ObjectOperation(download))
+        return self.backends.records.create_operation(Download(download))
 
-    def _answer_opened(self, download: ObjectOperation, version: Version) -> DownloadResult:
+    def _answer_opened(self, download: Download, version: Version) -> DownloadResult:
         record = version.upload.record
         request = self.backends.objects.presign_get(
             record.s3_object_key, record.version_id, expires_in_seconds=self.backends.settings.url_life_seconds
@@ -134,11 +134,11 @@ class _Desk:
         )
 
 
-def _of(known: ObjectOperation | None) -> DownloadRecord | None:
+def _of(known: Download | None) -> DownloadRecord | None:
     return known.record if known is not None else None
 
 
-def _require_same(known: ObjectOperation, actor: Actor, item: DownloadItem) -> None:
+def _require_same(known: Download, actor: Actor, item: DownloadItem) -> None:
     record = known.record
     if record.actor_id != actor.id:
         raise ProblemError("not-allowed", f"Download {known.id} belongs to somebody else. Begin one of your own.")

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mgmt_contract import names, parts, problems, wire
+from mgmt_contract import names, parts, problems, restoring, wire
 from mgmt_contract.names import KEY_MAX_BYTES, InvalidNameError, base_name, fold_key, join_key
 
 segments = st.text(
@@ -13,7 +13,7 @@ segments = st.text(
 ).filter(lambda text: text not in (".", ".."))
 
 
-@pytest.mark.parametrize("module", [names, parts, wire])
+@pytest.mark.parametrize("module", [names, parts, restoring, wire])
 def test_the_examples_in_the_docstrings_hold(module):
     result = doctest.testmod(module)
     assert result.attempted

@@ -83,12 +83,12 @@ def test_text_that_is_no_json_says_what_was_expected():
 
 
 def test_records_are_told_apart_by_their_type_and_not_by_what_fits():
-    """A restore may have every field of an upload, and an upload that lacks one is not taken for something else."""
-    restore = UPLOAD | {"operation_type": "restore"}
+    """An undelete may have every field of an upload, and an upload that lacks one is not taken for something else."""
+    undelete = UPLOAD | {"operation_type": "undelete"}
     download = UPLOAD | {"operation_type": "download", "upload_id": "u", "version_id": "v", "size": 3}
-    records = from_plain(HistoryResponse, {"records": [UPLOAD, RECORD, restore, download]}).records
+    records = from_plain(HistoryResponse, {"records": [UPLOAD, RECORD, undelete, download]}).records
     assert [type(record) for record in records] == [UploadRecord, OperationRecord, OperationRecord, DownloadRecord]
-    assert [record.operation_type for record in records] == ["upload", "delete", "restore", "download"]
+    assert [record.operation_type for record in records] == ["upload", "delete", "undelete", "download"]
     assert refusal(HistoryResponse, {"records": [RECORD | {"operation_type": "upload"}]}).startswith(
         "HistoryResponse.records[0].compression_type is missing"
     )

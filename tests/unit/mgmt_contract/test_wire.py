@@ -132,7 +132,7 @@ OPERATION = {"operation_id": "x", "operation_type": "delete", "target_path": "k"
              "status": "success", "result_path": None, "error_message": None}  # fmt: skip
 
 
-@pytest.mark.parametrize("operation_type", ["delete", "restore", "verify-of-tomorrow"])
+@pytest.mark.parametrize("operation_type", ["delete", "undelete", "verify-of-tomorrow"])
 def test_an_operation_of_another_type_is_read_as_an_operation(operation_type):
     """History may hold operations that are no uploads, also of types that this version does not know."""
     [record] = from_plain(HistoryResponse, {"records": [OPERATION | {"operation_type": operation_type}]}).records

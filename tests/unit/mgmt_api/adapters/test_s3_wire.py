@@ -9,7 +9,7 @@ import pytest
 
 from mgmt_api.adapters.clients import make_s3_client
 from mgmt_api.adapters.s3 import S3ObjectStore
-from mgmt_api.ports import ContentRefusedError, NewObject, StoredObject, StoredPart, WriteCondition
+from mgmt_api.ports import ContentRefusedError, NewObject, NotArchivedError, StoredObject, StoredPart, WriteCondition
 from support.scripted_server import Answer, scripted_server
 
 CHECKSUM = "rosUhgoHmIg="
@@ -99,6 +99,23 @@ def test_an_object_of_somebody_else_is_read_without_what_it_lacks():
     found = []
     asked_of(lambda store: found.append(store.head_object(KEY)), Answer(200, b"12", {"ETag": '"e"'}))
     assert found == [StoredObject(KEY, 2, '"e"', None, None, None, None)]
+
+
+@pytest.mark.parametrize("days", [3, None])
+def test_a_restore_is_of_one_version_with_its_tier_and_its_days(days):
+    method, path, query, _, body = asked_of(lambda store: store.restore_object(KEY, "v7", "Bulk", days), Answer(202))
+    assert (method, path, query) == ("POST", f"/bucket/{KEY}", {"restore": "", "versionId": "v7"})
+    assert "<Tier>Bulk</Tier>" in body
+    assert ("<Days>3</Days>" in body) == (days is not None)
+
+
+@pytest.mark.parametrize(("status", "code"), [(409, "RestoreAlreadyInProgress"), (403, "InvalidObjectState")])
+def test_what_needs_no_restore_or_has_one_under_way_is_told_apart_from_other_refusals(status, code):
+    with (
+        scripted_server(Answer(status, f"<Error><Code>{code}</Code></Error>".encode())) as server,
+        pytest.raises(NotArchivedError),
+    ):
+        make_store(server.url).restore_object(KEY, "v7", "Bulk", 3)
 
 
 def test_parts_are_listed_of_one_upload_and_none_are_none():

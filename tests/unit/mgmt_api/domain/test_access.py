@@ -156,6 +156,7 @@ BODIES = {
     routes.LOOK_UP: {"operation_ids": []},
     routes.OPEN_DOWNLOADS: {"items": []},
     routes.END_DOWNLOADS: {"items": []},
+    routes.RESTORE: {"items": []},
     routes.LOOK: {"upload_ids": []},
 }
 

@@ -140,6 +140,7 @@ _CALLS: dict[Route, Any] = {
 _DOWNLOAD_CALLS: dict[Route, Any] = {
     routes.OPEN_DOWNLOADS: lambda caller, opened: caller.open_download(opened.upload.operation_id),
     routes.END_DOWNLOADS: lambda caller, opened: caller.end_download(opened),
+    routes.RESTORE: lambda caller, opened: caller.restore(opened.upload.operation_id),
     routes.LOOK: lambda caller, opened: caller.look(opened.upload.operation_id)[0],
 }
 ALLOWED: dict[Route, tuple[str, str, str]] = {
@@ -153,6 +154,7 @@ ALLOWED: dict[Route, tuple[str, str, str]] = {
     routes.LOOK_UP: ("record", "record", "record"),
     routes.OPEN_DOWNLOADS: ("opened", "opened", "opened"),
     routes.END_DOWNLOADS: ("record", "not-allowed", "not-allowed"),
+    routes.RESTORE: ("readable", "readable", "readable"),
     routes.LOOK: ("there", "there", "there"),
     routes.HISTORY: ("answered", "answered", "answered"),
     routes.ME: ("answered", "answered", "answered"),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import io
 import json
+import uuid
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -24,6 +25,8 @@ from mgmt_contract.messages import (
     LookUpRequest,
     OpenDownloadsRequest,
     PreviewRequest,
+    RestoreItem,
+    RestoreRequest,
     StartRequest,
 )
 from mgmt_contract.wire import MessageError
@@ -35,7 +38,7 @@ from support.moto_table import create_table, moto_dynamodb
 from support.studio import Studio, download_of, item_for
 
 COUNT = 3
-GOOD = {"free", "put", "multipart", "signed", "done", "record", "opened", "there"}
+GOOD = {"free", "put", "multipart", "signed", "done", "record", "opened", "there", "asked", "restoring"}
 READ_AHEAD = ("get_operations", "get_names", "get_operations_and_names")
 
 
@@ -123,6 +126,11 @@ class Desk:
         items = [download_of(id_) for id_ in self._done()]
         self.ada.open_downloads(*items)
         return routes.END_DOWNLOADS, EndDownloadsRequest([DownloadEnd(each.operation_id, 5) for each in items])
+
+    def restore(self):
+        ids = self._carried([replace(item, storage_class="GLACIER") for item in self._whole()])
+        self.studio.app(make_event(routes.COMPLETE, claims=self.ada.claims, body=self._completion(ids)))
+        return routes.RESTORE, RestoreRequest([RestoreItem(str(uuid.uuid4()), id_) for id_ in ids])
 
     def look(self):
         return routes.LOOK, LookRequest(self._done())

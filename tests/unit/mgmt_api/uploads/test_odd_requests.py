@@ -23,6 +23,8 @@ from mgmt_contract.messages import (
     LookUpRequest,
     OpenDownloadsRequest,
     PreviewRequest,
+    RestoreItem,
+    RestoreRequest,
     StartRequest,
 )
 from mgmt_contract.problems import PROBLEM_CONTENT_TYPE, PROBLEMS, Problem
@@ -87,6 +89,8 @@ def make_good_requests(ada: Machine, round_: str) -> list[Good]:
     ada.carry(ada.start(carried), BODY)
     ada.upload(done, BODY)
     ids = [each.operation_id for each in (begun, carried, done)]
+    archived = item_for(f"archived {round_}", BODY, storage_class="GLACIER")
+    ada.upload(archived, BODY)
     opened = download_of(done.operation_id)
     ada.open_downloads(opened)
     reports = [CleanUp(done.operation_id, "completed", "deleted")]
@@ -103,6 +107,7 @@ def make_good_requests(ada: Machine, round_: str) -> list[Good]:
         Good(routes.LOOK_UP, LookUpRequest(ids)),
         Good(routes.OPEN_DOWNLOADS, OpenDownloadsRequest([download_of(done.operation_id), opened])),
         Good(routes.END_DOWNLOADS, EndDownloadsRequest([DownloadEnd(opened.operation_id, 5, "disk-full", "No room.")])),
+        Good(routes.RESTORE, RestoreRequest([RestoreItem(whole.operation_id, archived.operation_id)])),
         Good(routes.LOOK, LookRequest(ids[2:])),
         Good(routes.HISTORY, query={"actor": "ada", "status": "pending", "since": "2026-11-01T00:00:00Z"}),
         Good(routes.HISTORY, query={"limit": "1", "cursor": cursor or ""}),
