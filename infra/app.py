@@ -14,6 +14,7 @@ The values stand in `deployment.toml`. With `-c` only these are given:
 from __future__ import annotations
 
 import difflib
+import shlex
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -34,11 +35,14 @@ OPTIONS = ("deployment", "confirm")
 def main() -> None:
     """Synthesize the stack, checked against cdk-nag's AWS Solutions rules."""
     app = cdk.App()
+    context = app.node.get_all_context()
     try:
-        deployment = find_deployment(app.node.get_all_context())
+        deployment = find_deployment(context)
     except DeploymentError as error:
         sys.exit(f"mgmt: {error}")
-    MgmtStack(app, deployment)
+    stack = MgmtStack(app, deployment)
+    if "deployment" in context:
+        cdk.Annotations.of(stack).add_info(explain_outputs_file(Path(context["deployment"])))
     cdk.Validations.of(app).add_plugins(AwsSolutionsChecks(app))
     app.synth()
 
@@ -56,6 +60,11 @@ def find_deployment(context: Mapping[str, Any]) -> Deployment:
     confirmed = (name.strip() for name in str(context.get("confirm") or "").split(","))
     check_changes(deployment, path_of_record(path), filter(None, confirmed))
     return deployment
+
+
+def explain_outputs_file(path: Path) -> str:
+    """Say how the record of another deployment file is written: the one of `cdk.json` belongs to `deployment.toml`."""
+    return f"Deploy with --outputs-file {shlex.quote(str(path_of_record(path)))}, where this service's record is kept."
 
 
 def _refuse_value(name: str) -> None:

@@ -9,6 +9,7 @@ It holds no secret. A missing file is refused rather than taken for "never deplo
 from __future__ import annotations
 
 import json
+import shlex
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, Final
@@ -41,7 +42,7 @@ def check_changes(deployment: Deployment, record_path: Path, confirmed: Iterable
     unknown = [explain_unknown(name, (*GUARDED, _STACK_NAME)) for name in sorted(confirmed - {*GUARDED, _STACK_NAME})]
     if unknown:
         raise DeploymentError(f"confirm: {'; '.join(unknown)}")
-    risks = _find_risks(deployment, _read_record(record_path))
+    risks = _find_risks(deployment, _read_record(record_path), record_path)
     open_risks = {name: risk for name, risk in risks.items() if name not in confirmed}
     if open_risks:
         told = "\n".join(f"  {name}: {risk}" for name, risk in open_risks.items())
@@ -65,22 +66,37 @@ def _read_record(path: Path) -> Mapping[str, Mapping[str, Any]]:
         raise DeploymentError(f"{path} is no record of a deployment ({error!r})") from error
 
 
-def _find_risks(deployment: Deployment, record: Mapping[str, Mapping[str, Any]]) -> dict[str, str]:
+def explain_recovery(stack_name: str, record_path: Path) -> str:
+    """Write the command that takes a record from its stack."""
+    found = f'Stacks[0].Outputs[?OutputKey==`"{OUTPUT}"`].OutputValue | [0]'
+    query = f'{{"{stack_name}": {{{OUTPUT}: {found}}}}}'
+    return (
+        f"aws cloudformation describe-stacks --stack-name {stack_name} --output json --query {shlex.quote(query)} "
+        f"> {shlex.quote(str(record_path))}"
+    )
+
+
+def _find_risks(deployment: Deployment, record: Mapping[str, Mapping[str, Any]], record_path: Path) -> dict[str, str]:
     """Say of each guarded value that has changed for the worse what it was, what it is to be, and what that does."""
     if not record:
         return {}
     if deployment.stack_name not in record:
-        risk = (
-            f"{deployment.stack_name} is another stack than {' and '.join(record)}: this makes a new service with an "
-            "empty bucket beside it"
-        )
-        return {_STACK_NAME: risk}
+        return {_STACK_NAME: _explain_other_stack(deployment.stack_name, record, record_path)}
     last, now = record[deployment.stack_name], json.loads(write_values(deployment))
     return {
         name: f"{_spell(last.get(name))} becomes {_spell(now.get(name))}: {KEYS[name].risk}"
         for name in GUARDED
         if _is_risky(name, last.get(name), now.get(name))
     }
+
+
+def _explain_other_stack(stack_name: str, record: Iterable[str], record_path: Path) -> str:
+    return (
+        f"this is the record of the stack {' and '.join(record)}, not of {stack_name}. If {stack_name} is deployed "
+        "already, the record was overwritten by a deployment without its own --outputs-file: take it from version "
+        f"control, or from the stack:\n    {explain_recovery(stack_name, record_path)}\n"
+        f"  If {stack_name} is to be another service, with an empty bucket of its own, give it a file of its own"
+    )
 
 
 def _is_risky(name: str, last: Any, now: Any) -> bool:

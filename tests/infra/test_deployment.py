@@ -5,11 +5,13 @@ from __future__ import annotations
 import dataclasses
 import json
 import re
+import shlex
 import textwrap
 import tomllib
 from pathlib import Path
 from typing import Any
 
+import jmespath
 import pytest
 
 from app import find_deployment
@@ -17,9 +19,10 @@ from mgmt_api.domain.settings import Settings
 from mgmt_contract.sign_in import redirect_uris
 from mgmt_infra.deployment import Deployment, DeploymentError, read_deployment, read_file
 from mgmt_infra.keys import GUARDED, KEYS
-from mgmt_infra.record import OUTPUT, path_of_record, write_values
+from mgmt_infra.record import OUTPUT, explain_recovery, path_of_record, write_values
 from support.assembly import INFRA, write_deployment
 
+DESCRIBE = ["aws", "cloudformation", "describe-stacks", "--stack-name"]
 DOCS = INFRA.parent / "docs"
 LEAST = {"issuer": "https://sign-in.example", "client_id": "mgmt-command", "scopes": ["mgmt/use"]}
 FULL = LEAST | {"member_group": "editors", "root_prefix": "team", "feed_shards": 4}
@@ -296,6 +299,28 @@ def test_a_damaged_record_is_refused(tmp_path: Path, record):
         find_deployment({"deployment": str(path)})
 
 
+def query_stack(command: str, stack_name: str, values: str) -> str:
+    """Do what the AWS command does: ask CloudFormation's answer about the stack, and write the result as JSON."""
+    words = shlex.split(command)
+    assert words[: words.index("--query")] == [*DESCRIBE, stack_name, "--output", "json"]
+    outputs = [{"OutputKey": "ApiUrl", "OutputValue": "https://x"}, {"OutputKey": OUTPUT, "OutputValue": values}]
+    answer = {"Stacks": [{"StackName": stack_name, "Outputs": outputs}]}
+    return json.dumps(jmespath.search(words[words.index("--query") + 1], answer))
+
+
+def test_the_record_of_another_service_is_told_from_a_new_service_and_the_own_one_is_got_back(tmp_path: Path):
+    """It is overwritten where another file is deployed without its own --outputs-file; this service is there still."""
+    now = FULL | {"stack_name": "mgmt-2"}
+    with pytest.raises(DeploymentError, match="the record of the stack mgmt, not of mgmt-2") as caught:
+        deploy_again(tmp_path, FULL, now)
+    (command,) = re.findall(r"^ *(aws .*)$", str(caught.value), re.MULTILINE)
+    assert shlex.split(command)[-2:] == [">", str(tmp_path / "deployment.deployed.json")]
+    record = query_stack(command, "mgmt-2", write_values(read_deployment(now)))
+    assert find_deployment({"deployment": str(write_deployment(tmp_path, now, record))})
+    with pytest.raises(DeploymentError, match="confirm=feed_shards"):
+        find_deployment({"deployment": str(write_deployment(tmp_path, now | {"feed_shards": 1}, record))})
+
+
 def test_the_cdk_command_keeps_the_record_where_it_is_read():
     """Of deployments that have succeeded, with the outputs of the stack."""
     kept = INFRA / json.loads((INFRA / "cdk.json").read_text())["outputsFile"]
@@ -338,7 +363,10 @@ def test_the_page_for_issuers_lists_every_address_that_has_to_be_registered():
 
 
 def test_the_guide_fetches_a_lost_record_as_the_stack_states_it():
-    assert f"OutputKey==`{OUTPUT}`" in (DOCS / "admin.md").read_text(encoding="utf-8")
+    command = explain_recovery("mgmt", Path("deployment.deployed.json"))
+    assert command in (DOCS / "admin.md").read_text(encoding="utf-8").replace("\\\n  ", "")
+    values = write_values(read_deployment(FULL))
+    assert json.loads(query_stack(command, "mgmt", values)) == {"mgmt": {OUTPUT: values}}
 
 
 def test_the_readme_says_how_a_first_deployment_goes_in_three_lines():

@@ -63,6 +63,13 @@ def test_every_feature_flag_is_set_as_the_cdk_command_recommends():
     )
 
 
+def test_a_deployment_from_another_file_names_the_record_that_the_cdk_command_has_to_write(assembly: Assembly):
+    """Else it would overwrite that of `deployment.toml`."""
+    said = (assembly.directory / f"{STACK}.metadata.json").read_text()
+    record = next(path for path in assembly.directory.parent.glob("*/deployment.deployed.json") if str(path) in said)
+    assert f"Deploy with --outputs-file {record}," in said
+
+
 # --- storage -------------------------------------------------------------------------------------------
 
 
