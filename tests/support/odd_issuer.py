@@ -125,6 +125,8 @@ class OddIssuer(LoopbackServer):
             }
         if self.refusals:
             return 400, {"error": self.refusals.pop(0)}
+        if form.get("grant_type") == "refresh_token":
+            return 200, _changed(self.make_tokens(), self.answer)
         begun = self._codes.pop(form.get("code") or form.get("device_code") or "", None)
         if begun is None or not _proves(begun, form):
             return 400, {"error": "invalid_grant"}

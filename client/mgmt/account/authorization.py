@@ -124,7 +124,7 @@ def read_answer(query: str, attempt: Attempt, metadata: Metadata) -> str:
         LoginRequiredError: If it is, and says no, or comes from another issuer (RFC 9207).
     """
     fields = _read_fields(query)
-    if not hmac.compare_digest(fields.get("state", "").encode(), attempt.state.encode()):
+    if not hmac.compare_digest(fields.get("state", "").encode(errors="replace"), attempt.state.encode()):
         raise UnrelatedAnswerError("It belongs to another sign-in, or to none.")
     issuer = fields.get("iss")
     if issuer != metadata.issuer and (issuer is not None or metadata.authorization_response_iss_parameter_supported):
@@ -152,7 +152,7 @@ def read_pasted(text: str, attempt: Attempt, metadata: Metadata) -> str:
         LoginRequiredError: See `read_answer`.
     """
     try:
-        parts = urlsplit(text.strip().strip("'\"<>"))
+        parts = urlsplit(text.strip().strip("'\"<>").encode().decode())  # a terminal may bring what is no text
     except ValueError as error:
         raise UnrelatedAnswerError("It is no address.") from error
     path = callback_path(metadata.issuer)

@@ -41,8 +41,11 @@ class Meeting(Value):
     """The two parties of a sign-in, for a person to look at before the first token is asked for."""
 
     service_host: str
-    issuer_host: str
-    former_issuer_host: str | None = None
+    issuer: str
+    """Its host and path: at Cognito, Entra, Okta and Keycloak the host alone is everybody's."""
+    page_host: str
+    """Whose page opens: the issuer's own, or one that it names."""
+    former_issuer: str | None = None
     """Where the last sign-in for this service was made, if that was elsewhere."""
     other_services: tuple[str, ...] = ()
     """Other services for which the same issuer has signed this user in."""
@@ -57,6 +60,9 @@ class Dialog(Protocol):
 
     def agree(self, meeting: Meeting) -> None:
         """Show the hosts, and ask where it matters; LoginRequiredError where the person says no."""
+
+    def agree_to_person(self, service_host: str, former: str, name: str) -> None:
+        """Ask whether another person than the former one is to be signed in; LoginRequiredError where not."""
 
     def show_address(self, address: str, *, opens: bool) -> None:
         """Show the address to open; mgmt opens it as well if `opens`."""
@@ -124,17 +130,23 @@ def sign_in(  # noqa: PLR0913  what a sign-in is made of
             code="no-sign-in",
         )
     metadata = means.issuer.discover(service.issuer)
-    means.dialog.agree(meet(service_url, service.issuer, known))
-    flow = _Flow(service, service_url, metadata, means, login_hint)
+    page_address = metadata.device_authorization_endpoint if way == "device" else metadata.authorization_endpoint
+    means.dialog.agree(meet(service_url, service.issuer, page_address or service.issuer, known))
+    former = next((each for each in known if each.service_url == service_url), None)
+    flow = _Flow(service, service_url, metadata, means, former, login_hint)
     if way == "device":
         tokens = sign_in_elsewhere(means.issuer, metadata, service, means.dialog.show_code, means.stop, means.monotonic)
-        return flow.accept(tokens, None)
-    if way == "paste":
-        return flow.paste(redirect_uri((ports or CALLBACK_PORTS)[0], metadata.issuer))
-    return flow.browse(ports or CALLBACK_PORTS)
+        signed_in = flow.accept(tokens, None)
+    elif way == "paste":
+        signed_in = flow.paste(redirect_uri((ports or CALLBACK_PORTS)[0], metadata.issuer))
+    else:
+        signed_in = flow.browse(ports or CALLBACK_PORTS)
+    if former is not None and flow.is_other_person(signed_in.me):
+        means.dialog.agree_to_person(_host(service_url), former.name or former.subject or "?", signed_in.me.name)
+    return signed_in
 
 
-def meet(service_url: str, issuer: str, known: Sequence[Credentials]) -> Meeting:
+def meet(service_url: str, issuer: str, page_address: str, known: Sequence[Credentials]) -> Meeting:
     """Compare a service and its issuer with the sign-ins so far.
 
     A hostile service can name the issuer of another one: its token would be good there as well.
@@ -143,8 +155,9 @@ def meet(service_url: str, issuer: str, known: Sequence[Credentials]) -> Meeting
     others = sorted({_host(each.service_url) for each in known if each.issuer == issuer} - {_host(service_url)})
     return Meeting(
         service_host=_host(service_url),
-        issuer_host=_host(issuer),
-        former_issuer_host=None if former in (None, issuer) else _host(former or ""),
+        issuer=_name(issuer),
+        page_host=_host(page_address),
+        former_issuer=None if former in (None, issuer) else _name(former or ""),
         other_services=() if former == issuer else tuple(others),
         is_known=former == issuer,
         is_first=not known,
@@ -153,12 +166,19 @@ def meet(service_url: str, issuer: str, known: Sequence[Credentials]) -> Meeting
 
 class _Flow:
     def __init__(
-        self, service: Service, service_url: str, metadata: Metadata, means: Means, login_hint: str | None
+        self,
+        service: Service,
+        service_url: str,
+        metadata: Metadata,
+        means: Means,
+        former: Credentials | None,
+        login_hint: str | None,
     ) -> None:
         self._service = service
         self._service_url = service_url
         self._metadata = metadata
         self._means = means
+        self._former = former
         self._login_hint = login_hint
 
     def browse(self, ports: Sequence[int]) -> SignedIn:
@@ -174,8 +194,19 @@ class _Flow:
     def _finish(self, receiver: Receiver, attempt: Attempt) -> SignedIn:
         code = receiver.wait(self._means.stop, self._means.monotonic)
         signed_in = self.accept(self._exchange(code, attempt, receiver.redirect_uri), attempt.nonce)
-        receiver.show(page.signed_in(f"mgmt works with {_host(self._service_url)} as {signed_in.me.name} now."))
+        name = signed_in.me.name
+        if self.is_other_person(signed_in.me):
+            receiver.show(page.asks(f"You have signed in as {name}, and so far somebody else was signed in here."))
+        else:
+            receiver.show(page.signed_in(f"mgmt works with {_host(self._service_url)} as {name} now."))
         return signed_in
+
+    def is_other_person(self, me: Me) -> bool:
+        """Tell whether another person was signed in to this service so far.
+
+        The address that is shown has no secret: somebody else who sees it can open it and sign in as themselves.
+        """
+        return self._former is not None and self._former.subject not in (None, me.id)
 
     def paste(self, address_back: str) -> SignedIn:
         """Have the person copy the address on which a browser ended, which may be on another machine."""
@@ -268,6 +299,11 @@ class _Flow:
     @property
     def _issuer_host(self) -> str:
         return _host(self._metadata.issuer)
+
+
+def _name(issuer: str) -> str:
+    """Name an issuer by host and path."""
+    return f"{_host(issuer)}{urlsplit(issuer).path.rstrip('/')}"
 
 
 def _host(address: str) -> str:

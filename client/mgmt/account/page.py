@@ -85,6 +85,17 @@ def signed_in(text: str) -> Page:
     )
 
 
+def asks(text: str) -> Page:
+    """Make the page for a sign-in that leaves one question to the terminal."""
+    return Page(
+        200,
+        is_good=True,
+        title="One question is left",
+        text=text,
+        next_step="You can close this window now: the question is in the terminal.",
+    )
+
+
 def failed(text: str) -> Page:
     """Make the page for a sign-in that failed."""
     return Page(

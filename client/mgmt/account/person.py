@@ -63,6 +63,30 @@ def describe_answer(service_url: str, me: Me) -> Person:
     return Person(service_url, me.id, me.name, me.role, me.groups)
 
 
+def keep_answer(state_dir: Path, service_url: str, me: Me) -> Person | None:
+    """Keep for whom the service takes the sign-in now, and say whose it is; None where it is another person's, or none.
+
+    Raises:
+        LoginRequiredError: If what is kept cannot be read.
+        LocalStateError: If it cannot be written.
+    """
+    from dataclasses import replace
+
+    from mgmt.credentials.store import CredentialStore
+
+    store = CredentialStore(state_dir, lambda _: None)
+    if store.version(service_url) is None:
+        return None
+    with store.locked(service_url):
+        credentials = store.load(service_url)
+        if credentials is None or credentials.subject != me.id:
+            return None
+        told = replace(credentials, name=me.name, role=me.role, groups=me.groups)
+        if told != credentials:
+            store.update(told)
+    return describe_credentials(told)
+
+
 def _read_person(credentials: Mapping[str, Any] | None) -> Person | None:
     """Read a person from what stands in the file; the types of tokens would take as long to import as all the rest."""
     if credentials is None:

@@ -19,6 +19,7 @@ if TYPE_CHECKING:  # names for annotations only
     from mgmt.account.run import Run as AccountRun
     from mgmt.events import Emit
     from mgmt.settings import Settings
+    from mgmt_contract.messages import Me
 
 
 @click.command()
@@ -113,7 +114,8 @@ def logout(invocation: Invocation, url: str | None) -> int:
 def whoami(invocation: Invocation) -> int:
     """Show who is signed in: name, role, groups, and until when.
 
-    Nobody is asked while the sign-in is good: it shows what the last one has found out.
+    Nobody is asked while the sign-in is good: it shows what the service said last. Once it has to be renewed, the
+    service is asked again.
 
     \b
     Example:
@@ -265,7 +267,22 @@ def _ask_who(invocation: Invocation) -> Person:
 
     with WaitingRenderer(invocation.output) as renderer, invocation.contact(renderer.emit) as contact:
         me = contact.api.me()
-    return _find_person(invocation) or describe_answer(contact.service_url, me)
+    return _keep_answer(invocation, me) or describe_answer(contact.service_url, me)
+
+
+def _keep_answer(invocation: Invocation, me: Me) -> Person | None:
+    """Keep what the service has said of the sign-in; None where it was asked with another token than a sign-in's."""
+    settings = invocation.settings()
+    if settings.token is not None or (settings.client_id is not None and not invocation.use_local):
+        return None
+    from mgmt.account.person import keep_answer
+    from mgmt.errors import MgmtError
+    from mgmt.settings import state_directory
+
+    try:
+        return keep_answer(state_directory(invocation.environment), _name_service(invocation, settings), me)
+    except MgmtError:  # the answer is shown all the same
+        return None
 
 
 def _describe(person: Person) -> list[str]:

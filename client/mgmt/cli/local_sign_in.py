@@ -46,6 +46,9 @@ class _OwnBrowser:
     def agree(self, meeting: Meeting) -> None:
         """Agree: both hosts are the one that has just proven to be this user's own backend."""
 
+    def agree_to_person(self, service_host: str, former: str, name: str) -> None:
+        """Agree: to play somebody else is what this sign-in is for."""
+
     def show_address(self, address: str, *, opens: bool) -> None:
         """Show nothing: the address has a ticket in it, and no person opens it."""
 

@@ -1,4 +1,4 @@
-"""A sign-in as a person sees it: two hosts, an address, a browser; for `mgmt login`, and for commands that need one."""
+"""A sign-in as a person sees it: two parties, an address, a browser; for `mgmt login`, and where one is needed."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:  # names for annotations only
     from mgmt.show.output import Output
 
 _NOBODY: Final = "Cancelled; nobody is signed in."
-_NOT_AGREED: Final = "You did not agree to the sign-in, so nothing was asked for."
+_NOT_AGREED: Final = "You did not agree, so nobody was signed in."
 
 
 class SignInDialog:
@@ -33,14 +33,15 @@ class SignInDialog:
         """Whether another issuer than the last one's may be agreed to."""
 
     def agree(self, meeting: Meeting) -> None:
-        """Show both hosts, and ask where this pair was not agreed to before.
+        """Show both parties and whose page opens, and ask where this pair was not agreed to before.
 
         Raises:
             LoginRequiredError: If the person says no, or has to be asked and cannot be.
         """
         self._output.aside(printable(f"Service: {meeting.service_host}"))
-        self._output.aside(printable(f"Sign-in: {meeting.issuer_host}"))
-        if meeting.former_issuer_host is not None:
+        self._output.aside(printable(f"Sign-in: {meeting.issuer}"))
+        self._output.aside(printable(f"Page:    {meeting.page_host}"))
+        if meeting.former_issuer is not None:
             self._agree_to_change(meeting)
         elif meeting.other_services:
             self._agree_to_second_service(meeting)
@@ -49,8 +50,8 @@ class SignInDialog:
 
     def _agree_to_change(self, meeting: Meeting) -> None:
         said = (
-            f"The service at {meeting.service_host} now names {meeting.issuer_host} for the sign-in; so far it was "
-            f"{meeting.former_issuer_host}."
+            f"The service at {meeting.service_host} now names {meeting.issuer} for the sign-in; so far it was "
+            f"{meeting.former_issuer}."
         )
         if not self._may_change:
             raise LoginRequiredError(
@@ -67,7 +68,7 @@ class SignInDialog:
     def _agree_to_second_service(self, meeting: Meeting) -> None:
         others = " and ".join(meeting.other_services)
         said = (
-            f"{meeting.issuer_host} has signed you in for {others} so far. A token for {meeting.service_host} may be "
+            f"{meeting.issuer} has signed you in for {others} so far. A token for {meeting.service_host} may be "
             "good there as well, so a stranger's service could use it in your name."
         )
         if not self._asks:
@@ -76,6 +77,21 @@ class SignInDialog:
             )
         self._output.note(said)
         self._confirm(f"Does your team run {meeting.service_host}?", default=False)
+
+    def agree_to_person(self, service_host: str, former: str, name: str) -> None:
+        """Ask whether somebody else is to be signed in from now on.
+
+        Raises:
+            LoginRequiredError: If the person says no, or cannot be asked.
+        """
+        said = f"You have signed in as {name}; so far {former} was signed in to {service_host} here."
+        if not self._asks:
+            raise LoginRequiredError(
+                f"{said} Nothing was changed. If that is right, run `mgmt logout`, then the same command again.",
+                code="other-person",
+            )
+        self._output.note(printable(said))
+        self._confirm(f"Go on as {printable(name)}?", default=False)
 
     def show_address(self, address: str, *, opens: bool) -> None:
         """Show the address, whole and on a line of its own, also where it is opened."""
@@ -133,6 +149,8 @@ class SignInDialog:
         _read_long_lines()
         try:
             return click.prompt("Its address", err=True, default="", show_default=False).strip()
+        except UnicodeDecodeError:
+            return ""  # which is no answer either
         except click.Abort as error:
             raise CancelledError(_NOBODY) from error
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import binascii
 import json
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
@@ -11,6 +11,9 @@ from urllib.parse import urlsplit
 
 FOLDER: Final = "sign-ins"
 FILE_NAME: Final = "sign-in.json"
+_NAME_MAX_CHARACTERS: Final = 100
+"""Windows takes 260 for a whole path."""
+_NAME_START_CHARACTERS: Final = 60
 _USUAL_PORTS: Final = {"http": 80, "https": 443}
 
 
@@ -30,10 +33,19 @@ def service_name(url: str) -> str:
 def file_of(state_dir: Path, service_url: str) -> Path:
     """Name the file of a service's sign-in.
 
-    Two services under one name are told apart by what it holds; a longer hash would cost 5 ms to import.
+    No two services have one folder, also where a file system takes capital letters for small ones and drops a dot at
+    the end: a stranger who chooses an address must not be able to choose another service's sign-in.
     """
-    name = binascii.crc32(service_name(service_url).encode(errors="surrogatepass"))
-    return state_dir / FOLDER / f"{name:08x}" / FILE_NAME
+    name = re.sub(r"[^a-z0-9.-]|\.$", _escape, service_name(service_url))
+    if len(name) > _NAME_MAX_CHARACTERS:
+        from hashlib import sha256  # takes 5 ms to import, which few addresses need
+
+        name = f"{name[:_NAME_START_CHARACTERS]}_{sha256(name.encode()).hexdigest()}"  # no other name has a "_"
+    return state_dir / FOLDER / name / FILE_NAME
+
+
+def _escape(found: re.Match[str]) -> str:
+    return "".join(f"%{byte:02x}" for byte in found[0].encode(errors="surrogatepass"))
 
 
 def read_plain(state_dir: Path, service_url: str) -> Mapping[str, Any]:

@@ -1,8 +1,9 @@
 """Keeps sign-ins, one for each service: in the system's keyring, else in a file that its user alone can read.
 
-A folder for each service lies in the state folder, closed to others, with two files. `sign-in.json` holds the sign-in,
-or says where in the keyring it is: so a command whose sign-in is in the file never imports a keyring, and any other
-process sees by the file's status alone that something has changed. `sign-in.lock` is held while a sign-in is changed.
+A folder for each service lies in the state folder, below one that is closed to others, with two files. `sign-in.json`
+holds the sign-in, or says where in the keyring it is: so a command whose sign-in is in the file never imports a
+keyring, and any other process sees by the file's status alone that something has changed. `sign-in.lock` is held while
+a sign-in is changed.
 """
 
 from __future__ import annotations
@@ -170,7 +171,7 @@ class CredentialStore:
         lock = filelock.FileLock(path, mode=0o600)
         is_stopped: Callable[[], bool] = stop.is_set if stop is not None else lambda: False
         with _translate_errors(path):
-            make_private_folder(path.parent)
+            _make_folder(path)
             try:
                 lock.acquire(patience_seconds, _LOCK_POLL_SECONDS, cancel_check=is_stopped)
             except filelock.Timeout as error:
@@ -221,7 +222,7 @@ class CredentialStore:
         path = self._file(stored.service_url)
         former = self._entry_in(stored.service_url)
         with _translate_errors(path):
-            make_private_folder(path.parent)
+            _make_folder(path)
             write_private(path, to_json(stored))
         if former is not None:
             _remove(stored.service_url, former)
@@ -232,6 +233,12 @@ class CredentialStore:
         except LoginRequiredError:  # damaged: a new sign-in takes its place
             return None
         return stored.entry if stored is not None else None
+
+
+def _make_folder(path: Path) -> None:
+    """Make the folder of a file of a sign-in; nobody else can see for which services there are some."""
+    make_private_folder(path.parent.parent)
+    make_private_folder(path.parent)
 
 
 def _enter(credentials: Credentials) -> tuple[_Stored, str | None]:

@@ -119,6 +119,11 @@ def test_an_issuer_that_says_nothing_about_pkce_is_asked_with_it():
 # --- the answer ----------------------------------------------------------------------------------------
 
 
+def test_a_state_that_is_no_text_changes_nothing():
+    with pytest.raises(UnrelatedAnswerError):
+        read_answer("code=c0de&state=\udcff", ATTEMPT, METADATA)
+
+
 def read(fields, metadata=METADATA):
     return read_answer(urlencode(fields), ATTEMPT, metadata)
 
@@ -204,6 +209,8 @@ def test_a_pasted_address_is_taken_as_a_browsers_answer(wrapping, start):
         f"{BACK}/?{urlencode(GOOD)}",
         f"{BACK}?code=c0de&state=other&iss={ISSUER}",
         "http://[::1/callback?code=c0de",
+        f"{BACK}?code=c0de&state=st\udcffte",
+        f"{BACK}?{urlencode(GOOD)}&more=\udcff",
     ],
 )
 def test_a_pasted_address_that_is_no_answer_of_this_attempt_is_asked_for_again(text):

@@ -22,6 +22,13 @@ from mgmt_contract.sign_in import redirect_uri
 from support.odd_issuer import AUDIENCE, CLIENT_ID, SCOPE, encode, make_key, odd_issuer
 
 SERVICE_URL = "https://uploads.example.com"
+PAGE = "https://login.example.com/page"
+POOLS_AND_TENANTS = {
+    "Cognito": tuple(
+        f"https://cognito-idp.eu-west-1.amazonaws.com/eu-west-1_{pool}" for pool in ("Abc123xyz", "Xyz789abc")
+    ),
+    "Entra": tuple(f"https://login.microsoftonline.com/{tenant}/v2.0" for tenant in ("a-tenant", "other-tenant")),
+}
 
 
 class Browser:
@@ -35,10 +42,17 @@ class Browser:
         self.complaints = []
         self.visit = self.follow
         self.refuses = False
+        self.others = []
+        self.refuses_others = False
 
     def agree(self, meeting):
         self.meetings.append(meeting)
         if self.refuses:
+            raise LoginRequiredError("no", code="not-agreed")
+
+    def agree_to_person(self, service_host, former, name):
+        self.others.append((service_host, former, name))
+        if self.refuses_others:
             raise LoginRequiredError("no", code="not-agreed")
 
     def show_address(self, address, *, opens):
@@ -187,32 +201,42 @@ def test_nothing_is_asked_of_the_issuers_pages_before_the_person_has_agreed(scen
 
 
 def test_a_pair_of_hosts_that_was_agreed_to_is_known():
-    known = [credentials(SERVICE_URL, "https://login.example.com")]
-    meeting = meet(SERVICE_URL, "https://login.example.com", known)
-    assert (meeting.service_host, meeting.issuer_host) == ("uploads.example.com", "login.example.com")
+    known = [credentials(SERVICE_URL, "https://login.example.com/team")]
+    meeting = meet(SERVICE_URL, "https://login.example.com/team", "https://page.example.com/login?a=b", known)
+    assert (meeting.service_host, meeting.issuer) == ("uploads.example.com", "login.example.com/team")
+    assert meeting.page_host == "page.example.com"
     assert meeting.is_known
     assert not meeting.other_services
 
 
 def test_another_issuer_for_the_same_service_is_told():
     known = [credentials(SERVICE_URL, "https://login.example.com")]
-    meeting = meet(SERVICE_URL, "https://login.evil.example", known)
-    assert meeting.former_issuer_host == "login.example.com"
+    meeting = meet(SERVICE_URL, "https://login.evil.example", PAGE, known)
+    assert (meeting.former_issuer, meeting.issuer) == ("login.example.com", "login.evil.example")
     assert not meeting.is_known
+
+
+@pytest.mark.parametrize("place", POOLS_AND_TENANTS)
+def test_two_pools_of_one_region_and_two_tenants_are_told_apart(place):
+    """Their host is the same, and a stranger can make one."""
+    own, strangers = POOLS_AND_TENANTS[place]
+    meeting = meet(SERVICE_URL, strangers, PAGE, [credentials(SERVICE_URL, own)])
+    assert (meeting.former_issuer, meeting.issuer) == (own.removeprefix("https://"), strangers.removeprefix("https://"))
+    assert meeting.former_issuer != meeting.issuer
 
 
 def test_a_second_service_with_the_issuer_of_the_first_is_told():
     """A hostile service can name a good issuer: then its token is good at the real service as well."""
     known = [credentials(SERVICE_URL, "https://login.example.com")]
-    meeting = meet("https://uploads.evil.example", "https://login.example.com", known)
+    meeting = meet("https://uploads.evil.example", "https://login.example.com", PAGE, known)
     assert meeting.other_services == ("uploads.example.com",)
     assert not meeting.is_known
 
 
 def test_nothing_is_known_at_first():
-    meeting = meet(SERVICE_URL, "https://login.example.com", [])
+    meeting = meet(SERVICE_URL, "https://login.example.com", PAGE, [])
     assert not meeting.is_known
-    assert meeting.former_issuer_host is None
+    assert meeting.former_issuer is None
     assert not meeting.other_services
 
 
@@ -294,10 +318,50 @@ def test_issuers_that_name_nobody_in_the_redirect_sign_in(scene, mixed_up):
 
 
 def test_the_first_sign_in_of_all_is_told_from_later_ones():
-    assert meet(SERVICE_URL, "https://login.example.com", []).is_first
+    assert meet(SERVICE_URL, "https://login.example.com", PAGE, []).is_first
     known = [credentials("https://other.example.com", "https://elsewhere.example.com")]
-    meeting = meet(SERVICE_URL, "https://login.example.com", known)
+    meeting = meet(SERVICE_URL, "https://login.example.com", PAGE, known)
     assert (meeting.is_first, meeting.is_known, meeting.other_services) == (False, False, ())
+
+
+@pytest.mark.parametrize(
+    ("way", "path"), [("browser", "authorization_endpoint"), ("device", "device_authorization_endpoint")]
+)
+def test_the_host_of_the_page_that_opens_is_shown_beside_the_issuer(scene, issuer, way, path):
+    issuer.metadata[path] = "http://127.0.0.1:1/page"
+    scene.browser.refuses = True
+    with pytest.raises(LoginRequiredError):
+        scene.sign_in(way)
+    [meeting] = scene.browser.meetings
+    assert (meeting.issuer, meeting.page_host) == (urlsplit(issuer.url).netloc, "127.0.0.1:1")
+
+
+# --- another person ------------------------------------------------------------------------------------
+
+
+def test_another_person_than_before_is_asked_about_and_the_browser_does_not_say_that_all_is_done(scene, issuer):
+    scene.known = [replace(credentials(SERVICE_URL, issuer.url), subject="sub-bert", name="bert")]
+    scene.browser.refuses_others = True
+    with pytest.raises(LoginRequiredError):
+        scene.sign_in()
+    assert scene.browser.others == [("uploads.example.com", "bert", "anna")]
+    assert "One question is left" in scene.last_page()
+
+
+@pytest.mark.parametrize("way", ["paste", "device"])
+def test_another_person_is_asked_about_however_they_have_signed_in(elsewhere, issuer, way):
+    elsewhere.known = [replace(credentials(SERVICE_URL, issuer.url), subject="sub-bert", name="bert")]
+    elsewhere.browser = Person()
+    assert elsewhere.sign_in(way).me.name == "anna"
+    assert elsewhere.browser.others == [("uploads.example.com", "bert", "anna")]
+
+
+@pytest.mark.parametrize("service_url", [SERVICE_URL, "https://other.example.com"])
+def test_the_same_person_and_other_services_are_not_asked_about(scene, issuer, service_url):
+    subject = "sub-anna" if service_url == SERVICE_URL else "sub-bert"
+    scene.known = [replace(credentials(service_url, issuer.url), subject=subject, name="x")]
+    assert scene.sign_in().me.name == "anna"
+    assert scene.browser.others == []
 
 
 # --- an issuer that misbehaves -------------------------------------------------------------------------

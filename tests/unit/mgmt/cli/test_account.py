@@ -77,6 +77,7 @@ def test_both_hosts_and_the_whole_address_are_shown_also_where_a_browser_opens(l
     said = login().stderr
     assert f"Service: {urlsplit(url).netloc}" in said
     assert f"Sign-in: {urlsplit(issuer.url).netloc}" in said
+    assert f"Page:    {urlsplit(issuer.url).netloc}" in said
     [address] = re.findall(rf"^{issuer.url}/authorize\?\S+$", said, re.MULTILINE)
     assert said.index("Sign-in:") < said.index(address)
 
@@ -243,6 +244,17 @@ def test_a_wrong_paste_ends_a_script_with_the_reason(laptop, issuer, url):
     assert "another sign-in" in said
 
 
+@pytest.mark.parametrize("mode", [{"PYTHONUTF8": "1"}, {"PYTHONIOENCODING": "utf-8:strict"}, {"LC_ALL": "C"}])
+def test_a_paste_that_is_no_text_is_no_answer(laptop, issuer, url, mode):
+    process = begin(laptop, "login", url, "--no-browser", **mode)
+    read_address(process, issuer)
+    process.stdin.flush()
+    process.stdin.buffer.write(f"{redirect_uri(8976, issuer.url)}?code=c&state=\xff\n".encode("latin-1"))
+    _, said = process.communicate(timeout=60)
+    assert process.returncode == 5, said
+    assert "not the answer of this sign-in" in said
+
+
 def test_no_paste_at_all_ends_it(laptop, url, issuer):
     assert laptop.run("login", url, "--no-browser").exit_code == 130
 
@@ -297,6 +309,27 @@ def test_whoami_asks_nobody_while_the_sign_in_is_good(laptop, parties, tmp_path)
     )
     assert (person["service"], person["issuer"], person["renewable"]) == (address, issuer.url, True)
     assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z", person["expires_at"])
+
+
+def test_whoami_that_had_to_ask_shows_the_answer_and_keeps_it(laptop, login, issuer):
+    """Somebody has become an admin since: no sign-in is needed to see that."""
+    login()
+    issuer.groups = ["admins", "editors"]
+    end_token(laptop)
+    assert laptop.run("whoami").stdout.splitlines()[:2] == ["anna (admin)", "  groups   admins, editors"]
+    asked = len(issuer.forms)
+    [person] = laptop.run("--json", "whoami").lines
+    assert (person["role"], person["groups"], person["renewable"]) == ("admin", ["admins", "editors"], True)
+    assert len(issuer.forms) == asked, "the second time nobody was asked"
+
+
+def end_token(laptop):
+    """Have the access token come to its end; it can be renewed."""
+    kept = next(laptop.folder.rglob("sign-in.json"))
+    content = json.loads(kept.read_text())
+    tokens = content["credentials"]["tokens"]
+    tokens["expires_at"] = tokens["received_at"]
+    kept.write_text(json.dumps(content))
 
 
 def test_an_admin_is_told_so(laptop, login, issuer):
@@ -382,6 +415,21 @@ def test_a_second_service_that_names_the_issuer_of_the_first_is_refused_where_no
     assert run.exit_code == 5
     assert "so a stranger's service could use it in your name" in run.stderr
     assert issuer.asked == []
+
+
+def test_somebody_else_than_before_is_refused_where_nobody_can_be_asked(laptop, login, issuer):
+    """Whoever sees the printed address can sign in as themselves: uploads would go into their name."""
+    login()
+    kept = next(laptop.folder.rglob("sign-in.json")).read_text()
+    issuer.subject, issuer.name = "sub-mallory", "mallory"
+    run = login()
+    assert run.exit_code == 5
+    assert "signed in as mallory; so far anna" in run.stderr
+    assert "mgmt logout" in run.stderr
+    assert next(laptop.folder.rglob("sign-in.json")).read_text() == kept
+    assert "You are signed in" not in wait_for_page(laptop)
+    assert laptop.run("logout").exit_code == 0
+    assert login().exit_code == 0
 
 
 @pytest.mark.parametrize("options", [(), ("--no-input",), ("--json",)])

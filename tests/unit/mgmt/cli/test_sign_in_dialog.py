@@ -123,6 +123,18 @@ def test_a_second_service_with_the_same_issuer_needs_a_yes(person, laptop, parti
         assert anna.end() == exit_code
 
 
+@pytest.mark.parametrize("ending", [("y\n", 0, "mallory"), ("\n", 5, "anna")])
+def test_somebody_else_than_before_needs_a_yes(person, laptop, parties, own_port, ending):
+    (issuer, url), (said, exit_code, name) = parties, ending
+    sign_in(laptop, url)
+    issuer.subject, issuer.name = "sub-mallory", "mallory"
+    anna = person("login", "--port", own_port)
+    anna.read_until("signed in as mallory; so far anna was signed in")
+    anna.answer("Go on as mallory? [y/N]", said)
+    assert anna.end() == exit_code
+    assert laptop.run("whoami").stdout.startswith(name)
+
+
 def test_a_wrong_paste_is_told_and_asked_for_again(person, laptop, issuer, url):
     anna = person("login", url, "--no-browser")
     anna.answer("[Y/n]", "\n")

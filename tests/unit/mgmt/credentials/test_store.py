@@ -1,18 +1,23 @@
 """Sign-ins are kept for their user alone, whole or not at all, and a broken one says how to mend it."""
 
+import hashlib
 import json
 import os
 import stat
 import subprocess
 import sys
 import threading
+import zlib
 from dataclasses import replace
+from pathlib import Path
+from urllib.parse import unquote
 
 import keyring.core
 import pytest
 from keyring.backends import fail, null
 
 from mgmt.credentials import store as store_module
+from mgmt.credentials.place import file_of
 from mgmt.credentials.store import CredentialStore
 from mgmt.errors import CancelledError, LocalStateError, LoginRequiredError, UnavailableError
 from mgmt.events import Notice
@@ -59,6 +64,42 @@ def test_each_service_has_a_sign_in_of_its_own(store, credentials):
     store.delete(SERVICE_URL)
     assert store.load(SERVICE_URL) is None
     assert store.load("https://other.example") == other
+
+
+def addresses_of_one_checksum():
+    """Find two addresses whose CRC-32 is the same, as anybody can."""
+    found = {}
+    for number in range(1_000_000):
+        address = f"https://{hashlib.sha256(str(number).encode()).hexdigest()[:16]}.example"
+        other = found.setdefault(zlib.crc32(address.encode()), address)
+        if other != address:
+            return other, address
+    raise AssertionError("none")
+
+
+SHORTENED = "https://api.example/" + "x" * 200
+ALIKE = [
+    addresses_of_one_checksum(),
+    ("https://api.example/stage", "https://api.example/Stage"),
+    ("https://api.example/stage", "https://api.example/stage."),
+    ("https://api.example/a/b", "https://api.example/a%2fb"),
+    ("https://api.example/%2f", "https://api.example/%252f"),
+    (SHORTENED, SHORTENED + "x"),
+    (SHORTENED, "https://" + unquote(file_of(Path(), SHORTENED).parent.name).partition("://")[2]),
+]
+
+
+@pytest.mark.parametrize("addresses", ALIKE, ids=lambda pair: pair[0][:30])
+def test_no_address_can_be_chosen_so_that_it_takes_the_sign_in_of_another(store, state_dir, credentials, addresses):
+    first, second = (replace(credentials, service_url=address) for address in addresses)
+    store.save(first)
+    store.save(second)
+    assert [store.load(address) for address in addresses] == [first, second]
+    store.delete(second.service_url)
+    assert store.load(first.service_url) == first
+    names = [file_of(state_dir, address).parent.name.casefold().rstrip(". ") for address in addresses]
+    assert names[0] != names[1], "also on file systems that take these for the same"
+    assert max(map(len, names)) <= 130
 
 
 @posix
@@ -156,6 +197,7 @@ def test_a_crash_while_writing_leaves_the_former_sign_in(store, state_dir, crede
     store.save(credentials)
     code = """
 import os, pathlib, sys
+from mgmt.credentials.place import file_of
 from mgmt.credentials.store import CredentialStore
 from mgmt.machine import files
 files.os.fsync = lambda _: os._exit(9)
@@ -299,6 +341,7 @@ class TestKeyring:
         store.save(credentials)
         code = """
 import pathlib, sys
+from mgmt.credentials.place import file_of
 from mgmt.credentials.store import CredentialStore
 assert CredentialStore(pathlib.Path(sys.argv[1]), print).load("https://api.example/stage")
 print(*[name for name in ("keyring", "filelock") if name in sys.modules])
@@ -310,6 +353,7 @@ print(*[name for name in ("keyring", "filelock") if name in sys.modules])
         store.save(credentials)
         code = """
 import pathlib, sys
+from mgmt.credentials.place import file_of
 from mgmt.credentials.store import CredentialStore
 print(CredentialStore(pathlib.Path(sys.argv[1]), print).load("https://api.example/stage").subject)
 """
@@ -321,7 +365,11 @@ print(CredentialStore(pathlib.Path(sys.argv[1]), print).load("https://api.exampl
         assert done.stdout.strip() == "anna"
 
 
-def test_the_name_of_the_folder_says_nothing_about_the_service(store, state_dir, credentials):
+@posix
+def test_nobody_else_sees_for_which_services_there_are_sign_ins(store, state_dir, credentials):
+    """Their folders are named after them."""
+    (state_dir / store_module.FOLDER).mkdir(parents=True, mode=0o755)
     store.save(credentials)
-    assert "example" not in str(kept_file(state_dir).relative_to(state_dir))
-    assert store_module.FOLDER in kept_file(state_dir).parts
+    listed = kept_file(state_dir).parent.parent
+    assert listed.name == store_module.FOLDER
+    assert stat.S_IMODE(listed.stat().st_mode) == 0o700
