@@ -21,6 +21,9 @@ from mgmt_contract.messages import (
     OpenDownloadsRequest,
     OpenDownloadsResponse,
     RecordsResponse,
+    RestoreItem,
+    RestoreRequest,
+    RestoreResponse,
 )
 from mgmt_contract.parts import MIB
 from support.calls import call
@@ -116,6 +119,9 @@ def test_a_class_that_is_a_mere_label_here_is_opened_at_once(team: Team, anna: L
     opened = open_download(anna, upload(anna, SMALL, "clip.mov", "--storage-class", "GLACIER"))
     assert (opened.outcome, opened.stored.storage_class) == ("opened", "GLACIER")
     assert content_of(fetch(opened.request)[1]) == SMALL
+    request = RestoreRequest([RestoreItem(make_id(2), opened.upload.operation_id)])
+    [result] = call(anna, routes.RESTORE, RestoreResponse, request).results
+    assert (result.outcome, result.record) == ("readable", None), "there is nothing to restore"
 
 
 def test_history_and_show_tell_of_downloads(team: Team, anna: Laptop, bert: Laptop):

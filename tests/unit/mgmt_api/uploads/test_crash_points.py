@@ -14,7 +14,7 @@ from mgmt_api.ports import RecordsUnavailableError, StorageUnavailableError
 from mgmt_contract.messages import CleanUp, StartItem
 from support.fakes import StrictRecordStore
 from support.interposed import interpose_objects, interpose_records
-from support.studio import Machine, RefusedError, Studio, content_of, item_for, part_of
+from support.studio import Machine, RefusedError, Studio, content_of, index_of, item_for, part_of
 
 LEASE_SECONDS = 600
 JOIN_PATIENCE_SECONDS = 600
@@ -110,6 +110,19 @@ def upload_in_parts(studio: Studio) -> None:
     finish(studio.person("ada"), item_for("clip", upper_bound=100), b"bytes")
 
 
+def upload_with_its_index(studio: Studio) -> None:
+    """The index was stored before the archive was whole: whatever dies after that, the record has it."""
+    ada, index = studio.person("ada"), b"what is in it"
+    item = item_for("clip", None, upper_bound=100)
+    started = persist(ada, lambda: ada.start(item))
+    part, content = part_of(1, b"bytes"), content_of(b"bytes")
+    signed = persist(ada, lambda: ada.sign(started, [part], content, index=index_of(index)))
+    assert studio.objects.put(signed.index_request, index) == 200
+    assert ada.send_parts(signed, b"bytes", started.multipart.part_size) == [200]
+    finish(ada, item, b"bytes")
+    assert studio.operation(item.operation_id).record.index_size == len(index)
+
+
 def replace_another(studio: Studio) -> None:
     studio.objects.place("clip.tar.gz", b"old")
     finish(studio.person("ada"), item_for("clip", b"bytes", replace=True), b"bytes")
@@ -152,6 +165,7 @@ def settle_what_was_sent(studio: Studio) -> None:
 SCENARIOS = [
     upload_whole,
     upload_in_parts,
+    upload_with_its_index,
     replace_another,
     take_a_lapsed_name_over,
     take_over_from_another_machine,
