@@ -158,8 +158,13 @@ def archive_unreadable(path: bytes | str, cause: str) -> LocalStateError:
     )
 
 
+def is_gone(error: OSError) -> bool:
+    """Tell whether opening or reading failed because the file or folder has just vanished, or is another one now."""
+    return error.errno in _GONE
+
+
 def source_failure(path: bytes | str, error: OSError) -> SourceError:
     """Turn a system error about a source into a sentence: it is gone, or it cannot be read."""
-    if error.errno in _GONE:
+    if is_gone(error):
         return source_changed(path)
     return source_unreadable(path, error.strerror or str(error))

@@ -57,6 +57,31 @@ class Member(NamedTuple):
         return self.mtime_ns // NANOSECONDS
 
 
+class Finding(NamedTuple):
+    """A file or folder that could not be read, or did not stay as it was found."""
+
+    path: bytes
+    """As in `Member.path`."""
+    code: str
+    """source-unreadable or source-changed."""
+    reason: str
+    """Such as "permission denied"."""
+
+
+class FileEnd(NamedTuple):
+    """The end of reading a file again."""
+
+    finding: Finding | None
+    """Why its content was not read whole, or is not to be trusted."""
+    is_from_medium: bool
+    """False where a cache may have answered instead of the medium."""
+
+
+Reread = Member | memoryview | FileEnd | Finding
+"""What reading members again gives: each member; after a file its content in pieces, good until the next item is asked
+for, and its end. A finding on its own is of a file or folder that could not even be looked at."""
+
+
 class Packable(Protocol):
     """The facts of a source that packing needs."""
 
@@ -134,6 +159,16 @@ def frame(member: Member) -> bytes:
 def frame_of(path: bytes, kind: MemberKind, mode: int, size_bytes: int, target: bytes) -> bytes:
     """Write the frame of a member with these facts."""
     return b"%b\0%b%o %d\0%b\0" % (path, LETTERS[kind], mode, size_bytes, target)
+
+
+def has_changed(before: os.stat_result, after: os.stat_result) -> bool:
+    """Tell whether a file was written to, or replaced by another one, since it was found."""
+    return (
+        after.st_ino != before.st_ino
+        or after.st_size != before.st_size
+        or after.st_mtime_ns != before.st_mtime_ns
+        or after.st_ctime_ns != before.st_ctime_ns
+    )
 
 
 def header_form(member: Member) -> HeaderForm:

@@ -57,7 +57,7 @@ class ContentDigest:
         """Take the next items, and be done with them on return."""
         for item in items:
             if isinstance(item, Placed):
-                self._end_member()
+                self.end_member()
                 self._current = item
             elif self._file is None:
                 self._file = blake3(item)
@@ -67,11 +67,16 @@ class ContentDigest:
 
     def text(self) -> str:
         """Write the digest of everything that was added, as records carry it."""
-        self._end_member()
+        self.end_member()
         self._hash_framed()
         return "blake3:" + self._hash.hexdigest()
 
-    def _end_member(self) -> None:
+    def forget_member(self) -> None:
+        """Leave out the member that was added last: its content is not whole."""
+        self._current = self._file = None
+
+    def end_member(self) -> None:
+        """Be done with the member that was added last, without waiting for the next one."""
         placed, self._current = self._current, None
         if placed is None:
             return

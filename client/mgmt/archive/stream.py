@@ -11,7 +11,7 @@ from mgmt.archive.headers import header
 from mgmt.archive.pipeline import Pipeline
 from mgmt.errors import source_changed, source_failure
 from mgmt.layout import BLOCK_SIZE_BYTES, TAR_END_BYTES, TAR_RECORD_BYTES
-from mgmt.members import Member
+from mgmt.members import Member, has_changed
 
 _ZEROS: Final = bytes(TAR_END_BYTES)
 
@@ -107,15 +107,9 @@ def _read_into(descriptor: int, view: memoryview, member: Member) -> int:
 
 def _refuse_changed(descriptor: int, member: Member) -> None:
     # Only after the last byte: any change since the file was found shows now.
-    before = member.status
     try:
         after = os.fstat(descriptor)
     except OSError as error:
         raise source_failure(member.path, error) from error
-    if (
-        after.st_ino != before.st_ino
-        or after.st_size != before.st_size
-        or after.st_mtime_ns != before.st_mtime_ns
-        or after.st_ctime_ns != before.st_ctime_ns
-    ):
+    if has_changed(member.status, after):
         raise source_changed(member.path)

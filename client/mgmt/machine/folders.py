@@ -107,10 +107,13 @@ class DescriptorFolder:
 
     def _step(self, name: bytes, expected: tuple[int, int, int]) -> None:
         following = os.open(name, OPEN_FOLDER_FLAGS | NO_FOLLOW, dir_fd=self._descriptor)
-        os.close(self._descriptor)
-        self._descriptor = following
-        if identity(os.fstat(following)) != expected:
-            raise MovedError
+        left = following
+        try:
+            if identity(os.fstat(following)) != expected:
+                raise MovedError  # and the walk still stands where it stood
+            left, self._descriptor = self._descriptor, following
+        finally:
+            os.close(left)
 
 
 class PathFolder:

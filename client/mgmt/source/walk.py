@@ -28,6 +28,10 @@ def never_own(_: str) -> bool:
     return False
 
 
+OnFailure = Callable[[bytes, OSError], None]
+"""Gets the path of an entry that cannot be read or has changed, and the system's error."""
+
+
 class Skipped(NamedTuple):
     """An entry that is left out of the archive though it was not excluded."""
 
@@ -66,11 +70,16 @@ class Walk:
         self._first_links: dict[tuple[int, int], tuple[bytes, int]] = {}
         self.skipped = SkippedList()
 
-    def members(self, *, asks_readable: bool = False) -> Generator[Member]:
-        """Yield the members; with `asks_readable` the system is asked for each file whether it may be read.
+    def members(self, *, asks_readable: bool = False, on_failure: OnFailure | None = None) -> Generator[Member]:
+        """Yield the members.
+
+        Args:
+            asks_readable: The system is asked for each file whether it may be read.
+            on_failure: Gets what is below the target and cannot be read or changes; the walk goes on without it.
 
         Raises:
-            SourceError: If an entry cannot be read or changes.
+            SourceError: If an entry cannot be read or changes; with `on_failure`, only if the target itself does, or a
+                folder that the walk has to go back to.
         """
         status = _look_through(self._path, self._root)
         if not stat.S_ISDIR(status.st_mode):
@@ -84,11 +93,11 @@ class Walk:
         except OSError as error:
             raise source_failure(self._root, error) from error
         with closing(folder):
-            yield from self._below(folder, asks_readable=asks_readable)
+            yield from self._below(folder, asks_readable=asks_readable, on_failure=on_failure)
 
-    def _below(self, folder: Folder, *, asks_readable: bool) -> Generator[Member]:
+    def _below(self, folder: Folder, *, asks_readable: bool, on_failure: OnFailure | None) -> Generator[Member]:
         prefixes = [self._root + b"/"]
-        levels = [_names(folder, self._root)]
+        levels = [_names(folder, self._root, None)]
         while levels:
             name = next(levels[-1], None)
             if name is None:
@@ -98,36 +107,36 @@ class Walk:
                     _leave(folder, left)
                 continue
             path = prefixes[-1] + name
-            member = self._find(folder, name, path, asks_readable=asks_readable)
+            try:
+                member = self._find(folder, name, path, asks_readable=asks_readable)
+            except OSError as error:
+                _report(path, error, on_failure)
+                continue
             if member is None:
                 continue
             yield member
-            if member.kind == "directory":
-                _enter(folder, name, member)
+            if member.kind == "directory" and _enter(folder, name, member, on_failure):
                 prefixes.append(path + b"/")
-                levels.append(_names(folder, path))
+                levels.append(_names(folder, path, on_failure))
 
     def _find(self, folder: Folder, name: bytes, path: bytes, *, asks_readable: bool) -> Member | None:
         if self._excludes.leave_out(name, path):
             return None
         reason = reason_to_skip(name)
-        try:
-            status = folder.status(name)
-            kind = stat.S_IFMT(status.st_mode)
-            if reason is None and kind == stat.S_IFREG and self._is_ours(path):
-                reason = OWN_ARCHIVE
-            if reason is None and kind == stat.S_IFREG:
-                if asks_readable and not folder.is_readable(name):
-                    _refuse_unreadable(path)
-                return self._file(path, status, folder.opener(name))
-            reason = reason or special_kind(status)
-            if reason is None and kind == stat.S_IFDIR:
-                reason = own_data_kind(lambda inside: _has(folder, name + b"/" + inside))
-            if reason is None:
-                is_link = kind == stat.S_IFLNK
-                return _symlink(path, status, folder.link_target(name)) if is_link else _folder(path, status)
-        except OSError as error:
-            raise source_failure(path, error) from error
+        status = folder.status(name)
+        kind = stat.S_IFMT(status.st_mode)
+        if reason is None and kind == stat.S_IFREG and self._is_ours(path):
+            reason = OWN_ARCHIVE
+        if reason is None and kind == stat.S_IFREG:
+            if asks_readable and not folder.is_readable(name):
+                _refuse_unreadable(path)
+            return self._file(path, status, folder.opener(name))
+        reason = reason or special_kind(status)
+        if reason is None and kind == stat.S_IFDIR:
+            reason = own_data_kind(lambda inside: _has(folder, name + b"/" + inside))
+        if reason is None:
+            is_link = kind == stat.S_IFLNK
+            return _symlink(path, status, folder.link_target(name)) if is_link else _folder(path, status)
         self.skipped.add(path, reason)
         return None
 
@@ -195,18 +204,29 @@ def _look_through(path: str, shown_as: bytes) -> os.stat_result:
         raise source_failure(shown_as, error) from error
 
 
-def _names(folder: Folder, path: bytes) -> Iterator[bytes]:
+def _report(path: bytes, error: OSError, on_failure: OnFailure | None) -> None:
+    if on_failure is None:
+        raise source_failure(path, error) from error
+    on_failure(path, error)
+
+
+def _names(folder: Folder, path: bytes, on_failure: OnFailure | None) -> Iterator[bytes]:
     try:
         return folder.names()
     except OSError as error:
-        raise source_failure(path, error) from error
+        _report(path, error, on_failure)
+        return iter(())
 
 
-def _enter(folder: Folder, name: bytes, member: Member) -> None:
+def _enter(folder: Folder, name: bytes, member: Member, on_failure: OnFailure | None) -> bool:
     try:
         folder.enter(name, member.status)
     except OSError as error:
-        raise _step_failure(member.path, error) from error
+        if on_failure is None:
+            raise _step_failure(member.path, error) from error
+        on_failure(member.path, error)
+        return False
+    return True
 
 
 def _leave(folder: Folder, path: bytes) -> None:

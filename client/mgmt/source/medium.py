@@ -1,0 +1,251 @@
+"""Has an open file read from its medium, past the system's cache, and tells whether it surely is.
+
+The system keeps what it has read or written. A file that was copied to a card a minute ago is read back from memory,
+whether or not the card holds it. Each system has its own way around that. Of a network mount none is enough: the server
+has a cache too.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import errno
+import functools
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, Final
+
+ALIGNMENT_BYTES: Final = 4096
+"""Offsets, lengths and memory of reads past the cache are multiples of this: the largest sector of today's disks."""
+
+# File systems, by the numbers of Linux' include/uapi/linux/magic.h and of their own sources (read in November 2026).
+_READ_DIRECTLY: Final = frozenset(
+    {
+        0xEF53,  # ext2, ext3, ext4
+        0x58465342,  # XFS
+        0xF2F52010,  # F2FS
+        0x4D44,  # FAT
+        0x2011BAB0,  # exFAT
+    }
+)
+"""Those on a disk of this machine, for which O_DIRECT means what it says."""
+_ON_A_DISK: Final = _READ_DIRECTLY | {
+    0x9123683E,  # Btrfs, which reads compressed files through the cache in spite of O_DIRECT
+    0x7366746E,  # NTFS, the kernel's own
+    0x482B,  # HFS+
+    0x15013346,  # UDF
+    0x9660,  # ISO 9660
+}
+"""And those whose only cache is the one with pages that can be dropped and counted."""
+_LOOP_MAJOR: Final = 7
+"""Devices that lie in a file, which has pages of its own."""
+
+_WINDOW_BYTES: Final = 256 * 1024 * 1024
+"""Mapped of a file at a time, so that the list of its pages stays small."""
+_MAP_READABLE: Final = 1
+_MAP_SHARED: Final = 1
+_MAP_FAILED: Final = ctypes.c_void_p(-1).value
+
+
+def bypass_cache(descriptor: int, status: os.stat_result) -> bool:
+    """Have all further reads of an open file come from its medium.
+
+    Args:
+        descriptor: Open for reading. From now on it may be read only by `ALIGNMENT_BYTES`.
+        status: Of this file.
+
+    Returns:
+        True where they surely do; False where a cache may answer.
+    """
+    try:
+        if sys.platform == "darwin":
+            return _bypass_on_macos(descriptor, status.st_size)
+        if sys.platform == "win32":
+            return _bypass_on_windows(descriptor)
+        return _bypass_on_linux(descriptor, status)
+    except OSError:  # reading the file tells what is wrong with it
+        return False
+
+
+def read_at(descriptor: int, view: memoryview, offset: int) -> int:
+    """Read from an open file at an offset; only the end of the file makes it less than was asked for.
+
+    Args:
+        descriptor: Open for reading; several threads may read from it at once where the system can.
+        view: Filled with what is read.
+        offset: Like the view's length, a multiple of `ALIGNMENT_BYTES`.
+
+    Raises:
+        OSError: If it cannot be read.
+    """
+    filled = 0
+    while filled < len(view):
+        got = _read_once(descriptor, view[filled:], offset + filled)
+        filled += got
+        if not got or got % ALIGNMENT_BYTES:
+            break
+    return filled
+
+
+def _read_once(descriptor: int, view: memoryview, offset: int) -> int:
+    if hasattr(os, "preadv"):
+        return os.preadv(descriptor, [view], offset)
+    # One thread at a time there: `Rereading` sees to it.
+    import io
+
+    os.lseek(descriptor, offset, os.SEEK_SET)
+    with io.FileIO(descriptor, closefd=False) as file:
+        return file.readinto(view) or 0
+
+
+# ---- Linux
+
+
+def _bypass_on_linux(descriptor: int, status: os.stat_result) -> bool:
+    """Read by O_DIRECT; where the file system does not, drop the file's pages first, and count what is left of them."""
+    kind = _file_system(descriptor)
+    is_in_file = os.major(status.st_dev) == _LOOP_MAJOR
+    # For files that are read through the cache in spite of O_DIRECT, such as with ext4's data=journal.
+    os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_DONTNEED)
+    is_direct = _set_direct(descriptor)
+    if is_direct and kind in _READ_DIRECTLY:
+        return not is_in_file
+    is_dropped = drop_pages(descriptor, status.st_size)
+    return is_dropped and kind in _ON_A_DISK and not is_in_file
+
+
+def _set_direct(descriptor: int) -> bool:
+    import fcntl
+
+    flags = fcntl.fcntl(descriptor, fcntl.F_GETFL)
+    try:
+        fcntl.fcntl(descriptor, fcntl.F_SETFL, flags | os.O_DIRECT)
+    except OSError as error:
+        if error.errno != errno.EINVAL:
+            raise
+        return False
+    return True
+
+
+def read_through_cache(descriptor: int) -> None:
+    """Give up O_DIRECT on a file whose file system takes the flag and then refuses to read."""
+    import fcntl
+
+    flags = fcntl.fcntl(descriptor, fcntl.F_GETFL)
+    fcntl.fcntl(descriptor, fcntl.F_SETFL, flags & ~os.O_DIRECT)
+
+
+def drop_pages(descriptor: int, size_bytes: int) -> bool:
+    """Drop an open file's pages from Linux' cache; tell whether none is left."""
+    for writes_first in (False, True):
+        if writes_first:  # it costs a flush of the disk, and only few files have pages that are not written
+            with contextlib.suppress(OSError):  # on a read-only disk
+                os.fdatasync(descriptor)
+        os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_DONTNEED)
+        if not count_pages(descriptor, size_bytes):
+            return True
+    return False
+
+
+def count_pages(descriptor: int, size_bytes: int) -> int:
+    """Count the pages of an open file in Linux' cache; all of them where this user may not know."""
+    counted = 0
+    for offset in range(0, size_bytes, _WINDOW_BYTES):
+        length = min(_WINDOW_BYTES, size_bytes - offset)
+        pages = ctypes.create_string_buffer(-(-length // os.sysconf("SC_PAGE_SIZE")))
+        with _mapped(descriptor, offset, length) as address:
+            _check(_libc().mincore(address, ctypes.c_size_t(length), pages))
+        counted += sum(page & 1 for page in pages.raw)
+    return counted
+
+
+def _file_system(descriptor: int) -> int:
+    """Return the number of the file system's kind: `f_type`, which comes first in what fstatfs fills."""
+    filled = ctypes.create_string_buffer(512)
+    _check(_libc().fstatfs(descriptor, filled))
+    return ctypes.c_long.from_buffer(filled).value
+
+
+# ---- macOS (not run: no such machine was at hand)
+
+
+def _bypass_on_macos(descriptor: int, size_bytes: int) -> bool:
+    """F_NOCACHE alone still reads the pages that are there: those are thrown out first."""
+    if sys.platform == "darwin":
+        import fcntl
+
+        invalidate, local = 0x2, 0x1000  # MS_INVALIDATE of sys/mman.h, MNT_LOCAL of sys/mount.h
+        offset_of_flags = 64  # in struct statfs, with its 64-bit inode numbers
+        if size_bytes:
+            with _mapped(descriptor, 0, size_bytes) as address:
+                _check(_libc().msync(address, ctypes.c_size_t(size_bytes), invalidate))
+        fcntl.fcntl(descriptor, fcntl.F_NOCACHE, 1)
+        filled = ctypes.create_string_buffer(4096)
+        _check(_libc().fstatfs(descriptor, filled))
+        return bool(ctypes.c_uint32.from_buffer(filled, offset_of_flags).value & local)
+    return False
+
+
+# ---- Windows (not run: no such machine was at hand)
+
+
+def _bypass_on_windows(descriptor: int) -> bool:
+    """Open the same file once more without buffering, in the descriptor's place."""
+    if sys.platform == "win32":
+        import msvcrt
+
+        read, share_all, no_buffering, remote = 0x80000000, 0x7, 0x20000000, 13
+        kernel = ctypes.WinDLL("kernel32", use_last_error=True)
+        kernel.ReOpenFile.restype = ctypes.c_void_p
+        handle = ctypes.c_void_p(msvcrt.get_osfhandle(descriptor))
+        opened = kernel.ReOpenFile(handle, read, share_all, no_buffering)
+        if opened in (None, _MAP_FAILED):
+            return False
+        again = msvcrt.open_osfhandle(opened, os.O_RDONLY)
+        try:
+            os.dup2(again, descriptor, inheritable=False)
+        finally:
+            os.close(again)
+        # FileRemoteProtocolInfo: only files of another machine have it.
+        handle = ctypes.c_void_p(msvcrt.get_osfhandle(descriptor))
+        filled = ctypes.create_string_buffer(256)
+        return not kernel.GetFileInformationByHandleEx(handle, remote, filled, len(filled))
+    return False
+
+
+# ---- the C library, where there are maps
+
+
+@functools.cache
+def _libc() -> Any:
+    libc = ctypes.CDLL(None, use_errno=True)
+    libc.mmap.restype = ctypes.c_void_p
+    libc.mmap.argtypes = (
+        ctypes.c_void_p,
+        ctypes.c_size_t,
+        ctypes.c_int,
+        ctypes.c_int,
+        ctypes.c_int,
+        ctypes.c_long,
+    )
+    return libc
+
+
+@contextmanager
+def _mapped(descriptor: int, offset: int, length: int) -> Iterator[ctypes.c_void_p]:
+    found = _libc().mmap(None, length, _MAP_READABLE, _MAP_SHARED, descriptor, offset)
+    if found == _MAP_FAILED:
+        _check(-1)
+    address = ctypes.c_void_p(found)
+    try:
+        yield address
+    finally:
+        _libc().munmap(address, ctypes.c_size_t(length))
+
+
+def _check(result: int) -> None:
+    if result < 0:
+        number = ctypes.get_errno()
+        raise OSError(number, os.strerror(number))

@@ -1,0 +1,226 @@
+"""Reads the files of a target again from their medium, several blocks ahead, and goes on past what cannot be read."""
+
+from __future__ import annotations
+
+import errno
+import mmap
+import os
+import threading
+from collections import deque
+from collections.abc import Generator
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Final
+
+from mgmt.errors import INTERRUPTED, CancelledError, is_gone
+from mgmt.machine.folders import MovedError
+from mgmt.members import FileEnd, Finding, Member, Reread, has_changed
+from mgmt.source.medium import ALIGNMENT_BYTES, bypass_cache, read_at, read_through_cache
+from mgmt.source.walk import Walk
+from mgmt_contract.parts import MIB
+
+_BLOCK_SIZE_BYTES: Final = MIB
+_BLOCKS_AHEAD: Final = 8
+_THREADS: Final = 4 if hasattr(os, "preadv") else 1
+"""Reading past the cache, the system reads nothing ahead; several reads at once keep a disk as busy."""
+_BATCH_MAX: Final = 8
+"""Small files that one thread reads into one block: handing over each alone would take longer than reading it."""
+_WAITING_MAX: Final = 256
+"""Members, pieces and ends that may wait to be taken."""
+_OPEN_MAX: Final = 64
+_CHANGED: Final = "it changed while it was read"
+
+
+def reread(walk: Walk, *, stop: threading.Event | None = None) -> Generator[Reread]:
+    """Read a target's files again from their medium; memory stays the same whatever there is to read.
+
+    Args:
+        walk: Finds the members; afterwards it knows what it skipped.
+        stop: Ends the reading soon after it was set.
+
+    Raises:
+        SourceError: If the target itself cannot be read, or a folder that the walk has to go back to.
+        CancelledError: If `stop` was set.
+    """
+    rereading = _Rereading(stop)
+    try:
+        yield from rereading.read(walk)
+    finally:
+        rereading.close()
+
+
+class _File:
+    """A file that is being read."""
+
+    def __init__(self, member: Member) -> None:
+        self.member = member
+        self.descriptor = -1
+        self.is_from_medium = True
+        self.failure: OSError | None = None
+        """Set by any thread; the first one that is seen counts."""
+
+    def open(self) -> None:
+        """Open it, and have it read past the cache."""
+        try:
+            self.descriptor = self.member.open()
+        except OSError as error:
+            self.failure = error
+            return
+        if self.member.size_bytes:
+            self.is_from_medium = bypass_cache(self.descriptor, self.member.status)
+
+    def read(self, view: memoryview, offset: int, wanted_bytes: int) -> memoryview:
+        """Read a piece of it; what comes after a failure is nothing."""
+        if self.failure is not None:
+            return view[:0]
+        try:
+            got_bytes = self._read_at(view, offset)
+        except OSError as error:
+            self.failure = error
+            return view[:0]
+        if got_bytes < wanted_bytes:
+            self.failure = MovedError()
+        return view[: min(got_bytes, wanted_bytes)]
+
+    def _read_at(self, view: memoryview, offset: int) -> int:
+        try:
+            return read_at(self.descriptor, view, offset)
+        except OSError as error:
+            if error.errno != errno.EINVAL or not hasattr(os, "O_DIRECT"):
+                raise
+        read_through_cache(self.descriptor)
+        self.is_from_medium = False
+        return read_at(self.descriptor, view, offset)
+
+    def end(self) -> FileEnd:
+        """Close it, and say what became of it."""
+        if self.failure is None:
+            try:
+                if has_changed(self.member.status, os.fstat(self.descriptor)):
+                    self.failure = MovedError()
+            except OSError as error:
+                self.failure = error
+        self.close()
+        finding = None if self.failure is None else _finding(self.member.path, self.failure)
+        return FileEnd(finding, self.is_from_medium)
+
+    def close(self) -> None:
+        """Let go of it."""
+        if self.descriptor >= 0:
+            os.close(self.descriptor)
+            self.descriptor = -1
+
+
+class _Batch:
+    """Pieces of files that one thread reads into one block: one of a large file, or several small files."""
+
+    def __init__(self, block: mmap.mmap) -> None:
+        self.block = block
+        self.reading: Future[list[memoryview]] | None = None
+        self._pieces: list[tuple[_File, memoryview, int, int]] = []
+        self._used_bytes = 0
+        self._taken_count = 0
+
+    def has_room(self, size_bytes: int) -> bool:
+        """Tell whether one more piece may be added."""
+        return len(self._pieces) < _BATCH_MAX and self._used_bytes + _aligned(size_bytes) <= _BLOCK_SIZE_BYTES
+
+    def add(self, file: _File, offset: int, size_bytes: int) -> None:
+        """Add a piece."""
+        stop = self._used_bytes + _aligned(size_bytes)
+        self._pieces.append((file, memoryview(self.block)[self._used_bytes : stop], offset, size_bytes))
+        self._used_bytes = stop
+
+    def read(self) -> list[memoryview]:
+        """Read all pieces."""
+        return [file.read(view, offset, size_bytes) for file, view, offset, size_bytes in self._pieces]
+
+    def take(self) -> memoryview:
+        """Take the next piece that was read, when it is."""
+        assert self.reading is not None  # noqa: S101  it was submitted
+        self._taken_count += 1
+        return self.reading.result()[self._taken_count - 1]
+
+    @property
+    def is_taken(self) -> bool:
+        """Tell whether its block is free again."""
+        return self._taken_count == len(self._pieces)
+
+
+class _Rereading:
+    """One reading while it lasts: the calling thread finds and opens, a few others read, and all is taken in order."""
+
+    def __init__(self, stop: threading.Event | None) -> None:
+        self._stop = stop
+        self._pool = ThreadPoolExecutor(_THREADS, "mgmt-reread")
+        self._free = [mmap.mmap(-1, _BLOCK_SIZE_BYTES) for _ in range(_BLOCKS_AHEAD)]
+        self._waiting: deque[Member | Finding | _File | _Batch] = deque()
+        self._filling: _Batch | None = None
+        self._open: set[_File] = set()
+
+    def read(self, walk: Walk) -> Generator[Reread]:
+        for member in walk.members(on_failure=self._note):
+            self._waiting.append(member)
+            if member.kind == "file":
+                yield from self._read_file(member)
+            while len(self._waiting) >= _WAITING_MAX or len(self._open) >= _OPEN_MAX:
+                yield from self._take()
+        while self._waiting:
+            yield from self._take()
+
+    def close(self) -> None:
+        self._pool.shutdown(cancel_futures=True)
+        for file in self._open:
+            file.close()
+
+    def _note(self, path: bytes, error: OSError) -> None:
+        self._waiting.append(_finding(path, error))
+
+    def _read_file(self, member: Member) -> Generator[Reread]:
+        file = _File(member)
+        self._open.add(file)
+        file.open()
+        for offset in range(0, member.size_bytes, _BLOCK_SIZE_BYTES):
+            if file.failure is not None:
+                break
+            size_bytes = min(_BLOCK_SIZE_BYTES, member.size_bytes - offset)
+            if self._filling is None or not self._filling.has_room(size_bytes):
+                self._submit()
+                while not self._free:
+                    yield from self._take()
+                self._filling = _Batch(self._free.pop())
+            self._filling.add(file, offset, size_bytes)
+            self._waiting.append(self._filling)
+        self._waiting.append(file)
+
+    def _submit(self) -> None:
+        if self._filling is not None:
+            self._filling.reading = self._pool.submit(self._filling.read)
+            self._filling = None
+
+    def _take(self) -> Generator[Reread]:
+        if self._stop is not None and self._stop.is_set():
+            raise CancelledError(INTERRUPTED)
+        taken = self._waiting.popleft()
+        if isinstance(taken, (Member, Finding)):
+            yield taken
+        elif isinstance(taken, _File):
+            self._open.discard(taken)
+            yield taken.end()
+        else:
+            if taken is self._filling:
+                self._submit()
+            content = taken.take()
+            if content:
+                yield content
+            if taken.is_taken:
+                self._free.append(taken.block)
+
+
+def _aligned(size_bytes: int) -> int:
+    return -(-size_bytes // ALIGNMENT_BYTES) * ALIGNMENT_BYTES
+
+
+def _finding(path: bytes, error: OSError) -> Finding:
+    if isinstance(error, MovedError) or is_gone(error):
+        return Finding(path, "source-changed", _CHANGED)
+    return Finding(path, "source-unreadable", error.strerror or str(error))

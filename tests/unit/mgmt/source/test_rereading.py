@@ -1,0 +1,306 @@
+"""Files are read again from their medium, each with its digest, and what cannot be read is found and passed."""
+
+from __future__ import annotations
+
+import mmap
+import os
+import shutil
+import sys
+import threading
+import tracemalloc
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+from blake3 import blake3
+
+from mgmt.archive import compute_content_digest
+from mgmt.archive.member_digests import DigestedMember, Digests, digest_members
+from mgmt.errors import CancelledError
+from mgmt.members import FileEnd, Finding, Member
+from mgmt.source import look, medium, rereading
+from mgmt.source.medium import count_pages, drop_pages
+from mgmt.source.rereading import reread
+from mgmt.source.rules import Excludes
+from mgmt.source.walk import Walk
+from support.trees import awkward_tree, many_files, noise, open_descriptors
+
+MIB = 1024 * 1024
+only_linux = pytest.mark.skipif(sys.platform != "linux", reason="asks Linux which pages of a file it has")
+
+
+def walk(target: Path) -> Walk:
+    return Walk(os.fspath(target), target.name, Excludes(()))
+
+
+def read_all(target: Path, **options: object) -> tuple[Digests, list[DigestedMember], list[Finding]]:
+    members: list[DigestedMember] = []
+    findings: list[Finding] = []
+    with closing(reread(walk(target))) as items:
+        digests = digest_members(items, on_member=members.append, on_finding=findings.append, **options)
+    return digests, members, findings
+
+
+def pages_of(path: Path) -> int:
+    with path.open("rb") as file:
+        return count_pages(file.fileno(), path.stat().st_size)
+
+
+def bytes_from_disks() -> int:
+    """Count what this process had fetched from disks, which the cache answers nothing of."""
+    lines = dict(line.split(": ") for line in Path("/proc/self/io").read_text().splitlines())
+    return int(lines["read_bytes"])
+
+
+def is_on_memory(path: Path) -> bool:
+    with path.open("rb") as file:
+        return medium._file_system(file.fileno()) not in medium._READ_DIRECTLY
+
+
+@pytest.fixture
+def on_disk(tmp_path):
+    (tmp_path / "probe").write_bytes(b"x")
+    if sys.platform != "linux" or is_on_memory(tmp_path / "probe"):
+        pytest.skip("needs temporary files on a disk")
+    return tmp_path
+
+
+@only_linux
+def test_a_file_that_is_in_the_cache_is_read_from_the_disk_all_the_same(on_disk):
+    (on_disk / "P").mkdir()
+    clip = on_disk / "P" / "clip.mov"
+    clip.write_bytes(noise(5 * MIB + 77))
+    with clip.open("rb") as file:
+        os.fsync(file.fileno())
+    before_plain = bytes_from_disks()
+    content = clip.read_bytes()
+    assert pages_of(clip) == -(-clip.stat().st_size // mmap.PAGESIZE)
+    assert bytes_from_disks() == before_plain, "a plain read is answered by the cache"
+    digests, members, _ = read_all(on_disk / "P")
+    assert bytes_from_disks() - before_plain >= clip.stat().st_size
+    assert members[-1].digest == blake3(content).digest()
+    assert members[-1].is_from_medium
+    assert digests.cached_count == 0
+    assert pages_of(clip) == 0
+
+
+@only_linux
+def test_where_the_file_system_reads_only_through_the_cache_its_pages_are_dropped_first(on_disk, monkeypatch):
+    (on_disk / "P").mkdir()
+    clip = on_disk / "P" / "clip.mov"
+    clip.write_bytes(noise(3 * MIB + 5))  # and not yet written to the disk
+    monkeypatch.setattr(medium, "_set_direct", lambda _: False)
+    assert pages_of(clip)
+    before = bytes_from_disks()
+    digests, members, _ = read_all(on_disk / "P")
+    assert bytes_from_disks() - before >= clip.stat().st_size
+    assert members[-1].digest == blake3(clip.read_bytes()).digest()
+    assert digests.cached_count == 0
+
+
+@only_linux
+def test_a_file_system_that_takes_the_flag_and_refuses_to_read_is_read_as_usual_and_not_trusted(on_disk, monkeypatch):
+    (on_disk / "P").mkdir()
+    clip = on_disk / "P" / "clip.mov"
+    clip.write_bytes(noise(3 * MIB + 5))
+    monkeypatch.setattr(rereading, "read_at", refusing_direct(medium.read_at))
+    digests, members, _ = read_all(on_disk / "P")
+    assert members[-1].digest == blake3(clip.read_bytes()).digest()
+    assert digests.cached_count == 1
+
+
+def refusing_direct(read_at):
+    def read(descriptor, view, offset):
+        import fcntl
+
+        if fcntl.fcntl(descriptor, fcntl.F_GETFL) & os.O_DIRECT:
+            raise OSError(22, "Invalid argument")
+        return read_at(descriptor, view, offset)
+
+    return read
+
+
+@only_linux
+def test_dropping_leaves_no_page_of_a_file_and_says_where_it_cannot(on_disk):
+    path = on_disk / "file"
+    path.write_bytes(noise(MIB))
+    with path.open("rb") as file:
+        assert count_pages(file.fileno(), MIB) == MIB // mmap.PAGESIZE
+        assert drop_pages(file.fileno(), MIB)
+        assert count_pages(file.fileno(), MIB) == 0
+        with mmap.mmap(file.fileno(), MIB, access=mmap.ACCESS_READ) as mapped:
+            assert len(mapped[:]) == MIB
+            assert not drop_pages(file.fileno(), MIB), "pages that somebody has mapped stay"
+
+
+@only_linux
+def test_of_files_in_memory_it_is_said_that_the_cache_may_have_answered(tmp_path):
+    folder = Path("/dev/shm") / f"mgmt-test-{os.getpid()}"
+    folder.mkdir()
+    try:
+        (folder / "clip.mov").write_bytes(noise(3 * MIB))
+        (folder / "empty").write_bytes(b"")
+        digests, members, _ = read_all(folder)
+    finally:
+        shutil.rmtree(folder)
+    assert (digests.file_count, digests.cached_count) == (2, 1)
+    assert [member.is_from_medium for member in members] == [True, False, True]
+
+
+def test_digests_of_files_and_of_all_are_those_of_packing(tmp_path):
+    tree = awkward_tree(tmp_path / "P")
+    seen: list[int] = []
+    digests, members, findings = read_all(tree, on_progress=seen.append)
+    source = look(tree)
+    assert digests.content_digest == compute_content_digest(source)
+    assert [m.member.path for m in members] == [m.path for m in source.members()]
+    assert not findings
+    assert seen == sorted(seen)
+    assert seen[-1] == digests.read_bytes == source.uncompressed_size
+    for found in members:
+        path = os.fsencode(tmp_path) + b"/" + found.member.path
+        assert (found.digest is None) == (found.member.kind != "file")
+        if found.digest is not None:
+            assert found.digest == blake3(Path(os.fsdecode(path)).read_bytes()).digest()
+
+
+def test_a_single_file_is_a_target(tmp_path):
+    (tmp_path / "clip.mov").write_bytes(noise(2 * MIB))
+    digests, members, _ = read_all(tmp_path / "clip.mov")
+    assert digests.content_digest == compute_content_digest(look(tmp_path / "clip.mov"))
+    assert len(members) == 1
+
+
+@pytest.mark.parametrize("what", ["truncated", "appended to", "rewritten", "replaced"])
+def test_a_file_that_changes_while_it_is_read_is_a_finding_and_the_others_are_read(what, tmp_path):
+    root = tmp_path / "P"
+    root.mkdir()
+    for name in ("a", "b", "c"):
+        (root / name).write_bytes(noise(30 * MIB if name == "b" else MIB))
+    items = reread(walk(root))
+    members, findings = [], []
+
+    def change(read_bytes: int) -> None:
+        if read_bytes == MIB:  # all of a, nothing of b
+            content = (root / "b").read_bytes()
+            if what == "truncated":
+                os.truncate(root / "b", 20 * MIB + 3)
+            elif what == "appended to":
+                (root / "b").write_bytes(content + b"x")
+            elif what == "rewritten":
+                (root / "b").write_bytes(content)
+            else:
+                (root / "b").rename(tmp_path / "old")
+                (root / "b").write_bytes(content)
+
+    digests = digest_members(items, on_member=members.append, on_finding=findings.append, on_progress=change)
+    assert [(f.path, f.code, f.reason) for f in findings] == [
+        (b"P/b", "source-changed", "it changed while it was read")
+    ]
+    assert [m.member.path for m in members] == [b"P", b"P/a", b"P/c"]
+    assert (digests.content_digest, digests.file_count, digests.finding_count) == (None, 2, 1)
+
+
+def test_what_cannot_be_read_is_a_finding_and_the_others_are_read(tmp_path):
+    root = tmp_path / "P"
+    for name in ("a", "b/inside", "c", "d", "e"):
+        (root / name).parent.mkdir(exist_ok=True, parents=True)
+        (root / name).write_bytes(name.encode())
+
+    class Broken(Walk):
+        """Finds a card with bad sectors: one file cannot be opened, and one fails in its middle."""
+
+        def members(self, **options):
+            for member in super().members(**options):
+                if member.path == b"P/b":
+                    shutil.rmtree(root / "b")
+                if member.path == b"P/c":
+                    yield member._replace(open=lambda: os.open(root / "none" / "c", os.O_RDONLY))
+                elif member.path == b"P/d":
+                    yield member._replace(open=lambda: os.open(root, os.O_RDONLY))
+                else:
+                    yield member
+
+    members, findings = [], []
+    items = reread(Broken(os.fspath(root), "P", Excludes(())))
+    digests = digest_members(items, on_member=members.append, on_finding=findings.append)
+    assert [(f.path, f.code) for f in findings] == [
+        (b"P/b", "source-changed"),
+        (b"P/c", "source-changed"),
+        (b"P/d", "source-changed"),
+    ]
+    assert [m.member.path for m in members] == [b"P", b"P/a", b"P/b", b"P/e"]
+    assert digests.content_digest is None
+
+
+def test_a_bad_sector_is_named_as_the_system_names_it(tmp_path, monkeypatch):
+    (tmp_path / "P").mkdir()
+    (tmp_path / "P" / "clip.mov").write_bytes(noise(9 * MIB))
+
+    def fail(descriptor, view, offset):
+        if offset >= 3 * MIB:
+            raise OSError(5, "Input/output error")
+        return medium.read_at(descriptor, view, offset)
+
+    monkeypatch.setattr(rereading, "read_at", fail)
+    digests, _, findings = read_all(tmp_path / "P")
+    assert findings == [Finding(b"P/clip.mov", "source-unreadable", "Input/output error")]
+    assert digests.file_count == 0
+
+
+def test_stopping_ends_it_and_leaves_nothing_open(tmp_path):
+    tree = many_files(tmp_path / "P", 500)
+    before = open_descriptors()
+    stop = threading.Event()
+    taken = 0
+
+    def take(_: object) -> None:
+        nonlocal taken
+        taken += 1
+        if taken == 50:
+            stop.set()
+
+    with pytest.raises(CancelledError):
+        digest_members(reread(walk(tree), stop=stop), on_member=take, on_finding=take)
+    assert taken == 50
+    assert not open_descriptors() - before
+
+
+def test_memory_and_open_files_stay_the_same_for_many_members(tmp_path):
+    tree = many_files(tmp_path / "P", 40)
+
+    class Many(Walk):
+        def members(self, **options):
+            for member in super().members(**options):
+                yield from [member] * 250
+
+    peaks = []
+    for kind in (Walk, Many):
+        tracemalloc.start()
+        items = reread(kind(os.fspath(tree), "P", Excludes(())))
+        most_open = 0
+        for index, _ in enumerate(items):
+            if index % 500 == 0:
+                most_open = max(most_open, len(open_descriptors()))
+        peaks.append(tracemalloc.get_traced_memory()[1])
+        tracemalloc.stop()
+        assert most_open < 110
+    assert peaks[1] - peaks[0] < 400_000
+
+
+def test_items_come_in_the_order_of_the_members(tmp_path):
+    tree = many_files(tmp_path / "P", 300)
+    (tree / "00001" / "big").write_bytes(noise(5 * MIB))
+    content: dict[bytes, bytes] = {}
+    current = b""
+    for item in reread(walk(tree)):
+        if isinstance(item, Member):
+            current = item.path
+            content[current] = b""
+        elif isinstance(item, memoryview):
+            content[current] += item
+        else:
+            assert isinstance(item, FileEnd)
+    for path, data in content.items():
+        file = tmp_path / os.fsdecode(path)
+        assert file.is_dir() or file.read_bytes() == data
