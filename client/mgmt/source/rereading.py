@@ -18,9 +18,9 @@ from mgmt.source.medium import ALIGNMENT_BYTES, bypass_cache, read_at, read_thro
 from mgmt.source.walk import Walk
 from mgmt_contract.parts import MIB
 
-_BLOCK_SIZE_BYTES: Final = MIB
+_BLOCK_SIZE_BYTES: Final = 2 * MIB
 _BLOCKS_AHEAD: Final = 8
-_THREADS: Final = 4 if hasattr(os, "preadv") else 1
+_THREADS: Final = 3 if hasattr(os, "preadv") else 1
 """Reading past the cache, the system reads nothing ahead; several reads at once keep a disk as busy."""
 _BATCH_MAX: Final = 8
 """Small files that one thread reads into one block: handing over each alone would take longer than reading it."""
