@@ -64,10 +64,9 @@ def find_tokens(  # noqa: PLR0913  all that tokens are found by
         with closing(Connections(ca_bundle=settings.ca_bundle)) as connections:
             yield IssuerApi(connections, patience, emit, tries_once=True)
 
-    def describe() -> tuple[str | None, tuple[str, ...]]:
+    def find_issuer() -> str | None:
         with closing(Connections(ca_bundle=settings.ca_bundle)) as connections:
-            service = ServiceApi(service_url, FixedToken(""), connections, patience, emit).describe()
-        return service.issuer, service.scopes
+            return ServiceApi(service_url, FixedToken(""), connections, patience, emit).describe().issuer
 
     if settings.client_id is not None or settings.client_secret is not None:
         if settings.client_id is None or settings.client_secret is None:
@@ -75,11 +74,17 @@ def find_tokens(  # noqa: PLR0913  all that tokens are found by
                 "MGMT_CLIENT_ID and MGMT_CLIENT_SECRET belong together, and only one of them is set.", code="bad-client"
             )
         return ClientToken(
-            settings.client_id, settings.client_secret, describe, open_issuer, patience=patience, learn=learn
+            settings.client_id,
+            settings.client_secret,
+            find_issuer,
+            open_issuer,
+            scope=settings.client_scope,
+            patience=patience,
+            learn=learn,
         )
     try:
         store = CredentialStore(state_directory(environment), emit)
-    except LocalStateError:  # a user without a home has logged in nowhere
+    except LocalStateError:  # a user without a home has signed in nowhere
         raise settings.no_sign_in() from None
     name = kept_as or service_name(service_url)
     if store.version(name) is None:

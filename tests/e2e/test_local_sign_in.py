@@ -130,4 +130,5 @@ def test_neither_the_ticket_nor_a_token_is_shown_or_logged(laptop, backend):
     assert logs
     shown = done.stdout + done.stderr + logs
     assert "login_hint" not in shown
-    assert not [name for name in ("access_token", "refresh_token", "id_token") if tokens[name] in shown]
+    assert not [name for name in ("access_token", "refresh_token") if tokens[name] in shown]
+    assert tokens["id_token"] is None

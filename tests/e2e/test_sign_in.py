@@ -20,6 +20,7 @@ from support.oidc_provider import (
     CLIENT_ID,
     ROBOT_ID,
     ROBOT_SECRET,
+    SCOPE,
     Account,
     Browser,
     Provider,
@@ -156,6 +157,7 @@ def test_a_code_signs_in_a_machine_without_a_browser(studio: Studio):
 def test_a_client_with_a_secret_needs_no_person(studio: Studio):
     laptop = studio.laptop("ci")
     laptop.environment |= {"MGMT_CLIENT_ID": ROBOT_ID, "MGMT_CLIENT_SECRET": ROBOT_SECRET}
+    laptop.environment["MGMT_CLIENT_SCOPE"] = SCOPE  # this issuer gives none unasked
     laptop.environment["MGMT_API_URL"] = studio.team.url
     (laptop.work / "clip.mov").write_bytes(b"x")
     done = laptop.run("upload", "clip.mov")

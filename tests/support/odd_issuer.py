@@ -83,7 +83,6 @@ class OddIssuer(LoopbackServer):
             "revocation_endpoint": f"{self.url}/revoke",
             "device_authorization_endpoint": f"{self.url}/device",
             "code_challenge_methods_supported": ["S256"],
-            "scopes_supported": ["openid", "offline_access", SCOPE],
             "authorization_response_iss_parameter_supported": True,
         }
         return _changed(usual, self.metadata)

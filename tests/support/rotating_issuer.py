@@ -34,6 +34,8 @@ class RotatingIssuer(LoopbackServer):
         """Fields of the description that differ from the usual ones."""
         self.uses: Counter[str] = Counter()
         """How often each refresh token came."""
+        self.client_scopes = {"mgmt/use", "mgmt/read"}
+        """What the client with a secret may have; without a scope it gets all of it."""
         self.ended_sessions: set[str] = set()
         self.forms: list[dict[str, str]] = []
         self._current: dict[str, str] = {}
@@ -107,6 +109,8 @@ class RotatingIssuer(LoopbackServer):
             pair = unquote(name), unquote(secret)
         if pair != ROBOT:
             return 401, {"error": "invalid_client"}
+        if not self.client_scopes.issuperset(form.get("scope", "").split()):
+            return 400, {"error": "invalid_scope"}
         tokens = self._make_tokens("robot")
         del tokens["refresh_token"]
         return 200, tokens

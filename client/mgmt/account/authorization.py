@@ -21,7 +21,6 @@ from mgmt_contract.sign_in import callback_path
 from mgmt_contract.values import Value
 
 _OPENID: Final = "openid"
-_OFFLINE: Final = "offline_access"
 _METHOD: Final = "S256"
 _FIELDS_MAX: Final = 20
 _ANSWER_MAX_CHARACTERS: Final = 16_384
@@ -74,7 +73,7 @@ def make_address(
         "response_type": "code",
         "client_id": service.client_id or "",
         "redirect_uri": redirect_uri,
-        "scope": " ".join(choose_scopes(metadata, service)),
+        "scope": " ".join(choose_scopes(service)),
         "state": attempt.state,
         "nonce": attempt.nonce,
         "code_challenge": challenge_of(attempt.verifier),
@@ -95,13 +94,13 @@ def challenge_of(verifier: str) -> str:
     return base64.urlsafe_b64encode(hashlib.sha256(verifier.encode()).digest()).rstrip(b"=").decode()
 
 
-def choose_scopes(metadata: Metadata, service: Service) -> tuple[str, ...]:
-    """Choose what to ask for: who it is, what the service wants, and a lasting sign-in.
+def choose_scopes(service: Service) -> tuple[str, ...]:
+    """Choose what to ask for: who it is, and what the service names.
 
-    The last only where the issuer announces it: Cognito gives refresh tokens without, and refuses unknown scopes.
+    Also a sign-in that outlasts the browser's (`offline_access`) only where the service names it: that is its admin's
+    decision.
     """
-    lasting = (_OFFLINE,) if _OFFLINE in metadata.scopes_supported else ()
-    return tuple(dict.fromkeys((_OPENID, *service.scopes, *lasting)))
+    return tuple(dict.fromkeys((_OPENID, *service.scopes)))
 
 
 def name_audience(service: Service) -> dict[str, str]:

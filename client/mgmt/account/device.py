@@ -54,7 +54,7 @@ def sign_in_elsewhere(
         )
     asked = {
         "client_id": service.client_id or "",
-        "scope": " ".join(choose_scopes(metadata, service)),
+        "scope": " ".join(choose_scopes(service)),
         **name_audience(service),
     }
     answer = issuer.post(metadata.device_authorization_endpoint, asked)

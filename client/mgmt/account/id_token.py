@@ -17,7 +17,7 @@ from typing import Any, Final
 from joserfc import jwk, jws
 from joserfc.errors import JoseError
 
-from mgmt.credentials.claims import check_id_token
+from mgmt.credentials.claims import read_claims
 from mgmt.errors import LoginRequiredError
 
 ALGORITHMS: Final = (
@@ -66,6 +66,39 @@ def verify_id_token(  # noqa: PLR0913  what it is compared with
     bound = claims.get("at_hash")
     if bound is not None and not _is_bound(str(bound), access_token, str(header["alg"])):
         raise _not_proven("the access token beside it is another one's")
+    return claims
+
+
+def check_id_token(token: str, *, issuer: str, client_id: str, nonce: str | None) -> Mapping[str, Any]:
+    """Check that an ID token, fresh from the issuer, is for this client and this sign-in; return its claims.
+
+    Its times are not compared with this machine's clock, which may be wrong: the token is an answer to the request
+    that has just been made, and the nonce shows for which sign-in it was made.
+
+    Raises:
+        LoginRequiredError: If it is not.
+    """
+    claims = read_claims(token)
+    audience = claims.get("aud")
+    audiences = audience if isinstance(audience, list) else [audience]
+    authorized = claims.get("azp", client_id)
+    wrong = [
+        what
+        for what, is_right in (
+            ("iss", claims.get("iss") == issuer),
+            ("aud", client_id in audiences),
+            ("azp", authorized == client_id),
+            ("nonce", nonce is None or claims.get("nonce") == nonce),
+            ("sub", isinstance(claims.get("sub"), str)),
+        )
+        if not is_right
+    ]
+    if wrong:
+        raise LoginRequiredError(
+            f"The issuer's answer is not meant for this sign-in ({', '.join(wrong)} of the ID token). Nothing of it "
+            "was kept. Run `mgmt login` again, and tell the admin if that does not help.",
+            code="foreign-id-token",
+        )
     return claims
 
 

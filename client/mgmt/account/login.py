@@ -9,6 +9,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Literal, Protocol
 from urllib.parse import urlsplit
@@ -19,7 +20,6 @@ from mgmt.account.authorization import (
     Attempt,
     UnrelatedAnswerError,
     begin_attempt,
-    choose_scopes,
     make_address,
     name_audience,
     read_answer,
@@ -28,6 +28,7 @@ from mgmt.account.authorization import (
 from mgmt.account.device import DeviceCode, sign_in_elsewhere
 from mgmt.account.receiver import Receiver, open_receiver
 from mgmt.credentials.issuer import IssuerApi, Metadata, TokenRefusedError
+from mgmt.credentials.store import Known
 from mgmt.credentials.tokens import Credentials, TokenSet
 from mgmt.errors import LoginRequiredError, NotConfiguredError
 from mgmt_contract.messages import Me, Service
@@ -101,7 +102,7 @@ def sign_in(  # noqa: PLR0913  what a sign-in is made of
     service_url: str,
     means: Means,
     *,
-    known: Sequence[Credentials],
+    known: Sequence[Known],
     way: Way = "browser",
     ports: Sequence[int] = (),
     login_hint: str | None = None,
@@ -146,7 +147,7 @@ def sign_in(  # noqa: PLR0913  what a sign-in is made of
     return signed_in
 
 
-def meet(service_url: str, issuer: str, page_address: str, known: Sequence[Credentials]) -> Meeting:
+def meet(service_url: str, issuer: str, page_address: str, known: Sequence[Known]) -> Meeting:
     """Compare a service and its issuer with the sign-ins so far.
 
     A hostile service can name the issuer of another one: its token would be good there as well.
@@ -171,7 +172,7 @@ class _Flow:
         service_url: str,
         metadata: Metadata,
         means: Means,
-        former: Credentials | None,
+        former: Known | None,
         login_hint: str | None,
     ) -> None:
         self._service = service
@@ -248,9 +249,7 @@ class _Flow:
             issuer=self._metadata.issuer,
             client_id=self._service.client_id or "",
             token_endpoint=self._metadata.token_endpoint,
-            tokens=tokens,
-            audience=self._service.audience,
-            scopes=choose_scopes(self._metadata, self._service),
+            tokens=replace(tokens, id_token=None),
             revocation_endpoint=self._metadata.revocation_endpoint,
             subject=me.id,
             name=me.name,

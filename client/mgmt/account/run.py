@@ -72,7 +72,7 @@ def log_in(
         service = open_service("").describe()
         means = Means(IssuerApi(connections, patience, run.emit), identify, dialog, run.stop)
         signed_in = sign_in(
-            service, service_url, means, known=_load_all(store), way=way, ports=ports, login_hint=login_hint
+            service, service_url, means, known=store.list_known(), way=way, ports=ports, login_hint=login_hint
         )
     run.learn(*signed_in.credentials.tokens.secrets)
     credentials = replace(signed_in.credentials, service_url=run.kept_as)
@@ -94,17 +94,19 @@ def log_out(run: Run) -> SignedOut:
 
     Raises:
         LocalStateError: If it cannot be forgotten.
-        CancelledError: If the command is stopped meanwhile; it is forgotten all the same.
+        UnavailableError: If another process has been changing it for too long.
+        CancelledError: If the command is stopped meanwhile; once it is this one's turn, it is forgotten all the same.
     """
     store = CredentialStore(run.state_dir, run.emit)
     if store.version(run.kept_as) is None:
         return SignedOut(was_signed_in=False, is_revoked=False)
-    try:
-        why_not = _revoke(run, store.load(run.kept_as))
-    except LoginRequiredError as error:  # it cannot be read
-        why_not = error.message
-    finally:
-        store.delete(run.kept_as)
+    with store.locked(run.kept_as, run.stop):  # a renewal meanwhile would leave a token that nobody has ended
+        try:
+            why_not = _revoke(run, store.load(run.kept_as))
+        except LoginRequiredError as error:  # it cannot be read
+            why_not = error.message
+        finally:
+            store.delete(run.kept_as)
     return SignedOut(was_signed_in=True, is_revoked=why_not is None, why_not=why_not)
 
 
@@ -141,16 +143,3 @@ def _patience(run: Run, seconds: float) -> Patience:
         budget_seconds=seconds,
         on_wait=lambda why: run.emit(Waiting(why)),
     )
-
-
-def _load_all(store: CredentialStore) -> list[Credentials]:
-    """Load every sign-in that can be read."""
-    found = []
-    for service_url in store.services():
-        try:
-            credentials = store.load(service_url)
-        except LoginRequiredError:
-            continue
-        if credentials is not None:
-            found.append(credentials)
-    return found

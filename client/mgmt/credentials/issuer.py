@@ -58,11 +58,8 @@ class Metadata(Value):
     authorization_endpoint: str | None = None
     device_authorization_endpoint: str | None = None
     revocation_endpoint: str | None = None
-    end_session_endpoint: str | None = None
     jwks_uri: str | None = None
     """Where the issuer publishes the keys that its tokens are signed with."""
-    scopes_supported: tuple[str, ...] = ()
-    grant_types_supported: tuple[str, ...] = ()
     code_challenge_methods_supported: tuple[str, ...] = ()
     token_endpoint_auth_methods_supported: tuple[str, ...] = ()
     authorization_response_iss_parameter_supported: bool = False
@@ -74,7 +71,6 @@ _ENDPOINTS: Final = (
     "authorization_endpoint",
     "device_authorization_endpoint",
     "revocation_endpoint",
-    "end_session_endpoint",
     "jwks_uri",
 )
 
@@ -368,12 +364,10 @@ def _read_tokens(document: Mapping[str, Any], now: datetime) -> TokenSet | None:
     if not all(each is None or _is_token(each) for each in others.values()):
         return None
     life = _read_life(document.get("expires_in"))
-    scope = document.get("scope")
     return TokenSet(
         access_token=str(token),
         received_at=now,
         expires_at=None if life is None else now + timedelta(seconds=life),
-        scopes=tuple(scope.split()) if isinstance(scope, str) else (),
         **others,
     )
 

@@ -22,7 +22,6 @@ from mgmt.errors import LocalStateError, LoginRequiredError, UnavailableError
 from mgmt.events import Emit, Notice
 from mgmt.machine.interrupts import undisturbed
 from mgmt.network.retry import Patience
-from mgmt_contract.sign_in import OPENID_SCOPES
 
 if TYPE_CHECKING:  # a run whose token is valid asks no issuer, and does not import what does
     from mgmt.credentials.issuer import IssuerApi, Metadata
@@ -138,7 +137,7 @@ class StoredToken:
         former = self._credentials
         if former is not None and former.subject != found.subject:
             raise LoginRequiredError(
-                f"{found.name or found.subject} has logged in on this machine meanwhile, and this command began as "
+                f"{found.name or found.subject} has signed in on this machine meanwhile, and this command began as "
                 f"{former.name or former.subject}. Run the same command again.",
                 code="other-person",
             )
@@ -194,8 +193,7 @@ class StoredToken:
         return replace(
             new,
             refresh_token=new.refresh_token or refresh_token,  # the same serves on (RFC 6749, section 6)
-            id_token=new.id_token or credentials.tokens.id_token,
-            scopes=new.scopes or credentials.tokens.scopes,
+            id_token=None,
         )
 
     def _keep(self, credentials: Credentials) -> None:
@@ -225,17 +223,18 @@ class ClientToken:
         self,
         client_id: str,
         client_secret: str,
-        describe: Callable[[], tuple[str | None, tuple[str, ...]]],
+        find_issuer: Callable[[], str | None],
         open_issuer: OpenIssuer,
         *,
+        scope: str | None = None,
         patience: Patience,
         learn: Learn,
         clock: Callable[[], datetime] = now_by_clock,
     ) -> None:
         self._client_id = client_id
         self._client_secret = client_secret
-        self._describe = describe
-        """Says which issuer the service names, and which scopes."""
+        self._ask_service = find_issuer
+        """Says which issuer the service names."""
         self._open_issuer = open_issuer
         self._patience = patience
         self._learn = learn
@@ -243,7 +242,9 @@ class ClientToken:
         self._lock = threading.Lock()
         self._tokens: TokenSet | None = None
         self._metadata: Metadata | None = None
-        self._scopes: tuple[str, ...] = ()
+        self._scope = scope
+        """Not the scopes for people: a client may have fewer, or others. Named to no issuer by itself: one that wants
+        none gives all that the client may have (Cognito, Keycloak's defaults), and the others want their own."""
         self._not_before = 0.0
         learn(client_secret)
 
@@ -272,12 +273,13 @@ class ClientToken:
         with self._open_issuer() as issuer:
             metadata = self._find_issuer(issuer)
             fields, headers = authorize_client(metadata, self._client_id, self._client_secret)
-            form = {"grant_type": "client_credentials", "scope": " ".join(self._scopes), **fields}
+            asked = {"scope": self._scope} if self._scope else {}
+            form = {"grant_type": "client_credentials", **asked, **fields}
             try:
                 tokens = issuer.request_tokens(metadata.token_endpoint, form, headers)
             except TokenRefusedError as error:
                 raise LoginRequiredError(
-                    f"{error.message} Check MGMT_CLIENT_ID and MGMT_CLIENT_SECRET.", code=error.code
+                    f"{error.message} Check MGMT_CLIENT_ID, MGMT_CLIENT_SECRET and MGMT_CLIENT_SCOPE.", code=error.code
                 ) from error
         self._learn(*tokens.secrets)
         return tokens
@@ -285,13 +287,12 @@ class ClientToken:
     def _find_issuer(self, issuer: IssuerApi) -> Metadata:
         """Find out, once in a run, where the secret goes: a service that names another issuer later does not get it."""
         if self._metadata is None:
-            address, scopes = self._describe()
+            address = self._ask_service()
             if address is None:
                 raise LoginRequiredError(
                     "The service names no issuer, so MGMT_CLIENT_ID cannot sign in. Put a token into MGMT_TOKEN.",
                     code="no-issuer-named",
                 )
-            self._scopes = tuple(each for each in scopes if each not in OPENID_SCOPES)
             self._metadata = issuer.discover(address)
         return self._metadata
 

@@ -48,6 +48,10 @@ class _Stored(Value):
     credentials: Credentials | None = None
     keyring_entry: str | None = None
     keyring_pieces: int = 0
+    issuer: str | None = None
+    """As in the sign-in, like the next two: a new one is compared with them, also while the keyring is locked."""
+    subject: str | None = None
+    name: str | None = None
 
     @property
     def entry(self) -> Entry | None:
@@ -57,6 +61,15 @@ class _Stored(Value):
         from mgmt.credentials.system_keyring import Entry
 
         return Entry(self.keyring_entry, self.keyring_pieces)
+
+
+class Known(Value):
+    """What is no secret of a sign-in that there is: a new one is compared with it."""
+
+    service_url: str
+    issuer: str
+    subject: str | None = None
+    name: str | None = None
 
 
 class CredentialStore:
@@ -138,14 +151,17 @@ class CredentialStore:
             if entry is not None:
                 _remove(service_url, entry)
 
-    def services(self) -> list[str]:
-        """Name the services that there is a sign-in for, also one that cannot be read."""
+    def list_known(self) -> list[Known]:
+        """Tell of each sign-in whose it is and where it was made; no keyring is asked, which may be locked."""
         found = []
         for path in sorted((self._state_dir / FOLDER).glob(f"*/{FILE_NAME}")):
             try:
-                found.append(from_json(_Stored, path.read_bytes()).service_url)
+                stored = from_json(_Stored, path.read_bytes())
             except (OSError, MessageError):
                 continue
+            told = stored.credentials or stored
+            if told.issuer is not None:
+                found.append(Known(stored.service_url, told.issuer, told.subject, told.name))
         return found
 
     @contextmanager
@@ -250,7 +266,8 @@ def _enter(credentials: Credentials) -> tuple[_Stored, str | None]:
         entry = write_entry(url, to_json(credentials))
     except KeyringFailedError as error:
         return _Stored(url, credentials), str(error)
-    return _Stored(url, None, entry.name, entry.pieces), None
+    told = {"issuer": credentials.issuer, "subject": credentials.subject, "name": credentials.name}
+    return _Stored(url, None, entry.name, entry.pieces, **told), None
 
 
 def _remove(service_url: str, entry: Entry) -> None:

@@ -19,8 +19,7 @@ class TokenSet(Value):
     wrong and stays so does no harm. None where the issuer states none: the service's refusal tells the end."""
     refresh_token: str | None = field(default=None, repr=False)
     id_token: str | None = field(default=None, repr=False)
-    scopes: tuple[str, ...] = ()
-    """Empty where the issuer does not say: then they are those that were asked for."""
+    """For the sign-in alone, which reads it and does not keep it."""
 
     @property
     def secrets(self) -> tuple[str, ...]:
@@ -40,9 +39,6 @@ class Credentials(Value):
     client_id: str
     token_endpoint: str
     tokens: TokenSet
-    audience: str | None = None
-    scopes: tuple[str, ...] = ()
-    """Those that the login asked for."""
     revocation_endpoint: str | None = None
     subject: str | None = None
     """The issuer's name for the person (`sub`)."""

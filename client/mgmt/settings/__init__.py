@@ -178,6 +178,9 @@ VARIABLES: Final = {
     "token": Variable("MGMT_TOKEN", "access token for scripts and CI", is_secret=True),
     "client_id": Variable("MGMT_CLIENT_ID", "client that signs in by itself, for scripts and CI", is_secret=True),
     "client_secret": Variable("MGMT_CLIENT_SECRET", "that client's secret", is_secret=True),
+    "client_scope": Variable(
+        "MGMT_CLIENT_SCOPE", "what that client asks for, where its issuer wants it named", is_secret=True
+    ),
     "ca_bundle": Variable(
         "MGMT_CA_BUNDLE", "PEM file of certificates to trust beside the system's, such as a company proxy's"
     ),
@@ -199,6 +202,7 @@ class Settings(Value):
     token: str | None = field(default=None, repr=False)
     client_id: str | None = None
     client_secret: str | None = field(default=None, repr=False)
+    client_scope: str | None = None
     ca_bundle: Path | None = None
     origins: Mapping[str, str] = field(default_factory=dict)
     """Where each given setting came from: "option", "environment" or the config file's path."""

@@ -69,6 +69,19 @@ def test_an_id_token_in_an_access_tokens_place_is_not_sent(claims):
         check(make_token(claims))
 
 
+@pytest.mark.parametrize(
+    "claims",
+    [
+        {"nonce": "n", "aud": "https://uploads.example.com"},
+        {"nonce": "n", "aud": ["https://uploads.example.com", "mgmt-cli"], "scope": "openid mgmt/use"},
+        {"nonce": "n", "aud": ["https://uploads.example.com", "mgmt-cli"], "scp": "mgmt/use"},
+    ],
+)
+def test_an_access_token_with_a_nonce_is_one(claims):
+    """Keycloak before version 25 copies the nonce into it."""
+    check(make_token(claims))
+
+
 def test_the_very_id_token_is_not_sent():
     with pytest.raises(LoginRequiredError, match="gave an ID token as access token"):
         check("opaque", id_token="opaque")

@@ -12,7 +12,6 @@ from mgmt.account.authorization import (
     UnrelatedAnswerError,
     begin_attempt,
     challenge_of,
-    choose_scopes,
     make_address,
     read_answer,
     read_pasted,
@@ -83,15 +82,16 @@ def test_the_audience_is_named_in_the_ways_that_issuers_know(audience, named):
 
 
 @pytest.mark.parametrize(
-    ("supported", "scopes"),
+    ("named", "asked"),
     [
-        ((), ("openid", "mgmt/use")),
-        (("openid", "email"), ("openid", "mgmt/use")),
-        (("openid", "offline_access"), ("openid", "mgmt/use", "offline_access")),
+        ((), "openid"),
+        (("mgmt/use",), "openid mgmt/use"),
+        (("openid", "offline_access", "mgmt/use"), "openid offline_access mgmt/use"),
     ],
 )
-def test_a_lasting_sign_in_is_asked_for_where_the_issuer_has_a_word_for_it(supported, scopes):
-    assert choose_scopes(replace(METADATA, scopes_supported=supported), SERVICE) == scopes
+def test_nothing_is_asked_for_but_what_the_service_names(named, asked):
+    """A sign-in that outlasts the browser's is the admin's decision, also where the issuer offers one."""
+    assert asked_of(service=replace(SERVICE, scopes=named))["scope"] == [asked]
 
 
 def test_a_query_that_the_issuers_address_has_already_stays():

@@ -13,7 +13,7 @@ import pytest
 
 from mgmt.account.login import Means, meet, sign_in
 from mgmt.credentials.issuer import IssuerApi
-from mgmt.credentials.tokens import Credentials, TokenSet
+from mgmt.credentials.store import Known
 from mgmt.errors import CancelledError, LoginRequiredError, NotConfiguredError, UnavailableError
 from mgmt.network.connection import Connections
 from mgmt.network.retry import Patience
@@ -131,8 +131,8 @@ def scene(issuer, port):
     return Scene(issuer, port)
 
 
-def credentials(service_url, issuer):
-    return Credentials(service_url, issuer, CLIENT_ID, f"{issuer}/token", TokenSet("a", datetime.now(UTC)))
+def known_sign_in(service_url, issuer):
+    return Known(service_url, issuer)
 
 
 def test_a_person_is_signed_in_and_everything_that_later_calls_need_is_fixed(scene, issuer):
@@ -142,7 +142,8 @@ def test_a_person_is_signed_in_and_everything_that_later_calls_need_is_fixed(sce
     assert scene.asked == [kept.tokens.access_token]
     assert (kept.service_url, kept.issuer, kept.client_id) == (SERVICE_URL, issuer.url, CLIENT_ID)
     assert (kept.token_endpoint, kept.revocation_endpoint) == (f"{issuer.url}/token", f"{issuer.url}/revoke")
-    assert (kept.audience, kept.scopes) == (AUDIENCE, ("openid", SCOPE, "offline_access"))
+    assert issuer.asked[0]["scope"] == f"openid {SCOPE}"
+    assert kept.tokens.id_token is None, "nobody reads it any more"
     assert (kept.subject, kept.name, kept.groups, kept.role) == ("sub-anna", "anna", ("editors",), "member")
     assert kept.tokens.refresh_token
 
@@ -201,7 +202,7 @@ def test_nothing_is_asked_of_the_issuers_pages_before_the_person_has_agreed(scen
 
 
 def test_a_pair_of_hosts_that_was_agreed_to_is_known():
-    known = [credentials(SERVICE_URL, "https://login.example.com/team")]
+    known = [known_sign_in(SERVICE_URL, "https://login.example.com/team")]
     meeting = meet(SERVICE_URL, "https://login.example.com/team", "https://page.example.com/login?a=b", known)
     assert (meeting.service_host, meeting.issuer) == ("uploads.example.com", "login.example.com/team")
     assert meeting.page_host == "page.example.com"
@@ -210,7 +211,7 @@ def test_a_pair_of_hosts_that_was_agreed_to_is_known():
 
 
 def test_another_issuer_for_the_same_service_is_told():
-    known = [credentials(SERVICE_URL, "https://login.example.com")]
+    known = [known_sign_in(SERVICE_URL, "https://login.example.com")]
     meeting = meet(SERVICE_URL, "https://login.evil.example", PAGE, known)
     assert (meeting.former_issuer, meeting.issuer) == ("login.example.com", "login.evil.example")
     assert not meeting.is_known
@@ -220,14 +221,14 @@ def test_another_issuer_for_the_same_service_is_told():
 def test_two_pools_of_one_region_and_two_tenants_are_told_apart(place):
     """Their host is the same, and a stranger can make one."""
     own, strangers = POOLS_AND_TENANTS[place]
-    meeting = meet(SERVICE_URL, strangers, PAGE, [credentials(SERVICE_URL, own)])
+    meeting = meet(SERVICE_URL, strangers, PAGE, [known_sign_in(SERVICE_URL, own)])
     assert (meeting.former_issuer, meeting.issuer) == (own.removeprefix("https://"), strangers.removeprefix("https://"))
     assert meeting.former_issuer != meeting.issuer
 
 
 def test_a_second_service_with_the_issuer_of_the_first_is_told():
     """A hostile service can name a good issuer: then its token is good at the real service as well."""
-    known = [credentials(SERVICE_URL, "https://login.example.com")]
+    known = [known_sign_in(SERVICE_URL, "https://login.example.com")]
     meeting = meet("https://uploads.evil.example", "https://login.example.com", PAGE, known)
     assert meeting.other_services == ("uploads.example.com",)
     assert not meeting.is_known
@@ -319,7 +320,7 @@ def test_issuers_that_name_nobody_in_the_redirect_sign_in(scene, mixed_up):
 
 def test_the_first_sign_in_of_all_is_told_from_later_ones():
     assert meet(SERVICE_URL, "https://login.example.com", PAGE, []).is_first
-    known = [credentials("https://other.example.com", "https://elsewhere.example.com")]
+    known = [known_sign_in("https://other.example.com", "https://elsewhere.example.com")]
     meeting = meet(SERVICE_URL, "https://login.example.com", PAGE, known)
     assert (meeting.is_first, meeting.is_known, meeting.other_services) == (False, False, ())
 
@@ -340,7 +341,7 @@ def test_the_host_of_the_page_that_opens_is_shown_beside_the_issuer(scene, issue
 
 
 def test_another_person_than_before_is_asked_about_and_the_browser_does_not_say_that_all_is_done(scene, issuer):
-    scene.known = [replace(credentials(SERVICE_URL, issuer.url), subject="sub-bert", name="bert")]
+    scene.known = [replace(known_sign_in(SERVICE_URL, issuer.url), subject="sub-bert", name="bert")]
     scene.browser.refuses_others = True
     with pytest.raises(LoginRequiredError):
         scene.sign_in()
@@ -350,7 +351,7 @@ def test_another_person_than_before_is_asked_about_and_the_browser_does_not_say_
 
 @pytest.mark.parametrize("way", ["paste", "device"])
 def test_another_person_is_asked_about_however_they_have_signed_in(elsewhere, issuer, way):
-    elsewhere.known = [replace(credentials(SERVICE_URL, issuer.url), subject="sub-bert", name="bert")]
+    elsewhere.known = [replace(known_sign_in(SERVICE_URL, issuer.url), subject="sub-bert", name="bert")]
     elsewhere.browser = Person()
     assert elsewhere.sign_in(way).me.name == "anna"
     assert elsewhere.browser.others == [("uploads.example.com", "bert", "anna")]
@@ -359,7 +360,7 @@ def test_another_person_is_asked_about_however_they_have_signed_in(elsewhere, is
 @pytest.mark.parametrize("service_url", [SERVICE_URL, "https://other.example.com"])
 def test_the_same_person_and_other_services_are_not_asked_about(scene, issuer, service_url):
     subject = "sub-anna" if service_url == SERVICE_URL else "sub-bert"
-    scene.known = [replace(credentials(service_url, issuer.url), subject=subject, name="x")]
+    scene.known = [replace(known_sign_in(service_url, issuer.url), subject=subject, name="x")]
     assert scene.sign_in().me.name == "anna"
     assert scene.browser.others == []
 

@@ -1,6 +1,7 @@
 """Signing out, and which sign-ins a new one is compared with."""
 
 import threading
+from dataclasses import replace
 from datetime import UTC, datetime
 
 import pytest
@@ -70,6 +71,20 @@ def test_a_sign_in_that_cannot_be_read_is_forgotten(run, store):
     assert done.was_signed_in
     assert "damaged" in done.why_not
     assert store.version(SERVICE_URL) is None
+
+
+def test_a_renewal_that_goes_on_meanwhile_is_waited_for_so_that_its_token_is_the_one_that_is_ended(run, store, issuer):
+    """Else the renewed refresh token would live on, and nobody would know it any more."""
+    signing_out = threading.Thread(target=log_out, args=[run])
+    with store.locked(SERVICE_URL):
+        signing_out.start()
+        signing_out.join(0.2)
+        assert issuer.forms == []
+        former = store.load(SERVICE_URL)
+        store.update(replace(former, tokens=replace(former.tokens, refresh_token="renewed")))
+    signing_out.join()
+    assert [form["token"] for _, form in issuer.forms] == ["renewed"]
+    assert store.load(SERVICE_URL) is None
 
 
 def test_nobody_can_be_signed_out_twice(run, store):

@@ -127,7 +127,8 @@ def test_no_secret_of_the_sign_in_is_shown_or_logged_or_in_the_process_list(lapt
     [(_, form)] = issuer.forms
     stored = json.loads(next(laptop.folder.rglob("sign-in.json")).read_text())
     tokens = stored["credentials"]["tokens"]
-    secrets = [form["code"], form["code_verifier"], tokens["access_token"], tokens["refresh_token"], tokens["id_token"]]
+    secrets = [form["code"], form["code_verifier"], tokens["access_token"], tokens["refresh_token"]]
+    assert tokens["id_token"] is None
     kept = b"".join(body for path, body in files_of(laptop).items() if path.name != "sign-in.json").decode()
     for secret in secrets:
         assert secret not in run.stdout + run.stderr + kept

@@ -8,9 +8,10 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from mgmt.account.id_token import check_id_token
 from mgmt.credentials import claims as claims_module
 from mgmt.credentials import place
-from mgmt.credentials.claims import check_id_token, read_claims
+from mgmt.credentials.claims import read_claims
 from mgmt.credentials.issuer import IssuerApi, TokenRefusedError, authorize_client
 from mgmt.errors import LoginRequiredError, NotConfiguredError, UnavailableError
 from mgmt.events import Notice

@@ -18,7 +18,7 @@ from keyring.backends import fail, null
 
 from mgmt.credentials import store as store_module
 from mgmt.credentials.place import file_of
-from mgmt.credentials.store import CredentialStore
+from mgmt.credentials.store import CredentialStore, Known
 from mgmt.errors import CancelledError, LocalStateError, LoginRequiredError, UnavailableError
 from mgmt.events import Notice
 from mgmt.source.rules import own_data_at
@@ -53,7 +53,7 @@ def test_a_sign_in_comes_back_as_it_was_saved(store, credentials):
     assert store.load(SERVICE_URL) == credentials
     assert store.load("HTTPS://API.example:443/stage/") == credentials, "one service, however its address is written"
     assert store.load("https://api.example") is None
-    assert store.services() == [SERVICE_URL]
+    assert [each.service_url for each in store.list_known()] == [SERVICE_URL]
 
 
 def test_each_service_has_a_sign_in_of_its_own(store, credentials):
@@ -198,7 +198,7 @@ def test_a_crash_while_writing_leaves_the_former_sign_in(store, state_dir, crede
     code = """
 import os, pathlib, sys
 from mgmt.credentials.place import file_of
-from mgmt.credentials.store import CredentialStore
+from mgmt.credentials.store import CredentialStore, Known
 from mgmt.machine import files
 files.os.fsync = lambda _: os._exit(9)
 store = CredentialStore(pathlib.Path(sys.argv[1]), print)
@@ -323,6 +323,16 @@ class TestKeyring:
             store.update(renewed)
         assert store.load(SERVICE_URL) == renewed
 
+    def test_a_locked_keyring_does_not_hide_whose_sign_in_it_is_and_where_it_was_made(
+        self, store, state_dir, keyring_folder, credentials
+    ):
+        """Another service that names the same issuer is asked about all the same."""
+        store.save(credentials)
+        (keyring_folder / "locked").touch()
+        assert store.list_known() == [Known(SERVICE_URL, credentials.issuer, "anna", "Anna")]
+        text = kept_file(state_dir).read_text()
+        assert not any(secret in text for secret in credentials.tokens.secrets)
+
     def test_a_sign_in_in_a_file_stays_there_when_it_is_renewed(self, store, state_dir, keyring_folder, credentials):
         (keyring_folder / "locked").touch()
         store.save(credentials)
@@ -342,7 +352,7 @@ class TestKeyring:
         code = """
 import pathlib, sys
 from mgmt.credentials.place import file_of
-from mgmt.credentials.store import CredentialStore
+from mgmt.credentials.store import CredentialStore, Known
 assert CredentialStore(pathlib.Path(sys.argv[1]), print).load("https://api.example/stage")
 print(*[name for name in ("keyring", "filelock") if name in sys.modules])
 """
@@ -354,7 +364,7 @@ print(*[name for name in ("keyring", "filelock") if name in sys.modules])
         code = """
 import pathlib, sys
 from mgmt.credentials.place import file_of
-from mgmt.credentials.store import CredentialStore
+from mgmt.credentials.store import CredentialStore, Known
 print(CredentialStore(pathlib.Path(sys.argv[1]), print).load("https://api.example/stage").subject)
 """
         environment = {**os.environ, "PYTHON_KEYRING_BACKEND": "support.file_keyring.Keyring"}

@@ -94,7 +94,7 @@ class Tokens:
         if refused is not None:
             self.refused.append(refused)
             if len(self.left) == 1:
-                raise LoginRequiredError("Log in again.")
+                raise LoginRequiredError("Sign in again.")
             self.left.pop(0)
         return self.left[0]
 
