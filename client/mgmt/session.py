@@ -16,6 +16,7 @@ from mgmt.journal import Journal
 from mgmt.network.retry import PROGRESS_BUDGET_SECONDS, Patience
 from mgmt.service.api import ServiceApi, TokenProvider
 from mgmt.settings import Settings
+from mgmt.storage.receiving import Receiver
 from mgmt.storage.transfer import Carrier, RateLimit
 from mgmt_contract.values import Value
 
@@ -30,6 +31,7 @@ class Session(Value):
     """The service's name in the journal: its address, or the embedded backend's folder."""
     api: ServiceApi
     carrier: Carrier
+    receiver: Receiver
     journal: Journal
     patience: Patience
     emit: Emit
@@ -68,11 +70,13 @@ def open_session(  # noqa: PLR0913  everything a run is made of
         ) as contact,
         closing(Journal(state_dir)) as journal,
     ):
-        carrier = Carrier(contact.connections, stop, RateLimit(rate_limit_bytes_per_second, stop))
+        rate_limit = RateLimit(rate_limit_bytes_per_second, stop)
+        carrier = Carrier(contact.connections, stop, rate_limit)
+        receiver = Receiver(contact.connections, stop, rate_limit)
         name = journal_name or contact.service_url
         contact.api.expect_optional_fields(journal.optional_fields(name))
         try:
-            yield Session(settings, name, contact.api, carrier, journal, contact.patience, emit)
+            yield Session(settings, name, contact.api, carrier, receiver, journal, contact.patience, emit)
         finally:
             try:
                 _remember(journal, name, contact.api, carrier)

@@ -6,6 +6,7 @@ import os
 import re
 import unicodedata
 from datetime import datetime
+from pathlib import Path
 from typing import Final
 
 MEASURED_MIN_BYTES: Final = 1024 * 1024
@@ -224,3 +225,14 @@ def fold(text: str, width: int | None, indent: str = "") -> str:
 def _fits(text: str, width: int) -> bool:
     """Tell whether a text has at most so many columns; its length does not matter, it may be endless."""
     return len(text) <= 4 * width + 100 and display_width(text) <= width
+
+
+def show_path(target: str, base: Path) -> str:
+    """Say a target's path as the team may see it: relative to `base`, or only its name; no home folders."""
+    absolute = Path(os.path.abspath(target))  # noqa: PTH100  resolve() would follow links
+    try:
+        relative = absolute.relative_to(base).as_posix()
+    except ValueError:
+        relative = absolute.name
+    text = os.fsencode(relative if relative != "." else absolute.name).decode("utf-8", "backslashreplace")
+    return unicodedata.normalize("NFC", text)

@@ -1,4 +1,4 @@
-"""A proxy before the storage engine that does to a PUT what networks do: flips a bit, cuts, loses an answer."""
+"""A proxy before the storage engine that does to a PUT or GET what networks do: flips a bit, cuts, loses an answer."""
 
 from __future__ import annotations
 
@@ -26,14 +26,29 @@ class Put:
     """How often this very object or part was sent before, from 0."""
 
 
+@dataclass(frozen=True)
+class Get:
+    """One GET of a client, as the proxy sees it."""
+
+    first: int
+    """The first byte that is asked for."""
+    attempt: int
+    """How often the proxy was asked from this byte on before, from 0."""
+
+
 class FaultyStorage(LoopbackServer):
-    """Forwards everything; `fault` decides what happens to each PUT of a client."""
+    """Forwards everything; `fault` and `get_fault` decide what happens to each PUT and GET of a client.
+
+    Of the faults of a PUT, a GET knows `flip`, `cut` (after half of the bytes), `refuse` and `stall`.
+    """
 
     def __init__(self, upstream_url: str) -> None:
         upstream = urlsplit(upstream_url)
         self.upstream = (upstream.hostname or "", upstream.port or 80)
         self.fault: Callable[[Put], Fault] = lambda _: "none"
+        self.get_fault: Callable[[Get], Fault] = lambda _: "none"
         self.puts: list[Put] = []
+        self.gets: list[Get] = []
         self.stalled = threading.Event()
         """Set when a PUT was stalled: its answer never comes until the proxy is closed."""
         self._attempts: Counter[tuple[str, int | None]] = Counter()
@@ -44,7 +59,9 @@ class FaultyStorage(LoopbackServer):
     def reset(self) -> None:
         """Forget what was sent and do nothing to what comes."""
         self.fault = lambda _: "none"
+        self.get_fault = lambda _: "none"
         self.puts.clear()
+        self.gets.clear()
         self._attempts.clear()
         self.stalled.clear()
 
@@ -64,6 +81,13 @@ class FaultyStorage(LoopbackServer):
             self.puts.append(put)
         return put
 
+    def note_get(self, first: int) -> Get:
+        """Remember a GET and count its attempts."""
+        with self._lock:
+            get = Get(first, sum(each.first == first for each in self.gets))
+            self.gets.append(get)
+        return get
+
     def wait_until_closed(self) -> None:
         """Hold an answer back."""
         self.stalled.set()
@@ -76,7 +100,7 @@ class _Handler(QuietHandler):
     def _forward(self) -> None:
         body = self.rfile.read(int(self.headers.get("content-length", 0)))
         is_client_put = self.command == "PUT" and "X-Amz-Signature" in self.path
-        fault = self.proxy.fault(self.proxy.note(self.path)) if is_client_put else "none"
+        fault = self.proxy.fault(self.proxy.note(self.path)) if is_client_put else self._fault_of_get()
         if fault in ("cut", "stall"):
             if fault == "stall":
                 self.proxy.wait_until_closed()
@@ -87,6 +111,18 @@ class _Handler(QuietHandler):
             self._answer(200, [], b"")
         else:
             self._pass_on(_flip(body) if fault == "flip" else body, answers=fault != "lose-answer")
+
+    def _fault_of_get(self) -> Fault:
+        """Choose what happens to a GET of a client; what flips or cuts the answer is left for later."""
+        self._answer_fault: Fault = "none"
+        if self.command != "GET" or "X-Amz-Signature" not in self.path:
+            return "none"
+        first = int(self.headers.get("range", "bytes=0-").removeprefix("bytes=").partition("-")[0])
+        fault = self.proxy.get_fault(self.proxy.note_get(first))
+        if fault in ("flip", "cut"):
+            self._answer_fault = fault
+            return "none"
+        return fault
 
     def _pass_on(self, body: bytes, *, answers: bool) -> None:
         with closing(http.client.HTTPConnection(*self.proxy.upstream, timeout=60)) as connection:
@@ -99,17 +135,25 @@ class _Handler(QuietHandler):
         # HEAD tells the length of what GET would give; everything else the length of what follows.
         dropped = _HOP_HEADERS if self.command == "HEAD" else _HOP_HEADERS | {"content-length"}
         headers = [pair for pair in response.getheaders() if pair[0].lower() not in dropped]
-        if answers:
+        answer_fault = self._answer_fault if self.command == "GET" else "none"
+        if answers and answer_fault == "flip":
+            self._answer(response.status, headers, _flip(content))
+        elif answers and answer_fault == "cut":
+            self._answer(response.status, headers, content[: len(content) // 2], len(content))
+            self.close_connection = True
+        elif answers:
             self._answer(response.status, headers, content)
         else:
             self.close_connection = True
 
-    def _answer(self, status: int, headers: list[tuple[str, str]], content: bytes) -> None:
+    def _answer(
+        self, status: int, headers: list[tuple[str, str]], content: bytes, said_bytes: int | None = None
+    ) -> None:
         self.send_response_only(status)
         for name, value in headers:
             self.send_header(name, value)
         if self.command != "HEAD" and status != 204:
-            self.send_header("content-length", str(len(content)))
+            self.send_header("content-length", str(len(content) if said_bytes is None else said_bytes))
         self.end_headers()
         if self.command != "HEAD":
             self.wfile.write(content)

@@ -15,6 +15,7 @@ import click
 
 from mgmt import errors
 from mgmt.cli.account import login
+from mgmt.cli.download import download
 from mgmt.cli.history import history
 from mgmt.cli.upload import upload
 from mgmt.settings import VARIABLES
@@ -127,6 +128,7 @@ _REACHED = {True: "reached", False: "**not reached**", None: ""}
 GENERATED: dict[Path, dict[str, Callable[[], str]]] = {
     COMMANDS_PAGE: {
         "upload options": lambda: options_table(upload),
+        "download options": lambda: options_table(download),
         "history options": lambda: options_table(history),
         "login options": lambda: options_table(login),
     },

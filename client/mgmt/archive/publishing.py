@@ -88,5 +88,6 @@ def _there_bytes(folder: Path, part: bytes, rules: Rules) -> int:
 
 def _taken(place: Path) -> LocalStateError:
     return LocalStateError(
-        f"'{shown(os.fspath(place))}' exists already. Choose another folder, or have it replaced.", code="target-exists"
+        f"'{shown(os.fspath(place))}' exists already. Choose another folder, or replace it with --replace.",
+        code="target-exists",
     )

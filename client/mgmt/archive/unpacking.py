@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 from contextlib import closing
 
@@ -12,6 +13,7 @@ from mgmt.archive.digest import BEGINNING
 from mgmt.archive.extraction import Extraction
 from mgmt.archive.index import IndexedMember
 from mgmt.archive.inflating import inflate
+from mgmt.archive.rules import Counted, Rules
 from mgmt.archive.tar_reading import TarReader
 from mgmt.errors import SourceError
 from mgmt.members import frame_of
@@ -55,6 +57,27 @@ def unpack(archive: Readable, extraction: Extraction, *, is_wanted: Callable[[by
                 digest = _extract(reader, extraction, member)
             else:
                 digest = reader.digest_content()
+            hashed.update(frame_of(member.path, member.kind, member.mode, member.size_bytes, member.target) + digest)
+            member_count += 1
+            size_bytes += member.size_bytes
+    return Unpacked("blake3:" + hashed.hexdigest(), member_count, size_bytes)
+
+
+def read_through(archive: Readable, *, rules: Rules, stop: threading.Event | None = None) -> Unpacked:
+    """Read an archive from its beginning to its end, and make nothing of it.
+
+    Raises:
+        IntegrityError: hostile-archive, archive-damaged or other-format.
+        CancelledError: If `stop` was set.
+    """
+    hashed = blake3(BEGINNING)
+    member_count = size_bytes = 0
+    counted = Counted(rules)
+    with closing(inflate(archive, ratio_max=rules.ratio_max, stop=stop)) as pieces:
+        reader = TarReader(pieces)
+        for member in reader.members():
+            counted.add_member(member.size_bytes)
+            digest = reader.digest_content() if member.kind == "file" else b""
             hashed.update(frame_of(member.path, member.kind, member.mode, member.size_bytes, member.target) + digest)
             member_count += 1
             size_bytes += member.size_bytes

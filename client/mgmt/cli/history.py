@@ -22,7 +22,7 @@ _EMPTY: Final = "No uploads yet. Start with `mgmt upload FOLDER`."
 _LAST_OF_DAY: Final = timedelta(days=1, milliseconds=-1)
 
 
-def _complete_name(_: click.Context, __: click.Parameter, begun: str) -> list[str]:
+def complete_name(_: click.Context, __: click.Parameter, begun: str) -> list[str]:
     """Complete a name from what this machine has seen lately."""
     from mgmt.known_names import KnownNames
     from mgmt.settings import state_directory
@@ -34,11 +34,13 @@ def _complete_name(_: click.Context, __: click.Parameter, begun: str) -> list[st
 
 
 @click.command()
-@click.argument("name", required=False, shell_complete=_complete_name)
+@click.argument("name", required=False, shell_complete=complete_name)
 @click.option("--mine", is_flag=True, help="Only your own uploads.")
 @click.option("--by", "actor", metavar="PERSON", help="Only this person's uploads.")
 @click.option("--status", type=click.Choice(["pending", "success", "failed"]), help="Only uploads in this state.")
-@click.option("--type", "operation_type", type=click.Choice(["upload"]), help="Only this kind of operation.")
+@click.option(
+    "--type", "operation_type", type=click.Choice(["upload", "download"]), help="Only this kind of operation."
+)
 @click.option(
     "--since",
     metavar="WHEN",
@@ -89,7 +91,7 @@ def history(invocation: Invocation, /, name: str | None, **options: Any) -> int:
 
 
 @click.command()
-@click.argument("id_or_name", metavar="ID|NAME", shell_complete=_complete_name)
+@click.argument("id_or_name", metavar="ID|NAME", shell_complete=complete_name)
 @click.pass_obj
 def show(invocation: Invocation, id_or_name: str) -> int:
     """Show everything about one upload: stages, sizes, ratio, checksums, who, when, how long, earlier versions.

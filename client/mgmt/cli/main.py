@@ -39,6 +39,7 @@ class CommandEntry(NamedTuple):
 
 COMMANDS: Final = {
     "upload": CommandEntry("mgmt.cli.upload", "Upload files or directories, safely and provably."),
+    "download": CommandEntry("mgmt.cli.download", "Download what the team has uploaded, checked against its record."),
     "history": CommandEntry("mgmt.cli.history", "List the team's uploads, newest first."),
     "show": CommandEntry("mgmt.cli.history", "Show everything about one upload."),
     "login": CommandEntry("mgmt.cli.account", "Sign in to the team's service in your browser."),

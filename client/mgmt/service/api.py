@@ -48,6 +48,7 @@ L = TypeVar(
     messages.StartResponse,
     messages.SignResponse,
     messages.CompleteResponse,
+    messages.OpenDownloadsResponse,
     messages.RecordsResponse,
 )
 R = TypeVar("R", messages.PreviewRequest, messages.StartRequest)
@@ -267,6 +268,20 @@ class ServiceApi:
         """Fetch the records of operations."""
         request = messages.LookUpRequest(operation_ids)
         return self._call_list(routes.LOOK_UP, messages.RecordsResponse, request, _accept_any, items="operation_ids")
+
+    def open_downloads(self, request: messages.OpenDownloadsRequest) -> messages.OpenDownloadsResponse:
+        """Begin downloads, or go on with them: ask for the URLs to fetch with."""
+        service = self._description or self.describe()
+
+        def check(response: messages.OpenDownloadsResponse, items: list[messages.DownloadItem]) -> None:
+            for result, item in zip(response.results, items, strict=True):
+                replies.check_download(result, item, service, self._base_url)
+
+        return self._call_list(routes.OPEN_DOWNLOADS, messages.OpenDownloadsResponse, request, check)
+
+    def end_downloads(self, request: messages.EndDownloadsRequest) -> messages.RecordsResponse:
+        """Report the ends of downloads."""
+        return self._call_list(routes.END_DOWNLOADS, messages.RecordsResponse, request, _accept_any)
 
     def history(self, request: messages.HistoryRequest) -> messages.HistoryResponse:
         """Fetch one page of the team's operations."""

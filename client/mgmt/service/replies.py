@@ -77,6 +77,15 @@ _NEEDS: Final[Mapping[type[Any], Mapping[str, tuple[str, ...]]]] = {
         "incomplete": ("missing_parts",),
         "problem": ("problem",),
     },
+    messages.DownloadResult: {
+        "opened": ("upload", "request", "stored", "record"),
+        "archived": ("upload", "stored"),
+        "restoring": ("upload", "stored"),
+        "gone": ("problem",),
+        "differs": ("problem",),
+        "done": ("record",),
+        "problem": ("problem",),
+    },
     messages.RecordResult: {"record": ("record",), "problem": ("problem",)},
 }
 """The fields that each outcome needs. An outcome that is not here is a newer service's."""
@@ -206,6 +215,19 @@ def check_sign(
         check_request(requests[part.number], part.length, service, service_url)
 
 
+def check_download(
+    result: messages.DownloadResult, item: messages.DownloadItem, service: messages.Service, service_url: str
+) -> None:
+    """Refuse an opened download of another upload, without a size, or with an address that is not the bucket's."""
+    if result.upload is not None:
+        require(result.upload.operation_id == item.upload_id, "upload is another one than was asked for")
+    if result.outcome == "opened" and result.request is not None and result.stored is not None:
+        require(result.stored.size >= 1, f"stored.size is {result.stored.size}")
+        recorded = result.upload.s3_file_record if result.upload is not None else None
+        require(recorded is None or recorded.size == result.stored.size, "stored.size is not the recorded one")
+        check_request(result.request, 0, service, service_url)
+
+
 def check_complete(results: Iterable[messages.CompleteResult]) -> None:
     """Refuse missing parts that no upload has."""
     for result in results:
@@ -218,8 +240,8 @@ def check_request(request: messages.SignedRequest, length: int, service: message
     It should not be sent in the clear, to a host that is not the bucket's, or with the connection's headers.
 
     Args:
-        request: The presigned PUT.
-        length: Bytes of the body that will be sent.
+        request: The presigned PUT or GET.
+        length: Bytes of the body that will be sent; 0 for a GET.
         service: The answering service's description, which names the bucket.
         service_url: Its address: an embedded backend hands out addresses of this machine, without TLS.
     """

@@ -122,7 +122,7 @@ def history_row(record: OperationRecord, replaced: Container[str] = ()) -> Seque
         replaced: Ids of uploads whose object was replaced by a later one.
     """
     s3_file = getattr(record, "s3_file_record", None)
-    size = s3_file.size if s3_file else None
+    size = s3_file.size if s3_file else getattr(record, "size", None)
     key = getattr(record, "s3_object_key", "") or record.target_path
     return (
         short_id(record),

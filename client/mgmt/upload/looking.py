@@ -27,7 +27,7 @@ from mgmt.source import (
     real_folder,
 )
 from mgmt.source.rules import SYSTEM_FILE, Excludes, is_system_name, own_data_at, special_kind
-from mgmt.text import count_in_words, shown, size_in_words
+from mgmt.text import count_in_words, show_path, shown, size_in_words
 from mgmt.upload import adopt
 from mgmt.upload.job import Job, UploadOptions
 from mgmt.upload.originals import EarlierMoves, find_place
@@ -352,17 +352,6 @@ def _foresee(adoption: adopt.Adoption, facts: adopt.Facts, source: Source) -> Pa
         with suppress(OSError):  # what cannot be looked at is not cleared either
             return place if is_left_by_move(source, place, mark) else None
     return None
-
-
-def show_path(target: str, base: Path) -> str:
-    """Say a target's path as the team may see it: relative to `base`, or only its name; no home folders."""
-    absolute = Path(os.path.abspath(target))  # noqa: PTH100  resolve() would follow links
-    try:
-        relative = absolute.relative_to(base).as_posix()
-    except ValueError:
-        relative = absolute.name
-    text = os.fsencode(relative if relative != "." else absolute.name).decode("utf-8", "backslashreplace")
-    return unicodedata.normalize("NFC", text)
 
 
 def everything_in(

@@ -4,9 +4,10 @@ from dataclasses import replace
 
 import pytest
 
-from mgmt.service.replies import check_request
-from mgmt_contract.messages import Service, SignedRequest
+from mgmt.service.replies import check_download, check_request
+from mgmt_contract.messages import DownloadItem, DownloadResult, Service, SignedRequest, StoredVersion
 from mgmt_contract.wire import MessageError
+from support.operations import make_download, make_id, make_operation
 
 HEADERS = {"content-length": "5", "x-amz-checksum-crc64nvme": "AAAAAAAAAAA=", "Content-MD5": "1B2M2Y8AsgTpgAmY7PhCfg=="}
 
@@ -73,3 +74,28 @@ def test_footage_goes_to_the_bucket_that_the_service_describes_and_nowhere_else(
 
 def test_a_bucket_in_china_has_its_own_domain():
     check("https://bucket.s3.cn-north-1.amazonaws.com.cn/k", "https://h", replace(SERVICE, region="cn-north-1"))
+
+
+def check_opened(url, *, upload_number=1, size=5):
+    item = DownloadItem(make_id(2), make_id(1), "restored")
+    result = DownloadResult(
+        make_id(2),
+        "opened",
+        upload=make_operation(upload_number, phase="done").record,
+        request=SignedRequest(url, {}, 900),
+        stored=StoredVersion(size),
+        record=make_download(2).record,
+    )
+    check_download(result, item, SERVICE, "https://api.example/stage")
+
+
+def test_a_download_comes_from_the_bucket_alone_and_is_the_one_that_was_asked_for():
+    own = "https://bucket.s3.eu-west-1.amazonaws.com/k?versionId=1"
+    check_opened(own)
+    for url in ("https://elsewhere.example/k", "http://bucket.s3.eu-west-1.amazonaws.com/k", "http://127.0.0.1:1/k"):
+        with pytest.raises(MessageError, match="address"):
+            check_opened(url)
+    with pytest.raises(MessageError, match="another one"):
+        check_opened(own, upload_number=3)
+    with pytest.raises(MessageError, match="size is 0"):
+        check_opened(own, size=0)

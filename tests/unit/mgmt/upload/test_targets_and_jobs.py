@@ -8,8 +8,9 @@ from mgmt.archive import pack
 from mgmt.errors import RefusedError, SourceError
 from mgmt.journal import Journal
 from mgmt.source import look
+from mgmt.text import show_path
 from mgmt.upload.job import UploadOptions
-from mgmt.upload.looking import everything_in, make_job, show_path
+from mgmt.upload.looking import everything_in, make_job
 from mgmt.upload.ours import archives_in, placeholder_of, unfinished_path
 
 SERVICE = "https://s.example"

@@ -1,0 +1,93 @@
+"""Checks an archive that has arrived against its record: size, CRC64NVME, and the digest of what it holds."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from typing import BinaryIO, Final
+
+from mgmt.archive.checksums import PartSums
+from mgmt.archive.extraction import Extraction
+from mgmt.archive.rules import Rules
+from mgmt.archive.unpacking import Unpacked, read_through, unpack
+from mgmt.errors import INTERRUPTED, CancelledError, IntegrityError
+from mgmt_contract.parts import MIB
+from mgmt_contract.records import UploadRecord
+
+_DIGESTED_BY: Final = "mgmt 3,"
+"""The codec's beginning in records of uploads whose content digest is computed as here."""
+
+
+class Arrived:
+    """An archive that is read once, to its end; size and checksum are taken on the way.
+
+    Args:
+        file: The archive.
+        on_bytes: Gets the number of bytes that were read so far.
+        stop: Ends the reading soon after it was set.
+    """
+
+    def __init__(self, file: BinaryIO, on_bytes: Callable[[int], object], stop: threading.Event) -> None:
+        self._file = file
+        self._on_bytes = on_bytes
+        self._stop = stop
+        self._sums = PartSums(None)
+
+    def read(self, most_bytes: int, /) -> bytes:
+        """Return the next bytes, none at the end.
+
+        Raises:
+            CancelledError: If `stop` was set.
+        """
+        if self._stop.is_set():
+            raise CancelledError(INTERRUPTED)
+        data = self._file.read(most_bytes)
+        self._sums.add([data])
+        self._on_bytes(self._sums.size_bytes)
+        return data
+
+    def check(self, record: UploadRecord, size: int, found: Unpacked) -> None:
+        """Compare the whole with its record.
+
+        Raises:
+            IntegrityError: content-differs.
+        """
+        while self.read(MIB):  # what lies behind the end of the gzip data counts too
+            pass
+        self._sums.close()
+        got = {"size": self._sums.size_bytes, "crc64nvme": self._sums.crc64nvme}
+        wanted: dict[str, object] = {"size": size, "crc64nvme": record.crc64nvme}
+        if (record.codec or "").startswith(_DIGESTED_BY):
+            got["content digest"], wanted["content digest"] = found.content_digest, record.content_digest
+        for what, value in got.items():
+            if wanted[what] is not None and value != wanted[what]:
+                raise IntegrityError(
+                    f"What was fetched of {record.s3_object_key} is not what was uploaded: its {what} is {value}, and "
+                    f"{wanted[what]} is recorded. Run the same command again; tell the admin if that does not help.",
+                    code="content-differs",
+                )
+
+
+def check_archive(arrived: Arrived, record: UploadRecord, size: int, stop: threading.Event) -> None:
+    """Read an archive, and compare it with its record.
+
+    Raises:
+        IntegrityError: content-differs, archive-damaged or hostile-archive.
+        CancelledError: If `stop` was set.
+    """
+    arrived.check(record, size, read_through(arrived, rules=_rules_of(record), stop=stop))
+
+
+def extract_archive(arrived: Arrived, record: UploadRecord, size: int, extraction: Extraction) -> None:
+    """Extract an archive, and compare it with its record; nothing is published.
+
+    Raises:
+        IntegrityError: content-differs, archive-damaged or hostile-archive.
+        LocalStateError: If this system or its disk cannot have a member.
+        CancelledError: If the extraction was stopped.
+    """
+    arrived.check(record, size, unpack(arrived, extraction))
+
+
+def _rules_of(record: UploadRecord) -> Rules:
+    return Rules(recorded_members=record.member_count, recorded_bytes=record.uncompressed_size)

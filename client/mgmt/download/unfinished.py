@@ -1,0 +1,252 @@
+"""An archive as far as it has arrived, beside its final place, and the list of its ranges that are on the disk.
+
+Both names are those of unfinished archives, which `mgmt upload all` leaves out, and follow from the upload that is
+fetched: so the next run finds them. A range is listed only after its bytes were synced, so a list never says too much.
+It may say too little, and then those ranges are fetched again.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+import stat
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from io import FileIO
+from pathlib import Path
+from typing import Any, BinaryIO, Final, NamedTuple, Self
+
+from mgmt.archive import sync_folder
+from mgmt.errors import INTERRUPTED, CancelledError, LocalStateError
+from mgmt.layout import temporary_name
+from mgmt.machine.files import open_regular, remove_file
+from mgmt.text import shown
+from mgmt_contract.parts import MIB
+
+RANGE_SIZE_BYTES: Final = 8 * MIB
+"""Large enough that answers cost little, small enough that little is fetched again after a crash."""
+_LIST_FORMAT: Final = "mgmt ranges 1"
+_TOKEN_HEX_DIGITS: Final = 8
+_MODE: Final = 0o600
+_FLAGS: Final = getattr(os, "O_BINARY", 0) | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_NOFOLLOW", 0)
+_LIST_MAX_BYTES: Final = 64 * MIB
+"""The list of the largest object that S3 takes is a tenth of it."""
+
+
+class Span(NamedTuple):
+    """A range of the archive."""
+
+    number: int
+    offset: int
+    length: int
+
+
+class Goal(NamedTuple):
+    """A download as the service knows it: opened again, it must be the same."""
+
+    operation_id: str
+    target_path: str
+
+
+class Unfinished:
+    """The two files of one archive that is being fetched; for any thread.
+
+    Args:
+        folder: Where the archive, or its tree, will be.
+        archive_name: The archive's file name.
+        upload_id: The upload that is fetched.
+        size: The archive's size in bytes.
+
+    Raises:
+        OSError: What the disk met with; from every method too.
+    """
+
+    def __init__(self, folder: Path, archive_name: str, upload_id: str, size: int) -> None:
+        self.path = folder / temporary_name(archive_name, make_token("archive", upload_id))
+        self._list_path = folder / temporary_name(archive_name, make_token("ranges", upload_id))
+        self._head = {"format": _LIST_FORMAT, "upload_id": upload_id, "size": size, "range_bytes": RANGE_SIZE_BYTES}
+        self._size = size
+        self._is_done = bytearray(-(-size // RANGE_SIZE_BYTES))
+        self._published: list[int] | None = None
+        self.goal: Goal | None = None
+        """What an earlier run has opened."""
+        self._lock = threading.Lock()
+        self._noting = threading.Lock()
+        self._waiting: list[int] = []
+        self._descriptor: int | None = None
+        self._list: FileIO | None = None
+        self._read_list()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def is_published_as(self, place: Path) -> bool:
+        """Tell whether an earlier run has checked this download and given it its name, and was killed after that."""
+        if self._published is None:
+            return False
+        try:
+            return self._published == _identity(place)
+        except FileNotFoundError:
+            return False
+
+    def open(self, goal: Goal) -> None:
+        """Go on with what an earlier run has left, or begin."""
+        is_known = self._list is None and self.goal is not None and self.path.exists()
+        if not is_known:
+            self._is_done = bytearray(len(self._is_done))
+            self._remove_both()
+        made = 0 if is_known else os.O_CREAT | os.O_EXCL
+        self._list = FileIO(os.open(self._list_path, os.O_WRONLY | os.O_APPEND | made | _FLAGS, _MODE), "ab")
+        self._descriptor = os.open(self.path, os.O_RDWR | made | _FLAGS, _MODE)
+        if not stat.S_ISREG(os.fstat(self._descriptor).st_mode):
+            raise LocalStateError(f"'{shown(os.fspath(self.path))}' is no file. Remove it.", code="no-file")
+        lines = [] if is_known else [self._head]
+        # A line that a crash has cut is none any more: the beginning of 12 must not be taken for 1.
+        self._append(b"#\n" * is_known + b"".join(map(_line, [*lines, goal._asdict()])))
+        os.fsync(self._list.fileno())
+        self.goal = goal
+        if not is_known:
+            sync_folder(self.path.parent)
+
+    @property
+    def done_bytes(self) -> int:
+        """Bytes that are on the disk."""
+        return sum(span.length for span in self._spans() if self._is_done[span.number])
+
+    def missing(self) -> Iterator[Span]:
+        """Yield what is still to be fetched."""
+        return (span for span in self._spans() if not self._is_done[span.number])
+
+    def write(self, offset: int, data: bytes) -> None:
+        """Write bytes of the archive to their place.
+
+        Raises:
+            CancelledError: If everything was closed meanwhile.
+        """
+        with self._lock:
+            if self._descriptor is None:
+                raise CancelledError(INTERRUPTED)
+            os.lseek(self._descriptor, offset, os.SEEK_SET)
+            view = memoryview(data)
+            while view:
+                view = view[os.write(self._descriptor, view) :]
+
+    def note_whole(self, number: int) -> None:
+        """Note that all of a range was written; whichever thread comes first syncs for the others."""
+        with self._lock:
+            self._waiting.append(number)
+        if self._noting.acquire(blocking=False):
+            try:
+                self._sync_waiting()
+            finally:
+                self._noting.release()
+
+    def sync(self) -> None:
+        """Have everything that was written on the disk, and listed."""
+        with self._noting:
+            self._sync_waiting()
+
+    @contextmanager
+    def reading(self) -> Iterator[BinaryIO]:
+        """Read the archive from its beginning on."""
+        with open_regular(self.path) as descriptor:
+            if descriptor is None:
+                raise FileNotFoundError(self.path)
+            with open(descriptor, "rb", buffering=0, closefd=False) as file:
+                yield file
+
+    def promise(self, part: Path) -> None:
+        """Write down which file or tree gets the final name: after a crash it is known to be checked.
+
+        Args:
+            part: Its path before it gets the name.
+        """
+        assert self._list is not None  # noqa: S101  it was opened
+        self._append(_line({"published": _identity(part)}))
+        os.fsync(self._list.fileno())
+
+    def close(self) -> None:
+        """Close the files; what was written and not yet listed is fetched again."""
+        with self._noting, self._lock:
+            if self._descriptor is not None:
+                os.close(self._descriptor)
+            if self._list is not None:
+                self._list.close()
+            self._descriptor = self._list = None
+
+    def discard_archive(self) -> None:
+        """Remove the archive, and keep the list."""
+        remove_file(self.path, lambda _: True)
+
+    def discard(self) -> None:
+        """Remove both; neither is there afterwards."""
+        self.close()
+        self._remove_both()
+
+    def _spans(self) -> Iterator[Span]:
+        for number in range(len(self._is_done)):
+            offset = number * RANGE_SIZE_BYTES
+            yield Span(number, offset, min(RANGE_SIZE_BYTES, self._size - offset))
+
+    def _sync_waiting(self) -> None:
+        while True:
+            with self._lock:
+                numbers, self._waiting = self._waiting, []
+                descriptor = self._descriptor
+            if not numbers or descriptor is None:
+                return
+            os.fsync(descriptor)  # closing waits until this is over
+            self._append(b"".join(map(_line, numbers)))
+            for number in numbers:
+                self._is_done[number] = 1
+
+    def _append(self, data: bytes) -> None:
+        assert self._list is not None  # noqa: S101  it was opened
+        self._list.write(data)
+
+    def _read_list(self) -> None:
+        """Learn what an earlier run has left; a list that is another's, or damaged at its beginning, is none."""
+        with contextlib.suppress(FileNotFoundError), open_regular(self._list_path) as descriptor:
+            if descriptor is None or os.fstat(descriptor).st_size > _LIST_MAX_BYTES:
+                return
+            with open(descriptor, "rb", closefd=False) as file:
+                if file.readline() == _line(self._head):
+                    for line in file:
+                        self._read_line(line)
+
+    def _read_line(self, line: bytes) -> None:
+        try:
+            value = json.loads(line) if line.endswith(b"\n") else None
+        except (ValueError, RecursionError):  # cut by a crash
+            return
+        if type(value) is int and 0 <= value < len(self._is_done):
+            self._is_done[value] = 1
+        elif isinstance(value, dict) and isinstance(value.get("published"), list):
+            self._published = value["published"]
+        elif isinstance(value, dict) and all(isinstance(value.get(name), str) for name in Goal._fields):
+            self.goal = Goal(value["operation_id"], value["target_path"])
+
+    def _remove_both(self) -> None:
+        remove_file(self._list_path, lambda _: True)
+        remove_file(self.path, lambda _: True)
+
+
+def make_token(what: str, upload_id: str) -> str:
+    """Make the part of an unfinished file's name that tells which upload it belongs to."""
+    return hashlib.sha256(f"{what} {upload_id}".encode()).hexdigest()[:_TOKEN_HEX_DIGITS]
+
+
+def _line(value: Any) -> bytes:
+    return json.dumps(value, ensure_ascii=True).encode() + b"\n"
+
+
+def _identity(path: Path) -> list[int]:
+    """Return what stays the same of a file or folder when it is renamed, and is another's for another one."""
+    found = path.lstat()
+    return [found.st_dev, found.st_ino, found.st_mtime_ns]

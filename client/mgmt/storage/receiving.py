@@ -1,0 +1,151 @@
+"""Fetches ranges of an object by presigned URLs, and returns the outcome of each try."""
+
+from __future__ import annotations
+
+import enum
+import logging
+import re
+import threading
+import time
+from collections.abc import Callable
+from typing import Final
+from urllib.parse import urlsplit
+
+import urllib3
+
+from mgmt.errors import INTERRUPTED, CancelledError
+from mgmt.network.connection import BLOCK_SIZE_BYTES, READ_TIMEOUT_SECONDS, Bounds, Connections, bounded, make_timeout
+from mgmt.network.reachability import refuse_hopeless
+from mgmt.storage.transfer import RateLimit
+from mgmt_contract.messages import SignedRequest
+from mgmt_contract.values import Value
+
+_log: Final = logging.getLogger(__name__)
+ANSWER_MAX_SECONDS: Final = 600.0
+"""For one answer with all its bytes: a slower line goes on where this try has ended."""
+_ERROR_MAX_BYTES: Final = 64 * 1024
+_RETRY_CODES: Final = frozenset({"RequestTimeout", "SlowDown", "InternalError", "ServiceUnavailable"})
+
+
+class GetOutcome(enum.Enum):
+    """The outcome of a GET, which decides the next step."""
+
+    RECEIVED = "every byte has come"
+    REFUSED = "the storage does not give these bytes for this URL (any more)"
+    RETRY = "the storage asks to try again"
+    BROKEN = "the connection broke"
+
+
+class GetResult(Value):
+    """A GET's outcome with the reason in words (never with a URL in it)."""
+
+    outcome: GetOutcome
+    reason: str
+    retry_after_seconds: float | None = None
+
+
+class Receiver:
+    """Fetches ranges; one for a whole run, used from several threads."""
+
+    def __init__(self, connections: Connections, stop: threading.Event, rate_limit: RateLimit) -> None:
+        self._connections = connections
+        self._stop = stop
+        self._rate_limit = rate_limit
+
+    def get(
+        self, signed: SignedRequest, offset: int, length: int, size: int, write: Callable[[bytes], object]
+    ) -> GetResult:
+        """Fetch `length` bytes of an object of `size` bytes, from `offset` on.
+
+        `write` gets them in order, as they come: what it got is good also where the outcome is another than RECEIVED.
+
+        Raises:
+            CancelledError: If the command was stopped.
+            UnavailableError: If the storage's certificate is not trusted, or the proxy refuses.
+        """
+        began = time.monotonic()
+        headers = {**signed.headers, "range": f"bytes={offset}-{offset + length - 1}", "accept-encoding": "identity"}
+        bounds = Bounds(ANSWER_MAX_SECONDS, max(length, _ERROR_MAX_BYTES))
+        try:
+            with bounded(bounds):
+                response = self._connections.pool_for(signed.url).request(
+                    "GET",
+                    signed.url,
+                    headers=headers,
+                    redirect=False,
+                    timeout=make_timeout(None, READ_TIMEOUT_SECONDS),
+                    preload_content=False,
+                )
+            result = self._read(response, offset, length, size, write)
+        except urllib3.exceptions.HTTPError as error:
+            refuse_hopeless(error, signed.url)
+            result = _broken(signed.url, type(error).__name__)
+        seconds = time.monotonic() - began
+        _log.info("GET %d bytes from %d on: %s in %.3f s", length, offset, result.reason or "received", seconds)
+        return result
+
+    def _read(
+        self,
+        response: urllib3.BaseHTTPResponse,
+        offset: int,
+        length: int,
+        size: int,
+        write: Callable[[bytes], object],
+    ) -> GetResult:
+        is_whole = False
+        try:
+            if not _has_range(response, offset, length, size):
+                return _refusal_of(response)
+            left_bytes = length
+            while left_bytes:
+                if self._stop.is_set():
+                    raise CancelledError(INTERRUPTED)
+                most_bytes = self._rate_limit.most_bytes(min(left_bytes, BLOCK_SIZE_BYTES))
+                data = _read_some(response, most_bytes)
+                if not data:
+                    return _broken(response.url or "", f"it ended {left_bytes} bytes too early")
+                self._rate_limit.take(len(data))
+                left_bytes -= len(data)
+                write(data)
+            is_whole = True
+            return GetResult(GetOutcome.RECEIVED, "")
+        finally:
+            if is_whole:
+                response.release_conn()
+            else:
+                response.close()  # the remaining bytes would be read as the next answer
+
+
+def _has_range(response: urllib3.BaseHTTPResponse, offset: int, length: int, size: int) -> bool:
+    """Tell whether an answer has just the bytes that were asked for."""
+    if response.headers.get("content-encoding", "identity") != "identity":
+        return False
+    if response.status == 200:  # servers without ranges answer the whole
+        return offset == 0 and length == size and response.headers.get("content-length") == str(size)
+    said = response.headers.get("content-range", "").lower()
+    return response.status == 206 and said == f"bytes {offset}-{offset + length - 1}/{size}"
+
+
+def _read_some(response: urllib3.BaseHTTPResponse, most_bytes: int) -> bytes:
+    try:
+        return response.read(most_bytes, decode_content=False)
+    except ValueError as error:  # such as a chunk of negative length, which http.client accepts
+        raise urllib3.exceptions.ProtocolError(f"no answer of HTTP ({error})") from error
+
+
+def _refusal_of(response: urllib3.BaseHTTPResponse) -> GetResult:
+    if response.status in (200, 206):
+        return GetResult(GetOutcome.REFUSED, "the storage answers other bytes than were asked for")
+    found = re.search(rb"<Code>([A-Za-z0-9]{1,64})</Code>", _read_some(response, _ERROR_MAX_BYTES))
+    code = found[1].decode() if found else ""
+    is_passing = code in _RETRY_CODES or response.status >= 500 or response.status == 429
+    after = response.headers.get("retry-after", "")
+    return GetResult(
+        GetOutcome.RETRY if is_passing else GetOutcome.REFUSED,
+        f"the storage answers {response.status} {code}".rstrip(),
+        float(after) if after.isdecimal() else None,
+    )
+
+
+def _broken(url: str, why: str) -> GetResult:
+    return GetResult(GetOutcome.BROKEN, f"the connection to {urlsplit(url).hostname or 'the storage'} broke ({why})")

@@ -1,0 +1,282 @@
+"""`mgmt download`, whole: the real client, the real service, the real engine, a network that breaks."""
+
+import errno
+import json
+import os
+import signal
+import sqlite3
+
+import pytest
+
+from mgmt.layout import is_temporary_name
+from mgmt_contract.parts import MIB
+from mgmt_local.process.state import open_state_folder
+from support.programs import QUICK_WAITS
+from support.trees import describe, noise
+
+LARGE_BYTES = 40 * MIB
+"""Five ranges and some bytes."""
+RANGES = 6
+
+PATCHED = """
+import errno, os, signal
+import mgmt.download, mgmt.download.unfinished
+def die(*_, **__):
+    os.kill(os.getpid(), signal.SIGKILL)
+def refuse(*_, **__):
+    raise OSError({error}, os.strerror({error}))
+{what}
+from mgmt.__main__ import run
+run()
+"""
+
+
+def dying_in(what):
+    """Write a program: the command, killed where it would do that."""
+    return PATCHED.format(what=f"{what} = die", error=0)
+
+
+@pytest.fixture
+def large(anna):
+    (anna.work / "big.mov").write_bytes(noise(LARGE_BYTES))
+    assert anna.run("upload", "--keep-archive", "big.mov").exit_code == 0
+    return (anna.work / "big.mov.tar.gz").read_bytes()
+
+
+@pytest.fixture
+def tree(anna):
+    folder = anna.work / "DCIM"
+    (folder / "sub").mkdir(parents=True)
+    (folder / "sub" / "clip.mov").write_bytes(noise(3 * MIB))
+    (folder / "empty").touch(0o600)
+    os.utime(folder / "empty", (1e9, 1e9))
+    (folder / "link").symlink_to("sub/clip.mov")
+    os.link(folder / "sub" / "clip.mov", folder / "twin")
+    assert anna.run("upload", "DCIM").exit_code == 0
+    return folder
+
+
+def names_in(folder):
+    return sorted(path.name for path in folder.iterdir())
+
+
+def download_of(laptop, name):
+    """Return the newest download that the history has."""
+    return laptop.run("--json", "history", "--type", "download", name).records[0]
+
+
+@pytest.mark.parametrize("options", [[], ["--jobs", "1"], ["--jobs", "16"]])
+def test_an_archive_that_somebody_else_uploaded_comes_back_byte_for_byte(bert, large, options):
+    run = bert.run("--json", "download", *options, "big.mov")
+    assert (run.exit_code, run.stderr) == (0, "")
+    assert (bert.work / "big.mov.tar.gz").read_bytes() == large
+    assert names_in(bert.work) == ["big.mov.tar.gz"]
+    [record] = run.records
+    assert run.lines[-1] == {"type": "summary", "succeeded": 1, "failed": 0, "skipped": 0}
+    assert (record["status"], record["actor"], record["target_path"]) == ("success", "bert", "big.mov.tar.gz")
+    assert (record["received_bytes"], record["size"]) == (len(large), len(large))
+    assert download_of(bert, "big.mov")["operation_id"] == record["operation_id"]
+
+
+def test_a_folder_comes_back_as_it_was_and_no_archive_stays(bert, tree):
+    (bert.work / "restored").mkdir()
+    run = bert.run("download", "--extract", "--to", "restored", "DCIM")
+    assert run.exit_code == 0, run.stderr
+    assert describe(bert.work / "restored" / "DCIM") == describe(tree)
+    assert names_in(bert.work / "restored") == ["DCIM"]
+    assert download_of(bert, "DCIM")["target_path"] == "restored/DCIM"
+
+
+def test_several_come_back_and_one_that_is_not_there_does_not_stop_the_others(anna, bert):
+    for name in ("a", "b"):
+        (anna.work / name).write_bytes(name.encode() * 1000)
+    assert anna.run("upload", "a", "b").exit_code == 0
+    run = bert.run("--json", "download", "--extract", "a", "nowhere", "b", "a")
+    assert run.exit_code == 3
+    assert [(bert.work / name).read_bytes() for name in "ab"] == [b"a" * 1000, b"b" * 1000]
+    assert [each["status"] for each in run.records] == ["success", "failed", "success"]
+    assert json.loads(run.stderr)["code"] == "not-found"
+    assert bert.run("download", "nowhere").exit_code == 4
+
+
+def test_an_upload_is_found_by_its_id_also_after_it_was_replaced(anna, bert):
+    (anna.work / "clip").write_bytes(b"first")
+    [first] = anna.run("--json", "upload", "clip").records
+    (anna.work / "clip").write_bytes(b"second")
+    assert anna.run("upload", "--replace", "clip").exit_code == 0
+    assert bert.run("download", "--extract", first["operation_id"]).exit_code == 0
+    assert (bert.work / "clip").read_bytes() == b"first"
+    assert bert.run("download", "--extract", "--replace", "clip").exit_code == 0
+    assert (bert.work / "clip").read_bytes() == b"second"
+
+
+@pytest.mark.parametrize("options", [[], ["--extract"]], ids=["archive", "extracted"])
+def test_nothing_that_exists_is_replaced_unasked_and_nothing_is_fetched_for_it(team, anna, bert, options):
+    (anna.work / "clip").write_bytes(b"footage")
+    assert anna.run("upload", "clip").exit_code == 0
+    place = bert.work / ("clip" if options else "clip.tar.gz")
+    place.write_bytes(b"theirs")
+    run = bert.run("--json", "download", *options, "clip")
+    assert (run.exit_code, json.loads(run.stderr)["code"]) == (9, "target-exists")
+    assert (place.read_bytes(), names_in(bert.work), team.storage.gets) == (b"theirs", [place.name], [])
+    assert bert.run("download", *options, "--replace", "clip").exit_code == 0
+    assert place.read_bytes() != b"theirs"
+    assert names_in(bert.work) == [place.name]
+
+
+@pytest.mark.parametrize("fault", ["cut", "refuse"])
+def test_a_range_that_breaks_goes_on_where_it_was(team, bert, large, fault):
+    team.storage.get_fault = lambda get: fault if get.attempt == 0 and get.first == 8 * MIB else "none"
+    run = bert.run("--json", "download", "big.mov", program=QUICK_WAITS)
+    assert (run.exit_code, run.stderr) == (0, "")
+    assert (bert.work / "big.mov.tar.gz").read_bytes() == large
+    again = {"cut": 12 * MIB, "refuse": 8 * MIB}[fault]
+    assert [get.first for get in team.storage.gets].count(again) == (1 if fault == "cut" else 2)
+    assert len(team.storage.gets) == RANGES + 1
+
+
+def test_bytes_that_are_changed_on_the_way_never_get_the_name(team, bert, large):
+    team.storage.get_fault = lambda get: "flip" if get.first == 16 * MIB else "none"
+    run = bert.run("--json", "download", "big.mov")
+    assert (run.exit_code, json.loads(run.stderr)["exit_code"]) == (8, 8)
+    assert names_in(bert.work) == []
+    record = download_of(bert, "big.mov")
+    assert (record["status"], record["error_code"]) == ("failed", json.loads(run.stderr)["code"])
+    team.storage.reset()
+    assert bert.run("download", "big.mov").exit_code == 0
+    assert (bert.work / "big.mov.tar.gz").read_bytes() == large
+
+
+def test_an_object_that_was_altered_past_the_service_is_refused(team, anna, bert):
+    (anna.work / "clip").write_bytes(b"footage")
+    [upload] = anna.run("--json", "upload", "clip").records
+    altered = team.s3.put_object(Bucket=team.bucket, Key="clip.tar.gz", Body=b"forged", ChecksumAlgorithm="CRC64NVME")
+    with sqlite3.connect(open_state_folder(team.folder).records) as database:
+        for table, column in versions_of(database):
+            database.execute(
+                f"UPDATE {table} SET {column} = replace({column}, ?, ?)",  # noqa: S608  names of the schema
+                (upload["version_id"], altered["VersionId"]),
+            )
+    run = bert.run("--json", "download", "clip")
+    assert (run.exit_code, json.loads(run.stderr)["code"]) == (8, "content-differs")
+    assert names_in(bert.work) == []
+
+
+def versions_of(database):
+    """Name every column of texts."""
+    for (table,) in database.execute("SELECT name FROM sqlite_master WHERE type = 'table'").fetchall():
+        for _, column, kind, *_ in database.execute(f"PRAGMA table_info({table})").fetchall():
+            if kind == "TEXT":
+                yield table, column
+
+
+def test_after_a_kill_in_the_middle_only_what_is_missing_is_fetched(team, bert, large):
+    team.storage.get_fault = lambda get: "stall" if get.first == 24 * MIB else "none"
+    process = bert.begin("download", "--jobs", "1", "big.mov")
+    assert team.storage.stalled.wait(60)
+    process.send_signal(signal.SIGKILL)
+    process.communicate()
+    assert all(is_temporary_name(name) for name in names_in(bert.work)), "nothing looks finished"
+    assert bert.run("--json", "upload", "--dry-run", "all").lines[-1]["succeeded"] == 0
+    team.storage.get_fault = lambda _: "none"
+    team.storage.gets.clear()
+    run = bert.run("--json", "download", "big.mov")
+    assert run.exit_code == 0, run.stderr
+    assert sorted(get.first for get in team.storage.gets) == [24 * MIB, 32 * MIB, 40 * MIB]
+    assert (bert.work / "big.mov.tar.gz").read_bytes() == large
+    assert names_in(bert.work) == ["big.mov.tar.gz"]
+    [record] = bert.run("--json", "history", "--type", "download").records
+    assert (record["status"], record["received_bytes"]) == ("success", len(large))
+
+
+@pytest.mark.parametrize(
+    "where",
+    [
+        "mgmt.download.unfinished.Unfinished.open",
+        "mgmt.download.unfinished.Unfinished.sync",
+        "mgmt.download.unfinished.Unfinished.promise",
+        "mgmt.download.publish",
+        "mgmt.download.report_end",
+        "mgmt.download.unfinished.Unfinished.discard",
+    ],
+)
+def test_after_a_kill_anywhere_the_same_command_ends_with_one_archive_and_one_record(team, bert, large, where):
+    assert bert.run("download", "big.mov", program=dying_in(where)).exit_code == -signal.SIGKILL
+    assert [each for each in names_in(bert.work) if not is_temporary_name(each)] in ([], ["big.mov.tar.gz"])
+    run = bert.run("--json", "download", "big.mov")
+    assert run.exit_code == 0, run.stderr
+    assert (bert.work / "big.mov.tar.gz").read_bytes() == large
+    assert names_in(bert.work) == ["big.mov.tar.gz"]
+    records = bert.run("--json", "history", "--type", "download", "--status", "success").records
+    assert len(records) == 1
+    assert len({get.first for get in team.storage.gets}) == len(team.storage.gets) == RANGES, "nothing twice"
+
+
+@pytest.mark.parametrize(
+    "where", ["mgmt.download.extract_archive", "mgmt.download.Extraction.publish", "mgmt.download.report_end"]
+)
+def test_after_a_kill_while_it_is_extracted_the_same_command_ends_with_one_tree(bert, tree, where):
+    assert bert.run("download", "--extract", "DCIM", program=dying_in(where)).exit_code == -signal.SIGKILL
+    run = bert.run("download", "--extract", "DCIM")
+    assert run.exit_code == 0, run.stderr
+    assert describe(bert.work / "DCIM") == describe(tree)
+    assert names_in(bert.work) == ["DCIM"]
+
+
+def test_a_folder_that_took_the_place_of_a_finished_download_is_not_taken_for_it(bert, tree):
+    program = dying_in("mgmt.download.report_end")
+    assert bert.run("download", "--extract", "DCIM", program=program).exit_code == -signal.SIGKILL
+    (bert.work / "DCIM").rename(bert.work / "elsewhere")
+    (bert.work / "DCIM").mkdir()
+    assert bert.run("download", "--extract", "DCIM").exit_code == 9
+    assert names_in(bert.work / "DCIM") == []
+
+
+def test_a_full_disk_is_said_and_the_same_command_goes_on(bert, large):
+    full = PATCHED.format(what="mgmt.download.unfinished.Unfinished.write = refuse", error=errno.ENOSPC)
+    run = bert.run("--json", "download", "big.mov", program=full)
+    assert (run.exit_code, json.loads(run.stderr)["code"]) == (9, "disk-full")
+    assert all(map(is_temporary_name, names_in(bert.work)))
+    assert bert.run("download", "big.mov").exit_code == 0
+    assert (bert.work / "big.mov.tar.gz").read_bytes() == large
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
+def test_a_folder_that_cannot_be_written_is_said(bert, tree):
+    (bert.work / "locked").mkdir(0o500)
+    run = bert.run("--json", "download", "--to", "locked", "DCIM")
+    assert run.exit_code == 9
+
+
+def test_two_downloads_into_one_place_are_refused(team, bert, large):
+    team.storage.get_fault = lambda _: "stall"
+    first = bert.begin("download", "big.mov")
+    assert team.storage.stalled.wait(60)
+    second = bert.run("--json", "download", "big.mov")
+    assert (second.exit_code, json.loads(second.stderr)["code"]) == (6, "busy-here")
+    first.send_signal(signal.SIGINT)
+    first.communicate(timeout=20)
+    assert first.returncode == 130
+    team.storage.get_fault = lambda _: "none"
+    assert bert.run("download", "big.mov").exit_code == 0
+
+
+def test_a_report_that_is_lost_is_no_failure(team, bert, tree):
+    lost = PATCHED.format(
+        what="""
+from mgmt.errors import UnavailableError
+from mgmt.service.api import ServiceApi
+def lose(*_):
+    raise UnavailableError("gone")
+ServiceApi.end_downloads = lose""",
+        error=0,
+    )
+    run = bert.run("--json", "download", "DCIM", program=lost)
+    assert (run.exit_code, run.stderr) == (0, "")
+    assert run.records[0]["status"] == "success"
+    assert names_in(bert.work) == ["DCIM.tar.gz"]
+
+
+def test_a_folder_to_put_it_in_must_exist(bert):
+    run = bert.run("--json", "download", "--to", "nowhere", "x")
+    assert (run.exit_code, json.loads(run.stderr)["code"]) == (2, "no-folder")
