@@ -16,7 +16,6 @@ from pathlib import Path
 from typing import Any, Final
 
 from mgmt_api.domain.settings import MINUTE_SECONDS, Settings, SettingsError, read_settings
-from mgmt_contract.sign_in import OPENID_SCOPES
 from mgmt_infra.keys import KEYS, Key, Kind
 
 WHEEL_PLATFORMS: Mapping[str, str] = {
@@ -40,6 +39,8 @@ _POOL: Final[Mapping[str, Any]] = {
 """The values of the keys that need an issuer, where the stack makes the user pool."""
 _POOL_URL_LIFE_MAX_SECONDS: Final = 15 * MINUTE_SECONDS
 """With the user pool's access tokens of 15 minutes, it makes up the half hour after which a removed person is out."""
+_OPENID_SCOPES: Final = frozenset({"openid", "profile", "email", "phone", "address", "offline_access"})
+"""Scopes of OpenID Connect itself (Core 1.0, 5.4 and 11): anybody who can sign in can have them."""
 _KINDS: Final[Mapping[Kind, str]] = {
     "text": "a text",
     "number": "a whole number",
@@ -215,7 +216,7 @@ def _find_gaps_with_issuer(values: Mapping[str, Any]) -> Iterable[str]:
 
 def _find_misused_scopes(values: Mapping[str, Any]) -> Iterable[str]:
     for name in ("scopes", "read_scopes"):
-        for scope in sorted(OPENID_SCOPES.intersection(values.get(name, []))):
+        for scope in sorted(_OPENID_SCOPES.intersection(values.get(name, []))):
             yield f"{name} has {scope}, which gives no right: anybody who can sign in has it (see sign_in_scopes)"
     if values.get("read_scopes") and not values.get("scopes"):
         yield "read_scopes needs scopes: without them, a member whose token has a scope for reading could only read"

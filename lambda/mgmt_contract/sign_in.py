@@ -1,4 +1,4 @@
-"""What client and deployment both know of a sign-in: where a browser returns to, and which scopes are OpenID's own.
+"""The addresses to which a browser returns after a sign-in, in one place for the client and the deployment.
 
 An identity provider sends a browser only to addresses that were registered with it. Cognito wants each one with its
 port (Cognito Developer Guide, "App client callback URLs", read 2026-11), so they are a small fixed set. Each issuer has
@@ -14,11 +14,6 @@ CALLBACK_HOST: Final = "127.0.0.1"
 """The literal address: `localhost` may lead elsewhere (RFC 8252, section 8.3)."""
 CALLBACK_PORTS: Final = (8976, 8977, 8978, 8979, 8980)
 """The client takes the first that is free."""
-OPENID_SCOPES: Final = frozenset({"openid", "profile", "email", "phone", "address", "offline_access"})
-"""Scopes of OpenID Connect itself (Core 1.0, 5.4 and 11): anybody who can sign in can have them.
-
-So none of them makes a member. They are about a person, and a client that signs in for itself must not ask for them.
-"""
 
 
 def callback_path(issuer: str) -> str:
