@@ -20,6 +20,7 @@ from mgmt.archive.stream import TarStream
 from mgmt.archive.unfinished import UnfinishedArchive, disk_full, free_bytes, unwritable
 from mgmt.errors import INTERRUPTED, CancelledError, SourceError
 from mgmt.layout import BLOCK_SIZE_BYTES, temporary_name
+from mgmt.machine.files import remove_same
 from mgmt.members import Packable, Survey, frame
 from mgmt.text import shown
 from mgmt_contract.messages import Content, Packing, Part
@@ -367,8 +368,12 @@ def _try_writing(folder: Path) -> str | None:
     """Find out by an empty file that vanishes at once: Windows says of every folder that it can be written to."""
     probe = folder / temporary_name("probe")
     try:
-        os.close(os.open(probe, os.O_RDWR | os.O_CREAT | os.O_EXCL | getattr(os, "O_TEMPORARY", 0)))
-        probe.unlink(missing_ok=True)
+        descriptor = os.open(probe, os.O_RDWR | os.O_CREAT | os.O_EXCL | getattr(os, "O_TEMPORARY", 0))
+        try:
+            known = os.fstat(descriptor)
+        finally:
+            os.close(descriptor)
+        remove_same(probe, known)
     except OSError as error:
         return error.strerror or str(error)
     return None

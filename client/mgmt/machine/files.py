@@ -202,6 +202,12 @@ def remove_same(path: str | os.PathLike[str], known: os.stat_result) -> bool:
     return True
 
 
+def remove_empty_folder(path: Path) -> None:
+    """Remove a folder if nothing is in it; where it cannot be, it stays."""
+    with contextlib.suppress(OSError):
+        path.rmdir()
+
+
 def is_same_file(descriptor: int, path: str | os.PathLike[str]) -> bool:
     """Tell whether an open file is the regular file at a path, and the path is no link to it."""
     try:

@@ -20,7 +20,7 @@ from mgmt.archive import is_archive_at, is_open_archive
 from mgmt.errors import LocalStateError, MgmtError, RefusedError
 from mgmt.journal import Entry, Journal
 from mgmt.layout import placeholder, temporary_name
-from mgmt.machine.files import is_same_file, open_regular, remove_file
+from mgmt.machine.files import is_same_file, open_regular, remove_empty_folder, remove_file
 from mgmt.source import Source, look
 from mgmt.text import shown
 
@@ -102,8 +102,7 @@ def remove_elsewhere(entry: Entry, name: str, journal: Journal) -> list[str]:
         is_whole = journal.find_archive(path) == entry
         told = _remove_all(path, entry.operation_id, [entry] if is_whole else promises_at(path, journal))
         if path.parent.name == cache_folder_name(entry.source_path, entry.fingerprint, entry.plan, path.name):
-            with suppress(OSError):  # such as where something is left in it
-                path.parent.rmdir()
+            remove_empty_folder(path.parent)
         return told
     return []
 

@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable
-from contextlib import suppress
 from pathlib import Path
 
 from mgmt.archive import free_bytes, unwritable, why_unwritable
 from mgmt.journal import Entry, Journal
 from mgmt.layout import archive_file_name
+from mgmt.machine.files import remove_empty_folder
 from mgmt.source import Source, real_folder
 from mgmt.text import shown, size_in_words
 from mgmt.upload.ours import cache_folder_name, is_known_archive, unfinished_path
@@ -74,8 +74,7 @@ def make_cache_folder(archive_path: Path) -> None:
 
 def remove_cache_folder(archive_path: Path) -> None:
     """Remove the folder of an archive in the cache folder if nothing is in it any more; its place must be held."""
-    with suppress(OSError):
-        archive_path.parent.rmdir()
+    remove_empty_folder(archive_path.parent)
 
 
 def _path_in(cache: Path, source: Source, packing: Packing) -> Path:
