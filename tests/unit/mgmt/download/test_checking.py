@@ -1,0 +1,53 @@
+import io
+import threading
+from dataclasses import replace
+
+import pytest
+
+from mgmt.archive import inflating, pack, read_archive
+from mgmt.download.checking import Arrived, check_archive
+from mgmt.errors import IntegrityError
+from mgmt.source import look
+from support.operations import make_operation
+
+
+@pytest.fixture
+def zeros(tmp_path, monkeypatch):
+    """An archive that shrinks a thousandfold, and its record."""
+    monkeypatch.setattr(inflating, "_RATIO_FROM_BYTES", 1024)
+    (tmp_path / "zeros").write_bytes(bytes(8_000_000))
+    packed = pack(look(tmp_path / "zeros"), tmp_path / "x.tar.gz")
+    record = replace(
+        make_operation(phase="done").record,
+        crc64nvme=read_archive(packed.path).crc64nvme,
+        content_digest=packed.content.content_digest,
+        codec="mgmt 3, isal",
+    )
+    return packed.path.read_bytes(), record
+
+
+def check(data, record, size=None):
+    stop = threading.Event()
+    check_archive(Arrived(io.BytesIO(data), lambda _: None, stop), record, len(data) if size is None else size, stop)
+
+
+def test_what_shrinks_a_thousandfold_comes_back(zeros):
+    check(*zeros)
+
+
+def test_size_checksum_and_digest_must_each_be_the_recorded_ones(zeros):
+    data, record = zeros
+    for other, what in ((replace(record, crc64nvme="AAAAAAAAAAA="), "crc64nvme"),
+                        (replace(record, content_digest="blake3:" + 64 * "0"), "content digest")):  # fmt: skip
+        with pytest.raises(IntegrityError, match=what):
+            check(data, other)
+    with pytest.raises(IntegrityError, match="size"):
+        check(data, record, size=1)
+
+
+def test_of_another_programs_archive_size_and_checksum_are_compared(zeros):
+    data, record = zeros
+    theirs = replace(record, codec=None, content_digest="sha256:" + 64 * "0")
+    check(data, theirs)
+    with pytest.raises(IntegrityError):
+        check(data[:-1] + b"x", theirs)
