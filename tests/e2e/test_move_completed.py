@@ -166,8 +166,9 @@ def test_a_place_that_was_taken_meanwhile_is_not_overwritten(team, anna, kind):
 
 
 KILLS = {
-    "before the move": "import mgmt.upload.originals as c; c._rename = lambda *_: kill()",
-    "after the move": "import mgmt.upload.originals as c; r = c._rename; c._rename = lambda *a: (r(*a), kill())",
+    "before the move": "import mgmt.upload.originals as c; c.rename_without_replacing = lambda *_: kill()",
+    "after the move": "import mgmt.upload.originals as c; r = c.rename_without_replacing; "
+    "c.rename_without_replacing = lambda *a: (r(*a), kill())",
     "between a file's two names": "import mgmt.archive.unfinished as u; l = os.link; n = []\n"
     "def link(a, b):\n l(a, b)\n if 'done' in os.fspath(b): kill()\n"
     "os.link = link",
