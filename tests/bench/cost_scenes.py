@@ -95,7 +95,8 @@ def show_history(bench: Bench) -> None:
 
 def run_service(bench: Bench) -> None:
     """Count what the service takes of the processor."""
-    settings = {"MGMT_BUCKET": "bench", "MGMT_TABLE": "bench", "AWS_REGION": "us-east-1", **make_keys()}
+    settings = {"MGMT_BUCKET": "bench", "MGMT_TABLE": "bench", "AWS_REGION": "us-east-1", "MGMT_SCOPES": "mgmt/use"}
+    settings |= make_keys()
     with serving("bench.discard") as server:
         endpoint = {"AWS_ENDPOINT_URL": f"http://127.0.0.1:{server.tell()['port']}"}
 
