@@ -171,6 +171,16 @@ def has_changed(before: os.stat_result, after: os.stat_result) -> bool:
     )
 
 
+def decode_path(path: bytes) -> str:
+    """Write a path as text; bytes that are no UTF-8 become lone surrogates, and `encode_path` brings them back."""
+    return path.decode("utf-8", "surrogateescape")
+
+
+def encode_path(path: str) -> bytes:
+    """Write a text that `decode_path` or `tarfile` has made as the path's own bytes."""
+    return path.encode("utf-8", "surrogateescape")
+
+
 def header_form(member: Member) -> HeaderForm:
     """Choose how a member's tar header is written: the plainest form that every tool reads correctly.
 

@@ -17,7 +17,7 @@ from typing import Final
 
 from mgmt.layout import GZIP_COMMENT
 from mgmt.machine.files import open_regular
-from mgmt.members import USTAR_NAME_MAX_BYTES, HeaderForm, Member, MemberKind, header_form
+from mgmt.members import USTAR_NAME_MAX_BYTES, HeaderForm, Member, MemberKind, decode_path, header_form
 
 _HAS_COMMENT: Final = 0x10
 _SYSTEM_UNKNOWN: Final = 255
@@ -124,9 +124,9 @@ def _ustar(member: Member, name: bytes, cut: int) -> bytes:
 def _extended(member: Member, form: HeaderForm) -> bytes:
     import tarfile  # loading it takes as long as packing hundreds of small files, and few names need it
 
-    info = tarfile.TarInfo(member.path.decode("utf-8", "surrogateescape"))
+    info = tarfile.TarInfo(decode_path(member.path))
     info.type = _TYPES[member.kind]
-    info.linkname = member.target.decode("utf-8", "surrogateescape")
+    info.linkname = decode_path(member.target)
     info.mode = member.mode
     info.size = member.size_bytes
     info.mtime = member.mtime_seconds

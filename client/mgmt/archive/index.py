@@ -12,7 +12,6 @@ import re
 import shutil
 import tempfile
 import zlib
-from bisect import bisect_right
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 from itertools import accumulate
@@ -24,7 +23,7 @@ from blake3 import blake3
 from mgmt.archive.digest import BEGINNING, Placed
 from mgmt.errors import IntegrityError
 from mgmt.layout import BLOCK_SIZE_BYTES, FORMAT_VERSION, GZIP_HEADER_BYTES
-from mgmt.members import LETTERS, MemberKind, frame_of
+from mgmt.members import LETTERS, MemberKind, decode_path, encode_path, frame_of
 from mgmt_contract.values import Value
 
 INDEX_VERSION: Final = 1
@@ -110,12 +109,12 @@ class IndexWriter:
     def add(self, member: IndexedMember) -> None:
         """List the next member."""
         line = (
-            _decode(member.path),
+            decode_path(member.path),
             LETTERS[member.kind].decode(),
             member.size_bytes,
             member.mode,
             member.mtime_seconds,
-            _decode(member.target),
+            decode_path(member.target),
             member.content_offset,
             member.digest.hex() if member.digest is not None else None,
         )
@@ -204,21 +203,8 @@ class Index:
             raise _damaged("a member lies behind the last block")
         return blocks, range(self._block_ends[blocks.start], self._block_ends[blocks.stop])
 
-    def find_block(self, archive_offset: int) -> int:
-        """Return the number of the block that holds a byte of the archive."""
-        return bisect_right(self._block_ends, archive_offset) - 1
-
     def _open(self) -> gzip.GzipFile:
         return gzip.open(self._path, "rb")
-
-
-def _decode(path: bytes) -> str:
-    """Write a path as text; bytes that are no UTF-8 become lone surrogates, and `_encode` brings them back."""
-    return path.decode("utf-8", "surrogateescape")
-
-
-def _encode(path: str) -> bytes:
-    return path.encode("utf-8", "surrogateescape")
 
 
 def _write_line(value: Mapping[str, object] | Sequence[object]) -> bytes:
@@ -261,12 +247,12 @@ def _parse_member(line: bytes) -> IndexedMember:
         kind = _KINDS[letter]
         _require_numbers_from_zero(size_bytes, mode, abs(mtime_seconds), content_offset)
         return IndexedMember(
-            path=_encode(path),
+            path=encode_path(path),
             kind=kind,
             size_bytes=size_bytes,
             mode=mode,
             mtime_seconds=mtime_seconds,
-            target=_encode(target),
+            target=encode_path(target),
             content_offset=content_offset,
             digest=_parse_digest(digest, kind),
         )

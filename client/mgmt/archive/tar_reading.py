@@ -21,7 +21,7 @@ from mgmt.archive.index import IndexedMember
 from mgmt.archive.names_here import hostile
 from mgmt.errors import IntegrityError
 from mgmt.layout import TAR_RECORD_BYTES
-from mgmt.members import MemberKind
+from mgmt.members import MemberKind, encode_path
 from mgmt.text import shown
 from mgmt_contract.parts import MIB
 
@@ -213,16 +213,12 @@ def _to_member(info: tarfile.TarInfo) -> IndexedMember:
     if info.size < 0 or not math.isfinite(info.mtime):
         raise hostile(f"'{shown(info.name)}' has a size or time that is none")
     return IndexedMember(
-        path=_encode(info.name),
+        path=encode_path(info.name),
         kind=kind,
         size_bytes=info.size if kind == "file" else 0,
         mode=info.mode,
         mtime_seconds=math.floor(info.mtime),
-        target=_encode(info.linkname) if kind in ("symlink", "hardlink") else b"",
+        target=encode_path(info.linkname) if kind in ("symlink", "hardlink") else b"",
         content_offset=info.offset_data,
         digest=None,
     )
-
-
-def _encode(path: str) -> bytes:
-    return path.encode("utf-8", "surrogateescape")

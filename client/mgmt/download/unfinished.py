@@ -180,10 +180,6 @@ class Unfinished:
                 self._list.close()
             self._descriptor = self._list = None
 
-    def discard_archive(self) -> None:
-        """Remove the archive, and keep the list."""
-        remove_file(self.path, lambda _: True)
-
     def discard(self) -> None:
         """Remove both; neither is there afterwards."""
         self.close()
