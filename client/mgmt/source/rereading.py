@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import mmap
 import os
 import threading
 from collections import deque
@@ -14,7 +13,7 @@ from typing import Final
 from mgmt.errors import INTERRUPTED, CancelledError, is_gone
 from mgmt.machine.folders import MovedError
 from mgmt.members import FileEnd, Finding, Member, Reread, has_changed
-from mgmt.source.medium import ALIGNMENT_BYTES, bypass_cache, read_at, read_through_cache
+from mgmt.source.medium import ALIGNMENT_BYTES, bypass_cache, make_blocks, read_at, read_through_cache
 from mgmt.source.walk import Walk
 from mgmt_contract.parts import MIB
 
@@ -113,7 +112,7 @@ class _File:
 class _Batch:
     """Pieces of files that one thread reads into one block: one of a large file, or several small files."""
 
-    def __init__(self, block: mmap.mmap) -> None:
+    def __init__(self, block: memoryview) -> None:
         self.block = block
         self.reading: Future[list[memoryview]] | None = None
         self._pieces: list[tuple[_File, memoryview, int, int]] = []
@@ -127,7 +126,7 @@ class _Batch:
     def add(self, file: _File, offset: int, size_bytes: int) -> None:
         """Add a piece."""
         stop = self._used_bytes + _aligned(size_bytes)
-        self._pieces.append((file, memoryview(self.block)[self._used_bytes : stop], offset, size_bytes))
+        self._pieces.append((file, self.block[self._used_bytes : stop], offset, size_bytes))
         self._used_bytes = stop
 
     def read(self) -> list[memoryview]:
@@ -152,7 +151,7 @@ class _Rereading:
     def __init__(self, stop: threading.Event | None) -> None:
         self._stop = stop
         self._pool = ThreadPoolExecutor(_THREADS, "mgmt-reread")
-        self._free = [mmap.mmap(-1, _BLOCK_SIZE_BYTES) for _ in range(_BLOCKS_AHEAD)]
+        self._free = make_blocks(_BLOCKS_AHEAD, _BLOCK_SIZE_BYTES)
         self._waiting: deque[Member | Finding | _File | _Batch] = deque()
         self._filling: _Batch | None = None
         self._open: set[_File] = set()
