@@ -1,25 +1,29 @@
-"""A log file per run: calls, their duration, decisions and the exit code; never a secret.
+"""The log of a run: calls, their duration, decisions and the exit code; and what keeps secrets out of it.
 
 Everything goes through the standard library's loggers named `mgmt` and below. Only commands that talk to a service
-write a file, and only the last runs are kept. A run that cannot write its log goes on without.
+write a file, and only the last runs are kept. A run that cannot write its log goes on without. The redactor cuts
+secrets out of the log and of everything that is shown, in case any code put them there.
 """
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import logging
 import os
 import re
 import shlex
-from collections.abc import Callable, Sequence
+import threading
+import urllib.request
+from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
+from urllib.parse import unquote
 
 from mgmt.errors import MgmtError
 from mgmt.events import Event, Finished, Notice, Progress, Renewed
 from mgmt.machine.files import remove_file
-from mgmt.redaction import Redactor
 from mgmt.text import printable
 from mgmt_contract.version import __version__
 
@@ -138,3 +142,69 @@ class RunLog(logging.Handler):
             for path in logs[:-RUNS_KEPT]:
                 if path != self.path:
                     remove_file(path, lambda _: True)  # by its name, in a folder of our own
+
+
+CUT: Final = "…"
+_LENGTH_MIN: Final = 4
+"""Cutting shorter ones out everywhere would break sentences; the patterns below know their places."""
+TOLD_MAX_CHARACTERS: Final = 8192
+"""Longest text that is kept whole: several times the longest message. The rest is left out."""
+
+_PATTERNS: Final = tuple(
+    re.compile(pattern, re.IGNORECASE)
+    # Each takes time in proportion to the text: a pattern that begins to match ends or gives up within some characters.
+    for pattern in (
+        r"(x-amz-(?:signature|credential|security-token)(?:=|%3d|\W{1,4}))[^\s&\"'<>,;)]+",
+        r"((?:(?:access|refresh|id)_token|client_secret|code_verifier)(?:%3d|[\"']?\s?[:=]\s?[\"']?))[^\s&\"'<>,;)}]+",
+        r"((?:proxy-)?authorization[\"']?\s*[:=]\s*[\"']?(?:\w+\s+)?)[^\s\"',;}]+",
+        r"(\b(?:bearer|basic)\s+)[\w.~+/=-]{8,}",
+        r"(://[^\s/@:]*:)[^\s/]*(?=@)",
+    )
+)
+_TOKEN: Final = re.compile(r"\beyJ[\w-]{8,}(\.[\w.-]+)?", re.IGNORECASE)
+
+
+class Redactor:
+    """Cuts out the secrets of one run, and texts that look like secrets."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._known: list[str] = []
+        self.learn(*proxy_secrets())
+
+    def learn(self, *secrets: str) -> None:
+        """Cut these out as well from now on; from any thread."""
+        with self._lock:
+            known = {*self._known, *(secret for secret in secrets if len(secret) >= _LENGTH_MIN)}
+            self._known = sorted(known, key=len, reverse=True)
+
+    def __call__(self, text: str) -> str:
+        """Return the text without its secrets."""
+        for secret in self._known:
+            text = text.replace(secret, CUT)
+        if len(text) > TOLD_MAX_CHARACTERS:
+            # Between two words: half a secret would not be recognised.
+            text = "".join(text[:TOLD_MAX_CHARACTERS].rpartition(" ")[:2]) + CUT
+        for pattern in _PATTERNS:
+            text = pattern.sub(rf"\1{CUT}", text)
+        return _TOKEN.sub(_cut_token, text)
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Cut the secrets out of a log record, as a filter of the standard library's handlers."""
+        record.msg, record.args = self(record.getMessage()), ()
+        return True
+
+
+def _cut_token(word: re.Match[str]) -> str:
+    return CUT if word[1] else word[0]
+
+
+def proxy_secrets() -> Iterator[str]:
+    """Name the passwords of the proxies that are set, in every form in which they may appear."""
+    for proxy in urllib.request.getproxies().values():
+        # Not parsed as an address: a malformed one has secrets too.
+        userinfo, separator, _ = proxy.rpartition("//")[2].rpartition("@")
+        user, _, password = userinfo.partition(":")
+        if separator and password:
+            yield from (password, unquote(password))
+            yield base64.b64encode(f"{unquote(user)}:{unquote(password)}".encode()).decode()

@@ -41,8 +41,8 @@ def pack_source(source: str, archive: str, *words: str) -> None:
 
 def carry_file(path: str, url: str, certificate: str | None = None) -> None:
     """Carry a file with one PUT and print what that took of the processor."""
-    from mgmt.network.connection import Connections
-    from mgmt.storage.transfer import Carrier, PutOutcome, RateLimit
+    from mgmt.network import Connections
+    from mgmt.storage import Carrier, PutOutcome, RateLimit
     from mgmt_contract.messages import SignedRequest
 
     stop = threading.Event()

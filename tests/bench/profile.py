@@ -75,15 +75,15 @@ def profile_packing(source: str, archive: str) -> Steps:
 def profile_upload(*words: str) -> Steps:
     """Upload something and return when each step had ended, in seconds since the process began."""
     main = import_module("mgmt.cli.main").main
-    names = ("service.api", "storage.transfer", "upload.ending")
-    api, transfer, ending = (import_module(f"mgmt.{name}") for name in names)
+    names = ("service", "storage", "upload.ending")
+    service, storage, ending = (import_module(f"mgmt.{name}") for name in names)
     packing: Any = import_module("mgmt.archive.packing")
     ends = {_STARTING: _age_seconds()}
     for holder, name, step in (
-        (api.ServiceApi, "start", "the service has begun it"),
+        (service.ServiceApi, "start", "the service has begun it"),
         (packing.UnfinishedArchive, "publish", "packed and synced"),
-        (transfer.Carrier, "put", "the last part has arrived"),
-        (api.ServiceApi, "complete", "the service has confirmed it"),
+        (storage.Carrier, "put", "the last part has arrived"),
+        (service.ServiceApi, "complete", "the service has confirmed it"),
         (ending.Ending, "_clear_place", "the archive is deleted"),
     ):
         _note_end(ends, holder, name, step)

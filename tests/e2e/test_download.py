@@ -265,7 +265,7 @@ def test_a_report_that_is_lost_is_no_failure(team, bert, tree):
     lost = PATCHED.format(
         what="""
 from mgmt.errors import UnavailableError
-from mgmt.service.api import ServiceApi
+from mgmt.service import ServiceApi
 def lose(*_):
     raise UnavailableError("gone")
 ServiceApi.end_downloads = lose""",
@@ -289,7 +289,7 @@ def test_an_archived_object_is_named_with_what_it_needs_and_nothing_is_made(team
     archived = PATCHED.format(
         what=f"""
 from dataclasses import replace
-from mgmt.service.api import ServiceApi
+from mgmt.service import ServiceApi
 opening = ServiceApi.open_downloads
 def open_archived(self, request):
     answer = opening(self, request)

@@ -85,7 +85,7 @@ def test_commands_that_ask_nobody_write_none(team, anna):
 
 
 def test_a_bug_leaves_its_traceback_in_the_log_and_names_the_file(team, anna):
-    breaking = "import mgmt.service.api, sys; mgmt.service.api.ServiceApi.history = lambda *_: 1 / 0; "
+    breaking = "import mgmt.service, sys; mgmt.service.ServiceApi.history = lambda *_: 1 / 0; "
     breaking += "from mgmt.cli.main import main; sys.exit(main(['history']))"
     done = subprocess.run(
         [sys.executable, "-c", breaking],

@@ -30,12 +30,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
-from mgmt import contact
+from mgmt import service, session, storage
 from mgmt.cli.main import main as run_mgmt
-from mgmt.network.connection import Bounds, make_timeout
+from mgmt.network import Bounds, make_timeout
 from mgmt.network.retry import Patience
-from mgmt.service import api
-from mgmt.storage import transfer
 from mgmt_contract.parts import MIB
 from support.paper_service import PaperService
 
@@ -276,12 +274,12 @@ class _SkippingPatience(Patience):
 def _patched() -> Iterator[None]:
     """Shorten the product's times, so that thousands of runs end today."""
     replaced = [
-        (api, "ANSWER_MAX_SECONDS", ANSWER_SECONDS),
-        (api, "make_timeout", lambda seconds: make_timeout(seconds, ANSWER_SECONDS)),
-        (transfer, "READ_TIMEOUT_SECONDS", ANSWER_SECONDS),
-        (transfer, "ANSWER_MAX_SECONDS", ANSWER_SECONDS),
-        (transfer, "_ANSWER_BOUNDS", Bounds(ANSWER_SECONDS, 64 * 1024)),
-        (contact, "Patience", _SkippingPatience),
+        (service, "ANSWER_MAX_SECONDS", ANSWER_SECONDS),
+        (service, "make_timeout", lambda seconds: make_timeout(seconds, ANSWER_SECONDS)),
+        (storage, "READ_TIMEOUT_SECONDS", ANSWER_SECONDS),
+        (storage, "ANSWER_MAX_SECONDS", ANSWER_SECONDS),
+        (storage, "_ANSWER_BOUNDS", Bounds(ANSWER_SECONDS, 64 * 1024)),
+        (session, "Patience", _SkippingPatience),
         (gc, "freeze", lambda: None),  # each run would keep what the one before has left
     ]
     before = [(module, name, getattr(module, name)) for module, name, _ in replaced]

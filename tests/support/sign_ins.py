@@ -15,7 +15,7 @@ from mgmt.credentials.provider import StoredToken, now_by_clock
 from mgmt.credentials.store import CredentialStore
 from mgmt.credentials.tokens import Credentials, TokenSet
 from mgmt.events import Emit
-from mgmt.network.connection import Connections
+from mgmt.network import Connections
 from mgmt.network.retry import Patience
 from support.rotating_issuer import CLIENT_ID, RotatingIssuer
 

@@ -10,16 +10,16 @@ from pathlib import Path
 from typing import Final
 
 from mgmt.account.login import Dialog, Means, SignedIn, Way, sign_in
-from mgmt.credentials.fixed import FixedToken
 from mgmt.credentials.issuer import IssuerApi
 from mgmt.credentials.place import service_name
 from mgmt.credentials.store import CredentialStore
 from mgmt.credentials.tokens import Credentials
 from mgmt.errors import LoginRequiredError, MgmtError
 from mgmt.events import Emit, Waiting
-from mgmt.network.connection import Connections
+from mgmt.network import Connections
 from mgmt.network.retry import Patience
-from mgmt.service.api import ServiceApi
+from mgmt.service import ServiceApi
+from mgmt.session import FixedToken
 from mgmt_contract.messages import Me
 from mgmt_contract.values import Value
 

@@ -20,7 +20,7 @@ from typing import IO, Any, Final, NamedTuple, Self
 
 from blake3 import blake3
 
-from mgmt.archive.digest import BEGINNING, Placed
+from mgmt.archive.checksums import BEGINNING, Placed
 from mgmt.errors import IntegrityError
 from mgmt.layout import BLOCK_SIZE_BYTES, FORMAT_VERSION, GZIP_HEADER_BYTES
 from mgmt.members import LETTERS, MemberKind, decode_path, encode_path, frame_of

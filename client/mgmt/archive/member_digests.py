@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
-from mgmt.archive.digest import ContentDigest, Placed
+from mgmt.archive.checksums import ContentDigest, Placed
 from mgmt.members import FileEnd, Finding, Member, Reread, frame
 
 _NOWHERE = 0

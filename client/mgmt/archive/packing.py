@@ -8,15 +8,12 @@ from collections.abc import Callable, Sequence
 from contextlib import closing
 from functools import partial
 from pathlib import Path
-from typing import Final, Protocol
+from typing import TYPE_CHECKING, Final, Protocol
 
-from mgmt.archive.checksums import PartSums, WholeMD5
+from mgmt.archive.checksums import ContentDigest, PartSums, WholeMD5
 from mgmt.archive.codec import LAST_BLOCK, Piece, checksum_crc32, current_codec, encode, plan_named
-from mgmt.archive.digest import ContentDigest
 from mgmt.archive.headers import GZIP_HEADER, gzip_trailer, is_archive_at, is_open_archive
-from mgmt.archive.index import IndexWriter
-from mgmt.archive.pipeline import Pipeline
-from mgmt.archive.stream import TarStream
+from mgmt.archive.stream import Pipeline, TarStream
 from mgmt.archive.unfinished import UnfinishedArchive, disk_full, free_bytes, unwritable
 from mgmt.errors import INTERRUPTED, CancelledError, SourceError
 from mgmt.layout import BLOCK_SIZE_BYTES, temporary_name
@@ -26,6 +23,9 @@ from mgmt.text import shown
 from mgmt_contract.messages import Content, Packing, Part
 from mgmt_contract.parts import MIB
 from mgmt_contract.values import Value
+
+if TYPE_CHECKING:  # a name for annotations: small archives have no index
+    from mgmt.archive.index import IndexWriter
 
 _WORKERS_MAX: Final = 8
 """More would wait for the one thread that reads and writes, and each costs a block of memory."""

@@ -8,8 +8,7 @@ from collections.abc import Iterator
 from blake3 import blake3
 
 from mgmt.archive.blocks import Readable, read_blocks
-from mgmt.archive.checksums import PartSums
-from mgmt.archive.digest import BEGINNING
+from mgmt.archive.checksums import BEGINNING, PartSums
 from mgmt.archive.index import IndexWriter
 from mgmt.archive.tar_reading import TarReader
 from mgmt.errors import INTERRUPTED, CancelledError

@@ -9,7 +9,7 @@ from contextlib import closing
 from blake3 import blake3
 
 from mgmt.archive.blocks import Readable
-from mgmt.archive.digest import BEGINNING
+from mgmt.archive.checksums import BEGINNING
 from mgmt.archive.extraction import Extraction
 from mgmt.archive.index import IndexedMember
 from mgmt.archive.inflating import inflate

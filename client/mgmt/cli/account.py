@@ -167,7 +167,7 @@ def _account_run(invocation: Invocation, url: str | None, emit: Emit) -> Iterato
     """Return what signing out is done with, for the embedded backend, the service named, or the configured one."""
     from dataclasses import replace
 
-    from mgmt.machine.interrupts import interruptible
+    from mgmt.machine import interruptible
 
     if invocation.use_local:
         from mgmt.cli.backend import backend_account_run

@@ -12,13 +12,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from mgmt.errors import LocalStateError, NotConfiguredError, UsageError
-from mgmt.machine.interrupts import interruptible
+from mgmt.machine import interruptible
 
 if TYPE_CHECKING:  # names for annotations only
     from mgmt.account.run import Run as AccountRun
     from mgmt.events import Emit
-    from mgmt.redaction import Redactor
-    from mgmt.service.api import TokenProvider
+    from mgmt.logs import Redactor
+    from mgmt.service import TokenProvider
     from mgmt.settings import Settings
 
 LOCAL_PATIENCE_SECONDS: Final = 60.0
@@ -100,7 +100,7 @@ def reach_backend(run: LocalRun, held: ExitStack, emit: Emit, stop: threading.Ev
     """Start the embedded backend, and find its tokens: MGMT_TOKEN, else a sign-in, else the secret of its owner."""
     from dataclasses import replace
 
-    from mgmt.credentials.fixed import FixedToken
+    from mgmt.session import FixedToken
 
     endpoint = _start(run, held)
     settings = run.settings()
@@ -109,7 +109,7 @@ def reach_backend(run: LocalRun, held: ExitStack, emit: Emit, stop: threading.Ev
     if own is None and not _follow_issuer(run, endpoint, emit):
         run.redactor.learn(endpoint.token)
         return settings, FixedToken(endpoint.token)
-    from mgmt.sign_in import find_tokens
+    from mgmt.session import find_tokens
 
     tokens = find_tokens(
         settings,
@@ -148,8 +148,8 @@ def _start(run: LocalRun, held: ExitStack) -> Any:
 def _follow_issuer(run: LocalRun, endpoint: Any, emit: Emit) -> bool:
     """Say whether somebody has signed in to the embedded backend; the sign-in then knows its present address."""
     from mgmt.credentials.store import CredentialStore
+    from mgmt.session import follow_issuer
     from mgmt.settings import state_directory
-    from mgmt.sign_in import follow_issuer
 
     try:
         store = CredentialStore(state_directory(run.environment), emit)

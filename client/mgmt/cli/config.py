@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from mgmt.cli.groups import PointingGroup
+from mgmt.cli import PointingGroup
 from mgmt.cli.invocation import Invocation
 from mgmt.errors import EXIT_OK, UsageError
 

@@ -53,7 +53,7 @@ def _download(invocation: Invocation, names: tuple[str, ...], rate: int | None, 
     from mgmt.download import DownloadOptions
     from mgmt.download import download as run_download
     from mgmt.download.results import Summary
-    from mgmt.machine.awake import stay_awake
+    from mgmt.machine import stay_awake
     from mgmt.show.downloads import DownloadView
     from mgmt.show.progress import TaskRenderer
     from mgmt.team.history import find_upload

@@ -17,16 +17,14 @@ if TYPE_CHECKING:  # only names for annotations: none of this is needed for `mgm
     from mgmt.account.login import Way
     from mgmt.account.person import Person
     from mgmt.account.run import Run as AccountRun
-    from mgmt.contact import Contact
     from mgmt.errors import MgmtError
     from mgmt.events import Emit
     from mgmt.known_names import KnownNames
-    from mgmt.logs import RunLog
-    from mgmt.redaction import Redactor
-    from mgmt.service.api import TokenProvider
-    from mgmt.session import Session
+    from mgmt.logs import Redactor, RunLog
+    from mgmt.service import TokenProvider
+    from mgmt.session import Contact, Session
     from mgmt.settings import Settings
-    from mgmt.show.output import Output
+    from mgmt.show import Output
 
     class _Reached(TypedDict):
         """The arguments that opening a contact and opening a session share."""
@@ -80,7 +78,7 @@ class Invocation:
     def redactor(self) -> Redactor:
         """What cuts the secrets of this run out of everything that is shown or written."""
         if self._redactor is None:
-            from mgmt.redaction import Redactor
+            from mgmt.logs import Redactor
 
             self._redactor = Redactor()
         return self._redactor
@@ -172,7 +170,7 @@ class Invocation:
         return self._output.failure if self._output is not None else None
 
     def _make_output(self) -> Output:
-        from mgmt.show.output import Output, Style
+        from mgmt.show import Output, Style
 
         is_dumb = self.environment.get("TERM") == "dumb"
         colors = not (self.no_color or self.environment.get("NO_COLOR") or is_dumb)
@@ -206,7 +204,7 @@ class Invocation:
             LoginRequiredError: If there is no token for it.
             LocalStateError: If the embedded backend cannot start.
         """
-        from mgmt.contact import open_contact
+        from mgmt.session import open_contact
 
         with self._reach_service(emit) as reached, open_contact(**reached) as contact:
             yield contact
@@ -245,7 +243,7 @@ class Invocation:
         """Find the service and its token, begin the log, and keep an embedded backend from ending meanwhile."""
         from mgmt.events import Waiting
         from mgmt.logs import LOGGER
-        from mgmt.machine.interrupts import interruptible
+        from mgmt.machine import interruptible
         from mgmt.network.retry import PROGRESS_BUDGET_SECONDS
 
         with interruptible() as stop, ExitStack() as held:
@@ -282,7 +280,7 @@ class Invocation:
 
     def _find_tokens(self, settings: Settings, emit: Emit, stop: threading.Event) -> TokenProvider:
         """Find the tokens for the configured service; the first is asked for at once."""
-        from mgmt.sign_in import find_tokens
+        from mgmt.session import find_tokens
 
         def find() -> TokenProvider:
             tokens = find_tokens(settings, self.environment, emit=emit, stop=stop, learn=self.redactor.learn)
@@ -317,7 +315,7 @@ class Invocation:
         from mgmt.account.person import describe_credentials
         from mgmt.account.run import log_in
         from mgmt.cli.sign_in import SignInDialog
-        from mgmt.machine.interrupts import interruptible
+        from mgmt.machine import interruptible
         from mgmt.show.waiting import WaitingRenderer
 
         settings = replace(self.settings(), api_url=service_url)

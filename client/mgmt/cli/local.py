@@ -8,8 +8,8 @@ from typing import Any
 
 import click
 
+from mgmt.cli import PointingGroup
 from mgmt.cli.backend import import_local_control, local_errors
-from mgmt.cli.groups import PointingGroup
 from mgmt.cli.invocation import Invocation
 from mgmt.errors import EXIT_OK
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import click
 
-from mgmt.cli.groups import RUN, HelpContext, PointingGroup, UnknownCommandError, make_global_options, take_everywhere
+from mgmt.cli import RUN, HelpContext, PointingGroup, UnknownCommandError, make_global_options, take_everywhere
 from mgmt.errors import EXIT_OK, INTERRUPTED, CancelledError, LocalStateError, MgmtError, UsageError, is_interrupt
 from mgmt_contract.version import __version__
 
@@ -255,7 +255,7 @@ def _log_bug(traceback: str, run: Run) -> Path | None:
 
 
 def _report(error: MgmtError, run: Run, *, as_json: bool) -> int:
-    from mgmt.show.output import Output, Style
+    from mgmt.show import Output, Style
 
     if as_json and run.invocation is not None and isinstance(error, UsageError):
         run.turn_on("as_json")  # click stops at the first fault, which may stand before the option

@@ -10,18 +10,18 @@ from typing import TYPE_CHECKING, Final
 
 import click
 
-from mgmt.credentials.fixed import FixedToken
 from mgmt.errors import CancelledError, LocalStateError, MgmtError, NotConfiguredError
-from mgmt.network.connection import Connections
+from mgmt.network import Connections
 from mgmt.network.retry import Patience
-from mgmt.service.api import ServiceApi
+from mgmt.service import ServiceApi
+from mgmt.session import FixedToken
 from mgmt.settings import VARIABLES
 from mgmt.settings.answers import accept_answer, is_missing_folder
 from mgmt.text import printable
 
 if TYPE_CHECKING:
     from mgmt.events import Emit
-    from mgmt.show.output import Output
+    from mgmt.show import Output
     from mgmt_contract.messages import Service
 
 ASKED: Final = ("api_url", "bucket", "object_prefix", "local_dir", "completed_dir", "archive_dir", "ca_bundle")

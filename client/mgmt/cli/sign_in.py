@@ -15,7 +15,7 @@ from mgmt.text import printable
 if TYPE_CHECKING:  # names for annotations only
     from mgmt.account.device import DeviceCode
     from mgmt.account.login import Meeting
-    from mgmt.show.output import Output
+    from mgmt.show import Output
 
 _NOBODY: Final = "Cancelled; nobody is signed in."
 _NOT_AGREED: Final = "You did not agree, so nobody was signed in."

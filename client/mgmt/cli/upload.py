@@ -276,7 +276,7 @@ def upload(invocation: Invocation, /, targets: tuple[str, ...], **options: Any) 
 
 
 def _upload(invocation: Invocation, targets: tuple[str, ...], options: dict[str, Any], rate: int | None) -> int:
-    from mgmt.machine.awake import stay_awake
+    from mgmt.machine import stay_awake
     from mgmt.show.progress import TaskRenderer
     from mgmt.show.uploads import UploadView
     from mgmt.upload import upload as run_upload

@@ -1,1 +1,1 @@
-"""Sign-ins: the issuer's calls, the tokens, where they are kept, and the provider that hands them to each call."""
+"""Sign-ins: the issuer's calls, the tokens, where they are kept, and the provider that renews them."""

@@ -20,15 +20,15 @@ import urllib3
 from mgmt.credentials.tokens import TokenSet
 from mgmt.errors import LoginRequiredError, NotConfiguredError, UnavailableError
 from mgmt.events import Answered, Emit, Notice, Waiting
-from mgmt.network.connection import Answer, Bounds, Connections, is_loopback, make_timeout
-from mgmt.network.reachability import (
+from mgmt.network import Answer, Bounds, Connections, is_loopback, make_timeout
+from mgmt.network.retry import (
+    Patience,
     describe_wrong_clock,
     explain_connection_error,
     proxy_login_error,
     read_date,
     refuse_hopeless,
 )
-from mgmt.network.retry import Patience
 from mgmt_contract.values import Value
 from mgmt_contract.wire import MessageError, from_json
 

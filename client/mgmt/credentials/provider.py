@@ -20,7 +20,7 @@ from mgmt.credentials.store import LOCK_PATIENCE_SECONDS, CredentialStore
 from mgmt.credentials.tokens import Credentials, TokenSet
 from mgmt.errors import LocalStateError, LoginRequiredError, UnavailableError
 from mgmt.events import Emit, Notice
-from mgmt.machine.interrupts import undisturbed
+from mgmt.machine import undisturbed
 from mgmt.network.retry import Patience
 
 if TYPE_CHECKING:  # a run whose token is valid asks no issuer, and does not import what does

@@ -26,7 +26,7 @@ from mgmt.events import Begun, Expected, Finished, Notice, Progress, Repeated
 from mgmt.journal import new_operation_id
 from mgmt.layout import archive_file_name, placeholder, temporary_name
 from mgmt.machine.files import raise_limit
-from mgmt.service.api import error_in
+from mgmt.service import error_in
 from mgmt.session import Session
 from mgmt.text import show_path, shown
 from mgmt_contract.messages import DownloadItem, DownloadResult, OpenDownloadsRequest, SignedRequest

@@ -1,18 +1,29 @@
-"""The one retry policy: full jitter between tries, and a budget of time without progress.
+"""What to do when no answer comes: wait and try again, or give up with a reason in words.
 
-Counting tries gives up within a minute when a laptop changes its network; time without one byte of
-progress is when a person would say "it does not work". Waiting ends at once when the command is stopped.
+There is one retry policy: full jitter between tries, and a budget of time without progress. Counting tries gives up
+within a minute when a laptop changes its network; time without one byte of progress is when a person would say "it
+does not work". Waiting ends at once when the command is stopped. What lasts until somebody changes a setting, such as
+a certificate that is not trusted, is raised without a second try. A wrong clock is told.
 """
 
 from __future__ import annotations
 
 import random
+import re
+import ssl
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime, timedelta
+from email.utils import parsedate_to_datetime
 from typing import Final
+from urllib.parse import urlsplit
+
+import urllib3
 
 from mgmt.errors import INTERRUPTED, CancelledError, UnavailableError
+from mgmt.network import proxy_for
+from mgmt.text import duration_in_words
 
 START_BUDGET_SECONDS: Final = 20.0
 """How long the service may be out of reach before the first answer."""
@@ -144,3 +155,144 @@ def _out_of_patience(budget_seconds: float, why: str) -> UnavailableError:
 
 def _in_words(seconds: float) -> str:
     return f"{seconds / 60:.0f} minutes" if seconds >= 120 else f"{seconds:.0f} s"
+
+
+WRONG_FROM: Final = timedelta(minutes=5)
+"""Smaller differences harm nothing; servers that check times usually allow five minutes."""
+_YEARS: Final = range(2020, 3000)
+
+
+def read_date(headers: Mapping[str, str]) -> datetime | None:
+    """Read the time at which an answer was made, by the other side's clock; None where it says none."""
+    try:
+        moment = parsedate_to_datetime(headers.get("date", ""))
+    except ValueError:
+        return None
+    if moment.year not in _YEARS:
+        return None
+    return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).astimezone(UTC)
+
+
+def describe_wrong_clock(theirs: datetime | None, ours: datetime, host: str) -> str | None:
+    """Say in a sentence that this machine's clock is wrong; None where it is right, or nothing is known.
+
+    >>> noon = datetime(2026, 1, 2, 12, tzinfo=UTC)
+    >>> describe_wrong_clock(noon, noon + timedelta(hours=2), "issuer.example")
+    "This machine's clock is 2 h 0 min ahead of that of issuer.example: set it right."
+    >>> describe_wrong_clock(noon, noon + timedelta(minutes=1), "issuer.example")
+    """
+    if theirs is None or abs(ours - theirs) < WRONG_FROM:
+        return None
+    way = "ahead of" if ours > theirs else "behind"
+    span = duration_in_words(abs(ours - theirs).total_seconds())
+    return f"This machine's clock is {span} {way} that of {host}: set it right."
+
+
+_EXPIRED_OR_TOO_NEW: Final = frozenset({9, 10})
+"""OpenSSL's verdicts X509_V_ERR_CERT_NOT_YET_VALID and X509_V_ERR_CERT_HAS_EXPIRED (x509_vfy.h, read 2026-11)."""
+_CLOCK_WORDS: Final = ("expired", "not yet valid")
+_WRONG_NAME_WORDS: Final = ("hostname mismatch", "ip address mismatch", "doesn't match")
+
+
+def explain_connection_error(error: urllib3.exceptions.HTTPError, url: str) -> str:
+    """Say in words why no answer came; never with a path or a signature in it."""
+    address = _address_of(url)
+    if isinstance(error, urllib3.exceptions.ProxyError):
+        return _explain_proxy_error(_root_of(error), url)
+    return _explain(_root_of(error), address)
+
+
+def refuse_hopeless(error: urllib3.exceptions.HTTPError, url: str) -> None:
+    """Raise at once for errors that last until a setting is changed.
+
+    A certificate counts only where its verification failed, which happens before the first byte of a request;
+    other TLS errors may be a connection that broke in the middle of a body.
+
+    Raises:
+        UnavailableError: If the other side's certificate is not trusted, or the proxy refuses.
+    """
+    root = _root_of(error)
+    if isinstance(root, ssl.SSLCertVerificationError):
+        raise UnavailableError(_explain_certificate(root, _address_of(url)), code="untrusted-certificate")
+    if isinstance(error, urllib3.exceptions.ProxyError):
+        status = _tunnel_status(root)
+        if status == 407:
+            raise proxy_login_error(url)
+        if status in (401, 403):
+            raise UnavailableError(
+                f"The proxy {_proxy_name(url)} does not let mgmt through to {_address_of(url)} (it answers {status}). "
+                "Ask your IT department to allow that host, or list it in NO_PROXY to go without the proxy.",
+                code="proxy",
+            )
+
+
+def proxy_login_error(url: str) -> UnavailableError:
+    """Make the error for a proxy that wants another user and password."""
+    proxy = proxy_for(url)
+    said = "does not accept the user and password it was given" if proxy and proxy.authorization else "asks for a login"
+    return UnavailableError(
+        f"The proxy {_proxy_name(url)} {said} (407). Write them into HTTPS_PROXY as "
+        "http://USER:PASSWORD@HOST:PORT, special characters percent-encoded, and run the same command again.",
+        code="proxy-login",
+    )
+
+
+def _root_of(error: BaseException) -> BaseException:
+    """Find the innermost error below urllib3's wrappings."""
+    seen: set[int] = set()
+    while id(error) not in seen:
+        seen.add(id(error))
+        inner = [getattr(error, "reason", None), getattr(error, "original_error", None), *error.args[:1]]
+        error = next((each for each in inner if isinstance(each, BaseException)), error)
+    return error
+
+
+def _explain(root: BaseException, address: str) -> str:
+    if isinstance(root, urllib3.exceptions.NameResolutionError):
+        return f"the host of {address} is not found"
+    if isinstance(root, urllib3.exceptions.NewConnectionError):  # before time-outs: it is one of them by name
+        return f"{address} refuses the connection"
+    if isinstance(root, (urllib3.exceptions.TimeoutError, TimeoutError)):
+        return f"{address} does not answer in time"
+    if isinstance(root, ssl.SSLError):
+        return f"the secure connection to {address} fails ({root.reason or 'no reason given'})"
+    return f"the connection to {address} broke"
+
+
+def _explain_proxy_error(root: BaseException, url: str) -> str:
+    status = _tunnel_status(root)
+    if status is not None:
+        return f"the proxy {_proxy_name(url)} answers {status} when asked for {_address_of(url)}"
+    return _explain(root, f"the proxy {_proxy_name(url)}")
+
+
+def _tunnel_status(root: BaseException) -> int | None:
+    found = re.match(r"Tunnel connection failed: (\d{3})", str(root))
+    return int(found[1]) if found else None
+
+
+def _explain_certificate(error: ssl.SSLCertVerificationError, address: str) -> str:
+    why = (getattr(error, "verify_message", "") or str(error)).rstrip(".")
+    said = f"The certificate of {address} is not trusted: {why}. "
+    lowered = why.lower()
+    if getattr(error, "verify_code", 0) in _EXPIRED_OR_TOO_NEW or any(word in lowered for word in _CLOCK_WORDS):
+        return said + (
+            "Compare this machine's clock and date with the real time; if they are right, tell the admin that the "
+            "certificate has to be renewed."
+        )
+    if any(word in lowered for word in _WRONG_NAME_WORDS):
+        return said + "Another server answers under that name, or the address is wrong: check `mgmt config`."
+    return said + (
+        "If your company's proxy looks into secure connections, get its certificate as a PEM file from the IT "
+        "department and name it in MGMT_CA_BUNDLE; on a network you do not know, do not go on."
+    )
+
+
+def _address_of(url: str) -> str:
+    parts = urlsplit(url)
+    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}"
+
+
+def _proxy_name(url: str) -> str:
+    proxy = proxy_for(url)
+    return urlsplit(proxy.address).netloc if proxy else "in between"

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final, TypeVar
 from urllib.parse import SplitResult, urlsplit
 
-from mgmt.network.connection import is_loopback
+from mgmt.network import is_loopback
 from mgmt_contract import messages
 from mgmt_contract.messages import Service
 from mgmt_contract.parts import (

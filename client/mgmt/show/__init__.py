@@ -1,1 +1,210 @@
-"""All output for people and programs; only `output` writes."""
+"""The two streams of a run, which all views write to, and their style for a terminal, a file or a program.
+
+Results go to stdout, progress and messages to stderr. A closed pipe or a full disk silences the output
+and never the work.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import sys
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, Final, TextIO
+
+from mgmt.errors import MgmtError
+from mgmt.text import fold, printable, with_local_option, with_local_times
+from mgmt_contract.values import Value
+
+if TYPE_CHECKING:  # a name for an annotation: commands without bars do not import it
+    from mgmt.show.underway import UnderWay
+
+PLAIN_PROGRESS_SECONDS: Final = 30.0
+"""How often something is said into a file."""
+WAITING_SECONDS: Final = 1.0
+"""A longer silence on a terminal makes people wonder."""
+_COLORS: Final = {"red": "31", "green": "32", "magenta": "35", "dim": "2", "bold": "1"}
+"""Names, so that the terminal's own palette keeps them readable on light and on dark."""
+_PLAIN_SPELLING: Final = str.maketrans("✓✗→━─…", "+x>=-~")
+"""One column each, for terminals whose encoding lacks our signs."""
+_HALF_CHARACTER: Final = re.compile("[\ud800-\udfff]")
+"""How Python holds a byte of a name that is no text; many readers of JSON refuse it, so it becomes \\xNN."""
+_LABELS: Final = {"mgmt:": "red", "note:": "magenta"}
+
+
+class Style(Value):
+    """The style of a run's output."""
+
+    as_json: bool = False
+    verbosity: int = 0
+    """-1 quiet, 0 normal, 1 verbose."""
+    colors: bool = False
+    """Where a stream is a terminal."""
+    bars: bool = False
+    is_local: bool = False
+    """Whether the commands that sentences name need `--local`."""
+
+
+class Output:
+    """The two streams of a run; writing is safe from any thread and survives a closed pipe and a full disk."""
+
+    def __init__(self, style: Style, stdout: TextIO | None = None, stderr: TextIO | None = None) -> None:
+        self.style = style
+        self.stdout = stdout or sys.stdout
+        self.stderr = stderr or sys.stderr
+        self.failure: OSError | None = None
+        """Why results are missing on stdout, such as a full disk; None for a pipe that its reader closed."""
+        self._lock = threading.Lock()
+        self._closed: set[int] = set()
+        self._bars: Any = None
+
+    @contextmanager
+    def bars(self, underway: UnderWay) -> Iterator[None]:
+        """Show the bars on stderr while the context lasts; lines are then written above it."""
+        from mgmt.show.bars import open_bars
+
+        def spell(text: str) -> str:
+            return _spell(text, self.stderr)
+
+        self._bars = open_bars(underway, self.stderr, colors=self.style.colors, spell=spell)
+        try:
+            with self._bars:
+                yield
+        finally:
+            self._bars = None
+
+    @contextmanager
+    def lines_end_with(self, line_end: str) -> Iterator[None]:
+        """End the lines of stdout with other characters while the context lasts."""
+        reconfigure = getattr(self.stdout, "reconfigure", None)
+        if reconfigure is not None:
+            reconfigure(newline=line_end)
+        yield
+        if reconfigure is not None:
+            try:
+                reconfigure(newline=None)
+            except OSError as error:  # it writes out what is left, and meets a full disk as every line does
+                self._give_up(self.stdout, error)
+
+    @property
+    def width(self) -> int | None:
+        """Columns of the terminal on stdout; None where stdout is not a terminal."""
+        return _width_of(self.stdout)
+
+    def line(self, text: str) -> None:
+        """Write a result line to stdout."""
+        self._write(self.stdout, text)
+
+    def sentence(self, text: str, mark: str = "") -> None:
+        """Write a result that a person reads as text: broken between words on a narrow terminal.
+
+        Args:
+            text: The sentence.
+            mark: One painted sign that stands before it.
+        """
+        width = self.width
+        room = width - 2 if mark and width is not None else width
+        self.line(f"{mark} {fold(text, room, '  ')}" if mark else fold(text, room, "  "))
+
+    def aside(self, text: str) -> None:
+        """Write a progress line to stderr, unless quiet; broken between words on a narrow terminal."""
+        if self.style.verbosity >= 0:
+            self._write_folded(text)
+
+    def whole(self, text: str) -> None:
+        """Write a line to stderr that a person copies: never broken, and shown even if quiet."""
+        self._write(self.stderr, printable(text))
+
+    def note(self, text: str) -> None:
+        """Write a notice to stderr, unless quiet."""
+        self.aside(f"note: {printable(with_local_times(text))}")
+
+    def json(self, value: Mapping[str, Any]) -> None:
+        """Write a JSON line to stdout."""
+        self.line(_json(value))
+
+    def error(self, error: MgmtError) -> None:
+        """Write an error to stderr, as a sentence or as a JSON line."""
+        if self.style.as_json:
+            value = {
+                "type": "error",
+                "exit_code": error.exit_code,
+                "code": error.code,
+                "message": error.message,
+                "operation_id": error.operation_id,
+            }
+            self._write(self.stderr, _json(value))
+        else:
+            self._write_folded(f"mgmt: {printable(with_local_times(error.message))}")
+            for line in error.details:
+                self._write(self.stderr, line)
+
+    def paint(self, text: str, color: str) -> str:
+        """Colour a part of a result line where colours are wanted and stdout shows them."""
+        return self._paint(text, color, self.stdout)
+
+    def _paint(self, text: str, color: str, stream: TextIO) -> str:
+        return f"\x1b[{_COLORS[color]}m{text}\x1b[0m" if self.style.colors and stream.isatty() else text
+
+    def _write_folded(self, text: str) -> None:
+        said = with_local_option(text) if self.style.is_local else text
+        folded = fold(said, _width_of(self.stderr), "  ")
+        for label, color in _LABELS.items():
+            if folded.startswith(label):
+                folded = self._paint(label, color, self.stderr) + folded.removeprefix(label)
+        self._write(self.stderr, folded)
+
+    def _write(self, stream: TextIO, text: str) -> None:
+        text = _spell(text, stream)
+        with self._lock:
+            if id(stream) in self._closed:
+                return
+            try:
+                if self._bars is not None and stream.isatty():
+                    self._bars.console.print(_as_is(text), soft_wrap=True)
+                else:
+                    stream.write(text + "\n")
+                    stream.flush()
+            except OSError as error:
+                self._give_up(stream, error)
+
+    def _give_up(self, stream: TextIO, error: OSError) -> None:
+        """Write nothing more to a stream that failed; results that are missing are told at the end."""
+        self._closed.add(id(stream))
+        if stream is self.stdout and not isinstance(error, BrokenPipeError):
+            self.failure = error
+
+
+def _width_of(stream: TextIO) -> int | None:
+    if not stream.isatty():
+        return None
+    try:
+        return os.get_terminal_size(stream.fileno()).columns or None
+    except (OSError, ValueError):
+        return None
+
+
+def _spell(text: str, stream: TextIO) -> str:
+    """Replace our own signs where the stream's encoding has none of them."""
+    if text.isascii():
+        return text
+    try:
+        "✓→━─…".encode(stream.encoding or "utf-8")
+    except (UnicodeEncodeError, LookupError):
+        return text.translate(_PLAIN_SPELLING)
+    return text
+
+
+def _as_is(text: str) -> Any:
+    """Give a line that may hold our own colours to rich, which would show their codes otherwise."""
+    from rich.text import Text
+
+    return Text.from_ansi(text)
+
+
+def _json(value: Mapping[str, Any]) -> str:
+    text = json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+    return _HALF_CHARACTER.sub(lambda found: f"\\\\x{ord(found[0]) & 0xFF:02x}", text)

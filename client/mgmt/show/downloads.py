@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from mgmt.events import Finished
-from mgmt.show.output import Output
+from mgmt.show import Output
 from mgmt.show.underway import Kind, Stage, Transfer
 from mgmt.text import MEASURED_MIN_BYTES, duration_in_words, printable, size_in_words
 from mgmt_contract.records import DownloadRecord

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import fields
 
-from mgmt.show.output import Output
+from mgmt.show import Output
 from mgmt.text import count_in_words, duration_in_words, moment_in_words, printable, size_in_words
 from mgmt.upload.dry_run import Plan, PlanSummary
 from mgmt_contract.wire import to_plain

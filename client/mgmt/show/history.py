@@ -6,7 +6,7 @@ from collections.abc import Container, Iterable, Sequence
 from itertools import chain
 from typing import Any, Final
 
-from mgmt.show.output import Output
+from mgmt.show import Output
 from mgmt.show.tables import Column, lay_out_csv, lay_out_table
 from mgmt.team.history import Found, Shown
 from mgmt.team.short_ids import short_id

@@ -13,7 +13,7 @@ from typing import Final, Protocol, Self
 
 from mgmt.errors import MgmtError
 from mgmt.events import Begun, Event, Expected, Finished, Notice, Progress, Renewed, Repeated, Sized, Waiting
-from mgmt.show.output import PLAIN_PROGRESS_SECONDS, WAITING_SECONDS, Output
+from mgmt.show import PLAIN_PROGRESS_SECONDS, WAITING_SECONDS, Output
 from mgmt.show.underway import Kind, Overall, Track, Transfer, UnderWay
 from mgmt.text import clock_in_words, printable, size_in_words, with_local_times
 from mgmt_contract.wire import to_plain

@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import Final
 
 from mgmt.events import Finished
-from mgmt.show.output import Output
+from mgmt.show import Output
 from mgmt.show.underway import Kind, Stage, Transfer
 from mgmt.text import (
     MEASURED_MIN_BYTES,

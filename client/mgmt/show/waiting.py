@@ -6,7 +6,7 @@ import threading
 from typing import Self
 
 from mgmt.events import Answered, Event, Notice, Waiting
-from mgmt.show.output import PLAIN_PROGRESS_SECONDS, WAITING_SECONDS, Output
+from mgmt.show import PLAIN_PROGRESS_SECONDS, WAITING_SECONDS, Output
 
 
 class WaitingRenderer:

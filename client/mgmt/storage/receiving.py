@@ -14,9 +14,9 @@ from urllib.parse import urlsplit
 import urllib3
 
 from mgmt.errors import INTERRUPTED, CancelledError
-from mgmt.network.connection import BLOCK_SIZE_BYTES, READ_TIMEOUT_SECONDS, Bounds, Connections, bounded, make_timeout
-from mgmt.network.reachability import refuse_hopeless
-from mgmt.storage.transfer import RateLimit
+from mgmt.network import BLOCK_SIZE_BYTES, READ_TIMEOUT_SECONDS, Bounds, Connections, bounded, make_timeout
+from mgmt.network.retry import refuse_hopeless
+from mgmt.storage import RateLimit
 from mgmt_contract.messages import SignedRequest
 from mgmt_contract.values import Value
 

@@ -12,7 +12,7 @@ from datetime import datetime, timedelta
 from typing import Final
 
 from mgmt.errors import SourceError, UnavailableError, UsageError
-from mgmt.service.api import ServiceApi, error_of, error_of_outcome
+from mgmt.service import ServiceApi, error_of, error_of_outcome
 from mgmt.service.replies import is_known
 from mgmt.team.short_ids import is_short_id, second_of, short_id
 from mgmt_contract.messages import HISTORY_LIMIT_MAX, HistoryRequest

@@ -26,7 +26,7 @@ from mgmt.errors import (
 )
 from mgmt.events import Notice, Progress, Renewed
 from mgmt.machine.files import raise_limit, workers_max
-from mgmt.service.api import error_in
+from mgmt.service import error_in
 from mgmt.session import Session
 from mgmt.upload.ending import Ending
 from mgmt.upload.job import Granted, Job, UploadOptions, say_unapplied

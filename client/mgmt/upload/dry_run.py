@@ -11,7 +11,7 @@ from typing import Literal
 from mgmt.archive import compute_content, compute_content_digest, refuse_without_room
 from mgmt.errors import LocalStateError, MgmtError, RefusedError
 from mgmt.events import Waiting
-from mgmt.service.api import error_in
+from mgmt.service import error_in
 from mgmt.session import Session
 from mgmt.upload.job import Job, UploadOptions, say_unapplied
 from mgmt.upload.looking import Looking

@@ -26,13 +26,12 @@ from mgmt.source import (
     place_of,
     real_folder,
 )
-from mgmt.source.rules import SYSTEM_FILE, Excludes, is_system_name, own_data_at, special_kind
+from mgmt.source.walk import SYSTEM_FILE, Excludes, is_system_name, own_data_at, special_kind
 from mgmt.text import count_in_words, show_path, shown, size_in_words
 from mgmt.upload import adopt
 from mgmt.upload.job import Job, UploadOptions
 from mgmt.upload.originals import EarlierMoves, find_place
-from mgmt.upload.ours import is_known_archive, is_left_by_move, placeholder_of
-from mgmt.upload.place import choose_place, remove_cache_folder
+from mgmt.upload.ours import choose_place, is_known_archive, is_left_by_move, placeholder_of, remove_cache_folder
 from mgmt_contract.names import ARCHIVE_SUFFIX, InvalidNameError, fold_key, join_key
 
 _SKIPPED_NAMED_MAX: Final = 20

@@ -17,7 +17,7 @@ from mgmt.archive import compute_content_digest, rename_without_replacing, sync_
 from mgmt.errors import CancelledError, LocalStateError, MgmtError, RefusedError, SourceError, source_changed
 from mgmt.events import Finished, Notice, Waiting
 from mgmt.journal import Entry, Moved
-from mgmt.service.api import error_of
+from mgmt.service import error_of
 from mgmt.session import Session
 from mgmt.source import Source, place_of
 from mgmt.text import shown

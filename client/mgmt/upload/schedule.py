@@ -9,10 +9,9 @@ from contextlib import contextmanager
 from typing import Final, Protocol
 
 from mgmt.errors import CancelledError, LocalStateError, MgmtError
-from mgmt.machine.interrupts import undisturbed
+from mgmt.machine import undisturbed
 from mgmt.session import Session
 from mgmt.upload.job import Carrying, Granted, Job
-from mgmt.upload.large import Large
 from mgmt.upload.small import Small
 from mgmt_contract.parts import MIB
 
@@ -53,7 +52,11 @@ class _Batch(Protocol):
 
 def strategy_for(job: Job) -> Strategy:
     """Choose how a job goes: large is what may need parts."""
-    return Large() if job.source.upper_bound_bytes > job.whole_max_bytes else Small()
+    if job.source.upper_bound_bytes <= job.whole_max_bytes:
+        return Small()
+    from mgmt.upload.large import Large
+
+    return Large()
 
 
 def group(

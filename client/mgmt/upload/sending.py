@@ -20,9 +20,9 @@ from typing import Final
 from mgmt.archive import read_archive
 from mgmt.errors import CancelledError, IntegrityError, UnavailableError, archive_unreadable
 from mgmt.events import Notice, Progress
-from mgmt.service.api import error_in, error_of
+from mgmt.service import error_in, error_of
 from mgmt.session import Session
-from mgmt.storage.transfer import PutOutcome, PutResult
+from mgmt.storage import PutOutcome, PutResult
 from mgmt.upload.job import Job
 from mgmt_contract import messages
 from mgmt_contract.parts import PartSpan

@@ -11,8 +11,7 @@ from mgmt.archive import PackedArchive, pack
 from mgmt.events import Progress
 from mgmt.session import Session
 from mgmt.upload.job import Carrying, Granted, Job
-from mgmt.upload.ours import unfinished_token
-from mgmt.upload.place import make_cache_folder
+from mgmt.upload.ours import make_cache_folder, unfinished_token
 from mgmt.upload.sending import send_packed
 from mgmt_contract.messages import Part
 

@@ -11,10 +11,9 @@ from mgmt import logs as runlog
 from mgmt.cli.invocation import Invocation
 from mgmt.errors import SourceError
 from mgmt.events import Notice, Progress, Renewed
-from mgmt.logs import RunLog
-from mgmt.redaction import Redactor
+from mgmt.logs import Redactor, RunLog
 
-CALLS = logging.getLogger("mgmt.service.api")
+CALLS = logging.getLogger("mgmt.service")
 """As any module of the client has one."""
 LINE = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z [a-z ]+( \[[^]]+\])?: .*")
 

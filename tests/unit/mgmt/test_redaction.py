@@ -2,7 +2,7 @@ import base64
 
 import pytest
 
-from mgmt.redaction import TOLD_MAX_CHARACTERS, Redactor
+from mgmt.logs import TOLD_MAX_CHARACTERS, Redactor
 from support.hostile_texts import HOSTILE_UNITS, LONGEST_MAX_SECONDS, repeat_up_to, take_seconds
 
 SIGNED = (

@@ -15,7 +15,7 @@ from mgmt.account.login import Means, meet, sign_in
 from mgmt.credentials.issuer import IssuerApi
 from mgmt.credentials.store import Known
 from mgmt.errors import CancelledError, LoginRequiredError, NotConfiguredError, UnavailableError
-from mgmt.network.connection import Connections
+from mgmt.network import Connections
 from mgmt.network.retry import Patience
 from mgmt_contract.messages import Me, Service
 from mgmt_contract.sign_in import redirect_uri

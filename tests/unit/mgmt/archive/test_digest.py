@@ -7,7 +7,7 @@ import pytest
 from blake3 import blake3
 
 from mgmt.archive import pack
-from mgmt.archive.digest import ContentDigest, Placed
+from mgmt.archive.checksums import ContentDigest, Placed
 from mgmt.source import look
 from support.trees import awkward_tree, noise, text
 

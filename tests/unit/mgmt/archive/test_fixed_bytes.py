@@ -19,8 +19,8 @@ import pytest
 from blake3 import blake3
 
 from mgmt.archive import codec, headers, pack
+from mgmt.archive.checksums import ContentDigest, Placed
 from mgmt.archive.codec import PLANS, QUICKEST, ZLIB, Deflater, Plan, current_codec, encode, store
-from mgmt.archive.digest import ContentDigest, Placed
 from mgmt.archive.headers import GZIP_HEADER, gzip_trailer, is_ours
 from mgmt.errors import source_failure
 from mgmt.layout import TAR_END_BYTES, archive_bound_bytes, archive_file_name, is_temporary_name, temporary_name

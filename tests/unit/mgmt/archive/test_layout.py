@@ -18,12 +18,12 @@ from mgmt.layout import (
     is_temporary_name,
     temporary_name,
 )
-from mgmt.source import rules
+from mgmt.source import walk
 
 NAMES = st.text(st.characters(exclude_characters="/\0", exclude_categories=["Cs"]), min_size=1, max_size=255)
 
 
-@pytest.mark.parametrize("module", [layout, text, rules, checksums])
+@pytest.mark.parametrize("module", [layout, text, walk, checksums])
 def test_examples_in_the_documentation_are_true(module):
     assert doctest.testmod(module).failed == 0
 

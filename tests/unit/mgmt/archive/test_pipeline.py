@@ -4,7 +4,7 @@ import threading
 
 import pytest
 
-from mgmt.archive.pipeline import Block, Pipeline
+from mgmt.archive.stream import Block, Pipeline
 from mgmt.layout import BLOCK_SIZE_BYTES
 
 

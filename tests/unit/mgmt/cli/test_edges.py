@@ -160,7 +160,7 @@ def test_history_loads_nothing_that_only_an_upload_needs(service):
         "rich",
         "tarfile",
         "mgmt.journal",
-        "mgmt.storage.transfer",
+        "mgmt.storage",
         "mgmt.show.underway",
     ):
         assert name not in loaded.split(), name

@@ -15,8 +15,7 @@ from mgmt.credentials.claims import read_claims
 from mgmt.credentials.issuer import IssuerApi, TokenRefusedError, authorize_client
 from mgmt.errors import LoginRequiredError, NotConfiguredError, UnavailableError
 from mgmt.events import Notice
-from mgmt.network import reachability
-from mgmt.network.connection import Connections
+from mgmt.network import Connections, retry
 from mgmt.network.retry import Patience
 from support.rotating_issuer import CLIENT_ID, ROBOT, rotating_issuer
 from support.scripted_server import Answer, json_answer, scripted_server
@@ -271,6 +270,6 @@ def test_what_is_no_token_claims_nothing(text):
     assert read_claims(text) == {}
 
 
-@pytest.mark.parametrize("module", [claims_module, place, reachability])
+@pytest.mark.parametrize("module", [claims_module, place, retry])
 def test_the_examples_hold(module):
     assert doctest.testmod(module).failed == 0

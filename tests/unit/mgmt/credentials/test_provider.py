@@ -14,14 +14,14 @@ from datetime import timedelta
 import pytest
 
 from mgmt.credentials import provider as provider_module
-from mgmt.credentials.fixed import FixedToken
 from mgmt.credentials.issuer import IssuerApi
 from mgmt.credentials.provider import ClientToken
 from mgmt.credentials.store import CredentialStore
 from mgmt.errors import CancelledError, LocalStateError, LoginRequiredError, UnavailableError
 from mgmt.events import Notice
-from mgmt.network.connection import Connections
+from mgmt.network import Connections
 from mgmt.network.retry import Patience
+from mgmt.session import FixedToken
 from support.rotating_issuer import ROBOT, rotating_issuer
 from support.sign_ins import SERVICE_URL, make_credentials, make_provider
 

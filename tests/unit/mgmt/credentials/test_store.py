@@ -21,7 +21,7 @@ from mgmt.credentials.place import file_of
 from mgmt.credentials.store import CredentialStore, Known
 from mgmt.errors import CancelledError, LocalStateError, LoginRequiredError, UnavailableError
 from mgmt.events import Notice
-from mgmt.source.rules import own_data_at
+from mgmt.source.walk import own_data_at
 from support.sign_ins import SERVICE_URL, make_credentials
 
 posix = pytest.mark.skipif(os.name == "nt", reason="Windows' folders are closed by their own lists")

@@ -4,7 +4,7 @@ import sys
 
 import pytest
 
-from mgmt.machine.awake import stay_awake
+from mgmt.machine import stay_awake
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="the helper of Linux")
 

@@ -6,14 +6,14 @@ import sys
 
 import pytest
 
-from mgmt.archive import pipeline
+from mgmt.archive import stream
 from mgmt.journal import Journal
 from support.interrupts import INTERRUPTS
 
 TWICE = """
 import os, sys
 from mgmt.errors import CancelledError
-from mgmt.machine.interrupts import interruptible
+from mgmt.machine import interruptible
 number = int(sys.argv[1])
 try:
     with interruptible() as stop:
@@ -31,14 +31,14 @@ def test_who_is_told_to_end_twice_still_tidies_up(number):
 
 
 def test_an_interrupt_when_the_work_is_just_done_is_no_bug(monkeypatch):
-    class Interrupted(pipeline.Future):
+    class Interrupted(stream.Future):
         def set_result(self, result):
             super().set_result(result)
             raise KeyboardInterrupt
 
-    monkeypatch.setattr(pipeline, "Future", Interrupted)
+    monkeypatch.setattr(stream, "Future", Interrupted)
     with pytest.raises(KeyboardInterrupt):
-        pipeline._CallingThread().submit(int)
+        stream._CallingThread().submit(int)
 
 
 @pytest.mark.parametrize("statement", ["BEGIN IMMEDIATE", "COMMIT"])

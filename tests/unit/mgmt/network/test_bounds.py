@@ -8,14 +8,13 @@ import tracemalloc
 
 import pytest
 
+from mgmt import storage
 from mgmt.errors import UnavailableError
-from mgmt.network.connection import Bounds, Connections
+from mgmt.network import Bounds, Connections
 from mgmt.network.retry import Patience
-from mgmt.service import api
-from mgmt.service.api import ServiceApi
+from mgmt.service import ServiceApi
 from mgmt.service.replies import REPLY_MAX_BYTES
-from mgmt.storage import transfer
-from mgmt.storage.transfer import Carrier, PutOutcome, RateLimit
+from mgmt.storage import Carrier, PutOutcome, RateLimit
 from mgmt_contract.messages import Service, SignedRequest
 from mgmt_contract.parts import MIB
 from mgmt_contract.wire import to_json
@@ -61,7 +60,7 @@ def make_api(connections):
 @pytest.mark.parametrize(("where", "has_answered"), [*((where, True) for where in DRIPS), ("the body", False)])
 def test_a_service_that_drips_is_given_up_at_the_deadline(make_api, monkeypatch, where, has_answered):
     """Each byte comes in time, and the answer never does."""
-    monkeypatch.setattr(api, "ANSWER_MAX_SECONDS", DEADLINE_SECONDS)
+    monkeypatch.setattr("mgmt.service.ANSWER_MAX_SECONDS", DEADLINE_SECONDS)
     with raw_server(DRIPS[where], PAUSE_SECONDS) as server:
         service, patience = make_api(server.url, 0.0 if has_answered else 0.1)
         if has_answered:
@@ -74,7 +73,7 @@ def test_a_service_that_drips_is_given_up_at_the_deadline(make_api, monkeypatch,
 
 @pytest.mark.parametrize("where", DRIPS)
 def test_a_storage_that_drips_is_a_broken_connection_at_the_deadline(connections, monkeypatch, tmp_path, where):
-    monkeypatch.setattr(transfer, "_ANSWER_BOUNDS", Bounds(DEADLINE_SECONDS, 64 * 1024))
+    monkeypatch.setattr(storage, "_ANSWER_BOUNDS", Bounds(DEADLINE_SECONDS, 64 * 1024))
     path = tmp_path / "a.tar.gz"
     path.write_bytes(b"bytes")
     stop = threading.Event()

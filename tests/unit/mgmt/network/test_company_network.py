@@ -9,11 +9,11 @@ from pathlib import Path
 import pytest
 
 from mgmt.errors import NotConfiguredError, UnavailableError
-from mgmt.network.connection import Connections, proxy_for
+from mgmt.network import Connections, proxy_for
 from mgmt.network.retry import Patience
 from mgmt.network.trust import make_tls_context
-from mgmt.service.api import ServiceApi
-from mgmt.storage.transfer import Carrier, PutOutcome, RateLimit
+from mgmt.service import ServiceApi
+from mgmt.storage import Carrier, PutOutcome, RateLimit
 from mgmt_contract.messages import Service, SignedRequest
 from mgmt_contract.wire import to_plain
 from support.certificates import make_authority

@@ -7,7 +7,6 @@ from datetime import UTC, datetime
 
 import pytest
 
-from mgmt.credentials.fixed import FixedToken
 from mgmt.errors import (
     CancelledError,
     LoginRequiredError,
@@ -17,9 +16,10 @@ from mgmt.errors import (
     SourceError,
     UnavailableError,
 )
-from mgmt.network.connection import Connections
+from mgmt.network import Connections
 from mgmt.network.retry import Patience
-from mgmt.service.api import ERROR_OF_PROBLEM, ServiceApi, error_of
+from mgmt.service import ERROR_OF_PROBLEM, ServiceApi, error_of
+from mgmt.session import FixedToken
 from mgmt_contract.messages import HistoryRequest, Part, Service, SignItem, SignRequest
 from mgmt_contract.problems import PROBLEMS, make_problem
 from mgmt_contract.wire import to_plain

@@ -9,11 +9,11 @@ import threading
 
 import pytest
 
-from mgmt.credentials.fixed import FixedToken
 from mgmt.errors import LoginRequiredError, RefusedError, UnavailableError
-from mgmt.network.connection import Connections
+from mgmt.network import Connections
 from mgmt.network.retry import Patience
-from mgmt.service.api import ServiceApi
+from mgmt.service import ServiceApi
+from mgmt.session import FixedToken
 from mgmt_contract.messages import HistoryRequest, Service
 from mgmt_contract.wire import to_plain
 from support.scripted_server import Answer, json_answer, scripted_server

@@ -7,8 +7,8 @@ import pytest
 
 from mgmt.errors import SourceError
 from mgmt.events import Begun, Expected, Finished, Progress, Renewed
+from mgmt.show import PLAIN_PROGRESS_SECONDS, Output, Style
 from mgmt.show.bars import draw_lines
-from mgmt.show.output import PLAIN_PROGRESS_SECONDS, Output, Style
 from mgmt.show.progress import TaskRenderer
 from mgmt.show.underway import Kind, Stage, UnderWay
 from mgmt_contract.values import Value

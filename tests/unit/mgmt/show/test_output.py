@@ -3,7 +3,7 @@
 import errno
 import io
 
-from mgmt.show.output import Output, Style
+from mgmt.show import Output, Style
 
 
 class NearlyFull(io.TextIOWrapper):

@@ -10,9 +10,8 @@ import pytest
 from mgmt import text as wording
 from mgmt.errors import IntegrityError, SourceError
 from mgmt.events import Answered, Begun, Expected, Finished, Notice, Progress, Renewed, Waiting
-from mgmt.show import tables, uploads
+from mgmt.show import PLAIN_PROGRESS_SECONDS, Output, Style, tables, uploads
 from mgmt.show.history import describe_record, describe_version, version_line
-from mgmt.show.output import PLAIN_PROGRESS_SECONDS, Output, Style
 from mgmt.show.progress import TaskRenderer
 from mgmt.show.underway import Transfer
 from mgmt.show.uploads import UploadView, describe_success

@@ -11,7 +11,7 @@ from mgmt.errors import SourceError
 from mgmt.journal import Journal
 from mgmt.machine import folders
 from mgmt.source import look
-from mgmt.source.rules import own_data_at
+from mgmt.source.walk import own_data_at
 from mgmt.upload.looking import everything_in
 from mgmt_local.control import issue_token
 from mgmt_local.gateway.owner import own_secret

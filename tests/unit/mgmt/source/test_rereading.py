@@ -22,8 +22,7 @@ from mgmt.members import FileEnd, Finding, Member
 from mgmt.source import look, medium, rereading
 from mgmt.source.medium import ALIGNMENT_BYTES, count_pages, drop_pages
 from mgmt.source.rereading import reread
-from mgmt.source.rules import Excludes
-from mgmt.source.walk import Walk
+from mgmt.source.walk import Excludes, Walk
 from support.trees import awkward_tree, many_files, noise, open_descriptors
 
 MIB = 1024 * 1024

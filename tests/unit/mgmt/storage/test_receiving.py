@@ -4,9 +4,9 @@ from contextlib import contextmanager
 import pytest
 
 from mgmt.errors import CancelledError
-from mgmt.network.connection import Connections
+from mgmt.network import Connections
+from mgmt.storage import RateLimit
 from mgmt.storage.receiving import GetOutcome, Receiver
-from mgmt.storage.transfer import RateLimit
 from mgmt_contract.messages import SignedRequest
 from support.scripted_server import Answer, scripted_server
 

@@ -1,6 +1,6 @@
 """The speed that is remembered: of bytes that arrived, over the time in which any were under way."""
 
-from mgmt.storage.transfer import SpeedGauge
+from mgmt.storage import SpeedGauge
 from mgmt.text import MEASURED_MIN_BYTES
 
 

@@ -6,11 +6,10 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
+from mgmt import network, storage
 from mgmt.errors import CancelledError, LocalStateError
-from mgmt.network import connection
-from mgmt.network.connection import Connections
-from mgmt.storage import transfer
-from mgmt.storage.transfer import Carrier, PutOutcome, RateLimit
+from mgmt.network import Connections
+from mgmt.storage import Carrier, PutOutcome, RateLimit
 from mgmt_contract.messages import SignedRequest
 from mgmt_contract.parts import KIB, MIB
 from support.certificates import make_certificate
@@ -112,8 +111,8 @@ def test_a_broken_connection_takes_its_bytes_back(carrier, archive):
 
 def test_who_waited_in_vain_for_an_answer_waits_twice_as_long_the_next_time(stop, archive, monkeypatch):
     """Or small files on a slow line would be sent again for ever: their bytes lie with the system for minutes."""
-    monkeypatch.setattr(transfer, "READ_TIMEOUT_SECONDS", 0.1)
-    monkeypatch.setattr(transfer, "ANSWER_MAX_SECONDS", 0.4)
+    monkeypatch.setattr(storage, "READ_TIMEOUT_SECONDS", 0.1)
+    monkeypatch.setattr(storage, "ANSWER_MAX_SECONDS", 0.4)
     connections = Connections()
     carrier = Carrier(connections, stop, RateLimit(None, stop))
     waited_seconds = []
@@ -133,7 +132,7 @@ def test_who_waited_in_vain_for_an_answer_waits_twice_as_long_the_next_time(stop
 @pytest.mark.parametrize("uses_tls", [False, True])
 def test_a_block_may_take_longer_to_leave_than_a_connection_to_come_about(stop, tmp_path, monkeypatch, uses_tls):
     """Or a slow line would lose every connection, however often its bytes are sent again."""
-    monkeypatch.setattr(connection, "CONNECT_TIMEOUT_SECONDS", CONNECT_SECONDS)
+    monkeypatch.setattr(network, "CONNECT_TIMEOUT_SECONDS", CONNECT_SECONDS)
     path = tmp_path / "large.tar.gz"
     with path.open("wb") as file:
         file.truncate(8 * MIB)

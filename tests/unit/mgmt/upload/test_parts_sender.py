@@ -12,7 +12,7 @@ import pytest
 
 from mgmt.network.retry import Patience
 from mgmt.service.replies import Limits
-from mgmt.storage.transfer import PutOutcome, PutResult
+from mgmt.storage import PutOutcome, PutResult
 from mgmt.upload.adopt import Adoption
 from mgmt.upload.job import UploadOptions
 from mgmt.upload.sending import Meter, PartFeed, PartsSender

@@ -12,9 +12,9 @@ from typing import Any
 import pytest
 
 from mgmt.errors import LocalStateError
-from mgmt.network.connection import Connections
+from mgmt.network import Connections
 from mgmt.network.retry import Patience
-from mgmt.storage.transfer import Carrier, RateLimit
+from mgmt.storage import Carrier, RateLimit
 from mgmt.upload.sending import Meter, send_whole
 from mgmt_contract.messages import SignedRequest
 from support.scripted_server import Answer, scripted_server
