@@ -1,7 +1,7 @@
 """What an archive is recognised by: CRC64NVME of its bytes and parts, as S3 computes it, and the digest of its content.
 
 The content digest is the same for the same content, however and whenever it is packed. Every file has a BLAKE3 digest
-of its own. The content digest is BLAKE3 over the members in order: each one's frame (see `mgmt.members.frame`),
+of its own. The content digest is BLAKE3 over the members in order: each one's frame (see `mgmt.layout.frame`),
 followed for a file by the 32 bytes of its own digest, so no two different lists of members give the same bytes.
 Times, owners, codec and plan are left out. One pass over the files gives both, and a list of the members with their
 digests is enough to compute the content digest again.
@@ -24,7 +24,7 @@ import anycrc  # type: ignore[import-untyped]  # it has no annotations
 from blake3 import blake3
 
 from mgmt.errors import INTERRUPTED, CancelledError, archive_unreadable
-from mgmt.members import Member
+from mgmt.layout import Member
 from mgmt_contract.messages import Part
 from mgmt_contract.parts import MIB, SINGLE_PUT_MAX_BYTES
 from mgmt_contract.values import Value

@@ -17,8 +17,8 @@ from mgmt.archive.telling import Telling
 from mgmt.archive.tree_sync import TreeSync
 from mgmt.archive.unfinished import EARLY_SYNC_BYTES, EarlySync
 from mgmt.errors import IntegrityError
+from mgmt.layout import NANOSECONDS
 from mgmt.machine.filling import Filling
-from mgmt.members import NANOSECONDS
 from mgmt.text import shown
 from mgmt_contract.parts import MIB
 

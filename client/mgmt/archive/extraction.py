@@ -26,9 +26,8 @@ from mgmt.archive.rules import Counted, LeftOutList, Rules
 from mgmt.archive.telling import Telling
 from mgmt.archive.tree_sync import TreeSync
 from mgmt.errors import INTERRUPTED, CancelledError, IntegrityError
-from mgmt.layout import placeholder, temporary_name
+from mgmt.layout import NANOSECONDS, placeholder, temporary_name
 from mgmt.machine.filling import Anchor, Look, drop, remove_tree
-from mgmt.members import NANOSECONDS
 from mgmt.text import shown
 from mgmt_contract.parts import MIB
 

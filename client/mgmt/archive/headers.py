@@ -1,7 +1,7 @@
 """The framing of an archive: the gzip member around the tar stream, and the tar headers.
 
 The gzip member has a comment that identifies our archives. Headers are plain ustar where it can hold the member, else
-`tarfile`'s PAX or GNU form, as `mgmt.members.header_form` decides. Owners are left out (uid and gid 0, no names) and
+`tarfile`'s PAX or GNU form, as `mgmt.layout.header_form` decides. Owners are left out (uid and gid 0, no names) and
 times are whole seconds, so that a copy of the source elsewhere has the same headers.
 """
 
@@ -15,9 +15,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
-from mgmt.layout import GZIP_COMMENT
+from mgmt.layout import GZIP_COMMENT, USTAR_NAME_MAX_BYTES, HeaderForm, Member, MemberKind, decode_path, header_form
 from mgmt.machine.files import open_regular
-from mgmt.members import USTAR_NAME_MAX_BYTES, HeaderForm, Member, MemberKind, decode_path, header_form
 
 _HAS_COMMENT: Final = 0x10
 _SYSTEM_UNKNOWN: Final = 255

@@ -22,8 +22,16 @@ from blake3 import blake3
 
 from mgmt.archive.checksums import BEGINNING, Placed
 from mgmt.errors import IntegrityError
-from mgmt.layout import BLOCK_SIZE_BYTES, FORMAT_VERSION, GZIP_HEADER_BYTES
-from mgmt.members import LETTERS, MemberKind, decode_path, encode_path, frame_of
+from mgmt.layout import (
+    BLOCK_SIZE_BYTES,
+    FORMAT_VERSION,
+    GZIP_HEADER_BYTES,
+    LETTERS,
+    MemberKind,
+    decode_path,
+    encode_path,
+    frame_of,
+)
 from mgmt_contract.values import Value
 
 INDEX_VERSION: Final = 1

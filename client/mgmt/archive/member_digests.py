@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
 from mgmt.archive.checksums import ContentDigest, Placed
-from mgmt.members import FileEnd, Finding, Member, Reread, frame
+from mgmt.layout import FileEnd, Finding, Member, Reread, frame
 
 _NOWHERE = 0
 """Where in a tar stream a member would lie: nobody asks."""

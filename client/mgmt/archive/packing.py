@@ -16,9 +16,8 @@ from mgmt.archive.headers import GZIP_HEADER, gzip_trailer, is_archive_at, is_op
 from mgmt.archive.stream import Pipeline, TarStream
 from mgmt.archive.unfinished import UnfinishedArchive, disk_full, free_bytes, unwritable
 from mgmt.errors import INTERRUPTED, CancelledError, SourceError
-from mgmt.layout import BLOCK_SIZE_BYTES, temporary_name
+from mgmt.layout import BLOCK_SIZE_BYTES, Packable, Survey, frame, temporary_name
 from mgmt.machine.files import remove_same
-from mgmt.members import Packable, Survey, frame
 from mgmt.text import shown
 from mgmt_contract.messages import Content, Packing, Part
 from mgmt_contract.parts import MIB

@@ -12,7 +12,7 @@ from mgmt.archive.checksums import BEGINNING, PartSums
 from mgmt.archive.index import IndexWriter
 from mgmt.archive.tar_reading import TarReader
 from mgmt.errors import INTERRUPTED, CancelledError
-from mgmt.members import frame_of
+from mgmt.layout import frame_of
 
 
 def rebuild_index(file: Readable, index: IndexWriter, *, stop: threading.Event | None = None) -> None:

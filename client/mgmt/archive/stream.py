@@ -19,8 +19,7 @@ from mgmt.archive.checksums import Digested, Placed
 from mgmt.archive.codec import Piece
 from mgmt.archive.headers import header
 from mgmt.errors import source_changed, source_failure
-from mgmt.layout import BLOCK_SIZE_BYTES, TAR_END_BYTES, TAR_RECORD_BYTES
-from mgmt.members import Member, has_changed
+from mgmt.layout import BLOCK_SIZE_BYTES, TAR_END_BYTES, TAR_RECORD_BYTES, Member, has_changed
 
 P = ParamSpec("P")
 T = TypeVar("T")

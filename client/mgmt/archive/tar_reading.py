@@ -20,8 +20,7 @@ from mgmt.archive.headers import MAGIC, NOBODY, USTAR
 from mgmt.archive.index import IndexedMember
 from mgmt.archive.names_here import hostile
 from mgmt.errors import IntegrityError
-from mgmt.layout import TAR_RECORD_BYTES
-from mgmt.members import MemberKind, encode_path
+from mgmt.layout import TAR_RECORD_BYTES, MemberKind, encode_path
 from mgmt.text import shown
 from mgmt_contract.parts import MIB
 

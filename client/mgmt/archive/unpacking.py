@@ -16,7 +16,7 @@ from mgmt.archive.inflating import inflate
 from mgmt.archive.rules import Counted, Rules
 from mgmt.archive.tar_reading import TarReader
 from mgmt.errors import SourceError
-from mgmt.members import frame_of
+from mgmt.layout import frame_of
 from mgmt.text import shown
 from mgmt_contract.values import Value
 

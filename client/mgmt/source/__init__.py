@@ -9,8 +9,7 @@ from collections.abc import Callable, Generator, Sequence
 from pathlib import Path
 
 from mgmt.errors import SourceError, UsageError, source_unreadable
-from mgmt.layout import TAR_END_BYTES, archive_bound_bytes
-from mgmt.members import Member, Survey, frame, member_bound_bytes
+from mgmt.layout import TAR_END_BYTES, Member, Survey, archive_bound_bytes, frame, member_bound_bytes
 from mgmt.source.walk import Excludes, IsOwnArchive, Skipped, Walk, is_system_name, never_own, own_data_at, special_kind
 from mgmt.text import shown
 from mgmt_contract.records import FileRecord

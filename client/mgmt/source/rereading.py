@@ -11,8 +11,8 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Final
 
 from mgmt.errors import INTERRUPTED, CancelledError, is_gone
+from mgmt.layout import FileEnd, Finding, Member, Reread, has_changed
 from mgmt.machine.folders import MovedError
-from mgmt.members import FileEnd, Finding, Member, Reread, has_changed
 from mgmt.source.medium import ALIGNMENT_BYTES, bypass_cache, make_blocks, read_at, read_through_cache
 from mgmt.source.walk import Walk
 from mgmt_contract.parts import MIB

@@ -18,9 +18,8 @@ from functools import cached_property
 from typing import Final, NamedTuple, NoReturn
 
 from mgmt.errors import SourceError, source_changed, source_failure, source_unreadable
-from mgmt.layout import TEMPORARY_SUFFIX, is_temporary_name
+from mgmt.layout import TEMPORARY_SUFFIX, Member, is_temporary_name
 from mgmt.machine.folders import ASKS_EFFECTIVE_IDS, OPEN_FILE_FLAGS, Folder, MovedError, open_folder
-from mgmt.members import Member
 from mgmt.text import shown
 from mgmt_contract.names import ARCHIVE_SUFFIX
 

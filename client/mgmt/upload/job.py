@@ -14,7 +14,7 @@ from typing import Final, Literal
 from mgmt.archive import PackedArchive, current_codec
 from mgmt.events import Emit, Notice
 from mgmt.journal import EndedAs, Entry, new_operation_id
-from mgmt.members import NANOSECONDS
+from mgmt.layout import NANOSECONDS
 from mgmt.source import Source
 from mgmt.upload.adopt import Adoption
 from mgmt_contract.messages import Content, Lease, Packing, StartItem, StartResult

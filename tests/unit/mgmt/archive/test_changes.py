@@ -12,7 +12,7 @@ import pytest
 from mgmt.archive import pack
 from mgmt.archive.stream import _refuse_changed as refuse_changed
 from mgmt.errors import SourceError
-from mgmt.members import Member
+from mgmt.layout import Member
 from mgmt.source import Source, look
 from mgmt_contract.parts import MIB
 from support.trees import noise

@@ -23,8 +23,19 @@ from mgmt.archive.checksums import ContentDigest, Placed
 from mgmt.archive.codec import PLANS, QUICKEST, ZLIB, Deflater, Plan, current_codec, encode, store
 from mgmt.archive.headers import GZIP_HEADER, gzip_trailer, is_ours
 from mgmt.errors import source_failure
-from mgmt.layout import TAR_END_BYTES, archive_bound_bytes, archive_file_name, is_temporary_name, temporary_name
-from mgmt.members import Member, Survey, frame, header_bound_bytes, header_form, member_bound_bytes
+from mgmt.layout import (
+    TAR_END_BYTES,
+    Member,
+    Survey,
+    archive_bound_bytes,
+    archive_file_name,
+    frame,
+    header_bound_bytes,
+    header_form,
+    is_temporary_name,
+    member_bound_bytes,
+    temporary_name,
+)
 from mgmt.source import look
 from mgmt.text import shown
 from mgmt_contract.parts import MIB

@@ -11,7 +11,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from mgmt.archive.headers import header
-from mgmt.members import Member, frame, header_bound_bytes, header_form
+from mgmt.layout import Member, frame, header_bound_bytes, header_form
 from support.trees import run_tool
 
 STATUS = os.stat_result((stat.S_IFREG, 0, 0, 1, 0, 0, 0, 0, 0, 0))

@@ -12,7 +12,7 @@ from mgmt.archive import pack
 from mgmt.archive.headers import header
 from mgmt.archive.packing import compute_content_digest
 from mgmt.errors import CancelledError, SourceError
-from mgmt.members import Member
+from mgmt.layout import Member
 from mgmt.source import look
 from mgmt_contract.parts import MIB
 from support.trees import noise

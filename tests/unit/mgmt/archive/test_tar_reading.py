@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from mgmt.archive.headers import header
 from mgmt.archive.tar_reading import PlainInfo
-from mgmt.members import Member
+from mgmt.layout import Member
 
 PATHS = st.text("abcXYZ0 .-_/~", min_size=1, max_size=150).map(lambda text: text.strip("/") or "x")
 

@@ -18,7 +18,7 @@ from blake3 import blake3
 from mgmt.archive import compute_content_digest
 from mgmt.archive.member_digests import DigestedMember, Digests, digest_members
 from mgmt.errors import CancelledError
-from mgmt.members import FileEnd, Finding, Member
+from mgmt.layout import FileEnd, Finding, Member
 from mgmt.source import look, medium, rereading
 from mgmt.source.medium import ALIGNMENT_BYTES, count_pages, drop_pages
 from mgmt.source.rereading import reread
