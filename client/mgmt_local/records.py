@@ -16,10 +16,11 @@ import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
+from itertools import chain
 from pathlib import Path
 from typing import Any, Final
 
-from mgmt_api.domain.entities import HistoryPage, HistoryQuery, Name, Recorded, RecordedT, entity_of
+from mgmt_api.domain.entities import HistoryPage, HistoryQuery, Name, Operation, Recorded, RecordedT, entity_of
 from mgmt_api.ports import ConflictError, RecordsUnavailableError
 from mgmt_contract.messages import Part
 from mgmt_contract.names import fold_key, fold_person
@@ -28,7 +29,7 @@ from mgmt_local.errors import LocalBackendError
 
 _logger = logging.getLogger(__name__)
 
-SCHEMA_VERSION: Final = 2
+SCHEMA_VERSION: Final = 3
 """Kept in the file as `user_version`; 0 is a file without tables."""
 BUSY_TIMEOUT_SECONDS: Final = 5.0
 """How long a write waits for another process's."""
@@ -46,9 +47,11 @@ _SCHEMA: Final = (
         operation_type TEXT NOT NULL,
         base_name TEXT NOT NULL,
         key TEXT NOT NULL,
-        document TEXT NOT NULL
+        document TEXT NOT NULL,
+        awaits_removal INTEGER NOT NULL DEFAULT 0
     )
     """,
+    "CREATE INDEX awaiting_removal ON operations (started_order) WHERE awaits_removal",
     "CREATE INDEX feed ON operations (started_order)",
     "CREATE INDEX by_actor ON operations (actor, started_order)",
     "CREATE INDEX by_actor_id ON operations (actor_id, started_order)",
@@ -73,20 +76,28 @@ _SCHEMA: Final = (
     """,
 )
 
-_FROM_VERSION_1: Final = ("UPDATE operations SET actor = fold_person(actor)",)
-"""People were known by their names as written; now by the folded ones."""
+_FROM_VERSION: Final = {
+    # People were known by their names as written; now by the folded ones.
+    1: ("UPDATE operations SET actor = fold_person(actor)",),
+    # Nothing could be deleted.
+    2: (
+        "ALTER TABLE operations ADD COLUMN awaits_removal INTEGER NOT NULL DEFAULT 0",
+        "CREATE INDEX awaiting_removal ON operations (started_order) WHERE awaits_removal",
+    ),
+}
+"""What brings a file from each version to the next."""
 
 _INSERT_OPERATION: Final = """
     INSERT INTO operations VALUES (
         :id, :revision, :started_order, :actor, :actor_id, :status, :operation_type, :base_name, :key,
-        :document
+        :document, :awaits_removal
     )
 """
 _UPDATE_OPERATION: Final = """
     UPDATE operations SET
         revision = :revision, started_order = :started_order, actor = :actor, actor_id = :actor_id,
         status = :status, operation_type = :operation_type, base_name = :base_name, key = :key,
-        document = :document
+        document = :document, awaits_removal = :awaits_removal
     WHERE id = :id AND revision = :revision - 1
 """
 _INSERT_NAME: Final = "INSERT INTO names VALUES (:folded_key, :revision, :document)"
@@ -163,7 +174,8 @@ class SQLiteRecordStore:
                     f"the records are of version {version}, this mgmt knows {SCHEMA_VERSION}: install a newer"
                 )
             if version < SCHEMA_VERSION:
-                for statement in _SCHEMA if version == 0 else _FROM_VERSION_1:
+                steps = [_FROM_VERSION[each] for each in range(version, SCHEMA_VERSION)] if version else [_SCHEMA]
+                for statement in chain.from_iterable(steps):
                     connection.execute(statement)
                 connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
 
@@ -205,6 +217,21 @@ class SQLiteRecordStore:
         self._write_row(_UPDATE_OPERATION, _operation_row(updated))
         return updated
 
+    def create_with_upload(self, operation: RecordedT, upload: Operation, name: Name) -> tuple[RecordedT, Operation]:
+        """Store a new operation, the upload it changes and its name, in one transaction."""
+        created = replace(operation, revision=1)
+        updated = replace(upload, revision=upload.revision + 1)
+        named = replace(name, revision=name.revision + 1)
+        writes = (
+            (_INSERT_OPERATION, _operation_row(created)),
+            (_UPDATE_OPERATION, _operation_row(updated)),
+            (_INSERT_NAME if name.revision == 0 else _UPDATE_NAME, _name_row(named)),
+        )
+        with self._write() as connection:
+            for statement, row in writes:
+                _require_change(connection.execute(statement, row).rowcount, row)
+        return created, updated
+
     def get_names(self, keys: Iterable[str]) -> dict[str, Name]:
         """Return the names that exist under the folded forms of `keys`, by folded key; at most 100."""
         with self._read() as connection:
@@ -224,12 +251,7 @@ class SQLiteRecordStore:
     def put_name(self, name: Name) -> Name:
         """Store a name over the revision it was computed from."""
         stored = replace(name, revision=name.revision + 1)
-        row = {
-            "folded_key": fold_key(name.key),
-            "revision": stored.revision,
-            "document": to_json(stored),
-        }
-        self._write_row(_INSERT_NAME if name.revision == 0 else _UPDATE_NAME, row)
+        self._write_row(_INSERT_NAME if name.revision == 0 else _UPDATE_NAME, _name_row(stored))
         return stored
 
     # --- signed parts ----------------------------------------------------------------------------------
@@ -282,8 +304,7 @@ class SQLiteRecordStore:
         with self._lock, _port_errors():
             self._is_synced = False
             changed = self._connection.execute(statement, row).rowcount
-        if changed == 0:
-            raise ConflictError(f"revision {row['revision'] - 1} is not the stored one")
+        _require_change(changed, row)
 
     @contextmanager
     def _read(self) -> Iterator[sqlite3.Connection]:
@@ -302,6 +323,11 @@ class SQLiteRecordStore:
             except BaseException:
                 self._connection.rollback()
                 raise
+
+
+def _require_change(changed: int, row: dict[str, Any]) -> None:
+    if changed == 0:
+        raise ConflictError(f"revision {row['revision'] - 1} is not the stored one")
 
 
 def _sync(path: Path, flags: int) -> None:
@@ -339,7 +365,12 @@ def _operation_row(operation: Recorded) -> dict[str, Any]:
         "base_name": operation.base_name,
         "key": record.s3_object_key,
         "document": to_json(operation),
+        "awaits_removal": isinstance(operation, Operation) and operation.awaits_removal,
     }
+
+
+def _name_row(name: Name) -> dict[str, Any]:
+    return {"folded_key": fold_key(name.key), "revision": name.revision, "document": to_json(name)}
 
 
 def _conditions(query: HistoryQuery) -> tuple[str, list[str]]:
@@ -357,7 +388,8 @@ def _conditions(query: HistoryQuery) -> tuple[str, list[str]]:
         "started_order < ?": min((bound for bound in bounds if bound), default=None),
     }
     asked = {condition: value for condition, value in filters.items() if value is not None}
-    return " AND ".join(asked) or "TRUE", list(asked.values())
+    conditions = [*asked, *(["awaits_removal"] if query.is_deleted else [])]
+    return " AND ".join(conditions) or "TRUE", list(asked.values())
 
 
 @contextmanager

@@ -11,12 +11,15 @@ from typing import Any
 from aws_cdk import aws_iam as iam
 from aws_cdk import aws_s3 as s3
 
+from mgmt_contract.storage import KEPT_TAG_PREFIX
+
 
 def add_belts(bucket: s3.Bucket, *, url_life_seconds: int) -> None:
     """Add every belt but TLS, which the bucket brings itself (`enforce_ssl`)."""
     _deny_old_signatures(bucket)
     _deny_long_lived_urls(bucket, url_life_seconds)
     _deny_unconditional_writes(bucket)
+    _deny_kept_tags(bucket)
 
 
 def _deny_old_signatures(bucket: s3.Bucket) -> None:
@@ -58,13 +61,27 @@ def _deny_unconditional_writes(bucket: s3.Bucket) -> None:
     _deny(bucket, "ConditionalWritesOnly", "s3:PutObject", [bucket.arn_for_objects("*")], condition)
 
 
-def _deny(bucket: s3.Bucket, sid: str, action: str, resources: list[str], conditions: dict[str, Any]) -> None:
+def _deny_kept_tags(bucket: s3.Bucket) -> None:
+    """Nobody sets a tag that the service keeps for itself: a lifecycle rule removes what has one of them.
+
+    Source: Service Authorization Reference, "Actions, resources, and condition keys for Amazon S3": the key
+    `s3:RequestObjectTagKeys` of PutObject (also CreateMultipartUpload), PutObjectTagging and PutObjectVersionTagging,
+    read 2026-11.
+    """
+    condition = {"ForAnyValue:StringLike": {"s3:RequestObjectTagKeys": f"{KEPT_TAG_PREFIX}*"}}
+    actions = ["s3:PutObject", "s3:PutObjectTagging", "s3:PutObjectVersionTagging"]
+    _deny(bucket, "KeptTags", actions, [bucket.arn_for_objects("*")], condition)
+
+
+def _deny(
+    bucket: s3.Bucket, sid: str, actions: str | list[str], resources: list[str], conditions: dict[str, Any]
+) -> None:
     bucket.add_to_resource_policy(
         iam.PolicyStatement(
             sid=sid,
             effect=iam.Effect.DENY,
             principals=[iam.AnyPrincipal()],
-            actions=[action],
+            actions=[actions] if isinstance(actions, str) else actions,
             resources=resources,
             conditions=conditions,
         )

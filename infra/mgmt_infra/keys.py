@@ -172,6 +172,13 @@ KEYS: Final[Mapping[str, Key]] = {
     "join_patience_seconds": Key(
         "number", "how long joining parts is only looked at before it is asked for again, 60 to 3600", "600", _NUMBER
     ),
+    "recoverable_days": Key(
+        "number",
+        "how long a deleted upload can be brought back, in days, 1 to 3650; what is deleted already keeps the date "
+        "that was named",
+        "30",
+        _NUMBER,
+    ),
     "key_part_max_bytes": Key(
         "number",
         "longest part of a key between slashes, for a storage that has such a limit; S3 has none",

@@ -11,6 +11,7 @@ from constructs import Construct, IDependable
 
 from mgmt_api.adapters.table import INDEX_PROJECTION, INDEXES, TABLE_KEYS
 from mgmt_contract.parts import ABANDONED_AFTER_DAYS
+from mgmt_contract.storage import EXPIRED_TAG, EXPIRED_TAG_VALUE
 from mgmt_infra.bucket_policy import add_belts
 from mgmt_infra.rules import set_aside
 
@@ -50,7 +51,17 @@ class Storage(Construct):
                 s3.LifecycleRule(
                     id="abandoned-multipart-uploads",
                     abort_incomplete_multipart_upload_after=cdk.Duration.days(ABANDONED_AFTER_DAYS),
-                )
+                ),
+                # A tag starts no clock: S3 counts from the version's creation, so one day is as soon as S3 looks.
+                # What is removed has been deleted for the promised days before it gets the tag.
+                s3.LifecycleRule(
+                    id="deleted-uploads",
+                    tag_filters={EXPIRED_TAG: EXPIRED_TAG_VALUE},
+                    expiration=cdk.Duration.days(1),
+                    noncurrent_version_expiration=cdk.Duration.days(1),
+                ),
+                # S3 takes no tag filter beside this one: it concerns markers under which no version is left.
+                s3.LifecycleRule(id="markers-over-nothing", expired_object_delete_marker=True),
             ],
         )
         set_aside(

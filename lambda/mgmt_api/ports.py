@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal, Protocol
 
-from mgmt_api.domain.entities import HistoryPage, HistoryQuery, Name, Recorded, RecordedT
+from mgmt_api.domain.entities import HistoryPage, HistoryQuery, Name, Operation, Recorded, RecordedT
 from mgmt_contract.messages import Part, SignedRequest
 from mgmt_contract.restoring import RestoreTier
 from mgmt_contract.storage import ARCHIVED_CLASSES
@@ -51,6 +51,15 @@ class RecordStore(Protocol):
 
         Raises:
             ConflictError: If another revision, or none, is stored.
+        """
+
+    def create_with_upload(self, operation: RecordedT, upload: Operation, name: Name) -> tuple[RecordedT, Operation]:
+        """Store a new operation together with what it changes: an upload and its name, over their revisions.
+
+        All three are stored, or nothing is. A name of revision 0 is created.
+
+        Raises:
+            ConflictError: If the operation's id exists, or another revision of the upload or the name is stored.
         """
 
     def get_names(self, keys: Iterable[str]) -> dict[str, Name]:

@@ -31,6 +31,8 @@ from mgmt_api.downloads.opening import open_downloads
 from mgmt_api.downloads.restoring import restore_objects
 from mgmt_api.history.pages import find_history, look_up
 from mgmt_api.ports import RecordsUnavailableError, StorageError
+from mgmt_api.removal.deleting import delete_uploads
+from mgmt_api.removal.undeleting import undelete_uploads
 from mgmt_api.uploads.clean_ups import clean_up
 from mgmt_api.uploads.completion import complete_uploads
 from mgmt_api.uploads.ending import fail_uploads
@@ -100,6 +102,18 @@ class Api:
         """Return the records of operations."""
         self._admit(routes.LOOK_UP)
         return answer_list(look_up(self._backends, request))
+
+    def delete(self, request: Annotated[messages.RemovalRequest, Body()]) -> Response[str]:
+        """Delete uploads: recorded, with the date until which they can be brought back; the storage is not asked."""
+        actor = self._admit(routes.DELETE)
+        run_id = read_run_id(self._resolver.current_event.raw_event)
+        return self._answer_list(actor, delete_uploads(self._backends, actor, request, run_id))
+
+    def undelete(self, request: Annotated[messages.RemovalRequest, Body()]) -> Response[str]:
+        """Bring deleted uploads back."""
+        actor = self._admit(routes.UNDELETE)
+        run_id = read_run_id(self._resolver.current_event.raw_event)
+        return self._answer_list(actor, undelete_uploads(self._backends, actor, request, run_id))
 
     def open_downloads(self, request: Annotated[messages.OpenDownloadsRequest, Body()]) -> Response[str]:
         """Open downloads, or open them again under the same ids for fresh URLs."""
@@ -182,6 +196,8 @@ def add_routes(resolver: APIGatewayHttpResolver, backends: Backends) -> None:
         (routes.FAIL, api.fail, messages.RecordsResponse),
         (routes.CLEAN_UP, api.clean_up, messages.RecordsResponse),
         (routes.LOOK_UP, api.look_up, messages.RecordsResponse),
+        (routes.DELETE, api.delete, messages.RemovalResponse),
+        (routes.UNDELETE, api.undelete, messages.RemovalResponse),
         (routes.OPEN_DOWNLOADS, api.open_downloads, messages.OpenDownloadsResponse),
         (routes.END_DOWNLOADS, api.end_downloads, messages.RecordsResponse),
         (routes.RESTORE, api.restore, messages.RestoreResponse),

@@ -14,16 +14,21 @@ from typing import Any, ClassVar, Literal
 
 from mgmt_contract.problems import Problem
 from mgmt_contract.records import (
+    DeleteRecord,
     DownloadRecord,
     FileRecord,
     OperationRecord,
     OperationStatus,
     OperationType,
     RestoreRecord,
+    UndeleteRecord,
     UploadRecord,
 )
 from mgmt_contract.restoring import DAYS_DEFAULT, RestoreTier
 from mgmt_contract.values import Value
+
+AnyRecord = UploadRecord | DownloadRecord | RestoreRecord | DeleteRecord | UndeleteRecord | OperationRecord
+"""A record of any type; one of tomorrow is read as the last."""
 
 STRICT: dict[str, Any] = {"extra": "forbid", "strict": False}
 """Configuration that the service's validation reads from a request class; a plain dictionary needs no import."""
@@ -48,6 +53,8 @@ class Service(Value):
     audience: str | None = None
     scopes: tuple[str, ...] = ()
     """The scopes that a client asks for at sign-in."""
+    recoverable_days: int | None = None
+    """How long a deleted upload can be brought back; None from a service that deletes nothing."""
     optional_fields: tuple[str, ...] = ()
     """Request fields that not every service knows, and this one does: a client sends only these of them."""
 
@@ -156,6 +163,8 @@ class Existing(Value):
     version_id: str | None = None
     is_own: bool = False
     """The caller's own earlier upload."""
+    is_deleted: bool = False
+    """It was deleted: its name is free, and a new upload takes its place."""
 
 
 # --- start ---------------------------------------------------------------------------------------------
@@ -404,7 +413,7 @@ class RecordResult(Value):
 
     operation_id: str
     outcome: Literal["record", "problem"]
-    record: UploadRecord | DownloadRecord | RestoreRecord | OperationRecord | None = None
+    record: AnyRecord | None = None
     problem: Problem | None = None
 
 
@@ -589,6 +598,10 @@ class LookResult(Value):
     stored: StoredVersion | None = None
     index: Literal["there", "differs", "gone"] | None = None
     """The same of the archive's index; None where the record has none."""
+    deleted_at: datetime | None = None
+    """When the upload was deleted; it may be there still, and is not to be counted on."""
+    recoverable_until: datetime | None = None
+    """Until when the deleted upload can be brought back."""
     problem: Problem | None = None
 
 
@@ -596,6 +609,60 @@ class LookResponse(Value):
     """Results in the order of the ids."""
 
     results: list[LookResult]
+
+
+# --- delete and undelete -------------------------------------------------------------------------------
+
+
+class RemovalItem(Value):
+    """One upload to be deleted, or to be brought back."""
+
+    __pydantic_config__: ClassVar[dict[str, Any]] = STRICT
+
+    operation_id: str
+    """Minted by the client for this deletion, or for its end."""
+    upload_id: str
+    """The upload whose object it is about: the version that it stored, also where a later one replaced it."""
+
+
+class RemovalRequest(Value):
+    """Delete uploads, or bring deleted ones back; nothing changes in the storage."""
+
+    __pydantic_config__: ClassVar[dict[str, Any]] = STRICT
+
+    items: list[RemovalItem]
+
+
+class NewerUpload(Value):
+    """The upload that has, or is about to have, the name of one that was brought back."""
+
+    operation_id: str
+    actor: str
+    is_pending: bool
+    """It is under way: once it has succeeded, it has the name."""
+
+
+class RemovalResult(Value):
+    """How one deletion, or its end, stands.
+
+    `done`: it is recorded. `already`: the upload was deleted before (`upload` says by whom and until when), or is not
+    deleted; nothing was recorded. `problem`: refused.
+    """
+
+    operation_id: str
+    outcome: Literal["done", "already", "problem"]
+    record: DeleteRecord | UndeleteRecord | OperationRecord | None = None
+    upload: UploadRecord | None = None
+    """The upload's record as it is now."""
+    newer: NewerUpload | None = None
+    """Of one that was brought back: who has its name now. It is read by its id, as any version that was replaced."""
+    problem: Problem | None = None
+
+
+class RemovalResponse(Value):
+    """Results in the order of the items."""
+
+    results: list[RemovalResult]
 
 
 # --- history -------------------------------------------------------------------------------------------
@@ -629,7 +696,7 @@ class HistoryRequest(Value):
 class HistoryResponse(Value):
     """A page of records; `cursor` is None on the last."""
 
-    records: list[UploadRecord | DownloadRecord | RestoreRecord | OperationRecord]
+    records: list[AnyRecord]
     cursor: str | None = None
     replaced: tuple[str, ...] = ()
     """Ids of the successful uploads on this page whose object was replaced by a later one."""

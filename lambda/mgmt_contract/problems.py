@@ -32,6 +32,7 @@ PROBLEMS: Final[Mapping[str, ProblemKind]] = {
     "no-such-operation": ProblemKind(404, "No operation is recorded under this id", retryable=False),
     "not-stored": ProblemKind(409, "The upload has stored no object", retryable=False),
     "object-gone": ProblemKind(409, "The recorded version of the object is not there", retryable=False),
+    "not-recoverable": ProblemKind(409, "The deleted upload cannot be brought back any more", retryable=False),
     "name-taken": ProblemKind(409, "Other content is stored under this name", retryable=False),
     "claimed-same": ProblemKind(
         409, "Other bytes are stored under this name, reported as the same content", retryable=False

@@ -49,10 +49,19 @@ DOWNLOAD_TRANSITIONS: Mapping[Phase | None, frozenset[Phase]] = {
 }
 """The same of a download: it reserves nothing, and what its client reports ends it."""
 
+REMOVAL_TRANSITIONS: Mapping[Phase | None, frozenset[Phase]] = {
+    None: frozenset({"done", "failed"}),
+    "done": frozenset(),
+    "failed": frozenset(),
+}
+"""The same of a delete and an undelete: one write, so they are recorded only at their end."""
+
 TRANSITIONS_OF_TYPE: Mapping[OperationType, Mapping[Phase | None, frozenset[Phase]]] = {
     "upload": TRANSITIONS,
     "download": DOWNLOAD_TRANSITIONS,
     "restore": DOWNLOAD_TRANSITIONS,  # it is carried by the storage, and done once the object can be read
+    "delete": REMOVAL_TRANSITIONS,
+    "undelete": REMOVAL_TRANSITIONS,
 }
 
 
@@ -143,6 +152,14 @@ class UploadRecord(OperationRecord):
     """The upload whose object this one replaces, as far as the service knew that object."""
     replaces_actor: str | None = field(default=None, kw_only=True)
     """The person who had stored it."""
+    deleted_at: datetime | None = field(default=None, kw_only=True)
+    """When it was deleted; None where it was not, or was brought back since. Its status stays that of the upload."""
+    deleted_by: str | None = field(default=None, kw_only=True)
+    """The person who deleted it."""
+    recoverable_until: datetime | None = field(default=None, kw_only=True)
+    """Until when it can be brought back: its bytes are not removed before that."""
+    removed_at: datetime | None = field(default=None, kw_only=True)
+    """When its bytes were given up for removal: from then on they are not to be had."""
 
     def __post_init__(self) -> None:
         """Set the operation type: an upload is an upload, whatever it was built with."""
@@ -200,3 +217,40 @@ class RestoreRecord(OperationRecord):
     def __post_init__(self) -> None:
         """Set the operation type: a restore is a restore, whatever it was built with."""
         self.operation_type = "restore"
+
+
+@dataclass
+class DeleteRecord(OperationRecord):
+    """The deletion of one upload: its object stays in the bucket until `recoverable_until`, at least."""
+
+    TOLD_BY: ClassVar[tuple[str, str]] = ("operation_type", "delete")
+
+    upload_id: str
+    s3_bucket: str
+    s3_object_key: str
+    version_id: str | None
+    size: int
+
+    recoverable_until: datetime | None = field(default=None, kw_only=True)
+    """None where the deletion was refused."""
+
+    def __post_init__(self) -> None:
+        """Set the operation type: a deletion is a deletion, whatever it was built with."""
+        self.operation_type = "delete"
+
+
+@dataclass
+class UndeleteRecord(OperationRecord):
+    """The end of an upload's deletion: it is as if it had not been deleted."""
+
+    TOLD_BY: ClassVar[tuple[str, str]] = ("operation_type", "undelete")
+
+    upload_id: str
+    s3_bucket: str
+    s3_object_key: str
+    version_id: str | None
+    size: int
+
+    def __post_init__(self) -> None:
+        """Set the operation type: an undeletion is one, whatever it was built with."""
+        self.operation_type = "undelete"

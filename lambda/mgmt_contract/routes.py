@@ -24,6 +24,8 @@ LOOK_UP: Final = Route("POST", "/v1/uploads/look-up")
 OPEN_DOWNLOADS: Final = Route("POST", "/v1/downloads/open")
 END_DOWNLOADS: Final = Route("POST", "/v1/downloads/end")
 RESTORE: Final = Route("POST", "/v1/downloads/restore")
+DELETE: Final = Route("POST", "/v1/uploads/delete")
+UNDELETE: Final = Route("POST", "/v1/uploads/undelete")
 LOOK: Final = Route("POST", "/v1/objects/look")
 HISTORY: Final = Route("GET", "/v1/history")
 ME: Final = Route("GET", "/v1/me")
@@ -37,6 +39,8 @@ ROUTES: Final = (
     FAIL,
     CLEAN_UP,
     LOOK_UP,
+    DELETE,
+    UNDELETE,
     OPEN_DOWNLOADS,
     END_DOWNLOADS,
     RESTORE,

@@ -25,6 +25,12 @@ TAGS_MAX: Final = 10
 TAG_KEY_MAX_CHARACTERS: Final = 128
 TAG_VALUE_MAX_CHARACTERS: Final = 256
 
+EXPIRED_TAG: Final = "mgmt-expired"
+"""The tag of a version whose days of recovery are over: the bucket's lifecycle rules remove what has it."""
+EXPIRED_TAG_VALUE: Final = "true"
+KEPT_TAG_PREFIX: Final = "mgmt-"
+"""Tag keys that begin so are the service's own."""
+
 _TAG_TEXT: Final = re.compile(r"[\w +\-=.:/@]*")
 
 
@@ -36,13 +42,15 @@ def check_tags(tags: Mapping[str, str]) -> None:
     """Refuse tags that S3 would not take.
 
     Raises:
-        InvalidTagError: If there are too many, one is too long, holds other characters, or belongs to AWS.
+        InvalidTagError: If there are too many, one is too long, holds other characters, or belongs to AWS or to mgmt.
     """
     if len(tags) > TAGS_MAX:
         raise InvalidTagError(f"{len(tags)} tags, S3 takes at most {TAGS_MAX}")
     for key, value in tags.items():
         if key.lower().startswith("aws:"):
             raise InvalidTagError("a tag's key does not begin with aws:, which S3 keeps for itself")
+        if key.lower().startswith(KEPT_TAG_PREFIX):
+            raise InvalidTagError(f"a tag's key does not begin with {KEPT_TAG_PREFIX}, which mgmt keeps for itself")
         _check_text("the key of a tag", key, 1, TAG_KEY_MAX_CHARACTERS)
         _check_text(f"the value of tag {key}", value, 0, TAG_VALUE_MAX_CHARACTERS)
 

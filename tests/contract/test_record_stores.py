@@ -20,7 +20,15 @@ from mgmt_contract.records import FileRecord, Phase
 from mgmt_contract.texts import TEXT_MAX_BYTES, is_short
 from mgmt_contract.wire import to_json
 from support.fakes import FakeRecordStore
-from support.operations import START, make_download, make_id, make_operation, make_restore
+from support.operations import (
+    START,
+    make_delete,
+    make_download,
+    make_id,
+    make_operation,
+    make_restore,
+    make_undelete,
+)
 
 ADAPTERS = ("sqlite", "dynamodb", "dynamodb-of-4-shards")
 every_store = pytest.mark.parametrize("record_store_maker", ["fake", *ADAPTERS], indirect=True)
@@ -58,6 +66,70 @@ def count_wins(attempts: Sequence[Callable[[], object]]) -> int:
 
     with ThreadPoolExecutor(len(attempts)) as pool:
         return sum(pool.map(run, attempts))
+
+
+@every_store
+class TestRemovals:
+    def test_a_delete_its_upload_and_its_name_are_stored_together(self, store: RecordStore):
+        upload, name = store.create_operation(make_operation(1, phase="done")), store.put_name(Name(KEY, CURRENT))
+        marked = replace(name, current=replace(CURRENT, is_deleted=True))
+        delete, deleted = store.create_with_upload(make_delete(2), deletion_of(upload), marked)
+        assert (delete, deleted) == (replace(make_delete(2), revision=1), replace(deletion_of(upload), revision=2))
+        assert store.get_operations([delete.id, upload.id]) == {delete.id: delete, upload.id: deleted}
+        assert store.get_names([KEY]) == {fold_key(KEY): replace(marked, revision=2)}
+        assert find_all(store, HistoryQuery(10, operation_type="delete", base_name="clip.mp4.tar.gz")) == [delete]
+
+    @pytest.mark.parametrize("lost", ["delete", "upload", "name"])
+    def test_where_one_of_the_three_has_changed_none_is_stored(self, store: RecordStore, lost: str):
+        upload, name = store.create_operation(make_operation(1, phase="done")), store.put_name(Name(KEY, CURRENT))
+        if lost == "delete":
+            store.create_operation(make_delete(2, seconds=5))
+        elif lost == "upload":
+            upload = replace(store.update_operation(upload), revision=1)
+        else:
+            name = replace(store.put_name(name), revision=1)
+        before = store.get_operations_and_names([make_id(1), make_id(2)], [KEY])
+        with pytest.raises(ConflictError):
+            store.create_with_upload(make_delete(2), deletion_of(upload), replace(name, current=None))
+        assert store.get_operations_and_names([make_id(1), make_id(2)], [KEY]) == before
+
+    def test_what_was_never_stored_cannot_be_changed_beside_it(self, store: RecordStore):
+        with pytest.raises(ConflictError):
+            store.create_with_upload(make_delete(2), deletion_of(make_operation(1, phase="done")), Name(KEY))
+        assert store.get_operations_and_names([make_id(1), make_id(2)], [KEY]) == ({}, {})
+
+    def test_a_name_that_was_not_stored_is_created(self, store: RecordStore):
+        upload = store.create_operation(make_operation(1, phase="done"))
+        store.create_with_upload(make_delete(2), deletion_of(upload), Name(KEY))
+        assert store.get_names([KEY]) == {fold_key(KEY): Name(KEY, revision=1)}
+
+    def test_uploads_that_await_their_removal_are_found_until_they_are_back_or_removed(self, store: RecordStore):
+        uploads = [store.create_operation(make_operation(n, phase="done", seconds=n)) for n in range(1, 7)]
+        store.create_operation(make_operation(7))
+        deleted = [
+            store.create_with_upload(make_delete(20 + n), deletion_of(upload), Name(f"{n}"))[1]
+            for n, upload in enumerate(uploads[:5])
+        ]
+        assert find_all(store, HistoryQuery(2, is_deleted=True)) == deleted[::-1]
+        back = deleted[0].advance("done", deleted_at=None, recoverable_until=None)
+        store.create_with_upload(make_undelete(30), back, Name("0", revision=1))
+        store.update_operation(deleted[1].advance("done", removed_at=START))
+        assert find_all(store, HistoryQuery(2, is_deleted=True)) == deleted[:1:-1]
+
+    def test_of_several_at_once_one_wins(self, store: RecordStore):
+        upload = store.create_operation(make_operation(1, phase="done"))
+
+        def attempt(number: int) -> Callable[[], object]:
+            return lambda: store.create_with_upload(make_delete(number), deletion_of(upload), Name(KEY))
+
+        assert count_wins([attempt(number) for number in range(2, 6)]) == 1
+        assert len(find_all(store, HistoryQuery(10, operation_type="delete"))) == 1
+
+
+def deletion_of(upload: Operation) -> Operation:
+    """The upload as a deletion leaves it."""
+    until = START + timedelta(days=30)
+    return upload.advance("done", deleted_at=START, deleted_by="kim", recoverable_until=until)
 
 
 @every_store
@@ -111,6 +183,12 @@ class TestOperations:
         assert store.get_operations([asked.id]) == {asked.id: done}
         query = HistoryQuery(10, base_name="clip.mp4.tar.gz", key="team/clip.mp4.tar.gz", operation_type="restore")
         assert find_all(store, query) == [done]
+
+    def test_an_undelete_is_read_back_whole_and_found_by_its_type(self, store: RecordStore):
+        undelete = store.create_operation(make_undelete(1))
+        assert store.get_operations([undelete.id]) == {undelete.id: undelete}
+        assert find_all(store, HistoryQuery(10, operation_type="undelete")) == [undelete]
+        assert find_all(store, HistoryQuery(10, operation_type="delete")) == []
 
     def test_what_is_longer_than_a_text_may_be_is_read_back_cut(self, store: RecordStore):
         """A record from before there were bounds, or one that was written past the service."""

@@ -18,7 +18,7 @@ from mgmt_api.ports import RecordsUnavailableError
 from mgmt_local import records
 from mgmt_local.errors import LocalBackendError
 from mgmt_local.records import SCHEMA_VERSION, SQLiteRecordStore
-from support.operations import make_id, make_operation
+from support.operations import START, make_delete, make_id, make_operation
 
 WRITER = """
 import itertools, sys
@@ -154,10 +154,26 @@ def test_people_of_an_older_file_are_found_however_their_names_are_written(path:
         stored = store.create_operation(make_operation(1, actor="Zoë"))
     with closing(sqlite3.connect(path)) as connection:
         connection.execute("UPDATE operations SET actor = 'Zoë'")  # as version 1 wrote it
+        connection.execute("DROP INDEX awaiting_removal")
+        connection.execute("ALTER TABLE operations DROP COLUMN awaits_removal")
         connection.execute("PRAGMA user_version = 1")
         connection.commit()
     with closing(SQLiteRecordStore(path)) as store:
         assert store.find_operations(HistoryQuery(limit=5, actor="zoë")).operations == [stored]
+
+
+def test_what_an_older_file_holds_can_be_deleted(path: Path):
+    with closing(SQLiteRecordStore(path)) as store:
+        upload = store.create_operation(make_operation(1, phase="done"))
+    with closing(sqlite3.connect(path)) as connection:  # as version 2 wrote it
+        connection.execute("DROP INDEX awaiting_removal")
+        connection.execute("ALTER TABLE operations DROP COLUMN awaits_removal")
+        connection.execute("PRAGMA user_version = 2")
+        connection.commit()
+    with closing(SQLiteRecordStore(path)) as store:
+        deleted = upload.advance("done", deleted_at=START, recoverable_until=START)
+        _, stored = store.create_with_upload(make_delete(2), deleted, Name("team/clip.mp4.tar.gz"))
+        assert store.find_operations(HistoryQuery(limit=5, is_deleted=True)).operations == [stored]
 
 
 def test_a_file_of_a_newer_version_is_refused_and_left_as_it_is(path: Path):

@@ -23,6 +23,8 @@ ROLE = URL | {"s3:authType": "REST-HEADER", "s3:signatureAge": "700000"}
 """The service itself, or an admin whose clock is off by more than a URL's life."""
 CREATES = {"s3:ObjectCreationOperation": "true"}
 CARRIES = {"s3:ObjectCreationOperation": "false"}
+TAGGED = {"s3:RequestObjectTagKeys": "shoot,mgmt,day"}
+KEPT = {"s3:RequestObjectTagKeys": "shoot,mgmt-expired"}
 ONLY_NEW = {"s3:if-none-match": "*"}
 ONLY_THIS = {"s3:if-match": '"etag"'}
 
@@ -41,6 +43,8 @@ def statements(assembly: Assembly) -> list[Statement]:
         pytest.param("s3:PutObject", KEY, URL | CREATES | ONLY_THIS, id="PutObject, replace one"),
         pytest.param("s3:PutObject", KEY, URL | CARRIES, id="UploadPart"),
         pytest.param("s3:PutObject", KEY, ROLE | CARRIES, id="CreateMultipartUpload"),
+        pytest.param("s3:PutObject", KEY, URL | CREATES | ONLY_NEW | TAGGED, id="PutObject with tags"),
+        pytest.param("s3:PutObjectTagging", KEY, URL | TAGGED, id="the tags of a PutObject"),
         pytest.param("s3:PutObject", KEY, ROLE | CREATES | ONLY_NEW, id="CompleteMultipartUpload"),
         pytest.param("s3:GetObject", KEY, ROLE, id="HeadObject"),
         pytest.param("s3:GetObjectVersion", KEY, ROLE, id="HeadObject of a version"),
@@ -66,6 +70,10 @@ def test_what_the_service_does_is_not_denied(statements, action, resource, keys)
         pytest.param("s3:GetObject", KEY, ROLE | {"s3:signatureversion": "AWS"}, id="old signature"),
         pytest.param("s3:GetObject", KEY, URL | {"s3:signatureAge": "600001"}, id="URL older than its life"),
         pytest.param("s3:GetObjectVersion", KEY, URL | {"s3:signatureAge": "600001"}, id="GET older than its life"),
+        pytest.param("s3:PutObject", KEY, URL | CREATES | ONLY_NEW | KEPT, id="a tag of the service's, at a PUT"),
+        pytest.param("s3:PutObject", KEY, ROLE | CARRIES | KEPT, id="the same, at CreateMultipartUpload"),
+        pytest.param("s3:PutObjectTagging", KEY, ROLE | KEPT, id="the same, on an object"),
+        pytest.param("s3:PutObjectVersionTagging", KEY, ROLE | KEPT, id="the same, on a version"),
         pytest.param(
             "s3:PutObject",
             KEY,

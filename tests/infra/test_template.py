@@ -83,11 +83,22 @@ def test_the_bucket_is_private_versioned_and_encrypted(assembly: Assembly):
     assert encryption["ServerSideEncryptionByDefault"] == {"SSEAlgorithm": "AES256"}
 
 
-def test_only_abandoned_multipart_uploads_are_ever_removed(assembly: Assembly):
-    """No rule expires an object or a version; parts go thirty days after the upload began."""
-    (rule,) = assembly.only("AWS::S3::Bucket")["Properties"]["LifecycleConfiguration"]["Rules"]
-    assert rule.pop("AbortIncompleteMultipartUpload") == {"DaysAfterInitiation": 30}
-    assert rule == {"Id": "abandoned-multipart-uploads", "Status": "Enabled"}
+def test_only_abandoned_parts_what_is_tagged_for_it_and_empty_markers_are_ever_removed(assembly: Assembly):
+    """No rule expires a version without the tag that only a deleted upload gets, long after its deletion."""
+    rules = assembly.only("AWS::S3::Bucket")["Properties"]["LifecycleConfiguration"]["Rules"]
+    assert {rule.pop("Id"): rule for rule in map(dict, rules)} == {
+        "abandoned-multipart-uploads": {
+            "Status": "Enabled",
+            "AbortIncompleteMultipartUpload": {"DaysAfterInitiation": 30},
+        },
+        "deleted-uploads": {
+            "Status": "Enabled",
+            "TagFilters": [{"Key": "mgmt-expired", "Value": "true"}],
+            "ExpirationInDays": 1,
+            "NoncurrentVersionExpiration": {"NoncurrentDays": 1},
+        },
+        "markers-over-nothing": {"Status": "Enabled", "ExpiredObjectDeleteMarker": True},
+    }
 
 
 def test_the_table_is_what_the_adapter_expects(assembly: Assembly):

@@ -17,7 +17,7 @@ from typing import Any
 
 from anycrc import Model  # type: ignore[import-untyped]  # it has no annotations
 
-from mgmt_api.domain.entities import HistoryPage, HistoryQuery, Name, Recorded, RecordedT
+from mgmt_api.domain.entities import HistoryPage, HistoryQuery, Name, Operation, Recorded, RecordedT
 from mgmt_api.domain.metrics import MetricName
 from mgmt_api.ports import (
     Clock,
@@ -122,6 +122,15 @@ class FakeRecordStore:
         self.operations[operation.id] = copy.deepcopy(operation)
         return operation
 
+    def create_with_upload(self, operation: RecordedT, upload: Operation, name: Name) -> tuple[RecordedT, Operation]:
+        """See `RecordStore`."""
+        stored, named = self.operations.get(upload.id), self.names.get(fold_key(name.key))
+        revisions = (stored.revision if stored else 0, named.revision if named else 0)
+        if operation.id in self.operations or stored is None or revisions != (upload.revision, name.revision):
+            raise ConflictError(f"{operation.id}: the upload {upload.id} or its name is at another revision")
+        self.put_name(name)
+        return self.create_operation(operation), self.update_operation(upload)
+
     def get_names(self, keys: Iterable[str]) -> dict[str, Name]:
         """See `RecordStore`."""
         wanted = {fold_key(key) for key in keys}
@@ -192,6 +201,8 @@ def _fits(operation: Recorded, query: HistoryQuery) -> bool:
         (query.key, record.s3_object_key),
     )
     started = format_time(record.started_at)
+    if query.is_deleted and not (isinstance(operation, Operation) and operation.awaits_removal):
+        return False
     return (
         (query.folder is None or record.s3_object_key.startswith(query.folder))
         and all(asked is None or asked == there for asked, there in wanted)

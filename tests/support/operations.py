@@ -4,9 +4,19 @@ from __future__ import annotations
 
 import uuid
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
-from mgmt_api.domain.entities import Download, Operation, Restore
-from mgmt_contract.records import STATUS_OF_PHASE, DownloadRecord, FileRecord, Phase, RestoreRecord, UploadRecord
+from mgmt_api.domain.entities import Delete, Download, Operation, Restore, Undelete
+from mgmt_contract.records import (
+    STATUS_OF_PHASE,
+    DeleteRecord,
+    DownloadRecord,
+    FileRecord,
+    Phase,
+    RestoreRecord,
+    UndeleteRecord,
+    UploadRecord,
+)
 
 START = datetime(2026, 11, 1, 12, tzinfo=UTC)
 
@@ -97,3 +107,33 @@ def make_restore(number: int = 1, *, key: str = "team/clip.mp4.tar.gz", seconds:
         actor_id="subject-of-kim",
     )
     return Restore(record)
+
+
+def make_delete(number: int = 1, *, key: str = "team/clip.mp4.tar.gz", seconds: float = 0) -> Delete:
+    """Make a deletion `seconds` after `START`."""
+    return Delete(DeleteRecord(**_removal(number, key, seconds), recoverable_until=START + timedelta(days=30)))
+
+
+def make_undelete(number: int = 1, *, key: str = "team/clip.mp4.tar.gz", seconds: float = 0) -> Undelete:
+    """Make the end of a deletion `seconds` after `START`."""
+    return Undelete(UndeleteRecord(**_removal(number, key, seconds)))
+
+
+def _removal(number: int, key: str, seconds: float) -> dict[str, Any]:
+    return {
+        "operation_id": make_id(number),
+        "operation_type": "delete",
+        "target_path": key,
+        "started_at": START + timedelta(seconds=seconds),
+        "status": "success",
+        "result_path": key,
+        "error_message": None,
+        "upload_id": make_id(number + 1000),
+        "s3_bucket": "media",
+        "s3_object_key": key,
+        "version_id": "v7",
+        "size": 2**45,
+        "phase": "done",
+        "actor": "kim",
+        "actor_id": "subject-of-kim",
+    }

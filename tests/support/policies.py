@@ -18,6 +18,9 @@ _OPERATORS: Mapping[str, Callable[[str | None, str], bool]] = {
     "Bool": lambda actual, expected: actual is not None and actual.lower() == expected.lower(),
     "StringEquals": lambda actual, expected: actual == expected,
     "NumericGreaterThan": lambda actual, expected: actual is not None and float(actual) > float(expected),
+    "ForAnyValue:StringLike": lambda actual, expected: any(
+        fnmatch.fnmatchcase(each, expected) for each in (actual or "").split(",") if each
+    ),
     "NumericLessThan": lambda actual, expected: actual is not None and float(actual) < float(expected),
 }
 
@@ -29,7 +32,7 @@ class Request:
     action: str
     resource: str
     keys: Mapping[str, str] = field(default_factory=dict)
-    """Condition keys that the call carries; a key that is not there is absent."""
+    """Condition keys that the call carries, several values with commas between; one that is not there is absent."""
 
 
 def resolve(value: Any, names: Mapping[str, str]) -> str:

@@ -44,6 +44,10 @@ from mgmt_contract.messages import (
     PreviewResult,
     RecordResult,
     RecordsResponse,
+    RemovalItem,
+    RemovalRequest,
+    RemovalResponse,
+    RemovalResult,
     RestoreItem,
     RestoreRequest,
     RestoreResponse,
@@ -225,6 +229,18 @@ class Machine:
         """Ask for the restore of an upload's object."""
         request = RestoreRequest([RestoreItem(str(uuid.uuid4()), upload_id)])
         return self.call(routes.RESTORE, RestoreResponse, request).results[0]
+
+    def delete(self, upload_id: str, operation_id: str | None = None) -> RemovalResult:
+        """Delete an upload."""
+        return self._remove(routes.DELETE, upload_id, operation_id)
+
+    def undelete(self, upload_id: str, operation_id: str | None = None) -> RemovalResult:
+        """Bring a deleted upload back."""
+        return self._remove(routes.UNDELETE, upload_id, operation_id)
+
+    def _remove(self, route: Route, upload_id: str, operation_id: str | None) -> RemovalResult:
+        request = RemovalRequest([RemovalItem(operation_id or str(uuid.uuid4()), upload_id)])
+        return self.call(route, RemovalResponse, request).results[0]
 
     def look(self, *upload_ids: str) -> list[LookResult]:
         """Ask what the storage states of uploads' objects."""

@@ -73,6 +73,7 @@ ERROR_OF_PROBLEM: Final[Mapping[str, type[MgmtError]]] = {
     "no-such-operation": SourceError,
     "not-stored": SourceError,
     "object-gone": SourceError,
+    "not-recoverable": RefusedError,
     "name-taken": RefusedError,
     "claimed-same": RefusedError,
     "name-reserved": RefusedError,

@@ -25,6 +25,7 @@ from botocore.exceptions import ClientError
 
 from mgmt_api.adapters.clients import LOST_ANSWERS, UNREACHED, error_code, error_status
 from mgmt_api.adapters.table import (
+    AWAITS_REMOVAL,
     INDEXES,
     WRITE_ID,
     Item,
@@ -46,7 +47,7 @@ from mgmt_api.adapters.table import (
     read_operation,
     read_parts,
 )
-from mgmt_api.domain.entities import HistoryPage, HistoryQuery, Name, Recorded, RecordedT
+from mgmt_api.domain.entities import HistoryPage, HistoryQuery, Name, Operation, Recorded, RecordedT
 from mgmt_api.ports import ConflictError, RecordsUnavailableError
 from mgmt_contract.messages import Part
 from mgmt_contract.names import fold_key, fold_person
@@ -123,6 +124,22 @@ class DynamoDBRecordStore:
         updated = replace(operation, revision=operation.revision + 1)
         self._put_item(operation_item(updated, self._shards), over_revision=operation.revision)
         return updated
+
+    def create_with_upload(self, operation: RecordedT, upload: Operation, name: Name) -> tuple[RecordedT, Operation]:
+        """Store a new operation, the upload it changes and its name, in one transaction."""
+        if upload.revision == 0:
+            raise ConflictError(f"operation {upload.id} was never stored")
+        created = replace(operation, revision=1)
+        updated = replace(upload, revision=upload.revision + 1)
+        named = replace(name, revision=name.revision + 1)
+        self._put_all(
+            [
+                self._put_request(operation_item(created, self._shards), 0),
+                self._put_request(operation_item(updated, self._shards), upload.revision),
+                self._put_request(name_item(named), name.revision),
+            ]
+        )
+        return created, updated
 
     def get_names(self, keys: Iterable[str]) -> dict[str, Name]:
         """Return the names that exist under the folded forms of `keys`, by folded key; at most 100."""
@@ -320,6 +337,8 @@ class DynamoDBRecordStore:
 
 def _choose_index(query: HistoryQuery, shards: int) -> tuple[str, list[str]]:
     """Choose the index whose items need the least filtering, and its partitions to be read."""
+    if query.is_deleted:
+        return "open", open_partitions(AWAITS_REMOVAL, shards)
     if query.base_name is not None:
         return "by_name", [base_name_partition(query.base_name)]
     if query.actor is not None:
@@ -333,6 +352,8 @@ def _choose_index(query: HistoryQuery, shards: int) -> tuple[str, list[str]]:
 
 def _matches(query: HistoryQuery, operation: Recorded) -> bool:
     """Tell whether an operation as it is now passes every filter; an index may lag behind."""
+    if query.is_deleted and not (isinstance(operation, Operation) and operation.awaits_removal):
+        return False
     record = operation.record
     wanted_and_found = (
         (query.actor, fold_person(record.actor)),

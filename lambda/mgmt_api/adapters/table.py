@@ -23,10 +23,17 @@ from collections.abc import Iterable, Mapping
 from decimal import Decimal
 from typing import Any, Final, NamedTuple
 
-from mgmt_api.domain.entities import Name, Recorded, entity_of
+from mgmt_api.domain.entities import Name, Operation, Recorded, entity_of
 from mgmt_contract.messages import Part
 from mgmt_contract.names import fold_key, fold_person
-from mgmt_contract.records import DownloadRecord, OperationRecord, RestoreRecord, UploadRecord
+from mgmt_contract.records import (
+    DeleteRecord,
+    DownloadRecord,
+    OperationRecord,
+    RestoreRecord,
+    UndeleteRecord,
+    UploadRecord,
+)
 from mgmt_contract.wire import from_plain, to_plain
 
 Item = dict[str, Any]
@@ -48,12 +55,16 @@ INDEXES: Final[Mapping[str, KeyAttributes]] = {
     "by_name": KeyAttributes("name_pk", "order"),
     "open": KeyAttributes("open_pk", "order"),
 }
-"""All sorted by start time and id. `open` is sparse: it holds operations that are pending or have failed."""
+"""All sorted by start time and id. `open` is sparse: it holds operations that are pending or have failed, and uploads
+that were deleted and whose bytes are not given up yet."""
 INDEX_PROJECTION: Final = "KEYS_ONLY"
 """An index holds ids only; the items are then read from the table, so they are current."""
 
 WRITE_ID: Final = "write_id"
 """An attribute of every item: the number of the write that made it."""
+
+AWAITS_REMOVAL: Final = "deleted"
+"""Stands in `open` where others have their status: of an upload that was deleted, until its bytes are given up."""
 
 PARTITION_KEY_MAX_BYTES: Final = 2048
 """Source: Amazon DynamoDB Developer Guide, "Quotas: partition key length", read 2026-11."""
@@ -112,7 +123,7 @@ def base_name_partition(base_name: str) -> str:
 
 
 def open_partitions(status: str, shards: int) -> list[str]:
-    """Return every partition of the operations that are pending, or that have failed.
+    """Return every partition of the operations that are pending, that have failed, or that await their removal.
 
     Sharded like the feed: every upload passes through, so one partition would limit the whole table.
     """
@@ -145,7 +156,9 @@ def operation_item(operation: Recorded, shards: int) -> Item:
         "actor_id_pk": actor_id_partition(operation.record.actor_id),
         "name_pk": base_name_partition(operation.base_name),
     }
-    status = operation.record.status
+    status: str = operation.record.status
+    if isinstance(operation, Operation) and operation.awaits_removal:
+        status = AWAITS_REMOVAL
     if status != "success":
         keys["open_pk"] = open_partitions(status, shards)[shard]
     return keys | _plain_item(operation)
@@ -174,6 +187,8 @@ _RECORDS: Final[Mapping[str, type[OperationRecord]]] = {
     "upload": UploadRecord,
     "download": DownloadRecord,
     "restore": RestoreRecord,
+    "delete": DeleteRecord,
+    "undelete": UndeleteRecord,
 }
 
 

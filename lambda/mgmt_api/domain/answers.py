@@ -32,6 +32,7 @@ ListResponse = (
     | messages.OpenDownloadsResponse
     | messages.LookResponse
     | messages.RestoreResponse
+    | messages.RemovalResponse
 )
 
 

@@ -29,6 +29,7 @@ def describe_service(settings: Settings) -> Service:
         client_id=settings.client_id,
         audience=settings.audience,
         scopes=settings.sign_in_scopes or settings.scopes,
+        recoverable_days=settings.recoverable_days,
         optional_fields=(CONTENT_MD5_FIELD, SIGN_INDEX_FIELD),
     )
 

@@ -12,6 +12,7 @@ from mgmt_contract.messages import Content, IndexFile
 from mgmt_contract.names import base_name
 from mgmt_contract.records import (
     STATUS_OF_PHASE,
+    DeleteRecord,
     DownloadRecord,
     FileRecord,
     OperationRecord,
@@ -19,6 +20,7 @@ from mgmt_contract.records import (
     OperationType,
     Phase,
     RestoreRecord,
+    UndeleteRecord,
     UploadRecord,
     may_follow,
 )
@@ -74,6 +76,9 @@ class Operation:
     """Signed into the URL of a whole PUT, where the client has sent it."""
     replaces_etag: str | None = None
     """The object this upload may replace; None where it may only create."""
+    replaces_deleted: bool = False
+    """That object was deleted, so its name was free: replacing it takes no right, and creating does as well once the
+    object is gone."""
     join_asked_at: datetime | None = None
     """When the storage was asked to join the parts and has not answered: it may still be joining them."""
     revision: int = 0
@@ -108,6 +113,11 @@ class Operation:
         cut = _cut_record(self.record)
         return self if cut is self.record else dataclasses.replace(self, record=cut)
 
+    @property
+    def awaits_removal(self) -> bool:
+        """Whether it was deleted and its bytes are not given up yet."""
+        return self.record.deleted_at is not None and self.record.removed_at is None
+
     def advance(self, phase: Phase, **changes: object) -> Operation:
         """Return the operation in another phase, its record's fields changed as named.
 
@@ -126,7 +136,7 @@ class Operation:
 class ObjectOperation:
     """An operation on a stored object, as it is stored: nothing but its record, for it holds no name and no parts."""
 
-    record: DownloadRecord | RestoreRecord
+    record: DownloadRecord | RestoreRecord | DeleteRecord | UndeleteRecord
     revision: int = 0
     """As of an upload."""
 
@@ -178,9 +188,23 @@ class Restore(ObjectOperation):
     record: RestoreRecord
 
 
-Recorded = Operation | Download | Restore
+@dataclass(frozen=True)
+class Delete(ObjectOperation):
+    """A deletion as it is stored."""
+
+    record: DeleteRecord
+
+
+@dataclass(frozen=True)
+class Undelete(ObjectOperation):
+    """The end of a deletion as it is stored."""
+
+    record: UndeleteRecord
+
+
+Recorded = Operation | Download | Restore | Delete | Undelete
 """Everything that is recorded under an operation's id."""
-RecordedT = TypeVar("RecordedT", Operation, Download, Restore)
+RecordedT = TypeVar("RecordedT", bound=Recorded)
 
 
 def entity_of(operation_type: str) -> type[Recorded]:
@@ -192,7 +216,13 @@ def entity_of(operation_type: str) -> type[Recorded]:
     return _ENTITIES[operation_type]
 
 
-_ENTITIES: Final[Mapping[str, type[Recorded]]] = {"upload": Operation, "download": Download, "restore": Restore}
+_ENTITIES: Final[Mapping[str, type[Recorded]]] = {
+    "upload": Operation,
+    "download": Download,
+    "restore": Restore,
+    "delete": Delete,
+    "undelete": Undelete,
+}
 
 
 def _order_of(record: OperationRecord) -> str:
@@ -218,6 +248,7 @@ _FREE_TEXTS: Final = (
     "error_message",
     "actor",
     "replaces_actor",
+    "deleted_by",
     "source_file_record",
     "compressed_file_record",
     "s3_file_record",
@@ -245,6 +276,8 @@ class CurrentVersion:
     version_id: str | None
     actor_id: str = ""
     """The subject of the person who stored it."""
+    is_deleted: bool = False
+    """Its upload was deleted: the name is free for a new one."""
 
 
 @dataclass(frozen=True)
@@ -287,6 +320,8 @@ class HistoryQuery:
     since: datetime | None = None
     """Started then or later; `until`: before then. Both in whole milliseconds, as times are stored."""
     until: datetime | None = None
+    is_deleted: bool = False
+    """Only uploads that were deleted and whose bytes are not given up yet; no other filter is given beside it."""
     after: str | None = None
     """The `order` of the last operation already seen."""
 

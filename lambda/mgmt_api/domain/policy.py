@@ -25,6 +25,8 @@ Action = Literal[
     "upload",
     "replace",
     "cancel",
+    "delete",
+    "undelete",
     "download",
     "end a download",
     "restore",
@@ -49,6 +51,8 @@ POLICY: Final[Mapping[Action, Rights]] = {
     "upload": Rights("own", "own"),  # start, sign, complete, clean up: nobody acts in another's name
     "replace": Rights("any", "any"),  # `replace_others` can take somebody else's objects from members
     "cancel": Rights("own", "any"),
+    "delete": Rights("own", "any"),  # nothing is destroyed before the deployment's days have passed
+    "undelete": Rights("own", "any"),
     "download": Rights("any", "any"),  # a scope of reading alone was given out for lists, not for footage
     "end a download": Rights("own", "own"),
     "restore": Rights("any", "any"),  # it costs money, and changes nothing that is stored
@@ -63,6 +67,8 @@ ACTION_OF_ROUTE: Final[Mapping[Route, Action]] = {
     routes.FAIL: "cancel",
     routes.CLEAN_UP: "upload",
     routes.LOOK_UP: "look up",
+    routes.DELETE: "delete",
+    routes.UNDELETE: "undelete",
     routes.OPEN_DOWNLOADS: "download",
     routes.END_DOWNLOADS: "end a download",
     routes.RESTORE: "restore",

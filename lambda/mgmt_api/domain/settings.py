@@ -35,6 +35,8 @@ class Settings:
     join_patience_seconds: int = 10 * MINUTE_SECONDS
     """How long joining parts is only looked at before it is asked for again: S3 takes minutes for the largest, and
     asked twice it may throw the parts away."""
+    recoverable_days: int = 30
+    """How long a deleted upload can be brought back."""
     key_part_max_bytes: int | None = None
     """Longest part of a key between slashes that the storage takes; S3 itself has no such limit."""
     restores_archived: bool = True
@@ -81,6 +83,7 @@ _NUMBERS = {
     "lease_seconds": ("MGMT_LEASE_SECONDS", range(30, 24 * 3600 + 1)),
     "feed_shards": ("MGMT_FEED_SHARDS", range(1, 33)),
     "join_patience_seconds": ("MGMT_JOIN_PATIENCE_SECONDS", range(60, 3601)),
+    "recoverable_days": ("MGMT_RECOVERABLE_DAYS", range(1, 3651)),
     "key_part_max_bytes": ("MGMT_KEY_PART_MAX_BYTES", range(16, 1025)),
 }
 

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 from mgmt_api.calls.backends import Backends, ReadAhead
 from mgmt_api.calls.items import answer_each
+from mgmt_api.calls.versions import look_at, look_at_index, require_stored
 from mgmt_api.domain.checks import check_count
-from mgmt_api.downloads.versions import look_at, look_at_index, require_stored
 from mgmt_contract.messages import LookRequest, LookResponse, LookResult
 from mgmt_contract.problems import Problem
 
@@ -39,6 +39,8 @@ def look_at_objects(backends: Backends, request: LookRequest) -> LookResponse:
             version_id=upload.record.version_id,
             stored=version.describe(),
             index=look_at_index(backends, upload),
+            deleted_at=upload.record.deleted_at,
+            recoverable_until=upload.record.recoverable_until,
             problem=version.make_problem(upload.id),
         )
 

@@ -10,10 +10,10 @@ from dataclasses import dataclass
 
 from mgmt_api.calls.backends import Backends, ReadAhead
 from mgmt_api.calls.items import answer_each
+from mgmt_api.calls.versions import Version, look_at, require_stored
 from mgmt_api.domain.checks import check_count, check_operation_id, check_path
 from mgmt_api.domain.entities import Actor, Download, Operation
 from mgmt_api.domain.policy import may_act_on
-from mgmt_api.downloads.versions import Version, look_at, require_stored
 from mgmt_contract.messages import (
     DownloadItem,
     DownloadResult,

@@ -8,9 +8,9 @@ from typing import Final, cast
 
 from mgmt_api.calls.backends import Backends, ReadAhead
 from mgmt_api.calls.items import answer_each
+from mgmt_api.calls.versions import Version, look_at, require_stored
 from mgmt_api.domain.checks import check_count, check_days, check_operation_id
 from mgmt_api.domain.entities import Actor, HistoryQuery, Operation, Restore
-from mgmt_api.downloads.versions import Version, look_at, require_stored
 from mgmt_api.ports import NotArchivedError, StoredObject
 from mgmt_contract.messages import RestoreItem, RestoreRequest, RestoreResponse, RestoreResult
 from mgmt_contract.problems import Problem, ProblemError

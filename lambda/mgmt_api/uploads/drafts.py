@@ -37,6 +37,7 @@ def draft_operation(
         content=item.content,
         content_md5=item.content_md5 if is_whole_put(item) else None,
         replaces_etag=replaced.etag if replaced is not None else None,
+        replaces_deleted=replaced is not None and replaced.is_deleted,
     )
 
 
@@ -45,7 +46,7 @@ def is_same_request(operation: Operation, item: StartItem, key: str) -> bool:
 
     From which folder it comes does not matter. One that was started with a bound may come again with its
     content: the archive has become whole since. One that would replace an object goes on only where
-    that is still asked for; one that can only create does no harm either way.
+    that is still asked for; one that can only create, or takes the place of what was deleted, needs no such word.
     """
     record = operation.record
     asked = (key, item.packing.codec, item.packing.plan, item.storage_class, item.tags)
@@ -56,7 +57,7 @@ def is_same_request(operation: Operation, item: StartItem, key: str) -> bool:
         record.storage_class,
         record.tags,
     )
-    may_replace = item.replace or operation.replaces_etag is None
+    may_replace = item.replace or operation.replaces_etag is None or operation.replaces_deleted
     return asked == stored and may_replace and _is_same_size(operation, item)
 
 

@@ -28,7 +28,8 @@ def describe_existing(backends: Backends, name: Name, stored: StoredObject, call
         return _describe_current(stored, current, caller_id)
     operation = _find_origin(backends, stored)
     if operation is not None:
-        return _describe_origin(stored, operation, caller_id)
+        is_deleted = operation.record.deleted_at is not None or _was_replaced_by_deleted(operation, current)
+        return _describe_origin(stored, operation, caller_id, is_deleted=is_deleted)
     return Existing(
         s3_object_key=stored.key,
         size=stored.size,
@@ -69,7 +70,18 @@ def _describe_current(stored: StoredObject, current: CurrentVersion, caller_id: 
         crc64nvme=stored.crc64nvme,
         version_id=stored.version_id,
         is_own=current.actor_id == caller_id,
+        is_deleted=current.is_deleted,
     )
+
+
+def _was_replaced_by_deleted(operation: Operation, current: CurrentVersion | None) -> bool:
+    """Tell whether an upload was replaced by one that was deleted: its name is as free as that one's.
+
+    Its object is the current one again where a storage has removed the later version without a delete marker.
+    """
+    if current is None or not current.is_deleted or operation.record.finished_at is None:
+        return False
+    return operation.phase == "done" and operation.record.finished_at <= current.finished_at
 
 
 def _find_origin(backends: Backends, stored: StoredObject) -> Operation | None:
@@ -91,7 +103,7 @@ def _find_origin(backends: Backends, stored: StoredObject) -> Operation | None:
     return operation if promised == (stored.size, stored.crc64nvme) else None
 
 
-def _describe_origin(stored: StoredObject, operation: Operation, caller_id: str) -> Existing:
+def _describe_origin(stored: StoredObject, operation: Operation, caller_id: str, *, is_deleted: bool) -> Existing:
     return Existing(
         s3_object_key=stored.key,
         size=stored.size,
@@ -103,4 +115,5 @@ def _describe_origin(stored: StoredObject, operation: Operation, caller_id: str)
         crc64nvme=stored.crc64nvme,
         version_id=stored.version_id,
         is_own=operation.record.actor_id == caller_id,
+        is_deleted=is_deleted,
     )

@@ -51,6 +51,8 @@ def _preview(backends: Backends, actor: Actor, asked: AskedNames, item: StartIte
     if stored is None:
         return PreviewResult(item.operation_id, "free", s3_object_key=key)
     existing = describe_existing(backends, name, stored, actor.id)
+    if existing.is_deleted:
+        return PreviewResult(item.operation_id, "free", s3_object_key=key)
     if item.replace and item.content is not None and compare_content(existing, item.content) != "same":
         problem = refuse_replacement(backends, actor, existing)
         if problem is not None:

@@ -7,7 +7,8 @@ from dataclasses import replace
 from mgmt_api.calls.backends import Backends
 from mgmt_api.domain.access import Caller, require_reach
 from mgmt_api.domain.entities import Name, Operation
-from mgmt_api.ports import NoSuchMultipartUploadError, WriteCondition
+from mgmt_api.ports import NoSuchMultipartUploadError
+from mgmt_api.uploads.conditions import find_condition
 from mgmt_api.uploads.drafts import is_same_request
 from mgmt_api.uploads.multipart import (
     discard_multipart_upload,
@@ -79,7 +80,7 @@ def _sign_put(backends: Backends, operation: Operation) -> SignedRequest:
         size=content.size,
         crc64nvme=content.crc64nvme,
         content_md5=operation.content_md5,
-        condition=WriteCondition(operation.replaces_etag),
+        condition=find_condition(backends, operation),
         expires_in_seconds=backends.settings.url_life_seconds,
     )
 

@@ -25,8 +25,8 @@ from mgmt_api.ports import (
     StorageUnavailableError,
     StoredObject,
     StoredPart,
-    WriteCondition,
 )
+from mgmt_api.uploads.conditions import find_condition
 from mgmt_api.uploads.content import change_file
 from mgmt_api.uploads.existing import describe_existing, tell_owner
 from mgmt_api.uploads.index import find_index
@@ -156,7 +156,7 @@ def _join_parts(backends: Backends, operation: Operation, parts: list[StoredPart
             [part for part in parts if part.number <= wanted],
             size=content.size,
             crc64nvme=content.crc64nvme,
-            condition=WriteCondition(operation.replaces_etag),
+            condition=find_condition(backends, operation),
             within_seconds=backends.spare_seconds(),
         )
     except StorageError as refusal:
@@ -206,7 +206,7 @@ def _reopen(backends: Backends, operation: Operation) -> Standing:
 def _is_open(operation: Operation, stored: StoredObject | None) -> bool:
     """Tell whether the key still holds what it held when the operation began."""
     if stored is None:
-        return operation.replaces_etag is None
+        return operation.replaces_etag is None or operation.replaces_deleted
     return stored.operation_id != operation.id and stored.etag == operation.replaces_etag
 
 

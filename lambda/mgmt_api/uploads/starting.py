@@ -78,6 +78,8 @@ class _Desk:
         if stored is None:
             return self._begin(item, key, name, None)
         existing = describe_existing(self._backends, name, stored, self._caller.actor.id)
+        if existing.is_deleted:
+            return self._begin(item, key, name, existing)
         answer = _answer_existing(item, existing) or self._refuse_replacement(item, existing)
         return answer or self._begin(item, key, name, existing)
 

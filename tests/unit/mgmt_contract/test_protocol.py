@@ -8,7 +8,7 @@ import pytest
 
 from mgmt.archive import current_codec
 from mgmt_contract import messages, routes
-from mgmt_contract.records import DOWNLOAD_TRANSITIONS, STATUS_OF_PHASE, TRANSITIONS
+from mgmt_contract.records import DOWNLOAD_TRANSITIONS, REMOVAL_TRANSITIONS, STATUS_OF_PHASE, TRANSITIONS
 from mgmt_contract.wire import from_plain, to_plain
 
 PROTOCOL = files("mgmt_contract").joinpath("PROTOCOL.md").read_text(encoding="utf-8")
@@ -42,6 +42,11 @@ def test_the_states_are_the_tables():
 def test_the_states_of_a_download_are_its_table():
     assert "it begins as carrying, and ends as done or as failed." in PROTOCOL
     assert {None: {"carrying"}, "carrying": {"done", "failed"}, "done": set(), "failed": set()} == DOWNLOAD_TRANSITIONS
+
+
+def test_the_states_of_a_deletion_are_its_table():
+    assert "it begins as done, or as failed where it was refused." in PROTOCOL
+    assert {None: {"done", "failed"}, "done": set(), "failed": set()} == REMOVAL_TRANSITIONS
 
 
 def test_the_examples_name_codecs_as_the_client_does():

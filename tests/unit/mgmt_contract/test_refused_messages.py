@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from mgmt_contract.messages import HistoryResponse, RecordsResponse, Service, StartResult
-from mgmt_contract.records import DownloadRecord, OperationRecord, UploadRecord
+from mgmt_contract.records import DeleteRecord, DownloadRecord, OperationRecord, UploadRecord
 from mgmt_contract.wire import MessageError, from_json, from_plain, to_json
 
 RECORD = {
@@ -83,12 +83,13 @@ def test_text_that_is_no_json_says_what_was_expected():
 
 
 def test_records_are_told_apart_by_their_type_and_not_by_what_fits():
-    """An undelete may have every field of an upload, and an upload that lacks one is not taken for something else."""
-    undelete = UPLOAD | {"operation_type": "undelete"}
+    """One of tomorrow may have all fields of an upload; an upload that lacks one is not taken for something else."""
+    verify = UPLOAD | {"operation_type": "verify"}
+    delete = UPLOAD | {"operation_type": "delete", "upload_id": "u", "version_id": "v", "size": 3}
     download = UPLOAD | {"operation_type": "download", "upload_id": "u", "version_id": "v", "size": 3}
-    records = from_plain(HistoryResponse, {"records": [UPLOAD, RECORD, undelete, download]}).records
-    assert [type(record) for record in records] == [UploadRecord, OperationRecord, OperationRecord, DownloadRecord]
-    assert [record.operation_type for record in records] == ["upload", "delete", "undelete", "download"]
+    records = from_plain(HistoryResponse, {"records": [UPLOAD, delete, verify, download]}).records
+    assert [type(record) for record in records] == [UploadRecord, DeleteRecord, OperationRecord, DownloadRecord]
+    assert [record.operation_type for record in records] == ["upload", "delete", "verify", "download"]
     assert refusal(HistoryResponse, {"records": [RECORD | {"operation_type": "upload"}]}).startswith(
         "HistoryResponse.records[0].compression_type is missing"
     )

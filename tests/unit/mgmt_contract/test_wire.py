@@ -110,7 +110,7 @@ def test_a_missing_field_is_named_with_its_place():
 
 
 def test_the_whole_way_to_a_wrong_value_is_told():
-    record = {**to_plain(OperationRecord("x", "delete", "t", datetime.now(UTC), "success", None, None)), "phase": 1}
+    record = {**to_plain(OperationRecord("x", "verify", "t", datetime.now(UTC), "success", None, None)), "phase": 1}
     with pytest.raises(MessageError, match=r"HistoryResponse.records\[1\].phase is 1, expected one of 'reserved'"):
         from_plain(HistoryResponse, {"records": [{**record, "phase": "done"}, record]})
     with pytest.raises(MessageError, match=r"StartItem.tags.shoot is 1, expected str"):
@@ -128,11 +128,11 @@ def test_what_is_no_message_is_refused(text):
         from_json(Service, text)
 
 
-OPERATION = {"operation_id": "x", "operation_type": "delete", "target_path": "k", "started_at": "2026-01-01T00:00:00Z",
+OPERATION = {"operation_id": "x", "operation_type": "verify", "target_path": "k", "started_at": "2026-01-01T00:00:00Z",
              "status": "success", "result_path": None, "error_message": None}  # fmt: skip
 
 
-@pytest.mark.parametrize("operation_type", ["delete", "undelete", "verify-of-tomorrow"])
+@pytest.mark.parametrize("operation_type", ["verify", "verify-of-tomorrow"])
 def test_an_operation_of_another_type_is_read_as_an_operation(operation_type):
     """History may hold operations that are no uploads, also of types that this version does not know."""
     [record] = from_plain(HistoryResponse, {"records": [OPERATION | {"operation_type": operation_type}]}).records

@@ -46,6 +46,7 @@ def test_a_bad_prefix_is_blamed_on_where_it_came_from(capsys, monkeypatch, prefi
         ["=x"],
         ["a=1", "a=2"],
         ["aws:x=y"],
+        ["mgmt-expired=y"],
         ["AWS:x=y"],
         ["k" * 129 + "=v"],
         ["k=" + "v" * 257],

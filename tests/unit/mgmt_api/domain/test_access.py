@@ -158,6 +158,8 @@ BODIES = {
     routes.END_DOWNLOADS: {"items": []},
     routes.RESTORE: {"items": []},
     routes.LOOK: {"upload_ids": []},
+    routes.DELETE: {"items": []},
+    routes.UNDELETE: {"items": []},
 }
 
 

@@ -142,6 +142,8 @@ _DOWNLOAD_CALLS: dict[Route, Any] = {
     routes.END_DOWNLOADS: lambda caller, opened: caller.end_download(opened),
     routes.RESTORE: lambda caller, opened: caller.restore(opened.upload.operation_id),
     routes.LOOK: lambda caller, opened: caller.look(opened.upload.operation_id)[0],
+    routes.DELETE: lambda caller, opened: caller.delete(opened.upload.operation_id),
+    routes.UNDELETE: lambda caller, opened: caller.undelete(opened.upload.operation_id),
 }
 ALLOWED: dict[Route, tuple[str, str, str]] = {
     # outcome for a member's own upload, a member's of somebody else, an admin's of somebody else
@@ -152,6 +154,8 @@ ALLOWED: dict[Route, tuple[str, str, str]] = {
     routes.FAIL: ("record", "not-allowed", "record"),
     routes.CLEAN_UP: ("invalid-request", "not-allowed", "not-allowed"),  # likewise: it has not succeeded yet
     routes.LOOK_UP: ("record", "record", "record"),
+    routes.DELETE: ("done", "not-allowed", "done"),
+    routes.UNDELETE: ("already", "not-allowed", "already"),  # what is admitted is answered that it is not deleted
     routes.OPEN_DOWNLOADS: ("opened", "opened", "opened"),
     routes.END_DOWNLOADS: ("record", "not-allowed", "not-allowed"),
     routes.RESTORE: ("readable", "readable", "readable"),

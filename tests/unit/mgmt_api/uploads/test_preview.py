@@ -96,6 +96,7 @@ def test_a_failed_upload_is_not_in_the_way(studio, ada, bob, calls):
         ({"upper_bound": OBJECT_SIZE_MAX_BYTES + 1}, "too-large"),
         ({"storage_class": "CHEAP"}, "invalid-request"),
         ({"tags": {"aws:x": "y"}}, "invalid-request"),
+        ({"tags": {"mgmt-expired": "y"}}, "invalid-request"),
         ({"operation_id": "x"}, "invalid-request"),
     ],
 )

@@ -188,6 +188,8 @@ SOURCE = FileRecord("clip.mp4", "clip.mp4", "local", 10, is_directory=False, sta
         ({"tags": {str(n): "" for n in range(11)}}, "invalid-request"),
         ({"tags": {"": "x"}}, "invalid-request"),
         ({"tags": {"aws:x": "x"}}, "invalid-request"),
+        ({"tags": {"mgmt-expired": "x"}}, "invalid-request"),
+        ({"tags": {"Mgmt-x": "x"}}, "invalid-request"),
         ({"tags": {"x": "y" * 257}}, "invalid-request"),
         ({"tags": {"x": "a&b"}}, "invalid-request"),
     ],

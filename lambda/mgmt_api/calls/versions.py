@@ -12,6 +12,8 @@ from mgmt_api.ports import Reading, StoredObject
 from mgmt_contract.messages import StoredVersion
 from mgmt_contract.names import index_key
 from mgmt_contract.problems import Problem, ProblemError, make_problem
+from mgmt_contract.records import UploadRecord
+from mgmt_contract.wire import format_time
 
 Standing = Literal["there", "differs", "gone"]
 
@@ -42,6 +44,8 @@ class Version:
     def make_problem(self, operation_id: str) -> Problem | None:
         """Say what is wrong with it, in the result of `operation_id`; None where it is as recorded."""
         record, stored = self.upload.record, self.stored
+        if stored is None and record.deleted_at is not None:
+            return make_problem("object-gone", _explain_removed(record), operation_id=operation_id)
         if stored is None:
             return make_problem(
                 "object-gone",
@@ -58,6 +62,20 @@ class Version:
             "It was changed past this service; ask the admin.",
             operation_id=operation_id,
         )
+
+
+def tell_deletion(record: UploadRecord) -> str:
+    """Say in words by whom and when an upload was deleted."""
+    when = f" on {format_time(record.deleted_at)}" if record.deleted_at is not None else ""
+    return f"deleted by {record.deleted_by or 'somebody'}{when}"
+
+
+def _explain_removed(record: UploadRecord) -> str:
+    said = f"The version of {record.s3_object_key} that {record.actor} stored was {tell_deletion(record)}, and "
+    if record.removed_at is None:
+        return f"{said}is not in the bucket any more. It was removed past this service; ask the admin."
+    until = f" until {format_time(record.recoverable_until)}" if record.recoverable_until is not None else ""
+    return f"{said}could be brought back{until}. Its bytes are gone. Upload it again."
 
 
 def require_stored(recorded: Recorded | None, upload_id: str) -> Operation:
@@ -87,6 +105,8 @@ def look_at(backends: Backends, upload: Operation, *, and_at_current: bool = Fal
         and_at_current: Also ask whether it is the current version.
     """
     record = upload.record
+    if record.removed_at is not None:  # it may be there for another day, and is not to be counted on
+        return Version(upload, None, "gone")
     stored = backends.objects.head_object(record.s3_object_key, record.version_id)
     if stored is None:
         return Version(upload, None, "gone")
