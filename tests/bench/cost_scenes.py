@@ -48,7 +48,7 @@ def carry(bench: Bench) -> None:
     taken: dict[str, list[float]] = {"http": [], "https": []}
     with (
         serving("bench.discard") as plain,
-        serving("bench.discard", str(bench.fresh_folder("tls"))) as secure,
+        serving("bench.discard", "tls", str(bench.fresh_folder("tls"))) as secure,
     ):
         servers = {"http": plain.tell(), "https": secure.tell()}
         for _ in range(bench.often):

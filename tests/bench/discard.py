@@ -1,9 +1,11 @@
 """A storage that answers as S3 does and keeps nothing, so that it is not what is measured.
 
-    python -m bench.discard [FOLDER]     (with a folder for a certificate, over TLS)
+    python -m bench.discard              keeps nothing
+    python -m bench.discard tls FOLDER   the same over TLS; makes its certificate in the folder
+    python -m bench.discard keep FOLDER  keeps objects in the folder, and gives them back by ranges
 
-Bodies are thrown away inside the kernel where that is possible. What is remembered of an object is what its
-sender declared: its length, its checksum, its metadata; S3 states the same of bytes that arrived unharmed.
+Bodies are thrown away, and given back, inside the kernel where that is possible. What is remembered of an object is
+what its sender declared: its length, its checksum, its metadata; S3 states the same of bytes that arrived unharmed.
 Signatures are not looked at. Beside S3 it answers DynamoDB's calls, as an empty table would.
 """
 
@@ -14,11 +16,12 @@ import itertools
 import socket
 import ssl
 import sys
+import tempfile
 import threading
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import IO, TYPE_CHECKING, Any, Final, NamedTuple
 from urllib.parse import parse_qs, unquote, urlsplit
 from xml.etree import ElementTree as ET
 
@@ -38,12 +41,29 @@ _IN_KERNEL: Final = socket.MSG_TRUNC if sys.platform == "linux" else 0
 _CRC: Final = "x-amz-checksum-crc64nvme"
 
 
+class Piece(NamedTuple):
+    """A range of a file."""
+
+    path: Path
+    offset: int
+    size: int
+
+
+class Body(NamedTuple):
+    """A body that has arrived."""
+
+    size: int
+    content: list[Piece]
+
+
 class Answer(NamedTuple):
     """What goes back."""
 
     status: int = 200
     body: bytes = b""
     headers: Mapping[str, str] = {}
+    content: Sequence[Piece] = ()
+    """Sent behind the body."""
 
 
 @dataclass
@@ -53,21 +73,23 @@ class Remembered:
     size: int
     etag: str
     headers: dict[str, str]
+    content: list[Piece]
+    """Where its bytes are kept, if they are."""
 
 
 @dataclass
 class Storage:
-    """Every object that was sent, without its bytes."""
+    """Every object that was sent; its bytes are in files, or nowhere."""
 
     objects: dict[str, Remembered] = field(default_factory=dict)
     uploads: dict[str, tuple[dict[str, str], dict[int, Remembered]]] = field(default_factory=dict)
     numbers: Any = field(default_factory=lambda: itertools.count(1))
 
-    def put(self, path: str, query: Mapping[str, str], size: int, headers: Mapping[str, str]) -> Answer:
+    def put(self, path: str, query: Mapping[str, str], body: Body, headers: Mapping[str, str]) -> Answer:
         """Remember an object or a part."""
         kept = {name: value for name, value in headers.items() if name == _CRC or name.startswith("x-amz-meta-")}
         # No MD5, and nothing that looks like one: some clients would compare it.
-        thing = Remembered(size, f'"discarded-{next(self.numbers)}"', kept)
+        thing = Remembered(body.size, f'"discarded-{next(self.numbers)}"', kept, body.content)
         if "uploadId" in query:
             self.uploads[query["uploadId"]][1][int(query["partNumber"])] = thing
         elif path.count("/") > 1:
@@ -87,7 +109,9 @@ class Storage:
         if _CRC in headers:
             kept = {**kept, _CRC: headers[_CRC]}
         etag = f'"discarded-{next(self.numbers)}-{len(parts)}"'
-        self.objects[path] = Remembered(sum(part.size for part in parts.values()), etag, kept)
+        joined = [parts[number] for number in sorted(parts)]
+        content = [piece for part in joined for piece in part.content]
+        self.objects[path] = Remembered(sum(part.size for part in joined), etag, kept, content)
         return _xml("CompleteMultipartUploadResult", *_place(path), ("ETag", etag))
 
     def list_parts(self, path: str, upload_id: str) -> Answer:
@@ -102,8 +126,33 @@ class Storage:
         thing = self.objects.get(path)
         if thing is None:
             return Answer(404)
-        described = {"etag": thing.etag, "last-modified": _DATE, "content-length": str(thing.size)}
+        described = {**_describe(thing), "content-length": str(thing.size)}
         return Answer(headers={**described, **thing.headers, "x-amz-checksum-type": "FULL_OBJECT"})
+
+    def get(self, path: str, said: str) -> Answer:
+        """Give back an object, or the range of it that a header says."""
+        thing = self.objects.get(path)
+        if thing is None:
+            return Answer(404)
+        if not said:
+            return Answer(headers={**_describe(thing), **thing.headers}, content=thing.content)
+        first, _, last = said.removeprefix("bytes=").partition("-")
+        start, stop = int(first), min(int(last or thing.size), thing.size - 1) + 1
+        headers = {**_describe(thing), "content-range": f"bytes {start}-{stop - 1}/{thing.size}"}
+        return Answer(206, headers=headers, content=list(_cut(thing.content, start, stop)))
+
+
+def _describe(thing: Remembered) -> dict[str, str]:
+    return {"etag": thing.etag, "last-modified": _DATE, "accept-ranges": "bytes"}
+
+
+def _cut(content: Sequence[Piece], start: int, stop: int) -> Iterator[Piece]:
+    at = 0
+    for piece in content:
+        first, last = max(start, at), min(stop, at + piece.size)
+        if first < last:
+            yield Piece(piece.path, piece.offset + first - at, last - first)
+        at += piece.size
 
 
 def _checksum_of(thing: Remembered) -> dict[str, str]:
@@ -176,6 +225,18 @@ class _Stream:
                 raise ConnectionError
             left -= got
 
+    def keep(self, size_bytes: int, file: IO[bytes]) -> None:
+        """Write so many bytes to a file."""
+        kept, self._read = self._read[:size_bytes], self._read[size_bytes:]
+        file.write(kept)
+        left = size_bytes - len(kept)
+        while left:
+            got = self._connection.recv_into(self._buffer, min(left, _BUFFER_BYTES))
+            if not got:
+                raise ConnectionError
+            file.write(memoryview(self._buffer)[:got])
+            left -= got
+
     def drop_chunks(self) -> int:
         """Throw a chunked body away and return its length."""
         total_bytes = 0
@@ -190,10 +251,11 @@ class _Stream:
 class _Connection:
     """One client's requests, one behind the other."""
 
-    def __init__(self, connection: socket.socket, storage: Storage) -> None:
+    def __init__(self, connection: socket.socket, storage: Storage, folder: Path | None) -> None:
         self._connection = connection
         self._stream = _Stream(connection)
         self._storage = storage
+        self._folder = folder
 
     def serve(self) -> None:
         """Answer until the client hangs up."""
@@ -211,7 +273,7 @@ class _Connection:
         path = unquote(parts.path)
         query = {name: values[0] for name, values in parse_qs(parts.query, keep_blank_values=True).items()}
         if method == "PUT":
-            return self._storage.put(path, query, self._drop_body(headers), headers)
+            return self._storage.put(path, query, self._take_body(headers), headers)
         self._stream.read(int(headers.get("content-length", 0)))
         if "x-amz-target" in headers:
             return _answer_table(headers["x-amz-target"].rpartition(".")[2])
@@ -219,30 +281,39 @@ class _Connection:
             if "uploadId" in query:
                 return self._storage.complete_upload(path, query["uploadId"], headers)
             return self._storage.create_upload(path, headers)
-        return self._storage.head(path) if method == "HEAD" else self._list(method, path, query)
+        return self._storage.head(path) if method == "HEAD" else self._give(method, path, query, headers)
 
-    def _list(self, method: str, path: str, query: Mapping[str, str]) -> Answer:
+    def _give(self, method: str, path: str, query: Mapping[str, str], headers: Mapping[str, str]) -> Answer:
         if method != "GET":
             return Answer(204)
         if "uploadId" in query:
             return self._storage.list_parts(path, query["uploadId"])
+        if path.strip("/").count("/"):
+            return self._storage.get(path, headers.get("range", ""))
         return _xml("ListBucketResult", ("IsTruncated", "false"), ("KeyCount", "0"))
 
-    def _drop_body(self, headers: Mapping[str, str]) -> int:
+    def _take_body(self, headers: Mapping[str, str]) -> Body:
         if headers.get("transfer-encoding", "").lower() == "chunked":
             sent_bytes = self._stream.drop_chunks()
-        else:
-            sent_bytes = int(headers.get("content-length", 0))
+            return Body(int(headers.get("x-amz-decoded-content-length", sent_bytes)), [])
+        sent_bytes = int(headers.get("content-length", 0))
+        if self._folder is None or "x-amz-decoded-content-length" in headers:
             self._stream.drop(sent_bytes)
-        return int(headers.get("x-amz-decoded-content-length", sent_bytes))
+            return Body(int(headers.get("x-amz-decoded-content-length", sent_bytes)), [])
+        with tempfile.NamedTemporaryFile(dir=self._folder, delete=False) as file:
+            self._stream.keep(sent_bytes, file)
+        return Body(sent_bytes, [Piece(Path(file.name), 0, sent_bytes)])
 
     def _send(self, answer: Answer, *, is_head: bool) -> None:
         headers = {"date": _DATE, "server": "discard", "x-amz-request-id": "0", **answer.headers}
         if not is_head or "content-length" not in headers:
-            headers["content-length"] = str(len(answer.body))
+            headers["content-length"] = str(len(answer.body) + sum(piece.size for piece in answer.content))
         lines = [f"HTTP/1.1 {answer.status} X", *(f"{name}: {value}" for name, value in headers.items())]
         head = ("\r\n".join(lines) + "\r\n\r\n").encode("latin-1")
         self._connection.sendall(head if is_head else head + answer.body)
+        for piece in answer.content:
+            with piece.path.open("rb", buffering=0) as file:
+                self._connection.sendfile(file, piece.offset, piece.size)
 
 
 def _answer_table(call: str) -> Answer:
@@ -251,10 +322,16 @@ def _answer_table(call: str) -> Answer:
 
 
 class Discard:
-    """The running server."""
+    """The running server.
 
-    def __init__(self, certificate: Certificate | None = None) -> None:
+    Args:
+        certificate: For TLS.
+        folder: Where it keeps what it is sent; nowhere by default.
+    """
+
+    def __init__(self, certificate: Certificate | None = None, *, folder: Path | None = None) -> None:
         self.storage = Storage()
+        self._folder = folder
         self._context = None
         if certificate is not None:
             self._context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
@@ -272,17 +349,18 @@ class Discard:
             if self._context is not None:
                 connection = self._context.wrap_socket(connection, server_side=True)
             with connection:
-                _Connection(connection, self.storage).serve()
+                _Connection(connection, self.storage, self._folder).serve()
 
 
 def main() -> None:
     """Serve until the input ends; each line of it is answered with the port."""
     certificate = None
-    if len(sys.argv) > 1:
+    what, folder = (sys.argv[1], Path(sys.argv[2])) if len(sys.argv) > 1 else ("", Path())
+    if what == "tls":
         from support.certificates import make_certificate  # only TLS needs the library behind it
 
-        certificate = make_certificate(Path(sys.argv[1]))
-    discard = Discard(certificate)
+        certificate = make_certificate(folder)
+    discard = Discard(certificate, folder=folder if what == "keep" else None)
     path = str(certificate.certificate_path) if certificate else None
     answer_lines(lambda _: {"port": discard.port, "certificate": path})
 

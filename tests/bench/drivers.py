@@ -1,6 +1,8 @@
 """One organ of mgmt in a process of its own, to measure it without the rest.
 
 python -m bench.drivers pack SOURCE ARCHIVE [plan=auto] [workers=2] [digest=no]
+python -m bench.drivers unpack ARCHIVE FOLDER            into a folder that is not there
+python -m bench.drivers reread SOURCE
 python -m bench.drivers carry FILE URL [CERTIFICATE]     prints the processor seconds as JSON
 """
 
@@ -39,6 +41,33 @@ def pack_source(source: str, archive: str, *words: str) -> None:
     pack(look(Path(source)), archive, plan=chosen.get("plan", "auto"), workers=workers)
 
 
+def unpack_archive(archive: str, folder: str) -> None:
+    """Unpack an archive and publish the tree."""
+    from mgmt.archive.extraction import Extraction
+    from mgmt.archive.rules import Rules
+    from mgmt.archive.unpacking import unpack
+
+    place = Path(folder).absolute()
+    rules = Rules(ratio_max=2_000)
+    with Path(archive).open("rb") as file, Extraction(place, token=8 * "0", rules=rules) as extraction:
+        unpack(file, extraction)
+        extraction.publish()
+
+
+def reread_source(source: str) -> None:
+    """Read files again from their medium, with a digest of each."""
+    from mgmt.archive.member_digests import digest_members
+    from mgmt.source.rereading import reread
+    from mgmt.source.rules import Excludes
+    from mgmt.source.walk import Walk
+
+    path = Path(source)
+    items = reread(Walk(source, path.name, Excludes(())))
+    digests = digest_members(items, on_member=lambda _: None, on_finding=lambda _: None)
+    if digests.finding_count or digests.cached_count:
+        raise SystemExit(f"not all was read from the medium: {digests}")
+
+
 def carry_file(path: str, url: str, certificate: str | None = None) -> None:
     """Carry a file with one PUT and print what that took of the processor."""
     from mgmt.network import Connections
@@ -57,7 +86,12 @@ def carry_file(path: str, url: str, certificate: str | None = None) -> None:
     sys.stdout.write(f"{taken}\n")
 
 
-_ORGANS: dict[str, Callable[..., None]] = {"pack": pack_source, "carry": carry_file}
+_ORGANS: dict[str, Callable[..., None]] = {
+    "pack": pack_source,
+    "unpack": unpack_archive,
+    "reread": reread_source,
+    "carry": carry_file,
+}
 
 if __name__ == "__main__":
     _ORGANS[sys.argv[1]](*sys.argv[2:])

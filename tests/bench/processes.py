@@ -45,6 +45,8 @@ class Command:
     """What it makes: its size is noted, then it is removed."""
     after: Callable[[], None] = lambda: None
     """Puts things back; not measured."""
+    before: Callable[[], None] = lambda: None
+    """Prepares things, when all that was made before is on the disk; not measured."""
 
 
 @dataclass(frozen=True)
@@ -119,6 +121,7 @@ def measure(command: Command) -> Cost:
         BenchError: If it fails or takes too long.
     """
     os.sync()  # so that no run pays for writing out what was made before
+    command.before()
     with tempfile.TemporaryFile() as said:
         began = time.perf_counter()
         process = _start(command, said)

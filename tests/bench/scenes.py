@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Final
 
-from bench import cost_scenes, pack_scenes, profile_scenes, upload_scenes
+from bench import cost_scenes, download_scenes, pack_scenes, profile_scenes, upload_scenes
 from bench.comparison import Bench
 
 SCENES: Final[Mapping[str, Callable[[Bench], None]]] = {
@@ -23,6 +23,10 @@ SCENES: Final[Mapping[str, Callable[[Bench], None]]] = {
         upload_scenes.upload_slowly,
         upload_scenes.upload_moderately,
         upload_scenes.upload_all_far_away,
+        download_scenes.download_footage,
+        download_scenes.download_tree,
+        download_scenes.extract,
+        download_scenes.read_again,
         cost_scenes.carry,
         cost_scenes.use_memory,
         cost_scenes.show_history,
@@ -40,6 +44,7 @@ LONG_RUNS_ONLY: Final = frozenset(
         "upload-text",
         "upload-tree",
         "upload-moderately",
+        "download-tree",
         "zip-service",
         "profile",
     }

@@ -66,6 +66,10 @@ class LinkedObjectStore(S3ObjectStore):
         """Sign the PUT of a part, through the link."""
         return self._public.presign_part(key, multipart_upload_id, part, expires_in_seconds=expires_in_seconds)
 
+    def presign_get(self, key: str, version_id: str | None, *, expires_in_seconds: int) -> SignedRequest:
+        """Sign the GET of an object, through the link."""
+        return self._public.presign_get(key, version_id, expires_in_seconds=expires_in_seconds)
+
 
 class CountedCalls:
     """The app, with a count of its calls."""

@@ -50,6 +50,19 @@ def discarding_stage(folder: Path, link: Link = DIRECT) -> Iterator[Stage]:
 
 
 @contextlib.contextmanager
+def keeping_stage(folder: Path) -> Iterator[Stage]:
+    """Set up a storage that keeps what it is sent, and gives it back as fast as the kernel can."""
+    keys = make_keys()
+    kept = folder / "kept"
+    kept.mkdir()
+    with (
+        serving("bench.discard", "keep", str(kept)) as storage,
+        _stage(folder, storage, keys, DIRECT) as stage,
+    ):
+        yield stage
+
+
+@contextlib.contextmanager
 def engine_stage(folder: Path) -> Iterator[Stage]:
     """Set up SeaweedFS, which checks and stores everything."""
     keys = make_keys()

@@ -42,8 +42,20 @@ def storage() -> Iterator[Discard]:
 
 @pytest.fixture
 def client(storage: Discard) -> Iterator[S3Client]:
-    settings = Config(s3={"addressing_style": "path"}, proxies={}, retries={"total_max_attempts": 1})
-    with closing(
+    with made_client(storage) as client:
+        yield client
+
+
+def made_client(storage: Discard) -> closing[S3Client]:
+    # Bodies as mgmt sends them, which are not chunked.
+    settings = Config(
+        s3={"addressing_style": "path", "payload_signing_enabled": True},
+        proxies={},
+        retries={"total_max_attempts": 1},
+        request_checksum_calculation="when_required",
+        response_checksum_validation="when_required",
+    )
+    return closing(
         boto3.client(
             "s3",
             endpoint_url=f"http://127.0.0.1:{storage.port}",
@@ -52,8 +64,7 @@ def client(storage: Discard) -> Iterator[S3Client]:
             aws_secret_access_key="made up",
             config=settings,
         )
-    ) as client:
-        yield client
+    )
 
 
 def contents(folder: Path) -> dict[str, str]:
@@ -197,6 +208,25 @@ def test_the_discarding_storage_reads_a_chunked_body_to_its_end(storage: Discard
     assert said.count(b"HTTP/1.1 200") == 2
     assert b"content-length: 8\r\n" in said
     assert storage.storage.objects["/bench/c"].size == 8
+
+
+def test_the_keeping_storage_gives_back_what_it_was_sent_whole_and_by_ranges(tmp_path: Path) -> None:
+    bodies = [random.Random(number).randbytes(6_000_000) for number in range(2)]  # noqa: S311  no secrets
+    whole = b"".join(bodies)
+    with closing(Discard(folder=tmp_path)) as server, made_client(server) as client:
+        client.put_object(Bucket="bench", Key="small", Body=bodies[0][:1000])
+        upload_id = client.create_multipart_upload(Bucket="bench", Key="large")["UploadId"]
+        for number, body in enumerate(bodies, 1):
+            client.upload_part(Bucket="bench", Key="large", UploadId=upload_id, PartNumber=number, Body=body)
+        client.complete_multipart_upload(Bucket="bench", Key="large", UploadId=upload_id)
+        assert client.get_object(Bucket="bench", Key="small")["Body"].read() == bodies[0][:1000]
+        assert client.get_object(Bucket="bench", Key="large")["Body"].read() == whole
+        for first, last in ((0, 0), (5_999_990, 6_000_010), (11_999_999, 12_000_500)):
+            answer = client.get_object(Bucket="bench", Key="large", Range=f"bytes={first}-{last}")
+            assert answer["ContentRange"] == f"bytes {first}-{min(last, len(whole) - 1)}/{len(whole)}"
+            assert answer["Body"].read() == whole[first : last + 1]
+        with pytest.raises(client.exceptions.ClientError, match="404"):
+            client.get_object(Bucket="bench", Key="none")
 
 
 # --- measuring -----------------------------------------------------------------------------------------
