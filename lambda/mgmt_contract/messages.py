@@ -581,6 +581,8 @@ class LookRequest(Value):
     __pydantic_config__: ClassVar[dict[str, Any]] = STRICT
 
     upload_ids: list[str]
+    signs_indexes: bool = False
+    """Also sign the GET of each archive's index."""
 
 
 class LookResult(Value):
@@ -598,6 +600,8 @@ class LookResult(Value):
     stored: StoredVersion | None = None
     index: Literal["there", "differs", "gone"] | None = None
     """The same of the archive's index; None where the record has none."""
+    index_request: SignedRequest | None = None
+    """The GET of the index, where it was asked for and the index is there."""
     deleted_at: datetime | None = None
     """When the upload was deleted; it may be there still, and is not to be counted on."""
     recoverable_until: datetime | None = None

@@ -242,9 +242,9 @@ class Machine:
         request = RemovalRequest([RemovalItem(operation_id or str(uuid.uuid4()), upload_id)])
         return self.call(route, RemovalResponse, request).results[0]
 
-    def look(self, *upload_ids: str) -> list[LookResult]:
+    def look(self, *upload_ids: str, signs_indexes: bool = False) -> list[LookResult]:
         """Ask what the storage states of uploads' objects."""
-        return self.call(routes.LOOK, LookResponse, LookRequest(list(upload_ids))).results
+        return self.call(routes.LOOK, LookResponse, LookRequest(list(upload_ids), signs_indexes)).results
 
     def fail(
         self,

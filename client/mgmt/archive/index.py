@@ -7,16 +7,18 @@ The members' digests prove the list: together they give the content digest that 
 from __future__ import annotations
 
 import gzip
+import io
 import json
 import re
 import shutil
 import tempfile
+import threading
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 from itertools import accumulate
 from pathlib import Path
-from typing import IO, Any, Final, NamedTuple, Self
+from typing import IO, Any, BinaryIO, Final, NamedTuple, Self
 
 from blake3 import blake3
 
@@ -161,14 +163,15 @@ class Index:
     """An index that is read: of its archive, and as often as asked of its members, in constant memory.
 
     Args:
-        path: The file it lies in.
+        source: The path it lies at, or an open file that nothing else reads or writes meanwhile.
 
     Raises:
         IntegrityError: index-damaged, from every method too.
     """
 
-    def __init__(self, path: Path) -> None:
-        self._path = path
+    def __init__(self, source: Path | BinaryIO) -> None:
+        self._source = source
+        self._seeking = threading.Lock()
         with self._open() as file:
             self.facts = _parse_facts(_read_line(file, HEADER_MAX_BYTES))
 
@@ -212,7 +215,31 @@ class Index:
         return blocks, range(self._block_ends[blocks.start], self._block_ends[blocks.stop])
 
     def _open(self) -> gzip.GzipFile:
-        return gzip.open(self._path, "rb")
+        if isinstance(self._source, Path):
+            return gzip.open(self._source, "rb")
+        return gzip.GzipFile(fileobj=io.BufferedReader(_Place(self._source, self._seeking)), mode="rb")
+
+
+class _Place(io.RawIOBase):
+    """One reader's own place in a file that several read."""
+
+    def __init__(self, file: BinaryIO, seeking: threading.Lock) -> None:
+        super().__init__()
+        self._file = file
+        self._seeking = seeking
+        self._offset = 0
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any, /) -> int:
+        """Read what comes next for this reader."""
+        with self._seeking:
+            self._file.seek(self._offset)
+            data = self._file.read(len(buffer))
+        buffer[: len(data)] = data
+        self._offset += len(data)
+        return len(data)
 
 
 def _write_line(value: Mapping[str, object] | Sequence[object]) -> bytes:

@@ -10,7 +10,6 @@ import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import Final
 
 from mgmt.archive.extraction import Extraction
 from mgmt.archive.names_here import refuse_for_system
@@ -18,24 +17,22 @@ from mgmt.archive.publishing import prepare, publish
 from mgmt.archive.rules import Rules
 from mgmt.archive.telling import Telling
 from mgmt.download.checking import Arrived, check_archive, extract_archive
-from mgmt.download.fetching import RANGES_AT_A_TIME, Fetching, Source
-from mgmt.download.results import REPORT_MAX_SECONDS, Summary, not_begun, report_end
+from mgmt.download.fetching import Fetching, Source
+from mgmt.download.results import REPORT_MAX_SECONDS, Summary, not_begun
 from mgmt.download.unfinished import Goal, Unfinished, make_token
 from mgmt.errors import IntegrityError, MgmtError, RefusedError, SourceError
 from mgmt.events import Begun, Expected, Finished, Notice, Progress, Repeated
 from mgmt.journal import new_operation_id
 from mgmt.layout import archive_file_name, placeholder, temporary_name
 from mgmt.machine.files import raise_limit
-from mgmt.service import error_in
 from mgmt.session import Session
+from mgmt.stored.opening import ask_to_open, is_over, report_end, take_request
+from mgmt.stored.ranges import RANGES_AT_A_TIME
 from mgmt.text import show_path, shown
-from mgmt_contract.messages import DownloadItem, DownloadResult, OpenDownloadsRequest, SignedRequest
+from mgmt_contract.messages import DownloadResult, SignedRequest
 from mgmt_contract.names import ARCHIVE_SUFFIX
 from mgmt_contract.records import DownloadRecord, OperationRecord, UploadRecord
 from mgmt_contract.values import Value
-
-_RENEWABLE_CODES: Final = frozenset({"operation-differs", "operation-failed", "not-allowed"})
-"""What an earlier run has opened cannot go on; the same download can, as an operation of its own."""
 
 
 class DownloadOptions(Value):
@@ -185,7 +182,7 @@ class _Download:
         earlier = unfinished.goal
         if earlier is not None and earlier.target_path == self._target_path:
             result = self._ask(earlier)
-            if result.outcome != "done" and (result.problem is None or result.problem.code not in _RENEWABLE_CODES):
+            if not is_over(result):
                 return earlier, self._take(result)
         goal = Goal(new_operation_id(), self._target_path)
         return goal, self._sign(goal)
@@ -194,17 +191,12 @@ class _Download:
         return self._take(self._ask(goal))
 
     def _ask(self, goal: Goal) -> DownloadResult:
-        item = DownloadItem(goal.operation_id, self._upload.operation_id, goal.target_path)
-        return self._session.api.open_downloads(OpenDownloadsRequest([item])).results[0]
+        return ask_to_open(self._session, goal.operation_id, self._upload, goal.target_path)
 
     def _take(self, result: DownloadResult) -> SignedRequest:
-        error = error_in(result)
-        if error is not None:
-            raise error
+        request = take_request(self._upload, result)
         self._record = result.record or self._record
-        if result.request is None:
-            raise _not_readable(self._upload, result)
-        return result.request
+        return request
 
     def _check_and_publish(self, unfinished: Unfinished) -> None:
         if self._options.extracts:
@@ -305,16 +297,3 @@ def _local_names(upload: UploadRecord) -> tuple[str, str]:
     for name in (archive_name, tree_name):
         refuse_for_system(os.fsencode(name), [os.fsencode(name)])
     return archive_name, tree_name
-
-
-def _not_readable(upload: UploadRecord, result: DownloadResult) -> RefusedError:
-    storage_class = result.stored.storage_class if result.stored is not None else None
-    what = f"{upload.s3_object_key} is in the storage class {storage_class or 'of an archive'}"
-    if result.outcome == "restoring":
-        said = f"{what}, and S3 is restoring it, which takes hours. Run the same command again later."
-    else:
-        said = (
-            f"{what}, which cannot be read before S3 has restored it. Ask the admin to restore it in S3, then run the "
-            "same command again."
-        )
-    return RefusedError(said, code=result.outcome, operation_id=result.operation_id)

@@ -10,12 +10,10 @@ from mgmt.archive.checksums import PartSums
 from mgmt.archive.extraction import Extraction
 from mgmt.archive.rules import Rules
 from mgmt.archive.unpacking import Unpacked, read_through, unpack
-from mgmt.errors import INTERRUPTED, CancelledError, IntegrityError
+from mgmt.errors import INTERRUPTED, CancelledError
+from mgmt.stored.recorded import has_this_format, refuse_other_content
 from mgmt_contract.parts import MIB
 from mgmt_contract.records import UploadRecord
-
-_DIGESTED_BY: Final = "mgmt 3,"
-"""The codec's beginning in records of uploads whose content digest is computed as here."""
 
 _RATIO_MAX: Final = 2_000
 """More than deflate reaches: nothing is written while an archive is only read."""
@@ -58,17 +56,13 @@ class Arrived:
         while self.read(MIB):  # what lies behind the end of the gzip data counts too
             pass
         self._sums.close()
-        got = {"size": self._sums.size_bytes, "crc64nvme": self._sums.crc64nvme}
-        wanted: dict[str, object] = {"size": size, "crc64nvme": record.crc64nvme}
-        if found is not None and (record.codec or "").startswith(_DIGESTED_BY):
-            got["content digest"], wanted["content digest"] = found.content_digest, record.content_digest
-        for what, value in got.items():
-            if wanted[what] is not None and value != wanted[what]:
-                raise IntegrityError(
-                    f"What was fetched of {record.s3_object_key} is not what was uploaded: its {what} is {value}, and "
-                    f"{wanted[what]} is recorded. Run the same command again; tell the admin if that does not help.",
-                    code="content-differs",
-                )
+        refuse_other_content(
+            record,
+            size,
+            size=self._sums.size_bytes,
+            crc64nvme=self._sums.crc64nvme,
+            content_digest=found.content_digest if found is not None and has_this_format(record) else None,
+        )
 
 
 def check_archive(arrived: Arrived, record: UploadRecord, size: int, stop: threading.Event) -> None:
@@ -78,7 +72,7 @@ def check_archive(arrived: Arrived, record: UploadRecord, size: int, stop: threa
         IntegrityError: content-differs, archive-damaged or hostile-archive.
         CancelledError: If `stop` was set.
     """
-    is_digested = (record.codec or "").startswith(_DIGESTED_BY)
+    is_digested = has_this_format(record)
     arrived.check(record, size, read_through(arrived, rules=_rules_of(record), stop=stop) if is_digested else None)
 
 

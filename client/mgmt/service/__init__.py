@@ -50,6 +50,7 @@ L = TypeVar(
     messages.CompleteResponse,
     messages.OpenDownloadsResponse,
     messages.RecordsResponse,
+    messages.LookResponse,
 )
 R = TypeVar("R", messages.PreviewRequest, messages.StartRequest)
 
@@ -283,6 +284,17 @@ class ServiceApi:
     def end_downloads(self, request: messages.EndDownloadsRequest) -> messages.RecordsResponse:
         """Report the ends of downloads."""
         return self._call_list(routes.END_DOWNLOADS, messages.RecordsResponse, request, _accept_any)
+
+    def look(self, upload_ids: list[str], *, signs_indexes: bool = False) -> messages.LookResponse:
+        """Ask what the storage states now of uploads' objects, and where asked for the URLs of their indexes."""
+        service = self._description or self.describe()
+        return self._call_list(
+            routes.LOOK,
+            messages.LookResponse,
+            messages.LookRequest(upload_ids, signs_indexes),
+            lambda response, _: replies.check_looks(response.results, service, self._base_url),
+            items="upload_ids",
+        )
 
     def history(self, request: messages.HistoryRequest) -> messages.HistoryResponse:
         """Fetch one page of the team's operations."""

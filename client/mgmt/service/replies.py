@@ -86,6 +86,12 @@ _NEEDS: Final[Mapping[type[Any], Mapping[str, tuple[str, ...]]]] = {
         "done": ("record",),
         "problem": ("problem",),
     },
+    messages.LookResult: {
+        "there": ("stored",),
+        "differs": ("stored", "problem"),
+        "gone": ("problem",),
+        "problem": ("problem",),
+    },
     messages.RecordResult: {"record": ("record",), "problem": ("problem",)},
 }
 """The fields that each outcome needs. An outcome that is not here is a newer service's."""
@@ -226,6 +232,13 @@ def check_download(
         recorded = result.upload.s3_file_record if result.upload is not None else None
         require(recorded is None or recorded.size == result.stored.size, "stored.size is not the recorded one")
         check_request(result.request, 0, service, service_url)
+
+
+def check_looks(results: Iterable[messages.LookResult], service: messages.Service, service_url: str) -> None:
+    """Refuse an address of an index that is not the bucket's."""
+    for result in results:
+        if result.index_request is not None:
+            check_request(result.index_request, 0, service, service_url)
 
 
 def check_complete(results: Iterable[messages.CompleteResult]) -> None:

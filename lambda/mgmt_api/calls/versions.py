@@ -9,7 +9,7 @@ from mgmt_api.calls.backends import Backends
 from mgmt_api.domain.checks import is_operation_id
 from mgmt_api.domain.entities import Operation, Recorded
 from mgmt_api.ports import Reading, StoredObject
-from mgmt_contract.messages import StoredVersion
+from mgmt_contract.messages import SignedRequest, StoredVersion
 from mgmt_contract.names import index_key
 from mgmt_contract.problems import Problem, ProblemError, make_problem
 from mgmt_contract.records import UploadRecord
@@ -130,6 +130,18 @@ def look_at_index(backends: Backends, upload: Operation) -> Standing | None:
         return "gone"
     is_same = (stored.size, stored.crc64nvme) == (record.index_size, record.index_crc64nvme)
     return "there" if is_same else "differs"
+
+
+def sign_index(backends: Backends, upload: Operation) -> SignedRequest | None:
+    """Sign the GET of the index that an upload has stored, by its version; None where the record has none."""
+    if upload.record.index_size is None:
+        return None
+    settings = backends.settings
+    return backends.objects.presign_get(
+        index_key(settings.root_prefix, upload.id),
+        upload.record.index_version_id,
+        expires_in_seconds=settings.url_life_seconds,
+    )
 
 
 def _recorded_size(upload: Operation) -> int | None:

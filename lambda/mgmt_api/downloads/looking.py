@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from mgmt_api.calls.backends import Backends, ReadAhead
 from mgmt_api.calls.items import answer_each
-from mgmt_api.calls.versions import look_at, look_at_index, require_stored
+from mgmt_api.calls.versions import look_at, look_at_index, require_stored, sign_index
 from mgmt_api.domain.checks import check_count
 from mgmt_contract.messages import LookRequest, LookResponse, LookResult
 from mgmt_contract.problems import Problem
@@ -32,13 +32,16 @@ def look_at_objects(backends: Backends, request: LookRequest) -> LookResponse:
     def answer(wanted: _Wanted) -> LookResult:
         upload = require_stored(ahead.operation(wanted.operation_id), wanted.operation_id)
         version = look_at(backends, upload, and_at_current=True)
+        index = look_at_index(backends, upload)
+        is_wanted = request.signs_indexes and index == "there"
         return LookResult(
             upload.id,
             version.standing,
             s3_object_key=upload.record.s3_object_key,
             version_id=upload.record.version_id,
             stored=version.describe(),
-            index=look_at_index(backends, upload),
+            index=index,
+            index_request=sign_index(backends, upload) if is_wanted else None,
             deleted_at=upload.record.deleted_at,
             recoverable_until=upload.record.recoverable_until,
             problem=version.make_problem(upload.id),

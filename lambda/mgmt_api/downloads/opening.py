@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from mgmt_api.calls.backends import Backends, ReadAhead
 from mgmt_api.calls.items import answer_each
-from mgmt_api.calls.versions import Version, look_at, require_stored
+from mgmt_api.calls.versions import Version, look_at, require_stored, sign_index
 from mgmt_api.domain.checks import check_count, check_operation_id, check_path
 from mgmt_api.domain.entities import Actor, Download, Operation
 from mgmt_api.domain.policy import may_act_on
@@ -19,9 +19,7 @@ from mgmt_contract.messages import (
     DownloadResult,
     OpenDownloadsRequest,
     OpenDownloadsResponse,
-    SignedRequest,
 )
-from mgmt_contract.names import index_key
 from mgmt_contract.problems import Problem, ProblemError
 from mgmt_contract.records import DownloadRecord
 
@@ -118,19 +116,9 @@ class _Desk:
             "opened",
             upload=record,
             request=request,
-            index_request=self._sign_index(version.upload),
+            index_request=sign_index(self.backends, version.upload),
             stored=version.describe(),
             record=download.record,
-        )
-
-    def _sign_index(self, upload: Operation) -> SignedRequest | None:
-        if upload.record.index_size is None:
-            return None
-        settings = self.backends.settings
-        return self.backends.objects.presign_get(
-            index_key(settings.root_prefix, upload.id),
-            upload.record.index_version_id,
-            expires_in_seconds=settings.url_life_seconds,
         )
 
 

@@ -159,10 +159,25 @@ def test_a_download_has_the_url_of_the_index_and_a_look_sees_it(
     assert [(seen.outcome, seen.index) for seen in bob.look(started.operation_id)] == [("there", "gone")]
 
 
+def test_a_look_has_the_url_of_an_index_that_is_there_where_asked_for_and_writes_nothing(
+    studio: Studio, ada: Machine, bob: Machine, started: StartResult
+):
+    upload_with(ada, started, INDEX)
+    record = ada.complete(started, content_of(BODY)).record
+    before = dict(studio.records.operations)
+    [asked], [unasked] = bob.look(started.operation_id, signs_indexes=True), bob.look(started.operation_id)
+    assert studio.objects.get(asked.index_request) == (200, INDEX)
+    assert (unasked.index, unasked.index_request) == ("there", None)
+    studio.objects.state(index_key("", started.operation_id), record.index_version_id, size=3)
+    assert [seen.index_request for seen in bob.look(started.operation_id, signs_indexes=True)] == [None]
+    assert studio.records.operations == before
+
+
 def test_an_archive_without_an_index_has_no_url_of_one(studio: Studio, ada: Machine):
     item = item_for("clip", b"bytes")
     ada.upload(item, b"bytes")
     assert ada.open_download(item.operation_id).index_request is None
+    assert [seen.index_request for seen in ada.look(item.operation_id, signs_indexes=True)] == [None]
     assert [seen.index for seen in ada.look(item.operation_id)] == [None]
 
 

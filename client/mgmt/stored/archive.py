@@ -1,0 +1,218 @@
+"""The archive that one upload has stored, open for reading: any range of it, or all of it in order."""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from contextlib import contextmanager
+from typing import Final
+
+from mgmt.archive.blocks import Readable
+from mgmt.errors import INTERRUPTED, CancelledError, MgmtError
+from mgmt.journal import new_operation_id
+from mgmt.session import Session
+from mgmt.stored.opening import ask_to_open, is_over, report_end, take_request
+from mgmt.stored.ranges import RANGES_AT_A_TIME, Ranges
+from mgmt.stored.recorded import size_of
+from mgmt_contract.messages import DownloadResult, SignedRequest
+from mgmt_contract.parts import MIB
+from mgmt_contract.records import DownloadRecord, UploadRecord
+
+_RANGE_SIZE_BYTES: Final = 4 * MIB
+"""Of what is fetched ahead: large enough that answers cost little, small enough for the memory."""
+_LOOK_SECONDS: Final = 0.2
+"""How soon a command that was stopped ends."""
+
+
+def ignore(_: int) -> None:
+    """Do nothing with a number of bytes."""
+
+
+@contextmanager
+def open_archive(
+    session: Session,
+    upload: UploadRecord,
+    target_path: str,
+    *,
+    operation_id: str | None = None,
+    on_bytes: Callable[[int], object] = ignore,
+) -> Iterator[StoredArchive]:
+    """Open an upload's archive; the team's history has a download from the first byte on.
+
+    On leaving, the download has succeeded, or failed where an error came that concerns it alone. After any other
+    error it stays pending, and the same `operation_id` goes on with it.
+
+    Args:
+        session: The wired organs.
+        upload: A successful one.
+        target_path: What the history says of where the bytes go.
+        operation_id: That of an earlier run's download; a new one by default, and where that one has ended.
+        on_bytes: Gets the number of bytes of each piece that comes, from any thread.
+
+    Raises:
+        MgmtError: What opening, fetching or the body met with.
+    """
+    archive = StoredArchive(session, upload, target_path, operation_id or new_operation_id(), on_bytes)
+    try:
+        yield archive
+    except MgmtError as error:
+        if not error.stops_everything:
+            archive.end(error)
+        raise
+    archive.end(None)
+
+
+class StoredArchive:
+    """One upload's archive; made by `open_archive`."""
+
+    def __init__(
+        self,
+        session: Session,
+        upload: UploadRecord,
+        target_path: str,
+        operation_id: str,
+        on_bytes: Callable[[int], object],
+    ) -> None:
+        self.upload = upload
+        self.size = size_of(upload)
+        self.operation_id = operation_id
+        self.record: DownloadRecord | None = None
+        """None until something was fetched."""
+        self.received_bytes = 0
+        self._session = session
+        self._target_path = target_path
+        self._on_bytes = on_bytes
+        self._ranges: Ranges | None = None
+        self._lock = threading.Lock()
+        self._counting = threading.Lock()
+
+    def fetch(
+        self,
+        offset: int,
+        length: int,
+        write: Callable[[bytes], object],
+        check_wanted: Callable[[], object] = lambda: None,
+    ) -> None:
+        """Fetch a range, as `Ranges.fetch` does. From any thread.
+
+        Raises:
+            MgmtError: The service's refusal, or no progress for too long, or the command was stopped.
+        """
+
+        def take(data: bytes) -> None:
+            write(data)
+            with self._counting:
+                self.received_bytes += len(data)
+            self._on_bytes(len(data))
+
+        self._open().fetch(offset, length, take, check_wanted)
+
+    def read(self, offset: int, length: int) -> bytes:
+        """Return a range that fits into the memory. From any thread.
+
+        Raises:
+            MgmtError: As `fetch`.
+        """
+        data = bytearray()
+        self.fetch(offset, length, data.extend)
+        return bytes(data)
+
+    @contextmanager
+    def stream(self, start: int = 0, stop: int | None = None, *, jobs: int = RANGES_AT_A_TIME) -> Iterator[Readable]:
+        """Read from one place to another, in order, with so many ranges of 4 MiB fetched ahead at a time.
+
+        Raises:
+            MgmtError: As `fetch`, from reading.
+        """
+        ahead = _Ahead(self, start, self.size if stop is None else stop, jobs, self._session.patience.check_stopped)
+        try:
+            yield ahead
+        finally:
+            ahead.close()
+
+    def end(self, error: MgmtError | None) -> None:
+        """Report the end of a download that was begun."""
+        if self.record is not None:
+            self.record = report_end(self._session, self.record, self.received_bytes, error)
+
+    def _open(self) -> Ranges:
+        with self._lock:
+            if self._ranges is None:
+                result = self._ask()
+                if is_over(result):
+                    self.operation_id = new_operation_id()
+                    result = self._ask()
+                request = self._take(result)
+                self._ranges = Ranges(self._session, self.upload.s3_object_key, self.size, request, self._sign_again)
+            return self._ranges
+
+    def _sign_again(self) -> SignedRequest:
+        return self._take(self._ask())
+
+    def _ask(self) -> DownloadResult:
+        return ask_to_open(self._session, self.operation_id, self.upload, self._target_path)
+
+    def _take(self, result: DownloadResult) -> SignedRequest:
+        request = take_request(self.upload, result)
+        self.record = result.record or self.record
+        return request
+
+
+class _Ahead:
+    """Bytes in order, of which the next ranges are fetched while the ones before them are read."""
+
+    def __init__(
+        self, archive: StoredArchive, start: int, stop: int, jobs: int, check_stopped: Callable[[], object]
+    ) -> None:
+        self._archive = archive
+        self._check_stopped = check_stopped
+        self._offsets = iter(range(start, stop, _RANGE_SIZE_BYTES))
+        self._stop = stop
+        self._is_closed = False
+        self._pool = ThreadPoolExecutor(jobs, thread_name_prefix="fetch")
+        self._coming: deque[Future[bytearray]] = deque()
+        self._view = memoryview(b"")
+        for _ in range(jobs):
+            self._begin_next()
+
+    def read(self, most_bytes: int, /) -> bytes:
+        """Return the next bytes, none at the end."""
+        if not self._view and self._coming:
+            self._view = self._take_next()
+        data = bytes(self._view[:most_bytes])
+        self._view = self._view[len(data) :]
+        return data
+
+    def close(self) -> None:
+        """End what is under way: a thread that waits for bytes is not waited for, and nothing counts what it gets."""
+        self._is_closed = True
+        self._pool.shutdown(wait=False, cancel_futures=True)
+
+    def _begin_next(self) -> None:
+        offset = next(self._offsets, None)
+        if offset is not None:
+            self._coming.append(self._pool.submit(self._fetch, offset))
+
+    def _take_next(self) -> memoryview:
+        coming = self._coming.popleft()
+        while not wait([coming], timeout=_LOOK_SECONDS).done:
+            self._check_stopped()
+        data = memoryview(coming.result())
+        self._begin_next()
+        return data
+
+    def _fetch(self, offset: int) -> bytearray:
+        data = bytearray()
+
+        def write(piece: bytes) -> None:
+            self._check_open()
+            data.extend(piece)
+
+        self._archive.fetch(offset, min(_RANGE_SIZE_BYTES, self._stop - offset), write, self._check_open)
+        return data
+
+    def _check_open(self) -> None:
+        if self._is_closed:
+            raise CancelledError(INTERRUPTED)

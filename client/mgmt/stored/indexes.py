@@ -1,0 +1,170 @@
+"""The index of an upload's archive: its own object where that is as recorded, else made by reading the archive once."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import BinaryIO, Final
+
+from mgmt.archive.checksums import PartSums
+from mgmt.archive.index import Index, IndexWriter
+from mgmt.archive.rebuilding import rebuild_index
+from mgmt.archive.telling import Telling
+from mgmt.errors import IntegrityError, SourceError
+from mgmt.events import Notice
+from mgmt.service import error_in
+from mgmt.session import Session
+from mgmt.stored.archive import ignore, open_archive
+from mgmt.stored.ranges import Ranges
+from mgmt.stored.recorded import CODEC_BEGINNING, has_this_format, refuse_other_content, size_of
+from mgmt.text import size_in_words
+from mgmt_contract.messages import LookResult, SignedRequest
+from mgmt_contract.parts import INDEX_SIZE_MAX_BYTES, SINGLE_PUT_MAX_BYTES
+from mgmt_contract.records import UploadRecord
+
+_DAMAGED: Final = "index-damaged"
+"""As `mgmt.archive.index` says of one that cannot be used."""
+
+
+@contextmanager
+def open_index(
+    session: Session,
+    upload: UploadRecord,
+    *,
+    target_path: str | None = None,
+    seen: LookResult | None = None,
+    on_read_archive: Callable[[int], object] = ignore,
+    on_bytes: Callable[[int], object] = ignore,
+) -> Iterator[Index]:
+    """Open the index of an upload's archive; it is proven to be that archive's.
+
+    It lies in a file without a name while the context lasts, of which a crash leaves nothing.
+
+    Args:
+        session: The wired organs.
+        upload: A successful one.
+        target_path: What the history says of where the archive's bytes go, should it be read.
+        seen: What the service has just said of this upload, where it was asked for the URLs of indexes.
+        on_read_archive: Gets the archive's size before a large one is read, after a notice; may raise.
+        on_bytes: Gets the number of bytes of each piece that comes, of an index or an archive, from any thread.
+
+    Raises:
+        SourceError: other-format for an archive that has no index, or what is not stored any more.
+        IntegrityError: content-differs or archive-damaged: what is stored is not what was uploaded.
+        LocalStateError: disk-full.
+        MgmtError: The service's refusal, or no progress for too long, or the command was stopped.
+    """
+    if not has_this_format(upload):
+        raise SourceError(
+            f"The archive of {upload.s3_object_key} cannot be listed: it was packed by '{upload.codec or 'unknown'}', "
+            f"and lists are of '{CODEC_BEGINNING} …'. `mgmt download` fetches it whole.",
+            code="other-format",
+        )
+    # Nameless; only Windows gives it a name, and removes it with the process.
+    with tempfile.TemporaryFile() as file:
+        index = _find_index(session, upload, file, seen, on_bytes)
+        if index is None:
+            _announce(session, upload, on_read_archive)
+            index = _read_archive(session, upload, file, target_path or f"list of {upload.s3_object_key}", on_bytes)
+        yield index
+
+
+def _find_index(
+    session: Session,
+    upload: UploadRecord,
+    file: BinaryIO,
+    seen: LookResult | None,
+    on_bytes: Callable[[int], object],
+) -> Index | None:
+    """Fetch the index that lies beside the archive; None where there is none to be used."""
+    if upload.index_size is None:
+        return None
+    try:
+        _fetch_index(session, upload, file, seen, on_bytes)
+        index = Index(file)
+        index.refuse_false(upload.content_digest or "", size_of(upload))
+    except IntegrityError as error:
+        if error.code != _DAMAGED:
+            raise
+        session.emit(Notice(f"{upload.s3_object_key}: {error.message}", error.code))
+        return None
+    return index
+
+
+def _fetch_index(
+    session: Session,
+    upload: UploadRecord,
+    file: BinaryIO,
+    seen: LookResult | None,
+    on_bytes: Callable[[int], object],
+) -> None:
+    sums, size = PartSums(None), upload.index_size or 0
+    if size > INDEX_SIZE_MAX_BYTES:
+        raise _unusable(f"{size_in_words(size)} are recorded, and no index is as large")
+
+    def take(data: bytes) -> None:
+        with Telling(_shown(upload)):
+            file.write(data)
+        sums.add([data])
+        on_bytes(len(data))
+
+    def sign_again() -> SignedRequest:
+        [result] = session.api.look([upload.operation_id], signs_indexes=True).results
+        return _take_request(result)
+
+    request = _take_request(seen) if seen is not None else sign_again()
+    Ranges(session, f"the index of {upload.s3_object_key}", size, request, sign_again).fetch(0, size, take)
+    sums.close()
+    if sums.crc64nvme != upload.index_crc64nvme:
+        raise _unusable(f"its checksum is {sums.crc64nvme}, and {upload.index_crc64nvme} is recorded")
+
+
+def _take_request(seen: LookResult) -> SignedRequest:
+    error = error_in(seen)  # of the archive: what is in one that is gone or altered is of no use
+    if error is not None:
+        raise error
+    if seen.index_request is None:
+        raise _unusable("it is not in the bucket any more" if seen.index == "gone" else "it is not as recorded")
+    return seen.index_request
+
+
+def _announce(session: Session, upload: UploadRecord, on_read_archive: Callable[[int], object]) -> None:
+    """Say how much has to be fetched, where that is much: small archives have no index."""
+    size = size_of(upload)
+    if size <= SINGLE_PUT_MAX_BYTES:
+        return
+    message = f"{upload.s3_object_key} has no index, so the whole archive is read: {size_in_words(size)}."
+    session.emit(Notice(message, "archive-read"))
+    on_read_archive(size)
+
+
+def _read_archive(
+    session: Session, upload: UploadRecord, file: BinaryIO, target_path: str, on_bytes: Callable[[int], object]
+) -> Index:
+    with open_archive(session, upload, target_path, on_bytes=on_bytes) as archive:
+        with Telling(_shown(upload)), IndexWriter(Path(tempfile.gettempdir())) as writer:
+            with archive.stream() as stream:
+                rebuild_index(stream, writer, stop=session.stop)
+            file.seek(0)
+            file.truncate()
+            writer.write(file)
+        index = Index(file)
+        facts = index.facts
+        refuse_other_content(
+            upload,
+            size_of(upload),
+            size=facts.archive_size,
+            crc64nvme=facts.crc64nvme,
+            content_digest=facts.content_digest,
+        )
+        return index
+
+
+def _shown(upload: UploadRecord) -> bytes:
+    return f"the list of {upload.s3_object_key}".encode(errors="replace")
+
+
+def _unusable(why: str) -> IntegrityError:
+    return IntegrityError(f"The archive's index cannot be used: {why}.", code=_DAMAGED)

@@ -1,0 +1,104 @@
+"""Opening a download at the service, what its answers mean, and reporting its end."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import replace
+from typing import Final
+
+from mgmt.errors import CancelledError, MgmtError, RefusedError
+from mgmt.service import error_in
+from mgmt.session import Session
+from mgmt_contract.messages import (
+    DownloadEnd,
+    DownloadItem,
+    DownloadResult,
+    EndDownloadsRequest,
+    OpenDownloadsRequest,
+    SignedRequest,
+)
+from mgmt_contract.records import DownloadRecord, UploadRecord
+
+_log: Final = logging.getLogger(__name__)
+_RENEWABLE_CODES: Final = frozenset({"operation-differs", "operation-failed", "not-allowed"})
+"""What an earlier run has opened cannot go on; the same download can, as an operation of its own."""
+
+
+def ask_to_open(session: Session, operation_id: str, upload: UploadRecord, target_path: str) -> DownloadResult:
+    """Begin a download, or go on with it under the same id.
+
+    Raises:
+        MgmtError: The service's refusal of the whole call.
+    """
+    item = DownloadItem(operation_id, upload.operation_id, target_path)
+    return session.api.open_downloads(OpenDownloadsRequest([item])).results[0]
+
+
+def is_over(result: DownloadResult) -> bool:
+    """Tell whether a download that was begun before cannot go on, and has to be begun anew under another id."""
+    return result.outcome == "done" or (result.problem is not None and result.problem.code in _RENEWABLE_CODES)
+
+
+def take_request(upload: UploadRecord, result: DownloadResult) -> SignedRequest:
+    """Return the URL of a download that was opened.
+
+    Raises:
+        MgmtError: What the answer says instead: a problem, or an archived storage class.
+    """
+    error = error_in(result)
+    if error is not None:
+        raise error
+    if result.request is None:
+        raise _not_readable(upload, result)
+    return result.request
+
+
+def report_end(
+    session: Session, record: DownloadRecord, received_bytes: int, error: MgmtError | None
+) -> DownloadRecord:
+    """Report the end of a download; a report that is lost is no failure of it.
+
+    Returns:
+        The record as it stands, or as it would.
+
+    Raises:
+        CancelledError: If the command was stopped meanwhile.
+    """
+    end = DownloadEnd(
+        record.operation_id,
+        received_bytes,
+        error_code=error.code if error is not None else None,
+        error_message=error.message if error is not None else None,
+    )
+    try:
+        [result] = session.api.end_downloads(EndDownloadsRequest([end])).results
+    except CancelledError:
+        raise
+    except MgmtError as failure:
+        _log.info("The end of the download is not reported: %s", failure.message)
+    else:
+        if isinstance(result.record, DownloadRecord):
+            return result.record
+        _log.info("The service does not take the end of the download: %s", result.outcome)
+    return replace(
+        record,
+        status="success" if error is None else "failed",
+        phase="done" if error is None else "failed",
+        result_path=record.target_path if error is None else None,
+        received_bytes=received_bytes,
+        error_code=end.error_code,
+        error_message=end.error_message,
+    )
+
+
+def _not_readable(upload: UploadRecord, result: DownloadResult) -> RefusedError:
+    storage_class = result.stored.storage_class if result.stored is not None else None
+    what = f"{upload.s3_object_key} is in the storage class {storage_class or 'of an archive'}"
+    if result.outcome == "restoring":
+        said = f"{what}, and S3 is restoring it, which takes hours. Run the same command again later."
+    else:
+        said = (
+            f"{what}, which cannot be read before S3 has restored it. Ask the admin to restore it in S3, then run the "
+            "same command again."
+        )
+    return RefusedError(said, code=result.outcome, operation_id=result.operation_id)

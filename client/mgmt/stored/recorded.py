@@ -1,0 +1,44 @@
+"""What an upload's record says of its archive, and the comparison of an archive that was read with it."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from mgmt.errors import IntegrityError
+from mgmt.layout import FORMAT_VERSION
+from mgmt_contract.records import UploadRecord
+
+CODEC_BEGINNING: Final = f"mgmt {FORMAT_VERSION},"
+"""Of records of uploads whose content digest is computed as here; their archives can be listed and read by blocks."""
+
+
+def size_of(upload: UploadRecord) -> int:
+    """Return the recorded size of an upload's archive, in bytes."""
+    return upload.s3_file_record.size if upload.s3_file_record is not None else 0
+
+
+def has_this_format(upload: UploadRecord) -> bool:
+    """Tell whether an upload's archive was packed in this mgmt's format."""
+    return (upload.codec or "").startswith(CODEC_BEGINNING)
+
+
+def refuse_other_content(
+    upload: UploadRecord, recorded_size: int, *, size: int, crc64nvme: str, content_digest: str | None
+) -> None:
+    """Compare an archive that was read whole with its record; without the digest where that is None.
+
+    Raises:
+        IntegrityError: content-differs.
+    """
+    compared = {
+        "size": (size, recorded_size),
+        "crc64nvme": (crc64nvme, upload.crc64nvme),
+        "content digest": (content_digest, upload.content_digest),
+    }
+    for what, (found, recorded) in compared.items():
+        if None not in (found, recorded) and found != recorded:
+            raise IntegrityError(
+                f"What was fetched of {upload.s3_object_key} is not what was uploaded: its {what} is {found}, and "
+                f"{recorded} is recorded. Run the same command again; tell the admin if that does not help.",
+                code="content-differs",
+            )
