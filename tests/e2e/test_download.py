@@ -20,7 +20,7 @@ RANGES = 6
 
 PATCHED = """
 import errno, os, signal
-import mgmt.download, mgmt.download.unfinished
+import mgmt.download, mgmt.download.extracted, mgmt.download.unfinished, mgmt.download.whole
 def die(*_, **__):
     os.kill(os.getpid(), signal.SIGKILL)
 def refuse(*_, **__):
@@ -34,6 +34,30 @@ run()
 def dying_in(what):
     """Write a program: the command, killed where it would do that."""
     return PATCHED.format(what=f"{what} = die", error=0)
+
+
+DYING_AFTER_PUBLISHING = PATCHED.format(
+    what="""
+import mgmt.archive.extraction
+publish = mgmt.archive.extraction.publish
+def publish_and_die(*given, **named):
+    publish(*given, **named)
+    die()
+mgmt.archive.extraction.publish = publish_and_die""",
+    error=0,
+)
+SMALL_STEPS = PATCHED.format(
+    what="""
+from mgmt.download.unfinished_tree import UnfinishedTree
+mgmt.download.extracted.STEP_BYTES = mgmt.download.unfinished_tree.STEP_BYTES = 4 * 2**20
+save = UnfinishedTree.save
+def save_at_once(self, *given):
+    save(self, *given)
+    self._wait()
+UnfinishedTree.save = save_at_once""",
+    error=0,
+)
+"""Checkpoints often, and none that a kill comes before."""
 
 
 @pytest.fixture
@@ -195,8 +219,8 @@ def test_after_a_kill_in_the_middle_only_what_is_missing_is_fetched(team, bert, 
         "mgmt.download.unfinished.Unfinished.open",
         "mgmt.download.unfinished.Unfinished.sync",
         "mgmt.download.unfinished.Unfinished.promise",
-        "mgmt.download.publish",
-        "mgmt.download.report_end",
+        "mgmt.download.whole.publish",
+        "mgmt.download.whole.report_end",
         "mgmt.download.unfinished.Unfinished.discard",
     ],
 )
@@ -213,18 +237,140 @@ def test_after_a_kill_anywhere_the_same_command_ends_with_one_archive_and_one_re
 
 
 @pytest.mark.parametrize(
-    "where", ["mgmt.download.extract_archive", "mgmt.download.Extraction.publish", "mgmt.download.report_end"]
+    "where",
+    [
+        "mgmt.download.extracted.unpack",
+        "mgmt.download.extracted.check_end",
+        "mgmt.download.extracted.Extraction.publish",
+        "mgmt.archive.extraction.publish",
+        "mgmt.stored.archive.StoredArchive.end",
+        "mgmt.download.extracted.UnfinishedTree.discard",
+        "after publishing",
+    ],
 )
 def test_after_a_kill_while_it_is_extracted_the_same_command_ends_with_one_tree(bert, tree, where):
-    assert bert.run("download", "--extract", "DCIM", program=dying_in(where)).exit_code == -signal.SIGKILL
+    program = dying_in(where) if "." in where else DYING_AFTER_PUBLISHING
+    assert bert.run("download", "--extract", "DCIM", program=program).exit_code == -signal.SIGKILL
     run = bert.run("download", "--extract", "DCIM")
     assert run.exit_code == 0, run.stderr
     assert describe(bert.work / "DCIM") == describe(tree)
     assert names_in(bert.work) == ["DCIM"]
 
 
+@pytest.fixture
+def footage(anna):
+    """A folder that takes several ranges."""
+    folder = anna.work / "DCIM"
+    (folder / "sub").mkdir(parents=True)
+    for number in range(20):
+        (folder / "sub" / f"still{number:02}").write_bytes(noise(5000 + number))
+    (folder / "clip.mov").write_bytes(noise(14 * MIB))
+    (folder / "tail.mov").write_bytes(noise(14 * MIB + 1))
+    os.link(folder / "clip.mov", folder / "twin.mov")
+    assert anna.run("upload", "DCIM").exit_code == 0
+    return folder
+
+
+def kill_at(team, laptop, offset):
+    """Kill an extraction when it waits for a range that begins there or later."""
+    team.storage.get_fault = lambda get: "stall" if get.first >= offset else "none"
+    process = laptop.begin("download", "--extract", "--jobs", "1", "DCIM", program=SMALL_STEPS)
+    assert team.storage.stalled.wait(60)
+    process.send_signal(signal.SIGKILL)
+    process.communicate()
+    team.storage.get_fault = lambda _: "none"
+    team.storage.gets.clear()
+    team.storage.stalled.clear()
+    assert all(map(is_temporary_name, names_in(laptop.work))), "nothing looks finished"
+
+
+def test_no_byte_of_the_archive_is_kept_while_it_is_extracted(team, bert, footage):
+    kill_at(team, bert, 24 * MIB)
+    assert any((path / "tail.mov").exists() for path in bert.work.iterdir())
+    beside = [path.lstat().st_size for path in bert.work.iterdir() if path.is_file()]
+    assert max(beside) < 10_000, "lists alone"
+
+
+def test_an_extraction_that_was_killed_goes_on_where_it_was(team, bert, footage):
+    kill_at(team, bert, 20 * MIB)
+    [tree] = [path for path in bert.work.iterdir() if path.is_dir()]
+    assert (tree / "clip.mov").read_bytes() == (footage / "clip.mov").read_bytes()
+    kill_at(team, bert, 24 * MIB)
+    run = bert.run("--json", "download", "--extract", "DCIM", program=SMALL_STEPS)
+    assert (run.exit_code, run.stderr) == (0, "")
+    assert describe(bert.work / "DCIM") == describe(footage)
+    assert names_in(bert.work) == ["DCIM"]
+    assert min(get.first for get in team.storage.gets) >= 16 * MIB
+    [record] = bert.run("--json", "history", "--type", "download").records
+    assert (record["status"], record["received_bytes"]) == ("success", record["size"])
+
+
+def test_what_was_changed_in_a_killed_extraction_is_brought_again(team, bert, footage):
+    kill_at(team, bert, 20 * MIB)
+    [tree] = [path for path in bert.work.iterdir() if path.is_dir()]
+    with (tree / "clip.mov").open("r+b") as file:
+        file.write(b"!")
+    run = bert.run("--json", "download", "--extract", "DCIM", program=SMALL_STEPS)
+    assert run.exit_code == 0, run.stderr
+    assert describe(bert.work / "DCIM") == describe(footage)
+    assert names_in(bert.work) == ["DCIM"]
+    assert min(get.first for get in team.storage.gets) == 0
+
+
+@pytest.mark.parametrize("fault", ["cut", "refuse"])
+def test_an_extraction_outlives_a_range_that_breaks(team, bert, footage, fault):
+    team.storage.get_fault = lambda get: fault if get.attempt == 0 and get.first == 8 * MIB else "none"
+    run = bert.run("--json", "download", "--extract", "DCIM", program=QUICK_WAITS)
+    assert (run.exit_code, run.stderr) == (0, "")
+    assert describe(bert.work / "DCIM") == describe(footage)
+
+
+@pytest.mark.parametrize("offset", [0, 16 * MIB, 28 * MIB])
+def test_nothing_is_extracted_of_bytes_that_were_changed_on_the_way(team, bert, footage, offset):
+    team.storage.get_fault = lambda get: "flip" if get.first == offset else "none"
+    run = bert.run("--json", "download", "--extract", "DCIM", program=SMALL_STEPS)
+    assert (run.exit_code, json.loads(run.stderr)["exit_code"]) == (8, 8)
+    assert names_in(bert.work) == []
+    record = download_of(bert, "DCIM")
+    assert (record["status"], record["error_code"]) == ("failed", json.loads(run.stderr)["code"])
+
+
+def test_an_extraction_onto_a_full_disk_goes_on_when_there_is_room(team, bert, footage):
+    full = SMALL_STEPS.replace(
+        "from mgmt.__main__ import run",
+        """
+from mgmt.archive.extracted_file import ExtractedFile
+write = ExtractedFile.write
+def write_until_full(self, data):
+    if self.done_bytes > 8 * 2**20:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    write(self, data)
+ExtractedFile.write = write_until_full
+from mgmt.__main__ import run""",
+    )
+    run = bert.run("--json", "download", "--extract", "DCIM", program=full)
+    assert (run.exit_code, json.loads(run.stderr)["code"]) == (9, "disk-full")
+    assert all(map(is_temporary_name, names_in(bert.work)))
+    team.storage.gets.clear()
+    assert bert.run("download", "--extract", "DCIM", program=SMALL_STEPS).exit_code == 0
+    assert describe(bert.work / "DCIM") == describe(footage)
+    assert min(get.first for get in team.storage.gets) > 0
+
+
+def test_an_extraction_that_was_merged_and_killed_is_known_to_be_done(team, bert, footage):
+    (bert.work / "DCIM").mkdir()
+    (bert.work / "DCIM" / "mine").write_bytes(b"mine")
+    program = dying_in("mgmt.stored.archive.StoredArchive.end")
+    assert bert.run("download", "--extract", "--replace", "DCIM", program=program).exit_code == -signal.SIGKILL
+    team.storage.gets.clear()
+    assert bert.run("download", "--extract", "--replace", "DCIM").exit_code == 0
+    assert team.storage.gets == []
+    assert names_in(bert.work) == ["DCIM"]
+    assert names_in(bert.work / "DCIM") == ["clip.mov", "mine", "sub", "tail.mov", "twin.mov"]
+
+
 def test_a_folder_that_took_the_place_of_a_finished_download_is_not_taken_for_it(bert, tree):
-    program = dying_in("mgmt.download.report_end")
+    program = dying_in("mgmt.stored.archive.StoredArchive.end")
     assert bert.run("download", "--extract", "DCIM", program=program).exit_code == -signal.SIGKILL
     (bert.work / "DCIM").rename(bert.work / "elsewhere")
     (bert.work / "DCIM").mkdir()

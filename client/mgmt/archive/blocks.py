@@ -36,6 +36,19 @@ class ReadBlock(NamedTuple):
     """Bytes that it takes in the archive."""
 
 
+class Place(NamedTuple):
+    """Where a block begins, and the gzip checksum up to there."""
+
+    archive_offset: int = len(GZIP_HEADER)
+    tar_offset: int = 0
+    crc32: int = 0
+
+    def after(self, block: ReadBlock) -> Place:
+        """Return where the next block begins."""
+        crc32 = checksum_crc32(block.content, self.crc32)
+        return Place(self.archive_offset + block.length, self.tar_offset + len(block.content), crc32)
+
+
 def inflate_block(encoded: bytes) -> bytes:
     """Inflate one block alone.
 
@@ -60,19 +73,29 @@ def read_blocks(file: Readable) -> Iterator[ReadBlock]:
     Raises:
         IntegrityError: archive-damaged, or other-format where it is another format's, or not mgmt's.
     """
+    return (block for _, block in read_placed_blocks(file))
+
+
+def read_placed_blocks(file: Readable, start: Place | None = None) -> Iterator[tuple[Place, ReadBlock]]:
+    """Read the blocks as `read_blocks` does, each with its place.
+
+    Args:
+        file: The archive, from its beginning on, or from `start` on.
+        start: The place of the first block, where an earlier reading has ended.
+    """
     window = _Window(file)
-    if window.peek(len(GZIP_HEADER)) != GZIP_HEADER:
-        raise IntegrityError("The archive does not have this mgmt's format.", code="other-format")
-    window.take(len(GZIP_HEADER))
-    crc32 = size_bytes = 0
+    if start is None:
+        if window.take(len(GZIP_HEADER)) != GZIP_HEADER:
+            raise IntegrityError("The archive does not have this mgmt's format.", code="other-format")
+        start = Place()
+    place = start
     while not window.is_at_end():
         block = _read_stored(window) or _read_deflated(window)
-        crc32 = checksum_crc32(block.content, crc32)
-        size_bytes += len(block.content)
-        yield block
+        yield place, block
+        place = place.after(block)
         if len(block.content) < BLOCK_SIZE_BYTES:
             break
-    if window.take(_END + 1) != LAST_BLOCK + gzip_trailer(crc32, size_bytes):
+    if window.take(_END + 1) != LAST_BLOCK + gzip_trailer(place.crc32, place.tar_offset):
         raise damaged("it does not end as it should, or its bytes were changed")
 
 

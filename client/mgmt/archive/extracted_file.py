@@ -94,6 +94,39 @@ class ExtractedFile:
                     return
         self._begin_anew()
 
+    def adopt_part(self, size_bytes: int, digest: bytes, refuse_stopped: Callable[[], None]) -> bool:
+        """Go on with the first bytes that an earlier run has written; False where they are not there any more.
+
+        Args:
+            size_bytes: How many; what follows them is cut off.
+            digest: BLAKE3 of these bytes.
+            refuse_stopped: Ends the reading soon after the extraction was stopped.
+        """
+        found = self._folder.status(self._name)
+        if not stat.S_ISREG(found.st_mode) or found.st_size < size_bytes:
+            return False
+        self.begin(self._open(is_whole=False))
+        os.ftruncate(self._descriptor, size_bytes)
+        self._read(refuse_stopped)
+        return self.digest == digest
+
+    @property
+    def digest(self) -> bytes:
+        """Digest of the bytes that are there."""
+        return self._hash.digest()
+
+    def begin_sync(self) -> Callable[[], None]:
+        """Return what makes durable, in any thread and also after the file was closed, all that is there now."""
+        descriptor = os.dup(self._descriptor)
+
+        def sync() -> None:
+            try:
+                os.fsync(descriptor)
+            finally:
+                os.close(descriptor)
+
+        return sync
+
     def write(self, data: bytes | memoryview) -> None:
         """Take the next bytes.
 

@@ -39,6 +39,13 @@ _NO_RIGHT_TO_LINK: Final = 1314
 _STAND_IN: Final = b"left out"
 
 
+class LeftDifferentError(IntegrityError):
+    """An earlier run's extraction is not as it left it, so that it cannot be gone on with."""
+
+    def __init__(self) -> None:
+        super().__init__("What is unpacked so far was changed meanwhile.", code="left-different")
+
+
 class Extraction:
     """Makes members below one root, in any order, and publishes them as `place`.
 
@@ -143,8 +150,46 @@ class Extraction:
                 file.adopt(self.refuse_stopped)
         return file
 
-    def publish(self) -> None:
+    def go_on_in_file(self, member: IndexedMember, done_bytes: int, digest: bytes) -> ExtractedFile:
+        """Go on with a file whose first bytes an earlier run has written.
+
+        Args:
+            member: The file.
+            done_bytes: How many bytes.
+            digest: BLAKE3 of them.
+
+        Raises:
+            LeftDifferentError: If they are not there, or others.
+            IntegrityError: hostile-archive.
+            LocalStateError: If the disk refuses.
+            CancelledError: If the extraction was stopped.
+        """
+        parts = self._begin_member(member)
+        folder, name = self._position.folder, self._position.name_of(parts)
+        file = ExtractedFile(folder, name, member, sync=self._sync, note=self._note_written)
+        self._file = file
+        with Telling(member.path):
+            try:
+                self._position.go_to(parts[:-1], makes=False)
+                is_there = file.adopt_part(done_bytes, digest, self.refuse_stopped)
+            except FileNotFoundError:
+                is_there = False
+        if not is_there:
+            file.close()
+            raise LeftDifferentError
+        return file
+
+    def begin_sync(self, file: ExtractedFile | None) -> Callable[[], None]:
+        """Return what makes durable, in any thread, all that is there now: files that are finished, and `file`."""
+        if self._sync.syncs_disk:
+            return self._sync.finish
+        return file.begin_sync() if file is not None and not file.is_closed else lambda: None
+
+    def publish(self, promise: Callable[[Path], object] = lambda _: None) -> None:
         """Make everything durable, and give it its name.
+
+        Args:
+            promise: Gets the path of what is to be named, once all of it is durable.
 
         Raises:
             IntegrityError: hostile-archive, if there was no member at all.
@@ -160,6 +205,7 @@ class Extraction:
                 self._position.folder.remove(parts[-1])
             self._position.go_to([])
             self._sync.finish()
+            promise(self._place.with_name(os.fsdecode(self._part)))
             publish(self._place, self._part, self._placeholder, replaces=self.rules.replaces)
             self._is_published = True
             self._sync.finish()

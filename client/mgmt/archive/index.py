@@ -118,17 +118,7 @@ class IndexWriter:
 
     def add(self, member: IndexedMember) -> None:
         """List the next member."""
-        line = (
-            decode_path(member.path),
-            LETTERS[member.kind].decode(),
-            member.size_bytes,
-            member.mode,
-            member.mtime_seconds,
-            decode_path(member.target),
-            member.content_offset,
-            member.digest.hex() if member.digest is not None else None,
-        )
-        self._lines.write(self._deflating.compress(_write_line(line)))
+        self._lines.write(self._deflating.compress(write_member(member)))
 
     def note_block(self, length: int) -> None:
         """Note the bytes that the next block takes in the archive."""
@@ -184,7 +174,7 @@ class Index:
         with self._open() as file:
             _read_line(file, HEADER_MAX_BYTES)
             while line := _read_line(file, LINE_MAX_BYTES):
-                yield _parse_member(line)
+                yield parse_member(line)
 
     def refuse_false(self, content_digest: str, archive_size: int) -> None:
         """Compare the index with the archive's record, and its members with its content digest.
@@ -242,6 +232,21 @@ class _Place(io.RawIOBase):
         return len(data)
 
 
+def write_member(member: IndexedMember) -> bytes:
+    """Write the line of a member."""
+    line = (
+        decode_path(member.path),
+        LETTERS[member.kind].decode(),
+        member.size_bytes,
+        member.mode,
+        member.mtime_seconds,
+        decode_path(member.target),
+        member.content_offset,
+        member.digest.hex() if member.digest is not None else None,
+    )
+    return _write_line(line)
+
+
 def _write_line(value: Mapping[str, object] | Sequence[object]) -> bytes:
     return json.dumps(value, separators=(",", ":")).encode() + b"\n"
 
@@ -275,7 +280,12 @@ def _parse_facts(line: bytes) -> ArchiveFacts:
     return facts
 
 
-def _parse_member(line: bytes) -> IndexedMember:
+def parse_member(line: bytes) -> IndexedMember:
+    """Read the line of a member.
+
+    Raises:
+        IntegrityError: index-damaged.
+    """
     try:
         path, letter, size_bytes, mode, mtime_seconds, target, content_offset, digest = json.loads(line)
         _require_texts(path, target)

@@ -8,10 +8,10 @@ from collections.abc import Iterator
 from blake3 import blake3
 
 from mgmt.archive.blocks import Readable, read_blocks
-from mgmt.archive.checksums import BEGINNING, PartSums
+from mgmt.archive.checksums import BEGINNING
 from mgmt.archive.index import IndexWriter
+from mgmt.archive.summed import Summed
 from mgmt.archive.tar_reading import TarReader
-from mgmt.errors import INTERRUPTED, CancelledError
 from mgmt.layout import frame_of
 
 
@@ -31,7 +31,7 @@ def rebuild_index(file: Readable, index: IndexWriter, *, stop: threading.Event |
             archive of another format or of another program.
         CancelledError: If `stop` was set.
     """
-    counted = _Counted(file, stop)
+    counted = Summed(file, stop=stop)
     reader = TarReader(_list_blocks(counted, index))
     hashed = blake3(BEGINNING)
     member_count = 0
@@ -41,30 +41,13 @@ def rebuild_index(file: Readable, index: IndexWriter, *, stop: threading.Event |
         hashed.update(frame_of(found.path, found.kind, found.mode, found.size_bytes, found.target))
         hashed.update(digest or b"")
         member_count += 1
-    counted.sums.close()
     index.describe(
         tar_bytes=reader.offset,
-        archive_size=counted.sums.size_bytes,
-        crc64nvme=counted.sums.crc64nvme,
+        archive_size=counted.offset,
+        crc64nvme=counted.crc64nvme,
         content_digest="blake3:" + hashed.hexdigest(),
         member_count=member_count,
     )
-
-
-class _Counted:
-    """An archive whose size and checksum are taken as it is read."""
-
-    def __init__(self, file: Readable, stop: threading.Event | None) -> None:
-        self._file = file
-        self._stop = stop
-        self.sums = PartSums(None)
-
-    def read(self, most_bytes: int, /) -> bytes:
-        if self._stop is not None and self._stop.is_set():
-            raise CancelledError(INTERRUPTED)
-        data = self._file.read(most_bytes)
-        self.sums.add([data])
-        return data
 
 
 def _list_blocks(file: Readable, index: IndexWriter) -> Iterator[bytes]:

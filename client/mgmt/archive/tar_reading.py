@@ -50,20 +50,22 @@ class TarReader:
 
     Args:
         pieces: The tar stream.
+        offset: Where in it the pieces begin.
 
     Raises:
         IntegrityError: archive-damaged, other-format or hostile-archive, from every method too.
     """
 
-    def __init__(self, pieces: Iterator[bytes]) -> None:
-        self._bytes = _TarBytes(pieces)
+    def __init__(self, pieces: Iterator[bytes], offset: int = 0) -> None:
+        self._bytes = _TarBytes(pieces, offset)
         self._content_bytes = 0
 
     def members(self) -> Iterator[IndexedMember]:
         """Yield the members, without digests, to the archive's end; what lies behind must be padding."""
         try:
             tar = tarfile.TarFile(fileobj=self._bytes, tarinfo=PlainInfo, encoding="utf-8", errors="surrogateescape")
-            while (info := tar.next()) is not None:
+            is_empty = vars(tar)["firstmember"] is None  # behind the end already
+            while not is_empty and (info := tar.next()) is not None:
                 vars(tar)["members"].clear()  # else all of them are kept
                 if len(tar.pax_headers) > _SHARED_RECORDS_MAX:
                     raise hostile(f"more than {_SHARED_RECORDS_MAX} PAX records are said to hold for all members")
@@ -94,10 +96,24 @@ class TarReader:
             hashed.update(data)
         return hashed.digest()
 
+    def go_on_in(self, member: IndexedMember, done_bytes: int) -> None:
+        """Go to a place within a member's content, as if this member was yielded last and read up to there."""
+        self._bytes.seek(member.content_offset + done_bytes)
+        self._content_bytes = member.size_bytes - done_bytes
+
+    def skip_to(self, offset: int) -> None:
+        """Go to where a member begins, before the first is asked for."""
+        self._bytes.seek(offset)
+
     @property
     def offset(self) -> int:
         """Bytes of the tar stream that were taken so far."""
         return self._bytes.tell()
+
+
+def end_of(member: IndexedMember) -> int:
+    """Return where in the tar stream the next member begins."""
+    return member.content_offset + -(-member.size_bytes // TAR_RECORD_BYTES) * TAR_RECORD_BYTES
 
 
 class PlainInfo(tarfile.TarInfo):
@@ -141,12 +157,12 @@ def _to_text(field: bytes) -> str:
 class _TarBytes(io.RawIOBase):
     """A tar stream as `tarfile` wants it: a file that is read from its beginning on."""
 
-    def __init__(self, pieces: Iterator[bytes]) -> None:
+    def __init__(self, pieces: Iterator[bytes], offset: int) -> None:
         super().__init__()
         self._pieces = pieces
         self._piece = b""
         self._at = 0
-        self._taken_bytes = 0
+        self._taken_bytes = offset
         """Before this piece."""
         self.latest_header = b""
 

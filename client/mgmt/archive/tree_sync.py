@@ -28,6 +28,11 @@ class TreeSync:
         if self._sync_disk is None:
             os.fsync(descriptor)
 
+    @property
+    def syncs_disk(self) -> bool:
+        """Whether `finish` makes everything durable: files too that are still open."""
+        return self._sync_disk is not None
+
     def finish(self) -> None:
         """Make all of the tree durable, on return.
 

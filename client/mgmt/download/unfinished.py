@@ -91,7 +91,7 @@ class Unfinished:
         if self._published is None:
             return False
         try:
-            return self._published == _identity(place)
+            return self._published == identity_of(place)
         except FileNotFoundError:
             return False
 
@@ -108,7 +108,7 @@ class Unfinished:
             raise LocalStateError(f"'{shown(os.fspath(self.path))}' is no file. Remove it.", code="no-file")
         lines = [] if is_known else [self._head]
         # A line that a crash has cut is none any more: the beginning of 12 must not be taken for 1.
-        self._append(b"#\n" * is_known + b"".join(map(_line, [*lines, goal._asdict()])))
+        self._append(b"#\n" * is_known + b"".join(map(write_line, [*lines, goal._asdict()])))
         os.fsync(self._list.fileno())
         self.goal = goal
         if not is_known:
@@ -168,7 +168,7 @@ class Unfinished:
             part: Its path before it gets the name.
         """
         assert self._list is not None  # noqa: S101  it was opened
-        self._append(_line({"published": _identity(part)}))
+        self._append(write_line({"published": identity_of(part)}))
         os.fsync(self._list.fileno())
 
     def close(self) -> None:
@@ -198,7 +198,7 @@ class Unfinished:
             if not numbers or descriptor is None:
                 return
             os.fsync(descriptor)  # closing waits until this is over
-            self._append(b"".join(map(_line, numbers)))
+            self._append(b"".join(map(write_line, numbers)))
             for number in numbers:
                 self._is_done[number] = 1
 
@@ -212,7 +212,7 @@ class Unfinished:
             if descriptor is None or os.fstat(descriptor).st_size > _LIST_MAX_BYTES:
                 return
             with open(descriptor, "rb", closefd=False) as file:
-                if file.readline() == _line(self._head):
+                if file.readline() == write_line(self._head):
                     for line in file:
                         self._read_line(line)
 
@@ -238,11 +238,12 @@ def make_token(what: str, upload_id: str) -> str:
     return hashlib.sha256(f"{what} {upload_id}".encode()).hexdigest()[:_TOKEN_HEX_DIGITS]
 
 
-def _line(value: Any) -> bytes:
+def write_line(value: Any) -> bytes:
+    """Write a line of a list."""
     return json.dumps(value, ensure_ascii=True).encode() + b"\n"
 
 
-def _identity(path: Path) -> list[int]:
+def identity_of(path: Path) -> list[int]:
     """Return what stays the same of a file or folder when it is renamed, and is another's for another one."""
     found = path.lstat()
     return [found.st_dev, found.st_ino, found.st_mtime_ns]

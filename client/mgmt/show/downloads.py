@@ -15,7 +15,7 @@ DOWNLOADS: Final = Kind(
     stages={
         "fetching": Stage("green", is_transfer=True),
         "checking": Stage("cyan"),
-        "extracting": Stage("cyan"),
+        "extracting": Stage("green", is_transfer=True),
     },
     plural="downloads",
     moved="received",

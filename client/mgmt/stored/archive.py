@@ -88,6 +88,14 @@ class StoredArchive:
         self._lock = threading.Lock()
         self._counting = threading.Lock()
 
+    def begin(self) -> None:
+        """Open the download now, before a byte is asked for: from then on `operation_id` is the history's.
+
+        Raises:
+            MgmtError: The service's refusal.
+        """
+        self._open()
+
     def fetch(
         self,
         offset: int,

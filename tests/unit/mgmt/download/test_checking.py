@@ -5,9 +5,10 @@ from dataclasses import replace
 import pytest
 
 from mgmt.archive import inflating, pack, read_archive
-from mgmt.download.checking import Arrived, check_archive
+from mgmt.download.checking import check_archive
 from mgmt.errors import IntegrityError
 from mgmt.source import look
+from mgmt_contract.records import FileRecord
 from support.operations import make_operation
 
 
@@ -27,8 +28,10 @@ def zeros(tmp_path, monkeypatch):
 
 
 def check(data, record, size=None):
-    stop = threading.Event()
-    check_archive(Arrived(io.BytesIO(data), lambda _: None, stop), record, len(data) if size is None else size, stop)
+    size = len(data) if size is None else size
+    recorded = FileRecord("x.tar.gz", "x.tar.gz", "s3", size, is_directory=False, status="completed")
+    record = replace(record, s3_file_record=recorded)
+    check_archive(io.BytesIO(data), record, lambda _: None, threading.Event())
 
 
 def test_what_shrinks_a_thousandfold_comes_back(zeros):

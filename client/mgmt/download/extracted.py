@@ -1,0 +1,135 @@
+"""Brings a tree back: its archive is unpacked while it arrives, and no byte of the archive itself is kept."""
+
+from __future__ import annotations
+
+import os
+
+from mgmt.archive.extraction import Extraction, LeftDifferentError
+from mgmt.archive.going_on import unpack_going_on
+from mgmt.archive.publishing import prepare
+from mgmt.archive.rules import Rules
+from mgmt.archive.summed import Summed
+from mgmt.archive.unpacking import unpack
+from mgmt.download.checking import check_end
+from mgmt.download.unfinished import Goal
+from mgmt.download.unfinished_tree import STEP_BYTES, UnfinishedTree
+from mgmt.download.wanted import Wanted
+from mgmt.errors import IntegrityError, MgmtError
+from mgmt.events import Begun, Notice
+from mgmt.layout import placeholder, temporary_name
+from mgmt.machine.filling import remove_tree
+from mgmt.stored.archive import StoredArchive, open_archive
+from mgmt.stored.opening import report_end
+from mgmt.stored.ranges import RANGES_AT_A_TIME
+from mgmt.stored.recorded import has_this_format
+from mgmt_contract.records import DownloadRecord
+
+
+class ExtractedTree:
+    """One tree's way back."""
+
+    def __init__(self, wanted: Wanted) -> None:
+        self._wanted = wanted
+        self._token = wanted.token("tree")
+        self._part = os.fsencode(temporary_name(wanted.tree_name, self._token))
+        self._archive: StoredArchive | None = None
+
+    @property
+    def failed_record(self) -> DownloadRecord | None:
+        """The record of a download that was begun and has failed."""
+        return self._archive.record if self._archive is not None else None
+
+    def run(self) -> DownloadRecord:
+        """Download and extract it.
+
+        Raises:
+            MgmtError: If it failed; where `failed_record` is set, the team knows.
+        """
+        wanted = self._wanted
+        folder, upload_id = wanted.options.folder, wanted.upload.operation_id
+        with UnfinishedTree(folder, wanted.tree_name, upload_id, wanted.size) as unfinished:
+            if unfinished.is_published_as(wanted.place):
+                record = self._report_earlier(unfinished)
+            else:
+                record = self._bring(unfinished)
+            unfinished.discard()
+            return record
+
+    def _report_earlier(self, unfinished: UnfinishedTree) -> DownloadRecord:
+        """Report the end that an earlier run could not report."""
+        wanted = self._wanted
+        assert unfinished.goal is not None  # noqa: S101  it was opened before anything was published
+        wanted.hurry_report()
+        return report_end(wanted.session, wanted.earlier_record(unfinished.goal.operation_id), wanted.size, None)
+
+    def _bring(self, unfinished: UnfinishedTree) -> DownloadRecord:
+        wanted, earlier = self._wanted, unfinished.goal
+        # The place is looked at before anything is fetched.
+        prepare(wanted.place, self._part, placeholder(self._token), self._rules(resumes=True))
+        is_same = earlier is not None and earlier.target_path == wanted.target_path
+        operation_id = earlier.operation_id if earlier is not None and is_same else None
+        try:
+            with open_archive(wanted.session, wanted.upload, wanted.target_path, operation_id=operation_id) as archive:
+                self._archive = archive
+                archive.begin()
+                unfinished.open(Goal(archive.operation_id, wanted.target_path))
+                wanted.session.emit(Begun(wanted.name, archive.operation_id, wanted.size))
+                self._extract(archive, unfinished)
+                wanted.hurry_report()
+        except MgmtError as error:
+            if isinstance(error, IntegrityError) or error.code == "object-gone":
+                unfinished.discard()
+            raise
+        assert archive.record is not None  # noqa: S101  it was opened
+        return archive.record
+
+    def _extract(self, archive: StoredArchive, unfinished: UnfinishedTree) -> None:
+        received_bytes = archive.received_bytes
+        archive.received_bytes += unfinished.done_bytes
+        try:
+            self._extract_on(archive, unfinished)
+        except LeftDifferentError:
+            archive.received_bytes = received_bytes
+            unfinished.begin_anew()
+            self._extract_on(archive, unfinished)
+
+    def _extract_on(self, archive: StoredArchive, unfinished: UnfinishedTree) -> None:
+        wanted, checkpoint = self._wanted, unfinished.checkpoint
+        stop = wanted.session.stop
+        resumes = has_this_format(wanted.upload) and wanted.size > STEP_BYTES
+        offset, crc = checkpoint.mark if checkpoint is not None else (0, 0)
+        if checkpoint is None:
+            remove_tree(wanted.place.parent, self._part)
+
+        def note(done_bytes: int) -> None:
+            wanted.note(archive.operation_id, "extracting", done_bytes, offset)
+
+        with (
+            Extraction(wanted.place, token=self._token, rules=self._rules(resumes=resumes), stop=stop) as extraction,
+            archive.stream(offset, jobs=wanted.options.jobs or RANGES_AT_A_TIME) as arriving,
+        ):
+            summed = Summed(arriving, offset=offset, crc=crc, stop=stop, on_bytes=note)
+            found = unpack_going_on(summed, extraction, unfinished) if resumes else unpack(summed, extraction)
+            check_end(summed, wanted.upload, found)
+            extraction.publish(unfinished.promise)
+        unfinished.promise(wanted.place)  # what was merged into a folder has this one's identity
+        self._tell_what_is_left_out(extraction, archive.operation_id)
+
+    def _tell_what_is_left_out(self, extraction: Extraction, operation_id: str) -> None:
+        left_out = extraction.left_out
+        if left_out.count:
+            first = left_out.kept[0]
+            message = (
+                f"{self._wanted.target_path}: {left_out.count} symlinks were left out, because they lead out of it or "
+                f"cannot be made here, such as '{first.path}' to '{first.target}'."
+            )
+            self._wanted.session.emit(Notice(message, "links-left-out", operation_id))
+
+    def _rules(self, *, resumes: bool) -> Rules:
+        upload = self._wanted.upload
+        return Rules(
+            recorded_members=upload.member_count,
+            recorded_bytes=upload.uncompressed_size,
+            replaces=self._wanted.options.replaces,
+            resumes=resumes,
+        )

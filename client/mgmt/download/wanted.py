@@ -1,0 +1,131 @@
+"""What a download wants: which upload, to which place, and how."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+from mgmt.archive.names_here import refuse_for_system
+from mgmt.download.results import REPORT_MAX_SECONDS
+from mgmt.download.unfinished import make_token
+from mgmt.errors import RefusedError, SourceError
+from mgmt.events import Progress
+from mgmt.layout import archive_file_name
+from mgmt.session import Session
+from mgmt.stored.recorded import size_of
+from mgmt.text import show_path, shown
+from mgmt_contract.names import ARCHIVE_SUFFIX
+from mgmt_contract.records import DownloadRecord, UploadRecord
+from mgmt_contract.values import Value
+
+
+class DownloadOptions(Value):
+    """How to download."""
+
+    folder: Path
+    """Where archives, or their trees, are put."""
+    extracts: bool = False
+    replaces: bool = False
+    jobs: int | None = None
+
+
+class Wanted:
+    """One upload that is wanted back.
+
+    Args:
+        name: What the user named.
+        upload: The upload that this means.
+        options: How to download.
+        session: The wired organs.
+        shown_base: Folder that paths in the team's records are relative to.
+        is_last: Whether the command ends with it.
+
+    Raises:
+        SourceError: If no file here can have its name.
+        LocalStateError: The same, on this system alone.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        upload: UploadRecord,
+        options: DownloadOptions,
+        session: Session,
+        shown_base: Path,
+        *,
+        is_last: bool,
+    ) -> None:
+        self.name = name
+        self.upload = upload
+        self.options = options
+        self.session = session
+        self._is_last = is_last
+        self.size = size_of(upload)
+        self.archive_name, self.tree_name = _local_names(upload)
+        self.archive_place = options.folder / self.archive_name
+        self.tree_place = options.folder / self.tree_name
+        self.place = self.tree_place if options.extracts else self.archive_place
+        self.target_path = show_path(os.fspath(self.place), shown_base)
+
+    def token(self, what: str) -> str:
+        """Make the part of an unfinished file's name that tells which upload it belongs to."""
+        return make_token(what, self.upload.operation_id)
+
+    @contextmanager
+    def holding(self) -> Iterator[None]:
+        """Keep other runs of this machine from these places.
+
+        Raises:
+            RefusedError: If one is at work there.
+        """
+        with ExitStack() as held:
+            for place in dict.fromkeys((self.archive_place, self.place)):
+                try:
+                    held.enter_context(self.session.journal.hold(os.fspath(place), place.name))
+                except RefusedError as error:
+                    raise RefusedError(
+                        f"Another mgmt on this machine is at work on '{shown(os.fspath(place))}' right now. Wait for "
+                        "it to end, or choose another folder with --to.",
+                        code="busy-here",
+                    ) from error
+            yield
+
+    def hurry_report(self) -> None:
+        """Limit the time that reporting the end may take: the command stays for nothing else."""
+        if self._is_last:
+            self.session.patience.hurry(REPORT_MAX_SECONDS)
+
+    def note(self, operation_id: str, stage: str, done_bytes: int, carried_over_bytes: int = 0) -> None:
+        """Show how far it is."""
+        self.session.emit(Progress(operation_id, self.target_path, stage, done_bytes, self.size, carried_over_bytes))
+
+    def earlier_record(self, operation_id: str) -> DownloadRecord:
+        """Describe a download whose end an earlier run could not report."""
+        upload = self.upload
+        return DownloadRecord(
+            operation_id=operation_id,
+            operation_type="download",
+            target_path=self.target_path,
+            started_at=upload.started_at,
+            status="pending",
+            result_path=None,
+            error_message=None,
+            upload_id=upload.operation_id,
+            s3_bucket=upload.s3_bucket,
+            s3_object_key=upload.s3_object_key,
+            version_id=upload.version_id,
+            size=self.size,
+        )
+
+
+def _local_names(upload: UploadRecord) -> tuple[str, str]:
+    """Name the archive's file and the tree in it: by the key, so by the name that it was uploaded under."""
+    tree_name = upload.s3_object_key.rpartition("/")[2].removesuffix(ARCHIVE_SUFFIX)
+    if tree_name in ("", ".", "..") or "\0" in tree_name or os.sep in tree_name:
+        raise SourceError(f"No file here can have the name of the key {upload.s3_object_key}.", code="no-name")
+    archive_name = archive_file_name(tree_name)
+    for name in (archive_name, tree_name):
+        refuse_for_system(os.fsencode(name), [os.fsencode(name)])
+    return archive_name, tree_name

@@ -1,0 +1,127 @@
+"""Brings a whole archive back: fetched by ranges into an unfinished file, read again whole, and then named."""
+
+from __future__ import annotations
+
+import os
+
+from mgmt.archive.publishing import prepare, publish
+from mgmt.archive.rules import Rules
+from mgmt.download.checking import check_archive
+from mgmt.download.fetching import Fetching, Source
+from mgmt.download.unfinished import Goal, Unfinished
+from mgmt.download.wanted import Wanted
+from mgmt.errors import IntegrityError, MgmtError
+from mgmt.events import Begun
+from mgmt.journal import new_operation_id
+from mgmt.layout import placeholder
+from mgmt.stored.opening import ask_to_open, is_over, report_end, take_request
+from mgmt.stored.ranges import RANGES_AT_A_TIME
+from mgmt_contract.messages import DownloadResult, SignedRequest
+from mgmt_contract.records import DownloadRecord
+
+
+class WholeArchive:
+    """One archive's way back."""
+
+    def __init__(self, wanted: Wanted) -> None:
+        self._wanted = wanted
+        self._record: DownloadRecord | None = None
+        self._received_bytes = 0
+        self.failed_record: DownloadRecord | None = None
+        """The record of a download that was begun and has failed."""
+
+    def run(self) -> DownloadRecord:
+        """Download it.
+
+        Raises:
+            MgmtError: If it failed; where `failed_record` is set, the team knows.
+        """
+        wanted = self._wanted
+        folder, upload_id = wanted.options.folder, wanted.upload.operation_id
+        with Unfinished(folder, wanted.archive_name, upload_id, wanted.size) as unfinished:
+            try:
+                if not unfinished.is_published_as(wanted.place):
+                    self._prepare(unfinished)
+                    self._fetch(unfinished)
+                    self._check_and_publish(unfinished)
+            except MgmtError as error:
+                self._give_up(unfinished, error)
+                raise
+            wanted.hurry_report()
+            record = report_end(
+                wanted.session, self._record or self._earlier_record(unfinished), self._received_bytes, None
+            )
+            unfinished.discard()
+            return record
+
+    def _prepare(self, unfinished: Unfinished) -> None:
+        """Look at the place before anything is fetched.
+
+        Raises:
+            LocalStateError: target-exists or disk-full.
+        """
+        wanted = self._wanted
+        rules = Rules(recorded_bytes=wanted.size, replaces=wanted.options.replaces, resumes=True)
+        prepare(wanted.place, os.fsencode(unfinished.path.name), self._placeholder, rules)
+
+    def _fetch(self, unfinished: Unfinished) -> None:
+        wanted = self._wanted
+        goal, request = self._open(unfinished)
+        unfinished.open(goal)
+        wanted.session.emit(Begun(wanted.name, goal.operation_id, wanted.size))
+        source = Source(goal.operation_id, wanted.target_path, wanted.size)
+        self._received_bytes = unfinished.done_bytes
+        fetching = Fetching(wanted.session, source, unfinished, request, lambda: self._sign(goal))
+        try:
+            fetching.run(wanted.options.jobs or RANGES_AT_A_TIME)
+        finally:
+            self._received_bytes += fetching.received_bytes
+
+    def _open(self, unfinished: Unfinished) -> tuple[Goal, SignedRequest]:
+        """Open the download: the one that an earlier run has begun, or else a new one."""
+        earlier, target_path = unfinished.goal, self._wanted.target_path
+        if earlier is not None and earlier.target_path == target_path:
+            result = self._ask(earlier)
+            if not is_over(result):
+                return earlier, self._take(result)
+        goal = Goal(new_operation_id(), target_path)
+        return goal, self._sign(goal)
+
+    def _sign(self, goal: Goal) -> SignedRequest:
+        return self._take(self._ask(goal))
+
+    def _ask(self, goal: Goal) -> DownloadResult:
+        return ask_to_open(self._wanted.session, goal.operation_id, self._wanted.upload, goal.target_path)
+
+    def _take(self, result: DownloadResult) -> SignedRequest:
+        request = take_request(self._wanted.upload, result)
+        self._record = result.record or self._record
+        return request
+
+    def _check_and_publish(self, unfinished: Unfinished) -> None:
+        wanted = self._wanted
+        with unfinished.reading() as file:
+            check_archive(file, wanted.upload, self._note_checked, wanted.session.stop)
+        unfinished.promise(unfinished.path)
+        unfinished.close()
+        publish(wanted.place, os.fsencode(unfinished.path.name), self._placeholder, replaces=wanted.options.replaces)
+
+    def _note_checked(self, done_bytes: int) -> None:
+        assert self._record is not None  # noqa: S101  it was opened
+        self._wanted.note(self._record.operation_id, "checking", done_bytes)
+
+    def _give_up(self, unfinished: Unfinished, error: MgmtError) -> None:
+        """Record a failure that running again does not go on from; what is fetched stays where it is good."""
+        if isinstance(error, IntegrityError) or error.code == "object-gone":
+            unfinished.discard()
+        if not error.stops_everything and self._record is not None:
+            self.failed_record = report_end(self._wanted.session, self._record, self._received_bytes, error)
+
+    def _earlier_record(self, unfinished: Unfinished) -> DownloadRecord:
+        assert unfinished.goal is not None  # noqa: S101  it was opened before anything was published
+        self._received_bytes = self._wanted.size
+        return self._wanted.earlier_record(unfinished.goal.operation_id)
+
+    @property
+    def _placeholder(self) -> bytes:
+        return placeholder(self._wanted.token("archive"))
