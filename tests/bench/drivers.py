@@ -58,8 +58,7 @@ def reread_source(source: str) -> None:
     """Read files again from their medium, with a digest of each."""
     from mgmt.archive.member_digests import digest_members
     from mgmt.source.rereading import reread
-    from mgmt.source.rules import Excludes
-    from mgmt.source.walk import Walk
+    from mgmt.source.walk import Excludes, Walk
 
     path = Path(source)
     items = reread(Walk(source, path.name, Excludes(())))
