@@ -285,13 +285,14 @@ class SQLiteRecordStore:
     # --- history ---------------------------------------------------------------------------------------
 
     def find_operations(self, query: HistoryQuery) -> HistoryPage:
-        """Return a page of operations, newest first by start time; short if it is the last, or one cannot be read."""
+        """Return a page of operations, in the query's order; short if it is the last, or one cannot be read."""
         conditions, values = _conditions(query)
+        direction = "ASC" if query.oldest_first else "DESC"
         with self._read() as connection:
             # One more than asked for tells whether there are more.
             rows = connection.execute(
                 f"SELECT started_order, document FROM operations WHERE {conditions}"  # noqa: S608 - no value is in the text
-                " ORDER BY started_order DESC LIMIT ?",
+                f" ORDER BY started_order {direction} LIMIT ?",
                 [*values, query.limit + 1],
             ).fetchall()
         examined = rows[: query.limit]
@@ -375,7 +376,7 @@ def _name_row(name: Name) -> dict[str, Any]:
 
 def _conditions(query: HistoryQuery) -> tuple[str, list[str]]:
     """Write a query's filters as SQL and the values for its question marks."""
-    bounds = [query.after, format_time(query.until) if query.until else None]
+    bounds = [None if query.oldest_first else query.after, format_time(query.until) if query.until else None]
     filters = {
         "actor = ?": query.actor,
         "actor_id = ?": query.actor_id,
@@ -386,6 +387,7 @@ def _conditions(query: HistoryQuery) -> tuple[str, list[str]]:
         "instr(key, ?) = 1": query.folder,
         "started_order >= ?": format_time(query.since) if query.since else None,
         "started_order < ?": min((bound for bound in bounds if bound), default=None),
+        "started_order > ?": query.after if query.oldest_first else None,
     }
     asked = {condition: value for condition, value in filters.items() if value is not None}
     conditions = [*asked, *(["awaits_removal"] if query.is_deleted else [])]

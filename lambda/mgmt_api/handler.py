@@ -10,10 +10,11 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
-from mgmt_api.adapters.clients import make_dynamodb_client, make_s3_client
+from mgmt_api.adapters.clients import make_dynamodb_client, make_s3_client, make_sqs_client
 from mgmt_api.adapters.cloudwatch import CloudWatchMetrics
 from mgmt_api.adapters.dynamodb import DynamoDBRecordStore
 from mgmt_api.adapters.s3 import S3ObjectStore
+from mgmt_api.adapters.sqs import SQSWorkQueue
 from mgmt_api.domain.settings import read_settings
 from mgmt_api.wiring import build_app
 
@@ -28,6 +29,9 @@ _app = build_app(
     _objects,
     lambda: datetime.now(UTC),
     _metrics,
+    worker=SQSWorkQueue(make_sqs_client(_settings.region), _settings.joins_queue_url, _settings.looks_queue_url)
+    if _settings.joins_queue_url
+    else None,
 )
 
 

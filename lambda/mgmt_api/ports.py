@@ -1,4 +1,4 @@
-"""The ports: exactly the calls the service makes of a record store and of an object store.
+"""The ports: exactly the calls the service makes of a record store, of an object store, and of the worker's queue.
 
 One abstract test suite per port runs against the fake and against every adapter.
 """
@@ -11,6 +11,7 @@ from datetime import datetime
 from typing import Literal, Protocol
 
 from mgmt_api.domain.entities import HistoryPage, HistoryQuery, Name, Operation, Recorded, RecordedT
+from mgmt_api.domain.work import Work
 from mgmt_contract.messages import Part, SignedRequest
 from mgmt_contract.restoring import RestoreTier
 from mgmt_contract.storage import ARCHIVED_CLASSES
@@ -93,7 +94,7 @@ class RecordStore(Protocol):
         """
 
     def find_operations(self, query: HistoryQuery) -> HistoryPage:
-        """Return a page of operations, newest first by start time.
+        """Return a page of operations, newest first by start time, or oldest first where the query says so.
 
         Costs a constant number of queries, whatever is stored. Filters no index serves look at a bounded
         number of operations, so a page may be short, even empty, and still have a successor.
@@ -277,3 +278,21 @@ class ObjectStore(Protocol):
 
     def head_object(self, key: str, version_id: str | None = None) -> StoredObject | None:
         """Return the current object under the key, or that version of it; None where there is none."""
+
+
+# --- the worker's queue --------------------------------------------------------------------------------
+
+
+class QueueUnavailableError(Exception):
+    """The queue does not take the work; the worker's rounds find most of it anyway."""
+
+
+class WorkQueue(Protocol):
+    """Takes work for the worker, which does it at least once, in any order."""
+
+    def send(self, work: Work, *, delay_seconds: int = 0) -> None:
+        """Hand work over, to be done at once or after a delay of at most 15 minutes.
+
+        Raises:
+            QueueUnavailableError: If it may not have been taken.
+        """

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any, Final
 
 from aws_lambda_powertools.event_handler import APIGatewayHttpResolver
+from aws_lambda_powertools.utilities.batch import BatchProcessor, EventType, process_partial_response
+from aws_lambda_powertools.utilities.data_classes.sqs_event import SQSRecord
 
 from mgmt_api.calls.backends import CALL_MAX_SECONDS, Backends
 from mgmt_api.domain.answers import read_body
 from mgmt_api.domain.metrics import Metrics, NoMetrics
 from mgmt_api.domain.settings import Settings
-from mgmt_api.ports import Clock, ObjectStore, RecordStore
-from mgmt_api.routes import add_problems, add_routes, mark_lines
+from mgmt_api.domain.work import read_work
+from mgmt_api.ports import Clock, ObjectStore, RecordStore, WorkQueue
+from mgmt_api.routes import add_problems, add_routes, logger, mark_lines
+from mgmt_api.upkeep.tasks import Worker
 
 App = Callable[[Mapping[str, Any], Any], dict[str, Any]]
 """Takes an API Gateway event (payload format 2.0) and a Lambda context, and returns the answer."""
@@ -34,18 +39,24 @@ def build_resolver(backends: Backends) -> APIGatewayHttpResolver:
 
 def _remaining_seconds(context: Any) -> float:
     """Say how long a call may still take, as its Lambda context tells; all of a call's time where there is none."""
-    return CALL_MAX_SECONDS if context is None else context.get_remaining_time_in_millis() / 1000
+    return CALL_MAX_SECONDS if context is None else min(CALL_MAX_SECONDS, context.get_remaining_time_in_millis() / 1000)
 
 
 def build_app(
-    settings: Settings, records: RecordStore, objects: ObjectStore, clock: Clock, metrics: Metrics | None = None
+    settings: Settings,
+    records: RecordStore,
+    objects: ObjectStore,
+    clock: Clock,
+    metrics: Metrics | None = None,
+    *,
+    worker: WorkQueue | None = None,
 ) -> App:
-    """Put the service together; without `metrics` nothing is counted.
+    """Put the service together; without `metrics` nothing is counted, without `worker` calls join parts themselves.
 
     The app is not safe for threads: the resolver keeps the event in a class attribute. A server of
     several requests at once holds a lock around it.
     """
-    backends = Backends(settings, records, objects, clock, metrics or NoMetrics())
+    backends = Backends(settings, records, objects, clock, metrics or NoMetrics(), worker=worker)
     resolver = build_resolver(backends)
 
     def answer(event: Mapping[str, Any], context: Any) -> dict[str, Any]:
@@ -63,3 +74,41 @@ def _refuse_forms(event: Mapping[str, Any]) -> Mapping[str, Any]:
     if not str(headers.get("content-type")).strip().startswith(_FORMS):
         return event
     return {**event, "headers": {**headers, "content-type": "application/octet-stream"}}
+
+
+def build_worker(
+    settings: Settings,
+    records: RecordStore,
+    objects: ObjectStore,
+    clock: Clock,
+    queue: WorkQueue,
+    metrics: Metrics | None = None,
+) -> App:
+    """Put the worker together: it takes batches of messages from SQS, and answers which of them are to come again.
+
+    What it cannot do comes again by itself; what it cannot read as well, until it lies in the queue of dead letters.
+    """
+    contexts: list[Any] = [None]
+    backends = Backends(
+        settings,
+        records,
+        objects,
+        clock,
+        metrics or NoMetrics(),
+        remaining_seconds=lambda: contexts[0].get_remaining_time_in_millis() / 1000,
+    )
+    worker = Worker(backends, queue)
+
+    def do(record: SQSRecord) -> None:
+        for work in read_work(record.body):
+            worker.do(work)
+
+    def answer(event: Mapping[str, Any], context: Any) -> dict[str, Any]:
+        contexts[0] = context
+        logger.append_keys(run_id=None, request_id=context.aws_request_id)
+        batch = BatchProcessor(EventType.SQS, raise_on_entire_batch_failure=False, logger=logging.getLogger(__name__))
+        answered: Any = process_partial_response(dict(event), do, batch, context)
+        backends.metrics.flush()
+        return dict(answered)
+
+    return answer

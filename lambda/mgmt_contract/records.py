@@ -24,12 +24,12 @@ TRANSITIONS: Mapping[Phase | None, frozenset[Phase]] = {
     "carrying": frozenset({"carrying", "completing", "failed"}),
     "completing": frozenset({"completing", "carrying", "done", "failed"}),
     "done": frozenset({"done"}),
-    "failed": frozenset({"failed"}),
+    "failed": frozenset({"failed", "done"}),
 }
 """The phases that may follow each phase; `None` is an operation that is not recorded yet.
 
 A phase may follow itself (a lease renewed, a clean-up reported). Completing falls back to carrying when
-parts turn out to be missing. Nothing leaves done or failed.
+parts turn out to be missing. Failed becomes done where the object arrives after all. Nothing leaves done.
 """
 
 STATUS_OF_PHASE: Mapping[Phase, OperationStatus] = {
@@ -43,11 +43,11 @@ STATUS_OF_PHASE: Mapping[Phase, OperationStatus] = {
 
 DOWNLOAD_TRANSITIONS: Mapping[Phase | None, frozenset[Phase]] = {
     None: frozenset({"carrying"}),
-    "carrying": frozenset({"done", "failed"}),
+    "carrying": frozenset({"carrying", "done", "failed"}),
     "done": frozenset(),
     "failed": frozenset(),
 }
-"""The same of a download: it reserves nothing, and what its client reports ends it."""
+"""The same of a download: it reserves nothing, and what its client reports ends it. It is opened again to go on."""
 
 REMOVAL_TRANSITIONS: Mapping[Phase | None, frozenset[Phase]] = {
     None: frozenset({"done", "failed"}),
@@ -148,6 +148,14 @@ class UploadRecord(OperationRecord):
     """Bytes of the archive's index, which lies beside the archives; None where there is none."""
     index_crc64nvme: str | None = field(default=None, kw_only=True)
     index_version_id: str | None = field(default=None, kw_only=True)
+    index_missing: bool = field(default=False, kw_only=True)
+    """An index was announced and is not there: whoever needs it reads the archive instead."""
+    settled_by: str | None = field(default=None, kw_only=True)
+    """"worker" where the service found out by itself how the upload ended; None where a client's call ended it."""
+    late_at: datetime | None = field(default=None, kw_only=True)
+    """When its object was found, after the upload had been recorded as failed."""
+    late_version_id: str | None = field(default=None, kw_only=True)
+    """The version of that object."""
     replaces: str | None = field(default=None, kw_only=True)
     """The upload whose object this one replaces, as far as the service knew that object."""
     replaces_actor: str | None = field(default=None, kw_only=True)

@@ -19,6 +19,7 @@ from anycrc import Model  # type: ignore[import-untyped]  # it has no annotation
 
 from mgmt_api.domain.entities import HistoryPage, HistoryQuery, Name, Operation, Recorded, RecordedT
 from mgmt_api.domain.metrics import MetricName
+from mgmt_api.domain.work import Work, read_work, write_work
 from mgmt_api.ports import (
     Clock,
     ConflictError,
@@ -27,6 +28,7 @@ from mgmt_api.ports import (
     NoSuchMultipartUploadError,
     NotArchivedError,
     PreconditionFailedError,
+    QueueUnavailableError,
     StorageError,
     StoredObject,
     StoredPart,
@@ -65,6 +67,32 @@ class ManualClock:
     def advance(self, seconds: float) -> None:
         """Let time pass."""
         self.now += timedelta(seconds=seconds)
+
+
+# --- the worker's queue --------------------------------------------------------------------------------
+
+
+class FakeWorkQueue:
+    """A queue that keeps work until its delay has passed by a clock that moves when told to."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self.waiting: list[tuple[datetime, Work]] = []
+        self.is_broken = False
+
+    def send(self, work: Work, *, delay_seconds: int = 0) -> None:
+        """See `WorkQueue`; what cannot be written as a message is no work."""
+        if self.is_broken:
+            raise QueueUnavailableError("the queue is out of order")
+        assert read_work(write_work(work)) == [work]
+        assert 0 <= delay_seconds <= 900
+        self.waiting.append((self._clock() + timedelta(seconds=delay_seconds), work))
+
+    def take_due(self) -> list[Work]:
+        """Take out what is to be done now."""
+        due = [work for due_at, work in self.waiting if due_at <= self._clock()]
+        self.waiting = [(due_at, work) for due_at, work in self.waiting if due_at > self._clock()]
+        return due
 
 
 # --- records -------------------------------------------------------------------------------------------
@@ -165,8 +193,10 @@ class FakeRecordStore:
 
     def find_operations(self, query: HistoryQuery) -> HistoryPage:
         """See `RecordStore`."""
-        stored = sorted(self.operations.values(), key=lambda operation: operation.order, reverse=True)
-        ahead = [operation for operation in stored if query.after is None or operation.order < query.after]
+        stored = sorted(self.operations.values(), key=lambda operation: operation.order)
+        ahead = [operation for operation in stored if query.after is None or operation.order > query.after]
+        if not query.oldest_first:
+            ahead = [each for each in reversed(stored) if query.after is None or each.order < query.after]
         found: list[Recorded] = []
         for examined, operation in enumerate(ahead, start=1):
             if _fits(operation, query):

@@ -9,10 +9,12 @@ from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from typing import Any, TypeVar, cast
 
-from mgmt_api.calls.backends import CALL_MAX_SECONDS
+from mgmt_api.calls.backends import CALL_MAX_SECONDS, Backends
 from mgmt_api.domain.metrics import Metrics
 from mgmt_api.domain.settings import Settings
-from mgmt_api.ports import ObjectStore, RecordStore
+from mgmt_api.domain.work import Work
+from mgmt_api.ports import ObjectStore, RecordStore, WorkQueue
+from mgmt_api.upkeep.tasks import Worker
 from mgmt_api.wiring import App, build_app
 from mgmt_contract import routes
 from mgmt_contract.messages import (
@@ -68,7 +70,14 @@ from mgmt_contract.records import FileRecord
 from mgmt_contract.routes import Route
 from mgmt_contract.wire import from_json
 from support.events import make_claims, make_event
-from support.fakes import FakeMetrics, FakeObjectStore, FakeRecordStore, ManualClock, crc64nvme
+from support.fakes import (
+    FakeMetrics,
+    FakeObjectStore,
+    FakeRecordStore,
+    FakeWorkQueue,
+    ManualClock,
+    crc64nvme,
+)
 from support.sentences import check_answer
 
 T = TypeVar("T")
@@ -110,13 +119,18 @@ class _Context:
 
 
 @functools.cache
-def _wire(settings: Settings) -> tuple[App, _Socket, _Socket, _Socket, _Socket]:
+def _wire(settings: Settings, has_worker: bool) -> tuple[App, _Socket, _Socket, _Socket, _Socket, _Socket]:
     """Build the app once per settings: reading the messages' types takes longer than most tests."""
-    records, objects, clock, metrics = _Socket(), _Socket(), _Socket(), _Socket()
+    records, objects, clock, metrics, queue = _Socket(), _Socket(), _Socket(), _Socket(), _Socket()
     app = build_app(
-        settings, cast("RecordStore", records), cast("ObjectStore", objects), clock, cast("Metrics", metrics)
+        settings,
+        cast("RecordStore", records),
+        cast("ObjectStore", objects),
+        clock,
+        cast("Metrics", metrics),
+        worker=cast("WorkQueue", queue) if has_worker else None,
     )
-    return app, records, objects, clock, metrics
+    return app, records, objects, clock, metrics, queue
 
 
 @dataclass
@@ -128,9 +142,13 @@ class Studio:
     records: FakeRecordStore = field(default_factory=FakeRecordStore)
     objects: FakeObjectStore = field(init=False)
     metrics: FakeMetrics = field(default_factory=FakeMetrics)
+    has_worker: bool = False
+    """False: calls join parts themselves."""
+    queue: FakeWorkQueue = field(init=False)
 
     def __post_init__(self) -> None:
         self.objects = FakeObjectStore(self.clock, tells_part_checksums=False)
+        self.queue = FakeWorkQueue(self.clock)
         self.serve(self.records, self.objects)
 
     def serve(self, records: RecordStore, objects: ObjectStore) -> None:
@@ -139,12 +157,29 @@ class Studio:
 
     def app(self, event: Mapping[str, Any], context: Any = None) -> dict[str, Any]:
         """Answer an event; what it tells of problems must be fit to be read."""
-        app, *sockets = _wire(self.settings)
-        for socket, plug in zip(sockets, (*self._served, self.clock, self.metrics), strict=True):
+        app, *sockets = _wire(self.settings, self.has_worker)
+        plugs = (*self._served, self.clock, self.metrics, self.queue)
+        for socket, plug in zip(sockets, plugs, strict=True):
             socket.plugged = plug
         answer = app(event, context or _Context(self.clock))
         check_answer(answer["body"])
         return answer
+
+    def worker(self, *, remaining_seconds: float = 900) -> Worker:
+        """Make a worker on the stores."""
+        backends = Backends(
+            self.settings, *self._served, self.clock, self.metrics, remaining_seconds=lambda: remaining_seconds
+        )
+        return Worker(backends, self.queue)
+
+    def work(self, *work: Work) -> None:
+        """Have a worker do this, and everything that is due in the queue, until nothing is left."""
+        worker = self.worker()
+        for each in work:
+            worker.do(each)
+        while due := self.queue.take_due():
+            for each in due:
+                worker.do(each)
 
     def person(self, name: str = "ada", *, groups: tuple[str, ...] = ()) -> Machine:
         """Sit a person down at a machine of their own."""

@@ -226,7 +226,6 @@ class Batch:
     def _confirm(self, jobs: list[Job]) -> list[Job]:
         """Have the service compare what the storage holds; return the jobs of which bytes are missing."""
         incomplete: list[Job] = []
-        attempt = 0
         deadline = self.session.patience.now() + COMPLETING_MAX_SECONDS
         while jobs:
             pairs = list(zip(jobs, self._complete(jobs), strict=True))
@@ -238,11 +237,12 @@ class Batch:
             incomplete += [job for job, result in pairs if result.outcome == "incomplete"]
             jobs = [job for job, result in pairs if result.outcome == "completing"]
             if jobs:
-                pause_seconds = max(result.retry_after_seconds or 1 for _, result in pairs)
+                asked = [result.retry_after_seconds for _, result in pairs if result.outcome == "completing"]
+                pause_seconds = max(1 if seconds is None else seconds for seconds in asked)
                 if self.session.patience.now() > deadline:
                     raise UnavailableError("The storage is still joining the parts. Run the same command again later.")
-                self.session.patience.wait(attempt, "the storage is joining parts", retry_after_seconds=pause_seconds)
-                attempt += 1
+                # The service knows how long it takes: its pauses grow, so the tries need not.
+                self.session.patience.wait(0, "the storage is joining parts", retry_after_seconds=pause_seconds)
         return incomplete
 
     def _complete(self, jobs: Sequence[Job]) -> list[messages.CompleteResult]:

@@ -100,6 +100,30 @@ def make_s3_client(
     return client
 
 
+def make_sqs_client(
+    region: str,
+    *,
+    endpoint_url: str | None = None,
+    access_key: str | None = None,
+    secret_key: str | None = None,
+) -> Any:
+    """Connect to SQS; without keys given, with those of the function's role."""
+    return boto3.client(
+        "sqs",
+        region_name=region,
+        endpoint_url=endpoint_url,
+        aws_access_key_id=access_key,
+        aws_secret_access_key=secret_key,
+        config=Config(
+            connect_timeout=2,
+            read_timeout=4,
+            retries={"mode": "standard", "total_max_attempts": 3},
+            max_pool_connections=_MOST_CONNECTIONS,
+            user_agent=_USER_AGENT,
+        ),
+    )
+
+
 def error_code(error: botocore.exceptions.ClientError) -> str:
     """Return the code of an error answer; the HTTP status where it has no body, as after HEAD."""
     return str(error.response.get("Error", {}).get("Code", ""))

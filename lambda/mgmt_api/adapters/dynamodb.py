@@ -215,7 +215,7 @@ class DynamoDBRecordStore:
     # --- history ---------------------------------------------------------------------------------------
 
     def find_operations(self, query: HistoryQuery) -> HistoryPage:
-        """Return a page of operations, newest first by start time.
+        """Return a page of operations, in the query's order of start times.
 
         One query per partition and one batch of reads, and up to `ROUNDS_MAX` of both where filters that
         the index does not serve drop operations.
@@ -249,23 +249,26 @@ class DynamoDBRecordStore:
         return read
 
     def _read_orders(self, query: HistoryQuery, after: str | None, count: int) -> tuple[list[str], bool]:
-        """Read the next `count` sort keys from an index, newest first, and whether there are more."""
+        """Read the next `count` sort keys from an index, in the query's order, and whether there are more."""
         low = format_time(query.since) if query.since else _BEFORE_EVERY_ORDER
-        until = format_time(query.until) if query.until else _AFTER_EVERY_ORDER
-        high = min(until, after or _AFTER_EVERY_ORDER)
+        high = format_time(query.until) if query.until else _AFTER_EVERY_ORDER
+        if after is not None:
+            low, high = (max(low, after), high) if query.oldest_first else (low, min(high, after))
         if low > high:
             return [], False
         index, partitions = _choose_index(query, self._shards)
 
         def read(partition: str) -> list[str]:
             # Two more than asked for: `after` itself is in the range, and one more shows whether there are more.
-            return self._query_partition(index, partition, (low, high), count + 2)
+            return self._query_partition(index, partition, (low, high), count + 2, oldest_first=query.oldest_first)
 
         with ThreadPoolExecutor(len(partitions)) as pool:
             orders = {order for page in pool.map(read, partitions) for order in page} - {after}
-        return sorted(orders, reverse=True)[:count], len(orders) > count
+        return sorted(orders, reverse=not query.oldest_first)[:count], len(orders) > count
 
-    def _query_partition(self, index: str, partition: str, span: tuple[str, str], limit: int) -> list[str]:
+    def _query_partition(
+        self, index: str, partition: str, span: tuple[str, str], limit: int, *, oldest_first: bool
+    ) -> list[str]:
         keys = INDEXES[index]
         low, high = span
         with _port_errors():
@@ -279,7 +282,7 @@ class DynamoDBRecordStore:
                     ":low": {"S": low},
                     ":high": {"S": high},
                 },
-                ScanIndexForward=False,
+                ScanIndexForward=oldest_first,
                 Limit=limit,
             )
         return [item[keys.sort]["S"] for item in answer["Items"]]

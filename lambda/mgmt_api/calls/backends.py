@@ -15,7 +15,15 @@ from mgmt_api.domain.checks import is_operation_id
 from mgmt_api.domain.entities import Download, Name, Operation, Recorded, RecordedT, Restore
 from mgmt_api.domain.metrics import Metrics, NoMetrics
 from mgmt_api.domain.settings import Settings
-from mgmt_api.ports import Clock, ObjectStore, RecordStore, RecordsUnavailableError
+from mgmt_api.domain.work import Work
+from mgmt_api.ports import (
+    Clock,
+    ObjectStore,
+    QueueUnavailableError,
+    RecordStore,
+    RecordsUnavailableError,
+    WorkQueue,
+)
 from mgmt_contract.names import fold_key
 from mgmt_contract.problems import ProblemError
 
@@ -38,6 +46,8 @@ class Backends:
     metrics: Metrics = dataclasses.field(default_factory=NoMetrics)
     remaining_seconds: Callable[[], float] = lambda: CALL_MAX_SECONDS
     """Says how long the present call may still take."""
+    worker: WorkQueue | None = None
+    """Where work for the worker goes; None where there is none, or this is it: then parts are joined right here."""
 
     def now(self) -> datetime:
         """Tell the time in whole milliseconds, the precision of the wire and the stores."""
@@ -50,7 +60,16 @@ class Backends:
 
     def spare_seconds(self) -> float:
         """Say how long a step may take now, so that there is time for the answer after it."""
-        return min(self.remaining_seconds(), CALL_MAX_SECONDS) - ANSWER_SECONDS
+        return self.remaining_seconds() - ANSWER_SECONDS
+
+    def ask_to_settle(self, operation_id: str, *, delay_seconds: int = 0) -> None:
+        """Have the worker look at an operation; where its queue is out of order, its next round will."""
+        if self.worker is None:
+            return
+        try:
+            self.worker.send(Work("settle", operation_id), delay_seconds=delay_seconds)
+        except QueueUnavailableError as error:
+            logger.warning("the worker was not asked", extra={"operation_id": operation_id, "reason": str(error)})
 
 
 class ReadAhead:

@@ -81,6 +81,10 @@ class Operation:
     object is gone."""
     join_asked_at: datetime | None = None
     """When the storage was asked to join the parts and has not answered: it may still be joining them."""
+    handed_over_at: datetime | None = None
+    """When the worker was last asked to have the parts joined."""
+    refusal: str | None = None
+    """Why the storage has refused to join the parts, where that says nothing about them; gone with the next change."""
     revision: int = 0
     """Grows with each write; a write names the revision it was computed from."""
 
@@ -129,7 +133,7 @@ class Operation:
         """
         record = _advance_record(self.record, phase, changes)
         join_asked_at = self.join_asked_at if phase == "completing" else None
-        return dataclasses.replace(self, record=record, join_asked_at=join_asked_at)
+        return dataclasses.replace(self, record=record, join_asked_at=join_asked_at, refusal=None)
 
 
 @dataclass(frozen=True)
@@ -179,6 +183,8 @@ class Download(ObjectOperation):
     """A download as it is stored."""
 
     record: DownloadRecord
+    opened_at: datetime | None = None
+    """When it was last opened again, to the day; None: only when it began."""
 
 
 @dataclass(frozen=True)
@@ -307,6 +313,8 @@ class HistoryQuery:
     """A query for operations, newest first."""
 
     limit: int
+    oldest_first: bool = False
+    """The other way round."""
     actor: str | None = None
     """Folded by `fold_person`."""
     actor_id: str | None = None
@@ -328,7 +336,7 @@ class HistoryQuery:
 
 @dataclass(frozen=True)
 class HistoryPage:
-    """Operations found, newest first."""
+    """Operations found, in the query's order."""
 
     operations: list[Recorded]
     after: str | None

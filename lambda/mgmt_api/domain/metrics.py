@@ -6,9 +6,12 @@ from typing import Final, Literal, Protocol
 
 from mgmt_contract.problems import PROBLEMS
 
-MetricName = Literal["UploadsStarted", "UploadsDone", "UploadsFailed", "BytesStored", "Problems", "FallBacks"]
+MetricName = Literal[
+    "UploadsStarted", "UploadsDone", "UploadsFailed", "BytesStored", "Problems", "FallBacks", "Settled", "Orphans"
+]
 """Uploads and stored bytes count where the records change, so that a call that is repeated counts once. Problems are
-answers: of a whole request, or of one item. Fall-backs are URLs that boto3 had to sign itself."""
+answers: of a whole request, or of one item. Fall-backs are URLs that boto3 had to sign itself. Settled are operations
+that the worker has ended without a client, orphans what it found in the storage or the records alone."""
 
 OTHER_CODE: Final = "other"
 

@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
+from mgmt_contract.parts import ABANDONED_AFTER_DAYS
+
 MINUTE_SECONDS = 60
 
 
@@ -37,6 +39,13 @@ class Settings:
     asked twice it may throw the parts away."""
     recoverable_days: int = 30
     """How long a deleted upload can be brought back."""
+    resume_days: int = 7
+    """How long a silent upload or download may be gone on with, until the worker ends it as failed. Shorter than the
+    time after which the storage itself throws parts away."""
+    joins_queue_url: str = ""
+    """The queue of uploads whose parts the worker joins; "" where a call joins them itself."""
+    looks_queue_url: str = ""
+    """The queue of everything else for the worker."""
     key_part_max_bytes: int | None = None
     """Longest part of a key between slashes that the storage takes; S3 itself has no such limit."""
     restores_archived: bool = True
@@ -69,6 +78,8 @@ _TEXTS = {
     "issuer": "MGMT_ISSUER",
     "client_id": "MGMT_CLIENT_ID",
     "audience": "MGMT_AUDIENCE",
+    "joins_queue_url": "MGMT_JOINS_QUEUE_URL",
+    "looks_queue_url": "MGMT_LOOKS_QUEUE_URL",
 }
 _LISTS = {
     "scopes": "MGMT_SCOPES",
@@ -84,6 +95,7 @@ _NUMBERS = {
     "feed_shards": ("MGMT_FEED_SHARDS", range(1, 33)),
     "join_patience_seconds": ("MGMT_JOIN_PATIENCE_SECONDS", range(60, 3601)),
     "recoverable_days": ("MGMT_RECOVERABLE_DAYS", range(1, 3651)),
+    "resume_days": ("MGMT_RESUME_DAYS", range(1, ABANDONED_AFTER_DAYS)),
     "key_part_max_bytes": ("MGMT_KEY_PART_MAX_BYTES", range(16, 1025)),
 }
 

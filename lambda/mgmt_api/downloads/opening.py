@@ -1,12 +1,14 @@
 """Opening downloads: the stored version is looked at, the download is recorded, and its URL is signed.
 
-Opening again with the same id writes nothing and answers fresh URLs: that is how a download goes on after its URL has
-expired, or on another day.
+Opening again with the same id answers fresh URLs, and writes at most once a day: that is how a download goes on after
+its URL has expired, or on another day.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from datetime import timedelta
+from typing import Final
 
 from mgmt_api.calls.backends import Backends, ReadAhead
 from mgmt_api.calls.items import answer_each
@@ -22,6 +24,8 @@ from mgmt_contract.messages import (
 )
 from mgmt_contract.problems import Problem, ProblemError
 from mgmt_contract.records import DownloadRecord
+
+_NOTED_AFTER: Final = timedelta(days=1)
 
 
 def open_downloads(
@@ -72,7 +76,7 @@ class _Desk:
             return DownloadResult(
                 item.operation_id, version.reading, upload=upload.record, stored=version.describe(), record=_of(known)
             )
-        download = known or self._begin(item, upload)
+        download = self._begin(item, upload) if known is None else self._go_on(known)
         return self._answer_opened(download, version)
 
     def _answer_unfit(self, item: DownloadItem, version: Version) -> DownloadResult:
@@ -105,6 +109,13 @@ class _Desk:
             run_id=self.run_id,
         )
         return self.backends.records.create_operation(Download(download))
+
+    def _go_on(self, known: Download) -> Download:
+        """Note that a download is gone on with, once a day: the worker ends those that nobody goes on with."""
+        now = self.backends.now()
+        if now < (known.opened_at or known.record.started_at) + _NOTED_AFTER:
+            return known
+        return self.backends.records.update_operation(replace(known.advance("carrying"), opened_at=now))
 
     def _answer_opened(self, download: Download, version: Version) -> DownloadResult:
         record = version.upload.record

@@ -15,6 +15,8 @@ from mgmt_api.uploads.settlement import COMPLETING_RETRY_SECONDS, Standing, disc
 from mgmt_contract.messages import CompleteItem, CompleteRequest, CompleteResponse, CompleteResult, Content
 from mgmt_contract.problems import Problem, ProblemError, make_problem
 
+_PAUSES: Final = ((30, 5), (10, COMPLETING_RETRY_SECONDS), (2, 1), (float("-inf"), 0))
+"""Seconds that the worker has had, and seconds until the client asks again: most joins take moments."""
 _SERVICE_CODES: Final = frozenset({"name-taken", "content-differs"})
 
 
@@ -59,11 +61,11 @@ class _Desk:
         if operation.content is not None:
             _require_same(operation.content, item.content)
         if operation.phase == "done":
-            return _answer(Standing(operation))
+            return _answer(self._backends, Standing(operation))
         require_lease(operation, self._machine_id, item.lease_epoch)
         operation = _prepare(operation, item.content)
         name = self._ahead.name(operation.record.s3_object_key)
-        return _answer(finish(self._backends, operation, name))
+        return _answer(self._backends, finish(self._backends, operation, name))
 
 
 def _require_same(recorded: Content, asked: Content) -> None:
@@ -84,14 +86,14 @@ def _prepare(operation: Operation, content: Content) -> Operation:
     return add_content(operation, content) if operation.content is None else operation
 
 
-def _answer(standing: Standing) -> CompleteResult:
+def _answer(backends: Backends, standing: Standing) -> CompleteResult:
     operation = standing.operation
     if standing.phase == "done":
         return CompleteResult(operation.id, "done", record=operation.record)
     if standing.phase == "failed":
         return _make_failed(operation)
     if standing.phase == "completing":
-        return CompleteResult(operation.id, "completing", retry_after_seconds=COMPLETING_RETRY_SECONDS)
+        return CompleteResult(operation.id, "completing", retry_after_seconds=_ask_again_in(backends, operation))
     if standing.refusal is not None:
         raise ProblemError(
             "storage-unavailable",
@@ -102,6 +104,14 @@ def _answer(standing: Standing) -> CompleteResult:
     if not standing.missing_parts:  # the join did not fit into this call
         return CompleteResult(operation.id, "completing", retry_after_seconds=0)
     return CompleteResult(operation.id, "incomplete", missing_parts=list(standing.missing_parts))
+
+
+def _ask_again_in(backends: Backends, operation: Operation) -> int:
+    """Say when to ask again: at once while the worker begins, later the longer it takes."""
+    if operation.handed_over_at is None:
+        return COMPLETING_RETRY_SECONDS
+    waited_seconds = (backends.now() - operation.handed_over_at).total_seconds()
+    return next(pause for since, pause in _PAUSES if waited_seconds >= since)
 
 
 def _answer_failed(backends: Backends, operation: Operation) -> CompleteResult:

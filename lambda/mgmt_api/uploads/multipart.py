@@ -60,6 +60,17 @@ def discard_multipart_upload(backends: Backends, key: str, multipart_upload_id: 
         logger.warning("a multipart upload was left behind", extra={"key": key, "reason": str(error)})
 
 
+def list_whole_parts(backends: Backends, operation: Operation) -> list[StoredPart]:
+    """Return the parts that the storage holds as they were signed.
+
+    Raises:
+        NoSuchMultipartUploadError: If the upload is gone.
+    """
+    stored = backends.objects.list_parts(operation.record.s3_object_key, operation.multipart_upload_id or "")
+    signed = backends.records.get_signed_parts(operation.id, operation.lease_epoch)
+    return find_whole_parts(stored, signed)
+
+
 def find_whole_parts(stored: Sequence[StoredPart], signed: Mapping[int, Part]) -> list[StoredPart]:
     """Return the parts the storage holds exactly as they were signed, each with its signed checksum.
 

@@ -33,7 +33,7 @@ from mgmt_api.uploads.index import find_index
 from mgmt_api.uploads.multipart import (
     discard_multipart_upload,
     find_missing_parts,
-    find_whole_parts,
+    list_whole_parts,
     open_multipart_upload,
 )
 from mgmt_contract.messages import Content
@@ -43,6 +43,8 @@ from mgmt_contract.records import Phase
 logger = logging.getLogger(__name__)
 
 COMPLETING_RETRY_SECONDS: Final = 3
+ASKED_AGAIN_AFTER_SECONDS: Final = 30
+"""So long a message to the worker is waited for, before another is sent: to a queue it costs nothing to get two."""
 JOIN_MIN_SECONDS: Final = 5.0
 """A call with less time to spare leaves joining to the next one: S3 joins most objects within it."""
 
@@ -94,19 +96,36 @@ def _finish_whole(backends: Backends, operation: Operation, name: Name) -> Stand
 
 
 def _finish_multipart(backends: Backends, operation: Operation, name: Name) -> Standing:
-    if operation.phase == "completing":
-        stored = backends.objects.head_object(operation.record.s3_object_key)
-        if stored is not None and stored.operation_id == operation.id:
-            return Standing(_judge(backends, operation, name, stored))
-        if _may_be_joining(backends, operation):
-            return Standing(operation)
+    found = _look_at_join(backends, operation, name)
+    if found is not None:
+        return found
     try:
-        parts = _list_whole_parts(backends, operation)
+        parts = list_whole_parts(backends, operation)
     except NoSuchMultipartUploadError as refusal:
         return _look_again(backends, operation, name, refusal)
     missing = find_missing_parts(operation, parts)
     if missing:
         return Standing(_fall_back(backends, operation), missing)
+    return _ask_to_join(backends, operation, name, parts)
+
+
+def _look_at_join(backends: Backends, operation: Operation, name: Name) -> Standing | None:
+    """Say how a join that was asked for stands; None where it has to be asked for, again or for the first time."""
+    if operation.phase == "completing":
+        stored = backends.objects.head_object(operation.record.s3_object_key)
+        if stored is not None and stored.operation_id == operation.id:
+            return Standing(_judge(backends, operation, name, stored))
+        if _may_be_joining(backends, operation) or _is_handed_over(backends, operation):
+            return Standing(operation)
+    elif operation.refusal is not None and _is_handed_over(backends, operation):
+        return Standing(operation, refusal=operation.refusal)
+    return None
+
+
+def _ask_to_join(backends: Backends, operation: Operation, name: Name, parts: list[StoredPart]) -> Standing:
+    """Have the worker join the parts; without one, join them here if there is time."""
+    if backends.worker is not None:
+        return Standing(_hand_over(backends, operation))
     if backends.spare_seconds() < JOIN_MIN_SECONDS:
         return Standing(operation)
     operation = _note_join(backends, operation)
@@ -117,6 +136,24 @@ def _may_be_joining(backends: Backends, operation: Operation) -> bool:
     """Tell whether the storage may still be joining the parts: then it must not be asked again."""
     patience = timedelta(seconds=backends.settings.join_patience_seconds)
     return operation.join_asked_at is not None and backends.now() < operation.join_asked_at + patience
+
+
+def _is_handed_over(backends: Backends, operation: Operation) -> bool:
+    """Tell whether the worker was asked a moment ago, and need not be asked again."""
+    handed_over_at = operation.handed_over_at
+    return (
+        backends.worker is not None
+        and handed_over_at is not None
+        and backends.now() < handed_over_at + timedelta(seconds=ASKED_AGAIN_AFTER_SECONDS)
+    )
+
+
+def _hand_over(backends: Backends, operation: Operation) -> Operation:
+    """Have the worker join the parts. Recorded first: the worker must find it so."""
+    handed_over = dataclasses.replace(operation.advance("completing"), handed_over_at=backends.now())
+    handed_over = backends.records.update_operation(handed_over)
+    backends.ask_to_settle(operation.id)
+    return handed_over
 
 
 def _note_join(backends: Backends, operation: Operation) -> Operation:
@@ -140,12 +177,6 @@ def _note_answer(backends: Backends, operation: Operation) -> Operation:
     return backends.records.update_operation(answered)
 
 
-def _list_whole_parts(backends: Backends, operation: Operation) -> list[StoredPart]:
-    stored = backends.objects.list_parts(operation.record.s3_object_key, operation.multipart_upload_id or "")
-    signed = backends.records.get_signed_parts(operation.id, operation.lease_epoch)
-    return find_whole_parts(stored, signed)
-
-
 def _join_parts(backends: Backends, operation: Operation, parts: list[StoredPart]) -> StorageError | None:
     content = _content_of(operation)
     wanted = part_count(content.size, operation.part_size or 1)
@@ -157,7 +188,7 @@ def _join_parts(backends: Backends, operation: Operation, parts: list[StoredPart
             size=content.size,
             crc64nvme=content.crc64nvme,
             condition=find_condition(backends, operation),
-            within_seconds=backends.spare_seconds(),
+            within_seconds=min(backends.spare_seconds(), backends.settings.join_patience_seconds),
         )
     except StorageError as refusal:
         return refusal
@@ -194,7 +225,8 @@ def _weigh(
     # Refused for a reason that says nothing about the bytes: the parts stay. How often to ask again is bounded by
     # the client, and the upload can be ended.
     logger.warning("the storage refuses to join parts", extra={"operation_id": operation.id, "reason": str(refusal)})
-    return Standing(_fall_back(backends, operation), refusal=refusal.code or "no reason given")
+    code = refusal.code or "no reason given"
+    return Standing(_fall_back(backends, operation, refusal=code), refusal=code)
 
 
 def _reopen(backends: Backends, operation: Operation) -> Standing:
@@ -235,10 +267,10 @@ def _enter_completing(backends: Backends, operation: Operation) -> Operation:
     return backends.records.update_operation(operation.advance("completing"))
 
 
-def _fall_back(backends: Backends, operation: Operation) -> Operation:
+def _fall_back(backends: Backends, operation: Operation, *, refusal: str | None = None) -> Operation:
     if operation.phase == "carrying":
         return operation
-    return backends.records.update_operation(operation.advance("carrying"))
+    return backends.records.update_operation(dataclasses.replace(operation.advance("carrying"), refusal=refusal))
 
 
 # --- success -------------------------------------------------------------------------------------------
@@ -247,10 +279,12 @@ def _fall_back(backends: Backends, operation: Operation) -> Operation:
 def _record_success(backends: Backends, operation: Operation, name: Name, stored: StoredObject) -> Operation:
     """Record the name's current version, then the operation as done.
 
-    In between the operation is completing: no other call can end it, and the name stays reserved for it.
+    In between the operation is completing: no other call can end it, and the name stays reserved for it. One that had
+    failed stays so until then.
     """
     index = find_index(backends, operation)
-    operation = _enter_completing(backends, operation)
+    if operation.phase != "failed":
+        operation = _enter_completing(backends, operation)
     current = _make_current(backends, operation, name, stored)
     backends.records.put_name(dataclasses.replace(name, key=stored.key, current=current))
     record = operation.record
@@ -263,6 +297,9 @@ def _record_success(backends: Backends, operation: Operation, name: Name, stored
         index_size=index.size if index else None,
         index_crc64nvme=index.crc64nvme if index else None,
         index_version_id=index.version_id if index else None,
+        index_missing=index is None and operation.index is not None,
+        error_code=None,
+        error_message=None,
         source_file_record=change_file(record.source_file_record, status="completed"),
         s3_file_record=change_file(record.s3_file_record, status="completed", size=stored.size),
     )
@@ -288,6 +325,16 @@ def _make_current(backends: Backends, operation: Operation, name: Name, stored: 
         etag=stored.etag,
         version_id=stored.version_id,
     )
+
+
+def adopt_late(backends: Backends, operation: Operation, name: Name, stored: StoredObject) -> Operation:
+    """Record an upload that had failed as done: its object has arrived, is as promised, and has the name to itself.
+
+    Raises:
+        ConflictError: If another call has changed the operation or the name.
+    """
+    record = dataclasses.replace(operation.record, late_at=backends.now(), late_version_id=stored.version_id)
+    return _record_success(backends, dataclasses.replace(operation, record=record), name, stored)
 
 
 # --- failure -------------------------------------------------------------------------------------------

@@ -9,6 +9,7 @@ from mgmt_api.calls.items import answer_each
 from mgmt_api.domain.access import require_lease, require_reach
 from mgmt_api.domain.checks import check_checksum, check_content, check_count, check_machine_id
 from mgmt_api.domain.entities import Actor, Operation
+from mgmt_api.domain.work import FINAL_DELAY_SECONDS
 from mgmt_api.ports import ConflictError
 from mgmt_api.uploads.content import add_content
 from mgmt_api.uploads.index import add_index, sign_index
@@ -66,6 +67,8 @@ def _sign(backends: Backends, operation: Operation, item: SignItem) -> SignResul
     operation = backends.records.update_operation(
         replace(operation.advance("carrying"), lease_expires_at=backends.lease_end())
     )
+    if item.final is not None:  # nobody tells of a part that arrives
+        backends.ask_to_settle(operation.id, delay_seconds=FINAL_DELAY_SECONDS)
     lease = Lease(operation.lease_epoch, backends.settings.lease_seconds)
     parts = [_sign_part(backends, operation, part) for part in item.parts]
     index_request = sign_index(backends, operation) if item.index is not None else None

@@ -41,7 +41,12 @@ def test_the_states_are_the_tables():
 
 def test_the_states_of_a_download_are_its_table():
     assert "it begins as carrying, and ends as done or as failed." in PROTOCOL
-    assert {None: {"carrying"}, "carrying": {"done", "failed"}, "done": set(), "failed": set()} == DOWNLOAD_TRANSITIONS
+    assert {
+        None: {"carrying"},
+        "carrying": {"carrying", "done", "failed"},
+        "done": set(),
+        "failed": set(),
+    } == DOWNLOAD_TRANSITIONS
 
 
 def test_the_states_of_a_deletion_are_its_table():
