@@ -163,8 +163,8 @@ KEYS: Final[Mapping[str, Key]] = {
     "lease_seconds": Key("number", "how long a silent machine keeps its upload to itself, 30 to 86400", "600", _NUMBER),
     "feed_shards": Key(
         "number",
-        "partitions of the history's index, 1 to 32: one is enough for tens of uploads a second",
-        "1",
+        "partitions of the history's index, 1 to 32: each is enough for some 500 uploads a second",
+        "4",
         _NUMBER,
         "lowered",
         "records in the partitions that are no longer read vanish from the history, until the number is raised again",
@@ -177,6 +177,12 @@ KEYS: Final[Mapping[str, Key]] = {
         "how long a deleted upload can be brought back, in days, 1 to 3650; what is deleted already keeps the date "
         "that was named",
         "30",
+        _NUMBER,
+    ),
+    "resume_days": Key(
+        "number",
+        "how long an upload or a download that nobody goes on with may be resumed, 1 to 29; then it ends as failed",
+        "7",
         _NUMBER,
     ),
     "key_part_max_bytes": Key(

@@ -161,6 +161,7 @@ def test_the_function_reads_every_setting_from_its_environment(assembly: Assembl
         lease_seconds=context["lease_seconds"],
         feed_shards=context["feed_shards"],
         join_patience_seconds=context["join_patience_seconds"],
+        resume_days=context["resume_days"],
         issuer=context["issuer"],
         client_id=context["client_id"],
         audience=context["audience"],

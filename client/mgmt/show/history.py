@@ -196,12 +196,26 @@ def _describe_upload(record: UploadRecord, *, is_replaced: bool) -> list[tuple[s
         pairs += [("proven", _describe_proof(record)), ("claimed", _describe_claims(record))]
     if record.replaces or record.replaces_actor:
         pairs.append(("replaces", _describe_replaced(record)))
+    pairs += _describe_what_the_worker_found(record)
     if record.storage_class:
         pairs.append(("storage class", record.storage_class))
     if record.run_id:
         pairs.append(("run", record.run_id))
     if record.tags:
         pairs.append(("tags", ", ".join(f"{key}={value}" for key, value in record.tags.items())))
+    return pairs
+
+
+def _describe_what_the_worker_found(record: UploadRecord) -> list[tuple[str, str]]:
+    """Say what the service found out by itself."""
+    pairs = []
+    if record.settled_by:
+        pairs.append(("found out by", "the service, without its client"))
+    if record.late_at:
+        became = "adopted" if record.status == "success" else f"not adopted: version {record.late_version_id or '-'}"
+        pairs.append(("arrived", f"{moment_in_words(record.late_at)}, after the upload had failed; {became}"))
+    if record.index_missing:
+        pairs.append(("index", "missing; the archive itself is whole"))
     return pairs
 
 

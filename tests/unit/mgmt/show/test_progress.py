@@ -372,6 +372,16 @@ def test_a_replacement_says_whose_upload_it_replaces():
     assert "replaces" not in dict(describe_record(make_record()))
 
 
+def test_what_the_service_found_out_without_the_client_is_told():
+    assert not {"found out by", "arrived", "index"} & set(dict(describe_record(make_record())))
+    told = dict(describe_record(make_record(settled_by="worker", index_missing=True, late_at=BEGAN)))
+    assert told["found out by"] == "the service, without its client"
+    assert told["arrived"] == f"{moment_in_words(BEGAN)}, after the upload had failed; adopted"
+    assert told["index"] == "missing; the archive itself is whole"
+    late = dict(describe_record(make_record(status="failed", late_at=BEGAN, late_version_id="v7")))
+    assert late["arrived"].endswith("not adopted: version v7")
+
+
 def test_what_was_proven_is_told_from_what_was_claimed():
     """S3 states size and checksum; the digest was computed by the uploader's client alone."""
     told = dict(describe_record(make_record(content_digest="blake3:00")))
