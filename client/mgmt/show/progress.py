@@ -100,7 +100,7 @@ class TaskRenderer:
             self._output.json({"type": "summary", "succeeded": succeeded, "failed": failed, "skipped": skipped})
             return
         kind = self._view.kind
-        counts = ((succeeded, kind.ended), (skipped, "already there"), (failed, "failed"))
+        counts = ((succeeded, kind.ended), (skipped, "already there"), (failed, kind.failed))
         said = ", ".join(f"{count} {what}" for count, what in counts if count)
         if succeeded + failed + skipped > 1:
             self._repeat_failures()

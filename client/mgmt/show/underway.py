@@ -48,6 +48,8 @@ class Kind(Value):
     """The sentence that says what to do when some failed."""
     list_failures: str
     """What lists failures that are not named again."""
+    failed: str = "failed"
+    """What became of a task that did not succeed."""
 
 
 class Speed:

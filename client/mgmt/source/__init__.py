@@ -7,6 +7,7 @@ import os
 import stat
 from collections.abc import Callable, Generator, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 from mgmt.errors import SourceError, UsageError, source_unreadable
 from mgmt.layout import TAR_END_BYTES, Member, Survey, archive_bound_bytes, frame, member_bound_bytes
@@ -97,6 +98,36 @@ def count_bytes(target: str | Path, excludes: Sequence[str], is_stopped: Callabl
     return counted_bytes
 
 
+class Entry(NamedTuple):
+    """A target's own entry."""
+
+    path: str
+    """As `place_of` writes it."""
+    name: str
+    """Its own name; empty for the root of a disk."""
+    is_directory: bool
+
+
+def look_at_entry(target: str | Path) -> Entry:
+    """Look at a target's own entry only, and follow it where it is a symlink.
+
+    Raises:
+        SourceError: source-missing, source-special, source-is-system-file, source-is-own-data or source-unreadable.
+        UsageError: If the target's name is empty.
+    """
+    given = os.fspath(target)
+    if not given:
+        raise UsageError("The target's name is empty. Name a file or folder, such as: mgmt upload clip.mp4")
+    path = os.fspath(place_of(given))
+    own_name = os.path.basename(path)  # noqa: PTH119  a text, as most of what follows takes it
+    status = _status(given, path)
+    _refuse_special(given, own_name, status)
+    is_directory = stat.S_ISDIR(status.st_mode)
+    if is_directory:
+        _refuse_own_data(given, path)
+    return Entry(path, own_name, is_directory)
+
+
 def look(
     target: str | Path,
     *,
@@ -125,16 +156,8 @@ def look(
         UsageError: If the target or the name is empty or is no name.
     """
     given = os.fspath(target)
-    if not given:
-        raise UsageError("The target's name is empty. Name a file or folder, such as: mgmt upload clip.mp4")
-    path = os.fspath(place_of(given))
-    own_name = os.path.basename(path)  # noqa: PTH119  a text, as most of what follows takes it
+    path, own_name, is_directory = look_at_entry(given)
     root_name = _named_by_itself(given, own_name) if name is None else _chosen(name)
-    status = _status(given, path)
-    _refuse_special(given, own_name, status)
-    is_directory = stat.S_ISDIR(status.st_mode)
-    if is_directory:
-        _refuse_own_data(given, path)
     walk = Walk(path, root_name, Excludes(excludes), is_own_archive)
     survey = Survey()
     tar_bytes = TAR_END_BYTES

@@ -29,12 +29,13 @@ _DAMAGED: Final = "index-damaged"
 
 
 @contextmanager
-def open_index(
+def open_index(  # noqa: PLR0913  one verb; all but its two objects are settings with a default
     session: Session,
     upload: UploadRecord,
     *,
     target_path: str | None = None,
     seen: LookResult | None = None,
+    reads_archive: bool = False,
     on_read_archive: Callable[[int], object] = ignore,
     on_bytes: Callable[[int], object] = ignore,
 ) -> Iterator[Index]:
@@ -47,6 +48,7 @@ def open_index(
         upload: A successful one.
         target_path: What the history says of where the archive's bytes go, should it be read.
         seen: What the service has just said of this upload, where it was asked for the URLs of indexes.
+        reads_archive: The archive's own bytes are read, whether or not it has an index.
         on_read_archive: Gets the archive's size before a large one is read, after a notice; may raise.
         on_bytes: Gets the number of bytes of each piece that comes, of an index or an archive, from any thread.
 
@@ -64,9 +66,10 @@ def open_index(
         )
     # Nameless; only Windows gives it a name, and removes it with the process.
     with tempfile.TemporaryFile() as file:
-        index = _find_index(session, upload, file, seen, on_bytes)
+        index = None if reads_archive else _find_index(session, upload, file, seen, on_bytes)
         if index is None:
-            _announce(session, upload, on_read_archive)
+            if not reads_archive:
+                _announce(session, upload, on_read_archive)
             index = _read_archive(session, upload, file, target_path or f"list of {upload.s3_object_key}", on_bytes)
         yield index
 
