@@ -12,7 +12,7 @@
     ├── NotConfiguredError   10   no service known
     └── CancelledError      130   Ctrl-C or a termination signal; resumable
 
-Exit code 1 is a bug, 3 means that some of several targets failed for reasons of their own.
+Exit code 1 is a bug, 3 means that some of several targets failed for reasons of their own, 11 that the answer is no.
 Every sentence says what happened, what was expected, and what to do next.
 """
 
@@ -26,6 +26,7 @@ from mgmt.text import shown
 EXIT_OK: Final = 0
 EXIT_BUG: Final = 1
 EXIT_PARTLY_FAILED: Final = 3
+EXIT_NO: Final = 11
 
 INTERRUPTED: Final = "Interrupted. Nothing is lost; run the same command to resume."
 

@@ -17,6 +17,7 @@ from mgmt import errors
 from mgmt.cli.account import login
 from mgmt.cli.download import download
 from mgmt.cli.history import history
+from mgmt.cli.safe import safe
 from mgmt.cli.upload import upload
 from mgmt.settings import VARIABLES
 from mgmt_infra.keys import KEYS, Guard, Kind
@@ -33,6 +34,7 @@ _WITHOUT_CLASS = {
     errors.EXIT_OK: "done, or already there",
     errors.EXIT_BUG: "a bug in mgmt",
     errors.EXIT_PARTLY_FAILED: "some of several targets failed, for reasons of their own (4, 6, 8)",
+    errors.EXIT_NO: "the answer is no: `safe` did not find everything stored",
 }
 
 
@@ -129,6 +131,7 @@ GENERATED: dict[Path, dict[str, Callable[[], str]]] = {
     COMMANDS_PAGE: {
         "upload options": lambda: options_table(upload),
         "download options": lambda: options_table(download),
+        "safe options": lambda: options_table(safe),
         "history options": lambda: options_table(history),
         "login options": lambda: options_table(login),
     },

@@ -40,6 +40,7 @@ class CommandEntry(NamedTuple):
 COMMANDS: Final = {
     "upload": CommandEntry("mgmt.cli.upload", "Upload files or directories, safely and provably."),
     "download": CommandEntry("mgmt.cli.download", "Download what the team has uploaded, checked against its record."),
+    "safe": CommandEntry("mgmt.cli.safe", "Answer whether all of a card or folder is stored and proven."),
     "history": CommandEntry("mgmt.cli.history", "List the team's uploads, newest first."),
     "show": CommandEntry("mgmt.cli.history", "Show everything about one upload."),
     "login": CommandEntry("mgmt.cli.account", "Sign in to the team's service in your browser."),
@@ -111,7 +112,8 @@ class _LazyGroup(PointingGroup):
     params=make_global_options(),
     epilog="The first six options may also stand after a command.\n\n"
     "Exit codes: 0 done, 2 usage, 3 some targets failed, 4 source, 5 sign-in, 6 refused, 7 unavailable "
-    "(run again, it resumes), 8 integrity, 9 local disk or state, 10 not configured, 130 interrupted.",
+    "(run again, it resumes), 8 integrity, 9 local disk or state, 10 not configured, 11 the answer is no, "
+    "130 interrupted.",
 )
 @click.version_option(__version__, prog_name="mgmt")
 @click.pass_context

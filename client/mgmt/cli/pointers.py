@@ -14,6 +14,7 @@ _SHOW: Final = "`mgmt show NAME` tells all about one upload."
 _CONFIG: Final = "`mgmt config` asks for the settings."
 _LOGIN: Final = "`mgmt login` signs you in, `mgmt whoami` tells who is."
 _FETCH: Final = "`mgmt download NAME` gets an upload back."
+_SAFE: Final = "`mgmt safe PATH` tells whether all of a card is stored."
 _REMOVE: Final = "mgmt removes nothing that is stored."
 _AGAIN: Final = "Run the same `mgmt upload` again: it goes on where it stopped."
 _LOCAL: Final = "`mgmt local start` runs the service on this machine."
@@ -25,6 +26,7 @@ POINTERS: Final = {
     **dict.fromkeys(("configure", "init", "set", "settings", "setup"), _CONFIG),
     **dict.fromkeys(("auth", "signin", "sso"), _LOGIN),
     **dict.fromkeys(("fetch", "get", "pull", "restore", "unpack"), _FETCH),
+    **dict.fromkeys(("check", "erase", "format"), _SAFE),
     **dict.fromkeys(("del", "delete", "remove", "rm"), _REMOVE),
     **dict.fromkeys(("continue", "resume", "retry"), _AGAIN),
     **dict.fromkeys(("demo", "run", "serve", "server", "start", "try"), _LOCAL),

@@ -217,12 +217,39 @@ def find_upload(api: ServiceApi, typed: str) -> Shown:
     return Shown(record, earlier, later[0] if later and record.status == "success" else None)
 
 
+class UploadFinder:
+    """Finds uploads in the team's history, newest first."""
+
+    def __init__(self, api: ServiceApi) -> None:
+        self._api = api
+
+    def by_name(self, name: str) -> Iterator[OperationRecord]:
+        """Find those of a source's own name."""
+        return iter(Found(self._api, HistoryRequest(operation_type="upload"), None, Name(name)))
+
+    def meant_by(self, typed: str) -> Iterator[OperationRecord]:
+        """Find the one with an id, or all that a name, a key or a folder in the bucket fits.
+
+        Raises:
+            UsageError: If the name is empty.
+        """
+        by_id = _find_by_id(self._api, typed)
+        if by_id or _is_operation_id(typed):
+            return iter(by_id)
+        return iter(Found(self._api, HistoryRequest(operation_type="upload"), None, read_name(typed)))
+
+
 def _find_operations(api: ServiceApi, typed: str) -> Sequence[OperationRecord]:
+    by_id = _find_by_id(api, typed)
+    return by_id if by_id or _is_operation_id(typed) else _find_by_name(api, read_name(typed))
+
+
+def _find_by_id(api: ServiceApi, typed: str) -> list[OperationRecord]:
+    """Find the operations of an id or a short id; none where the text is neither."""
     if _is_operation_id(typed):
         record = _look_up(api, typed)
         return [record] if record is not None else []
-    by_id = _find_by_short_id(api, typed) if is_short_id(typed) else []
-    return by_id or _find_by_name(api, read_name(typed))
+    return _find_by_short_id(api, typed) if is_short_id(typed) else []
 
 
 def _order(record: OperationRecord) -> tuple[datetime, str]:

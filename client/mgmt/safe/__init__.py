@@ -1,0 +1,307 @@
+"""The use case behind `mgmt safe`: is all of this stored and proven? It reads, compares, looks, and erases nothing.
+
+Each target goes through four steps: find the uploads of its name and have the service look at their objects; read every
+file again from the medium; compare what was read with what the uploads hold; have the service look once more at those
+that something rests on.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
+from functools import cached_property
+from itertools import islice
+from typing import Literal, Protocol
+
+from mgmt.errors import MgmtError, SourceError, UsageError
+from mgmt.events import Begun, Expected, Finished, Notice, Progress
+from mgmt.safe.comparing import UPLOADS_MAX, Comparing, FoundUpload, How, Listing, Uploads
+from mgmt.safe.reading import Read, Target
+from mgmt.safe.spool import FolderSum, Spool, Unsafe
+from mgmt.session import Session
+from mgmt.stored.indexes import open_index
+from mgmt.text import shown, size_in_words
+from mgmt_contract.messages import LookResult
+from mgmt_contract.records import OperationRecord, UploadRecord
+from mgmt_contract.values import Value
+
+
+class SafeOptions(Value):
+    """What targets are compared with, and how."""
+
+    against: tuple[str, ...] = ()
+    """Names, ids or prefixes of uploads; none is the uploads of the target's own name."""
+    reads_back: bool = False
+    """The stored bytes themselves are read and compared."""
+
+
+class Proof(Value):
+    """An upload that a verdict rests on."""
+
+    operation_id: str
+    s3_object_key: str
+    actor: str
+    is_own: bool
+    how: How
+    size: int
+
+
+class Verdict(Value):
+    """The answer for one target; its lists are good only while its event is handled."""
+
+    operation_id: str
+    """Names the task in progress events."""
+    target_path: str
+    status: Literal["safe", "unsafe"]
+    proofs: tuple[Proof, ...] = ()
+    """The uploads that what is safe rests on."""
+    read: Read | None = None
+    """None where nothing was read, because no upload stands that could hold it."""
+    why: Unsafe | None = None
+    """What concerns the target as a whole."""
+    found: tuple[FoundUpload, ...] = ()
+    """All uploads that the target was compared with; an answer names one by its place here."""
+    spool: Spool | None = field(default=None, repr=False)
+    """The answers for each folder and file; None where nothing was read."""
+    s3_object_key: str = ""
+
+    @property
+    def is_safe(self) -> bool:
+        """Tell whether all of it is stored and proven."""
+        return self.status == "safe"
+
+    def unsafe(self) -> Iterator[Unsafe]:
+        """Yield what is not safe, and why."""
+        if self.why is not None:
+            yield self.why
+        if self.spool is not None:
+            yield from self.spool.unsafe()
+
+    def folders(self) -> Iterator[FolderSum]:
+        """Yield what each folder right below the target came to, and the target without them."""
+        return self.spool.folders() if self.spool is not None else iter(())
+
+    def total(self) -> FolderSum | None:
+        """Return what all of them came to; None where nothing was read."""
+        if self.spool is None:
+            return None
+        sums = [each[1:] for each in self.folders()]
+        return FolderSum(b"", *map(sum, zip(*sums, strict=True)))
+
+    def is_folder_safe(self, folder: FolderSum) -> bool:
+        """Tell whether all in a folder is safe, as far as the target was read to its end."""
+        return folder.unsafe_count == 0 and self.read is not None and self.read.failure is None
+
+
+@dataclass
+class Summary:
+    """What a command's targets came to."""
+
+    safe: list[str] = field(default_factory=list)
+    unsafe: list[str] = field(default_factory=list)
+    errors: list[MgmtError] = field(default_factory=list)
+
+
+class Finder(Protocol):
+    """Finds uploads in the team's history, newest first."""
+
+    def by_name(self, name: str) -> Iterable[OperationRecord]:
+        """Find those of a source's own name."""
+
+    def meant_by(self, typed: str) -> Iterable[OperationRecord]:
+        """Find those that a person means by a name, a key, a folder in the bucket, or an id."""
+
+
+def check_targets(
+    targets: Sequence[str], finder: Finder, options: SafeOptions, session: Session, summary: Summary
+) -> None:
+    """Give a verdict on every target; a failure that concerns one alone does not stop the others.
+
+    Args:
+        targets: Paths as the user named them.
+        finder: Finds uploads.
+        options: What targets are compared with, and how.
+        session: The wired organs.
+        summary: Filled in as verdicts are given.
+
+    Raises:
+        MgmtError: For causes that stop everything.
+    """
+    targets = list(dict.fromkeys(targets))
+    session.emit(Expected(dict.fromkeys(targets)))
+    run = _Run(finder, options, session)
+    safe: list[tuple[Verdict, Uploads]] = []
+    for number, target in enumerate(targets, 1):
+        try:
+            verdict, uploads = run.check(target, f"safe-{number}")
+        except MgmtError as error:
+            if error.stops_everything:
+                raise
+            summary.errors.append(error)
+            session.emit(Finished(Verdict("", shown(target), "unsafe"), error))
+        else:
+            if verdict.is_safe:
+                safe.append((verdict, uploads))
+            else:
+                summary.unsafe.append(verdict.target_path)
+    summary.safe = [verdict.target_path for verdict, uploads in safe if len(safe) == 1 or run.stands(verdict, uploads)]
+    summary.unsafe += [verdict.target_path for verdict, _ in safe if verdict.target_path not in summary.safe]
+
+
+class _Run:
+    """What all targets of one command share."""
+
+    def __init__(self, finder: Finder, options: SafeOptions, session: Session) -> None:
+        self._finder = finder
+        self._options = options
+        self._session = session
+
+    @cached_property
+    def _own_id(self) -> str:
+        return self._session.api.me().id
+
+    @cached_property
+    def _against(self) -> list[UploadRecord]:
+        found: dict[str, UploadRecord] = {}
+        for typed in self._options.against:
+            records = self._take(self._finder.meant_by(typed), typed)
+            if not records:
+                raise SourceError(
+                    f"No upload found for '{typed}'. `mgmt history` lists what is stored.", code="not-found"
+                )
+            found.update((record.operation_id, record) for record in records)
+        return sorted(found.values(), key=lambda record: record.started_at, reverse=True)
+
+    def check(self, given: str, operation_id: str) -> tuple[Verdict, Uploads]:
+        """Give the verdict on one target.
+
+        Raises:
+            MgmtError: If there is no such thing, or for causes that stop everything.
+        """
+        target = Target(given, self._session.stop)
+        uploads = Uploads(self._session.api, self._find_uploads(target))
+        uploads.look()
+        if not uploads.standing:
+            verdict = _nothing_stands(operation_id, target, uploads)
+            self._session.emit(Finished(verdict))
+            return verdict, uploads
+        total_bytes = target.count_bytes()
+        task = _Task(self._session, operation_id, shown(given), total_bytes)
+        with Spool() as spool:
+            read = target.read(spool, lambda done: task.note("reading", done, total_bytes))
+            task.note("comparing", 0, None)
+            open_listing = task.open_archive if self._options.reads_back else task.open_index
+            comparing = Comparing(spool, uploads, target.entry.name, open_listing, reads_back=self._options.reads_back)
+            used = comparing.run()
+            verdict = Verdict(
+                operation_id,
+                shown(given),
+                "safe" if used and read.failure is None and next(spool.unsafe(), None) is None else "unsafe",
+                proofs=tuple(self._prove(uploads.all[number]) for number in sorted(used)),
+                read=read,
+                found=tuple(uploads.all),
+                spool=spool,
+            )
+            self._session.emit(Finished(verdict))
+        return verdict, uploads
+
+    def stands(self, verdict: Verdict, uploads: Uploads) -> bool:
+        """Look once more at the uploads that an earlier target of the command rests on; say it where one fell."""
+        ids = {proof.operation_id for proof in verdict.proofs}
+        numbers = [each.number for each in uploads.all if each.record.operation_id in ids]
+        fallen = uploads.look_again(numbers)
+        if fallen:
+            why = Unsafe(b"", fallen[0].loss or "unproven", None, fallen[0].number)
+            self._session.emit(
+                Finished(
+                    Verdict(verdict.operation_id, verdict.target_path, "unsafe", why=why, found=tuple(uploads.all))
+                )
+            )
+        return not fallen
+
+    def _find_uploads(self, target: Target) -> list[UploadRecord]:
+        if self._options.against:
+            return self._against
+        name = target.entry.name
+        if not name:
+            raise UsageError(
+                f"'{shown(target.given)}' has no name of its own to find its uploads by. Name them with --against.",
+                code="no-name",
+            )
+        is_text = shown(name) == name  # no other name is in the history
+        return self._take(self._finder.by_name(name), name) if is_text else []
+
+    def _take(self, records: Iterable[OperationRecord], name: str) -> list[UploadRecord]:
+        found = [each for each in islice(records, UPLOADS_MAX + 1) if isinstance(each, UploadRecord)]
+        if len(found) > UPLOADS_MAX:
+            message = f"More than {UPLOADS_MAX} uploads are called '{shown(name)}'. Only the newest are compared."
+            self._session.emit(Notice(message, "uploads-cut"))
+        return found[:UPLOADS_MAX]
+
+    def _prove(self, upload: FoundUpload) -> Proof:
+        record = upload.record
+        return Proof(
+            record.operation_id,
+            record.s3_object_key,
+            record.actor,
+            is_own=record.actor_id == self._own_id,
+            how=upload.how or "index",
+            size=upload.size,
+        )
+
+
+class _Task:
+    """One target's progress, and the way to what its uploads hold."""
+
+    def __init__(self, session: Session, operation_id: str, target_path: str, total_bytes: int) -> None:
+        self._session = session
+        self._operation_id = operation_id
+        self._target_path = target_path
+        self._lock = threading.Lock()
+        session.emit(Begun(target_path, operation_id, total_bytes))
+
+    def note(self, stage: str, done_bytes: int, total_bytes: int | None) -> None:
+        """Show progress."""
+        self._session.emit(Progress(self._operation_id, self._target_path, stage, done_bytes, total_bytes))
+
+    def open_index(self, upload: UploadRecord, look: LookResult) -> AbstractContextManager[Listing]:
+        """Open an upload's index; where it has none, its archive is read once."""
+        return open_index(
+            self._session, upload, target_path=self._target_path, seen=look, on_bytes=self._counting(upload)
+        )
+
+    def open_archive(self, upload: UploadRecord, look: LookResult) -> AbstractContextManager[Listing]:
+        """Read an upload's archive whole, and open the index of what came."""
+        size = upload.s3_file_record.size if upload.s3_file_record is not None else 0
+        message = f"{upload.s3_object_key} is read back whole: {size_in_words(size)}."
+        self._session.emit(Notice(message, "read-back"))
+        return open_index(
+            self._session,
+            upload,
+            target_path=self._target_path,
+            seen=look,
+            reads_archive=True,
+            on_bytes=self._counting(upload),
+        )
+
+    def _counting(self, upload: UploadRecord) -> Callable[[int], None]:
+        size = upload.s3_file_record.size if upload.s3_file_record is not None else None
+        done_bytes = 0
+
+        def count(more_bytes: int) -> None:
+            nonlocal done_bytes
+            with self._lock:
+                done_bytes += more_bytes
+                self.note("fetching", done_bytes, size)
+
+        return count
+
+
+def _nothing_stands(operation_id: str, target: Target, uploads: Uploads) -> Verdict:
+    """Answer for a target without reading it: there is nothing that could hold it."""
+    newest = uploads.all[0] if uploads.all else None
+    loss = newest.loss if newest is not None else None
+    why = Unsafe(b"", loss or "not-stored", None, newest.number if newest is not None else None)
+    return Verdict(operation_id, shown(target.given), "unsafe", why=why, found=tuple(uploads.all))

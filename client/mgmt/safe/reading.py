@@ -1,0 +1,136 @@
+"""Reads a target again from its medium, and notes in its spool what it holds and what could not be read."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Callable, Iterator
+from typing import Final
+
+from mgmt.archive.member_digests import Digests, digest_members
+from mgmt.errors import INTERRUPTED, CancelledError, SourceError
+from mgmt.layout import Member, Reread
+from mgmt.safe.deciding import Code
+from mgmt.safe.spool import Spool, below
+from mgmt.source import look_at_entry
+from mgmt.source.rereading import reread
+from mgmt.source.walk import SYSTEM_FILE, Excludes, SkippedList, Walk
+from mgmt_contract.values import Value
+
+_ROOT_NAME: Final = "target"
+"""Only paths below the root are compared."""
+_CODES: Final[dict[str, Code]] = {"source-unreadable": "unreadable", "source-changed": "changed"}
+
+
+class Read(Value):
+    """What reading a target again came to."""
+
+    digests: Digests
+    system_count: int
+    """System files and folders, which are never stored and not read."""
+    failure: str | None
+    """Why the target could not be read to its end, such as a card that was pulled out."""
+
+
+class Target:
+    """A file or folder that is read again.
+
+    Args:
+        given: As the user named it.
+        stop: Ends the reading soon after it was set.
+
+    Raises:
+        SourceError: If there is no such thing, or it is one that is never stored.
+    """
+
+    def __init__(self, given: str, stop: threading.Event) -> None:
+        self.given = given
+        self.entry = look_at_entry(given)
+        self._stop = stop
+        self._device = self._find_device()
+        self._failure: str | None = None
+
+    def count_bytes(self) -> int:
+        """Count the bytes that there are to read.
+
+        Raises:
+            SourceError: If the target itself cannot be read.
+            CancelledError: If `stop` was set.
+        """
+        counted_bytes = 0
+        for member in self._members(self._walk()):
+            counted_bytes += member.size_bytes
+        return counted_bytes
+
+    def read(self, spool: Spool, on_progress: Callable[[int], None]) -> Read:
+        """Read it whole, then find what was added, changed or removed meanwhile.
+
+        Args:
+            spool: Gets what is found.
+            on_progress: Gets the number of bytes read so far.
+
+        Raises:
+            CancelledError: If `stop` was set.
+        """
+        skipping = _Skipping(spool)
+        digests = digest_members(
+            self._until_it_fails(reread(self._walk(skipping), stop=self._stop)),
+            on_member=spool.add,
+            on_finding=lambda found: spool.note_problem(below(found.path), _CODES[found.code], found.reason),
+            on_progress=on_progress,
+        )
+        self._failure = self._failure or self._look_again(spool)
+        if self._failure is not None:
+            spool.note_problem(b"", "unreadable", self._failure)
+        return Read(digests, skipping.system_count, self._failure)
+
+    def _until_it_fails(self, items: Iterator[Reread]) -> Iterator[Reread]:
+        try:
+            yield from items
+        except SourceError as error:
+            self._failure = error.message
+
+    def _look_again(self, spool: Spool) -> str | None:
+        """Compare what was read with what is there now; say why the target as a whole is not there any more."""
+        try:
+            if self._find_device() != self._device:
+                return "another disk is in its place"
+            walk = self._walk(_Skipping(spool))
+            spool.compare_again(self._members(walk))
+        except SourceError as error:
+            return error.message
+        return None
+
+    def _members(self, walk: Walk) -> Iterator[Member]:
+        for member in walk.members(on_failure=lambda *_: None):
+            if self._stop.is_set():
+                raise CancelledError(INTERRUPTED)
+            yield member
+
+    def _walk(self, skipped: SkippedList | None = None) -> Walk:
+        walk = Walk(self.entry.path, _ROOT_NAME, Excludes(()))
+        if skipped is not None:
+            walk.skipped = skipped
+        return walk
+
+    def _find_device(self) -> int | None:
+        try:
+            return os.stat(self.entry.path).st_dev  # noqa: PTH116  the path may hold bytes that pathlib would not keep
+        except OSError:  # reading it tells what is wrong with it
+            return None
+
+
+class _Skipping(SkippedList):
+    """Notes what is never stored, and counts system files."""
+
+    def __init__(self, spool: Spool) -> None:
+        super().__init__()
+        self._spool = spool
+        self.system_count = 0
+
+    def add(self, path: bytes, reason: str) -> None:
+        """Note one more."""
+        if reason == SYSTEM_FILE:
+            self.system_count += 1
+        else:
+            self._spool.note_problem(below(path), "special", reason)

@@ -1,0 +1,176 @@
+"""`mgmt safe`, whole: the real client, the real service, the real engine."""
+
+import json
+import shutil
+
+import pytest
+
+from support.forger import forge
+from support.programs import QUICK_WAITS
+from support.trees import noise
+
+
+@pytest.fixture
+def card(anna):
+    folder = anna.work / "CARD_A"
+    for name in ("100CANON/a.mp4", "100CANON/b.mp4", "101CANON/c.mp4"):
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(noise(300_000, seed=ord(name[-5])))
+    return folder
+
+
+def change_one_byte(path):
+    with path.open("r+b") as file:
+        file.seek(150_000)
+        byte = file.read(1)[0]
+        file.seek(150_000)
+        file.write(bytes([byte ^ 1]))
+
+
+def types(run):
+    return [line["type"] for line in run.lines if line["type"] != "progress"]
+
+
+def test_a_card_is_safe_once_it_is_stored_and_no_more_when_one_byte_of_it_is_another(anna, card):
+    never = anna.run("safe", "CARD_A")
+    assert never.exit_code == 11
+    assert "SAFE TO ERASE: CARD_A" in never.stdout.replace("NOT ", "")
+    assert anna.run("upload", "CARD_A").exit_code == 0
+    run = anna.run("safe", "CARD_A")
+    assert (run.exit_code, run.stderr) == (0, "")
+    assert run.stdout.splitlines()[-1] == "SAFE TO ERASE: CARD_A"
+    assert "3 files, 900 kB read again, all stored in CARD_A.tar.gz (ID " in run.stdout
+    change_one_byte(card / "100CANON" / "b.mp4")
+    run = anna.run("safe", "CARD_A")
+    assert run.exit_code == 11
+    assert "CARD_A/100CANON/b.mp4: stored with other content, in CARD_A.tar.gz" in run.stdout
+    assert run.stdout.splitlines()[-1] == "NOT SAFE TO ERASE: CARD_A"
+    assert "\nSAFE TO ERASE" not in run.stdout
+
+
+def test_a_program_gets_each_finding_each_folder_and_the_verdict(anna, bert, card):
+    [record] = anna.run("--json", "upload", "CARD_A").records
+    shutil.copytree(card, bert.work / "CARD_A")
+    run = bert.run("--json", "safe", "CARD_A")
+    assert (run.exit_code, types(run)) == (0, ["folder", "folder", "verdict", "summary"])
+    verdict = run.lines[-2]
+    assert (verdict["is_safe"], verdict["files"], verdict["size"], verdict["not_safe"]) == (True, 3, 900_000, 0)
+    assert verdict["uploads"] == [
+        {
+            "operation_id": record["operation_id"],
+            "s3_object_key": "CARD_A.tar.gz",
+            "actor": "anna",
+            "is_own": False,
+            "how": "content digest",
+            "size": record["s3_file_record"]["size"],
+        }
+    ]
+    assert run.lines[-1] == {"type": "summary", "succeeded": 1, "failed": 0, "skipped": 0}
+    (bert.work / "CARD_A" / "101CANON" / "new.mp4").write_bytes(b"new")
+    run = bert.run("--json", "safe", "CARD_A")
+    assert (run.exit_code, types(run)) == (11, ["finding", "folder", "folder", "verdict", "summary"])
+    [finding] = [line for line in run.lines if line["type"] == "finding"]
+    assert (finding["path"], finding["code"]) == ("CARD_A/101CANON/new.mp4", "not-stored")
+    folders = {line["path"]: line["is_safe"] for line in run.lines if line["type"] == "folder"}
+    assert folders == {"CARD_A/100CANON": True, "CARD_A/101CANON": False}
+
+
+def test_what_somebody_else_has_stored_rests_on_their_claim_until_it_is_read_back(anna, bert, card):
+    assert anna.run("upload", "CARD_A").exit_code == 0
+    shutil.copytree(card, bert.work / "CARD_A")
+    run = bert.run("safe", "CARD_A")
+    assert run.exit_code == 0
+    assert "It rests on what anna's mgmt has reported" in run.stdout
+    run = bert.run("safe", "CARD_A", "--read-back")
+    assert run.exit_code == 0
+    assert "note: CARD_A.tar.gz is read back whole: 902 kB." in run.stderr
+    assert "rests on" not in run.stdout
+    [download] = bert.run("--json", "history", "--type", "download").records
+    assert (download["actor"], download["status"]) == ("bert", "success")
+
+
+def test_bytes_forged_under_the_same_checksum_are_found_by_reading_them_back(team, anna, card):
+    """The storage states the recorded size and checksum, so that nothing but the bytes tells."""
+    [record] = anna.run("--json", "upload", "CARD_A").records
+    key = record["s3_object_key"]
+    body = team.s3.get_object(Bucket=team.bucket, Key=key)["Body"].read()
+    forged = forge(bytes([*body[:2000], body[2000] ^ 1, *body[2001:]]), record["crc64nvme"])
+    placed = team.s3.put_object(Bucket=team.bucket, Key=key, Body=forged, ChecksumAlgorithm="CRC64NVME")
+    rewrite_version(team, record["operation_id"], placed["VersionId"])
+    assert anna.run("safe", "CARD_A").exit_code == 0
+    run = anna.run("safe", "CARD_A", "--read-back")
+    assert run.exit_code == 11
+    assert "whose archive cannot be read, or is not what was recorded" in run.stdout
+
+
+def rewrite_version(team, operation_id, version_id):
+    """Have the records say that another version is the one that was stored."""
+    operation = team.records.get_operations([operation_id])[operation_id]
+    operation.record.version_id = version_id
+    team.records.update_operation(operation)
+
+
+def test_an_upload_under_another_name_is_found_with_against(anna, card):
+    assert anna.run("upload", "--as", "camera-a", "--prefix", "shoots/day1", "CARD_A").exit_code == 0
+    run = anna.run("safe", "CARD_A")
+    assert run.exit_code == 11
+    assert "--against NAME" in run.stdout
+    for against in ("camera-a", "shoots/day1/"):
+        assert anna.run("safe", "CARD_A", "--against", against).exit_code == 0
+    run = anna.run("--json", "safe", "CARD_A", "--against", "nowhere")
+    assert (run.exit_code, json.loads(run.stderr)["code"]) == (4, "not-found")
+
+
+def test_a_deleted_upload_is_no_proof_and_one_that_is_taken_back_is(anna, card):
+    assert anna.run("upload", "CARD_A").exit_code == 0
+    deleted = anna.run("delete", "--yes", "CARD_A")
+    if deleted.exit_code == 2:
+        pytest.skip("there is no delete yet")
+    run = anna.run("safe", "CARD_A")
+    assert (run.exit_code, "which was deleted" in run.stdout) == (11, True)
+    assert anna.run("undelete", "CARD_A").exit_code == 0
+    assert anna.run("safe", "CARD_A").exit_code == 0
+
+
+def test_an_object_that_is_removed_past_the_service_is_no_proof(team, anna, card):
+    [record] = anna.run("--json", "upload", "CARD_A").records
+    team.s3.delete_object(Bucket=team.bucket, Key=record["s3_object_key"])
+    run = anna.run("safe", "CARD_A")
+    assert (run.exit_code, "under a later version or a delete marker" in run.stdout) == (11, True)
+    team.s3.delete_object(Bucket=team.bucket, Key=record["s3_object_key"], VersionId=record["version_id"])
+    run = anna.run("safe", "CARD_A")
+    assert (run.exit_code, "gone from the bucket" in run.stdout) == (11, True)
+
+
+def test_several_paths_are_safe_only_together(anna, card):
+    second = anna.work / "CARD_B"
+    second.mkdir()
+    (second / "clip.mp4").write_bytes(b"clip")
+    assert anna.run("upload", "CARD_A", "CARD_B").exit_code == 0
+    run = anna.run("safe", "CARD_A", "CARD_B")
+    assert (run.exit_code, run.stdout.splitlines()[-1]) == (0, "SAFE TO ERASE: CARD_A, CARD_B")
+    (second / "clip.mp4").write_bytes(b"clap")
+    run = anna.run("safe", "CARD_A", "CARD_B")
+    assert (run.exit_code, run.stdout.splitlines()[-1]) == (11, "NOT SAFE TO ERASE: CARD_B")
+    run = anna.run("safe", "CARD_A", "nowhere")
+    assert (run.exit_code, run.stdout.splitlines()[-1]) == (3, "NOT SAFE TO ERASE")
+    assert anna.run("safe", "nowhere").exit_code == 4
+
+
+def test_nothing_is_ever_erased_or_written_to_the_card(anna, card):
+    assert anna.run("upload", "CARD_A").exit_code == 0
+    before = {path: path.lstat().st_ctime_ns for path in [card, *card.rglob("*")]}
+    assert anna.run("safe", "CARD_A", "--read-back").exit_code == 0
+    assert {path: path.lstat().st_ctime_ns for path in [card, *card.rglob("*")]} == before
+
+
+def test_quiet_says_it_by_the_exit_code_alone(anna, card):
+    assert anna.run("upload", "CARD_A").exit_code == 0
+    run = anna.run("-q", "safe", "CARD_A")
+    assert (run.exit_code, run.stdout, run.stderr) == (0, "", "")
+
+
+def test_a_service_that_is_out_of_reach_gives_no_verdict(anna, card):
+    run = anna.run("safe", "CARD_A", program=QUICK_WAITS, MGMT_API_URL="http://127.0.0.1:9")
+    assert (run.exit_code, "SAFE" in run.stdout) == (7, False)
