@@ -206,7 +206,8 @@ class Extraction:
             self._position.go_to([])
             self._sync.finish()
             promise(self._place.with_name(os.fsdecode(self._part)))
-            publish(self._place, self._part, self._placeholder, replaces=self.rules.replaces)
+            rules = self.rules
+            publish(self._place, self._part, self._placeholder, replaces=rules.replaces, merges=rules.merges)
             self._is_published = True
             self._sync.finish()
         if self._on_progress is not None:

@@ -15,29 +15,30 @@ from mgmt.text import shown
 _UNCHANGED: Final = Look(None, None)
 
 
-def merge(parent: Path, source: bytes, target: bytes) -> None:
+def merge(parent: Path, source: bytes, target: bytes, *, replaces: bool = True) -> None:
     """Move all that is in one folder into another one in the same `parent`, and remove the first.
 
     Every file is replaced in one step, so that a run that is killed leaves old files and new ones, all of them whole.
     Nothing is moved before it is known that no file has to replace a folder, or a folder a file.
 
     Raises:
-        LocalStateError: target-exists, where one would have to.
+        LocalStateError: target-exists, where one would have to, or where a file is there and is not to be replaced.
         OSError: What the disk met with.
     """
     with closing(open_filling(parent)) as new, closing(open_filling(parent)) as old:
         for moves in (False, True):
-            _Merging(new, old, moves=moves).merge(source, target)
+            _Merging(new, old, moves=moves, replaces=replaces).merge(source, target)
         new.remove_folder(source)
 
 
 class _Merging:
     """Walks two trees side by side: one that is ours, and the user's own."""
 
-    def __init__(self, new: Filling, old: Filling, *, moves: bool) -> None:
+    def __init__(self, new: Filling, old: Filling, *, moves: bool, replaces: bool) -> None:
         self._new = new
         self._old = old
         self._moves = moves
+        self._replaces = replaces
 
     def merge(self, source: bytes, target: bytes) -> None:
         path, looks = [target], [self._enter(source, target)]
@@ -75,6 +76,11 @@ class _Merging:
             )
         if is_folder and was_folder:
             return True
+        if was_folder is not None and not self._replaces:
+            raise LocalStateError(
+                f"'{shown(b'/'.join(path))}' exists already. Choose another folder, or replace it with --replace.",
+                code="target-exists",
+            )
         if self._moves:
             self._move(name, is_folder=is_folder)
         return False

@@ -23,7 +23,7 @@ def prepare(place: Path, part: bytes, placeholder: bytes, rules: Rules) -> None:
         OSError: What the disk met with.
     """
     _recover(place, place.with_name(os.fsdecode(part)), placeholder)
-    if not rules.replaces and os.path.lexists(place):
+    if not (rules.replaces or (rules.merges and place.is_dir())) and os.path.lexists(place):
         raise _taken(place)
     if not rules.resumes:
         remove_tree(place.parent, part)
@@ -37,7 +37,7 @@ def prepare(place: Path, part: bytes, placeholder: bytes, rules: Rules) -> None:
         )
 
 
-def publish(place: Path, part: bytes, placeholder: bytes, *, replaces: bool) -> None:
+def publish(place: Path, part: bytes, placeholder: bytes, *, replaces: bool, merges: bool = False) -> None:
     """Give a tree (or a single file) its name; its content must be durable.
 
     Raises:
@@ -46,12 +46,12 @@ def publish(place: Path, part: bytes, placeholder: bytes, *, replaces: bool) -> 
     """
     source = place.with_name(os.fsdecode(part))
     is_folder = stat.S_ISDIR(source.lstat().st_mode)
-    if replaces and os.path.lexists(place):
+    if (replaces or merges) and os.path.lexists(place):
         is_merged = stat.S_ISDIR(place.lstat().st_mode)
-        if is_folder != is_merged:
+        if is_folder != is_merged or not (is_merged or replaces):
             raise _taken(place)
         if is_merged:
-            merge(place.parent, part, os.fsencode(place.name))
+            merge(place.parent, part, os.fsencode(place.name), replaces=replaces)
         else:
             source.replace(place)
     else:

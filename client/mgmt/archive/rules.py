@@ -28,6 +28,8 @@ class Rules(Value):
     """Bytes of files that the archive's record states: more are refused, and a disk with less room is, before all."""
     replaces: bool = False
     """A file that exists is replaced, and a folder that exists is merged into."""
+    merges: bool = False
+    """A folder that exists is merged into, where that replaces no file."""
     resumes: bool = False
     """Files that an earlier run left are kept where their digests are right, and all is left for the next run when this
     one is interrupted. Members must have digests and come in an index's order."""

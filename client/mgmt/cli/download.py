@@ -17,6 +17,7 @@ from mgmt.errors import UsageError
 @click.argument("names", nargs=-1, required=True, metavar="NAME|ID...", shell_complete=complete_name)
 @click.option("--to", "folder", type=click.Path(path_type=Path), metavar="DIR", help="Put it into this folder.")
 @click.option("--extract", "extracts", is_flag=True, help="Extract the archive, and do not keep it.")
+@click.option("--only", multiple=True, metavar="GLOB", help="Bring only the files that fit, extracted; repeatable.")
 @click.option("--replace", "replaces", is_flag=True, help="Replace what exists under that name.")
 @click.option("--jobs", metavar="N", type=click.IntRange(1, 64), help="Ranges at a time.  [default: 4]")
 @click.option("--limit-rate", metavar="RATE", help="Bytes per second at most, such as 500k or 2M.")
@@ -28,10 +29,14 @@ def download(invocation: Invocation, /, names: tuple[str, ...], **options: Any) 
     file or folder that was uploaded. It gets its name only when all of it was checked. The same command again
     goes on with what was interrupted.
 
+    GLOB is compared with names and paths as --exclude of an upload does; a folder brings all that is in it. Only the
+    parts of the archive that hold these files are fetched. What is there already with the same content stays.
+
     \b
     Examples:
       mgmt download clip.mp4
       mgmt download --extract --to restored DCIM
+      mgmt download --only 'C0001*' DCIM
       mgmt download 6h0w5d3vj 6h0w5d3vk
 
     \b

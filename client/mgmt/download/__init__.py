@@ -1,7 +1,7 @@
 """The download use case: find, prepare, open, fetch, check, publish.
 
-A whole archive is fetched by ranges into an unfinished file beside its final place, or unpacked while it arrives. A
-later run goes on with either. Only what equals its record gets a name.
+A whole archive is fetched by ranges into an unfinished file beside its final place, or unpacked while it arrives;
+or single members are fetched. A later run goes on with each. Only what equals its record gets a name.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from mgmt.archive.telling import Telling
+from mgmt.download.chosen import ChosenMembers
 from mgmt.download.extracted import ExtractedTree
 from mgmt.download.results import Summary, not_begun
 from mgmt.download.wanted import DownloadOptions, Wanted
@@ -50,7 +51,7 @@ def download(
     session.emit(Expected(dict.fromkeys(names)))
     fetched: set[str] = set()
     for name in names:
-        task: WholeArchive | ExtractedTree | None = None
+        task: WholeArchive | ExtractedTree | ChosenMembers | None = None
         try:
             upload = _require_upload(find(name), name)
             if upload.operation_id in fetched:
@@ -58,7 +59,7 @@ def download(
                 continue
             fetched.add(upload.operation_id)
             wanted = Wanted(name, upload, options, session, shown_base, is_last=name == names[-1])
-            task = ExtractedTree(wanted) if options.extracts else WholeArchive(wanted)
+            task = _choose_way(wanted)
             with wanted.holding(), Telling(os.fsencode(wanted.place)):
                 record = task.run()
         except MgmtError as error:
@@ -70,6 +71,12 @@ def download(
         else:
             summary.succeeded += 1
             session.emit(Finished(record))
+
+
+def _choose_way(wanted: Wanted) -> WholeArchive | ExtractedTree | ChosenMembers:
+    if wanted.options.only:
+        return ChosenMembers(wanted)
+    return ExtractedTree(wanted) if wanted.options.extracts else WholeArchive(wanted)
 
 
 def _require_upload(record: OperationRecord, name: str) -> UploadRecord:

@@ -15,7 +15,7 @@ from mgmt.download.unfinished import Goal
 from mgmt.download.unfinished_tree import STEP_BYTES, UnfinishedTree
 from mgmt.download.wanted import Wanted
 from mgmt.errors import IntegrityError, MgmtError
-from mgmt.events import Begun, Notice
+from mgmt.events import Begun
 from mgmt.layout import placeholder, temporary_name
 from mgmt.machine.filling import remove_tree
 from mgmt.stored.archive import StoredArchive, open_archive
@@ -113,17 +113,7 @@ class ExtractedTree:
             check_end(summed, wanted.upload, found)
             extraction.publish(unfinished.promise)
         unfinished.promise(wanted.place)  # what was merged into a folder has this one's identity
-        self._tell_what_is_left_out(extraction, archive.operation_id)
-
-    def _tell_what_is_left_out(self, extraction: Extraction, operation_id: str) -> None:
-        left_out = extraction.left_out
-        if left_out.count:
-            first = left_out.kept[0]
-            message = (
-                f"{self._wanted.target_path}: {left_out.count} symlinks were left out, because they lead out of it or "
-                f"cannot be made here, such as '{first.path}' to '{first.target}'."
-            )
-            self._wanted.session.emit(Notice(message, "links-left-out", operation_id))
+        wanted.tell_left_out(extraction.left_out, archive.operation_id)
 
     def _rules(self, *, resumes: bool) -> Rules:
         upload = self._wanted.upload

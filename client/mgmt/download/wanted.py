@@ -8,10 +8,11 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from mgmt.archive.names_here import refuse_for_system
+from mgmt.archive.rules import LeftOutList
 from mgmt.download.results import REPORT_MAX_SECONDS
 from mgmt.download.unfinished import make_token
 from mgmt.errors import RefusedError, SourceError
-from mgmt.events import Progress
+from mgmt.events import Notice, Progress
 from mgmt.layout import archive_file_name
 from mgmt.session import Session
 from mgmt.stored.recorded import size_of
@@ -27,6 +28,8 @@ class DownloadOptions(Value):
     folder: Path
     """Where archives, or their trees, are put."""
     extracts: bool = False
+    only: tuple[str, ...] = ()
+    """Globs of the members that are wanted; all of them without any."""
     replaces: bool = False
     jobs: int | None = None
 
@@ -66,7 +69,7 @@ class Wanted:
         self.archive_name, self.tree_name = _local_names(upload)
         self.archive_place = options.folder / self.archive_name
         self.tree_place = options.folder / self.tree_name
-        self.place = self.tree_place if options.extracts else self.archive_place
+        self.place = self.tree_place if options.extracts or options.only else self.archive_place
         self.target_path = show_path(os.fspath(self.place), shown_base)
 
     def token(self, what: str) -> str:
@@ -97,9 +100,27 @@ class Wanted:
         if self._is_last:
             self.session.patience.hurry(REPORT_MAX_SECONDS)
 
-    def note(self, operation_id: str, stage: str, done_bytes: int, carried_over_bytes: int = 0) -> None:
-        """Show how far it is."""
-        self.session.emit(Progress(operation_id, self.target_path, stage, done_bytes, self.size, carried_over_bytes))
+    def note(
+        self,
+        operation_id: str,
+        stage: str,
+        done_bytes: int,
+        carried_over_bytes: int = 0,
+        total_bytes: int | None = None,
+    ) -> None:
+        """Show how far it is; the total is the archive's size unless another one is given."""
+        total_bytes = self.size if total_bytes is None else total_bytes
+        self.session.emit(Progress(operation_id, self.target_path, stage, done_bytes, total_bytes, carried_over_bytes))
+
+    def tell_left_out(self, left_out: LeftOutList, operation_id: str) -> None:
+        """Name symlinks that were not made."""
+        if left_out.count:
+            first = left_out.kept[0]
+            message = (
+                f"{self.target_path}: {left_out.count} symlinks were left out, because they lead out of it or cannot "
+                f"be made here, such as '{first.path}' to '{first.target}'."
+            )
+            self.session.emit(Notice(message, "links-left-out", operation_id))
 
     def earlier_record(self, operation_id: str) -> DownloadRecord:
         """Describe a download whose end an earlier run could not report."""

@@ -61,6 +61,8 @@ class DownloadView:
 def describe_download(record: DownloadRecord, transfer: Transfer | None) -> str:
     """Describe a download's result in one line: where from, where to, size, time, speed."""
     said = f"s3://{record.s3_bucket}/{record.s3_object_key} → {record.target_path}  {size_in_words(record.size)}"
+    if record.received_bytes is not None and record.received_bytes < record.size:
+        said += f", of which {size_in_words(record.received_bytes)} were fetched"
     if transfer is None:
         return said
     moved_bytes = transfer.moved_fraction * record.size

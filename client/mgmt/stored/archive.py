@@ -20,7 +20,7 @@ from mgmt_contract.messages import DownloadResult, SignedRequest
 from mgmt_contract.parts import MIB
 from mgmt_contract.records import DownloadRecord, UploadRecord
 
-_RANGE_SIZE_BYTES: Final = 4 * MIB
+RANGE_SIZE_BYTES: Final = 4 * MIB
 """Of what is fetched ahead: large enough that answers cost little, small enough for the memory."""
 _LOOK_SECONDS: Final = 0.2
 """How soon a command that was stopped ends."""
@@ -134,7 +134,23 @@ class StoredArchive:
         Raises:
             MgmtError: As `fetch`, from reading.
         """
-        ahead = _Ahead(self, start, self.size if stop is None else stop, jobs, self._session.patience.check_stopped)
+        places = range(start, self.size if stop is None else stop)
+        spans = (places[at : at + RANGE_SIZE_BYTES] for at in range(0, len(places), RANGE_SIZE_BYTES))
+        with self.stream_spans(spans, jobs=jobs) as stream:
+            yield stream
+
+    @contextmanager
+    def stream_spans(self, spans: Iterator[range], *, jobs: int = RANGES_AT_A_TIME) -> Iterator[Readable]:
+        """Read these ranges of the archive one after the other, with so many fetched ahead at a time.
+
+        Args:
+            spans: Each of `RANGE_SIZE_BYTES` at most; asked for by this thread, as they are begun.
+            jobs: How many at a time.
+
+        Raises:
+            MgmtError: As `fetch`, from reading.
+        """
+        ahead = _Ahead(self, spans, jobs, self._session.patience.check_stopped)
         try:
             yield ahead
         finally:
@@ -172,12 +188,11 @@ class _Ahead:
     """Bytes in order, of which the next ranges are fetched while the ones before them are read."""
 
     def __init__(
-        self, archive: StoredArchive, start: int, stop: int, jobs: int, check_stopped: Callable[[], object]
+        self, archive: StoredArchive, spans: Iterator[range], jobs: int, check_stopped: Callable[[], object]
     ) -> None:
         self._archive = archive
         self._check_stopped = check_stopped
-        self._offsets = iter(range(start, stop, _RANGE_SIZE_BYTES))
-        self._stop = stop
+        self._spans = spans
         self._is_closed = False
         self._pool = ThreadPoolExecutor(jobs, thread_name_prefix="fetch")
         self._coming: deque[Future[bytearray]] = deque()
@@ -199,9 +214,9 @@ class _Ahead:
         self._pool.shutdown(wait=False, cancel_futures=True)
 
     def _begin_next(self) -> None:
-        offset = next(self._offsets, None)
-        if offset is not None:
-            self._coming.append(self._pool.submit(self._fetch, offset))
+        span = next(self._spans, None)
+        if span is not None:
+            self._coming.append(self._pool.submit(self._fetch, span))
 
     def _take_next(self) -> memoryview:
         coming = self._coming.popleft()
@@ -211,14 +226,14 @@ class _Ahead:
         self._begin_next()
         return data
 
-    def _fetch(self, offset: int) -> bytearray:
+    def _fetch(self, span: range) -> bytearray:
         data = bytearray()
 
         def write(piece: bytes) -> None:
             self._check_open()
             data.extend(piece)
 
-        self._archive.fetch(offset, min(_RANGE_SIZE_BYTES, self._stop - offset), write, self._check_open)
+        self._archive.fetch(span.start, len(span), write, self._check_open)
         return data
 
     def _check_open(self) -> None:

@@ -55,7 +55,7 @@ class Desk:
 @pytest.fixture
 def desk(team: Team, bert: Laptop, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Desk]:
     monkeypatch.setattr(Patience, "_pause", lambda *_: None)
-    monkeypatch.setattr(archive, "_RANGE_SIZE_BYTES", 512 * KIB)
+    monkeypatch.setattr(archive, "RANGE_SIZE_BYTES", 512 * KIB)
     monkeypatch.setattr(indexes, "SINGLE_PUT_MAX_BYTES", 0)
     events: list[Event] = []
     token = bert.environment["MGMT_TOKEN"]

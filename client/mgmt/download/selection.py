@@ -1,0 +1,106 @@
+"""Chooses members of an archive by globs."""
+
+from __future__ import annotations
+
+import fnmatch
+import re
+from collections.abc import Iterator, Sequence
+
+from mgmt.archive.index import Index, IndexedMember
+from mgmt.errors import SourceError
+from mgmt.layout import decode_path
+from mgmt.text import shown
+
+
+class Selection:
+    """The members that globs choose, with the folders that lead to them, in the archive's order.
+
+    A glob is compared with a member's name, with its path below the root, and with its whole path; a folder that it
+    fits takes all that is in it along. A hard link whose file is not chosen comes as a file of its own.
+
+    Args:
+        index: The archive's.
+        globs: What to choose.
+
+    Raises:
+        SourceError: nothing-chosen, naming the globs that fit nothing.
+        IntegrityError: index-damaged, from every method too.
+    """
+
+    def __init__(self, index: Index, globs: Sequence[str]) -> None:
+        self._index = index
+        self._patterns = [re.compile(fnmatch.translate(glob.rstrip("/"))) for glob in globs]
+        self.size_bytes = self.count = 0
+        """Of the chosen files: their bytes, and how many."""
+        fits = [False] * len(globs)
+        self._sources: dict[bytes, IndexedMember | None] = {}
+        """The files that chosen links are names of and that are not chosen: None until their line was read."""
+        for member, is_chosen in self._walk(fits):
+            if is_chosen and member.kind == "hardlink":
+                self._sources.setdefault(member.target, None)
+        self._learn_sources()
+        for member in self.members():
+            if member.kind == "file":
+                self.size_bytes += member.size_bytes
+                self.count += 1
+        unfit = [glob for glob, fit in zip(globs, fits, strict=True) if not fit]
+        if unfit:
+            raise SourceError(
+                f"--only: nothing fits {', '.join(repr(shown(glob)) for glob in unfit)}. `mgmt contents` "
+                "lists what is in it.",
+                code="nothing-chosen",
+            )
+
+    def members(self) -> Iterator[IndexedMember]:
+        """Yield what is to be made, in the archive's order."""
+        leading: list[IndexedMember] = []
+        first_names: dict[bytes, bytes] = {}
+        for member, is_chosen in self._walk():
+            while leading and not member.path.startswith(leading[-1].path + b"/"):
+                leading.pop()
+            if not is_chosen:
+                if member.kind == "directory":
+                    leading.append(member)
+                continue
+            yield from leading
+            leading.clear()
+            yield self._as_made(member, first_names)
+
+    def _as_made(self, member: IndexedMember, first_names: dict[bytes, bytes]) -> IndexedMember:
+        source = self._sources.get(member.target) if member.kind == "hardlink" else None
+        if source is None:
+            return member
+        first = first_names.setdefault(member.target, member.path)
+        return source._replace(path=member.path) if first == member.path else member._replace(target=first)
+
+    def _learn_sources(self) -> None:
+        """Find the files of links, and forget those that are chosen themselves."""
+        if not self._sources:
+            return
+        for member, is_chosen in self._walk():
+            if member.path in self._sources and member.kind == "file":
+                self._sources[member.path] = None if is_chosen else member
+
+    def _walk(self, fits: list[bool] | None = None) -> Iterator[tuple[IndexedMember, bool]]:
+        """Yield every member, and whether it is chosen."""
+        taken: bytes | None = None
+        for member in self._index.members():
+            path = member.path
+            is_below = taken is not None and path.startswith(taken)
+            # Inside a chosen folder the globs are asked too while it is to be known which of them fit.
+            is_chosen = self._is_chosen(path, fits) if fits is not None or not is_below else True
+            if is_chosen and not is_below and member.kind == "directory":
+                taken = path + b"/"
+            yield member, is_chosen or is_below
+
+    def _is_chosen(self, path: bytes, fits: list[bool] | None) -> bool:
+        text = decode_path(path)
+        candidates = {text, text.partition("/")[2], text.rpartition("/")[2]} - {""}
+        is_chosen = False
+        for number, pattern in enumerate(self._patterns):
+            if any(map(pattern.match, candidates)):
+                is_chosen = True
+                if fits is None:
+                    return True
+                fits[number] = True
+        return is_chosen
