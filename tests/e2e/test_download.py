@@ -134,6 +134,21 @@ def test_an_upload_is_found_by_its_id_also_after_it_was_replaced(anna, bert):
     assert (bert.work / "clip").read_bytes() == b"second"
 
 
+def test_an_upload_that_was_replaced_is_found_by_its_name_and_version(anna, bert):
+    versions = []
+    for content in (b"first", b"second"):
+        (anna.work / "clip").write_bytes(content)
+        [record] = anna.run("--json", "upload", "--replace", "clip").records
+        versions.append(record["version_id"])
+    for version, content in zip(versions, (b"first", b"second"), strict=True):
+        run = bert.run("download", "--extract", "--replace", "--version", version, "clip")
+        assert (run.exit_code, (bert.work / "clip").read_bytes()) == (0, content), run.stderr
+    run = bert.run("--json", "download", "--version", "none", "clip")
+    assert (run.exit_code, json.loads(run.stderr)["code"]) == (4, "no-version")
+    run = bert.run("--json", "download", "--version", versions[0], "clip", "other")
+    assert (run.exit_code, json.loads(run.stderr)["code"]) == (2, "several-names")
+
+
 @pytest.mark.parametrize("options", [[], ["--extract"]], ids=["archive", "extracted"])
 def test_nothing_that_exists_is_replaced_unasked_and_nothing_is_fetched_for_it(team, anna, bert, options):
     (anna.work / "clip").write_bytes(b"footage")

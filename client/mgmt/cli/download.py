@@ -17,6 +17,7 @@ from mgmt.errors import UsageError
 @click.argument("names", nargs=-1, required=True, metavar="NAME|ID...", shell_complete=complete_name)
 @click.option("--to", "folder", type=click.Path(path_type=Path), metavar="DIR", help="Put it into this folder.")
 @click.option("--extract", "extracts", is_flag=True, help="Extract the archive, and do not keep it.")
+@click.option("--version", "version_id", metavar="VERSION", help="Bring this version of NAME, also a replaced one.")
 @click.option("--only", multiple=True, metavar="GLOB", help="Bring only the files that fit, extracted; repeatable.")
 @click.option("--replace", "replaces", is_flag=True, help="Replace what exists under that name.")
 @click.option("--jobs", metavar="N", type=click.IntRange(1, 64), help="Ranges at a time.  [default: 4]")
@@ -31,6 +32,7 @@ def download(invocation: Invocation, /, names: tuple[str, ...], **options: Any) 
 
     GLOB is compared with names and paths as --exclude of an upload does; a folder brings all that is in it. Only the
     parts of the archive that hold these files are fetched. What is there already with the same content stays.
+    VERSION is what `mgmt show` prints of an upload; its ID brings the same.
 
     \b
     Examples:
@@ -47,14 +49,19 @@ def download(invocation: Invocation, /, names: tuple[str, ...], **options: Any) 
     here = current_directory()
     if "" in names:
         raise UsageError("A name is empty; expected a name or an ID.", code="empty-name")
+    version_id = options.pop("version_id")
+    if version_id is not None and len(set(names)) > 1:
+        raise UsageError("--version is of one name; name one alone.", code="several-names")
     folder = options.pop("folder") or here
     if not folder.is_dir():
         raise UsageError(f"--to: there is no folder '{folder}'. Create it, or plug its disk in.", code="no-folder")
     rate = parse_rate(options.pop("limit_rate"))
-    return _download(invocation, names, rate, folder=here / folder, **options)
+    return _download(invocation, names, rate, version_id, folder=here / folder, **options)
 
 
-def _download(invocation: Invocation, names: tuple[str, ...], rate: int | None, **options: Any) -> int:
+def _download(
+    invocation: Invocation, names: tuple[str, ...], rate: int | None, version_id: str | None, **options: Any
+) -> int:
     from mgmt.download import DownloadOptions
     from mgmt.download import download as run_download
     from mgmt.download.results import Summary
@@ -62,6 +69,7 @@ def _download(invocation: Invocation, names: tuple[str, ...], rate: int | None, 
     from mgmt.show.downloads import DownloadView
     from mgmt.show.progress import TaskRenderer
     from mgmt.team.history import find_upload
+    from mgmt.team.versions import find_version
 
     summary = Summary()
     with stay_awake(), TaskRenderer(invocation.output, DownloadView(invocation.output)) as renderer:
@@ -69,6 +77,8 @@ def _download(invocation: Invocation, names: tuple[str, ...], rate: int | None, 
             with invocation.session(renderer.emit, rate_limit_bytes_per_second=rate) as session:
 
                 def find(name: str) -> Any:
+                    if version_id is not None:
+                        return find_version(session.api, name, version_id)
                     return find_upload(session.api, name).record
 
                 base = shown_base(session.settings)

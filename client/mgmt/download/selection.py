@@ -46,8 +46,8 @@ class Selection:
         unfit = [glob for glob, fit in zip(globs, fits, strict=True) if not fit]
         if unfit:
             raise SourceError(
-                f"--only: nothing fits {', '.join(repr(shown(glob)) for glob in unfit)}. `mgmt contents` "
-                "lists what is in it.",
+                f"--only: nothing fits {', '.join(repr(shown(glob)) for glob in unfit)}. Expected a file's or folder's "
+                "name, or its path below the one that was uploaded.",
                 code="nothing-chosen",
             )
 
