@@ -31,6 +31,7 @@ from mgmt_local.issuer.signing import CLIENT_ID, SCOPE, SCOPES, Signer
 from mgmt_local.process.activity import Activity
 from mgmt_local.process.processes import describe_process, has_outside_connections
 from mgmt_local.process.state import StateFolder, read_json, trim_log, write_private_json
+from mgmt_local.worker import WORK_SECONDS, LocalQueue, WorkerThread
 
 BUCKET: Final = "mgmt-local"
 KEY_PART_MAX_BYTES: Final = 246
@@ -80,6 +81,8 @@ class Backend:
         self._activity = activity
         self._signals = signals
         self._ends: list[float] = []
+        self.worker: WorkerThread | None = None
+        """Once the service is put together."""
         self._announced: dict[str, Any] = {}
         self._expiry = Expiry(self.engine.make_client, BUCKET)
         self._check_seconds = min(_CHECK_SECONDS_MAX, activity.idle_seconds / _CHECKS_PER_IDLE_TIME)
@@ -97,6 +100,8 @@ class Backend:
             except queue.Empty:
                 if self._is_over():
                     _logger.info("nobody uses the backend any more: it ends")
+                    if self.worker is not None:
+                        self.worker.finish()
                     return
                 self._expiry.look_if_due()
                 continue
@@ -124,7 +129,8 @@ class Backend:
         if not self._folder.endpoint.exists():
             return True  # the folder was deleted, so no command will find this backend again
         self._repair_endpoint()
-        if has_outside_connections(self.engine.pid, self.engine.ports.s3):
+        is_at_work = self.worker is not None and self.worker.is_busy()
+        if is_at_work or has_outside_connections(self.engine.pid, self.engine.ports.s3):
             self._activity.touch()
         return self._activity.close_if_idle()
 
@@ -195,7 +201,7 @@ def _run_backend(folder: StateFolder, signals: queue.SimpleQueue[Signal], idle_s
         importing.result()
         listener = running.enter_context(listen())
         signer = Signer(folder, f"{url_of(listener)}{ISSUER_PATH}")
-        app = running.enter_context(_open_app(folder.records, backend.engine, signer.issuer))
+        app, backend.worker = running.enter_context(_open_app(folder.records, backend.engine, signer.issuer))
         authorizer = OwnerAuthorizer(folder, TokenAuthorizer(None, (CLIENT_ID,), (SCOPE,), signer))
         gateway = Gateway(app, authorizer, activity, listener=listener, issuer=Issuer(folder, signer))
         running.callback(gateway.close)
@@ -218,11 +224,13 @@ def _start_engine(data_dir: Path) -> StorageEngine:
 
 
 @contextlib.contextmanager
-def _open_app(records_path: Path, engine: StorageEngine, issuer: str) -> Iterator[App]:
-    """Put the service together as on AWS, over the local stores."""
+def _open_app(records_path: Path, engine: StorageEngine, issuer: str) -> Iterator[tuple[App, WorkerThread]]:
+    """Put the service and its worker together as on AWS, over the local stores."""
     from mgmt_api.adapters.clients import make_s3_client
     from mgmt_api.adapters.s3 import S3ObjectStore
+    from mgmt_api.calls.backends import Backends
     from mgmt_api.domain.settings import Settings
+    from mgmt_api.upkeep.tasks import Worker
     from mgmt_api.wiring import build_app
     from mgmt_local.engine.seaweedfs import REGION
     from mgmt_local.records import SQLiteRecordStore
@@ -243,11 +251,21 @@ def _open_app(records_path: Path, engine: StorageEngine, issuer: str) -> Iterato
         sign_in_scopes=SCOPES,
     )
     with contextlib.closing(client), contextlib.closing(SQLiteRecordStore(records_path)) as records:
-        app = build_app(settings, records, S3ObjectStore(client, BUCKET), lambda: datetime.now(UTC))
+        queue, objects = LocalQueue(), S3ObjectStore(client, BUCKET)
+        app = build_app(settings, records, objects, _now, worker=queue)
+        backends = Backends(settings, records, objects, _now, remaining_seconds=lambda: WORK_SECONDS)
+        thread = WorkerThread(queue, Worker(backends, queue).do, after_each=records.sync)
 
         def answer_durably(event: dict[str, Any], context: object) -> Mapping[str, Any]:
             answer = app(event, context)
             records.sync()
             return answer
 
-        yield answer_durably
+        try:
+            yield answer_durably, thread
+        finally:
+            thread.close()
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)

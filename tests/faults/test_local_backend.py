@@ -83,7 +83,7 @@ def test_everything_survives_a_kill(state_dir: Path, victims: tuple[str, ...]):
     again = start_once_ready(person, item)
     assert again.multipart.received_parts == (1,), "the part was kept"
     assert person.send_part(again, part_of(2, LAST_PART), LAST_PART, content_of(whole)) == 200
-    assert person.complete(again, content_of(whole)).outcome == "done"
+    wait_until(lambda: person.complete(again, content_of(whole)).outcome == "done")
     assert person.start(item_for("before.mp4", BODY)).outcome == "already_there"
 
 

@@ -15,7 +15,10 @@ from typing import TYPE_CHECKING, Any
 
 from mgmt_api.adapters.clients import make_s3_client
 from mgmt_api.adapters.s3 import S3ObjectStore
+from mgmt_api.calls.backends import Backends
 from mgmt_api.domain.settings import Settings
+from mgmt_api.domain.work import Work
+from mgmt_api.upkeep.tasks import Worker
 from mgmt_api.wiring import build_app
 from mgmt_local.engine.seaweedfs import REGION, StorageEngine
 from mgmt_local.gateway.authorizer import Authorizer
@@ -24,12 +27,16 @@ from mgmt_local.issuer.signing import SCOPE
 from mgmt_local.process.activity import Activity
 from mgmt_local.process.state import open_state_folder
 from mgmt_local.records import SQLiteRecordStore
+from mgmt_local.worker import WORK_SECONDS, LocalQueue, WorkerThread
 from support.engine import connect
 from support.faulty_storage import FaultyStorage
 from support.sign_in import make_authorizer, make_token
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
+
+NEVER_SECONDS = 1e6
+"""Rounds are made when a test asks for them."""
 
 
 @dataclass
@@ -46,6 +53,12 @@ class Team:
     folder: Path
     ahead: timedelta = field(default=timedelta())
     """How far the service's clock is ahead of the real one."""
+    queue: LocalQueue = field(default_factory=LocalQueue)
+
+    def go_round(self) -> None:
+        """Have the worker go through what is pending, and wait until it has done all that it found."""
+        self.queue.send(Work("pending"))
+        assert self.queue.wait_until_done(60)
 
     def laptop(self, folder: Path, person: str = "anna", *, is_admin: bool = False) -> Laptop:
         """Give a person a laptop with a home and a work folder of its own."""
@@ -166,13 +179,20 @@ def team_at_work(
         bucket=bucket, table="", region=REGION, key_part_max_bytes=255, restores_archived=False, **deployed
     )
     team = Team("", bucket, s3, records, S3ObjectStore(signer, bucket), storage, folder)
-    app = build_app(settings, records, team.store, lambda: datetime.now(UTC) + team.ahead)
+
+    def clock() -> datetime:
+        return datetime.now(UTC) + team.ahead
+
+    app = build_app(settings, records, team.store, clock, worker=team.queue)
+    backends = Backends(settings, records, team.store, clock, remaining_seconds=lambda: WORK_SECONDS)
+    thread = WorkerThread(team.queue, Worker(backends, team.queue).do, round_seconds=NEVER_SECONDS)
     gateway = Gateway(app, authorizer or make_authorizer(state), Activity(3600))
     team.url = gateway.url
     try:
         yield team
     finally:
         gateway.close()
+        thread.close()
         records.close()
         signer.close()
         s3.close()
