@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor, wait
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from typing import Final
 
+from mgmt.archive.blocks import Readable
 from mgmt.download.unfinished import Span, Unfinished
 from mgmt.errors import INTERRUPTED, CancelledError, MgmtError
 from mgmt.events import Progress
@@ -54,19 +55,36 @@ class Fetching:
         self._lock = threading.Lock()
         self._carried_over_bytes = self._done_bytes = unfinished.done_bytes
         self._errors: list[MgmtError | OSError] = []
+        self.is_over = False
+        """Whether all is there, and only the check goes on."""
 
     @property
     def received_bytes(self) -> int:
         """Bytes that this run has fetched."""
         return self._done_bytes - self._carried_over_bytes
 
-    def run(self, jobs: int) -> None:
-        """Fetch everything, so many ranges at a time.
+    def run(self, jobs: int, check: Callable[[Readable], object]) -> None:
+        """Fetch everything, so many ranges at a time, and check it while it arrives.
+
+        Args:
+            jobs: How many ranges.
+            check: Gets the archive, to read it from its beginning to its end in a thread of its own.
 
         Raises:
-            MgmtError: The service's refusal, or no progress for too long, or the command was stopped.
+            MgmtError: The service's refusal, or no progress for too long, or the command was stopped; or what the check
+                has found.
             OSError: What the disk met with.
         """
+        with self._unfinished.reading() as arriving, ThreadPoolExecutor(1, thread_name_prefix="check") as checker:
+            checking = checker.submit(check, arriving)
+            try:
+                self._fetch_all(jobs, checking)
+                checking.result()
+            except BaseException:
+                self._unfinished.close()  # so that the check ends
+                raise
+
+    def _fetch_all(self, jobs: int, checking: Future[object]) -> None:
         self._note_received(0)
         pool = ThreadPoolExecutor(jobs, thread_name_prefix="fetch")
         try:
@@ -75,6 +93,8 @@ class Fetching:
                 ended, pending = wait(pending, timeout=_LOOK_SECONDS)
                 for each in ended:
                     each.result()
+                if checking.done():  # before all was there: it has found something
+                    checking.result()
                 self._session.patience.check_stopped()
         except BaseException:
             self._errors.append(CancelledError(INTERRUPTED))
@@ -84,6 +104,7 @@ class Fetching:
             pool.shutdown(wait=not self._errors, cancel_futures=True)
         if self._errors:
             raise self._errors[0]
+        self.is_over = True
         self._unfinished.sync()
 
     def _work(self) -> None:

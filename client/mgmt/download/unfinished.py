@@ -17,9 +17,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from io import FileIO
 from pathlib import Path
-from typing import Any, BinaryIO, Final, NamedTuple, Self
+from typing import Any, Final, NamedTuple, Self
 
 from mgmt.archive import sync_folder
+from mgmt.archive.blocks import Readable
 from mgmt.errors import INTERRUPTED, CancelledError, LocalStateError
 from mgmt.layout import temporary_name
 from mgmt.machine.files import open_regular, remove_file
@@ -68,12 +69,16 @@ class Unfinished:
         self.path = folder / temporary_name(archive_name, make_token("archive", upload_id))
         self._list_path = folder / temporary_name(archive_name, make_token("ranges", upload_id))
         self._head = {"format": _LIST_FORMAT, "upload_id": upload_id, "size": size, "range_bytes": RANGE_SIZE_BYTES}
-        self._size = size
+        self.size = size
         self._is_done = bytearray(-(-size // RANGE_SIZE_BYTES))
         self._published: list[int] | None = None
         self.goal: Goal | None = None
         """What an earlier run has opened."""
         self._lock = threading.Lock()
+        self._has_changed = threading.Condition(self._lock)
+        """More was written, or everything was closed."""
+        self._is_written = bytearray()
+        """Which ranges are whole, on the disk or not."""
         self._noting = threading.Lock()
         self._waiting: list[int] = []
         self._descriptor: int | None = None
@@ -110,6 +115,7 @@ class Unfinished:
         # A line that a crash has cut is none any more: the beginning of 12 must not be taken for 1.
         self._append(b"#\n" * is_known + b"".join(map(write_line, [*lines, goal._asdict()])))
         os.fsync(self._list.fileno())
+        self._is_written = bytearray(self._is_done)
         self.goal = goal
         if not is_known:
             sync_folder(self.path.parent)
@@ -132,15 +138,17 @@ class Unfinished:
         with self._lock:
             if self._descriptor is None:
                 raise CancelledError(INTERRUPTED)
-            os.lseek(self._descriptor, offset, os.SEEK_SET)
             view = memoryview(data)
             while view:
-                view = view[os.write(self._descriptor, view) :]
+                written_bytes = _write_at(self._descriptor, view, offset)
+                view, offset = view[written_bytes:], offset + written_bytes
 
     def note_whole(self, number: int) -> None:
         """Note that all of a range was written; whichever thread comes first syncs for the others."""
         with self._lock:
             self._waiting.append(number)
+            self._is_written[number] = 1
+            self._has_changed.notify_all()
         if self._noting.acquire(blocking=False):
             try:
                 self._sync_waiting()
@@ -153,13 +161,24 @@ class Unfinished:
             self._sync_waiting()
 
     @contextmanager
-    def reading(self) -> Iterator[BinaryIO]:
-        """Read the archive from its beginning on."""
+    def reading(self) -> Iterator[Readable]:
+        """Read the archive from its beginning on, in another thread also while it arrives."""
         with open_regular(self.path) as descriptor:
             if descriptor is None:
                 raise FileNotFoundError(self.path)
             with open(descriptor, "rb", buffering=0, closefd=False) as file:
-                yield file
+                yield _Arriving(self, file)
+
+    def wait_for(self, number: int) -> None:
+        """Wait until a range is whole.
+
+        Raises:
+            CancelledError: If everything was closed meanwhile.
+        """
+        with self._lock:
+            self._has_changed.wait_for(lambda: self._is_written[number] or self._descriptor is None)
+            if self._descriptor is None:
+                raise CancelledError(INTERRUPTED)
 
     def promise(self, part: Path) -> None:
         """Write down which file or tree gets the final name: after a crash it is known to be checked.
@@ -179,6 +198,7 @@ class Unfinished:
             if self._list is not None:
                 self._list.close()
             self._descriptor = self._list = None
+            self._has_changed.notify_all()
 
     def discard(self) -> None:
         """Remove both; neither is there afterwards."""
@@ -188,7 +208,7 @@ class Unfinished:
     def _spans(self) -> Iterator[Span]:
         for number in range(len(self._is_done)):
             offset = number * RANGE_SIZE_BYTES
-            yield Span(number, offset, min(RANGE_SIZE_BYTES, self._size - offset))
+            yield Span(number, offset, min(RANGE_SIZE_BYTES, self.size - offset))
 
     def _sync_waiting(self) -> None:
         while True:
@@ -231,6 +251,38 @@ class Unfinished:
     def _remove_both(self) -> None:
         remove_file(self._list_path, lambda _: True)
         remove_file(self.path, lambda _: True)
+
+
+class _Arriving:
+    """An archive that is read from its beginning on, never further than it has arrived."""
+
+    def __init__(self, unfinished: Unfinished, file: FileIO) -> None:
+        self._unfinished = unfinished
+        self._file = file
+        self._offset = self._whole_bytes = 0
+
+    def read(self, most_bytes: int, /) -> bytes:
+        """Return the next bytes, none at the end; they are waited for.
+
+        Raises:
+            CancelledError: If everything was closed meanwhile.
+        """
+        size = self._unfinished.size
+        if self._offset == self._whole_bytes < size:
+            self._unfinished.wait_for(self._offset // RANGE_SIZE_BYTES)
+            self._whole_bytes = min(self._offset + RANGE_SIZE_BYTES, size)
+        if self._offset < size:
+            most_bytes = min(most_bytes, self._whole_bytes - self._offset)
+        data = self._file.read(most_bytes)
+        self._offset += len(data)
+        return data
+
+
+def _write_at(descriptor: int, data: memoryview, offset: int) -> int:
+    if hasattr(os, "pwrite"):
+        return os.pwrite(descriptor, data, offset)
+    os.lseek(descriptor, offset, os.SEEK_SET)
+    return os.write(descriptor, data)
 
 
 def make_token(what: str, upload_id: str) -> str:

@@ -1,9 +1,10 @@
-"""Brings a whole archive back: fetched by ranges into an unfinished file, read again whole, and then named."""
+"""Brings a whole archive back: fetched by ranges into an unfinished file, read while it arrives, and then named."""
 
 from __future__ import annotations
 
 import os
 
+from mgmt.archive.blocks import Readable
 from mgmt.archive.publishing import prepare, publish
 from mgmt.archive.rules import Rules
 from mgmt.download.checking import check_archive
@@ -42,8 +43,8 @@ class WholeArchive:
             try:
                 if not unfinished.is_published_as(wanted.place):
                     self._prepare(unfinished)
-                    self._fetch(unfinished)
-                    self._check_and_publish(unfinished)
+                    self._fetch_and_check(unfinished)
+                    self._publish(unfinished)
             except MgmtError as error:
                 self._give_up(unfinished, error)
                 raise
@@ -64,7 +65,7 @@ class WholeArchive:
         rules = Rules(recorded_bytes=wanted.size, replaces=wanted.options.replaces, resumes=True)
         prepare(wanted.place, os.fsencode(unfinished.path.name), self._placeholder, rules)
 
-    def _fetch(self, unfinished: Unfinished) -> None:
+    def _fetch_and_check(self, unfinished: Unfinished) -> None:
         wanted = self._wanted
         goal, request = self._open(unfinished)
         unfinished.open(goal)
@@ -72,8 +73,16 @@ class WholeArchive:
         source = Source(goal.operation_id, wanted.target_path, wanted.size)
         self._received_bytes = unfinished.done_bytes
         fetching = Fetching(wanted.session, source, unfinished, request, lambda: self._sign(goal))
+
+        def note_checked(done_bytes: int) -> None:
+            if fetching.is_over:
+                wanted.note(goal.operation_id, "checking", done_bytes)
+
+        def check(archive: Readable) -> None:
+            check_archive(archive, wanted.upload, note_checked, wanted.session.stop)
+
         try:
-            fetching.run(wanted.options.jobs or RANGES_AT_A_TIME)
+            fetching.run(wanted.options.jobs or RANGES_AT_A_TIME, check)
         finally:
             self._received_bytes += fetching.received_bytes
 
@@ -98,17 +107,11 @@ class WholeArchive:
         self._record = result.record or self._record
         return request
 
-    def _check_and_publish(self, unfinished: Unfinished) -> None:
+    def _publish(self, unfinished: Unfinished) -> None:
         wanted = self._wanted
-        with unfinished.reading() as file:
-            check_archive(file, wanted.upload, self._note_checked, wanted.session.stop)
         unfinished.promise(unfinished.path)
         unfinished.close()
         publish(wanted.place, os.fsencode(unfinished.path.name), self._placeholder, replaces=wanted.options.replaces)
-
-    def _note_checked(self, done_bytes: int) -> None:
-        assert self._record is not None  # noqa: S101  it was opened
-        self._wanted.note(self._record.operation_id, "checking", done_bytes)
 
     def _give_up(self, unfinished: Unfinished, error: MgmtError) -> None:
         """Record a failure that running again does not go on from; what is fetched stays where it is good."""

@@ -82,9 +82,12 @@ class _BoundedReader(io.RawIOBase):
         if left_seconds <= 0:
             raise TimeoutError("the answer is not whole in time")
         silence_seconds = self._sock.gettimeout()
-        self._sock.settimeout(left_seconds if silence_seconds is None else min(left_seconds, silence_seconds))
+        is_shorter = silence_seconds is None or left_seconds < silence_seconds
+        if is_shorter:  # each setting is a call of the system
+            self._sock.settimeout(left_seconds)
         count: int | None = self._raw.readinto(buffer)
-        self._sock.settimeout(silence_seconds)  # a tunnel's answer: the following bytes have their own time
+        if is_shorter:
+            self._sock.settimeout(silence_seconds)  # a tunnel's answer: the following bytes have their own time
         self._left_bytes -= count or 0
         if self._left_bytes < 0:
             raise OSError("the answer is too large")

@@ -101,7 +101,8 @@ class Receiver:
                 if self._stop.is_set():
                     raise CancelledError(INTERRUPTED)
                 most_bytes = self._rate_limit.most_bytes(min(left_bytes, BLOCK_SIZE_BYTES))
-                data = _read_some(response, most_bytes)
+                # What came with the head is taken alone: from then on, whole blocks go past the reader's own small one.
+                data = _read_some(response, most_bytes, takes_less=left_bytes == length)
                 if not data:
                     return _broken(response.url or "", f"it ended {left_bytes} bytes too early")
                 self._rate_limit.take(len(data))
@@ -126,9 +127,10 @@ def _has_range(response: urllib3.BaseHTTPResponse, offset: int, length: int, siz
     return response.status == 206 and said == f"bytes {offset}-{offset + length - 1}/{size}"
 
 
-def _read_some(response: urllib3.BaseHTTPResponse, most_bytes: int) -> bytes:
+def _read_some(response: urllib3.BaseHTTPResponse, most_bytes: int, *, takes_less: bool = False) -> bytes:
+    read = response.read1 if takes_less else response.read
     try:
-        return response.read(most_bytes, decode_content=False)
+        return read(most_bytes, decode_content=False)
     except ValueError as error:  # such as a chunk of negative length, which http.client accepts
         raise urllib3.exceptions.ProtocolError(f"no answer of HTTP ({error})") from error
 
