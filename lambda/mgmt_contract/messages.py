@@ -206,6 +206,8 @@ class StartItem(Value):
     content_md5: str | None = None
     """Base64 MD5 of the whole archive, to be signed into the URL of a whole PUT: unlike the checksum, it takes a second
     preimage to store other bytes under it."""
+    excludes: tuple[str, ...] = ()
+    """Globs of what the archive leaves out, for the record; none where they do not fit (`texts.fit_globs`)."""
 
 
 class StartRequest(Value):

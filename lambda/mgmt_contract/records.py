@@ -140,6 +140,8 @@ class UploadRecord(OperationRecord):
     version_id: str | None = field(default=None, kw_only=True)
     storage_class: str | None = field(default=None, kw_only=True)
     tags: dict[str, str] = field(default_factory=dict, kw_only=True)
+    excludes: tuple[str, ...] = field(default=(), kw_only=True)
+    """Globs of what its archive leaves out, as far as they are known."""
     codec: str | None = field(default=None, kw_only=True)
     """The program that made the archive: its format, deflate and machine, such as "mgmt 3, isal 1.9.1, x86_64"."""
     compression_plan: str | None = field(default=None, kw_only=True)

@@ -9,10 +9,14 @@ from __future__ import annotations
 import bisect
 import json
 import re
+from collections.abc import Sequence
 from typing import Final
 
 TEXT_MAX_BYTES: Final = 2048
 """Longest text, in UTF-8 as JSON writes it between its quotes: a path of many folders, or a message's sentences."""
+
+GLOBS_MAX_BYTES: Final = 1024
+"""All globs of an upload together, measured in the same way, and one byte more for each."""
 
 _CUT: Final = "…"
 _JSON_CHARACTER_MAX_BYTES: Final = 6
@@ -65,6 +69,21 @@ def fit_text(text: str) -> str:
     if len(text) > 2 * TEXT_MAX_BYTES:
         text = text[:TEXT_MAX_BYTES] + text[-TEXT_MAX_BYTES:]  # of more nothing could be left
     return cut_text(_CONTROL.sub(_write_out, text))
+
+
+def fit_globs(globs: Sequence[str]) -> tuple[str, ...]:
+    r"""Return globs that a message can carry as they are; none of them where it cannot: a part would say too little.
+
+    >>> fit_globs(["*.tmp", "cache"]), fit_globs(["*.tmp", "\n"]), fit_globs(["*"] * 1000)
+    (('*.tmp', 'cache'), (), ())
+    """
+    are_sayable = not any(map(holds_control_character, globs))
+    return tuple(globs) if are_sayable and globs_size(globs) <= GLOBS_MAX_BYTES else ()
+
+
+def globs_size(globs: Sequence[str]) -> int:
+    """Count the bytes of globs in a record."""
+    return sum(size_as_json(glob) + 1 for glob in globs)
 
 
 def _write_out(found: re.Match[str]) -> str:

@@ -122,6 +122,14 @@ def test_an_upload_under_another_name_is_found_with_against(anna, card):
     assert (run.exit_code, json.loads(run.stderr)["code"]) == (4, "not-found")
 
 
+def test_what_was_left_out_at_the_upload_is_said_to_be_and_show_tells_it(anna, card):
+    assert anna.run("upload", "--exclude", "b.*", "CARD_A").exit_code == 0
+    run = anna.run("safe", "CARD_A")
+    assert run.exit_code == 11
+    assert "CARD_A/100CANON/b.mp4: left out by --exclude, in CARD_A.tar.gz" in run.stdout
+    assert "b.*" in anna.run("show", "CARD_A").stdout
+
+
 def test_a_deleted_upload_is_no_proof_and_one_that_is_taken_back_is(anna, card):
     assert anna.run("upload", "CARD_A").exit_code == 0
     deleted = anna.run("delete", "--yes", "CARD_A")

@@ -15,6 +15,7 @@ from mgmt.layout import FORMAT_VERSION
 from mgmt.safe.deciding import Loss, find_loss
 from mgmt.safe.spool import Spool
 from mgmt.service import ServiceApi
+from mgmt.source.walk import Excludes
 from mgmt_contract.messages import LookResult
 from mgmt_contract.names import ARCHIVE_SUFFIX
 from mgmt_contract.records import OperationRecord, UploadRecord
@@ -144,6 +145,9 @@ class Comparing:
         self._open_listing = open_listing
         self._reads_back = reads_back
         self._digests: dict[bytes, str] = {}
+        self._excludes = {
+            each.number: Excludes(each.record.excludes) for each in uploads.standing if each.record.excludes
+        }
 
     def run(self) -> set[int]:
         """Compare, and have the service look again at every upload that something rests on.
@@ -167,14 +171,14 @@ class Comparing:
             if each.loss is not None or not self._reads_back:
                 each.how = "content digest"
                 self._spool.hold_all(each.number)
-        used = self._spool.decide(self._uploads.losses)
+        used = self._spool.decide(self._uploads.losses, self._excludes)
         for each in [*whole, *self._uploads.standing]:  # what holds it all is read back first
             if each.loss is not None or each.how is not None:
                 continue
             if not self._spool.has_open_answers():
                 break
             self._compare_with(each)
-            used = self._spool.decide(self._uploads.losses)
+            used = self._spool.decide(self._uploads.losses, self._excludes)
         return used
 
     def _compare_with(self, each: FoundUpload) -> None:

@@ -13,7 +13,7 @@ from mgmt_contract.messages import LookResult
 from mgmt_contract.records import OperationRecord, UploadRecord
 
 Loss = Literal["deleted", "failed", "pending", "gone", "altered", "replaced", "rewritten", "unproven", "unusable"]
-Code = Loss | Literal["not-stored", "differs", "unreadable", "changed", "special"]
+Code = Loss | Literal["not-stored", "differs", "excluded", "unreadable", "changed", "special"]
 
 LOSSES: Final[Mapping[Code, str]] = {
     "deleted": "which was deleted",
@@ -31,6 +31,7 @@ LOSSES: Final[Mapping[Code, str]] = {
 REASONS: Final[Mapping[Code, str]] = {
     "not-stored": "not stored",
     "differs": "stored with other content",
+    "excluded": "left out by --exclude",
     "unreadable": "cannot be read",
     "changed": "changed while it was read",
     "special": "never stored",
@@ -49,6 +50,8 @@ class MemberFacts(NamedTuple):
     """The uploads that list the same content under its path, by number."""
     other: Sequence[int] = ()
     """The uploads that list other content there."""
+    excluded: Sequence[int] = ()
+    """The uploads that have left it out by --exclude."""
 
 
 class Answer(NamedTuple):
@@ -79,8 +82,9 @@ def judge_member(facts: MemberFacts, losses: Mapping[int, Loss | None]) -> Answe
         lost = lost or Answer(loss, upload)
     if lost is not None:
         return lost
-    other = [upload for upload in facts.other if losses[upload] is None]
-    return Answer("differs", other[0]) if other else Answer("not-stored")
+    others: Sequence[tuple[Code, Sequence[int]]] = (("differs", facts.other), ("excluded", facts.excluded))
+    standing = [Answer(code, upload) for code, found in others for upload in found if losses[upload] is None]
+    return standing[0] if standing else Answer("not-stored")
 
 
 def find_loss(compared: UploadRecord, now: OperationRecord | None, look: LookResult) -> Loss | None:

@@ -20,6 +20,7 @@ from mgmt.archive.member_digests import DigestedMember
 from mgmt.errors import LocalStateError
 from mgmt.layout import Member, frame_of
 from mgmt.safe.deciding import Code, Loss, MemberFacts, judge_member
+from mgmt.source.walk import Excludes
 
 _SCHEMA: Final = """
 CREATE TABLE members (
@@ -172,11 +173,12 @@ class Spool:
 
     # ---- the answers
 
-    def decide(self, losses: Mapping[int, Loss | None]) -> set[int]:
+    def decide(self, losses: Mapping[int, Loss | None], excludes: Mapping[int, Excludes] | None = None) -> set[int]:
         """Decide on every member anew.
 
         Args:
             losses: Of each upload why it proves nothing; None for those that stand.
+            excludes: What uploads have left out, of those where it is known.
 
         Returns:
             The uploads that the safe ones rest on.
@@ -185,7 +187,7 @@ class Spool:
         used: set[int] = set()
 
         def answers() -> Iterator[tuple[object, ...]]:
-            for path, kind, size_bytes, facts, reason in self._facts():
+            for path, kind, size_bytes, facts, reason in self._facts(excludes or {}):
                 answer = judge_member(facts, losses)
                 if answer.code is None and answer.upload is not None:
                     used.add(answer.upload)
@@ -219,7 +221,9 @@ class Spool:
         for path, file_count, size_bytes, unsafe_count in rows:
             yield FolderSum(path, file_count or 0, size_bytes, unsafe_count)
 
-    def _facts(self) -> Iterator[tuple[bytes, str | None, int, MemberFacts, str | None]]:
+    def _facts(
+        self, excludes: Mapping[int, Excludes]
+    ) -> Iterator[tuple[bytes, str | None, int, MemberFacts, str | None]]:
         """Yield each member with its facts, then the problems of what never became a member."""
         rows = self._rows(
             "SELECT members.id, path, kind, size_bytes, content IS NOT NULL, code, reason, upload, is_same FROM members"
@@ -229,7 +233,8 @@ class Spool:
             uploads = [(row[7], row[8]) for row in held if row[7] is not None]
             same = [upload for upload, is_same in uploads if is_same]
             other = [upload for upload, is_same in uploads if not is_same]
-            yield path, kind, size_bytes, MemberFacts(code, bool(was_read), same, other), reason
+            excluded = [upload for upload, globs in excludes.items() if not uploads and _has_left_out(globs, path)]
+            yield path, kind, size_bytes, MemberFacts(code, bool(was_read), same, other, excluded), reason
         for path, code, reason in self._rows(
             "SELECT path, code, reason FROM problems"
             " WHERE NOT EXISTS (SELECT 1 FROM members WHERE members.path = problems.path)"
@@ -258,6 +263,14 @@ def below(path: bytes) -> bytes:
     (b'clip.mov', b'')
     """
     return path.partition(b"/")[2]
+
+
+def _has_left_out(excludes: Excludes, path: bytes) -> bool:
+    """Tell whether an entry is left out, by itself or with a folder that it lies in."""
+    names = path.split(b"/")
+    return any(
+        excludes.leave_out(name, _join(b"root", b"/".join(names[:count]))) for count, name in enumerate(names, 1)
+    )
 
 
 def _join(root: bytes, path: bytes) -> bytes:

@@ -201,6 +201,8 @@ def _describe_upload(record: UploadRecord, *, is_replaced: bool) -> list[tuple[s
         pairs.append(("storage class", record.storage_class))
     if record.run_id:
         pairs.append(("run", record.run_id))
+    if record.excludes:
+        pairs.append(("left out", ", ".join(record.excludes)))
     if record.tags:
         pairs.append(("tags", ", ".join(f"{key}={value}" for key, value in record.tags.items())))
     return pairs

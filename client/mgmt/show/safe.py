@@ -166,8 +166,8 @@ def _describe_unsafe(unsafe: Unsafe, verdict: Verdict) -> str:
 def _remarks(verdict: Verdict) -> Iterator[str]:
     if verdict.why is not None and verdict.why.code == "not-stored":
         yield (
-            "No upload of that name was found. `mgmt safe PATH --against NAME` compares with uploads of another name, "
-            "and `mgmt history` lists what is stored."
+            "No upload of that name was found. Name what was uploaded, not a folder in it or around it; or name its "
+            "uploads: `mgmt safe PATH --against NAME`. `mgmt history` lists what is stored."
         )
     for found in verdict.found:
         if found.problem is not None:
@@ -183,7 +183,7 @@ def _remarks(verdict: Verdict) -> Iterator[str]:
         files = count_in_words(verdict.read.digests.cached_count, "file")
         yield f"For {files} the system's cache may have answered instead of the medium, as on network mounts."
     if verdict.read.system_count:
-        yield f"{count_in_words(verdict.read.system_count, 'system file')} not stored, which never are."
+        yield f"{count_in_words(verdict.read.system_count, 'system file')} left out, as at every upload."
 
 
 def _uploads_of(verdict: Verdict) -> list[FoundUpload]:

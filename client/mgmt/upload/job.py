@@ -19,7 +19,7 @@ from mgmt.source import Source
 from mgmt.upload.adopt import Adoption
 from mgmt_contract.messages import Content, Lease, Packing, StartItem, StartResult
 from mgmt_contract.parts import SINGLE_PUT_MAX_BYTES
-from mgmt_contract.texts import fit_text
+from mgmt_contract.texts import fit_globs, fit_text
 from mgmt_contract.values import Value
 from mgmt_contract.wire import to_json
 
@@ -172,6 +172,7 @@ class Job:
             storage_class=self.options.storage_class,
             tags=dict(self.options.tags),
             content_md5=self.archive.content_md5 if self.archive is not None else None,
+            excludes=fit_globs(self.options.excludes),
         )
 
     def entry(self, service_url: str, *, ended_as: EndedAs | None = None, is_moving: bool = False) -> Entry:

@@ -16,7 +16,7 @@ from mgmt_contract.parts import INDEX_SIZE_MAX_BYTES, ITEMS_MAX, OBJECT_SIZE_MAX
 from mgmt_contract.problems import ProblemError
 from mgmt_contract.restoring import DAYS_MAX
 from mgmt_contract.storage import STORAGE_CLASSES, InvalidTagError, check_tags
-from mgmt_contract.texts import TEXT_MAX_BYTES, holds_control_character, is_short
+from mgmt_contract.texts import GLOBS_MAX_BYTES, TEXT_MAX_BYTES, globs_size, holds_control_character, is_short
 
 LABEL_MAX_CHARACTERS: Final = 200
 CRC64_BYTES: Final = 8
@@ -230,6 +230,8 @@ def _check_source(item: StartItem) -> None:
     }
     for field, text in texts.items():
         _require(text != "", f"{field} is empty")
+    size = globs_size(item.excludes)
+    _require(size <= GLOBS_MAX_BYTES, f"excludes take {size} bytes, expected {GLOBS_MAX_BYTES} at most")
 
 
 def _check_storage(item: StartItem) -> None:

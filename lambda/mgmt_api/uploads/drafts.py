@@ -103,6 +103,7 @@ def _draft_record(
         crc64nvme=content.crc64nvme if content else None,
         storage_class=item.storage_class,
         tags=item.tags,
+        excludes=item.excludes,
         codec=item.packing.codec,
         compression_plan=item.packing.plan,
         replaces=replaced.operation_id if replaced is not None else None,

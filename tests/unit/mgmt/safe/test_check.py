@@ -136,6 +136,19 @@ def test_what_to_compare_with_must_exist(world, card, tmp_path):
         world.ask(card, against=["//"])
 
 
+def test_what_was_left_out_on_purpose_is_said_to_be(world, card, tmp_path):
+    excludes = ["101CANON", "*.tmp"]
+    world.upload(pack(card, tmp_path, excludes=excludes), excludes=tuple(excludes))
+    (card / "100CANON" / "x.tmp").write_bytes(b"")
+    (card / "100CANON" / "new.mp4").write_bytes(b"")
+    assert world.ask(card)[0].unsafe == [
+        (b"100CANON/new.mp4", "not-stored"),
+        (b"100CANON/x.tmp", "excluded"),
+        (b"101CANON", "excluded"),
+        (b"101CANON/c.mp4", "excluded"),
+    ]
+
+
 def test_a_missing_path_is_an_error_and_no_verdict(world, tmp_path):
     with pytest.raises(SourceError) as caught:
         world.ask(tmp_path / "nowhere")

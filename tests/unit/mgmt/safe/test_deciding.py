@@ -15,8 +15,8 @@ STANDING = {0: None, 1: None}
 FALLEN = {0: "gone", 1: "deleted"}
 
 
-def facts(problem=None, was_read=True, same=(), other=()):
-    return MemberFacts(problem, was_read=was_read, same=same, other=other)
+def facts(problem=None, was_read=True, same=(), other=(), excluded=()):
+    return MemberFacts(problem, was_read=was_read, same=same, other=other, excluded=excluded)
 
 
 @pytest.mark.parametrize(
@@ -30,6 +30,9 @@ def facts(problem=None, was_read=True, same=(), other=()):
         (facts(other=[1]), STANDING, Answer("differs", 1)),
         (facts(other=[0, 1]), {0: "gone", 1: None}, Answer("differs", 1)),
         (facts(other=[0]), FALLEN, Answer("not-stored")),
+        (facts(excluded=[0, 1]), STANDING, Answer("excluded", 0)),
+        (facts(other=[1], excluded=[0]), STANDING, Answer("differs", 1)),
+        (facts(excluded=[0]), FALLEN, Answer("not-stored")),
         (facts(same=[0, 1]), FALLEN, Answer("gone", 0)),
         (facts(same=[1], other=[0]), {0: None, 1: "altered"}, Answer("altered", 1)),
         (facts(was_read=False, same=[0]), STANDING, Answer("unreadable")),

@@ -192,6 +192,7 @@ SOURCE = FileRecord("clip.mp4", "clip.mp4", "local", 10, is_directory=False, sta
         ({"tags": {"Mgmt-x": "x"}}, "invalid-request"),
         ({"tags": {"x": "y" * 257}}, "invalid-request"),
         ({"tags": {"x": "a&b"}}, "invalid-request"),
+        ({"excludes": ("x" * 511,) * 2 + ("",)}, "invalid-request"),
     ],
 )
 def test_what_no_upload_can_be_is_refused_and_not_recorded(studio, ada, changes, code):
