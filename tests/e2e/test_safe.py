@@ -6,8 +6,15 @@ import shutil
 import pytest
 
 from support.forger import forge
+from support.person import people as seated_people
 from support.programs import QUICK_WAITS
 from support.trees import noise
+
+
+@pytest.fixture
+def people():
+    with seated_people() as sit_down:
+        yield sit_down
 
 
 @pytest.fixture
@@ -120,6 +127,24 @@ def test_an_upload_under_another_name_is_found_with_against(anna, card):
         assert anna.run("safe", "CARD_A", "--against", against).exit_code == 0
     run = anna.run("--json", "safe", "CARD_A", "--against", "nowhere")
     assert (run.exit_code, json.loads(run.stderr)["code"]) == (4, "not-found")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "hint"),
+    [
+        (["CARD_A"], "`mgmt safe CARD_A` tells"),
+        (["--as", "day 1", "--prefix", "shoots", "CARD_A"], "`mgmt safe CARD_A --against 'day 1'` tells"),
+        (["all"], "`mgmt safe ./*` tells"),
+        (["--move-completed", "--completed-dir", "done", "CARD_A"], None),
+        (["-q", "CARD_A"], None),
+        (["--json", "CARD_A"], None),
+    ],
+)
+def test_after_an_upload_one_line_says_how_to_ask(anna, card, people, arguments, hint):
+    person = people("upload", *arguments, environment=anna.whole_environment(), cwd=anna.work)
+    assert person.end() == 0
+    assert hint is None or person.seen.count(hint) == 1
+    assert person.seen.count("mgmt safe") == (hint is not None)
 
 
 def test_what_was_left_out_at_the_upload_is_said_to_be_and_show_tells_it(anna, card):

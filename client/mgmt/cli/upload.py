@@ -13,16 +13,19 @@ import click
 from mgmt.cli.invocation import Invocation, current_directory, shown_base
 from mgmt.errors import EXIT_OK, EXIT_PARTLY_FAILED, MgmtError, NotConfiguredError, UsageError
 from mgmt.settings import check_value, find_own_folder
-from mgmt.text import shorten
+from mgmt.text import printable, shorten
 from mgmt_contract.names import InvalidNameError, join_key, trim_prefix
 from mgmt_contract.storage import STORAGE_CLASSES, InvalidTagError, check_tags
 
 if TYPE_CHECKING:  # names for annotations only
     from mgmt.session import Session
     from mgmt.settings import Settings
+    from mgmt.show import Output
     from mgmt.upload.job import UploadOptions
 
 _ANY_NAME = "x"
+_NAMED_MAX = 3
+"""Targets that a line has room for."""
 _RATE_MAX_BYTES_PER_SECOND = 10**15
 """No line is as fast; more digits are a slip, and no number that Python can count with."""
 
@@ -295,7 +298,25 @@ def _upload(invocation: Invocation, targets: tuple[str, ...], options: dict[str,
             renderer.summarize(summary.succeeded, len(summary.errors), summary.skipped, was_stopped=True)
             raise
         renderer.summarize(summary.succeeded, len(summary.errors), summary.skipped)
+    # Where originals are moved, they are elsewhere by now.
+    if summary.succeeded and not summary.errors and upload_options.completed_dir is None:
+        _say_how_to_check(invocation.output, targets, upload_options.as_name)
     return exit_code_of(summary.errors, summary.succeeded + summary.skipped + len(summary.errors))
+
+
+def _say_how_to_check(output: Output, targets: tuple[str, ...], as_name: str | None) -> None:
+    """Name a person the command that tells whether what was uploaded may be erased."""
+    import shlex
+
+    if output.style.as_json or not output.stderr.isatty():
+        return
+    if "all" in targets:
+        named = ["./*"]
+    else:
+        named = [shlex.quote(printable(target)) for target in targets] if len(targets) <= _NAMED_MAX else ["TARGET..."]
+    if as_name is not None:
+        named += ["--against", shlex.quote(printable(as_name))]
+    output.aside(f"`mgmt safe {' '.join(named)}` tells whether all of it is stored, so that it may be erased.")
 
 
 def _plan(invocation: Invocation, targets: tuple[str, ...], options: dict[str, Any], rate: int | None) -> int:
