@@ -199,6 +199,24 @@ class StoredObject:
         return "archived" if is_archived and self.restored_until is None else "readable"
 
 
+@dataclass(frozen=True)
+class ListedObject:
+    """An object as a list of the bucket states it: the current version of its key."""
+
+    key: str
+    etag: str
+    modified_at: datetime
+
+
+@dataclass(frozen=True)
+class ListedUpload:
+    """A multipart upload that is neither completed nor aborted."""
+
+    key: str
+    multipart_upload_id: str
+    begun_at: datetime
+
+
 class ObjectStore(Protocol):
     """One bucket. Every method but the presigning ones may raise StorageUnavailableError."""
 
@@ -278,6 +296,18 @@ class ObjectStore(Protocol):
 
     def head_object(self, key: str, version_id: str | None = None) -> StoredObject | None:
         """Return the current object under the key, or that version of it; None where there is none."""
+
+    def tag_version(self, key: str, version_id: str, name: str, value: str) -> bool:
+        """Add a tag to one version, beside those that it has; return False where there is no such version.
+
+        A version that has as many tags as it can have loses the last of them.
+        """
+
+    def list_objects(self, prefix: str, after: str) -> list[ListedObject]:
+        """Return the next page of objects below a prefix, in the order of their keys; empty at the end."""
+
+    def list_multipart_uploads(self, prefix: str, after: ListedUpload | None) -> list[ListedUpload]:
+        """Return the next page of open multipart uploads below a prefix; empty at the end."""
 
 
 # --- the worker's queue --------------------------------------------------------------------------------

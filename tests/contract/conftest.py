@@ -87,6 +87,8 @@ class Storage:
     """Lays a delete marker over an object, past the service."""
     destroy: Callable[[str, str | None], object]
     """Removes one version for ever, past the service."""
+    tags: Callable[[str, str | None], dict[str, str]]
+    """Tells the tags of one version."""
 
 
 @pytest.fixture
@@ -94,12 +96,25 @@ def storage(request: pytest.FixtureRequest) -> Storage:
     """Give an empty object store of the kind the test is parametrized with."""
     if request.param == "fake":
         fake = FakeObjectStore()
-        return Storage(fake, fake.put, fake.put_part, fake.get, fake.delete, fake.destroy)
+        fake_tags = fake.tags
+        return Storage(
+            fake,
+            fake.put,
+            fake.put_part,
+            fake.get,
+            fake.delete,
+            fake.destroy,
+            lambda key, version_id: fake_tags.get((key, version_id), {}),
+        )
     engine, bucket = request.getfixturevalue("engine"), request.getfixturevalue("bucket")
     client = connect(engine)
 
     def destroy(key: str, version_id: str | None) -> None:
         client.delete_object(Bucket=bucket, Key=key, VersionId=version_id or "null")
+
+    def tags(key: str, version_id: str | None) -> dict[str, str]:
+        found = client.get_object_tagging(Bucket=bucket, Key=key, VersionId=version_id or "null")["TagSet"]
+        return {each["Key"]: each["Value"] for each in found}
 
     return Storage(
         S3ObjectStore(client, bucket),
@@ -108,4 +123,5 @@ def storage(request: pytest.FixtureRequest) -> Storage:
         fetch,
         lambda key: client.delete_object(Bucket=bucket, Key=key),
         destroy,
+        tags,
     )

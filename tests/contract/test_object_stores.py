@@ -583,3 +583,63 @@ def test_what_has_no_name_in_the_port_is_still_a_storage_error(engine: StorageEn
     with pytest.raises(StorageError, match="NoSuchBucket") as caught:
         store.create_multipart_upload(NEW)
     assert type(caught.value) is StorageError
+
+
+# --- what the worker asks ------------------------------------------------------------------------------
+
+
+@both
+def test_a_tag_is_added_to_one_version_beside_those_that_it_has(storage):
+    tags = {f"tag{number}": "x y" for number in range(3)}
+    tagged = replace(NEW, tags=tags)
+    assert storage.put(sign(storage.store, new_object=tagged), BODY) == 200
+    old = head(storage.store)
+    assert storage.put(sign(storage.store, b"later", WriteCondition(old.etag)), b"later") == 200
+    assert storage.store.tag_version(NEW.key, old.version_id, "mgmt-expired", "true")
+    assert storage.store.tag_version(NEW.key, old.version_id, "mgmt-expired", "true"), "twice is once"
+    assert storage.tags(NEW.key, old.version_id) == {**tags, "mgmt-expired": "true"}
+    assert storage.tags(NEW.key, head(storage.store).version_id) == {}
+
+
+@both
+def test_a_tag_finds_room_where_there_are_as_many_as_can_be(storage):
+    tags = {f"tag{number}": "x" for number in range(10)}
+    assert storage.put(sign(storage.store, new_object=replace(NEW, tags=tags)), BODY) == 200
+    assert storage.store.tag_version(NEW.key, head(storage.store).version_id, "mgmt-expired", "true")
+    found = storage.tags(NEW.key, head(storage.store).version_id)
+    assert (len(found), found["mgmt-expired"]) == (10, "true")
+
+
+@both
+def test_a_version_that_is_not_there_is_not_tagged(storage):
+    assert storage.put(sign(storage.store), BODY) == 200
+    version_id = head(storage.store).version_id
+    storage.destroy(NEW.key, version_id)
+    assert not storage.store.tag_version(NEW.key, version_id, "mgmt-expired", "true")
+
+
+@both
+def test_objects_are_listed_in_order_below_a_prefix_and_from_a_place_on(storage):
+    keys = [f"team/{name}.tar.gz" for name in ("a b", "b+1", "c", "d")]
+    for key in [*keys, "other/x.tar.gz"]:
+        assert storage.put(sign(storage.store, new_object=replace(NEW, key=key)), BODY) == 200
+    listed = storage.store.list_objects("team/", "")
+    assert [each.key for each in listed] == keys
+    for each in listed:
+        assert each.etag == storage.store.head_object(each.key).etag
+        assert each.modified_at.utcoffset() == timedelta()
+    rest = storage.store.list_objects("team/", listed[1].key)
+    assert rest == listed[2:]
+    assert storage.store.list_objects("team/", listed[-1].key) == []
+
+
+@both
+def test_open_multipart_uploads_are_listed_from_a_place_on(storage):
+    new = [replace(NEW, key=f"team/{name}.tar.gz") for name in ("a", "b", "b")]
+    ids = {storage.store.create_multipart_upload(each) for each in new}
+    storage.store.create_multipart_upload(replace(NEW, key="other/x.tar.gz"))
+    listed = storage.store.list_multipart_uploads("team/", None)
+    assert {each.multipart_upload_id for each in listed} == ids
+    assert [each.key for each in listed] == [each.key for each in new]
+    assert storage.store.list_multipart_uploads("team/", listed[1]) == listed[2:]
+    assert storage.store.list_multipart_uploads("team/", listed[-1]) == []

@@ -24,6 +24,8 @@ from mgmt_api.ports import (
     Clock,
     ConflictError,
     ContentRefusedError,
+    ListedObject,
+    ListedUpload,
     NewObject,
     NoSuchMultipartUploadError,
     NotArchivedError,
@@ -39,6 +41,7 @@ from mgmt_contract.names import fold_key, fold_person
 from mgmt_contract.parts import PART_SIZE_MIN_BYTES
 from mgmt_contract.records import STATUS_OF_PHASE, may_follow
 from mgmt_contract.restoring import RestoreTier
+from mgmt_contract.storage import TAGS_MAX
 from mgmt_contract.wire import format_time
 
 _CRC64NVME = Model("CRC64-NVME")
@@ -247,6 +250,7 @@ def _fits(operation: Recorded, query: HistoryQuery) -> bool:
 @dataclass
 class _Upload:
     new_object: NewObject
+    begun_at: datetime
     parts: dict[int, tuple[StoredPart, bytes]] = field(default_factory=dict)
 
 
@@ -290,6 +294,10 @@ class FakeObjectStore:
         self._readable: dict[str, _Readable] = {}
         self._deleted: set[str] = set()
         self._serial = itertools.count(1)
+        self.tags: dict[tuple[str, str | None], dict[str, str]] = {}
+        """By key and version."""
+        self.stored_at: dict[tuple[str, str | None], datetime] = {}
+        self.listed_at_once = 1000
 
     # What the service does.
 
@@ -341,7 +349,7 @@ class FakeObjectStore:
     def create_multipart_upload(self, new_object: NewObject) -> str:
         """See `ObjectStore`."""
         multipart_upload_id = f"upload-{next(self._serial)}"
-        self.uploads[multipart_upload_id] = _Upload(new_object)
+        self.uploads[multipart_upload_id] = _Upload(new_object, self._clock())
         return multipart_upload_id
 
     def list_parts(self, key: str, multipart_upload_id: str) -> list[StoredPart]:
@@ -401,6 +409,35 @@ class FakeObjectStore:
         if key in self._deleted or key not in self.versions:
             return None
         return self.versions[key][-1][0]
+
+    def tag_version(self, key: str, version_id: str, name: str, value: str) -> bool:
+        """See `ObjectStore`."""
+        if self.head_object(key, version_id) is None:
+            return False
+        tags = self.tags.setdefault((key, version_id), {})
+        tags.pop(name, None)
+        while len(tags) >= TAGS_MAX:
+            tags.popitem()
+        tags[name] = value
+        return True
+
+    def list_objects(self, prefix: str, after: str) -> list[ListedObject]:
+        """See `ObjectStore`."""
+        ahead = (key for key in self.versions if key.startswith(prefix) and key.encode() > after.encode())
+        keys = sorted(ahead, key=str.encode)
+        found = [(key, self.head_object(key)) for key in keys]
+        listed = [ListedObject(key, each.etag, self.stored_at[key, each.version_id]) for key, each in found if each]
+        return listed[: self.listed_at_once]
+
+    def list_multipart_uploads(self, prefix: str, after: ListedUpload | None) -> list[ListedUpload]:
+        """See `ObjectStore`."""
+        places = sorted((each.new_object.key, id_) for id_, each in self.uploads.items())
+        last = ("", "") if after is None else (after.key, after.multipart_upload_id)
+        return [
+            ListedUpload(key, id_, self.uploads[id_].begun_at)
+            for key, id_ in places
+            if key.startswith(prefix) and (key, id_) > last
+        ][: self.listed_at_once]
 
     # What a client does with a presigned URL.
 
@@ -508,6 +545,9 @@ class FakeObjectStore:
             storage_class=new_object.storage_class,
         )
         self.versions.setdefault(new_object.key, []).append((stored, body))
+        self.stored_at[new_object.key, stored.version_id] = self._clock()
+        if new_object.tags:
+            self.tags[new_object.key, stored.version_id] = dict(new_object.tags)
         self._deleted.discard(new_object.key)
         return stored
 

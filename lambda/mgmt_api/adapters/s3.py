@@ -3,7 +3,8 @@
 Actions used: s3:PutObject, s3:PutObjectTagging (where tags are given), s3:GetObject (HEAD, If-Match),
 s3:GetObjectVersion (HEAD and GET of one version), s3:ListBucket (so that HEAD on nothing is 404 and not 403),
 s3:ListMultipartUploadParts, s3:AbortMultipartUpload, s3:RestoreObject. The presigned URLs have the rights of the role
-that signs them, and no more.
+that signs them, and no more. The worker also uses s3:GetObjectVersionTagging, s3:PutObjectVersionTagging and
+s3:ListBucketMultipartUploads.
 """
 
 from __future__ import annotations
@@ -23,6 +24,8 @@ from mgmt_api.adapters.joins import Joins
 from mgmt_api.adapters.presigner import Operation, Presigner, list_headers
 from mgmt_api.ports import (
     ContentRefusedError,
+    ListedObject,
+    ListedUpload,
     NewObject,
     NoSuchMultipartUploadError,
     NotArchivedError,
@@ -36,6 +39,7 @@ from mgmt_api.ports import (
 )
 from mgmt_contract.messages import Part, SignedRequest
 from mgmt_contract.restoring import RestoreTier
+from mgmt_contract.storage import TAGS_MAX
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
@@ -86,6 +90,9 @@ _RESTORE_ERRORS: Final[Mapping[str, type[StorageError]]] = {
 _HEAD_ERRORS: Final[Mapping[str, type[StorageError]]] = {
     **_ERRORS,
     "404": _NoSuchObjectError,
+    "NoSuchKey": _NoSuchObjectError,
+    "NoSuchVersion": _NoSuchObjectError,
+    "MethodNotAllowed": _NoSuchObjectError,
     "405": _NoSuchObjectError,  # the version is a delete marker
 }
 """Source: Amazon S3 API Reference, "Error responses" and "CompleteMultipartUpload", read 2026-11."""
@@ -247,6 +254,34 @@ class S3ObjectStore:
         except _NoSuchObjectError:
             return None
         return _read_head(key, answer["ResponseMetadata"]["HTTPHeaders"])
+
+    # --- for the worker --------------------------------------------------------------------------------
+
+    def tag_version(self, key: str, version_id: str, name: str, value: str) -> bool:
+        """Add a tag to one version: a write replaces the whole set, so it is read and merged."""
+        try:
+            with _port_errors(_HEAD_ERRORS):
+                which: Any = {"Bucket": self._bucket, "Key": key, "VersionId": version_id}
+                had: list[Any] = list(self._client.get_object_tagging(**which)["TagSet"])
+                others = [tag for tag in had if tag["Key"] != name][: TAGS_MAX - 1]
+                tags = [*others, {"Key": name, "Value": value}]
+                self._client.put_object_tagging(**which, Tagging={"TagSet": tags})
+        except _NoSuchObjectError:
+            return False
+        return True
+
+    def list_objects(self, prefix: str, after: str) -> list[ListedObject]:
+        """Return the next page of objects below a prefix."""
+        with _port_errors():
+            answer = self._client.list_objects_v2(Bucket=self._bucket, Prefix=prefix, StartAfter=after)
+        return [ListedObject(each["Key"], each["ETag"], each["LastModified"]) for each in answer.get("Contents", [])]
+
+    def list_multipart_uploads(self, prefix: str, after: ListedUpload | None) -> list[ListedUpload]:
+        """Return the next page of open multipart uploads below a prefix."""
+        markers: Any = {} if after is None else {"KeyMarker": after.key, "UploadIdMarker": after.multipart_upload_id}
+        with _port_errors():
+            answer = self._client.list_multipart_uploads(Bucket=self._bucket, Prefix=prefix, **markers)
+        return [ListedUpload(each["Key"], each["UploadId"], each["Initiated"]) for each in answer.get("Uploads", [])]
 
 
 def _read_head(key: str, headers: Mapping[str, str]) -> StoredObject:

@@ -15,6 +15,10 @@ uploads whose time is up, and all that only the storage or only the records know
 
 ROUND_SECONDS: Final = 300
 """How often the pending operations are gone through."""
+DELETED_EVERY_SECONDS: Final = 3600
+"""How often the deleted uploads are gone through."""
+ORPHANS_EVERY_DAYS: Final = 7
+"""How often everything is compared with everything: it asks the storage once for each upload."""
 ARRIVAL_DELAY_SECONDS: Final = 300
 """How long after its arrival an object is looked at: by then most clients have had it confirmed."""
 FINAL_DELAY_SECONDS: Final = 900

@@ -34,6 +34,7 @@ def go_through_pending(backends: Backends, after: str | None) -> str | None:
     Raises:
         RecordsUnavailableError: If the list cannot be read.
     """
+    after = after or None
     while True:
         query = HistoryQuery(PAGE, oldest_first=True, status="pending", after=after)
         page = backends.records.find_operations(query)
@@ -42,7 +43,7 @@ def go_through_pending(backends: Backends, after: str | None) -> str | None:
         names = backends.records.get_names(keys) if keys else {}
         for operation in due:
             if backends.spare_seconds() < ROUND_MIN_SECONDS:
-                return after
+                return after or ""
             _settle(backends, operation, names)
             after = operation.order
         after = page.after

@@ -11,13 +11,19 @@ from mgmt_api.calls.items import decide
 from mgmt_api.domain.work import Task, Work
 from mgmt_api.ports import WorkQueue
 from mgmt_api.upkeep.arrivals import settle_arrival
+from mgmt_api.upkeep.expiring import tag_expired
+from mgmt_api.upkeep.orphans import find_orphans
 from mgmt_api.upkeep.rounds import go_through_pending
 from mgmt_api.upkeep.settling import settle_by_id
 
 Round = Callable[[Backends, str | None], str | None]
 """Goes on from a place; returns where to go on another time, or None at the end."""
 
-_ROUNDS: Final[dict[Task, Round]] = {"pending": go_through_pending}
+_ROUNDS: Final[dict[Task, Round]] = {
+    "pending": go_through_pending,
+    "deleted": tag_expired,
+    "orphans": find_orphans,
+}
 
 
 class Worker:

@@ -1,0 +1,144 @@
+"""Orphans are found, counted and told; what the records know is left in peace, and nothing is destroyed."""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import replace
+
+import pytest
+
+from mgmt_api.domain.work import Work
+from mgmt_api.ports import NewObject
+from mgmt_contract.names import index_key
+from support.studio import content_of, index_of, item_for, parts_of
+
+BODY = b"bytes"
+ORPHANS = Work("orphans")
+DAY = 24 * 3600
+UNKNOWN = "01a2041b-befb-730e-9a3c-9ad5ec9c722f"
+
+
+@pytest.fixture
+def told(studio, caplog):
+    """Make the search, and say what it told."""
+
+    def search():
+        caplog.clear()
+        counted = studio.metrics.counts["Orphans"]
+        before = copy.deepcopy((studio.objects.versions, studio.objects.uploads, studio.objects.tags))
+        studio.work(ORPHANS)
+        assert (studio.objects.versions, studio.objects.uploads, studio.objects.tags) == before, "nothing is destroyed"
+        found = [(line.kind, line.key) for line in caplog.records if line.message == "orphan"]
+        assert studio.metrics.counts["Orphans"] - counted == len(found)
+        return found
+
+    return search
+
+
+def store_with_an_index(studio, ada, name="large"):
+    started = ada.start(item_for(name, upper_bound=100))
+    part_size = started.multipart.part_size
+    signed = ada.sign(started, parts_of(BODY, part_size), content_of(BODY), index=index_of(b"index"))
+    ada.send_parts(signed, BODY, part_size)
+    studio.objects.put(signed.index_request, b"index")
+    ada.complete(started, content_of(BODY))
+    studio.work()
+    return studio.operation(started.operation_id).record
+
+
+def test_what_the_service_has_stored_is_none(studio, ada, told):
+    ada.upload(item_for("clip", BODY), BODY)
+    ada.upload(item_for("clip", b"again", replace=True), b"again")
+    gone = ada.upload(item_for("deleted", BODY), BODY)
+    ada.delete(gone.operation_id)
+    store_with_an_index(studio, ada)
+    ada.sign(ada.start(item_for("pending", upper_bound=10**9)), [])
+    studio.clock.advance(2 * DAY)
+    assert told() == []
+
+
+def test_objects_that_no_record_knows(studio, told):
+    studio.objects.place("strange.bin", BODY)
+    studio.objects.place("lost.tar.gz", BODY, operation_id=UNKNOWN)
+    studio.objects.place(index_key("", UNKNOWN), BODY, operation_id=UNKNOWN)
+    studio.objects.place(index_key("", "no-id"), BODY)
+    assert told() == [], "they may be on their way into the records"
+    studio.clock.advance(DAY)
+    assert sorted(told()) == [
+        ("index", index_key("", UNKNOWN)),
+        ("index", index_key("", "no-id")),
+        ("object", "lost.tar.gz"),
+        ("object", "strange.bin"),
+    ]
+
+
+def test_an_object_that_was_put_over_a_known_one_past_the_service(studio, ada, told):
+    ada.upload(item_for("clip", BODY), BODY)
+    studio.objects.place("clip.tar.gz", b"other")
+    studio.clock.advance(DAY)
+    assert told() == [("object", "clip.tar.gz")]
+
+
+def test_only_what_is_below_the_root_is_looked_at(studio, ada, told):
+    studio.settings = replace(studio.settings, root_prefix="team/footage")
+    ada.upload(item_for("clip", BODY), BODY)
+    for key in ("team/footage-2/x.tar.gz", "x.tar.gz", "team/footage/x.tar.gz"):
+        studio.objects.place(key, BODY)
+    studio.clock.advance(DAY)
+    assert told() == [("object", "team/footage/x.tar.gz")]
+
+
+def test_multipart_uploads_that_no_record_knows(studio, ada, told):
+    ada.start(item_for("pending", upper_bound=10**9))
+    ended = ada.start(item_for("ended", upper_bound=10**9))
+    parts = dict(studio.objects.uploads)
+    ada.fail(ended)
+    studio.objects.uploads = parts  # as if throwing them away had failed
+    assert told() == []
+    studio.clock.advance(DAY)
+    assert told() == [("multipart upload", "ended.tar.gz")]
+
+
+def test_records_whose_object_or_index_is_gone(studio, ada, told):
+    kept = store_with_an_index(studio, ada, "kept")
+    studio.clock.advance(1)
+    lost = ada.upload(item_for("clip", BODY), BODY)
+    studio.objects.destroy(index_key("", kept.operation_id), kept.index_version_id)
+    studio.objects.destroy("clip.tar.gz", lost.record.version_id)
+    assert told() == [
+        ("record without index", index_key("", kept.operation_id)),
+        ("record without object", "clip.tar.gz"),
+    ]
+
+
+def test_what_was_given_up_is_not_missed(studio, ada, told):
+    done = ada.upload(item_for("clip", BODY), BODY)
+    ada.delete(done.operation_id)
+    studio.clock.advance(31 * DAY)
+    studio.work(Work("deleted"))
+    studio.objects.destroy("clip.tar.gz", done.record.version_id)
+    assert told() == []
+
+
+def test_an_object_that_arrived_unnoticed_is_settled_on_the_way(studio, ada, told):
+    started = ada.start(item_for("clip", BODY))
+    ada.send(started, BODY)
+    studio.clock.advance(DAY)
+    assert told() == []
+    assert studio.operation(started.operation_id).record.settled_by == "worker"
+
+
+def test_many_pages_and_runs_find_each_once(studio, told):
+    studio.objects.listed_at_once = 2
+    for number in range(5):
+        studio.objects.place(f"{number}.bin", BODY)
+        studio.objects.create_multipart_upload(NewObject(f"{number}.tar.gz", UNKNOWN))
+    studio.clock.advance(DAY)
+    assert len(told()) == 10
+
+
+def test_a_run_without_time_says_where_to_go_on(studio):
+    studio.worker(remaining_seconds=20).do(Work("orphans", after="objects 3.bin"))
+    assert studio.queue.take_due() == [Work("orphans", after="objects 3.bin")]
+    studio.worker(remaining_seconds=20).do(ORPHANS)
+    assert studio.queue.take_due() == [Work("orphans", after="objects ")]
