@@ -14,12 +14,13 @@ import time
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any, Final, Literal
 
 import filelock
 
-from mgmt_local.engine.expiry import Expiry
+from mgmt_local.engine.expiry import Expiry, FindExpired
 from mgmt_local.engine.seaweedfs import OUTPUT_FILE, StorageEngine
 from mgmt_local.errors import LocalBackendError
 from mgmt_local.gateway.authorizer import TokenAuthorizer
@@ -109,6 +110,10 @@ class Backend:
                 _logger.info("told to end")
                 return
             self._restart_engine()
+
+    def expire(self, find_expired: FindExpired) -> None:
+        """Remove from now on also deleted uploads whose days are over."""
+        self._expiry = Expiry(self.engine.make_client, BUCKET, find_expired=find_expired)
 
     def announce(self, gateway: Gateway) -> None:
         """Write down where the gateway answers, for every command to find."""
@@ -201,7 +206,10 @@ def _run_backend(folder: StateFolder, signals: queue.SimpleQueue[Signal], idle_s
         importing.result()
         listener = running.enter_context(listen())
         signer = Signer(folder, f"{url_of(listener)}{ISSUER_PATH}")
-        app, backend.worker = running.enter_context(_open_app(folder.records, backend.engine, signer.issuer))
+        app, backend.worker, find_expired = running.enter_context(
+            _open_app(folder.records, backend.engine, signer.issuer)
+        )
+        backend.expire(find_expired)
         authorizer = OwnerAuthorizer(folder, TokenAuthorizer(None, (CLIENT_ID,), (SCOPE,), signer))
         gateway = Gateway(app, authorizer, activity, listener=listener, issuer=Issuer(folder, signer))
         running.callback(gateway.close)
@@ -224,14 +232,17 @@ def _start_engine(data_dir: Path) -> StorageEngine:
 
 
 @contextlib.contextmanager
-def _open_app(records_path: Path, engine: StorageEngine, issuer: str) -> Iterator[tuple[App, WorkerThread]]:
-    """Put the service and its worker together as on AWS, over the local stores."""
+def _open_app(
+    records_path: Path, engine: StorageEngine, issuer: str
+) -> Iterator[tuple[App, WorkerThread, FindExpired]]:
+    """Put the service and its worker together as on AWS, over the local stores; and what finds deleted uploads."""
     from mgmt_api.adapters.clients import make_s3_client
     from mgmt_api.adapters.s3 import S3ObjectStore
     from mgmt_api.calls.backends import Backends
     from mgmt_api.domain.settings import Settings
     from mgmt_api.upkeep.tasks import Worker
     from mgmt_api.wiring import build_app
+    from mgmt_local.deleted import find_deleted
     from mgmt_local.engine.seaweedfs import REGION
     from mgmt_local.records import SQLiteRecordStore
 
@@ -262,7 +273,7 @@ def _open_app(records_path: Path, engine: StorageEngine, issuer: str) -> Iterato
             return answer
 
         try:
-            yield answer_durably, thread
+            yield answer_durably, thread, partial(find_deleted, backends)
         finally:
             thread.close()
 

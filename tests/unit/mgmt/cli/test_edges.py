@@ -81,10 +81,10 @@ def test_a_time_before_all_time_is_a_usage_error(capsys, service, option):
 
 
 def test_show_prefers_the_upload_that_succeeded_and_knows_uploads_only(capsys, service):
-    """What is stored under a name is what the last success put there, whatever was tried or deleted after it."""
-    deleted = {name: RECORD[name] for name in list(RECORD)[:7]} | {"operation_type": "delete"}
+    """What is stored under a name is what the last success put there, whatever was tried or verified after it."""
+    verified = {name: RECORD[name] for name in list(RECORD)[:7]} | {"operation_type": "verify"}
     failed = {**RECORD, "operation_id": "later", "status": "failed", "started_at": "2026-01-02T00:00:00Z"}
-    service._answers = [json_answer({"records": [deleted, failed, RECORD]})]
+    service._answers = [json_answer({"records": [verified, failed, RECORD]})]
     assert main(["--json", "show", "clip"]) == 0
     shown = json.loads(capsys.readouterr().out.splitlines()[0])
     assert (shown["operation_id"], shown["status"]) == (RECORD["operation_id"], "success")

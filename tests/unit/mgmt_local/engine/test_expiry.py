@@ -14,7 +14,7 @@ import pytest
 
 from mgmt_contract.parts import ABANDONED_AFTER_DAYS
 from mgmt_local import server
-from mgmt_local.engine.expiry import Expiry
+from mgmt_local.engine.expiry import Expiry, StoredVersion
 from mgmt_local.engine.seaweedfs import StorageEngine
 from mgmt_local.process.state import open_state_folder
 from support.local_backend import wait_until
@@ -104,3 +104,62 @@ def test_the_running_backend_looks_by_itself(tmp_path: Path):
         finally:
             signals.put("stop")
             watching.join()
+
+
+class Deleted:
+    """A deleted upload that is found as long as its removal is not recorded."""
+
+    def __init__(self, *versions: StoredVersion) -> None:
+        self.versions = versions
+        self.is_noted = False
+
+    def note_removed(self) -> None:
+        self.is_noted = True
+
+
+def put(client: S3Client, key: str, body: bytes) -> StoredVersion:
+    return StoredVersion(key, client.put_object(Bucket=BUCKET, Key=key, Body=body)["VersionId"])
+
+
+def bodies(client: S3Client, key: str) -> list[bytes]:
+    listed = client.list_object_versions(Bucket=BUCKET, Prefix=key).get("Versions", [])
+    return [
+        client.get_object(Bucket=BUCKET, Key=each["Key"], VersionId=each["VersionId"])["Body"].read()
+        for each in listed
+        if each["Key"] == key
+    ]
+
+
+def test_of_deleted_uploads_exactly_their_versions_are_removed_and_that_is_recorded_after_it(
+    engine: StorageEngine, client: S3Client
+):
+    client.put_bucket_versioning(Bucket=BUCKET, VersioningConfiguration={"Status": "Enabled"})
+    older, wanted, newer = (put(client, "replaced", body) for body in (b"1", b"2", b"3"))
+    current, index = put(client, "current", b"archive"), put(client, ".mgmt/id.index.gz", b"index")
+    clock, asked = Clock(), []
+    found = [Deleted(wanted), Deleted(current, index), Deleted()]
+
+    def find(now: datetime) -> list[Deleted]:
+        asked.append(now)
+        return [each for each in found if not each.is_noted]
+
+    expiry = Expiry(engine.make_client, BUCKET, clock, find)
+    expiry.look_if_due()
+    assert asked == [clock.now]
+    assert [each.is_noted for each in found] == [True, True, False], "one without a version is left alone"
+    assert sorted(bodies(client, "replaced")) == [b"1", b"3"]
+    assert (bodies(client, "current"), bodies(client, index.key)) == ([], [])
+    for each in found:
+        each.is_noted = False
+    clock.now += timedelta(hours=1)
+    expiry.look_if_due()
+    assert [each.is_noted for each in found] == [True, True, False], "a look that died before it recorded is made again"
+    assert {older.version_id, newer.version_id}.isdisjoint({wanted.version_id})
+
+
+def test_what_the_storage_does_not_remove_is_not_recorded_as_removed(engine, client, monkeypatch):
+    version = put(client, "clip", b"archive")
+    monkeypatch.setattr(engine, "ports", engine.ports._replace(s3=9))  # nothing listens there
+    deleted = Deleted(version)
+    Expiry(engine.make_client, BUCKET, Clock(), lambda _: [deleted]).look_if_due()
+    assert not deleted.is_noted
