@@ -68,7 +68,7 @@ def _download(
     from mgmt.machine import stay_awake
     from mgmt.show.downloads import DownloadView
     from mgmt.show.progress import TaskRenderer
-    from mgmt.team.history import find_upload
+    from mgmt.team.history import find_stored
     from mgmt.team.versions import find_version
 
     summary = Summary()
@@ -79,7 +79,7 @@ def _download(
                 def find(name: str) -> Any:
                     if version_id is not None:
                         return find_version(session.api, name, version_id)
-                    return find_upload(session.api, name).record
+                    return find_stored(session.api, name)
 
                 base = shown_base(session.settings)
                 run_download(names, find, DownloadOptions(**options), session, base, summary)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final
 
@@ -39,7 +41,7 @@ def complete_name(_: click.Context, __: click.Parameter, begun: str) -> list[str
 @click.option("--by", "actor", metavar="PERSON", help="Only this person's uploads.")
 @click.option("--status", type=click.Choice(["pending", "success", "failed"]), help="Only uploads in this state.")
 @click.option(
-    "--type", "operation_type", type=click.Choice(["upload", "download"]), help="Only this kind of operation."
+    "--type", "operation_type", type=click.Choice(["upload", "download", "delete", "undelete"]), help="Only this kind."
 )
 @click.option(
     "--since",
@@ -106,21 +108,36 @@ def show(invocation: Invocation, id_or_name: str) -> int:
     Exit codes: 0 shown, 2 the name fits several keys, 4 nothing recorded,
       5 sign-in, 7 unavailable, 10 not configured.
     """
-    from mgmt.show.history import HistoryView, choices_table
+    from mgmt.show.history import HistoryView
     from mgmt.show.waiting import WaitingRenderer
-    from mgmt.team.history import SeveralUploadsError, find_upload
+    from mgmt.team.history import find_upload
 
     output = invocation.output
-    with WaitingRenderer(output) as renderer, invocation.contact(renderer.emit) as contact:
-        try:
-            shown = find_upload(contact.api, id_or_name)
-        except SeveralUploadsError as error:
-            if error.is_told_by_short_ids and not invocation.as_json:
-                error.message, error.details = f"{error.summary}:", choices_table(error.records, output.width)
-            raise
+    with (
+        WaitingRenderer(output) as renderer,
+        invocation.contact(renderer.emit) as contact,
+        choices_in_a_table(invocation),
+    ):
+        shown = find_upload(contact.api, id_or_name)
     invocation.know(_key_of(shown.record))
     HistoryView(output).show(shown)
     return EXIT_OK
+
+
+@contextmanager
+def choices_in_a_table(invocation: Invocation) -> Iterator[None]:
+    """Have the uploads that a name fits listed in a table, where a person is to choose one."""
+    from mgmt.team.history import SeveralUploadsError
+
+    try:
+        yield
+    except SeveralUploadsError as error:
+        if error.is_told_by_short_ids and not invocation.as_json:
+            from mgmt.show.history import choices_table
+
+            error.message = f"{error.summary}:"
+            error.details = choices_table(error.records, invocation.output.width)
+        raise
 
 
 def _key_of(record: OperationRecord) -> str | None:

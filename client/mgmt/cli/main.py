@@ -43,6 +43,8 @@ COMMANDS: Final = {
     "safe": CommandEntry("mgmt.cli.safe", "Answer whether all of a card or folder is stored and proven."),
     "history": CommandEntry("mgmt.cli.history", "List the team's uploads, newest first."),
     "show": CommandEntry("mgmt.cli.history", "Show everything about one upload."),
+    "delete": CommandEntry("mgmt.cli.removal", "Delete uploads; they can be brought back for some weeks."),
+    "undelete": CommandEntry("mgmt.cli.removal", "Bring deleted uploads back."),
     "login": CommandEntry("mgmt.cli.account", "Sign in to the team's service in your browser."),
     "logout": CommandEntry("mgmt.cli.account", "Sign out, here and where you signed in."),
     "whoami": CommandEntry("mgmt.cli.account", "Show who is signed in, and what they may do."),

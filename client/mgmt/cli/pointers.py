@@ -15,7 +15,8 @@ _CONFIG: Final = "`mgmt config` asks for the settings."
 _LOGIN: Final = "`mgmt login` signs you in, `mgmt whoami` tells who is."
 _FETCH: Final = "`mgmt download NAME` gets an upload back."
 _SAFE: Final = "`mgmt safe PATH` tells whether all of a card is stored."
-_REMOVE: Final = "mgmt removes nothing that is stored."
+_REMOVE: Final = "`mgmt delete NAME` deletes an upload; it can be brought back for some weeks."
+_BACK: Final = "`mgmt undelete NAME` brings a deleted upload back, `mgmt download NAME` fetches one."
 _AGAIN: Final = "Run the same `mgmt upload` again: it goes on where it stopped."
 _LOCAL: Final = "`mgmt local start` runs the service on this machine."
 
@@ -27,7 +28,8 @@ POINTERS: Final = {
     **dict.fromkeys(("auth", "signin", "sso"), _LOGIN),
     **dict.fromkeys(("fetch", "get", "pull", "restore", "unpack"), _FETCH),
     **dict.fromkeys(("check", "erase", "format"), _SAFE),
-    **dict.fromkeys(("del", "delete", "remove", "rm"), _REMOVE),
+    **dict.fromkeys(("del", "remove", "rm"), _REMOVE),
+    **dict.fromkeys(("recover", "undo"), _BACK),
     **dict.fromkeys(("continue", "resume", "retry"), _AGAIN),
     **dict.fromkeys(("demo", "run", "serve", "server", "start", "try"), _LOCAL),
     "version": "`mgmt --version` tells it.",

@@ -17,10 +17,11 @@ from mgmt.download.results import Summary, not_begun
 from mgmt.download.wanted import DownloadOptions, Wanted
 from mgmt.download.whole import WholeArchive
 from mgmt.errors import MgmtError, SourceError
-from mgmt.events import Expected, Finished, Repeated
+from mgmt.events import Expected, Finished, Notice, Repeated
 from mgmt.machine.files import raise_limit
 from mgmt.session import Session
 from mgmt_contract.records import OperationRecord, UploadRecord
+from mgmt_contract.wire import format_time
 
 __all__ = ["DownloadOptions", "download"]
 
@@ -58,6 +59,7 @@ def download(
                 session.emit(Repeated(name))
                 continue
             fetched.add(upload.operation_id)
+            _note_deletion(upload, session)
             wanted = Wanted(name, upload, options, session, shown_base, is_last=name == names[-1])
             task = _choose_way(wanted)
             with wanted.holding(), Telling(os.fsencode(wanted.place)):
@@ -77,6 +79,17 @@ def _choose_way(wanted: Wanted) -> WholeArchive | ExtractedTree | ChosenMembers:
     if wanted.options.only:
         return ChosenMembers(wanted)
     return ExtractedTree(wanted) if wanted.options.extracts else WholeArchive(wanted)
+
+
+def _note_deletion(upload: UploadRecord, session: Session) -> None:
+    """Say of an upload that is deleted, and was named by its id, until when it can be fetched."""
+    if upload.deleted_at is None or upload.recoverable_until is None:
+        return
+    message = (
+        f"{upload.s3_object_key} was deleted by {upload.deleted_by or 'somebody'} and can be fetched until "
+        f"{format_time(upload.recoverable_until)}. `mgmt undelete {upload.operation_id}` brings it back under its name."
+    )
+    session.emit(Notice(message, "deleted", upload.operation_id))
 
 
 def _require_upload(record: OperationRecord, name: str) -> UploadRecord:

@@ -51,6 +51,7 @@ L = TypeVar(
     messages.OpenDownloadsResponse,
     messages.RecordsResponse,
     messages.LookResponse,
+    messages.RemovalResponse,
 )
 R = TypeVar("R", messages.PreviewRequest, messages.StartRequest)
 
@@ -295,6 +296,14 @@ class ServiceApi:
             lambda response, _: replies.check_looks(response.results, service, self._base_url),
             items="upload_ids",
         )
+
+    def delete(self, request: messages.RemovalRequest) -> messages.RemovalResponse:
+        """Delete uploads: they can be brought back until the date that the answer names."""
+        return self._call_list(routes.DELETE, messages.RemovalResponse, request, replies.check_removals)
+
+    def undelete(self, request: messages.RemovalRequest) -> messages.RemovalResponse:
+        """Bring deleted uploads back."""
+        return self._call_list(routes.UNDELETE, messages.RemovalResponse, request, replies.check_removals)
 
     def history(self, request: messages.HistoryRequest) -> messages.HistoryResponse:
         """Fetch one page of the team's operations."""

@@ -92,6 +92,7 @@ _NEEDS: Final[Mapping[type[Any], Mapping[str, tuple[str, ...]]]] = {
         "gone": ("problem",),
         "problem": ("problem",),
     },
+    messages.RemovalResult: {"done": ("record", "upload"), "already": ("upload",), "problem": ("problem",)},
     messages.RecordResult: {"record": ("record",), "problem": ("problem",)},
 }
 """The fields that each outcome needs. An outcome that is not here is a newer service's."""
@@ -239,6 +240,13 @@ def check_looks(results: Iterable[messages.LookResult], service: messages.Servic
     for result in results:
         if result.index_request is not None:
             check_request(result.index_request, 0, service, service_url)
+
+
+def check_removals(response: messages.RemovalResponse, items: Sequence[messages.RemovalItem]) -> None:
+    """Refuse an answer about another upload than was asked for."""
+    for result, item in zip(response.results, items, strict=True):
+        is_same = result.upload is None or result.upload.operation_id == item.upload_id
+        require(is_same, "upload is another one than was asked for")
 
 
 def check_complete(results: Iterable[messages.CompleteResult]) -> None:

@@ -105,9 +105,13 @@ class Output:
             text: The sentence.
             mark: One painted sign that stands before it.
         """
-        width = self.width
+        text, width = self.with_commands(text), self.width
         room = width - 2 if mark and width is not None else width
         self.line(f"{mark} {fold(text, room, '  ')}" if mark else fold(text, room, "  "))
+
+    def with_commands(self, text: str) -> str:
+        """Write the commands that a text names so that they reach the service that this one did."""
+        return with_local_option(text) if self.style.is_local else text
 
     def aside(self, text: str) -> None:
         """Write a progress line to stderr, unless quiet; broken between words on a narrow terminal."""
@@ -150,8 +154,7 @@ class Output:
         return f"\x1b[{_COLORS[color]}m{text}\x1b[0m" if self.style.colors and stream.isatty() else text
 
     def _write_folded(self, text: str) -> None:
-        said = with_local_option(text) if self.style.is_local else text
-        folded = fold(said, _width_of(self.stderr), "  ")
+        folded = fold(self.with_commands(text), _width_of(self.stderr), "  ")
         for label, color in _LABELS.items():
             if folded.startswith(label):
                 folded = self._paint(label, color, self.stderr) + folded.removeprefix(label)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Container, Iterable, Sequence
 from itertools import chain
 from typing import Any, Final
@@ -21,14 +22,15 @@ from mgmt.text import (
     size_in_words,
     with_local_times,
 )
-from mgmt_contract.records import FileRecord, OperationRecord, UploadRecord
+from mgmt_contract.records import DeleteRecord, FileRecord, OperationRecord, UndeleteRecord, UploadRecord
 from mgmt_contract.wire import format_time, to_plain
 
 _REPLACED: Final = "replaced"
-COLOR_OF_STATUS: Final = {"success": "green", "failed": "red", "pending": "magenta", _REPLACED: "dim"}
+_DELETED: Final = "deleted"
+COLOR_OF_STATUS: Final = {"success": "green", "failed": "red", "pending": "magenta", _REPLACED: "dim", _DELETED: "dim"}
 VERSION_FIELDS: Final = (
     "s3_object_key", "version_id", "uncompressed_size", "crc64nvme", "content_digest", "actor", "started_at",
-    "finished_at",
+    "finished_at", "deleted_at", "recoverable_until",
 )  # fmt: skip
 HISTORY_COLUMNS: Final = (
     Column("ID", drop_order=5),
@@ -42,7 +44,7 @@ HISTORY_COLUMNS: Final = (
 CSV_FIELDS: Final = (
     "operation_id", "operation_type", "status", "started_at", "finished_at", "actor", "target_path", "s3_bucket",
     "s3_object_key", "size", "uncompressed_size", "member_count", "storage_class", "version_id", "crc64nvme",
-    "content_digest", "error_code", "error_message", "replaced",
+    "content_digest", "error_code", "error_message", "replaced", "deleted_at",
 )  # fmt: skip
 """The header of `history --csv`: fields of the records, and the object's size in bytes."""
 _LABEL_COLUMNS: Final = 13
@@ -97,7 +99,7 @@ class HistoryView:
         is_narrow = output.width is not None and output.width < _NARROW_COLUMNS
         indent = "  " if is_narrow else " " * (_LABEL_COLUMNS + 1)
         for label, value in pairs:
-            text = fold(indent + printable(value), output.width, indent).removeprefix(indent)
+            text = fold(indent + printable(output.with_commands(value)), output.width, indent).removeprefix(indent)
             if label == "status":
                 status = printable(shown.record.status)
                 color = COLOR_OF_STATUS.get(status)  # none for one of tomorrow
@@ -128,11 +130,17 @@ def history_row(record: OperationRecord, replaced: Container[str] = ()) -> Seque
         short_id(record),
         moment_in_words(record.started_at),
         record.actor,
-        _REPLACED if record.operation_id in replaced else record.status,
+        _shown_status(record, replaced),
         size_in_words(size) if size is not None else "-",
         ratio_in_words(size, getattr(record, "uncompressed_size", None)),
         key if isinstance(record, UploadRecord) else f"{record.operation_type}: {key}",
     )
+
+
+def _shown_status(record: OperationRecord, replaced: Container[str]) -> str:
+    if getattr(record, "deleted_at", None) is not None:
+        return _DELETED
+    return _REPLACED if record.operation_id in replaced else record.status
 
 
 def csv_row(record: OperationRecord, replaced: Container[str] = ()) -> Sequence[str]:
@@ -144,6 +152,7 @@ def csv_row(record: OperationRecord, replaced: Container[str] = ()) -> Sequence[
         "finished_at": format_time(record.finished_at) if record.finished_at else None,
         "size": s3_file.size if s3_file else None,
         "replaced": "yes" if record.operation_id in replaced else None,
+        "deleted_at": format_time(deleted_at) if (deleted_at := getattr(record, "deleted_at", None)) else None,
     }
     return ["" if (value := values.get(name)) is None else str(value) for name in CSV_FIELDS]
 
@@ -152,7 +161,7 @@ def describe_record(record: OperationRecord, *, is_replaced: bool = False) -> li
     """Say everything about one operation, as pairs of label and value."""
     if isinstance(record, UploadRecord):
         return _describe_upload(record, is_replaced=is_replaced)
-    return [
+    pairs = [
         ("operation", record.operation_id),
         ("short id", short_id(record)),
         ("type", record.operation_type),
@@ -163,6 +172,11 @@ def describe_record(record: OperationRecord, *, is_replaced: bool = False) -> li
         ("started", moment_in_words(record.started_at)),
         ("finished", moment_in_words(record.finished_at)),
     ]
+    if isinstance(record, (DeleteRecord, UndeleteRecord)):
+        pairs.append(("upload", record.upload_id))
+    if isinstance(record, DeleteRecord) and record.recoverable_until is not None:
+        pairs.append(("recoverable", f"until {moment_in_words(record.recoverable_until)}, unless it is back already"))
+    return pairs
 
 
 def _describe_status(record: OperationRecord, *, is_replaced: bool = False) -> str:
@@ -178,6 +192,7 @@ def _describe_upload(record: UploadRecord, *, is_replaced: bool) -> list[tuple[s
         ("operation", record.operation_id),
         ("short id", short_id(record)),
         ("status", _describe_status(record, is_replaced=is_replaced)),
+        *_describe_deletion(record),
         ("source", _describe_file(record.source_file_record)),
         ("archive", _describe_file(record.compressed_file_record)),
         ("object", _describe_object(record)),
@@ -221,11 +236,22 @@ def _describe_what_the_worker_found(record: UploadRecord) -> list[tuple[str, str
     return pairs
 
 
+def _describe_deletion(record: UploadRecord) -> list[tuple[str, str]]:
+    if record.deleted_at is None:
+        return []
+    said = f"{moment_in_words(record.deleted_at)} by {record.deleted_by or '-'}"
+    if record.removed_at is not None:
+        return [("deleted", f"{said}; its bytes are gone since {moment_in_words(record.removed_at)}")]
+    way = f"`mgmt undelete {shlex.quote(record.s3_object_key)}` brings it back"
+    return [("deleted", f"{said}; until {moment_in_words(record.recoverable_until)} {way}")]
+
+
 def describe_version(record: UploadRecord) -> str:
     """Describe an earlier upload under the same key in a line."""
     size = size_in_words(record.s3_file_record.size if record.s3_file_record else 0)
     said = f"{moment_in_words(record.finished_at or record.started_at)} by {record.actor or '-'}, {size}"
-    return f"{said}, operation {record.operation_id}"
+    deleted = ", deleted" if record.deleted_at is not None else ""
+    return f"{said}{deleted}, operation {record.operation_id}"
 
 
 def version_line(record: UploadRecord) -> dict[str, Any]:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import heapq
 import re
+import shlex
 import unicodedata
 import uuid
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
-from typing import Final
+from typing import Final, Literal
 
 from mgmt.errors import SourceError, UnavailableError, UsageError
 from mgmt.service import ServiceApi, error_of, error_of_outcome
@@ -19,6 +20,7 @@ from mgmt_contract.messages import HISTORY_LIMIT_MAX, HistoryRequest
 from mgmt_contract.names import ARCHIVE_SUFFIX, archive_name
 from mgmt_contract.records import OperationRecord, UploadRecord
 from mgmt_contract.values import Value
+from mgmt_contract.wire import format_time
 
 _PER_SECOND_MAX: Final = 1_000
 """More uploads than begin in one second: the limit of a search that must end."""
@@ -185,6 +187,14 @@ def _place_of(record: OperationRecord) -> str:
     return record.s3_object_key if isinstance(record, UploadRecord) else record.target_path
 
 
+Meaning = Literal["stored", "latest", "deleted"]
+"""The upload that a name means, of those under it.
+
+`stored`: the newest that is not deleted. `latest`: the newest of all. `deleted`: the newest that is deleted. Those that
+have not succeeded come last in each.
+"""
+
+
 class Shown(Value):
     """One operation and, for an upload, the others under its key."""
 
@@ -195,15 +205,15 @@ class Shown(Value):
     """The newest successful upload after it."""
 
 
-def find_upload(api: ServiceApi, typed: str) -> Shown:
-    """Find an operation of any type by its id or short id, or the newest upload under a name (success before failure).
+def find_upload(api: ServiceApi, typed: str, meaning: Meaning = "stored") -> Shown:
+    """Find an operation of any type by its id or short id, or the upload that a name means.
 
     Raises:
         SourceError: If there is none.
         SeveralUploadsError: If the name fits several keys, and is none of them whole.
         UsageError: If the name is empty.
     """
-    found = _find_operations(api, typed)
+    found = _find_operations(api, typed, meaning)
     if len(found) > 1:
         raise SeveralUploadsError(typed, found)
     if not found:
@@ -215,6 +225,39 @@ def find_upload(api: ServiceApi, typed: str) -> Shown:
     earlier = [each for each in others if _order(each) < _order(record)]
     later = [each for each in others if _order(each) > _order(record)]
     return Shown(record, earlier, later[0] if later and record.status == "success" else None)
+
+
+def find_stored(api: ServiceApi, typed: str) -> OperationRecord:
+    """Find an operation by its id or short id, or the upload that is stored under a name.
+
+    Raises:
+        SourceError: If there is none, or only deleted ones have the name: those are meant by their ids alone.
+        SeveralUploadsError: If the name fits several keys, and is none of them whole.
+        UsageError: If the name is empty.
+    """
+    record = find_upload(api, typed).record
+    if isinstance(record, UploadRecord) and record.deleted_at is not None and not _is_id_of(record, typed):
+        raise SourceError(f"{describe_deletion(record)} {_tell_way_back(record)}", code="deleted")
+    return record
+
+
+def describe_deletion(record: UploadRecord) -> str:
+    """Say in a sentence by whom and when an upload was deleted."""
+    when = f" on {format_time(record.deleted_at)}" if record.deleted_at is not None else ""
+    return f"{record.s3_object_key} was deleted by {record.deleted_by or 'somebody'}{when}."
+
+
+def _tell_way_back(record: UploadRecord) -> str:
+    if record.removed_at is not None or record.recoverable_until is None:
+        return "Its bytes are gone; upload it again."
+    return (
+        f"Until {format_time(record.recoverable_until)} `mgmt undelete {shlex.quote(record.s3_object_key)}` brings it "
+        f"back, and `mgmt download {short_id(record)}` fetches it as it is."
+    )
+
+
+def _is_id_of(record: OperationRecord, typed: str) -> bool:
+    return typed.lower() in (record.operation_id, short_id(record))
 
 
 class UploadFinder:
@@ -239,9 +282,9 @@ class UploadFinder:
         return iter(Found(self._api, HistoryRequest(operation_type="upload"), None, read_name(typed)))
 
 
-def _find_operations(api: ServiceApi, typed: str) -> Sequence[OperationRecord]:
+def _find_operations(api: ServiceApi, typed: str, meaning: Meaning) -> Sequence[OperationRecord]:
     by_id = _find_by_id(api, typed)
-    return by_id if by_id or _is_operation_id(typed) else _find_by_name(api, read_name(typed))
+    return by_id if by_id or _is_operation_id(typed) else _find_by_name(api, read_name(typed), meaning)
 
 
 def _find_by_id(api: ServiceApi, typed: str) -> list[OperationRecord]:
@@ -282,18 +325,36 @@ def _find_by_short_id(api: ServiceApi, text: str) -> list[OperationRecord]:
     return [each for each in found if short_id(each) == text.lower()]
 
 
-def _find_by_name(api: ServiceApi, name: Name) -> list[UploadRecord]:
-    """Find the newest upload under each key that a name fits; an equal key wins."""
+def _find_by_name(api: ServiceApi, name: Name, meaning: Meaning) -> list[UploadRecord]:
+    """Find the upload that is meant under each key that a name fits; an equal key wins."""
     newest: dict[str, UploadRecord] = {}
     for record in Found(api, HistoryRequest(operation_type="upload"), _FOUND_MAX, replace(name, is_folder=False)):
         if not isinstance(record, UploadRecord):
             continue
         best = newest.setdefault(record.s3_object_key, record)
-        if best.status != "success" and record.status == "success":
+        if _rank(record, meaning) < _rank(best, meaning):
             newest[record.s3_object_key] = record
     key = unicodedata.normalize("NFC", name.text).strip("/")
     exact = newest.get(key) or (newest.get(archive_name(key)) if name.is_whole else None)
-    return [exact] if exact is not None else [newest[each] for each in sorted(newest)]
+    return [exact] if exact is not None else _leave_out_deleted([newest[each] for each in sorted(newest)], meaning)
+
+
+def _rank(record: UploadRecord, meaning: Meaning) -> int:
+    """Say how well an upload fits what is meant: the least is the best, and of equals the newest."""
+    if record.status != "success":
+        return 3
+    is_deleted = record.deleted_at is not None
+    if meaning == "deleted":
+        return 2 if not is_deleted else 1 if record.removed_at is not None else 0
+    return 1 if is_deleted and meaning == "stored" else 0
+
+
+def _leave_out_deleted(found: list[UploadRecord], meaning: Meaning) -> list[UploadRecord]:
+    """Leave out keys with nothing but deleted uploads where others are meant, and the other way round."""
+    if meaning == "latest":
+        return found
+    wants = meaning == "deleted"
+    return [each for each in found if (each.deleted_at is not None) == wants] or found
 
 
 def _is_operation_id(text: str) -> bool:

@@ -98,7 +98,10 @@ def test_the_value_of_an_option_and_what_follows_two_hyphens_is_not_taken_for_a_
         (["help"], "`mgmt --help`"),
         (["local", "help"], "`mgmt local --help`"),
         (["auth"], "`mgmt login`"),
-        (["xyzzy"], "upload, download, safe, history, show, login, logout, whoami, config, local, completion"),
+        (
+            ["xyzzy"],
+            "upload, download, safe, history, show, delete, undelete, login, logout, whoami, config, local, completion",
+        ),
     ],
 )
 def test_a_word_that_is_no_command_leads_to_what_there_is(typed, said, capsys):

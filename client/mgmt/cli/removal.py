@@ -1,0 +1,130 @@
+"""`mgmt delete` and `mgmt undelete`: uploads are found, shown, and deleted or brought back once somebody has agreed."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+import click
+
+from mgmt.cli.history import choices_in_a_table, complete_name
+from mgmt.cli.invocation import Invocation
+from mgmt.errors import EXIT_OK, EXIT_PARTLY_FAILED, CancelledError, UsageError
+
+if TYPE_CHECKING:  # names for annotations only
+    from mgmt.errors import MgmtError
+    from mgmt.removal import Targets, Verb
+    from mgmt.service import ServiceApi
+    from mgmt.show.removal import RemovalView
+    from mgmt_contract.records import OperationRecord
+
+_NOTHING_DONE: Final = {"delete": "nothing was deleted", "undelete": "nothing was brought back"}
+
+_names = click.argument("names", nargs=-1, required=True, metavar="NAME|ID...", shell_complete=complete_name)
+_yes = click.option("--yes", "is_agreed", is_flag=True, help="Do not ask; for scripts.")
+
+
+@click.command()
+@_names
+@_yes
+@click.pass_obj
+def delete(invocation: Invocation, names: tuple[str, ...], *, is_agreed: bool) -> int:
+    """Delete uploads; they can be brought back for some weeks.
+
+    NAME and ID are what `mgmt show` takes; a NAME means its newest upload. What is to be deleted is shown first, and
+    asked about. The name is free at once. Nothing is removed from the bucket before the date that is then named.
+    Everybody deletes their own uploads, an admin anybody's.
+
+    \b
+    Examples:
+      mgmt delete clip.mp4
+      mgmt delete --yes 6h0w5d3vj 6h0w5d3vk
+
+    \b
+    Exit codes: 0 done (also if it was deleted before), 2 the name fits several
+      keys, or nobody to ask, 3 some of several failed, 4 nothing stored,
+      5 sign-in, 6 refused, 7 unavailable, 10 not configured, 130 not agreed.
+    """
+    return _run(invocation, "delete", names, is_agreed=is_agreed)
+
+
+@click.command()
+@_names
+@_yes
+@click.pass_obj
+def undelete(invocation: Invocation, names: tuple[str, ...], *, is_agreed: bool) -> int:
+    """Bring deleted uploads back.
+
+    A NAME means its newest upload that is deleted. It is possible until the date that `mgmt delete` and `mgmt show`
+    name. Where the name has another upload by then, the old one comes back as a version that was replaced.
+
+    \b
+    Examples:
+      mgmt undelete clip.mp4
+      mgmt undelete --yes 6h0w5d3vj
+
+    \b
+    Exit codes: 0 done (also if it is not deleted), 2 the name fits several
+      keys, or nobody to ask, 3 some of several failed, 4 nothing found,
+      5 sign-in, 6 refused or too late, 7 unavailable, 10 not configured,
+      130 not agreed.
+    """
+    return _run(invocation, "undelete", names, is_agreed=is_agreed)
+
+
+def _run(invocation: Invocation, verb: Verb, names: tuple[str, ...], *, is_agreed: bool) -> int:
+    from mgmt.removal import find_targets, remove, require_days
+    from mgmt.show.removal import RemovalView
+    from mgmt.show.waiting import WaitingRenderer
+
+    if "" in names:
+        raise UsageError("A name is empty; expected a name or an ID.", code="empty-name")
+    if not (is_agreed or invocation.can_ask):
+        raise UsageError(
+            f"mgmt asks before it {verb}s, and here is nobody to ask: {_NOTHING_DONE[verb]}. Name --yes where you are "
+            "sure.",
+            code="nobody-to-ask",
+        )
+    output = invocation.output
+    view = RemovalView(output, verb)
+    with WaitingRenderer(output) as renderer, invocation.contact(renderer.emit) as contact:
+        days = require_days(contact.api.describe())
+        with choices_in_a_table(invocation):
+            targets = find_targets(names, lambda name: _find(contact.api, name, verb), verb)
+        for error in targets.errors:
+            output.error(error)
+        if targets.uploads and not is_agreed:
+            _agree(view, verb, targets, days)
+        done, errors, unchanged = 0, list(targets.errors), 0
+        for removed in remove(contact.api, verb, targets.uploads):
+            view.show(removed)
+            invocation.know(removed.upload.s3_object_key)
+            if removed.error is not None:
+                errors.append(removed.error)
+            elif removed.result is not None and removed.result.outcome == "already":
+                unchanged += 1
+            else:
+                done += 1
+    view.summarize(done, unchanged, len(errors))
+    return _exit_code(errors, len(targets.errors) + len(targets.uploads))
+
+
+def _find(api: ServiceApi, name: str, verb: Verb) -> OperationRecord:
+    from mgmt.team.history import find_upload
+
+    return find_upload(api, name, "latest" if verb == "delete" else "deleted").record
+
+
+def _agree(view: RemovalView, verb: Verb, targets: Targets, days: int) -> None:
+    view.show_targets(targets)
+    try:
+        is_agreed = click.confirm(view.ask(len(targets.uploads), days), default=False, err=True)
+    except click.Abort as error:
+        raise CancelledError(f"Cancelled; {_NOTHING_DONE[verb]}.", code="not-agreed") from error
+    if not is_agreed:
+        raise CancelledError(f"You did not agree, so {_NOTHING_DONE[verb]}.", code="not-agreed")
+
+
+def _exit_code(errors: list[MgmtError], target_count: int) -> int:
+    if not errors:
+        return EXIT_OK
+    return errors[0].exit_code if target_count == 1 else EXIT_PARTLY_FAILED
