@@ -28,6 +28,8 @@ RCLONE_COPY: Final = "rclone copy"
 RCLONE_TAR: Final = "rclone copy, then tar xf"
 UNTAR: Final = "tar xf"
 CAT: Final = "cat"
+MGMT_ONLY: Final = "mgmt --only"
+MGMT_SAFE: Final = "mgmt safe"
 
 Make = Callable[[], Command]
 """Makes a contender's next command: fresh names each time."""
@@ -125,13 +127,18 @@ class Arena:
             UNTAR: lambda: self._filling(["tar", "xf", archive], keeps=keeps),
         }
 
-    def readers(self, source: Path) -> dict[str, Make]:
+    def readers(self, source: Path, stage: Stage) -> dict[str, Make]:
         """Return all that read files from their disk; none is in the cache when they begin."""
         again = [sys.executable, "-m", "bench.drivers", "reread", str(source)]
-        cat = ["find", str(source), "-type", "f", "-exec", "cat", "{}", "+"]
+        cat = self._shell(f"find {shlex.quote(str(source))} -type f -exec cat {{}} + > /dev/null")
+
+        def uncached(command: Command) -> Command:
+            return replace(command, before=lambda: drop_pages(source))
+
         return {
-            MGMT: lambda: Command(again, before=lambda: drop_pages(source)),
-            CAT: lambda: Command(self._shell(f"{shlex.join(cat)} > /dev/null"), before=lambda: drop_pages(source)),
+            MGMT_SAFE: lambda: uncached(self._mgmt(stage, ["safe", str(source)], self.folder, lambda: None)),
+            MGMT: lambda: uncached(Command(again)),
+            CAT: lambda: uncached(Command(cat)),
         }
 
     @property

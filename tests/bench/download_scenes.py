@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
 from bench.comparison import Bench, faster, fastest_peer
-from bench.contenders import CAT, MGMT, RCLONE_TAR, UNTAR, Make
+from bench.contenders import CAT, MGMT, MGMT_ONLY, MGMT_SAFE, RCLONE_TAR, UNTAR, Make
 from bench.material import MIB
 from bench.processes import Costs, interleave, measure
 from bench.report import Row, at_least, at_most, told
@@ -30,9 +31,35 @@ def download_footage(bench: Bench) -> None:
         [
             at_most(f"{title}: time of the fastest peer", 1 / faster(costs, fastest_peer(costs)), 1.2),
             *(told(f"{title}: as fast as {name}", faster(costs, name)) for name in costs if name != MGMT),
-            _memory(f"{title}: peak", costs),
+            _memory(title, costs),
             at_most(f"{title}, and extract it: time of {RCLONE_TAR}", 1 / faster(extracting, RCLONE_TAR), 0.8),
-            _memory(f"{title}, and extract it: peak", extracting),
+            _memory(f"{title}, and extract it", extracting),
+        ]
+    )
+
+
+def download_one(bench: Bench) -> None:
+    """Bring the footage out of an archive with more in it, beside a download of an archive of it alone."""
+    folder = bench.fresh_folder("download one")
+    card = folder / "card"
+    card.mkdir()
+    for source in (bench.material.footage, bench.material.far_clip):
+        os.link(source, card / source.name)
+    with keeping_stage(folder) as stage:
+        card_key, key = (_upload(bench, stage, source) for source in (card, bench.material.footage))
+        costs = _race(
+            bench,
+            {
+                MGMT_ONLY: lambda: bench.arena.download(stage, card_key, "--only", bench.material.footage.name),
+                MGMT: lambda: bench.arena.download(stage, key),
+            },
+        )
+    title = "download footage out of an archive"
+    bench.report.add_costs(title, costs)
+    bench.report.add_rows(
+        [
+            at_most(f"{title}: time of downloading it alone", 1 / faster(costs, MGMT, MGMT_ONLY), 1.3),
+            _memory(title, costs, MGMT_ONLY),
         ]
     )
 
@@ -50,7 +77,7 @@ def download_tree(bench: Bench) -> None:
     title = f"download and extract {bench.scale.tree_files:,} files, fast storage"
     bench.report.add_costs(title, costs)
     bench.report.add_rows(
-        [told(f"{title}: time of {RCLONE_TAR}", 1 / faster(costs, RCLONE_TAR)), _memory(f"{title}: peak", costs)]
+        [told(f"{title}: time of {RCLONE_TAR}", 1 / faster(costs, RCLONE_TAR)), _memory(title, costs)]
     )
 
 
@@ -66,21 +93,25 @@ def extract(bench: Bench) -> None:
         bench.report.add_rows(
             [
                 at_most(f"{title}: time of {UNTAR}", 1 / faster(costs, UNTAR), most),
-                _memory(f"{title}: peak", costs),
+                _memory(title, costs),
             ]
         )
 
 
 def read_again(bench: Bench) -> None:
-    """Read files again from their medium, with a digest of each."""
+    """Read files again from their medium, with a digest of each; alone, and as `mgmt safe` does."""
     files = f"{bench.scale.tree_files:,} files"
     for what, source in ({"footage": bench.material.footage, files: bench.material.tree}).items():
-        costs = _race(bench, bench.arena.readers(source))
+        with keeping_stage(bench.fresh_folder(f"read {what}")) as stage:
+            _upload(bench, stage, source)
+            costs = _race(bench, bench.arena.readers(source, stage))
         title = f"read {what} again, not in the cache"
         bench.report.add_costs(title, costs)
-        bench.report.add_rows(
-            [at_least(f"{title}: as fast as {CAT}", faster(costs, CAT), 0.8), _memory(f"{title}: peak", costs)]
-        )
+        for name in (MGMT, MGMT_SAFE):
+            named = f"{title}, with {MGMT_SAFE}" if name == MGMT_SAFE else title
+            bench.report.add_rows(
+                [at_least(f"{named}: as fast as {CAT}", faster(costs, CAT, name), 0.8), _memory(named, costs, name)]
+            )
 
 
 def _upload(bench: Bench, stage: Stage, source: Path) -> str:
@@ -94,5 +125,5 @@ def _race(bench: Bench, contenders: Mapping[str, Make]) -> dict[str, Costs]:
     return interleave({name: (bench.often, make) for name, make in contenders.items()})
 
 
-def _memory(figure: str, costs: Mapping[str, Costs]) -> Row:
-    return at_most(f"{figure}, MiB", costs[MGMT].peak_bytes / MIB, _MEMORY_MIB, "MiB")
+def _memory(title: str, costs: Mapping[str, Costs], name: str = MGMT) -> Row:
+    return at_most(f"{title}: memory", costs[name].peak_bytes / MIB, _MEMORY_MIB, "MiB")

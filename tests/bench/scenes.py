@@ -24,6 +24,7 @@ SCENES: Final[Mapping[str, Callable[[Bench], None]]] = {
         upload_scenes.upload_moderately,
         upload_scenes.upload_all_far_away,
         download_scenes.download_footage,
+        download_scenes.download_one,
         download_scenes.download_tree,
         download_scenes.extract,
         download_scenes.read_again,

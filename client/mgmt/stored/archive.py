@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import mmap
 import threading
 from collections import deque
 from collections.abc import Callable, Iterator
@@ -195,7 +196,10 @@ class _Ahead:
         self._spans = spans
         self._is_closed = False
         self._pool = ThreadPoolExecutor(jobs, thread_name_prefix="fetch")
-        self._coming: deque[Future[bytearray]] = deque()
+        self._coming: deque[tuple[mmap.mmap, Future[int]]] = deque()
+        # The same memory over and over: a heap from which several threads take such blocks grows to twice their size.
+        self._free = [mmap.mmap(-1, RANGE_SIZE_BYTES) for _ in range(jobs + 1)]
+        self._reading: mmap.mmap | None = None
         self._view = memoryview(b"")
         for _ in range(jobs):
             self._begin_next()
@@ -216,25 +220,31 @@ class _Ahead:
     def _begin_next(self) -> None:
         span = next(self._spans, None)
         if span is not None:
-            self._coming.append(self._pool.submit(self._fetch, span))
+            block = self._free.pop()
+            self._coming.append((block, self._pool.submit(self._fetch, span, block)))
 
     def _take_next(self) -> memoryview:
-        coming = self._coming.popleft()
+        block, coming = self._coming.popleft()
         while not wait([coming], timeout=_LOOK_SECONDS).done:
             self._check_stopped()
-        data = memoryview(coming.result())
+        size_bytes = coming.result()
+        if self._reading is not None:
+            self._free.append(self._reading)
+        self._reading = block
         self._begin_next()
-        return data
+        return memoryview(block)[:size_bytes]
 
-    def _fetch(self, span: range) -> bytearray:
-        data = bytearray()
+    def _fetch(self, span: range, block: mmap.mmap) -> int:
+        size_bytes = 0
 
         def write(piece: bytes) -> None:
+            nonlocal size_bytes
             self._check_open()
-            data.extend(piece)
+            block[size_bytes : size_bytes + len(piece)] = piece
+            size_bytes += len(piece)
 
         self._archive.fetch(span.start, len(span), write, self._check_open)
-        return data
+        return size_bytes
 
     def _check_open(self) -> None:
         if self._is_closed:
