@@ -14,7 +14,9 @@ MEASURED_MIN_BYTES: Final = 1024 * 1024
 _BIDI_CONTROLS: Final = frozenset("\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
 _BREAKS: Final = "/-_.:,="
 """Where a word that is too long for a line may be broken."""
-_COMMAND_OF_A_SERVICE: Final = re.compile(r"(?<=`mgmt) (?=(?:upload|download|safe|history|show|delete|undelete)\b)")
+_COMMAND_OF_A_SERVICE: Final = re.compile(
+    r"(?<=`mgmt) (?=(?:upload|download|contents|safe|history|show|delete|undelete)\b)"
+)
 _PROGRAM_TIME: Final = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d+)?Z")
 
 

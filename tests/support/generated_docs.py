@@ -15,6 +15,7 @@ import click
 
 from mgmt import errors
 from mgmt.cli.account import login
+from mgmt.cli.contents import contents
 from mgmt.cli.download import download
 from mgmt.cli.history import history
 from mgmt.cli.safe import safe
@@ -132,6 +133,7 @@ GENERATED: dict[Path, dict[str, Callable[[], str]]] = {
         "upload options": lambda: options_table(upload),
         "download options": lambda: options_table(download),
         "safe options": lambda: options_table(safe),
+        "contents options": lambda: options_table(contents),
         "history options": lambda: options_table(history),
         "login options": lambda: options_table(login),
     },

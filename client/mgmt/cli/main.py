@@ -43,6 +43,7 @@ COMMANDS: Final = {
     "safe": CommandEntry("mgmt.cli.safe", "Answer whether all of a card or folder is stored and proven."),
     "history": CommandEntry("mgmt.cli.history", "List the team's uploads, newest first."),
     "show": CommandEntry("mgmt.cli.history", "Show everything about one upload."),
+    "contents": CommandEntry("mgmt.cli.contents", "List what is in an upload: paths, sizes, times, digests."),
     "delete": CommandEntry("mgmt.cli.removal", "Delete uploads; they can be brought back for some weeks."),
     "undelete": CommandEntry("mgmt.cli.removal", "Bring deleted uploads back."),
     "login": CommandEntry("mgmt.cli.account", "Sign in to the team's service in your browser."),

@@ -11,6 +11,7 @@ from typing import Final
 _UPLOAD: Final = "`mgmt upload FILE` stores a file or folder."
 _LIST: Final = "`mgmt history` lists what is stored."
 _SHOW: Final = "`mgmt show NAME` tells all about one upload."
+_CONTENTS: Final = "`mgmt contents NAME` lists the files in an upload."
 _CONFIG: Final = "`mgmt config` asks for the settings."
 _LOGIN: Final = "`mgmt login` signs you in, `mgmt whoami` tells who is."
 _FETCH: Final = "`mgmt download NAME` gets an upload back."
@@ -22,7 +23,8 @@ _LOCAL: Final = "`mgmt local start` runs the service on this machine."
 
 POINTERS: Final = {
     **dict.fromkeys(("add", "backup", "copy", "cp", "push", "put", "send", "store", "sync"), _UPLOAD),
-    **dict.fromkeys(("dir", "files", "find", "list", "log", "ls", "recent", "search"), _LIST),
+    **dict.fromkeys(("dir", "find", "list", "log", "ls", "recent", "search"), _LIST),
+    **dict.fromkeys(("files", "members", "tree"), _CONTENTS),
     **dict.fromkeys(("cat", "describe", "info", "inspect", "stat", "status"), _SHOW),
     **dict.fromkeys(("configure", "init", "set", "settings", "setup"), _CONFIG),
     **dict.fromkeys(("auth", "signin", "sso"), _LOGIN),

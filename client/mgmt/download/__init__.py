@@ -16,10 +16,11 @@ from mgmt.download.extracted import ExtractedTree
 from mgmt.download.results import Summary, not_begun
 from mgmt.download.wanted import DownloadOptions, Wanted
 from mgmt.download.whole import WholeArchive
-from mgmt.errors import MgmtError, SourceError
+from mgmt.errors import MgmtError
 from mgmt.events import Expected, Finished, Notice, Repeated
 from mgmt.machine.files import raise_limit
 from mgmt.session import Session
+from mgmt.stored.recorded import require_stored
 from mgmt_contract.records import OperationRecord, UploadRecord
 from mgmt_contract.wire import format_time
 
@@ -54,7 +55,7 @@ def download(
     for name in names:
         task: WholeArchive | ExtractedTree | ChosenMembers | None = None
         try:
-            upload = _require_upload(find(name), name)
+            upload = require_stored(find(name), name)
             if upload.operation_id in fetched:
                 session.emit(Repeated(name))
                 continue
@@ -90,18 +91,3 @@ def _note_deletion(upload: UploadRecord, session: Session) -> None:
         f"{format_time(upload.recoverable_until)}. `mgmt undelete {upload.operation_id}` brings it back under its name."
     )
     session.emit(Notice(message, "deleted", upload.operation_id))
-
-
-def _require_upload(record: OperationRecord, name: str) -> UploadRecord:
-    if not isinstance(record, UploadRecord):
-        raise SourceError(
-            f"'{name}' is the id of a {record.operation_type}, not of an upload. `mgmt history` lists what is stored.",
-            code="no-upload",
-        )
-    if record.status != "success" or record.s3_file_record is None or not record.s3_file_record.size:
-        raise SourceError(
-            f"The upload of {record.target_path} has stored nothing: it is {record.status}. `mgmt history` lists what "
-            "is stored.",
-            code="not-stored",
-        )
-    return record

@@ -4,12 +4,36 @@ from __future__ import annotations
 
 from typing import Final
 
-from mgmt.errors import IntegrityError
+from mgmt.errors import IntegrityError, SourceError
 from mgmt.layout import FORMAT_VERSION
-from mgmt_contract.records import UploadRecord
+from mgmt_contract.records import OperationRecord, UploadRecord
 
 CODEC_BEGINNING: Final = f"mgmt {FORMAT_VERSION},"
 """Of records of uploads whose content digest is computed as here; their archives can be listed and read by blocks."""
+
+
+def require_stored(record: OperationRecord, name: str) -> UploadRecord:
+    """Return the record of an upload that has stored an archive.
+
+    Args:
+        record: What was found.
+        name: What the user named it.
+
+    Raises:
+        SourceError: no-upload or not-stored.
+    """
+    if not isinstance(record, UploadRecord):
+        raise SourceError(
+            f"'{name}' is the id of a {record.operation_type}, not of an upload. `mgmt history` lists what is stored.",
+            code="no-upload",
+        )
+    if record.status != "success" or not size_of(record):
+        raise SourceError(
+            f"The upload of {record.target_path} has stored nothing: it is {record.status}. `mgmt history` lists what "
+            "is stored.",
+            code="not-stored",
+        )
+    return record
 
 
 def size_of(upload: UploadRecord) -> int:

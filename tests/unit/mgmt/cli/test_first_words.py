@@ -93,6 +93,7 @@ def test_the_value_of_an_option_and_what_follows_two_hyphens_is_not_taken_for_a_
         (["local", "stauts"], "Did you mean `mgmt local status`?"),
         (["config", "lst"], "Did you mean `mgmt config list`?"),
         (["ls"], "`mgmt history`"),
+        (["files", "clip"], "`mgmt contents NAME`"),
         (["put", "clip"], "`mgmt upload FILE`"),
         (["push"], "`mgmt upload FILE`"),
         (["help"], "`mgmt --help`"),
@@ -100,7 +101,7 @@ def test_the_value_of_an_option_and_what_follows_two_hyphens_is_not_taken_for_a_
         (["auth"], "`mgmt login`"),
         (
             ["xyzzy"],
-            "upload, download, safe, history, show, delete, undelete, login, logout, whoami, config, local, completion",
+            "Expected one of: upload, download, safe, history, show, contents, delete, undelete, login, logout, whoami, ",
         ),
     ],
 )
