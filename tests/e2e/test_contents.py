@@ -121,7 +121,7 @@ def test_a_person_gets_a_table_and_what_it_comes_to(bert, stored):
 def test_a_glob_selects_by_name_or_path_and_a_folder_takes_all_below_it_along(bert, stored, glob, found):
     run = bert.run("--json", "contents", "card", glob)
     if found is None:
-        assert (run.exit_code, json.loads(run.stderr)["code"]) == (4, "nothing-matches")
+        assert (run.exit_code, json.loads(run.stderr)["code"]) == (4, "nothing-chosen")
     else:
         assert [each["path"] for each in listed(run)] == found
 

@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-import fnmatch
-import re
 from collections.abc import Iterator, Sequence
 
 from mgmt.archive.index import Index, IndexedMember
 from mgmt.errors import SourceError
-from mgmt.layout import decode_path
+from mgmt.stored.globs import Globs
 from mgmt.text import shown
 
 
 class Selection:
     """The members that globs choose, with the folders that lead to them, in the archive's order.
 
-    A glob is compared with a member's name, with its path below the root, and with its whole path; a folder that it
-    fits takes all that is in it along. A hard link whose file is not chosen comes as a file of its own.
+    Globs choose as `Globs` says. A hard link whose file is not chosen comes as a file of its own.
 
     Args:
         index: The archive's.
@@ -29,13 +26,12 @@ class Selection:
 
     def __init__(self, index: Index, globs: Sequence[str]) -> None:
         self._index = index
-        self._patterns = [re.compile(fnmatch.translate(glob.rstrip("/"))) for glob in globs]
+        self._globs = Globs(globs)
         self.size_bytes = self.count = 0
         """Of the chosen files: their bytes, and how many."""
-        fits = [False] * len(globs)
         self._sources: dict[bytes, IndexedMember | None] = {}
         """The files that chosen links are names of and that are not chosen: None until their line was read."""
-        for member, is_chosen in self._walk(fits):
+        for member, is_chosen in self._walk():
             if is_chosen and member.kind == "hardlink":
                 self._sources.setdefault(member.target, None)
         self._learn_sources()
@@ -43,11 +39,11 @@ class Selection:
             if member.kind == "file":
                 self.size_bytes += member.size_bytes
                 self.count += 1
-        unfit = [glob for glob, fit in zip(globs, fits, strict=True) if not fit]
-        if unfit:
+        unmatched = self._globs.unmatched
+        if unmatched:
             raise SourceError(
-                f"--only: nothing fits {', '.join(repr(shown(glob)) for glob in unfit)}. Expected a file's or folder's "
-                "name, or its path below the one that was uploaded.",
+                f"--only: nothing fits {', '.join(repr(shown(glob)) for glob in unmatched)}. Expected a file's or "
+                "folder's name, or its path below the one that was uploaded.",
                 code="nothing-chosen",
             )
 
@@ -81,26 +77,7 @@ class Selection:
             if member.path in self._sources and member.kind == "file":
                 self._sources[member.path] = None if is_chosen else member
 
-    def _walk(self, fits: list[bool] | None = None) -> Iterator[tuple[IndexedMember, bool]]:
+    def _walk(self) -> Iterator[tuple[IndexedMember, bool]]:
         """Yield every member, and whether it is chosen."""
-        taken: bytes | None = None
         for member in self._index.members():
-            path = member.path
-            is_below = taken is not None and path.startswith(taken)
-            # Inside a chosen folder the globs are asked too while it is to be known which of them fit.
-            is_chosen = self._is_chosen(path, fits) if fits is not None or not is_below else True
-            if is_chosen and not is_below and member.kind == "directory":
-                taken = path + b"/"
-            yield member, is_chosen or is_below
-
-    def _is_chosen(self, path: bytes, fits: list[bool] | None) -> bool:
-        text = decode_path(path)
-        candidates = {text, text.partition("/")[2], text.rpartition("/")[2]} - {""}
-        is_chosen = False
-        for number, pattern in enumerate(self._patterns):
-            if any(map(pattern.match, candidates)):
-                is_chosen = True
-                if fits is None:
-                    return True
-                fits[number] = True
-        return is_chosen
+            yield member, self._globs.takes(member.path)

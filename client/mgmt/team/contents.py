@@ -19,8 +19,8 @@ from mgmt.events import Begun, Progress
 from mgmt.layout import placeholder, temporary_name
 from mgmt.machine.files import remove_file
 from mgmt.session import Session
+from mgmt.stored.globs import Globs
 from mgmt.stored.indexes import open_index
-from mgmt.stored.selection import Selection
 from mgmt_contract.records import UploadRecord
 
 _MODE: Final = 0o600
@@ -31,7 +31,7 @@ class Contents:
 
     def __init__(self, index: Index, upload: UploadRecord, glob: str | None = None) -> None:
         self._index = index
-        self._selection = Selection([glob] if glob is not None else [])
+        self._globs = Globs([glob] if glob is not None else [])
         self.upload = upload
         self.glob = glob
         self.counts: Counter[str] = Counter()
@@ -43,17 +43,17 @@ class Contents:
         """Yield members in the archive's order.
 
         Raises:
-            SourceError: nothing-matches.
+            SourceError: nothing-chosen.
         """
         for member in self._index.members():
-            if self._selection.takes(member.path):
+            if self._globs.takes(member.path):
                 self.counts[member.kind] += 1
                 self.size_bytes += member.size_bytes
                 yield member
         if self.glob is not None and not self.counts:
             raise SourceError(
                 f"Nothing in {self.upload.s3_object_key} matches '{self.glob}'. `mgmt contents` alone lists all.",
-                code="nothing-matches",
+                code="nothing-chosen",
             )
 
 
