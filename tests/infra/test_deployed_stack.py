@@ -225,6 +225,25 @@ def test_an_upload_goes_from_start_to_history(deployed: DeployedStack):
     assert found.run_id == "run-1"
 
 
+def test_an_upload_is_deleted_its_name_taken_and_the_upload_brought_back(deployed: DeployedStack):
+    """One transaction of three items for each, and a replacement that names the deleted object."""
+    ada, bob, old, new = deployed.person("ada"), deployed.person("bob"), b"old" * 1000, b"new" * 1000
+    first = ada.start(item_for("deleted.mp4", old))
+    ada.send(first, old)
+    assert ada.complete(first, content_of(old)).outcome == "done"
+    deleted = ada.delete(first.operation_id)
+    assert (deleted.outcome, deleted.upload.deleted_by) == ("done", "ada")
+    assert (deleted.record.recoverable_until - deleted.record.started_at).days == 30
+    assert bob.delete(first.operation_id).problem.code == "not-allowed"
+    second = bob.start(item_for("deleted.mp4", new))
+    assert bob.send(second, new) == 200
+    assert bob.complete(second, content_of(new)).outcome == "done"
+    back = ada.undelete(first.operation_id)
+    assert (back.outcome, back.upload.deleted_at, back.newer.actor) == ("done", None, "bob")
+    types = [record.operation_type for record in ada.history(name="deleted.mp4").records]
+    assert sorted(types) == ["delete", "delete", "undelete", "upload", "upload"]
+
+
 def test_a_large_upload_can_be_begun_looked_at_and_given_up(deployed: DeployedStack):
     """Everything of a multipart upload but its completion, which ministack does not verify as S3 does."""
     ada, part_size = deployed.person("ada"), 16 * MIB

@@ -142,6 +142,10 @@ def do_everything(ada: Machine) -> None:
     archived = item_for("old.mov", small, storage_class="GLACIER")
     assert ada.upload(archived, small).outcome == "done"
     assert ada.restore(archived.operation_id).outcome == "asked"
+    assert ada.delete(archived.operation_id).outcome == "done"
+    assert ada.undelete(archived.operation_id).outcome == "done"
+    assert ada.delete(archived.operation_id).outcome == "done"
+    assert ada.upload(item_for("old.mov", small + b"er"), small + b"er").outcome == "done", "the name is free"
     for query in ({}, {"name": "clip.mp4"}, {"actor": "ada"}, {"mine": "true"}, {"status": "failed"}):
         assert ada.history(**query).records, query
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import threading
 import time
+import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -20,7 +21,13 @@ from mgmt_contract.messages import (
     CompleteResponse,
     CompleteResult,
     Content,
+    LookUpRequest,
     Part,
+    RecordsResponse,
+    RemovalItem,
+    RemovalRequest,
+    RemovalResponse,
+    RemovalResult,
     SignedRequest,
     SignItem,
     SignRequest,
@@ -30,7 +37,7 @@ from mgmt_contract.messages import (
     StartResponse,
     StartResult,
 )
-from mgmt_contract.routes import COMPLETE, SIGN, START, Route
+from mgmt_contract.routes import COMPLETE, LOOK_UP, SIGN, START, Route
 from mgmt_contract.wire import from_json, to_plain
 from mgmt_local import control
 from mgmt_local.control import Endpoint
@@ -130,6 +137,15 @@ class Person:
         assert started.request is not None, started
         assert self.send(started.request, body) == 200
         return self.complete(started, content_of(body))
+
+    def remove(self, route: Route, upload_id: str) -> RemovalResult:
+        """Delete one upload, or bring it back."""
+        asked = RemovalRequest([RemovalItem(str(uuid.uuid4()), upload_id)])
+        return self.call(route, RemovalResponse, asked).results[0]
+
+    def look_up(self, operation_id: str) -> Any:
+        """Return one record."""
+        return self.call(LOOK_UP, RecordsResponse, LookUpRequest([operation_id])).results[0].record
 
     def send(self, signed: SignedRequest, body: bytes) -> int:
         """PUT to a presigned URL and return the status."""

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
-from datetime import datetime, timedelta
+import queue
+import threading
+from contextlib import closing
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import pytest
 
@@ -10,7 +14,14 @@ from mgmt_api.calls.backends import Backends
 from mgmt_api.ports import RecordsUnavailableError
 from mgmt_api.removal.expiring import PAGE
 from mgmt_contract.parts import SINGLE_PUT_MAX_BYTES
+from mgmt_contract.routes import DELETE, UNDELETE
+from mgmt_local import server
+from mgmt_local.control import Endpoint
 from mgmt_local.deleted import find_deleted
+from mgmt_local.engine.expiry import Expiry
+from mgmt_local.process.state import open_state_folder
+from support.local_backend import Person, wait_until
+from support.sign_in import make_token
 from support.studio import Machine, Studio, content_of, index_of, item_for, parts_of
 
 LARGE = bytes(SINGLE_PUT_MAX_BYTES + 1)
@@ -83,3 +94,30 @@ def test_records_that_do_not_answer_or_were_changed_are_left_to_the_next_look(st
 
     monkeypatch.setattr(studio.records, "find_operations", fail)
     assert list(find_deleted(backends, studio.clock() + DAYS)) == []
+
+
+def test_the_running_backend_removes_them_by_itself_and_nothing_else(tmp_path: Path):
+    """Its clock is moved: what was deleted a moment ago is a month old by it."""
+    folder, signals = open_state_folder(tmp_path), queue.SimpleQueue()
+    later = datetime.now(UTC) + DAYS + timedelta(minutes=1)
+    with server._run_backend(folder, signals, idle_seconds=60) as backend, closing(backend.engine.make_client()) as s3:
+        url, token = backend._announced["url"], make_token(folder, "anna")
+        person = Person(Endpoint(url, token))
+        kept, gone = person.upload("kept", b"kept"), person.upload("gone", b"gone")
+        assert person.remove(DELETE, gone.operation_id).outcome == "done"
+        backend._check_seconds = 0.01
+        backend._expiry = Expiry(
+            backend.engine.make_client, server.BUCKET, lambda: later, backend._expiry._find_expired
+        )
+        watching = threading.Thread(target=backend.watch)
+        watching.start()
+        try:
+            wait_until(lambda: person.look_up(gone.operation_id).removed_at is not None)
+        finally:
+            signals.put("stop")
+            watching.join()
+        versions = s3.list_object_versions(Bucket=server.BUCKET)
+        assert [each["Key"] for each in versions["Versions"]] == [kept.record.s3_object_key]
+        assert versions.get("DeleteMarkers") is None
+        assert person.remove(UNDELETE, gone.operation_id).problem.code == "not-recoverable"
+        assert person.upload("gone", b"other").outcome == "done"
