@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
 
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
+from mgmt_api.domain.entities import Delete, Operation, Undelete
 from mgmt_contract.messages import StartItem, StartResult
 from support.fakes import StrictRecordStore
 from support.interposed import interpose_objects, interpose_records
@@ -38,6 +40,7 @@ class OneName(RuleBasedStateMachine):
         self.studio = Studio(records=StrictRecordStore())
         self.attempts: list[Attempt] = []
         self.confirmed: set[str] = set()
+        self.ever_deleted: set[str] = set()
         self.crash_at: tuple[int, str] | None = None
         hooks = {"before": self._hook("before"), "after": self._hook("after")}
         self.studio.serve(
@@ -137,6 +140,25 @@ class OneName(RuleBasedStateMachine):
         attempt = self._draw_started(data)
         self._call(lambda: attempt.machine.fail(attempt.started))
 
+    @precondition(lambda self: self._stored)
+    @rule(data=st.data())
+    def delete(self, data) -> None:
+        self._remove(data, "delete")
+
+    @precondition(lambda self: any(record.deleted_at for record in self._stored))
+    @rule(data=st.data())
+    def undelete(self, data) -> None:
+        self._remove(data, "undelete")
+
+    def _remove(self, data, verb) -> None:
+        record = data.draw(st.sampled_from(self._stored))
+        owner = next(each for each in self.machines if each.claims["username"] == record.actor)
+        self.ever_deleted.add(record.operation_id)
+        result = self._call(lambda: getattr(owner, verb)(record.operation_id))
+        if result is not None:
+            assert result.outcome in ("done", "already"), result
+            assert (result.upload.deleted_at is not None) == (verb == "delete")
+
     @rule(seconds=st.sampled_from([1, 300, 600, 900]))
     def wait(self, seconds) -> None:
         self.studio.clock.advance(seconds)
@@ -149,7 +171,11 @@ class OneName(RuleBasedStateMachine):
 
     @property
     def _records(self):
-        return [operation.record for operation in self.studio.records.operations.values()]
+        return [each.record for each in self.studio.records.operations.values() if isinstance(each, Operation)]
+
+    @property
+    def _stored(self):
+        return [record for record in self._records if record.status == "success"]
 
     @invariant()
     def every_success_is_its_own_object_and_like_it(self) -> None:
@@ -171,10 +197,30 @@ class OneName(RuleBasedStateMachine):
         assert self.confirmed <= succeeded
 
     @invariant()
-    def an_object_is_overwritten_only_by_who_asked_to_replace(self) -> None:
+    def an_object_is_overwritten_only_by_who_asked_to_replace_or_after_it_was_deleted(self) -> None:
         items = {attempt.item.operation_id: attempt.item for attempt in self.attempts}
-        later = self.studio.objects.versions.get(KEY, [])[1:]
-        assert all(items[stored.operation_id].replace for stored, _ in later)
+        for stored, _ in self.studio.objects.versions.get(KEY, [])[1:]:
+            operation = self.studio.operation(stored.operation_id)
+            took_its_place = operation.replaces_deleted and operation.record.replaces in self.ever_deleted
+            assert items[stored.operation_id].replace or took_its_place
+
+    @invariant()
+    def the_name_is_free_exactly_while_its_upload_is_deleted(self) -> None:
+        name = self.studio.records.names.get(KEY)
+        if name is not None and name.current is not None:
+            upload = self.studio.operation(name.current.operation_id)
+            assert name.current.is_deleted == (upload.record.deleted_at is not None)
+
+    @invariant()
+    def every_deletion_is_one_operation_of_the_history(self) -> None:
+        """What is recorded as deleted is what the deletions and their ends come to, in their order."""
+        balance = Counter()
+        for each in self.studio.records.operations.values():
+            if isinstance(each, (Delete, Undelete)):
+                balance[each.record.upload_id] += 1 if isinstance(each, Delete) else -1
+        deleted = {record.operation_id for record in self._records if record.deleted_at is not None}
+        assert {upload_id for upload_id, count in balance.items() if count} == deleted
+        assert set(balance.values()) <= {0, 1}
 
     @invariant()
     def at_most_one_upload_is_under_way(self) -> None:
