@@ -1,6 +1,7 @@
 """`mgmt safe` against the real service on fake stores: each way a card can stand to what is stored."""
 
 import errno
+import gzip
 import io
 import os
 import tracemalloc
@@ -14,6 +15,7 @@ from mgmt.archive.member_digests import DigestedMember
 from mgmt.errors import SourceError, UsageError
 from mgmt.events import Begun, Notice, Progress
 from mgmt.layout import Member
+from mgmt.safe.reading import Target
 from mgmt.safe.spool import Spool
 from mgmt.source import rereading
 from support.safe_world import World, pack_source
@@ -278,6 +280,34 @@ def test_a_card_that_is_pulled_out_makes_no_folder_safe(world, card, tmp_path, m
     assert (b"", "unreadable") in said.unsafe
 
 
+@pytest.mark.parametrize("what", ["added", "written", "removed"])
+def test_what_happens_to_the_card_behind_the_reading_is_noticed(world, card, tmp_path, monkeypatch, what):
+    world.upload(pack(card, tmp_path))
+    clip = card / "100CANON" / "a.mp4"
+    again = Target._look_again
+
+    def act(self, spool):
+        if what == "added":
+            (card / "100CANON" / "new.mp4").write_bytes(b"")
+        elif what == "written":
+            clip.write_bytes(clip.read_bytes())
+        else:
+            clip.unlink()
+        return again(self, spool)
+
+    monkeypatch.setattr(Target, "_look_again", act)
+    name = b"new.mp4" if what == "added" else b"a.mp4"
+    assert world.ask(card)[0].unsafe == [(b"100CANON/" + name, "changed")]
+
+
+@pytest.mark.parametrize("changes", [{"content_digest": "blake3:" + 64 * "0"}, {"codec": "mgmt 4"}])
+def test_a_record_that_changes_during_the_check_is_noticed(world, card, tmp_path, changes):
+    upload = world.upload(pack(card, tmp_path))
+    world.before_check = lambda number: number != 1 or world.rewrite(upload, **changes)
+    [said] = world.ask(card)
+    assert {code for _, code in said.unsafe} == {"rewritten"}
+
+
 def test_another_disk_in_its_place_is_noticed(world, card, tmp_path, monkeypatch):
     world.upload(pack(card, tmp_path))
     devices = iter([1, 2])
@@ -301,12 +331,18 @@ def test_what_rests_on_another_person_says_so_unless_the_bytes_were_read_back(wo
 
 def test_a_false_claim_is_found_where_the_bytes_are_read_back(world, card, tmp_path):
     (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "larger").write_bytes(noise(90_000))
     other, honest = pack(tmp_path / "other", tmp_path, name="CARD"), pack(card, tmp_path)
     lie = replace(other.content, content_digest=honest.content.content_digest)
-    world.upload(replace(other, content=lie), person="mallory")
+    size = b'"archive_size":%d'
+    index = gzip.decompress(honest.index).replace(size % len(honest.body), size % len(other.body))
+    world.upload(replace(other, content=lie, index=gzip.compress(index)), person="mallory", has_index=True)
     assert [proof.actor for proof in world.ask(card)[0].proofs] == ["mallory"]
     [said] = world.ask(card, reads_back=True)
     assert {code for _, code in said.unsafe} == {"unusable"}
+    (card / "101CANON" / "c.mp4").unlink()  # so that the index is needed
+    assert [proof.how for proof in world.ask(card)[0].proofs] == ["index"]
+    assert not world.ask(card, reads_back=True)[0].is_safe
 
 
 def test_an_index_object_of_another_card_is_never_believed(world, card, tmp_path):

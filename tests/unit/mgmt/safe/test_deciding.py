@@ -116,6 +116,8 @@ def test_an_upload_stands_that_is_there_as_it_was_compared():
         (replace(UPLOAD, s3_file_record=OTHER_SIZE), LOOK, "rewritten"),
         (replace(UPLOAD, s3_file_record=None), LOOK, "rewritten"),
         (replace(UPLOAD, codec="mgmt 2"), LOOK, "rewritten"),
+        (replace(UPLOAD, deleted_at=UPLOAD.started_at), LOOK, "deleted"),
+        (UPLOAD, look(deleted_at=UPLOAD.started_at), "deleted"),
         (UPLOAD, look(operation_id="other"), "rewritten"),
         (UPLOAD, look(version_id="v2"), "rewritten"),
         (UPLOAD, look(s3_object_key="DCIM2.tar.gz"), "rewritten"),
