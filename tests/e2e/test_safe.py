@@ -5,6 +5,7 @@ import shutil
 
 import pytest
 
+from mgmt_contract.parts import MIB
 from support.forger import forge
 from support.person import people as seated_people
 from support.programs import QUICK_WAITS
@@ -157,12 +158,10 @@ def test_what_was_left_out_at_the_upload_is_said_to_be_and_show_tells_it(anna, c
 
 def test_a_deleted_upload_is_no_proof_and_one_that_is_taken_back_is(anna, card):
     assert anna.run("upload", "CARD_A").exit_code == 0
-    deleted = anna.run("delete", "--yes", "CARD_A")
-    if deleted.exit_code == 2:
-        pytest.skip("there is no delete yet")
+    assert anna.run("delete", "--yes", "CARD_A").exit_code == 0
     run = anna.run("safe", "CARD_A")
     assert (run.exit_code, "which was deleted" in run.stdout) == (11, True)
-    assert anna.run("undelete", "CARD_A").exit_code == 0
+    assert anna.run("undelete", "--yes", "CARD_A").exit_code == 0
     assert anna.run("safe", "CARD_A").exit_code == 0
 
 
@@ -189,6 +188,55 @@ def test_several_paths_are_safe_only_together(anna, card):
     run = anna.run("safe", "CARD_A", "nowhere")
     assert (run.exit_code, run.stdout.splitlines()[-1]) == (3, "NOT SAFE TO ERASE")
     assert anna.run("safe", "nowhere").exit_code == 4
+
+
+AT_THE_FIRST_READ = """
+import os, pathlib, signal
+from mgmt.source import rereading
+read_at, times = rereading.read_at, iter(range(1_000_000))
+def read(*arguments):
+    if next(times) == 0:
+        {what}
+    return read_at(*arguments)
+rereading.read_at = read
+from mgmt.__main__ import run
+run()
+"""
+
+
+@pytest.mark.parametrize("command", ["safe", "--json safe"])
+def test_a_card_that_is_pulled_out_while_it_is_read_is_not_safe_and_the_sentence_says_why(anna, card, command):
+    assert anna.run("upload", "CARD_A").exit_code == 0
+    pulled = AT_THE_FIRST_READ.format(what="pathlib.Path('CARD_A').rename('pulled')")
+    run = anna.run(*command.split(), "CARD_A", program=pulled)
+    assert run.exit_code == 11
+    if "--json" in command:
+        assert (run.lines[-2]["is_safe"], bool(run.lines[-2]["failure"])) == (False, True)
+        assert not any(line["is_safe"] for line in run.lines if line["type"] == "folder")
+    else:
+        assert "could not be read to the end" in run.stdout
+        assert run.stdout.splitlines()[-1] == "NOT SAFE TO ERASE: CARD_A"
+
+
+def test_an_interrupted_check_gives_no_verdict(anna, card):
+    assert anna.run("upload", "CARD_A").exit_code == 0
+    run = anna.run("safe", "CARD_A", program=AT_THE_FIRST_READ.format(what="os.kill(os.getpid(), signal.SIGINT)"))
+    assert (run.exit_code, "SAFE" in run.stdout) == (130, False)
+
+
+def test_a_large_archive_is_compared_by_its_index_or_by_itself(anna, card):
+    """It goes in parts; whether it has an index beside it makes no difference to the answer."""
+    (card / "100CANON" / "long.mov").write_bytes(noise(20 * MIB))
+    assert anna.run("upload", "CARD_A").exit_code == 0
+    change_one_byte(card / "101CANON" / "c.mp4")
+    run = anna.run("--json", "safe", "CARD_A")
+    assert run.exit_code == 11
+    assert [(line["path"], line["code"]) for line in run.lines if line["type"] == "finding"] == [
+        ("CARD_A/101CANON/c.mp4", "differs")
+    ]
+    change_one_byte(card / "101CANON" / "c.mp4")
+    (card / "100CANON" / "a.mp4").unlink()
+    assert anna.run("safe", "CARD_A").exit_code == 0
 
 
 def test_nothing_is_ever_erased_or_written_to_the_card(anna, card):

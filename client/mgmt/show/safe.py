@@ -88,7 +88,7 @@ class SafeView:
         """Say the one thing that counts, at the very end; nothing else says that something may be erased."""
         if self._output.style.as_json or self._output.style.verbosity < 0:
             return
-        if summary.unsafe or summary.errors:
+        if summary.unsafe or summary.errors or not summary.safe:
             said, color = f"NOT SAFE TO ERASE: {', '.join(summary.unsafe)}".removesuffix(": "), "red"
         else:
             said, color = f"SAFE TO ERASE: {', '.join(summary.safe)}", "green"
