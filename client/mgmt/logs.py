@@ -34,6 +34,10 @@ SIZE_MAX_BYTES: Final = 5_000_000
 _NAME: Final = re.compile(r"\d{8}T\d{6}\.\d{3}Z-\d+\.log")
 LOGGER: Final = logging.getLogger("mgmt")
 LOGGER.setLevel(logging.INFO)
+# Lines say neither where in the code they were written nor by which thread or process, and finding that out takes
+# longer than writing them (Python's documentation, "Logging HOWTO", Optimization, read 2026-11).
+logging._srcfile = None  # noqa: SLF001  documented there
+logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False
 
 
 class RunLog(logging.Handler):

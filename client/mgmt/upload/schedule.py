@@ -64,6 +64,7 @@ def group(
 ) -> Generator[tuple[Strategy, list[Job]], None, None]:
     """Group jobs: a large one alone, small ones by the hundred. Closed early, it lets go of those that wait."""
     waiting: list[Job] = []
+    size_bytes = 0
     try:
         for job in jobs:
             strategy = strategy_for(job)
@@ -71,9 +72,10 @@ def group(
                 yield strategy, [job]
                 continue
             waiting.append(job)
-            size_bytes = sum(each.source.upper_bound_bytes for each in waiting)
+            size_bytes += job.source.upper_bound_bytes
             if len(waiting) > session.api.limits.items_max or (len(waiting) > 1 and size_bytes > BATCH_SIZE_MAX_BYTES):
                 full, waiting[:] = waiting[:-1], [job]
+                size_bytes = job.source.upper_bound_bytes
                 yield strategy, full
         full, waiting[:] = waiting[:], []
         if full:

@@ -39,8 +39,13 @@ class Signer:
 
     def __init__(self, folder: StateFolder, issuer: str, clock: Callable[[], float] = time.time) -> None:
         self.issuer = issuer
-        self._key = _open_key(folder)
+        self._folder = folder
         self._clock = clock
+
+    @functools.cached_property
+    def _key(self) -> RSAKey:
+        """The folder's key: most backends never sign anything, and opening it would take 40 ms of each start."""
+        return _open_key(self._folder)
 
     def find(self, key_id: str) -> RSAKey | None:
         """Return the public key of a name; the authorizer asks this."""

@@ -65,8 +65,14 @@ def test_it_is_made_as_the_standard_library_makes_one():
     for wrong in ((), ("a", "k", [], None, "too many")):
         with pytest.raises(TypeError):
             Card(*wrong)
-    with pytest.raises(TypeError, match="unknown"):
-        Card("a", "k", unknown=1)
+    with pytest.raises(TypeError, match="unknown: other"):
+        Card("a", "k", other=1)
+    with pytest.raises(TypeError, match=r"missing: key; unknown: other$"):  # as many as there are fields
+        Card("a", other=1)
+    with pytest.raises(TypeError, match="given twice: name"):
+        Card("a", "k", name="b")
+    with pytest.raises(TypeError, match=r"missing: name, key$"):
+        Card(note="n")
     first, second = Card("a", "k"), Card("b", "k")
     assert first.marks == []
     assert first.marks is not second.marks
