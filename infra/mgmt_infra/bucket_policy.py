@@ -14,12 +14,18 @@ from aws_cdk import aws_s3 as s3
 from mgmt_contract.storage import KEPT_TAG_PREFIX
 
 
-def add_belts(bucket: s3.Bucket, *, url_life_seconds: int) -> None:
-    """Add every belt but TLS, which the bucket brings itself (`enforce_ssl`)."""
+def add_belts(bucket: s3.Bucket, *, url_life_seconds: int, tagged_by: str) -> None:
+    """Add every belt but TLS, which the bucket brings itself (`enforce_ssl`).
+
+    Args:
+        bucket: The bucket.
+        url_life_seconds: How long a presigned URL is good for.
+        tagged_by: The role that alone may set the tags that the service keeps for itself.
+    """
     _deny_old_signatures(bucket)
     _deny_long_lived_urls(bucket, url_life_seconds)
     _deny_unconditional_writes(bucket)
-    _deny_kept_tags(bucket)
+    _deny_kept_tags(bucket, tagged_by)
 
 
 def _deny_old_signatures(bucket: s3.Bucket) -> None:
@@ -61,14 +67,17 @@ def _deny_unconditional_writes(bucket: s3.Bucket) -> None:
     _deny(bucket, "ConditionalWritesOnly", "s3:PutObject", [bucket.arn_for_objects("*")], condition)
 
 
-def _deny_kept_tags(bucket: s3.Bucket) -> None:
-    """Nobody sets a tag that the service keeps for itself: a lifecycle rule removes what has one of them.
+def _deny_kept_tags(bucket: s3.Bucket, tagged_by: str) -> None:
+    """Only the worker sets a tag that the service keeps for itself: a lifecycle rule removes what has one of them.
 
     Source: Service Authorization Reference, "Actions, resources, and condition keys for Amazon S3": the key
     `s3:RequestObjectTagKeys` of PutObject (also CreateMultipartUpload), PutObjectTagging and PutObjectVersionTagging,
     read 2026-11.
     """
-    condition = {"ForAnyValue:StringLike": {"s3:RequestObjectTagKeys": f"{KEPT_TAG_PREFIX}*"}}
+    condition = {
+        "ForAnyValue:StringLike": {"s3:RequestObjectTagKeys": f"{KEPT_TAG_PREFIX}*"},
+        "ArnNotEquals": {"aws:PrincipalArn": tagged_by},
+    }
     actions = ["s3:PutObject", "s3:PutObjectTagging", "s3:PutObjectVersionTagging"]
     _deny(bucket, "KeptTags", actions, [bucket.arn_for_objects("*")], condition)
 

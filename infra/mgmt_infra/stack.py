@@ -7,10 +7,13 @@ from constructs import Construct
 
 from mgmt_infra.api import Api
 from mgmt_infra.deployment import Deployment
+from mgmt_infra.function import resource_of
+from mgmt_infra.queues import Queues
 from mgmt_infra.record import OUTPUT, write_values
 from mgmt_infra.service import Service
 from mgmt_infra.sign_in import SignIn
 from mgmt_infra.storage import Storage
+from mgmt_infra.worker import Worker, make_worker_role
 
 
 class MgmtStack(cdk.Stack):
@@ -27,12 +30,22 @@ class MgmtStack(cdk.Stack):
         if sign_in is not None:
             deployment = deployment.with_sign_in(sign_in.issuer, sign_in.client.user_pool_client_id)
             cdk.CfnOutput(self, "UserPoolId", value=sign_in.pool.user_pool_id)
-        storage = Storage(self, "Storage", url_life_seconds=deployment.settings.url_life_seconds)
-        service = Service(self, "Service", storage=storage, deployment=deployment)
+        queues, worker_role = Queues(self, "Queues", service_name=deployment.stack_name), make_worker_role(self)
+        storage = Storage(
+            self,
+            "Storage",
+            url_life_seconds=deployment.settings.url_life_seconds,
+            tagged_by=worker_role.role_arn,
+            arrivals=queues.looks,
+            root_prefix=deployment.settings.root_prefix,
+        )
+        service = Service(self, "Service", storage=storage, queues=queues, deployment=deployment)
+        worker = Worker(self, "Worker", role=worker_role, queues=queues, storage=storage, deployment=deployment)
         api = Api(self, "Api", function=service.function, deployment=deployment)
-        storage.make_after(api.authorizer, api.log, service.role_alone, service.log)
+        without_storage = (api.log, service.role_alone, service.log, queues, resource_of(worker_role), worker.log)
+        storage.make_after(api.authorizer, *without_storage)
         if sign_in is not None:
-            sign_in.make_after(api.alone, api.log, service.role_alone, service.log)
+            sign_in.make_after(api.alone, *without_storage)
         cdk.CfnOutput(self, "ApiUrl", value=api.url, description="What `mgmt login` takes.")
         cdk.CfnOutput(self, "BucketName", value=storage.bucket.bucket_name)
         cdk.CfnOutput(self, "TableName", value=storage.table.table_name)

@@ -7,9 +7,11 @@ from typing import Final
 import aws_cdk as cdk
 from aws_cdk import aws_dynamodb as dynamodb
 from aws_cdk import aws_s3 as s3
+from aws_cdk import aws_sqs as sqs
 from constructs import Construct, IDependable
 
 from mgmt_api.adapters.table import INDEX_PROJECTION, INDEXES, TABLE_KEYS
+from mgmt_contract.names import ARCHIVE_SUFFIX
 from mgmt_contract.parts import ABANDONED_AFTER_DAYS
 from mgmt_contract.storage import EXPIRED_TAG, EXPIRED_TAG_VALUE
 from mgmt_infra.bucket_policy import add_belts
@@ -22,10 +24,20 @@ KEPT: Final = cdk.RemovalPolicy.RETAIN_ON_UPDATE_OR_DELETE
 class Storage(Construct):
     """Both outlive the stack: `cdk destroy` leaves them and their content."""
 
-    def __init__(self, scope: Construct, construct_id: str, *, url_life_seconds: int) -> None:
+    def __init__(
+        self,
+        scope: Construct,
+        construct_id: str,
+        *,
+        url_life_seconds: int,
+        tagged_by: str,
+        arrivals: sqs.Queue,
+        root_prefix: str,
+    ) -> None:
         super().__init__(scope, construct_id)
         self.bucket = self._make_bucket()
-        add_belts(self.bucket, url_life_seconds=url_life_seconds)
+        add_belts(self.bucket, url_life_seconds=url_life_seconds, tagged_by=tagged_by)
+        self._tell_arrivals(arrivals, root_prefix.strip("/"))
         self.table = self._make_table()
 
     def make_after(self, *others: IDependable) -> None:
@@ -72,6 +84,28 @@ class Storage(Construct):
             "CloudTrail's data events without a change here.",
         )
         return bucket
+
+    def _tell_arrivals(self, queue: sqs.Queue, root_prefix: str) -> None:
+        """Have S3 tell of archives that arrive. On the resource itself: CDK's own way adds a function and a role."""
+        resource = self.bucket.node.default_child
+        if not isinstance(resource, s3.CfnBucket):
+            raise TypeError(f"the bucket's resource is {resource!r}")
+        rules = [{"name": "suffix", "value": ARCHIVE_SUFFIX}]
+        if root_prefix:
+            rules.append({"name": "prefix", "value": f"{root_prefix}/"})
+        resource.notification_configuration = s3.CfnBucket.NotificationConfigurationProperty(
+            queue_configurations=[
+                s3.CfnBucket.QueueConfigurationProperty(
+                    event="s3:ObjectCreated:*",
+                    queue=queue.queue_arn,
+                    filter=s3.CfnBucket.NotificationFilterProperty(
+                        s3_key=s3.CfnBucket.S3KeyFilterProperty(
+                            rules=[s3.CfnBucket.FilterRuleProperty(**rule) for rule in rules]
+                        )
+                    ),
+                )
+            ]
+        )
 
     def _make_table(self) -> dynamodb.Table:
         table = dynamodb.Table(

@@ -30,6 +30,7 @@ WITH_ISSUER: dict[str, Any] = {
     "feed_shards": 8,
     "join_patience_seconds": 900,
     "resume_days": 14,
+    "recoverable_days": 45,
     "requests_per_second": 20,
     "request_burst": 40,
     "open_requests_per_second": 3,

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import pytest
 
-from support.assembly import Assembly
+from support.assembly import Assembly, function_of
 from support.policies import Request, Statement, find_matches, read_statements
 
 pytestmark = [pytest.mark.cdk, pytest.mark.xdist_group("assembly")]
 
 BUCKET = "arn:aws:s3:::media"
+WORKER = "arn:aws:iam::123456789012:role/worker"
 KEY = f"{BUCKET}/team/footage/clip.tar.gz"
 URL = {
     "aws:SecureTransport": "true",
@@ -33,7 +34,7 @@ ONLY_THIS = {"s3:if-match": '"etag"'}
 def statements(assembly: Assembly) -> list[Statement]:
     (bucket,) = assembly.find("AWS::S3::Bucket")
     policy = assembly.only("AWS::S3::BucketPolicy")["Properties"]["PolicyDocument"]
-    return read_statements(policy, {bucket: BUCKET})
+    return read_statements(policy, {bucket: BUCKET, function_of(assembly, "worker")["Role"]["Fn::GetAtt"][0]: WORKER})
 
 
 @pytest.mark.parametrize(
@@ -53,6 +54,12 @@ def statements(assembly: Assembly) -> list[Statement]:
         pytest.param("s3:ListMultipartUploadParts", KEY, ROLE, id="ListParts"),
         pytest.param("s3:AbortMultipartUpload", KEY, ROLE, id="AbortMultipartUpload"),
         pytest.param("s3:ListBucket", BUCKET, ROLE, id="ListBucket"),
+        pytest.param(
+            "s3:PutObjectVersionTagging",
+            KEY,
+            ROLE | KEPT | {"aws:PrincipalArn": WORKER},
+            id="the worker's tag on a deleted version",
+        ),
     ],
 )
 def test_what_the_service_does_is_not_denied(statements, action, resource, keys):

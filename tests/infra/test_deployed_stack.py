@@ -19,8 +19,9 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, cast
-from urllib.parse import urlsplit
+from urllib.parse import quote_plus, urlsplit
 
+import boto3
 import pytest
 import urllib3
 
@@ -29,6 +30,7 @@ from mgmt_api.domain.access import read_actor
 from mgmt_contract import routes
 from mgmt_contract.messages import Service
 from mgmt_contract.parts import MIB
+from mgmt_contract.records import UploadRecord
 from mgmt_contract.routes import Route
 from mgmt_contract.sign_in import redirect_uris
 from mgmt_contract.wire import from_json
@@ -38,6 +40,7 @@ from support.assembly import INFRA, STACK, make_environment, run_cdk, write_depl
 from support.certificates import make_certificate
 from support.events import make_event
 from support.issuer import Issuer, forge_token, run_issuer
+from support.local_backend import wait_until
 from support.ministack import ACCOUNT, REGION, Ministack, run_ministack
 from support.pool import DeployedPool, deploy_pool
 from support.studio import Machine, Studio, content_of, item_for, parts_of
@@ -135,6 +138,17 @@ class Account:
     ministack: Ministack
     environment: Mapping[str, str]
     http: urllib3.PoolManager
+
+    def client(self, service: str) -> Any:
+        """Connect to a service of the account as its admin."""
+        return boto3.client(
+            service,  # type: ignore[call-overload]  # any of them
+            region_name=REGION,
+            endpoint_url=self.ministack.endpoint_url,
+            aws_access_key_id="test",
+            aws_secret_access_key="test",
+            verify=str(self.ministack.certificate.certificate_path),
+        )
 
 
 @pytest.fixture(scope="module")
@@ -257,6 +271,45 @@ def test_a_large_upload_can_be_begun_looked_at_and_given_up(deployed: DeployedSt
     failed = ada.fail(started).record
     assert failed is not None
     assert failed.status == "failed"
+
+
+def test_the_worker_confirms_an_upload_whose_client_is_gone(deployed: DeployedStack, account: Account):
+    """Queue, function, role and records are real; the message is S3's, but comes without its delay of 5 minutes."""
+    ada, body = deployed.person("ada"), b"footage that nobody asks about"
+    started = ada.start(item_for("alone (1).mp4", body))
+    assert ada.send(started, body) == 200
+    sqs = account.client("sqs")
+    (looks,) = (url for url in sqs.list_queues()["QueueUrls"] if "Looks" in url)
+    stored = {"key": quote_plus(str(started.s3_object_key))}
+    event = {"Records": [{"eventName": "ObjectCreated:Put", "s3": {"object": stored}}]}
+    sqs.send_message(QueueUrl=looks, MessageBody=json.dumps(event), DelaySeconds=0)
+
+    def find_record() -> UploadRecord | None:
+        (found,) = ada.look_up(started.operation_id)
+        return found.record if isinstance(found.record, UploadRecord) and found.record.status == "success" else None
+
+    wait_until(lambda: find_record() is not None, seconds=60)
+    record = find_record()
+    assert record is not None
+    assert record.settled_by == "worker"
+    assert ada.complete(started, content_of(body)).outcome == "done"
+
+
+def test_bucket_and_schedule_feed_the_queue_of_looks(deployed: DeployedStack, account: Account):
+    (looks,) = (url for url in account.client("sqs").list_queues()["QueueUrls"] if "Looks" in url)
+    told = account.client("s3").get_bucket_notification_configuration(Bucket=deployed.outputs["BucketName"])
+    (queue,) = told["QueueConfigurations"]
+    assert queue["QueueArn"].rpartition(":")[2] == looks.rpartition("/")[2]
+    assert queue["Events"] == ["s3:ObjectCreated:*"]
+    scheduler = account.client("scheduler")
+    names = [each["Name"] for each in scheduler.list_schedules()["Schedules"]]
+    schedules = [scheduler.get_schedule(Name=name) for name in names]
+    assert {json.loads(each["Target"]["Input"])["task"]: each["ScheduleExpression"] for each in schedules} == {
+        "pending": "rate(5 minutes)",
+        "deleted": "rate(1 hour)",
+        "orphans": "rate(7 days)",
+    }
+    assert {each["Target"]["Arn"] for each in schedules} == {queue["QueueArn"]}
 
 
 def test_other_bytes_than_those_signed_for_are_refused(deployed: DeployedStack):

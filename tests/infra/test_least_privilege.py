@@ -8,22 +8,28 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import ExitStack
-from dataclasses import replace
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import Any, NamedTuple
 from urllib.parse import parse_qs, unquote, urlsplit
 
 import pytest
 
+from mgmt_api.adapters.clients import make_dynamodb_client
 from mgmt_api.adapters.dynamodb import DynamoDBRecordStore
 from mgmt_api.adapters.s3 import S3ObjectStore
 from mgmt_api.adapters.table import INDEXES
-from mgmt_api.ports import StorageError
-from mgmt_contract.messages import CleanUp, SignedRequest
+from mgmt_api.calls.backends import Backends
+from mgmt_api.domain.work import Work
+from mgmt_api.ports import Clock, StorageError
+from mgmt_api.upkeep.tasks import Worker
+from mgmt_contract.messages import CleanUp, SignedRequest, StartItem
 from mgmt_contract.parts import MIB
+from mgmt_contract.records import UploadRecord
 from mgmt_local.engine.seaweedfs import StorageEngine
-from support.assembly import Assembly
+from support.assembly import Assembly, function_of, policy_of
 from support.engine import connect, fetch, send, versioned_bucket
-from support.moto_table import create_table, moto_dynamodb
+from support.fakes import FakeWorkQueue
+from support.moto_table import REGION, create_table, moto_dynamodb
 from support.permissions import requests_of
 from support.policies import Request, Statement, find_matches, read_statements
 from support.studio import SETTINGS, Machine, Studio, content_of, index_of, item_for, part_of, parts_of
@@ -33,6 +39,10 @@ pytestmark = [pytest.mark.cdk, pytest.mark.xdist_group("assembly")]
 TABLE = "records"
 PREFIX = "team/footage"
 LOG = "arn:aws:logs:::log-group:service"
+QUEUES = "arn:aws:sqs:eu-west-1:123456789012"
+WORKER = "arn:aws:iam::123456789012:role/worker"
+POLLING = {"sqs:ReceiveMessage", "sqs:DeleteMessage", "sqs:GetQueueAttributes"}
+DAY_SECONDS = 24 * 3600
 
 
 class Recorder:
@@ -102,25 +112,82 @@ class Sender:
     put_part = put
 
 
+class RecordedQueue(FakeWorkQueue):
+    """The worker's queue, with every message to it written down."""
+
+    def __init__(self, clock: Clock, recorder: Recorder) -> None:
+        super().__init__(clock)
+        self._recorder = recorder
+
+    def send(self, work: Work, *, delay_seconds: int = 0) -> None:
+        queue = "joins" if work.task == "settle" else "looks"
+        self._recorder.requests += requests_of("sqs", "SendMessage", {"QueueUrl": f"{QUEUES}:{queue}"})
+        super().send(work, delay_seconds=delay_seconds)
+
+
+class Deed(NamedTuple):
+    """What was done, by the service and by its worker, and in which bucket."""
+
+    bucket: str
+    requests: list[Request]
+    worker_requests: list[Request]
+
+
 @pytest.fixture(scope="module")
-def bucket_and_requests(engine: StorageEngine) -> Iterator[tuple[str, list[Request]]]:
-    """The requests of everything the service does, and the bucket it was done in."""
-    recorder = Recorder()
+def deed(engine: StorageEngine) -> Iterator[Deed]:
+    """Everything that the service and its worker do."""
+    recorder, worker_recorder = Recorder(), Recorder()
     with ExitStack() as stack:
         bucket = stack.enter_context(versioned_bucket(engine))
         dynamodb = stack.enter_context(moto_dynamodb())
         create_table(dynamodb, TABLE)
-        studio = Studio(replace(SETTINGS, bucket=bucket, table=TABLE, root_prefix=PREFIX))
+        studio = Studio(replace(SETTINGS, bucket=bucket, table=TABLE, root_prefix=PREFIX), has_worker=True)
+        studio.queue = RecordedQueue(studio.clock, recorder)
         records = DynamoDBRecordStore(recorder.listen(dynamodb), TABLE, 1)
         studio.serve(records, RecordedStore(connect(engine), bucket, recorder))
         studio.objects = Sender()  # type: ignore[assignment]
-        do_everything(studio.person("ada"))
+        own_dynamodb = make_dynamodb_client(REGION, access_key="testing", secret_key="testing")
+        work = Workshop(
+            studio,
+            DynamoDBRecordStore(worker_recorder.listen(own_dynamodb), TABLE, 1),
+            RecordedStore(connect(engine), bucket, worker_recorder),
+            RecordedQueue(studio.clock, worker_recorder),
+        )
+        do_everything(studio.person("ada"), work)
         assert recorder.signed == {"PutObject", "UploadPart", "GetObject"}
-        yield bucket, recorder.requests
+        assert worker_recorder.signed == set()
+        yield Deed(bucket, recorder.requests, worker_recorder.requests)
 
 
-def do_everything(ada: Machine) -> None:
-    """Make every call of the contract, with everything that makes the adapters take another way."""
+@dataclass
+class Workshop:
+    """The worker beside a studio, on connections of its own."""
+
+    studio: Studio
+    records: DynamoDBRecordStore
+    objects: RecordedStore
+    queue: RecordedQueue
+
+    def do(self, *work: Work) -> None:
+        """Do this, what the service has handed over, and what that leads to."""
+        settings, clock = self.studio.settings, self.studio.clock
+        backends = Backends(settings, self.records, self.objects, clock, remaining_seconds=lambda: 900)
+        worker = Worker(backends, self.queue)
+        due = [*work, *self.studio.queue.take_due()]
+        while due:
+            for each in due:
+                worker.do(each)
+            due = self.queue.take_due()
+
+    def upload(self, ada: Machine, item: StartItem, body: bytes) -> None:
+        """Upload an archive in parts, which the worker joins."""
+        assert ada.upload(item, body).outcome == "completing"
+        self.do()
+        assert ada.look_up(item.operation_id)[0].record.status == "success"
+
+
+def do_everything(ada: Machine, work: Workshop) -> None:
+    """Make every call of the contract and all the worker's work, with everything that takes an adapter another way."""
     small, large = b"small", bytes(17 * MIB)
     first = item_for("clip.mp4", small, tags={"project": "film"})
     assert ada.preview(first)[0].outcome == "free"
@@ -129,9 +196,9 @@ def do_everything(ada: Machine) -> None:
     again = item_for("clip.mp4", small + b"er", replace=True)
     assert ada.upload(again, small + b"er").outcome == "done"
     assert ada.start(item_for("clip.mp4", small + b"er")).outcome == "already_there"
-    assert ada.upload(item_for("reel.mov", large, tags={"project": "film"}), large).outcome == "done"
-    assert ada.upload(item_for("reel.mov", large[1:], replace=True), large[1:]).outcome == "done"
-    store_with_an_index(ada, large[2:], b"what is in it")
+    work.upload(ada, item_for("reel.mov", large, tags={"project": "film"}), large)
+    work.upload(ada, item_for("reel.mov", large[1:], replace=True), large[1:])
+    store_with_an_index(ada, work, large[2:], b"what is in it")
     give_up_a_transfer(ada)
     assert ada.clean_up(CleanUp(first.operation_id, "completed", "deleted"))[0].outcome == "record"
     assert ada.look_up(first.operation_id)[0].outcome == "record"
@@ -148,9 +215,37 @@ def do_everything(ada: Machine) -> None:
     assert ada.upload(item_for("old.mov", small + b"er"), small + b"er").outcome == "done", "the name is free"
     for query in ({}, {"name": "clip.mp4"}, {"actor": "ada"}, {"mine": "true"}, {"status": "failed"}):
         assert ada.history(**query).records, query
+    leave_it_to_the_worker(ada, work)
 
 
-def store_with_an_index(ada: Machine, body: bytes, index: bytes) -> None:
+def leave_it_to_the_worker(ada: Machine, work: Workshop) -> None:
+    """Have objects confirmed, uploads ended, versions tagged and orphans searched without a client."""
+    clock = work.studio.clock
+    assert ada.send(ada.start(item_for("alone.mp4", b"alone")), b"alone") == 200
+    work.do(Work("arrival", key=f"{PREFIX}/alone.mp4.tar.gz"))
+    found = ada.history(name="alone.mp4").records
+    assert [each.settled_by for each in found if isinstance(each, UploadRecord)] == ["worker"]
+    carried = ada.start(item_for("joined.mov", None, upper_bound=64 * MIB))
+    body = bytes(17 * MIB)
+    ada.send_parts(ada.sign(carried, parts_of(body, 16 * MIB), content_of(body)), body, 16 * MIB)
+    work.studio.queue.take_due()
+    clock.advance(660)
+    work.do(Work("pending"))
+    assert ada.look_up(carried.operation_id)[0].record.status == "success"
+    ada.start(item_for("abandoned.mov", None, upper_bound=64 * MIB))
+    deleted = ada.upload(item_for("gone.mp4", b"gone"), b"gone")
+    assert ada.delete(deleted.operation_id).outcome == "done"
+    late = ada.start(item_for("late.mov", None, upper_bound=64 * MIB))
+    clock.advance(60 * DAY_SECONDS)
+    work.do(Work("deleted"), Work("orphans"), Work("pending"))
+    assert ada.look_up(deleted.operation_id)[0].record.removed_at is not None
+    assert ada.look_up(late.operation_id)[0].record.error_code == "abandoned"
+    Worker(
+        Backends(work.studio.settings, work.records, work.objects, clock, remaining_seconds=lambda: 1), work.queue
+    ).do(Work("orphans"))
+
+
+def store_with_an_index(ada: Machine, work: Workshop, body: bytes, index: bytes) -> None:
     """Upload an archive with its index, and get both back."""
     started = ada.start(item_for("card", None, upper_bound=64 * MIB))
     signed = ada.sign(started, parts_of(body, 16 * MIB), content_of(body), index=index_of(index))
@@ -158,6 +253,8 @@ def store_with_an_index(ada: Machine, body: bytes, index: bytes) -> None:
     assert send(signed.index_request, index) == 200
     assert send(signed.index_request, index) == 412
     assert send(signed.index_request, index[:-1] + b"!") in (400, 403, 412)
+    assert ada.complete(started, content_of(body)).outcome == "completing"
+    work.do()
     assert ada.complete(started, content_of(body)).record.index_size == len(index)
     opened = ada.open_download(started.operation_id)
     assert fetch(opened.index_request) == (200, index)
@@ -177,24 +274,53 @@ def give_up_a_transfer(ada: Machine) -> None:
 
 
 @pytest.fixture(scope="module")
-def requests(bucket_and_requests) -> list[Request]:
-    return bucket_and_requests[1]
+def requests(deed: Deed) -> list[Request]:
+    return deed.requests
 
 
 @pytest.fixture(scope="module")
-def names(assembly: Assembly, bucket_and_requests) -> dict[str, str]:
+def names(assembly: Assembly, deed: Deed) -> dict[str, str]:
     """What the template's logical ids stand for here."""
-    log = assembly.only("AWS::Lambda::Function")["Properties"]["LoggingConfig"]["LogGroup"]["Ref"]
+    logs = [function_of(assembly, module)["LoggingConfig"]["LogGroup"]["Ref"] for module in ("handler", "worker")]
+    queues = {name: f"{QUEUES}:{kind}" for kind, name in queue_names(assembly).items()}
     return {
-        next(iter(assembly.find("AWS::S3::Bucket"))): f"arn:aws:s3:::{bucket_and_requests[0]}",
+        next(iter(assembly.find("AWS::S3::Bucket"))): f"arn:aws:s3:::{deed.bucket}",
         next(iter(assembly.find("AWS::DynamoDB::Table"))): f"arn:aws:dynamodb:::table/{TABLE}",
-        log: LOG,
+        role_name(assembly, "worker"): WORKER,
+        **dict.fromkeys(logs, LOG),
+        **queues,
     }
+
+
+def queue_names(assembly: Assembly) -> dict[str, str]:
+    """Find the logical ids of both queues by the environment of the function."""
+    variables = function_of(assembly, "handler")["Environment"]["Variables"]
+    return {kind: variables[f"MGMT_{kind.upper()}_QUEUE_URL"]["Ref"] for kind in ("joins", "looks")}
+
+
+def role_name(assembly: Assembly, module: str) -> str:
+    """Return the logical id of a function's role."""
+    name: str = function_of(assembly, module)["Role"]["Fn::GetAtt"][0]
+    return name
 
 
 @pytest.fixture(scope="module")
 def role(assembly: Assembly, names) -> list[Statement]:
-    return read_statements(assembly.only("AWS::IAM::Policy")["Properties"]["PolicyDocument"], names)
+    return read_statements(policy_of(assembly, role_name(assembly, "handler"))["PolicyDocument"], names)
+
+
+@pytest.fixture(scope="module")
+def worker_role(assembly: Assembly, names) -> list[Statement]:
+    return read_statements(policy_of(assembly, role_name(assembly, "worker"))["PolicyDocument"], names)
+
+
+@pytest.fixture(scope="module", params=["service", "worker"])
+def either(request: pytest.FixtureRequest, deed: Deed, role, worker_role) -> tuple[list[Request], list[Statement]]:
+    """What one of the two has done, and its role."""
+    if request.param == "service":
+        return deed.requests, role
+    as_worker = [replace(each, keys={**each.keys, "aws:PrincipalArn": WORKER}) for each in deed.worker_requests]
+    return as_worker, worker_role
 
 
 @pytest.fixture(scope="module")
@@ -202,29 +328,45 @@ def belts(assembly: Assembly, names) -> list[Statement]:
     return read_statements(assembly.only("AWS::S3::BucketPolicy")["Properties"]["PolicyDocument"], names)
 
 
-def test_the_role_has_one_policy_and_only_lambda_may_take_it(assembly: Assembly):
-    role = assembly.only("AWS::IAM::Role")["Properties"]
+@pytest.mark.parametrize("module", ["handler", "worker"])
+def test_each_role_has_one_policy_and_only_lambda_may_take_it(assembly: Assembly, module):
+    name = role_name(assembly, module)
+    role = assembly.find("AWS::IAM::Role")[name]["Properties"]
     assert role.keys() == {"AssumeRolePolicyDocument"}
     (statement,) = role["AssumeRolePolicyDocument"]["Statement"]
     assert statement["Principal"] == {"Service": "lambda.amazonaws.com"}
+    assert policy_of(assembly, name)
 
 
-def test_every_call_of_the_service_is_allowed(requests, role):
+def test_the_two_functions_have_roles_of_their_own(assembly: Assembly):
+    assert role_name(assembly, "handler") != role_name(assembly, "worker")
+
+
+def test_every_call_is_allowed(either):
+    requests, role = either
     assert [request for request in requests if not find_matches(role, "Allow", request)] == []
 
 
-def test_no_call_of_the_service_is_stopped_by_the_bucket(requests, belts):
-    """Every write that creates an object carries a condition, whichever way it goes."""
+def test_no_call_is_stopped_by_the_bucket(either, belts):
+    """Every write that creates an object carries a condition, whichever way it goes; the worker's tag is its alone."""
+    requests, _ = either
     assert [request for request in requests if find_matches(belts, "Deny", request)] == []
 
 
-def test_every_permission_is_used(requests, role):
+def test_the_workers_tag_is_denied_to_everybody_else(deed: Deed, belts):
+    tagging = [each for each in deed.worker_requests if each.action == "s3:PutObjectVersionTagging"]
+    assert tagging
+    assert all(find_matches(belts, "Deny", each) for each in tagging)
+
+
+def test_every_permission_is_used(either):
+    requests, role = either
     granted = {
         (action, resource)
         for statement in role
         for action in statement["Action"]
         for resource in statement["Resource"]
-        if not action.startswith("logs:")  # used by Lambda itself
+        if not action.startswith("logs:") and action not in POLLING  # used by Lambda itself
     }
     used = {
         (action, resource)
@@ -240,7 +382,8 @@ def test_every_index_is_reached(requests):
     assert indexes - {""} == set(INDEXES)
 
 
-def test_no_action_is_a_pattern_and_no_resource_is_everything(role):
+def test_no_action_is_a_pattern_and_no_resource_is_everything(either):
+    _, role = either
     resources = {resource for statement in role for resource in statement["Resource"]}
     assert not [action for statement in role for action in statement["Action"] if "*" in action]
     assert {resource for resource in resources if "*" in resource} == {
@@ -248,13 +391,15 @@ def test_no_action_is_a_pattern_and_no_resource_is_everything(role):
     }
 
 
-def test_nothing_can_be_destroyed(role):
+def test_nothing_can_be_destroyed(either):
     """Neither a version nor a record nor the bucket itself: there is no word for it in the policy."""
-    actions = {action for statement in role for action in statement["Action"]}
+    _, role = either
+    actions = {action for statement in role for action in statement["Action"]} - {"sqs:DeleteMessage"}
     assert not [action for action in actions if "Delete" in action or ("Put" in action and "Bucket" in action)]
 
 
 @pytest.mark.parametrize("key", ["team/other/x.tar.gz", "x.tar.gz", f"{PREFIX}-2/x.tar.gz"])
-def test_keys_outside_the_prefix_are_out_of_reach(role, bucket_and_requests, key):
-    request = Request("s3:PutObject", f"arn:aws:s3:::{bucket_and_requests[0]}/{key}")
+def test_keys_outside_the_prefix_are_out_of_reach(either, deed: Deed, key):
+    _, role = either
+    request = Request("s3:PutObject", f"arn:aws:s3:::{deed.bucket}/{key}")
     assert find_matches(role, "Allow", request) == []

@@ -15,7 +15,7 @@ from mgmt_api.domain.settings import Settings, read_settings
 from mgmt_contract.routes import ROUTES
 from mgmt_contract.sign_in import redirect_uris
 from mgmt_infra.deployment import DeploymentError, read_deployment
-from support.assembly import Assembly
+from support.assembly import Assembly, function_of
 from support.policies import resolve
 from support.templates import closure, needs_of
 
@@ -49,6 +49,8 @@ def test_no_rule_of_cdk_nag_is_broken_or_set_aside_but_these(pool_assembly: Asse
         "mgmt/Storage/Bucket": "AwsSolutions-S1",
         "mgmt/Service/Role": "AwsSolutions-IAM5",
         "mgmt/Service/Function": "AwsSolutions-L1",
+        "mgmt/WorkerRole": "AwsSolutions-IAM5",
+        "mgmt/Worker/Function": "AwsSolutions-L1",
         "mgmt/Api/HttpApi/GET--v1--service": "AwsSolutions-APIG4",
     }
     assert all(len(each["reason"]) > 80 for each in aside.values())
@@ -214,7 +216,7 @@ def test_the_api_takes_the_pools_tokens_for_this_client_and_the_listed_machines(
 
 
 def test_the_function_knows_the_pool_as_its_issuer(pool_assembly: Assembly):
-    variables = pool_assembly.only("AWS::Lambda::Function")["Properties"]["Environment"]["Variables"]
+    variables = function_of(pool_assembly, "handler")["Environment"]["Variables"]
     names = {name: name for name in pool_assembly.template["Resources"]}
     names |= {"AWS::Region": "eu-west-1", "AWS::URLSuffix": "amazonaws.com"}
     written = {name: resolve(value, names) for name, value in variables.items()}
@@ -234,6 +236,8 @@ def test_the_function_knows_the_pool_as_its_issuer(pool_assembly: Assembly):
         read_scopes=("mgmt/read",),
         sign_in_scopes=("openid", "mgmt/use"),
         machine_clients=("ci-1",),
+        joins_queue_url=settings.joins_queue_url,
+        looks_queue_url=settings.looks_queue_url,
     )
 
 

@@ -17,7 +17,7 @@ from mgmt_api.domain.policy import scopes_for
 from mgmt_api.domain.settings import Settings, read_settings
 from mgmt_contract.routes import DESCRIBE, ROUTES
 from mgmt_infra.deployment import read_deployment
-from support.assembly import INFRA, STACK, Assembly
+from support.assembly import INFRA, STACK, Assembly, function_of
 from support.node import CDK_DIRECTORY
 from support.policies import as_list
 from support.templates import closure, needs_of
@@ -41,6 +41,8 @@ def test_no_rule_of_cdk_nag_is_broken_or_set_aside_but_these(assembly: Assembly)
         "mgmt/Storage/Bucket": "AwsSolutions-S1",
         "mgmt/Service/Role": "AwsSolutions-IAM5",
         "mgmt/Service/Function": "AwsSolutions-L1",
+        "mgmt/WorkerRole": "AwsSolutions-IAM5",
+        "mgmt/Worker/Function": "AwsSolutions-L1",
         "mgmt/Api/HttpApi/GET--v1--service": "AwsSolutions-APIG4",
     }
     assert all(len(each["reason"]) > 80 and len(each["violatingConstructs"]) == 1 for each in aside.values())
@@ -145,7 +147,7 @@ def test_bucket_and_table_are_made_after_everything_that_may_fail_without_them(a
 
 def test_the_function_reads_every_setting_from_its_environment(assembly: Assembly, context):
     """None of the context's values is a default, so a variable that is not passed on is noticed."""
-    variables = assembly.only("AWS::Lambda::Function")["Properties"]["Environment"]["Variables"]
+    variables = function_of(assembly, "handler")["Environment"]["Variables"]
     names = {name: _reference(value) for name, value in variables.items()}
     bucket, table = (next(iter(assembly.find(kind))) for kind in ("AWS::S3::Bucket", "AWS::DynamoDB::Table"))
     assert read_settings(names | {"AWS_REGION": "eu-west-1"}) == Settings(
@@ -162,6 +164,9 @@ def test_the_function_reads_every_setting_from_its_environment(assembly: Assembl
         feed_shards=context["feed_shards"],
         join_patience_seconds=context["join_patience_seconds"],
         resume_days=context["resume_days"],
+        recoverable_days=context["recoverable_days"],
+        joins_queue_url=names["MGMT_JOINS_QUEUE_URL"],
+        looks_queue_url=names["MGMT_LOOKS_QUEUE_URL"],
         issuer=context["issuer"],
         client_id=context["client_id"],
         audience=context["audience"],
@@ -174,16 +179,16 @@ def test_the_function_reads_every_setting_from_its_environment(assembly: Assembl
 
 
 def test_the_metrics_of_several_services_in_one_account_are_told_apart(assembly: Assembly):
-    variables = assembly.only("AWS::Lambda::Function")["Properties"]["Environment"]["Variables"]
+    variables = function_of(assembly, "handler")["Environment"]["Variables"]
     assert variables["POWERTOOLS_SERVICE_NAME"] == STACK
 
 
 def test_the_function_answers_before_the_api_gives_up(assembly: Assembly):
-    assert assembly.only("AWS::Lambda::Function")["Properties"]["Timeout"] == 29
+    assert function_of(assembly, "handler")["Timeout"] == 29
 
 
 def test_the_function_runs_on_arm_and_is_not_traced(assembly: Assembly):
-    function = assembly.only("AWS::Lambda::Function")["Properties"]
+    function = function_of(assembly, "handler")
     assert (function["Runtime"], function["Architectures"]) == ("python3.13", ["arm64"])
     assert function["MemorySize"] == 512
     assert "TracingConfig" not in function
@@ -191,9 +196,9 @@ def test_the_function_runs_on_arm_and_is_not_traced(assembly: Assembly):
 
 def test_every_log_is_kept_for_a_while_only(assembly: Assembly):
     groups = assembly.find("AWS::Logs::LogGroup")
-    assert len(groups) == 2
+    assert len(groups) == 3
     assert {group["Properties"]["RetentionInDays"] for group in groups.values()} == {90}
-    logging = assembly.only("AWS::Lambda::Function")["Properties"]["LoggingConfig"]
+    logging = function_of(assembly, "handler")["LoggingConfig"]
     assert logging["LogGroup"]["Ref"] in groups
 
 
@@ -207,7 +212,7 @@ def test_the_code_is_the_lambda_folder_as_it_stands(assembly: Assembly):
     ]
     _, differing, missing = filecmp.cmpfiles(LAMBDA, assembly.code_directory, map(str, files), shallow=False)
     assert (differing, missing) == ([], [])
-    module, function = assembly.only("AWS::Lambda::Function")["Properties"]["Handler"].rsplit(".", 1)
+    module, function = function_of(assembly, "handler")["Handler"].rsplit(".", 1)
     source = (assembly.code_directory / module.replace(".", "/")).with_suffix(".py").read_text()
     assert f"def {function}(" in source
 

@@ -56,6 +56,22 @@ class Assembly:
         return resource
 
 
+def function_of(assembly: Assembly, module: str) -> dict[str, Any]:
+    """Return the properties of the function whose handler is in a module of `mgmt_api`."""
+    functions = (each["Properties"] for each in assembly.find("AWS::Lambda::Function").values())
+    found: dict[str, Any]
+    (found,) = (each for each in functions if each["Handler"] == f"mgmt_api.{module}.lambda_handler")
+    return found
+
+
+def policy_of(assembly: Assembly, role_name: str) -> dict[str, Any]:
+    """Return the one policy of a role, by the role's logical id."""
+    policies = (each["Properties"] for each in assembly.find("AWS::IAM::Policy").values())
+    found: dict[str, Any]
+    (found,) = (each for each in policies if each["Roles"] == [{"Ref": role_name}])
+    return found
+
+
 def synthesize(directory: Path, home: Path, deployment: Mapping[str, Any]) -> Assembly:
     """Synthesize the app for a first deployment with these values, and nothing of this user's own settings.
 

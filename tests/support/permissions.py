@@ -32,14 +32,21 @@ def requests_of(service: str, operation: str, call: Call) -> Iterator[Request]:
     """
     if service == "s3":
         return _s3_requests(operation, call)
+    if service == "sqs":
+        return iter([Request(_SQS[operation], call["QueueUrl"])])
     return _DYNAMODB[operation](call)
 
 
 def _s3_requests(operation: str, call: Call) -> Iterator[Request]:
     bucket = f"arn:aws:s3:::{call['Bucket']}"
+    if operation in _OF_BUCKET:
+        yield Request(_OF_BUCKET[operation], bucket)
+        return
     resource = f"{bucket}/{call['Key']}"
     of_version = operation in _READS and "VersionId" in call
     yield Request("s3:GetObjectVersion" if of_version else _S3[operation], resource, _s3_keys(operation, call))
+    if operation in _TAGGING:
+        return
     if "Tagging" in call:
         yield Request("s3:PutObjectTagging", resource)
     if "IfMatch" in call:
@@ -55,6 +62,8 @@ def _s3_keys(operation: str, call: Call) -> dict[str, str]:
     for parameter, key in (("IfNoneMatch", "s3:if-none-match"), ("IfMatch", "s3:if-match")):
         if parameter in call:
             keys[key] = call[parameter]
+    if operation == "PutObjectTagging":
+        keys["s3:RequestObjectTagKeys"] = ",".join(tag["Key"] for tag in call["Tagging"]["TagSet"])
     return keys
 
 
@@ -68,7 +77,13 @@ _S3 = {
     "HeadObject": "s3:GetObject",
     "GetObject": "s3:GetObject",
     "RestoreObject": "s3:RestoreObject",
+    "GetObjectTagging": "s3:GetObjectVersionTagging",  # always of a version
+    "PutObjectTagging": "s3:PutObjectVersionTagging",
 }
+_TAGGING = {"GetObjectTagging", "PutObjectTagging"}
+_OF_BUCKET = {"ListObjectsV2": "s3:ListBucket", "ListMultipartUploads": "s3:ListBucketMultipartUploads"}
+_SQS = {"SendMessage": "sqs:SendMessage"}
+"""The queue's address stands for its resource."""
 _READS = {"HeadObject", "GetObject"}
 """With a version's id they need s3:GetObjectVersion instead."""
 

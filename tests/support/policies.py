@@ -17,6 +17,7 @@ _OPERATORS: Mapping[str, Callable[[str | None, str], bool]] = {
     "Null": lambda actual, expected: (actual is None) == (expected == "true"),
     "Bool": lambda actual, expected: actual is not None and actual.lower() == expected.lower(),
     "StringEquals": lambda actual, expected: actual == expected,
+    "ArnNotEquals": lambda actual, expected: actual != expected,
     "NumericGreaterThan": lambda actual, expected: actual is not None and float(actual) > float(expected),
     "ForAnyValue:StringLike": lambda actual, expected: any(
         fnmatch.fnmatchcase(each, expected) for each in (actual or "").split(",") if each
@@ -55,9 +56,20 @@ def read_statements(policy: Mapping[str, Any], names: Mapping[str, str]) -> list
             **statement,
             "Action": as_list(statement["Action"]),
             "Resource": [resolve(resource, names) for resource in as_list(statement["Resource"])],
+            "Condition": _resolve_tests(statement.get("Condition", {}), names),
         }
         for statement in policy["Statement"]
     ]
+
+
+def _resolve_tests(tests: Mapping[str, Any], names: Mapping[str, str]) -> dict[str, Any]:
+    return {
+        operator: {
+            key: [resolve(value, names) if isinstance(value, dict) else value for value in as_list(values)]
+            for key, values in by_key.items()
+        }
+        for operator, by_key in tests.items()
+    }
 
 
 def find_matches(statements: Iterable[Statement], effect: str, request: Request) -> list[Statement]:
