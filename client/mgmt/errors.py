@@ -7,6 +7,7 @@
     ├── RefusedError          6   the service says no
     │   └── NewerServiceError     or says what this version does not know
     ├── UnavailableError      7   run again, it resumes
+    │   └── RestoringError        S3 is restoring an archived object; later it can be read
     ├── IntegrityError        8   bytes disagree
     ├── LocalStateError       9   local disk or state
     ├── NotConfiguredError   10   no service known
@@ -103,6 +104,13 @@ class UnavailableError(MgmtError):
 
     exit_code = 7
     default_code = "unavailable"
+
+
+class RestoringError(UnavailableError):
+    """S3 is restoring an archived object: the same command goes on when it can be read."""
+
+    default_code = "restoring"
+    stops_everything = False
 
 
 class IntegrityError(MgmtError):

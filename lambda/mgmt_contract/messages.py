@@ -476,6 +476,8 @@ class StoredVersion(Value):
     """False where a later version, or a delete marker, lies over it; None where nobody looked."""
     restored_until: datetime | None = None
     """Until when an archived object can be read."""
+    archive_tier: str | None = None
+    """The tier into which INTELLIGENT_TIERING has archived it, such as ARCHIVE_ACCESS."""
 
 
 class DownloadResult(Value):

@@ -441,28 +441,3 @@ ServiceApi.end_downloads = lose""",
 def test_a_folder_to_put_it_in_must_exist(bert):
     run = bert.run("--json", "download", "--to", "nowhere", "x")
     assert (run.exit_code, json.loads(run.stderr)["code"]) == (2, "no-folder")
-
-
-@pytest.mark.parametrize(
-    ("outcome", "said"), [("archived", "Ask the admin to restore it"), ("restoring", "is restoring it")]
-)
-def test_an_archived_object_is_named_with_what_it_needs_and_nothing_is_made(team, bert, tree, outcome, said):
-    archived = PATCHED.format(
-        what=f"""
-from dataclasses import replace
-from mgmt.service import ServiceApi
-opening = ServiceApi.open_downloads
-def open_archived(self, request):
-    answer = opening(self, request)
-    [result] = answer.results
-    stored = replace(result.stored, storage_class="GLACIER")
-    return replace(answer, results=[replace(result, outcome={outcome!r}, stored=stored, request=None, record=None)])
-ServiceApi.open_downloads = open_archived""",
-        error=0,
-    )
-    run = bert.run("--json", "download", "DCIM", program=archived)
-    error = json.loads(run.stderr)
-    assert (run.exit_code, error["code"]) == (6, outcome)
-    assert "GLACIER" in error["message"]
-    assert said in error["message"]
-    assert (names_in(bert.work), team.storage.gets) == ([], [])

@@ -174,10 +174,8 @@ def team_at_work(
     signer = make_s3_client(
         REGION, endpoint_url=storage.url, access_key=engine.access_key, secret_key=engine.secret_key
     )
-    deployed = {"scopes": (SCOPE,), **deployed}
-    settings = Settings(
-        bucket=bucket, table="", region=REGION, key_part_max_bytes=255, restores_archived=False, **deployed
-    )
+    deployed = {"scopes": (SCOPE,), "restores_archived": False, **deployed}
+    settings = Settings(bucket=bucket, table="", region=REGION, key_part_max_bytes=255, **deployed)
     team = Team("", bucket, s3, records, S3ObjectStore(signer, bucket), storage, folder)
 
     def clock() -> datetime:

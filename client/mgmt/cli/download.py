@@ -3,14 +3,23 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from mgmt.cli.history import complete_name
 from mgmt.cli.invocation import Invocation, current_directory, shown_base
 from mgmt.cli.upload import exit_code_of, parse_rate
-from mgmt.errors import UsageError
+from mgmt.errors import CancelledError, MgmtError, UsageError
+from mgmt.text import printable
+from mgmt_contract.restoring import DAYS_DEFAULT, DAYS_MAX
+from mgmt_contract.values import Value
+
+if TYPE_CHECKING:  # names for annotations only
+    from mgmt.download.results import Summary
+    from mgmt.service import ServiceApi
+    from mgmt.show.progress import TaskRenderer
+    from mgmt_contract.restoring import RestoreTier
 
 
 @click.command()
@@ -19,6 +28,23 @@ from mgmt.errors import UsageError
 @click.option("--extract", "extracts", is_flag=True, help="Extract the archive, and do not keep it.")
 @click.option("--version", "version_id", metavar="VERSION", help="Bring this version of NAME, also a replaced one.")
 @click.option("--only", multiple=True, metavar="GLOB", help="Bring only the files that fit, extracted; repeatable.")
+@click.option("--wait", "waits", is_flag=True, help="Wait until what is archived can be read, and go on.")
+@click.option(
+    "--tier",
+    type=click.Choice(["Expedited", "Standard", "Bulk"], case_sensitive=False),
+    default="Standard",
+    show_default=True,
+    help="How fast, and how dear, S3 restores what is archived.",
+)
+@click.option(
+    "--days",
+    metavar="N",
+    type=click.IntRange(1, DAYS_MAX),
+    default=DAYS_DEFAULT,
+    show_default=True,
+    help="How long the restored copy stays.",
+)
+@click.option("--yes", "is_agreed", is_flag=True, help="Do not ask before a restore, which costs money; for scripts.")
 @click.option("--replace", "replaces", is_flag=True, help="Replace what exists under that name.")
 @click.option("--jobs", metavar="N", type=click.IntRange(1, 64), help="Ranges at a time.  [default: 4]")
 @click.option("--limit-rate", metavar="RATE", help="Bytes per second at most, such as 500k or 2M.")
@@ -34,6 +60,10 @@ def download(invocation: Invocation, /, names: tuple[str, ...], **options: Any) 
     parts of the archive that hold these files are fetched. What is there already with the same content stays.
     VERSION is what `mgmt show` prints of an upload; its ID brings the same.
 
+    What lies in an archived storage class has to be restored by S3 first, for the whole team. The price is said and
+    asked about; a restore that is under way already is not asked for again. Without --wait run the command again
+    when it is ready.
+
     \b
     Examples:
       mgmt download clip.mp4
@@ -43,8 +73,9 @@ def download(invocation: Invocation, /, names: tuple[str, ...], **options: Any) 
 
     \b
     Exit codes: 0 done, 2 usage, 3 some of several failed, 4 no such upload,
-      5 sign-in, 6 refused, 7 unavailable (run again), 8 integrity, 9 local disk
-      or state (also: the target exists), 10 not configured, 130 interrupted.
+      5 sign-in, 6 refused, 7 unavailable or being restored (run again), 8 integrity,
+      9 local disk or state (also: the target exists), 10 not configured,
+      130 interrupted, or not agreed.
     """
     here = current_directory()
     if "" in names:
@@ -56,11 +87,26 @@ def download(invocation: Invocation, /, names: tuple[str, ...], **options: Any) 
     if not folder.is_dir():
         raise UsageError(f"--to: there is no folder '{folder}'. Create it, or plug its disk in.", code="no-folder")
     rate = parse_rate(options.pop("limit_rate"))
-    return _download(invocation, names, rate, version_id, folder=here / folder, **options)
+    restoring = _Restoring(*(options.pop(name) for name in ("tier", "days", "waits", "is_agreed")))
+    return _download(invocation, names, rate, version_id, restoring, folder=here / folder, **options)
+
+
+class _Restoring(Value):
+    """What is done about archived objects."""
+
+    tier: RestoreTier
+    days: int
+    waits: bool
+    is_agreed: bool
 
 
 def _download(
-    invocation: Invocation, names: tuple[str, ...], rate: int | None, version_id: str | None, **options: Any
+    invocation: Invocation,
+    names: tuple[str, ...],
+    rate: int | None,
+    version_id: str | None,
+    restoring: _Restoring,
+    **options: Any,
 ) -> int:
     from mgmt.download import DownloadOptions
     from mgmt.download import download as run_download
@@ -71,20 +117,84 @@ def _download(
     from mgmt.team.history import find_stored
     from mgmt.team.versions import find_version
 
-    summary = Summary()
-    with stay_awake(), TaskRenderer(invocation.output, DownloadView(invocation.output)) as renderer:
-        try:
-            with invocation.session(renderer.emit, rate_limit_bytes_per_second=rate) as session:
+    summary, left, readable = Summary(), names, set[str]()
+    with stay_awake():
+        while left:
+            renderer = TaskRenderer(invocation.output, DownloadView(invocation.output))
+            try:
+                with renderer, invocation.session(renderer.emit, rate_limit_bytes_per_second=rate) as session:
 
-                def find(name: str) -> Any:
-                    if version_id is not None:
-                        return find_version(session.api, name, version_id)
-                    return find_stored(session.api, name)
+                    def find(name: str, api: ServiceApi = session.api) -> Any:
+                        if version_id is not None:
+                            return find_version(api, name, version_id)
+                        return find_stored(api, name)
 
-                base = shown_base(session.settings)
-                run_download(names, find, DownloadOptions(**options), session, base, summary)
-        except BaseException:
-            renderer.summarize(summary.succeeded, len(summary.errors), 0, was_stopped=True)
-            raise
-        renderer.summarize(summary.succeeded, len(summary.errors), 0)
+                    base = shown_base(session.settings)
+                    run_download(left, find, DownloadOptions(**options), session, base, summary)
+                # With the bars closed: a person may be asked.
+                left = _have_restored(invocation, renderer, summary, restoring, readable) if summary.archived else ()
+            except BaseException:
+                renderer.summarize(summary.succeeded, len(summary.errors), 0, was_stopped=True)
+                raise
+    renderer.summarize(summary.succeeded, len(summary.errors), 0)
     return exit_code_of(summary.errors, summary.succeeded + len(summary.errors))
+
+
+def _have_restored(
+    invocation: Invocation, renderer: TaskRenderer, summary: Summary, restoring: _Restoring, readable: set[str]
+) -> tuple[str, ...]:
+    """Have what is archived restored, once somebody has agreed; return the names that are worth another try.
+
+    `readable` has the names of which the service has said before that they can be read.
+    """
+    from mgmt.download.restoring import (
+        RestoreOptions,
+        ask_for_restores,
+        describe_offer,
+        still_restoring,
+        wait_for_one,
+    )
+    from mgmt.download.results import not_begun
+    from mgmt.events import Finished, Notice
+
+    archived, summary.archived = summary.archived, {}
+    options = RestoreOptions(restoring.tier, restoring.days)
+    unasked = [each for each in archived.values() if not each.is_restoring]
+    if unasked:
+        offer = describe_offer(unasked, options)
+        if restoring.is_agreed:
+            renderer.emit(Notice(offer, "restore-price"))
+        else:
+            _agree(invocation, offer)
+    errors: dict[str, MgmtError] = {}
+    with invocation.contact(renderer.emit) as contact:
+        restores = ask_for_restores(contact.api, archived, options, errors)
+        if restoring.waits and restores:
+            wait_for_one(restores, contact.patience, renderer.emit)
+    for name, restore in restores.items():
+        if restore.is_readable and name in readable:  # no third answer is to be expected
+            errors[name] = archived[name]
+        elif restore.is_readable:
+            readable.add(name)
+        elif not restoring.waits:
+            errors[name] = still_restoring(restore)
+    for name, error in errors.items():
+        summary.errors.append(error)
+        renderer.emit(Finished(not_begun(name, error), error))
+    return tuple(name for name in restores if name not in errors)
+
+
+def _agree(invocation: Invocation, offer: str) -> None:
+    """Ask whether it is worth the money."""
+    if not invocation.can_ask:
+        raise UsageError(
+            f"{offer} mgmt asks before it spends that, and here is nobody to ask: nothing was restored. Name --yes "
+            "where you agree.",
+            code="nobody-to-ask",
+        )
+    try:
+        is_agreed = click.confirm(f"{printable(offer)} Restore?", default=False, err=True)
+    except click.Abort as error:
+        raise CancelledError("Cancelled; nothing was restored.", code="not-agreed") from error
+    if not is_agreed:
+        raise CancelledError("You did not agree, so nothing was restored.", code="not-agreed")

@@ -41,7 +41,10 @@ def complete_name(_: click.Context, __: click.Parameter, begun: str) -> list[str
 @click.option("--by", "actor", metavar="PERSON", help="Only this person's uploads.")
 @click.option("--status", type=click.Choice(["pending", "success", "failed"]), help="Only uploads in this state.")
 @click.option(
-    "--type", "operation_type", type=click.Choice(["upload", "download", "delete", "undelete"]), help="Only this kind."
+    "--type",
+    "operation_type",
+    type=click.Choice(["upload", "download", "restore", "delete", "undelete"]),
+    help="Only this kind.",
 )
 @click.option(
     "--since",

@@ -20,6 +20,7 @@ from mgmt.errors import MgmtError
 from mgmt.events import Expected, Finished, Notice, Repeated
 from mgmt.machine.files import raise_limit
 from mgmt.session import Session
+from mgmt.stored.opening import NotReadableError
 from mgmt.stored.recorded import require_stored
 from mgmt_contract.records import OperationRecord, UploadRecord
 from mgmt_contract.wire import format_time
@@ -43,7 +44,8 @@ def download(
         options: How to download.
         session: The wired organs.
         shown_base: Folder that paths in the team's records are relative to.
-        summary: Filled in as downloads end, so that it also tells of a run that was stopped.
+        summary: Filled in as downloads end, so that it also tells of a run that was stopped. What is archived is left
+            to the caller there, as restoring it costs money.
 
     Raises:
         MgmtError: For causes that stop everything. What was begun stays resumable.
@@ -65,6 +67,8 @@ def download(
             task = _choose_way(wanted)
             with wanted.holding(), Telling(os.fsencode(wanted.place)):
                 record = task.run()
+        except NotReadableError as error:
+            summary.archived[name] = error
         except MgmtError as error:
             if error.stops_everything:
                 raise

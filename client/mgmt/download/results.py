@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from typing import Final
 
 from mgmt.errors import MgmtError
+from mgmt.stored.opening import NotReadableError
 from mgmt_contract.records import DownloadRecord
 
 REPORT_MAX_SECONDS: Final = 5.0
@@ -19,6 +20,8 @@ class Summary:
 
     succeeded: int = 0
     errors: list[MgmtError] = field(default_factory=list)
+    archived: dict[str, NotReadableError] = field(default_factory=dict)
+    """What has to be restored first, by the name that the user gave it."""
 
 
 def not_begun(name: str, error: MgmtError) -> DownloadRecord:

@@ -133,6 +133,16 @@ class Patience:
         self._pause(min(delay, left))
         self.check_stopped()
 
+    def pause(self, seconds: float) -> None:
+        """Wait for what is known to take its time: that is no failure, and costs no patience.
+
+        Raises:
+            CancelledError: If the command is stopped meanwhile.
+        """
+        self.check_stopped()
+        self._pause(seconds)
+        self.check_stopped()
+
     def _pause(self, seconds: float) -> None:
         """Wait, in steps: Windows lets Ctrl-C through only between two."""
         while seconds > 0 and not self.stop.wait(min(seconds, _STEP_SECONDS)):

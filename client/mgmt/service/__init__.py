@@ -49,6 +49,7 @@ L = TypeVar(
     messages.SignResponse,
     messages.CompleteResponse,
     messages.OpenDownloadsResponse,
+    messages.RestoreResponse,
     messages.RecordsResponse,
     messages.LookResponse,
     messages.RemovalResponse,
@@ -285,6 +286,10 @@ class ServiceApi:
     def end_downloads(self, request: messages.EndDownloadsRequest) -> messages.RecordsResponse:
         """Report the ends of downloads."""
         return self._call_list(routes.END_DOWNLOADS, messages.RecordsResponse, request, _accept_any)
+
+    def restore(self, request: messages.RestoreRequest) -> messages.RestoreResponse:
+        """Have the storage asked to make archived objects readable, or hear how that stands."""
+        return self._call_list(routes.RESTORE, messages.RestoreResponse, request, _accept_any)
 
     def look(self, upload_ids: list[str], *, signs_indexes: bool = False) -> messages.LookResponse:
         """Ask what the storage states now of uploads' objects, and where asked for the URLs of their indexes."""

@@ -86,6 +86,14 @@ _NEEDS: Final[Mapping[type[Any], Mapping[str, tuple[str, ...]]]] = {
         "done": ("record",),
         "problem": ("problem",),
     },
+    messages.RestoreResult: {
+        "asked": ("record",),
+        "restoring": (),
+        "readable": (),
+        "gone": ("problem",),
+        "differs": ("problem",),
+        "problem": ("problem",),
+    },
     messages.LookResult: {
         "there": ("stored",),
         "differs": ("stored", "problem"),
@@ -167,7 +175,7 @@ def _check_result(where: str, result: Any) -> None:
         require(getattr(result, name) not in (None, []), f"{where}.{name} is missing, for {result.outcome}")
     require(("problem" in needs) == (result.problem is not None), f"{where} has a problem, and is {result.outcome}")
     record = getattr(result, "record", None)
-    if record is not None:
+    if record is not None and not isinstance(result, messages.RestoreResult):  # whose record is the team's
         require(record.operation_id == result.operation_id, f"{where}.record is of another operation")
 
 

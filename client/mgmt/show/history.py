@@ -22,7 +22,14 @@ from mgmt.text import (
     size_in_words,
     with_local_times,
 )
-from mgmt_contract.records import DeleteRecord, FileRecord, OperationRecord, UndeleteRecord, UploadRecord
+from mgmt_contract.records import (
+    DeleteRecord,
+    FileRecord,
+    OperationRecord,
+    RestoreRecord,
+    UndeleteRecord,
+    UploadRecord,
+)
 from mgmt_contract.wire import format_time, to_plain
 
 _REPLACED: Final = "replaced"
@@ -167,6 +174,7 @@ def describe_record(record: OperationRecord, *, is_replaced: bool = False) -> li
         ("type", record.operation_type),
         ("status", _describe_status(record)),
         ("target", record.target_path),
+        *_describe_restore(record),
         ("result", record.result_path or "-"),
         ("by", record.actor or "-"),
         ("started", moment_in_words(record.started_at)),
@@ -177,6 +185,14 @@ def describe_record(record: OperationRecord, *, is_replaced: bool = False) -> li
     if isinstance(record, DeleteRecord) and record.recoverable_until is not None:
         pairs.append(("recoverable", f"until {moment_in_words(record.recoverable_until)}, unless it is back already"))
     return pairs
+
+
+def _describe_restore(record: OperationRecord) -> list[tuple[str, str]]:
+    """Say at which tier an object is restored, for how long, and when it is expected to be readable."""
+    if not isinstance(record, RestoreRecord):
+        return []
+    days = f", readable for {record.days} days" if record.days is not None else ""
+    return [("tier", f"{record.tier}{days}"), ("expected", moment_in_words(record.ready_at))]
 
 
 def _describe_status(record: OperationRecord, *, is_replaced: bool = False) -> str:

@@ -24,6 +24,24 @@ _RENEWABLE_CODES: Final = frozenset({"operation-differs", "operation-failed", "n
 """What an earlier run has opened cannot go on; the same download can, as an operation of its own."""
 
 
+class NotReadableError(RefusedError):
+    """An object in an archived storage class, which S3 has to restore before it can be read."""
+
+    def __init__(self, upload: UploadRecord, result: DownloadResult) -> None:
+        stored = result.stored
+        kind = None if stored is None else stored.archive_tier or stored.storage_class
+        self.upload = upload
+        self.kind = kind or "an archive"
+        """Its storage class, or its tier of INTELLIGENT_TIERING."""
+        self.is_restoring = result.outcome == "restoring"
+        what = f"{upload.s3_object_key} is in the storage class {self.kind}"
+        if self.is_restoring:
+            said = f"{what}, and S3 is restoring it, which takes hours. Run the same command again later."
+        else:
+            said = f"{what}, which cannot be read before S3 has restored it. `mgmt download` asks for that."
+        super().__init__(said, code=result.outcome, operation_id=result.operation_id)
+
+
 def ask_to_open(session: Session, operation_id: str, upload: UploadRecord, target_path: str) -> DownloadResult:
     """Begin a download, or go on with it under the same id.
 
@@ -49,7 +67,7 @@ def take_request(upload: UploadRecord, result: DownloadResult) -> SignedRequest:
     if error is not None:
         raise error
     if result.request is None:
-        raise _not_readable(upload, result)
+        raise NotReadableError(upload, result)
     return result.request
 
 
@@ -89,16 +107,3 @@ def report_end(
         error_code=end.error_code,
         error_message=end.error_message,
     )
-
-
-def _not_readable(upload: UploadRecord, result: DownloadResult) -> RefusedError:
-    storage_class = result.stored.storage_class if result.stored is not None else None
-    what = f"{upload.s3_object_key} is in the storage class {storage_class or 'of an archive'}"
-    if result.outcome == "restoring":
-        said = f"{what}, and S3 is restoring it, which takes hours. Run the same command again later."
-    else:
-        said = (
-            f"{what}, which cannot be read before S3 has restored it. Ask the admin to restore it in S3, then run the "
-            "same command again."
-        )
-    return RefusedError(said, code=result.outcome, operation_id=result.operation_id)

@@ -39,6 +39,7 @@ class Version:
             storage_class=stored.storage_class,
             is_current=self.is_current,
             restored_until=stored.restored_until,
+            archive_tier=stored.archive_tier,
         )
 
     def make_problem(self, operation_id: str) -> Problem | None:

@@ -1,0 +1,154 @@
+"""Has archived objects restored, so that they can be downloaded: what that costs, asking for it, and waiting."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Final, cast
+
+from mgmt.errors import MgmtError, RestoringError, UsageError
+from mgmt.events import Emit, Notice
+from mgmt.journal import new_operation_id
+from mgmt.network.retry import Patience
+from mgmt.service import ServiceApi, error_in
+from mgmt.stored.opening import NotReadableError
+from mgmt.stored.recorded import size_of
+from mgmt.text import duration_in_words, size_in_words
+from mgmt_contract.messages import RestoreItem, RestoreRequest, RestoreResult
+from mgmt_contract.restoring import PRICES_OF, TERMS, ArchiveKind, RestoreTerms, RestoreTier, price_of
+from mgmt_contract.values import Value
+from mgmt_contract.wire import format_time
+
+_LOOK_MIN_SECONDS: Final = 60.0
+_LOOK_MAX_SECONDS: Final = 15 * 60.0
+_LOOKS: Final = 10
+"""Looks during the expected time, so that the shortest restores are not kept waiting for the longest pause."""
+
+
+class RestoreOptions(Value):
+    """How archived objects are restored."""
+
+    tier: RestoreTier
+    days: int
+    """How long the readable copy stays."""
+
+
+class Restore:
+    """The restore of one object, asked for by this command or before."""
+
+    def __init__(self, api: ServiceApi, archived: NotReadableError, options: RestoreOptions) -> None:
+        self._api = api
+        self._archived = archived
+        self._item = RestoreItem(new_operation_id(), archived.upload.operation_id, tier=options.tier, days=options.days)
+        self._result: RestoreResult | None = None
+
+    def ask(self) -> None:
+        """Ask for it, or how it stands where it was asked for before; the service asks the storage once.
+
+        Raises:
+            MgmtError: The service's refusal.
+        """
+        [result] = self._api.restore(RestoreRequest([self._item])).results
+        error = error_in(result)
+        if error is not None:
+            raise error
+        self._result = result
+
+    @property
+    def is_readable(self) -> bool:
+        """Whether the object can be fetched now."""
+        return self._result is not None and self._result.outcome == "readable"
+
+    @property
+    def left_seconds(self) -> float:
+        """Seconds until it is expected to be readable; 0 where that is over, or not known."""
+        record = self._result.record if self._result is not None else None
+        if record is None or record.ready_at is None:
+            return 0.0
+        return max(0.0, (record.ready_at - datetime.now(UTC)).total_seconds())
+
+    def describe(self) -> str:
+        """Say by whom and when it was asked for, and when it is expected to be readable."""
+        key = self._archived.upload.s3_object_key
+        record = self._result.record if self._result is not None else None
+        if record is None:
+            return f"{key}: S3 is restoring it, asked past mgmt."
+        by = f"asked by {record.actor or 'somebody'} at {format_time(record.started_at)}, tier {record.tier}"
+        until = f", expected to be readable at {format_time(record.ready_at)}" if record.ready_at is not None else ""
+        return f"{key}: S3 is restoring it, {by}{until}."
+
+
+def describe_offer(archived: Sequence[NotReadableError], options: RestoreOptions) -> str:
+    """Say what restoring objects costs and how long it takes.
+
+    Raises:
+        UsageError: no-tier, where one of them has no such tier.
+    """
+    terms = [_terms_of(each, options.tier) for each in archived]
+    sizes = [size_of(each.upload) for each in archived]
+    dollars = sum(price_of(term, size) for term, size in zip(terms, sizes, strict=True))
+    names = archived[0].upload.s3_object_key if len(archived) == 1 else f"{len(archived)} archives"
+    kinds = ", ".join(sorted({each.kind for each in archived}))
+    hours = duration_in_words(max(term.ready_in_seconds for term in terms))
+    return (
+        f"{names}, {size_in_words(sum(sizes))}, must be restored by S3 from {kinds}: about ${dollars:.2f} at the tier "
+        f"{options.tier} (prices of {PRICES_OF}), ready in about {hours}, readable for {options.days} days, each of "
+        "which costs as in STANDARD."
+    )
+
+
+def ask_for_restores(
+    api: ServiceApi, archived: Mapping[str, NotReadableError], options: RestoreOptions, errors: dict[str, MgmtError]
+) -> dict[str, Restore]:
+    """Ask for the restores of objects; what is refused for one alone is put into `errors`.
+
+    Raises:
+        MgmtError: For causes that stop everything.
+    """
+    restores = {}
+    for name, each in archived.items():
+        restore = Restore(api, each, options)
+        try:
+            restore.ask()
+        except MgmtError as error:
+            if error.stops_everything:
+                raise
+            errors[name] = error
+        else:
+            restores[name] = restore
+    return restores
+
+
+def wait_for_one(restores: Mapping[str, Restore], patience: Patience, emit: Emit) -> None:
+    """Wait until at least one of these objects can be read.
+
+    Raises:
+        CancelledError: If the command was stopped; the restores go on.
+        MgmtError: The service's refusal.
+    """
+    if any(restore.is_readable for restore in restores.values()):
+        return
+    for restore in restores.values():
+        emit(Notice(f"{restore.describe()} Waiting; the same command waits on after Ctrl-C.", "restoring"))
+    while not any(restore.is_readable for restore in restores.values()):
+        left_seconds = min(restore.left_seconds for restore in restores.values())
+        patience.pause(min(_LOOK_MAX_SECONDS, max(_LOOK_MIN_SECONDS, left_seconds / _LOOKS)))
+        for restore in restores.values():
+            restore.ask()
+
+
+def still_restoring(restore: Restore) -> RestoringError:
+    """Make the error for an object that cannot be read yet."""
+    return RestoringError(f"{restore.describe()} Run the same command again then, or at once with --wait.")
+
+
+def _terms_of(archived: NotReadableError, tier: RestoreTier) -> RestoreTerms:
+    terms = TERMS.get((cast("ArchiveKind", archived.kind), tier))
+    if terms is None:
+        possible = ", ".join(each for kind, each in TERMS if kind == archived.kind) or "none that is known"
+        raise UsageError(
+            f"--tier: {archived.upload.s3_object_key} is in {archived.kind}, which has no tier {tier}. Possible: "
+            f"{possible}.",
+            code="no-tier",
+        )
+    return terms
