@@ -45,6 +45,7 @@ LONG_RUNS_ONLY: Final = frozenset(
         "upload-text",
         "upload-tree",
         "upload-moderately",
+        "download-one",
         "download-tree",
         "zip-service",
         "profile",
