@@ -65,6 +65,12 @@ def test_the_page_for_scripts_names_every_type_of_json_line():
     assert written == set(re.findall(r"^\| `(\w+)` \|", section, re.MULTILINE))
 
 
+def test_csv_and_json_are_not_written_at_once(capsys):
+    for command in (["history"], ["contents", "a"]):
+        assert main([*command, "--csv", "--json"]) == 2
+        assert json.loads(capsys.readouterr().err)["code"] == "csv-or-json"
+
+
 def test_a_bad_option_is_a_sentence_with_2(capsys):
     assert main(["upload", "--no-such-option", "x"]) == 2
     assert "no-such-option" in capsys.readouterr().err
@@ -82,6 +88,12 @@ def test_a_bad_option_is_a_sentence_with_2(capsys):
         (["upload", "a"], 10),
         (["history"], 10),
         (["show", "a"], 10),
+        (["contents", "a"], 10),
+        (["contents", ""], 2),
+        (["contents", "a", "--replace"], 2),
+        (["contents", "a", "--gzidx", "x", "--csv"], 2),
+        (["contents", "a", "*", "--gzidx", "x"], 2),
+        (["contents", "a", "--gzidx", "nowhere/x"], 2),
         (["config", "get", "MGMT_BUCKET"], 10),
         (["config", "get", "MGMT_TOKEN"], 2),
         (["config", "set", "PATH", "x"], 2),

@@ -7,7 +7,7 @@ import threading
 import pytest
 
 from mgmt.errors import CancelledError, IntegrityError, SourceError, UnavailableError
-from mgmt.storage.receiving import Receiver
+from mgmt.storage.receiving import GetOutcome, GetResult, Receiver
 from mgmt.stored.archive import open_archive
 from mgmt_contract.parts import KIB
 
@@ -117,14 +117,19 @@ def test_a_stopped_command_ends_soon_though_the_storage_is_silent(desk, card, mo
     may_answer.set()
 
 
-def test_nothing_is_tried_again_for_a_reader_who_has_left(desk, card):
-    desk.team.storage.get_fault = lambda get: "cut" if get.first else "none"
+def test_nothing_is_tried_again_for_a_reader_who_has_left(desk, card, monkeypatch):
+    get = Receiver.get
+
+    def break_off(self, signed, offset, *rest):
+        return get(self, signed, offset, *rest) if offset == 0 else GetResult(GetOutcome.BROKEN, "it broke")
+
+    monkeypatch.setattr(Receiver, "get", break_off)
     before = set(threading.enumerate())
     with open_archive(desk.session, card.upload, "x") as archive:
         with archive.stream(jobs=2) as stream:
             stream.read(1)
             threads = [each for each in set(threading.enumerate()) - before if each.name.startswith("fetch")]
         for thread in threads:
-            thread.join(30)
+            thread.join(10)
             assert not thread.is_alive()
     assert threads

@@ -87,7 +87,9 @@ def test_of_a_small_archive_nothing_is_said(desk, card, monkeypatch):
     assert desk.notices == []
 
 
-@pytest.mark.parametrize("fate", ["gone", "differs", "flipped on the way", "another upload's", "junk"])
+@pytest.mark.parametrize(
+    "fate", ["gone", "differs", "other checksum", "flipped on the way", "another upload's", "junk"]
+)
 def test_an_index_that_is_not_this_archives_is_not_believed_and_the_archive_is_read(desk, card, tmp_path, fate):
     upload_id = card.upload.operation_id
     index = make_index(card.archive, tmp_path)
@@ -106,6 +108,8 @@ def test_an_index_that_is_not_this_archives_is_not_believed_and_the_archive_is_r
         )
     elif fate == "differs":
         upload = change_record(desk.team, upload_id, index_size=3)
+    elif fate == "other checksum":
+        upload = replace(upload, index_crc64nvme="AAAAAAAAAAA=")
     elif fate == "flipped on the way":
         desk.team.storage.get_fault = lambda _: "flip" if len(desk.team.storage.gets) == 1 else "none"
     with open_index(desk.session, upload) as found:
