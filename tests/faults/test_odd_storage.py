@@ -5,6 +5,7 @@ from functools import wraps
 import pytest
 
 from mgmt_api.ports import OperationInProgressError
+from mgmt_contract.names import OWN_FOLDER
 from support.programs import QUICK_WAITS
 from support.trees import noise
 
@@ -36,6 +37,8 @@ def test_a_storage_that_is_still_joining_parts_is_looked_at_and_not_asked_again(
 
     @wraps(head)
     def look(key):
+        if key.startswith(OWN_FOLDER):
+            return head(key)
         if calls:
             looks.append(key)
         if len(looks) == 2:

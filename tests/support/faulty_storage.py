@@ -25,6 +25,11 @@ class Put:
     attempt: int
     """How often this very object or part was sent before, from 0."""
 
+    @property
+    def is_index(self) -> bool:
+        """Whether it is that of an archive's index."""
+        return "/.mgmt/" in self.path
+
 
 @dataclass(frozen=True)
 class Get:
@@ -48,6 +53,8 @@ class FaultyStorage(LoopbackServer):
         self.fault: Callable[[Put], Fault] = lambda _: "none"
         self.get_fault: Callable[[Get], Fault] = lambda _: "none"
         self.puts: list[Put] = []
+        """Those of archives and parts."""
+        self.index_puts: list[Put] = []
         self.gets: list[Get] = []
         self.stalled = threading.Event()
         """Set when a PUT was stalled: its answer never comes until the proxy is closed."""
@@ -61,6 +68,7 @@ class FaultyStorage(LoopbackServer):
         self.fault = lambda _: "none"
         self.get_fault = lambda _: "none"
         self.puts.clear()
+        self.index_puts.clear()
         self.gets.clear()
         self._attempts.clear()
         self.stalled.clear()
@@ -78,7 +86,7 @@ class FaultyStorage(LoopbackServer):
         with self._lock:
             put = Put(path, number, self._attempts[address.path, number])
             self._attempts[address.path, number] += 1
-            self.puts.append(put)
+            (self.index_puts if put.is_index else self.puts).append(put)
         return put
 
     def note_get(self, first: int) -> Get:

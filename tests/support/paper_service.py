@@ -93,7 +93,8 @@ class PaperService(LoopbackServer):
             {"number": part["number"], "request": self._request(f"{id_}/{part['number']}", part)}
             for part in item["parts"]
         ]
-        return {"operation_id": id_, "outcome": "signed", "lease": LEASE, "parts": parts}
+        index = self._request(f"{id_}/index", item["index"]) if item.get("index") else None
+        return {"operation_id": id_, "outcome": "signed", "lease": LEASE, "parts": parts, "index_request": index}
 
     def _complete(self, item: Plain) -> Plain:
         record = self._record(item["operation_id"], "success", item["content"])

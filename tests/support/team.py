@@ -20,6 +20,7 @@ from mgmt_api.domain.settings import Settings
 from mgmt_api.domain.work import Work
 from mgmt_api.upkeep.tasks import Worker
 from mgmt_api.wiring import build_app
+from mgmt_contract.names import OWN_FOLDER
 from mgmt_local.engine.seaweedfs import REGION, StorageEngine
 from mgmt_local.gateway.authorizer import Authorizer
 from mgmt_local.gateway.server import Gateway
@@ -75,7 +76,14 @@ class Team:
         return Laptop(folder, work, environment)
 
     def objects(self) -> dict[str, bytes]:
-        """Return every object in the bucket with its bytes."""
+        """Return every archive in the bucket with its bytes."""
+        return {key: data for key, data in self._everything().items() if not _is_index(key)}
+
+    def indexes(self) -> dict[str, bytes]:
+        """Return every index in the bucket with its bytes."""
+        return {key: data for key, data in self._everything().items() if _is_index(key)}
+
+    def _everything(self) -> dict[str, bytes]:
         listed = self.s3.list_objects_v2(Bucket=self.bucket).get("Contents", [])
         return {each["Key"]: self.s3.get_object(Bucket=self.bucket, Key=each["Key"])["Body"].read() for each in listed}
 
@@ -84,9 +92,17 @@ class Team:
         listed = self.s3.list_object_versions(Bucket=self.bucket, Prefix=key)
         return len([each for each in listed.get("Versions", []) if each["Key"] == key])
 
+    def version_id(self, key: str) -> str | None:
+        """Name the current version of an object."""
+        return self.s3.head_object(Bucket=self.bucket, Key=key).get("VersionId")
+
     def multipart_uploads(self) -> int:
         """Count the multipart uploads that are neither completed nor aborted."""
         return len(self.s3.list_multipart_uploads(Bucket=self.bucket).get("Uploads", []))
+
+
+def _is_index(key: str) -> bool:
+    return OWN_FOLDER in key.split("/")
 
 
 @dataclass

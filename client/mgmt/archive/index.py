@@ -6,6 +6,7 @@ The members' digests prove the list: together they give the content digest that 
 
 from __future__ import annotations
 
+import contextlib
 import gzip
 import io
 import json
@@ -33,6 +34,7 @@ from mgmt.layout import (
     decode_path,
     encode_path,
     frame_of,
+    temporary_name,
 )
 from mgmt_contract.values import Value
 
@@ -82,23 +84,26 @@ class IndexWriter:
     """Writes an index while its archive is packed or read, in constant memory but for eight bytes per block.
 
     What describes the archive is known last and stands first, so the members wait in a file without a name, of which a
-    crash leaves nothing. Members and blocks may come from two threads.
+    crash leaves nothing. Members and blocks may come from two threads. A disk that does not take the members disturbs
+    nobody before `write`: an archive is worth more than its index.
 
     Args:
         folder: Where the members wait.
     """
 
     def __init__(self, folder: Path) -> None:
-        self._lines = tempfile.TemporaryFile(dir=folder)  # noqa: SIM115  closed in the end
+        self._lines = open_nameless(folder)
         self._deflating = zlib.compressobj(wbits=31)
         self._block_lengths: list[int] = []
         self._facts: ArchiveFacts | None = None
+        self._failure: OSError | None = None
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._lines.close()
+        with contextlib.suppress(OSError):  # of bytes that nobody wants any more
+            self._lines.close()
 
     def note_packed(self, placed: Placed, digest: bytes | None) -> None:
         """List a member that was packed."""
@@ -118,7 +123,7 @@ class IndexWriter:
 
     def add(self, member: IndexedMember) -> None:
         """List the next member."""
-        self._lines.write(self._deflating.compress(write_member(member)))
+        self._keep(self._deflating.compress(write_member(member)))
 
     def note_block(self, length: int) -> None:
         """Note the bytes that the next block takes in the archive."""
@@ -139,14 +144,43 @@ class IndexWriter:
             content_digest=content_digest,
             member_count=member_count,
         )
-        self._lines.write(self._deflating.flush())
+        self._keep(self._deflating.flush())
+
+    @property
+    def facts(self) -> ArchiveFacts:
+        """What was described."""
+        assert self._facts is not None  # noqa: S101  what is not whole has no index
+        return self._facts
 
     def write(self, target: IO[bytes]) -> None:
-        """Write the whole index of an archive that is described."""
-        assert self._facts is not None  # noqa: S101  what is not whole has no index
-        target.write(gzip.compress(_write_line({"mgmt_index": INDEX_VERSION, **vars(self._facts)}), mtime=0))
+        """Write the whole index of an archive that is described.
+
+        Raises:
+            OSError: If a disk does not take it, or did not take the members before.
+        """
+        if self._failure is not None:
+            raise self._failure
+        target.write(gzip.compress(_write_line({"mgmt_index": INDEX_VERSION, **vars(self.facts)}), mtime=0))
         self._lines.seek(0)
         shutil.copyfileobj(self._lines, target)
+
+    def _keep(self, data: bytes) -> None:
+        if self._failure is None:
+            try:
+                self._lines.write(data)
+            except OSError as error:
+                self._failure = error
+
+
+def open_nameless(folder: Path) -> IO[bytes]:
+    """Open a new file without a name, which is gone when it is closed.
+
+    Where a system must give it one for a while, it is one by which it is known as ours.
+
+    Raises:
+        OSError: If the folder takes none.
+    """
+    return tempfile.TemporaryFile(dir=folder, prefix=".index.", suffix=temporary_name(""))
 
 
 class Index:

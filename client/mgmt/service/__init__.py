@@ -98,7 +98,7 @@ ERROR_OF_PROBLEM: Final[Mapping[str, type[MgmtError]]] = {
 }
 """The exit code of every problem the service can answer, by way of its error class."""
 
-_OPTIONAL_FIELDS: Final = frozenset({messages.CONTENT_MD5_FIELD})
+_OPTIONAL_FIELDS: Final = frozenset({messages.CONTENT_MD5_FIELD, messages.SIGN_INDEX_FIELD})
 """Those of this client's request fields that not every service takes."""
 _GATEWAY_ID_HEADER: Final = "apigw-requestid"
 """API Gateway's id of the request, also where it refuses it by itself."""
@@ -242,14 +242,24 @@ class ServiceApi:
         return response
 
     def sign(self, request: messages.SignRequest) -> messages.SignResponse:
-        """Ask for the URLs of parts."""
+        """Ask for the URLs of parts, and of an index where the service takes one."""
         service = self._description or self.describe()
 
         def check(response: messages.SignResponse, items: list[messages.SignItem]) -> None:
             for result, item in zip(response.results, items, strict=True):
                 replies.check_sign(result, item, service, self._base_url)
 
-        return self._call_list(routes.SIGN, messages.SignResponse, request, check)
+        takes_index = messages.SIGN_INDEX_FIELD in self._optional_fields
+        sent = request if takes_index else _without_index(request)
+        try:
+            return self._call_list(routes.SIGN, messages.SignResponse, sent, check)
+        except RefusedError as error:
+            bare = _without_index(sent)
+            if error.code != "invalid-request" or bare == sent:
+                raise
+            # An older service may have taken the place of the one that took indexes.
+            _log.info("%s: %s; trying again without an index", routes.SIGN.path, error.message)
+            return self._call_list(routes.SIGN, messages.SignResponse, bare, check)
 
     def complete(self, request: messages.CompleteRequest) -> messages.CompleteResponse:
         """Have the service look at the storage, compare and record."""
@@ -531,6 +541,10 @@ def refuse_other_versions(minimum: int, maximum: int, service_version: str) -> N
 def _without_optional_fields(request: R) -> R:
     """Leave out what services refuse that do not know it."""
     return replace(request, items=[replace(item, content_md5=None) for item in request.items])
+
+
+def _without_index(request: messages.SignRequest) -> messages.SignRequest:
+    return replace(request, items=[replace(item, index=None) for item in request.items])
 
 
 def _versions_of(answer: Answer) -> _Versions | None:

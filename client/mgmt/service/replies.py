@@ -220,7 +220,7 @@ def check_start(
 def check_sign(
     result: messages.SignResult, item: messages.SignItem, service: messages.Service, service_url: str
 ) -> None:
-    """Refuse an answer that lacks the URL of a part that was asked for."""
+    """Refuse an answer that lacks the URL of a part that was asked for, or has one that cannot be used."""
     _check_lease(result.lease)
     if result.outcome != "signed":
         return
@@ -228,6 +228,9 @@ def check_sign(
     for part in item.parts:
         require(part.number in requests, f"part {part.number} is not signed")
         check_request(requests[part.number], part.length, service, service_url)
+    if result.index_request is not None:
+        require(item.index is not None, "index_request, though no index was stated")
+        check_request(result.index_request, item.index.size if item.index else 0, service, service_url)
 
 
 def check_download(

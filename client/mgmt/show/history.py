@@ -212,6 +212,7 @@ def _describe_upload(record: UploadRecord, *, is_replaced: bool) -> list[tuple[s
         ("source", _describe_file(record.source_file_record)),
         ("archive", _describe_file(record.compressed_file_record)),
         ("object", _describe_object(record)),
+        *_describe_index(record),
         ("content", _describe_content(record)),
         ("ratio", ratio_in_words(size, record.uncompressed_size)),
         ("crc64nvme", record.crc64nvme or "-"),
@@ -247,9 +248,14 @@ def _describe_what_the_worker_found(record: UploadRecord) -> list[tuple[str, str
     if record.late_at:
         became = "adopted" if record.status == "success" else f"not adopted: version {record.late_version_id or '-'}"
         pairs.append(("arrived", f"{moment_in_words(record.late_at)}, after the upload had failed; {became}"))
-    if record.index_missing:
-        pairs.append(("index", "missing; the archive itself is whole"))
     return pairs
+
+
+def _describe_index(record: UploadRecord) -> list[tuple[str, str]]:
+    """Say how large the index beside the archive is, or that it is missing; nothing where there is to be none."""
+    if record.index_size is not None:
+        return [("index", size_in_words(record.index_size))]
+    return [("index", "missing; the archive itself is whole")] if record.index_missing else []
 
 
 def _describe_deletion(record: UploadRecord) -> list[tuple[str, str]]:

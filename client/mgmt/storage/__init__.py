@@ -178,13 +178,25 @@ class Carrier:
         """
         with path.open("rb") as file:
             file.seek(offset)
-            body = _Body(file, length, self._stop, self._rate_limit, on_bytes)
-            began = time.monotonic()
-            with self._gauge.sending():
-                result = self._send(signed, body)
+            return self.put_from(signed, file, path.name, length, on_bytes)
+
+    def put_from(
+        self, signed: SignedRequest, file: BinaryIO, name: str, length: int, on_bytes: Callable[[int], None]
+    ) -> PutResult:
+        """Send the next `length` bytes of an open file, which the run's log calls `name`.
+
+        Raises:
+            CancelledError: If the command was stopped.
+            UnavailableError: If the storage's certificate is not trusted, or the proxy refuses.
+            LocalStateError: If the file ends too early or cannot be read to its end.
+        """
+        body = _Body(file, length, self._stop, self._rate_limit, on_bytes)
+        offset, began = file.tell(), time.monotonic()
+        with self._gauge.sending():
+            result = self._send(signed, body)
         said = result.reason or "stored"
         seconds = time.monotonic() - began
-        _log.info("PUT %d bytes of %s from %d on: %s in %.3f s", length, path.name, offset, said, seconds)
+        _log.info("PUT %d bytes of %s from %d on: %s in %.3f s", length, name, offset, said, seconds)
         if result.outcome is PutOutcome.STORED:
             self._gauge.add(length)
         elif body.sent_bytes:
@@ -237,7 +249,7 @@ class _Body:
         data = self._read_file(self._rate_limit.most_bytes(min(left, BLOCK_SIZE_BYTES if size < 0 else size)))
         if left and not data:
             # Without this the storage would wait for bytes that never come.
-            raise archive_unreadable(self._file.name, f"it ends {left} bytes too early")
+            raise archive_unreadable(str(self._file.name), f"it ends {left} bytes too early")
         self._rate_limit.take(len(data))
         self.sent_bytes += len(data)
         self._on_bytes(len(data))
@@ -247,7 +259,7 @@ class _Body:
         try:
             return self._file.read(size_bytes)
         except OSError as error:  # otherwise urllib3 would take it for a fault of the connection
-            raise archive_unreadable(self._file.name, error.strerror or str(error)) from error
+            raise archive_unreadable(str(self._file.name), error.strerror or str(error)) from error
 
 
 def _read_answer(answer: Answer) -> PutResult:

@@ -1,4 +1,4 @@
-"""One large source: started with a bound of its size, and sent in parts while it is still being packed."""
+"""One large source: started with a bound of its size, and sent in parts while it is still being packed and indexed."""
 
 from __future__ import annotations
 
@@ -12,9 +12,11 @@ from typing import Final
 
 from mgmt.errors import IntegrityError, LocalStateError, UnavailableError
 from mgmt.session import Session
+from mgmt.upload.index_file import ArchiveIndex
 from mgmt.upload.job import Carrying, Granted, Job
-from mgmt.upload.sending import Meter, PartFeed, PartsSender, send_packed
-from mgmt.upload.small import pack_job
+from mgmt.upload.parts import PartFeed, PartsSender
+from mgmt.upload.sending import Meter
+from mgmt.upload.small import pack_job, send_packed
 from mgmt_contract import messages
 
 RENAMES_OPEN_FILES: Final = os.name != "nt"
@@ -45,7 +47,7 @@ def _pack_and_send(session: Session, job: Job, result: messages.StartResult) -> 
         send_packed(session, job, result)
         return
     session.patience.check_stopped()
-    feed = PartFeed(multipart.part_size)
+    feed, index = PartFeed(multipart.part_size), ArchiveIndex(session, job)
     opened: list[Path] = []
 
     def offer(part: messages.Part) -> None:
@@ -56,7 +58,13 @@ def _pack_and_send(session: Session, job: Job, result: messages.StartResult) -> 
         on_part = offer if RENAMES_OPEN_FILES else None
         size_bytes = multipart.part_size
         job.archive = pack_job(
-            session, job, stop=stop, part_size_bytes=size_bytes, on_open=opened.append, on_part=on_part
+            session,
+            job,
+            stop=stop,
+            part_size_bytes=size_bytes,
+            on_open=opened.append,
+            on_part=on_part,
+            begin_index=index.begin,
         )
         session.journal.put([job.entry(session.service_url)])
         for part in () if RENAMES_OPEN_FILES else job.archive.parts:
@@ -67,9 +75,9 @@ def _pack_and_send(session: Session, job: Job, result: messages.StartResult) -> 
         """Find the archive: under a temporary name while it grows, under its own once it is whole."""
         return opened[0] if opened[0].exists() else job.archive_path
 
-    sender = PartsSender(session, job, multipart.part_size, find_archive, Meter(session, job))
+    sender = PartsSender(session, job, multipart.part_size, find_archive, Meter(session, job), index)
     try:
-        with feed.filled_by(pack_parts, goes_on_after=(UnavailableError, IntegrityError)):
+        with index, feed.filled_by(pack_parts, goes_on_after=(UnavailableError, IntegrityError)):
             sender.send(feed, multipart.received_parts)
     except LocalStateError as error:
         if error.code == "archive-unreadable":

@@ -6,14 +6,18 @@ import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from mgmt.archive import PackedArchive, pack
 from mgmt.events import Progress
 from mgmt.session import Session
 from mgmt.upload.job import Carrying, Granted, Job
 from mgmt.upload.ours import make_cache_folder, unfinished_token
-from mgmt.upload.sending import send_packed
-from mgmt_contract.messages import Part
+from mgmt.upload.sending import Meter, send_whole
+from mgmt_contract.messages import Part, StartResult
+
+if TYPE_CHECKING:
+    from mgmt.archive.index import IndexWriter
 
 
 class Small:
@@ -31,7 +35,7 @@ class Small:
         return [(job, pool.submit(send_packed, session, job, result).result) for job, result in granted]
 
 
-def pack_job(
+def pack_job(  # noqa: PLR0913  most are those of `pack`
     session: Session,
     job: Job,
     *,
@@ -39,6 +43,7 @@ def pack_job(
     part_size_bytes: int | None = None,
     on_open: Callable[[Path], None] | None = None,
     on_part: Callable[[Part], None] | None = None,
+    begin_index: Callable[[], IndexWriter | None] = lambda: None,
 ) -> PackedArchive:
     """Pack a job's source to its archive.
 
@@ -66,4 +71,19 @@ def pack_job(
         part_size_bytes=part_size_bytes,
         on_open=on_open,
         on_part=on_part,
+        index=begin_index(),
     )
+
+
+def send_packed(session: Session, job: Job, result: StartResult) -> None:
+    """Send an archive that lies packed on the disk, whole or in parts as the service has granted."""
+    session.patience.check_stopped()
+    multipart = result.multipart
+    if job.archive is None:
+        return
+    if multipart is None and result.request is not None:
+        send_whole(session, job, result.request, Meter(session, job))
+    elif multipart is not None:
+        from mgmt.upload.parts import send_packed_parts
+
+        send_packed_parts(session, job, multipart)

@@ -14,11 +14,12 @@ import pytest
 from blake3 import blake3
 
 from mgmt.archive import PackedArchive, pack
+from mgmt.archive import index as index_module
 from mgmt.archive.blocks import inflate_block
-from mgmt.archive.index import Index, IndexedMember, IndexWriter
+from mgmt.archive.index import Index, IndexedMember, IndexWriter, open_nameless
 from mgmt.archive.rebuilding import rebuild_index
 from mgmt.errors import CancelledError, IntegrityError
-from mgmt.layout import BLOCK_SIZE_BYTES
+from mgmt.layout import BLOCK_SIZE_BYTES, is_temporary_name
 from mgmt.source import look
 from support.trees import awkward_tree, noise, text
 
@@ -223,7 +224,7 @@ def test_an_index_that_was_lost_is_made_again_from_the_archive(tree):
         again = tree.parent / "again.gz"
         with again.open("wb") as file:
             writer.write(file)
-    assert gzip.decompress(again.read_bytes()) == gzip.decompress(path.read_bytes())
+    assert again.read_bytes() == path.read_bytes()
 
 
 def test_no_index_is_made_of_an_archive_whose_bytes_were_changed(tree):
@@ -247,3 +248,21 @@ def test_reading_an_archive_for_its_index_can_be_stopped(tree):
     stop.set()
     with IndexWriter(tree.parent) as writer, packed.path.open("rb") as archive, pytest.raises(CancelledError):
         rebuild_index(archive, writer, stop=stop)
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="only Linux has a file that is always full")
+def test_a_disk_that_does_not_take_the_index_disturbs_no_packing(tree, monkeypatch):
+    """It is told to those who want the index in the end."""
+    monkeypatch.setattr(index_module, "open_nameless", lambda _: open("/dev/full", "w+b", buffering=0))  # noqa: SIM115, PTH123
+    with IndexWriter(tree.parent) as writer:
+        packed = pack(look(tree), tree.parent / "tree.tar.gz", index=writer)
+        assert packed.path.exists()
+        with pytest.raises(OSError, match="No space left"):
+            writer.write(io.BytesIO())
+
+
+def test_what_waits_for_the_index_leaves_nothing_and_is_known_as_ours(tmp_path):
+    with open_nameless(tmp_path) as file:
+        file.write(b"x")
+        assert all(is_temporary_name(path.name) for path in tmp_path.iterdir())
+    assert list(tmp_path.iterdir()) == []

@@ -100,14 +100,18 @@ def upload_one(tmp_path, name):
 
 def refuse_starts(service, code="invalid-request", *, only_with_md5=True):
     """Refuse starts, as a service does that knows no MD5, or all of them."""
-    problem = make_problem(code, "Fields that are not as expected: items.0.content_md5.")
+    refuse(service, "start", lambda: bool(md5s_asked(service)[-1] or not only_with_md5), code)
+
+
+def refuse(service, refused, is_refused, code="invalid-request"):
+    """Refuse calls of a kind as long as a function says so."""
+    problem = make_problem(code, "Fields that are not as expected: items.0.")
     body = to_json(problem).encode()
     head = "HTTP/1.1 {} Refused\r\ncontent-type: {}\r\ncontent-length: {}\r\n\r\n"
     refusal = head.format(problem.status, PROBLEM_CONTENT_TYPE, len(body)).encode() + body
 
     def mangle(what, _):
-        is_refused = what == "start" and (md5s_asked(service)[-1] or not only_with_md5)
-        return [refusal] if is_refused else None
+        return [refusal] if what == refused and is_refused() else None
 
     service.mangle = mangle
 
@@ -206,3 +210,44 @@ def test_more_parts_than_the_service_takes_are_no_answer(service, tmp_path):
 def test_a_service_that_takes_more_gets_what_is_usual():
     service = Service(1, 1, "1", "b", "r", "", 10**9, 10**6, 5000, 5000, 600)
     assert limits_of(service) == Limits(100, 100, SINGLE_PUT_MAX_BYTES)
+
+
+def indexes_stated(service):
+    """Return what each signing that told the content stated of an index."""
+    items = [item for what, body in service.asked if what == "sign" for item in body["items"]]
+    return [item.get("index") for item in items if item.get("final")]
+
+
+@pytest.mark.parametrize(("fields", "puts"), [(["sign.index"], 1 + 2), (["start.content_md5"], 2), ([], 2)])
+def test_only_a_service_that_takes_indexes_is_told_one(service, tmp_path, fields, puts):
+    service.limits.update(optional_fields=fields)
+    (tmp_path / "work" / "large").write_bytes(noise(7 * MIB))
+    assert main(["upload", "large"]) == 0
+    [stated] = indexes_stated(service)
+    assert bool(stated) == ("sign.index" in fields)
+    assert service.count("put") == puts
+
+
+def test_an_older_service_that_refuses_the_index_is_asked_once_more_without_it(service, tmp_path):
+    """It took the place of a newer one after the start."""
+    service.limits.update(optional_fields=["sign.index"])
+    refuse(service, "sign", lambda: indexes_stated(service)[-1:] not in ([], [None]))
+    (tmp_path / "work" / "large").write_bytes(noise(7 * MIB))
+    assert main(["upload", "large"]) == 0
+    first, second = indexes_stated(service)
+    assert (bool(first), second, service.count("put")) == (True, None, 2)
+
+
+def test_an_address_for_the_index_that_is_not_the_buckets_is_not_sent_to(service, tmp_path, capsys):
+    service.limits.update(optional_fields=["sign.index"])
+
+    def change(what, answer):
+        for result in answer["results"] if what == "sign" else ():
+            if result["index_request"]:
+                result["index_request"]["url"] = "https://elsewhere.invalid/index"
+        return answer
+
+    service.change = change
+    (tmp_path / "work" / "large").write_bytes(noise(7 * MIB))
+    assert main(["--json", "upload", "large"]) == 7
+    assert "no address of the bucket" in capsys.readouterr().err

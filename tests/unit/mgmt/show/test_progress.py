@@ -378,6 +378,7 @@ def test_what_the_service_found_out_without_the_client_is_told():
     assert told["found out by"] == "the service, without its client"
     assert told["arrived"] == f"{moment_in_words(BEGAN)}, after the upload had failed; adopted"
     assert told["index"] == "missing; the archive itself is whole"
+    assert dict(describe_record(make_record(index_size=1432)))["index"] == "1.43 kB"
     late = dict(describe_record(make_record(status="failed", late_at=BEGAN, late_version_id="v7")))
     assert late["arrived"].endswith("not adopted: version v7")
 

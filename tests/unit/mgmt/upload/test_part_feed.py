@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor, wait
 import pytest
 
 from mgmt.errors import LocalStateError
-from mgmt.upload.sending import PartFeed
+from mgmt.upload.parts import PartFeed
 from mgmt_contract.messages import Content, Part
 
 WHOLE = [Part(number, 100, "AAAAAAAAAAA=") for number in (1, 2, 3)]

@@ -14,8 +14,10 @@ from mgmt.network.retry import Patience
 from mgmt.service.replies import Limits
 from mgmt.storage import PutOutcome, PutResult
 from mgmt.upload.adopt import Adoption
+from mgmt.upload.index_file import ArchiveIndex
 from mgmt.upload.job import UploadOptions
-from mgmt.upload.sending import Meter, PartFeed, PartsSender
+from mgmt.upload.parts import PartFeed, PartsSender
+from mgmt.upload.sending import Meter
 from mgmt_contract.messages import (
     Content,
     Lease,
@@ -75,7 +77,8 @@ def send(part_count: int, received: list[int], **of_job: Any) -> Desk:
     for number in range(1, part_count + 1):
         feed.put(Part(number, PART_BYTES, CRC))
     feed.close(Content(size_bytes, CRC, "blake3:" + "0" * 64, size_bytes, 1))
-    sender = PartsSender(session, job, PART_BYTES, lambda: Path("clip.tar.gz"), Meter(session, job))
+    meter, index = Meter(session, job), ArchiveIndex(session, job)
+    sender = PartsSender(session, job, PART_BYTES, lambda: Path("clip.tar.gz"), meter, index)
     sender.send(feed, received)
     return desk
 
