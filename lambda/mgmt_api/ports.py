@@ -6,7 +6,6 @@ One abstract test suite per port runs against the fake and against every adapter
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal, Protocol
 
@@ -15,6 +14,7 @@ from mgmt_api.domain.work import Work
 from mgmt_contract.messages import Part, SignedRequest
 from mgmt_contract.restoring import RestoreTier
 from mgmt_contract.storage import ARCHIVED_CLASSES
+from mgmt_contract.values import Value
 
 Clock = Callable[[], datetime]
 """The service's time: aware, UTC."""
@@ -137,16 +137,14 @@ class StorageUnavailableError(StorageError):
     """The store does not answer or throttles; asking again may help."""
 
 
-@dataclass(frozen=True)
-class WriteCondition:
+class WriteCondition(Value):
     """Create only, or replace exactly one object."""
 
     replaces_etag: str | None = None
     """None: create only (If-None-Match: *); else If-Match."""
 
 
-@dataclass(frozen=True)
-class NewObject:
+class NewObject(Value):
     """Properties that an object gets at its creation, as a whole or in parts."""
 
     key: str
@@ -156,8 +154,7 @@ class NewObject:
     tags: Mapping[str, str] | None = None
 
 
-@dataclass(frozen=True)
-class StoredPart:
+class StoredPart(Value):
     """A part as ListParts states it."""
 
     number: int
@@ -170,8 +167,7 @@ class StoredPart:
 Reading = Literal["readable", "archived", "restoring"]
 
 
-@dataclass(frozen=True)
-class StoredObject:
+class StoredObject(Value):
     """An object as HeadObject states it."""
 
     key: str
@@ -199,8 +195,7 @@ class StoredObject:
         return "archived" if is_archived and self.restored_until is None else "readable"
 
 
-@dataclass(frozen=True)
-class ListedObject:
+class ListedObject(Value):
     """An object as a list of the bucket states it: the current version of its key."""
 
     key: str
@@ -208,8 +203,7 @@ class ListedObject:
     modified_at: datetime
 
 
-@dataclass(frozen=True)
-class ListedUpload:
+class ListedUpload(Value):
     """A multipart upload that is neither completed nor aborted."""
 
     key: str

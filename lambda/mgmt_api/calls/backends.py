@@ -6,7 +6,6 @@ import dataclasses
 import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from threading import Lock
 from typing import Final
@@ -26,6 +25,7 @@ from mgmt_api.ports import (
 )
 from mgmt_contract.names import fold_key
 from mgmt_contract.problems import ProblemError
+from mgmt_contract.values import Value
 
 logger = logging.getLogger(__name__)
 
@@ -35,8 +35,7 @@ ANSWER_SECONDS: Final = 9.0
 """Kept free at the end of a call: for the last look at the storage, the records, and the answer."""
 
 
-@dataclass(frozen=True)
-class Backends:
+class Backends(Value):
     """The two stores, the time, the settings and the counts of one deployment."""
 
     settings: Settings

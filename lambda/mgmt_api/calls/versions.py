@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Literal
 
 from mgmt_api.calls.backends import Backends
@@ -13,13 +12,13 @@ from mgmt_contract.messages import SignedRequest, StoredVersion
 from mgmt_contract.names import index_key
 from mgmt_contract.problems import Problem, ProblemError, make_problem
 from mgmt_contract.records import UploadRecord
+from mgmt_contract.values import Value
 from mgmt_contract.wire import format_time
 
 Standing = Literal["there", "differs", "gone"]
 
 
-@dataclass(frozen=True)
-class Version:
+class Version(Value):
     """One upload's version, as the storage states it now."""
 
     upload: Operation

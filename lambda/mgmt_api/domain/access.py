@@ -6,7 +6,6 @@ import base64
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any, Final
 
 from mgmt_api.domain.entities import Actor, Operation, RecordedT, Role
@@ -14,6 +13,7 @@ from mgmt_api.domain.policy import Action, may_act_on
 from mgmt_api.domain.settings import Settings
 from mgmt_contract.problems import ProblemError
 from mgmt_contract.texts import fit_text, holds_control_character, is_short
+from mgmt_contract.values import Value
 
 _TOKEN: Final = re.compile(r"(?:bearer +)?[\w-]+\.(?P<payload>[\w-]+)\.[\w-]*", re.ASCII | re.IGNORECASE)
 """The whole header: API Gateway joins two of them with a comma, and then the verified one is unknown."""
@@ -28,8 +28,7 @@ _SCOPE_CLAIMS: Final = ("scope", "scp")
 """Claims that list a token's scopes: RFC 8693; Entra and Okta. API Gateway reads these two as well."""
 
 
-@dataclass(frozen=True)
-class Caller:
+class Caller(Value):
     """A person on a machine: the holder of a lease."""
 
     actor: Actor

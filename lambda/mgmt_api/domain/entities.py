@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Final, Literal, Self, TypeVar
 
@@ -25,6 +24,7 @@ from mgmt_contract.records import (
     may_follow,
 )
 from mgmt_contract.texts import cut_text
+from mgmt_contract.values import Value
 from mgmt_contract.wire import format_time
 
 
@@ -38,8 +38,7 @@ Role = Literal["nobody", "member", "admin"]
 """What a caller is to the service: a valid token alone makes a nobody."""
 
 
-@dataclass(frozen=True)
-class Actor:
+class Actor(Value):
     """The calling person or machine, as the verified token says."""
 
     id: str
@@ -56,8 +55,42 @@ class Actor:
         return self.role == "admin"
 
 
-@dataclass(frozen=True)
-class Operation:
+class _StoredRecord(Value):
+    """Anything that is stored under an operation's id: a record for the team, and what follows from it."""
+
+    record: UploadRecord | DownloadRecord | RestoreRecord | DeleteRecord | UndeleteRecord
+
+    @property
+    def id(self) -> str:
+        """The operation's id."""
+        return self.record.operation_id
+
+    @property
+    def phase(self) -> Phase:
+        """The operation's phase."""
+        return self.record.phase
+
+    @property
+    def order(self) -> str:
+        """Sort key of every index: start time, then id."""
+        return f"{format_time(self.record.started_at)}#{self.record.operation_id}"
+
+    @property
+    def base_name(self) -> str:
+        """The archive's name without any prefix: the partition of the index of names."""
+        return base_name(self.record.s3_object_key)
+
+    def cut_to_bounds(self) -> Self:
+        """Return the operation with the texts of its record cut to their bounds; every store reads through this.
+
+        A record that is older than the bounds, or that was not written by the service, must not make a page of the
+        team's history too large to be answered.
+        """
+        cut = _cut_record(self.record)
+        return self if cut is self.record else dataclasses.replace(self, record=cut)
+
+
+class Operation(_StoredRecord):
     """An upload as it is stored: the team's record, and fields for the service alone."""
 
     record: UploadRecord
@@ -89,35 +122,6 @@ class Operation:
     """Grows with each write; a write names the revision it was computed from."""
 
     @property
-    def id(self) -> str:
-        """The operation's id."""
-        return self.record.operation_id
-
-    @property
-    def phase(self) -> Phase:
-        """The operation's phase."""
-        return self.record.phase
-
-    @property
-    def order(self) -> str:
-        """Sort key of every index: start time, then id."""
-        return _order_of(self.record)
-
-    @property
-    def base_name(self) -> str:
-        """The archive's name without any prefix: the partition of the index of names."""
-        return base_name(self.record.s3_object_key)
-
-    def cut_to_bounds(self) -> Operation:
-        """Return the operation with the texts of its record cut to their bounds; every store reads through this.
-
-        A record that is older than the bounds, or that was not written by the service, must not make a page of the
-        team's history too large to be answered.
-        """
-        cut = _cut_record(self.record)
-        return self if cut is self.record else dataclasses.replace(self, record=cut)
-
-    @property
     def awaits_removal(self) -> bool:
         """Whether it was deleted and its bytes are not given up yet."""
         return self.record.deleted_at is not None and self.record.removed_at is None
@@ -136,38 +140,12 @@ class Operation:
         return dataclasses.replace(self, record=record, join_asked_at=join_asked_at, refusal=None)
 
 
-@dataclass(frozen=True)
-class ObjectOperation:
+class ObjectOperation(_StoredRecord):
     """An operation on a stored object, as it is stored: nothing but its record, for it holds no name and no parts."""
 
     record: DownloadRecord | RestoreRecord | DeleteRecord | UndeleteRecord
     revision: int = 0
     """As of an upload."""
-
-    @property
-    def id(self) -> str:
-        """The operation's id."""
-        return self.record.operation_id
-
-    @property
-    def phase(self) -> Phase:
-        """The operation's phase."""
-        return self.record.phase
-
-    @property
-    def order(self) -> str:
-        """Sort key of every index: start time, then id."""
-        return _order_of(self.record)
-
-    @property
-    def base_name(self) -> str:
-        """The archive's name without any prefix: it is listed beside the uploads of that name."""
-        return base_name(self.record.s3_object_key)
-
-    def cut_to_bounds(self) -> Self:
-        """Return the operation with the texts of its record cut to their bounds."""
-        cut = _cut_record(self.record)
-        return self if cut is self.record else dataclasses.replace(self, record=cut)
 
     def advance(self, phase: Phase, **changes: object) -> Self:
         """Return the operation in another phase, its record's fields changed as named.
@@ -178,7 +156,6 @@ class ObjectOperation:
         return dataclasses.replace(self, record=_advance_record(self.record, phase, changes))
 
 
-@dataclass(frozen=True)
 class Download(ObjectOperation):
     """A download as it is stored."""
 
@@ -187,21 +164,18 @@ class Download(ObjectOperation):
     """When it was last opened again, to the day; None: only when it began."""
 
 
-@dataclass(frozen=True)
 class Restore(ObjectOperation):
     """A restore as it is stored."""
 
     record: RestoreRecord
 
 
-@dataclass(frozen=True)
 class Delete(ObjectOperation):
     """A deletion as it is stored."""
 
     record: DeleteRecord
 
 
-@dataclass(frozen=True)
 class Undelete(ObjectOperation):
     """The end of a deletion as it is stored."""
 
@@ -229,10 +203,6 @@ _ENTITIES: Final[Mapping[str, type[Recorded]]] = {
     "delete": Delete,
     "undelete": Undelete,
 }
-
-
-def _order_of(record: OperationRecord) -> str:
-    return f"{format_time(record.started_at)}#{record.operation_id}"
 
 
 def _advance_record(record: _RecordT, phase: Phase, changes: Mapping[str, object]) -> _RecordT:
@@ -268,8 +238,7 @@ def _cut(value: str | FileRecord | None) -> str | FileRecord | None:
     return None if value is None else cut_text(value)
 
 
-@dataclass(frozen=True)
-class CurrentVersion:
+class CurrentVersion(Value):
     """The object that is stored under a key now, as the service confirmed it."""
 
     operation_id: str
@@ -286,8 +255,7 @@ class CurrentVersion:
     """Its upload was deleted: the name is free for a new one."""
 
 
-@dataclass(frozen=True)
-class PendingUpload:
+class PendingUpload(Value):
     """The upload that has reserved a name, and the end of its reservation."""
 
     operation_id: str
@@ -297,8 +265,7 @@ class PendingUpload:
     lease_expires_at: datetime
 
 
-@dataclass(frozen=True)
-class Name:
+class Name(Value):
     """One key: the object stored there and the upload that is about to store."""
 
     key: str
@@ -308,8 +275,7 @@ class Name:
     """0: not stored yet."""
 
 
-@dataclass(frozen=True)
-class HistoryQuery:
+class HistoryQuery(Value):
     """A query for operations, newest first."""
 
     limit: int
@@ -334,8 +300,7 @@ class HistoryQuery:
     """The `order` of the last operation already seen."""
 
 
-@dataclass(frozen=True)
-class HistoryPage:
+class HistoryPage(Value):
     """Operations found, in the query's order."""
 
     operations: list[Recorded]

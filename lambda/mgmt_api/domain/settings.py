@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Literal
 
 from mgmt_contract.parts import ABANDONED_AFTER_DAYS
+from mgmt_contract.values import Value
 
 MINUTE_SECONDS = 60
 
@@ -15,8 +15,7 @@ class SettingsError(Exception):
     """The environment does not configure the service; the sentence names every missing or wrong variable."""
 
 
-@dataclass(frozen=True)
-class Settings:
+class Settings(Value):
     """The values that a deployment sets."""
 
     bucket: str

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
 from typing import Any, Final, Literal
 from urllib.parse import unquote_plus
 
+from mgmt_contract.values import Value
 from mgmt_contract.wire import MessageError, from_plain, to_json
 
 Task = Literal["settle", "arrival", "pending", "deleted", "orphans"]
@@ -26,8 +26,7 @@ FINAL_DELAY_SECONDS: Final = 900
 longest that SQS delays a message. Source: Amazon SQS Developer Guide, "Message quotas", read 2026-11."""
 
 
-@dataclass(frozen=True)
-class Work:
+class Work(Value):
     """One piece of work. To do it twice, or too early, does no harm."""
 
     task: Task

@@ -6,7 +6,7 @@ its URL has expired, or on another day.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import timedelta
 from typing import Final
 
@@ -24,6 +24,7 @@ from mgmt_contract.messages import (
 )
 from mgmt_contract.problems import Problem, ProblemError
 from mgmt_contract.records import DownloadRecord
+from mgmt_contract.values import Value
 
 _NOTED_AFTER: Final = timedelta(days=1)
 
@@ -48,8 +49,7 @@ def _refuse(operation_id: str, problem: Problem) -> DownloadResult:
     return DownloadResult(operation_id, "problem", problem=problem)
 
 
-@dataclass(frozen=True)
-class _Desk:
+class _Desk(Value):
     """One call: the caller, and the records read ahead."""
 
     backends: Backends

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from datetime import timedelta
 from typing import Final, cast
 
@@ -16,6 +15,7 @@ from mgmt_contract.messages import RestoreItem, RestoreRequest, RestoreResponse,
 from mgmt_contract.problems import Problem, ProblemError
 from mgmt_contract.records import RestoreRecord
 from mgmt_contract.restoring import PRICES_OF, TERMS, ArchiveKind, RestoreTerms, RestoreTier, price_of
+from mgmt_contract.values import Value
 
 _EARLIER_MAX: Final = 20
 """Restores of one name that are looked through for the one that is under way."""
@@ -41,8 +41,7 @@ def _refuse(operation_id: str, problem: Problem) -> RestoreResult:
     return RestoreResult(operation_id, "problem", problem=problem)
 
 
-@dataclass(frozen=True)
-class _Desk:
+class _Desk(Value):
     """One call: the caller, and the records read ahead."""
 
     backends: Backends

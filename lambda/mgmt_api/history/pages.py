@@ -10,7 +10,6 @@ import json
 import re
 import unicodedata
 from collections.abc import Mapping
-from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from mgmt_api.calls.backends import Backends, ReadAhead
@@ -28,13 +27,13 @@ from mgmt_contract.messages import (
 )
 from mgmt_contract.names import base_name, fold_key, fold_person, trim_prefix
 from mgmt_contract.problems import Problem, ProblemError
+from mgmt_contract.values import Value
 from mgmt_contract.wire import to_json
 
 _ORDER = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z#[0-9a-f-]{36}")
 
 
-@dataclass(frozen=True)
-class _Wanted:
+class _Wanted(Value):
     """An id in a list of ids."""
 
     operation_id: str

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from typing import Any, Final, Literal, cast
 
 from mgmt_api.calls.backends import Backends, ReadAhead
@@ -14,6 +13,7 @@ from mgmt_api.domain.policy import may_act_on
 from mgmt_contract.messages import RemovalItem, RemovalRequest, RemovalResponse, RemovalResult
 from mgmt_contract.problems import Problem, ProblemError
 from mgmt_contract.records import STATUS_OF_PHASE, DeleteRecord, Phase, UndeleteRecord
+from mgmt_contract.values import Value
 
 Verb = Literal["delete", "undelete"]
 Removal = Delete | Undelete
@@ -25,8 +25,7 @@ _RECORDS: Final[Mapping[Verb, type[DeleteRecord | UndeleteRecord]]] = {
 }
 
 
-@dataclass(frozen=True)
-class Desk:
+class Desk(Value):
     """One call: the caller, and the records read ahead."""
 
     verb: Verb

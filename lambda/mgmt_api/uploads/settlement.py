@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import dataclasses
 import logging
-from dataclasses import dataclass
 from datetime import timedelta
 from typing import Final
 
@@ -39,6 +38,7 @@ from mgmt_api.uploads.multipart import (
 from mgmt_contract.messages import Content
 from mgmt_contract.parts import part_count
 from mgmt_contract.records import Phase
+from mgmt_contract.values import Value
 
 logger = logging.getLogger(__name__)
 
@@ -49,8 +49,7 @@ JOIN_MIN_SECONDS: Final = 5.0
 """A call with less time to spare leaves joining to the next one: S3 joins most objects within it."""
 
 
-@dataclass(frozen=True)
-class Standing:
+class Standing(Value):
     """How an operation stands after a look at the storage.
 
     Done, failed, completing (ask again), or carrying: with parts missing, with a refusal to join them, or only with
@@ -164,7 +163,7 @@ def _note_join(backends: Backends, operation: Operation) -> Operation:
     except RecordsUnavailableError:
         # If the note was stored and the storage not asked, every call would wait for a join that never began.
         stored = backends.records.get_operations([operation.id]).get(operation.id)
-        if stored is None or stored != dataclasses.replace(noted, revision=stored.revision):
+        if not isinstance(stored, Operation) or stored != dataclasses.replace(noted, revision=stored.revision):
             raise
         return stored
 
