@@ -75,7 +75,7 @@ class Spool:
         self._waiting: list[tuple[object, ...]] = []
         with _explained():
             self._database = sqlite3.connect("", isolation_level=None)
-            self._database.executescript(f"PRAGMA journal_mode = OFF; PRAGMA cache_size = -8192; {_SCHEMA} BEGIN;")
+            self._database.executescript(f"PRAGMA journal_mode = OFF; PRAGMA cache_size = -4096; {_SCHEMA} BEGIN;")
 
     def __enter__(self) -> Self:
         return self
