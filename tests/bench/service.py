@@ -19,8 +19,10 @@ from bench.processes import answer_lines
 from bench.stages import BUCKET
 from mgmt_api.adapters.clients import make_s3_client
 from mgmt_api.adapters.s3 import S3ObjectStore
+from mgmt_api.calls.backends import Backends
 from mgmt_api.domain.settings import Settings
 from mgmt_api.ports import NewObject, WriteCondition
+from mgmt_api.upkeep.tasks import Worker
 from mgmt_api.wiring import App, build_app
 from mgmt_contract.messages import Part, SignedRequest
 from mgmt_local.gateway.owner import own_secret
@@ -29,6 +31,7 @@ from mgmt_local.issuer.signing import SCOPE
 from mgmt_local.process.activity import Activity
 from mgmt_local.process.state import open_state_folder
 from mgmt_local.records import SQLiteRecordStore
+from mgmt_local.worker import WORK_SECONDS, LocalQueue, WorkerThread
 from support.sign_in import make_authorizer
 
 REGION = "us-east-1"
@@ -94,14 +97,22 @@ def main() -> None:
     folder = open_state_folder(Path(sys.argv[1]))
     records = SQLiteRecordStore(folder.records)
     settings = Settings(bucket=BUCKET, table="bench", region=REGION, scopes=(SCOPE,))
-    app = build_app(settings, records, LinkedObjectStore(sys.argv[2], sys.argv[3]), lambda: datetime.now(UTC))
+    objects, queue = LinkedObjectStore(sys.argv[2], sys.argv[3]), LocalQueue()
+    app = build_app(settings, records, objects, _now, worker=queue)
+    backends = Backends(settings, records, objects, _now, remaining_seconds=lambda: WORK_SECONDS)
+    worker = WorkerThread(queue, Worker(backends, queue).do)
     calls = CountedCalls(app)
     token = own_secret(folder)
     gateway = Gateway(calls, make_authorizer(folder), Activity(_NEVER_IDLE_SECONDS))
     port = int(gateway.url.rpartition(":")[2])
     answer_lines(lambda _: {"port": port, "token": token, "calls": calls.count})
     gateway.close()
+    worker.close()
     records.close()
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)
 
 
 if __name__ == "__main__":
