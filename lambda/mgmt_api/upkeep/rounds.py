@@ -23,7 +23,8 @@ ROUND_MIN_SECONDS: Final = 30.0
 """A round stops when less time is left, and goes on in another run."""
 _OFTEN: Final = timedelta(hours=1)
 _SELDOM: Final = timedelta(hours=6)
-"""An upload that nobody goes on with is looked at in each round at first, and four times a day after that."""
+"""An upload that nobody goes on with is looked at in each round at first, and four times a day after that; at one of
+those it ends."""
 
 
 def go_through_pending(backends: Backends, after: str | None) -> str | None:
@@ -56,8 +57,6 @@ def _is_due(backends: Backends, operation: Recorded) -> bool:
     if not isinstance(operation, Operation) or operation.phase == "completing":
         return True
     silent = backends.now() - operation.lease_expires_at
-    if silent >= timedelta(days=backends.settings.resume_days):
-        return True  # it ends now
     return silent < _OFTEN or silent % _SELDOM < 2 * timedelta(seconds=ROUND_SECONDS)
 
 

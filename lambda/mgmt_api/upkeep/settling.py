@@ -73,9 +73,10 @@ def settle_upload(backends: Backends, operation: Operation, name: Name) -> Opera
     if not asked_by_client:
         operation = _mark(operation)
     if asked_by_client or _has_arrived(backends, operation):
+        # Where the storage refuses to join parts that are all there, they stay: nobody's bytes are thrown away for it.
         operation = finish(backends, operation, name).operation
-    if operation.phase in ("reserved", "carrying") and _is_abandoned(backends, operation.lease_expires_at):
-        operation = end_unfinished(backends, _mark(operation), name, ABANDONED, _say_abandoned(backends, "upload"))
+    elif _is_abandoned(backends, operation.lease_expires_at):
+        operation = end_unfinished(backends, operation, name, ABANDONED, _say_abandoned(backends, "upload"))
     if operation.phase in ("done", "failed") and operation.record.settled_by == WORKER:
         backends.metrics.count("Settled")
         logger.info("settled", extra={"operation_id": operation.id, "outcome": operation.phase})

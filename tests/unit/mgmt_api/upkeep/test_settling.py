@@ -8,7 +8,7 @@ from datetime import timedelta
 import pytest
 
 from mgmt_api.domain.work import Work
-from mgmt_api.ports import ConflictError, StorageUnavailableError
+from mgmt_api.ports import ConflictError, StorageError, StorageUnavailableError
 from mgmt_api.upkeep import rounds
 from mgmt_contract.messages import CleanUp
 from support.interposed import fail_at, interpose_objects, interpose_records
@@ -137,10 +137,24 @@ class TestEnding:
         large = ada.start(item_for("large", upper_bound=100))
         ada.carry(large, BODY)
         studio.queue.take_due()
-        studio.clock.advance(365 * DAY)
+        studio.clock.advance(365 * DAY + 10 * MINUTE)
         studio.work(PENDING)
         studio.work()
         assert {studio.operation(each.operation_id).phase for each in (small, large)} == {"done"}
+
+    def test_parts_that_the_storage_refuses_to_join_are_kept_for_as_long_as_it_keeps_them(self, studio, ada):
+        started = ada.start(item_for("clip", upper_bound=100))
+        ada.carry(started, BODY)
+        refusing = fail_at("complete_multipart_upload", StorageError("no", code="InvalidPart"), times=9)
+        studio.serve(studio.records, interpose_objects(studio.objects, before=refusing))
+        studio.clock.advance(29 * DAY + 10 * MINUTE)
+        studio.work(PENDING)
+        assert studio.operation(started.operation_id).phase == "carrying"
+        assert len(studio.objects.uploads) == 1
+        studio.objects.uploads.clear()  # the bucket's own rule, after 30 days
+        studio.clock.advance(1 * DAY)
+        studio.work(PENDING)
+        assert studio.operation(started.operation_id).record.error_code == "abandoned"
 
     def test_a_name_that_was_only_reserved_is_free_again(self, studio, ada, bob):
         studio.serve(
@@ -152,7 +166,7 @@ class TestEnding:
         started = ada.start(item_for("clip", upper_bound=100))
         studio.serve(studio.records, studio.objects)
         assert started.outcome == "problem"
-        studio.clock.advance(8 * DAY)
+        studio.clock.advance(8 * DAY + 10 * MINUTE)
         studio.work(PENDING)
         assert studio.operation(started.operation_id).record.error_code == "abandoned"
         assert bob.start(item_for("clip", BODY)).outcome == "put"
