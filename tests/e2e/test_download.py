@@ -1,17 +1,25 @@
 """`mgmt download`, whole: the real client, the real service, the real engine, a network that breaks."""
 
+import contextlib
 import errno
 import json
 import os
+import random
+import shutil
 import signal
 import sqlite3
+import subprocess
+from dataclasses import replace
 
 import pytest
 
 from mgmt.layout import is_temporary_name
 from mgmt_contract.parts import MIB
 from mgmt_local.process.state import open_state_folder
+from support.fakes import crc64nvme
+from support.hostile_archives import archive_of, file, folder
 from support.programs import QUICK_WAITS
+from support.stored import change_record
 from support.trees import describe, noise
 
 LARGE_BYTES = 40 * MIB
@@ -58,6 +66,10 @@ UnfinishedTree.save = save_at_once""",
     error=0,
 )
 """Checkpoints often, and none that a kill comes before."""
+FREQUENT_STEPS = PATCHED.format(
+    what="mgmt.download.extracted.STEP_BYTES = mgmt.download.unfinished_tree.STEP_BYTES = 2 * 2**20", error=0
+)
+KILLS = int(os.environ.get("MGMT_DOWNLOAD_KILLS", "4"))
 
 
 @pytest.fixture
@@ -441,3 +453,100 @@ ServiceApi.end_downloads = lose""",
 def test_a_folder_to_put_it_in_must_exist(bert):
     run = bert.run("--json", "download", "--to", "nowhere", "x")
     assert (run.exit_code, json.loads(run.stderr)["code"]) == (2, "no-folder")
+
+
+WAYS = pytest.mark.parametrize("options", [[], ["--extract"], ["--only", "clip.mov"]], ids=["archive", "tree", "only"])
+
+
+@WAYS
+def test_a_version_that_was_removed_past_the_service_is_named_and_nothing_is_made(team, bert, tree, options):
+    [listed] = team.s3.list_object_versions(Bucket=team.bucket, Prefix="DCIM.tar.gz")["Versions"]
+    team.s3.delete_object(Bucket=team.bucket, Key="DCIM.tar.gz", VersionId=listed["VersionId"])
+    run = bert.run("--json", "download", *options, "DCIM")
+    assert (run.exit_code, json.loads(run.stderr)["code"]) == (4, "object-gone")
+    assert names_in(bert.work) == []
+
+
+@WAYS
+def test_a_disk_that_cannot_be_written_is_said_and_nothing_looks_finished(bert, tree, options):
+    refusing = PATCHED.format(
+        what="""
+import builtins, mgmt.download.chosen
+real_open = os.open
+def open_read_only(path, flags, *more, **named):
+    if flags & os.O_CREAT and ".mgmt-" in os.fsdecode(path):
+        refuse()
+    return real_open(path, flags, *more, **named)
+os.open = open_read_only""",
+        error=errno.EROFS,
+    )
+    run = bert.run("--json", "download", *options, "DCIM", program=refusing)
+    assert (run.exit_code, json.loads(run.stderr)["exit_code"]) == (9, 9)
+    assert names_in(bert.work) == []
+
+
+def store_instead(team, upload, archive, **changes):
+    """Store another archive than an upload's, and let its record say that this is it."""
+    stored = team.s3.put_object(
+        Bucket=team.bucket, Key=upload["s3_object_key"], Body=archive, ChecksumAlgorithm="CRC64NVME"
+    )
+    upload_id = upload["operation_id"]
+    operation = team.records.get_operations([upload_id])[upload_id]
+    content = replace(operation.content, size=len(archive), crc64nvme=crc64nvme(archive))
+    team.records.update_operation(replace(operation, content=content))
+    s3_file = replace(operation.record.s3_file_record, size=len(archive))
+    change_record(
+        team,
+        upload_id,
+        version_id=stored["VersionId"],
+        crc64nvme=crc64nvme(archive),
+        s3_file_record=s3_file,
+        **changes,
+    )
+
+
+@pytest.fixture
+def clip(anna):
+    (anna.work / "clip").write_bytes(b"footage")
+    [upload] = anna.run("--json", "upload", "clip").records
+    return upload
+
+
+def test_an_archive_of_another_program_is_extracted_when_its_record_says_so(team, bert, clip):
+    archive = archive_of(folder("clip"), file("clip/a", b"content"))
+    store_instead(team, clip, archive, codec=None, content_digest=None, member_count=None, uncompressed_size=None)
+    run = bert.run("download", "--extract", "clip")
+    assert run.exit_code == 0, run.stderr
+    assert (bert.work / "clip" / "a").read_bytes() == b"content"
+    run = bert.run("--json", "download", "--only", "a", "clip")
+    assert (run.exit_code, json.loads(run.stderr)["code"]) == (4, "other-format")
+
+
+@pytest.mark.parametrize("options", [[], ["--extract"]], ids=["archive", "tree"])
+def test_what_is_no_gzip_or_another_archive_than_the_records_is_refused(team, bert, clip, options):
+    for archive in (b"no gzip at all", archive_of(file("clip", b"forgery"))):
+        store_instead(team, clip, archive)
+        run = bert.run("--json", "download", *options, "clip")
+        assert (run.exit_code, json.loads(run.stderr)["exit_code"]) == (8, 8)
+        assert names_in(bert.work) == []
+
+
+@pytest.mark.timeout(900)
+def test_an_extraction_that_is_killed_again_and_again_ends_with_the_tree_that_was_uploaded(bert, footage):
+    chance = random.Random(7)  # noqa: S311  no secret
+    expected = describe(footage)
+    for _ in range(KILLS):
+        process = bert.begin("download", "--extract", "DCIM", program=FREQUENT_STEPS)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(chance.uniform(0.3, 1.6))
+        process.kill()
+        process.communicate()
+        found = [name for name in names_in(bert.work) if not is_temporary_name(name)]
+        assert found in ([], ["DCIM"])
+        if found:
+            assert describe(bert.work / "DCIM") == expected
+            assert bert.run("download", "--extract", "DCIM").exit_code in (0, 9), "9 where its end was reported"
+            assert names_in(bert.work) == ["DCIM"]
+            shutil.rmtree(bert.work / "DCIM")
+    assert bert.run("download", "--extract", "DCIM").exit_code == 0
+    assert (describe(bert.work / "DCIM"), names_in(bert.work)) == (expected, ["DCIM"])

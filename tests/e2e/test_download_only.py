@@ -162,6 +162,16 @@ def test_bytes_that_were_changed_on_the_way_never_get_a_name(team, bert, card):
     assert names_in(bert.work) == []
 
 
+def test_an_index_that_was_altered_is_not_believed_and_the_archive_is_read(team, bert, card):
+    [upload] = bert.run("--json", "history", "--type", "upload").records
+    index = make_index(team.objects()["DCIM.tar.gz"], bert.folder)
+    give_index(team, upload["operation_id"], index[:-100] + bytes(100))
+    run = only(bert, "still1")
+    assert (run.exit_code, run.stderr) == (0, "")
+    assert {line["code"] for line in run.lines if line["type"] == "notice"} == {"index-damaged", "archive-read"}
+    assert (bert.work / "DCIM" / "200" / "still1").read_bytes() == (card / "200" / "still1").read_bytes()
+
+
 def test_a_link_whose_file_is_there_already_comes_as_a_file(team, bert, card):
     assert only(bert, "C0000*").exit_code == 0
     assert only(bert, "C0000*", "twin*").exit_code == 0
