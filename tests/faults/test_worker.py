@@ -41,6 +41,8 @@ def test_a_client_that_is_killed_for_ever_after_the_last_byte_is_a_success_withi
     assert (record["status"], record["settled_by"]) == ("success", "worker")
     [(key, archive)] = team.objects().items()
     assert (record["s3_object_key"], record["s3_file_record"]["size"]) == (key, len(archive))
+    assert [len(each) for each in team.indexes().values()] == ([record["index_size"]] if last else []), "with its index"
+    assert record["index_missing"] is False
     assert team.multipart_uploads() == 0
     assert bert.run("download", "clip.mov").exit_code == 0
 
@@ -75,4 +77,4 @@ def test_an_upload_that_nobody_goes_on_with_ends_after_its_days_and_leaves_no_pa
     [record] = anna.run("--json", "history").records
     assert (record["status"], record["error_code"]) == ("failed", "abandoned")
     assert anna.run("upload", "clip.mov").exit_code == 0, "and the same command begins anew"
-    assert len(team.objects()) == 1
+    assert len(team.objects()) == len(team.indexes()) == 1

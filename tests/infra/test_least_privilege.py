@@ -236,7 +236,7 @@ def leave_it_to_the_worker(ada: Machine, work: Workshop) -> None:
     deleted = ada.upload(item_for("gone.mp4", b"gone"), b"gone")
     assert ada.delete(deleted.operation_id).outcome == "done"
     late = ada.start(item_for("late.mov", None, upper_bound=64 * MIB))
-    clock.advance(60 * DAY_SECONDS)
+    clock.advance(60 * DAY_SECONDS + work.studio.settings.lease_seconds)
     work.do(Work("deleted"), Work("orphans"), Work("pending"))
     assert ada.look_up(deleted.operation_id)[0].record.removed_at is not None
     assert ada.look_up(late.operation_id)[0].record.error_code == "abandoned"
