@@ -82,8 +82,7 @@ def _search_indexes(backends: Backends, listed: Sequence[ListedObject]) -> None:
     known = backends.records.get_operations([id_ for id_ in ids.values() if is_operation_id(id_)])
     for each in listed:
         upload = known.get(ids[each.key])
-        is_its = isinstance(upload, Operation) and upload.index is not None
-        if not is_its or (isinstance(upload, Operation) and upload.phase == "failed"):
+        if not isinstance(upload, Operation) or upload.index is None:  # a failed upload's is known: it may come late
             tell_orphan(backends, "index", each.key)
 
 

@@ -72,6 +72,16 @@ def test_objects_that_no_record_knows(studio, told):
     ]
 
 
+def test_the_index_of_a_failed_upload_is_known(studio, ada, told):
+    started = ada.start(item_for("large", upper_bound=100))
+    part_size = started.multipart.part_size
+    signed = ada.sign(started, parts_of(BODY, part_size), content_of(BODY), index=index_of(b"index"))
+    studio.objects.put(signed.index_request, b"index")
+    ada.fail(started)
+    studio.clock.advance(DAY)
+    assert told() == []
+
+
 def test_an_object_that_was_put_over_a_known_one_past_the_service(studio, ada, told):
     ada.upload(item_for("clip", BODY), BODY)
     studio.objects.place("clip.tar.gz", b"other")
