@@ -40,7 +40,7 @@ class DownloadView:
         """Show a download."""
         record: DownloadRecord = finished.record
         self._size_bytes += record.size
-        self._moved_bytes += (transfer.moved_fraction if transfer else 0) * record.size
+        self._moved_bytes += _count_moved(record, transfer) if transfer else 0
         self._output.sentence(printable(describe_download(record, transfer)), self._output.paint("✓", "green"))
 
     def json(self, finished: Finished) -> dict[str, object]:
@@ -61,14 +61,26 @@ class DownloadView:
 def describe_download(record: DownloadRecord, transfer: Transfer | None) -> str:
     """Describe a download's result in one line: where from, where to, size, time, speed."""
     said = f"s3://{record.s3_bucket}/{record.s3_object_key} → {record.target_path}  {size_in_words(record.size)}"
-    if record.received_bytes is not None and record.received_bytes < record.size:
-        said += f", of which {size_in_words(record.received_bytes)} were fetched"
+    if _is_partial(record):
+        said += f", of which {size_in_words(record.received_bytes or 0)} were fetched"
     if transfer is None:
         return said
-    moved_bytes = transfer.moved_fraction * record.size
-    if 0 < transfer.moved_fraction < 1:
+    moved_bytes = _count_moved(record, transfer)
+    if 0 < transfer.moved_fraction < 1 and not _is_partial(record):
         said += f", the last {size_in_words(moved_bytes)}"
     said += f" in {duration_in_words(transfer.seconds)}"
     if moved_bytes >= MEASURED_MIN_BYTES and transfer.seconds > 0:
         said += f", {size_in_words(moved_bytes / transfer.seconds)}/s"
     return said
+
+
+def _is_partial(record: DownloadRecord) -> bool:
+    """Tell whether only some of the archive was fetched, for single files."""
+    return record.received_bytes is not None and record.received_bytes < record.size
+
+
+def _count_moved(record: DownloadRecord, transfer: Transfer) -> float:
+    """Count the bytes that this run has fetched, as far as it is known."""
+    if _is_partial(record):
+        return float(record.received_bytes or 0)
+    return transfer.moved_fraction * record.size
