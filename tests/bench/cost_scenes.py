@@ -97,6 +97,8 @@ def run_service(bench: Bench) -> None:
     """Count what the service takes of the processor."""
     settings = {"MGMT_BUCKET": "bench", "MGMT_TABLE": "bench", "AWS_REGION": "us-east-1", "MGMT_SCOPES": "mgmt/use"}
     settings |= make_keys()
+    # The libraries have their bytecode since they were installed; without it, the service would be compiled each time.
+    settings["PYTHONDONTWRITEBYTECODE"] = ""
     with serving("bench.discard") as server:
         endpoint = {"AWS_ENDPOINT_URL": f"http://127.0.0.1:{server.tell()['port']}"}
 

@@ -1,1 +1,1 @@
-"""Signing in and out, and who is signed in: without long-lived keys on this machine."""
+"""Signing in and out, and the person that is signed in: without long-lived keys on this machine."""

@@ -1,6 +1,6 @@
 """The request that a browser carries to the issuer, and the answer that it brings back.
 
-Authorization code with PKCE (RFC 7636, RFC 8252): whoever sees the address or the answer can do nothing with either,
+Authorization code with PKCE (RFC 7636, RFC 8252): the address and the answer are of no use to anybody that sees them,
 because the verifier never leaves this process.
 """
 

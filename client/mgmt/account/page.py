@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import html
+from functools import partial
 from typing import Final
 
 from mgmt_contract.values import Value
@@ -44,10 +45,10 @@ class Page(Value):
     """What a browser is answered."""
 
     status: int
-    is_good: bool
     title: str
-    text: str
     next_step: str
+    text: str
+    is_good: bool
 
     def to_bytes(self) -> bytes:
         """Write the page; texts may come from anybody."""
@@ -74,45 +75,20 @@ class Page(Value):
 """.encode(errors="replace")
 
 
-def signed_in(text: str) -> Page:
-    """Make the page for a sign-in that succeeded."""
-    return Page(
-        200,
-        is_good=True,
-        title="You are signed in",
-        text=text,
-        next_step="You can close this window now: go on in the terminal.",
-    )
-
-
-def asks(text: str) -> Page:
-    """Make the page for a sign-in that leaves one question to the terminal."""
-    return Page(
-        200,
-        is_good=True,
-        title="One question is left",
-        text=text,
-        next_step="You can close this window now: the question is in the terminal.",
-    )
-
-
-def failed(text: str) -> Page:
-    """Make the page for a sign-in that failed."""
-    return Page(
-        200,
-        is_good=False,
-        title="You are not signed in",
-        text=text,
-        next_step="You can close this window; the terminal says the same.",
-    )
-
-
-def not_ours(text: str) -> Page:
-    """Make the page for an address that is not part of the sign-in."""
-    return Page(
-        400,
-        is_good=False,
-        title="This is not part of your sign-in",
-        text=text,
-        next_step="Your sign-in still waits: go on in the window that mgmt has opened.",
-    )
+signed_in: Final = partial(
+    Page, 200, "You are signed in", "You can close this window now: go on in the terminal.", is_good=True
+)
+asks: Final = partial(
+    Page, 200, "One question is left", "You can close this window now: the question is in the terminal.", is_good=True
+)
+failed: Final = partial(
+    Page, 200, "You are not signed in", "You can close this window; the terminal says the same.", is_good=False
+)
+not_ours: Final = partial(
+    Page,
+    400,
+    "This is not part of your sign-in",
+    "Your sign-in still waits: go on in the window that mgmt has opened.",
+    is_good=False,
+)
+"""Each takes the text between title and next step."""

@@ -15,7 +15,7 @@ if TYPE_CHECKING:  # names for annotations: to tell who is signed in is to impor
 
 
 class Person(NamedTuple):
-    """Who is signed in, where, and until when."""
+    """The person that is signed in, with the service and the end of the sign-in."""
 
     service_url: str
     id: str | None
