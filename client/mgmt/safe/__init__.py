@@ -1,8 +1,8 @@
 """The use case behind `mgmt safe`: is all of this stored and proven? It reads, compares, looks, and erases nothing.
 
-Each target goes through four steps: find the uploads of its name and have the service look at their objects; read every
+Each target goes through five steps: find the uploads of its name and have the service look at their objects; read every
 file again from the medium; compare what was read with what the uploads hold; have the service look once more at those
-that something rests on.
+that something rests on; find what has changed in the target meanwhile.
 """
 
 from __future__ import annotations
@@ -195,6 +195,10 @@ class _Run:
             open_listing = task.open_archive if self._options.reads_back else task.open_index
             comparing = Comparing(spool, uploads, target.entry.name, open_listing, reads_back=self._options.reads_back)
             used = comparing.run()
+            problem_count = spool.problem_count
+            read = target.look_again(spool, read)  # last of all: fetching may have taken hours
+            if spool.problem_count != problem_count:
+                used = comparing.decide()
             verdict = Verdict(
                 operation_id,
                 shown(given),

@@ -165,20 +165,24 @@ class Comparing:
                 each.how = None
             self._spool.forget(each.number for each in standing)
 
+    def decide(self) -> set[int]:
+        """Decide anew, after the target was looked at once more; return the uploads that the safe files rest on."""
+        return self._spool.decide(self._uploads.losses, self._excludes)
+
     def _compare(self) -> set[int]:
         whole = [each for each in self._uploads.all if self._is_whole(each)]
         for each in whole:
             if each.loss is not None or not self._reads_back:
                 each.how = "content digest"
                 self._spool.hold_all(each.number)
-        used = self._spool.decide(self._uploads.losses, self._excludes)
+        used = self.decide()
         for each in [*whole, *self._uploads.standing]:  # what holds it all is read back first
             if each.loss is not None or each.how is not None:
                 continue
             if not self._spool.has_open_answers():
                 break
             self._compare_with(each)
-            used = self._spool.decide(self._uploads.losses, self._excludes)
+            used = self.decide()
         return used
 
     def _compare_with(self, each: FoundUpload) -> None:

@@ -13,7 +13,7 @@ from mgmt_contract.messages import LookResult
 from mgmt_contract.records import OperationRecord, UploadRecord
 
 Loss = Literal["deleted", "failed", "pending", "gone", "altered", "replaced", "rewritten", "unproven", "unusable"]
-Code = Loss | Literal["not-stored", "differs", "excluded", "unreadable", "changed", "special"]
+Code = Loss | Literal["not-stored", "differs", "excluded", "unreadable", "changed", "special", "empty"]
 
 LOSSES: Final[Mapping[Code, str]] = {
     "deleted": "which was deleted",
@@ -35,6 +35,7 @@ REASONS: Final[Mapping[Code, str]] = {
     "unreadable": "cannot be read",
     "changed": "changed while it was read",
     "special": "never stored",
+    "empty": "no file is in it",
 }
 """Why a file is not safe, where that is not the loss of an upload."""
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import Final
 
 from mgmt.archive.member_digests import Digests, digest_members
@@ -63,7 +64,7 @@ class Target:
         return counted_bytes
 
     def read(self, spool: Spool, on_progress: Callable[[int], None]) -> Read:
-        """Read it whole, then find what was added, changed or removed meanwhile.
+        """Read it whole; `look_again` is to follow when all else is done.
 
         Args:
             spool: Gets what is found.
@@ -79,10 +80,28 @@ class Target:
             on_finding=lambda found: spool.note_problem(below(found.path), _CODES[found.code], found.reason),
             on_progress=on_progress,
         )
-        self._failure = self._failure or self._look_again(spool)
-        if self._failure is not None:
-            spool.note_problem(b"", "unreadable", self._failure)
-        return Read(digests, skipping.system_count, self._failure)
+        return self._note_failure(spool, Read(digests, skipping.system_count, self._failure))
+
+    def look_again(self, spool: Spool, read: Read) -> Read:
+        """Find what was added, changed or removed since it was read, and whether it is there any more at all.
+
+        Args:
+            spool: Gets what is found.
+            read: What reading it came to.
+
+        Raises:
+            CancelledError: If `stop` was set.
+        """
+        if read.failure is not None:
+            return read
+        self._failure = self._compare_again(spool)
+        spool.refuse_emptiness()
+        return self._note_failure(spool, replace(read, failure=self._failure))
+
+    def _note_failure(self, spool: Spool, read: Read) -> Read:
+        if read.failure is not None:
+            spool.note_problem(b"", "unreadable", read.failure)
+        return read
 
     def _until_it_fails(self, items: Iterator[Reread]) -> Iterator[Reread]:
         try:
@@ -90,7 +109,7 @@ class Target:
         except SourceError as error:
             self._failure = error.message
 
-    def _look_again(self, spool: Spool) -> str | None:
+    def _compare_again(self, spool: Spool) -> str | None:
         """Compare what was read with what is there now; say why the target as a whole is not there any more."""
         try:
             if self._find_device() != self._device:

@@ -42,6 +42,7 @@ _BATCH: Final = 500
 ADDED: Final = "it came after the reading had passed its folder"
 REMOVED: Final = "it is not there any more"
 WRITTEN: Final = "it was changed after it was read"
+EMPTY: Final = "is the card in, and can its files be seen?"
 
 
 class Unsafe(NamedTuple):
@@ -103,6 +104,22 @@ class Spool:
         """Note why a file or folder was not read, or did not stay as it was; the first reason stands."""
         with _explained():
             self._database.execute("INSERT OR IGNORE INTO problems VALUES (?, ?, ?)", (path, code, reason))
+
+    @property
+    def problem_count(self) -> int:
+        """How many problems are noted."""
+        with _explained():
+            return int(self._database.execute("SELECT count(*) FROM problems").fetchone()[0])
+
+    def refuse_emptiness(self) -> None:
+        """Note it as a problem where no file was found: a card that is not mounted leaves an empty folder."""
+        self._flush()
+        with _explained():
+            self._database.execute(
+                "INSERT OR IGNORE INTO problems SELECT x'', 'empty', ? WHERE NOT EXISTS (SELECT 1 FROM problems)"
+                " AND NOT EXISTS (SELECT 1 FROM members WHERE kind != 'directory')",
+                (EMPTY,),
+            )
 
     def compare_again(self, members: Iterable[Member]) -> None:
         """Note as problems what was added, changed or removed since it was read."""
@@ -203,7 +220,7 @@ class Spool:
 
     def has_open_answers(self) -> bool:
         """Tell whether another upload could make anything safe that is not."""
-        query = "SELECT EXISTS (SELECT 1 FROM answers WHERE code NOT IN ('unreadable', 'changed', 'special'))"
+        query = "SELECT EXISTS (SELECT 1 FROM answers WHERE code NOT IN ('unreadable', 'changed', 'special', 'empty'))"
         with _explained():
             return bool(self._database.execute(query).fetchone()[0])
 

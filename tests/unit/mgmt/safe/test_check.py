@@ -4,6 +4,7 @@ import errno
 import gzip
 import io
 import os
+import shutil
 import tracemalloc
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -284,20 +285,54 @@ def test_a_card_that_is_pulled_out_makes_no_folder_safe(world, card, tmp_path, m
 def test_what_happens_to_the_card_behind_the_reading_is_noticed(world, card, tmp_path, monkeypatch, what):
     world.upload(pack(card, tmp_path))
     clip = card / "100CANON" / "a.mp4"
-    again = Target._look_again
+    again = Target.look_again
 
-    def act(self, spool):
+    def act(self, spool, read):
         if what == "added":
             (card / "100CANON" / "new.mp4").write_bytes(b"")
         elif what == "written":
             clip.write_bytes(clip.read_bytes())
         else:
             clip.unlink()
-        return again(self, spool)
+        return again(self, spool, read)
 
-    monkeypatch.setattr(Target, "_look_again", act)
+    monkeypatch.setattr(Target, "look_again", act)
     name = b"new.mp4" if what == "added" else b"a.mp4"
     assert world.ask(card)[0].unsafe == [(b"100CANON/" + name, "changed")]
+
+
+@pytest.mark.parametrize("has_index", [False, True])
+def test_what_comes_to_the_card_after_it_was_read_and_compared_is_noticed(world, card, tmp_path, has_index):
+    world.upload(pack(card, tmp_path), has_index=has_index)
+    (card / "101CANON" / "c.mp4").unlink()  # so that the index is needed
+    world.before_check = lambda number: number != 2 or (card / "100CANON" / "new.mp4").write_bytes(b"new")
+    assert world.ask(card)[0].unsafe == [(b"100CANON/new.mp4", "changed")]
+
+
+@pytest.mark.parametrize("left", ["nothing", "folders", "system files"])
+def test_a_card_without_a_file_is_not_safe_as_it_may_not_be_mounted(world, card, tmp_path, left):
+    world.upload(pack(card, tmp_path), has_index=True)
+    shutil.rmtree(card)
+    card.mkdir()
+    if left == "folders":
+        (card / "100CANON").mkdir()
+    elif left == "system files":
+        (card / ".DS_Store").write_bytes(b"litter")
+    [said] = world.ask(card)
+    assert not said.is_safe
+    assert said.unsafe == [(b"", "empty")]
+
+
+def test_a_card_of_one_empty_file_or_of_a_link_holds_something(world, card, tmp_path):
+    shutil.rmtree(card)
+    card.mkdir()
+    (card / "link").symlink_to("elsewhere")
+    world.upload(pack(card, tmp_path))
+    assert world.ask(card)[0].is_safe
+    (card / "link").unlink()
+    (card / "empty.mp4").write_bytes(b"")
+    world.upload(pack(card, tmp_path), prefix="again")
+    assert world.ask(card)[0].is_safe
 
 
 @pytest.mark.parametrize("changes", [{"content_digest": "blake3:" + 64 * "0"}, {"codec": "mgmt 4"}])
@@ -362,6 +397,7 @@ def test_of_files_that_a_cache_may_have_answered_for_the_number_is_told(world, c
 def test_an_earlier_card_of_a_command_whose_upload_falls_before_its_end_is_not_safe_after_all(world, card, tmp_path):
     second = tmp_path / "second"
     second.mkdir()
+    (second / "d.mp4").write_bytes(b"of the second card")
     upload = world.upload(pack(card, tmp_path))
     world.upload(pack(second, tmp_path))
     # look, look up and look for each card; then both once more
