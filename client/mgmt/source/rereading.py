@@ -76,7 +76,7 @@ class _File:
         except OSError as error:
             self.failure = error
             return view[:0]
-        if got_bytes < wanted_bytes:
+        if got_bytes != wanted_bytes:  # shorter than it was found, or longer
             self.failure = MovedError()
         return view[: min(got_bytes, wanted_bytes)]
 
@@ -94,7 +94,9 @@ class _File:
         """Close it, and say what became of it."""
         if self.failure is None:
             try:
-                if has_changed(self.member.status, os.fstat(self.descriptor)):
+                # Some file systems say 0 of a file and give bytes for all that.
+                has_more = not self.member.size_bytes and os.read(self.descriptor, 1)
+                if has_more or has_changed(self.member.status, os.fstat(self.descriptor)):
                     self.failure = MovedError()
             except OSError as error:
                 self.failure = error

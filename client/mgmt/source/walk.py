@@ -56,8 +56,12 @@ _SYSTEM_NAME: Final = re.compile(
 )
 """Names that systems litter folders with, in capital or small letters: they write some in several ways."""
 
+_SYSTEM_FOLDER_NAME: Final = re.compile(rb"(?i)\.spotlight-v100|\.trashes|\.fseventsd|\$recycle\.bin")
+"""Those of them that systems give to folders."""
+
 SYSTEM_FILE: Final = "a system file"
 """The reason for skipping that needs no warning."""
+_NAMED_LIKE_ONE: Final = "a folder with a system file's name"
 OWN_ARCHIVE: Final = "an archive of mgmt's own"
 
 _SPECIAL_KINDS: Final = {
@@ -230,6 +234,8 @@ class Walk:
         reason = reason_to_skip(name)
         status = folder.status(name)
         kind = stat.S_IFMT(status.st_mode)
+        if reason == SYSTEM_FILE and kind == stat.S_IFDIR and not _SYSTEM_FOLDER_NAME.fullmatch(name):
+            reason = _NAMED_LIKE_ONE  # no system makes it, so somebody may miss what is in it
         if reason is None and kind == stat.S_IFREG and self._is_ours(path):
             reason = OWN_ARCHIVE
         if reason is None and kind == stat.S_IFREG:

@@ -210,10 +210,12 @@ def test_what_is_never_stored_is_not_safe(world, card, tmp_path):
     world.upload(pack(card, tmp_path))
     os.mkfifo(card / "pipe")
     (card / ".clip.tar.gz.mgmt-0f12ab34.part").write_bytes(b"an unfinished archive")
+    (card / "._clips").mkdir()
     (card / "state").mkdir()
     for name in ("token.json", "records.sqlite"):
         (card / "state" / name).write_bytes(b"")
     assert world.ask(card)[0].unsafe == [
+        (b"._clips", "special"),
         (b".clip.tar.gz.mgmt-0f12ab34.part", "special"),
         (b"pipe", "special"),
         (b"state", "special"),

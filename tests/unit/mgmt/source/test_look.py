@@ -169,6 +169,19 @@ def test_litter_is_skipped_and_listed(tmp_path):
     assert {skipped.path for skipped in source.skipped} == {f"P/{name}" for name in names}
 
 
+def test_a_folder_that_has_a_system_files_name_is_skipped_and_may_be_missed(tmp_path):
+    folder = tmp_path / "P"
+    for name in ("._clips", "Thumbs.db", ".Trashes"):
+        (folder / name).mkdir(parents=True)
+    source = look(folder)
+    assert {skipped.path: skipped.reason for skipped in source.skipped} == {
+        "P/._clips": "a folder with a system file's name",
+        "P/Thumbs.db": "a folder with a system file's name",
+        "P/.Trashes": "a system file",
+    }
+    assert source.missed_count == 2
+
+
 def test_what_was_skipped_is_counted_but_only_the_first_thousand_are_kept(tmp_path):
     folder = tmp_path / "P"
     folder.mkdir()

@@ -227,6 +227,26 @@ def test_a_file_that_changes_while_it_is_read_is_a_finding_and_the_others_are_re
     assert (digests.content_digest, digests.file_count, digests.finding_count) == (None, 2, 1)
 
 
+@only_linux
+def test_a_file_whose_size_is_said_to_be_nothing_but_that_gives_bytes_is_a_finding():
+    _, members, [finding] = read_all(Path("/proc/version"))
+    assert (members, finding.code) == ([], "source-changed")
+
+
+@pytest.mark.parametrize("size_bytes", [1, ALIGNMENT_BYTES - 1, rereading._BLOCK_SIZE_BYTES + 1])
+def test_a_file_that_gives_more_than_its_size_is_a_finding(size_bytes, tmp_path, monkeypatch):
+    (tmp_path / "clip.mov").write_bytes(noise(size_bytes))
+    read_at = rereading.read_at
+
+    def read_more(descriptor, view, offset):
+        got_bytes = read_at(descriptor, view, offset)
+        return got_bytes if got_bytes == len(view) else got_bytes + 1
+
+    monkeypatch.setattr(rereading, "read_at", read_more)
+    _, members, [finding] = read_all(tmp_path / "clip.mov")
+    assert (members, finding.code) == ([], "source-changed")
+
+
 def test_what_cannot_be_read_is_a_finding_and_the_others_are_read(tmp_path):
     root = tmp_path / "P"
     for name in ("a", "b/inside", "c", "d", "e"):
