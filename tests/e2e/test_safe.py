@@ -186,7 +186,7 @@ def test_several_paths_are_safe_only_together(anna, card):
     run = anna.run("safe", "CARD_A", "CARD_B")
     assert (run.exit_code, run.stdout.splitlines()[-1]) == (11, "NOT SAFE TO ERASE: CARD_B")
     run = anna.run("safe", "CARD_A", "nowhere")
-    assert (run.exit_code, run.stdout.splitlines()[-1]) == (3, "NOT SAFE TO ERASE")
+    assert (run.exit_code, run.stdout.splitlines()[-1]) == (3, "NOT SAFE TO ERASE: nowhere")
     assert anna.run("safe", "nowhere").exit_code == 4
 
 

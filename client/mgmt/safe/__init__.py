@@ -101,6 +101,8 @@ class Summary:
 
     safe: list[str] = field(default_factory=list)
     unsafe: list[str] = field(default_factory=list)
+    unchecked: list[str] = field(default_factory=list)
+    """Those that an error kept from a verdict, each with its error in `errors`."""
     errors: list[MgmtError] = field(default_factory=list)
 
 
@@ -140,6 +142,7 @@ def check_targets(
             if error.stops_everything:
                 raise
             summary.errors.append(error)
+            summary.unchecked.append(shown(target))
             session.emit(Finished(Verdict("", shown(target), "unsafe"), error))
         else:
             if verdict.is_safe:

@@ -32,7 +32,7 @@ class RemovalView:
         what = count_in_words(count, "upload")
         if self._verb == "undelete":
             return f"Bring back {what}?"
-        return (
+        return self._output.with_commands(
             f"Delete {what}? For {count_in_words(recoverable_days, 'day')} `mgmt undelete` brings back what is deleted."
         )
 

@@ -88,8 +88,9 @@ class SafeView:
         """Say the one thing that counts, at the very end; nothing else says that something may be erased."""
         if self._output.style.as_json or self._output.style.verbosity < 0:
             return
-        if summary.unsafe or summary.errors or not summary.safe:
-            said, color = f"NOT SAFE TO ERASE: {', '.join(summary.unsafe)}".removesuffix(": "), "red"
+        if summary.unsafe or summary.unchecked or not summary.safe:
+            named = ", ".join([*summary.unsafe, *summary.unchecked])
+            said, color = f"NOT SAFE TO ERASE: {named}".removesuffix(": "), "red"
         else:
             said, color = f"SAFE TO ERASE: {', '.join(summary.safe)}", "green"
         self._output.line(self._output.paint(self._output.paint(printable(said), "bold"), color))

@@ -68,7 +68,8 @@ def test_a_cache_that_may_have_answered_and_system_files_are_told(stdout):
     [
         (Summary(safe=["A", "B"]), "SAFE TO ERASE: A, B"),
         (Summary(safe=["A"], unsafe=["B"]), "NOT SAFE TO ERASE: B"),
-        (Summary(safe=["A"], errors=[ValueError()]), "NOT SAFE TO ERASE"),
+        (Summary(safe=["A"], unchecked=["C"]), "NOT SAFE TO ERASE: C"),
+        (Summary(unsafe=["B"], unchecked=["C"]), "NOT SAFE TO ERASE: B, C"),
         (Summary(), "NOT SAFE TO ERASE"),
     ],
 )
