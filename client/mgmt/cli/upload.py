@@ -231,7 +231,7 @@ def _parse_tag(text: str) -> tuple[str, str]:
 @click.option("--move-completed", is_flag=True, help="Move originals to MGMT_COMPLETED_DIR after success.")
 @click.option("--completed-dir", metavar="DIR", help="Move them to this folder instead; needs --move-completed.")
 @click.option(
-    "--jobs", metavar="N", type=click.IntRange(1, 64), help="Transfers at a time (4 parts, or 16 small archives)."
+    "--jobs", metavar="N", type=click.IntRange(1, 64), help="Transfers at a time (up to 4 parts, or 16 small archives)."
 )
 @click.option("--limit-rate", metavar="RATE", help="Bytes per second at most, such as 500k or 2M.")
 @click.option(

@@ -10,7 +10,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from functools import partial
 from pathlib import Path
 from typing import Final
@@ -21,6 +21,7 @@ from mgmt.service import error_in
 from mgmt.session import Session
 from mgmt.upload.index_file import ArchiveIndex
 from mgmt.upload.job import Job
+from mgmt.upload.pace import Pace
 from mgmt.upload.sending import Delivery, Meter, deliver_slice, sending_pool
 from mgmt_contract import messages
 from mgmt_contract.parts import PartSpan
@@ -170,12 +171,16 @@ class PartsSender:
         self._meter = meter
         self._index = index
         self._workers = job.options.jobs or PARTS_AT_A_TIME
+        self._pace: Pace | None = None
         self._signed_at = session.patience.now()
 
     def send(self, feed: PartFeed, received: Sequence[int] = ()) -> None:
         """Send every part the feed gives, except those that the storage holds already."""
         there = frozenset(received)
-        workers = self._workers
+        workers, patience = self._workers, self._session.patience
+        if self._job.options.jobs is None:  # else so many go at a time as a person has asked for
+            part_count = self._meter.total_bytes // self._part_size_bytes + 1 - len(there)
+            self._pace = Pace(workers, part_count, patience.now, patience.check_stopped)
         with sending_pool(workers) as pool:
             under_way: set[Future[None]] = set()
             content = None
@@ -252,8 +257,14 @@ class PartsSender:
     def _send_part(self, part: messages.Part, signed: messages.SignedRequest) -> None:
         self._session.patience.check_stopped()
         span = PartSpan(part.number, (part.number - 1) * self._part_size_bytes, part.length)
-        delivery = deliver_slice(self._session, self._job, span, self._path, self._meter)
+        turn = nullcontext if self._pace is None else partial(self._pace.turn, part.number)
+        delivery = deliver_slice(self._session, self._job, span, self._path, self._note_bytes, turn)
         delivery.send(signed, lambda: self._sign([part], None).parts[0].request)
+
+    def _note_bytes(self, size_bytes: int) -> None:
+        if self._pace is not None:
+            self._pace.note_bytes(size_bytes)
+        self._meter.add(size_bytes)
 
     def _send_index(
         self, signed: messages.SignedRequest, content: messages.Content, then: Sequence[Callable[[], None]]

@@ -12,7 +12,7 @@ import os
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import Final
 
@@ -66,12 +66,13 @@ class Meter:
             self._done_bytes += size_bytes
             self._carried_over_bytes += size_bytes if is_carried_over else 0
             done_bytes, carried_over_bytes = self._done_bytes, self._carried_over_bytes
-            job, total_bytes = self._job, self._total_bytes()
+            job, total_bytes = self._job, self.total_bytes
             self._session.emit(  # before another thread's, or progress would seem to go back
                 Progress(job.operation_id, job.target_path, "uploading", done_bytes, total_bytes, carried_over_bytes)
             )
 
-    def _total_bytes(self) -> int:
+    @property
+    def total_bytes(self) -> int:
         """Bytes to send; a guess as long as the archive is not whole."""
         if self._job.archive is not None:
             return self._job.archive.size
@@ -87,14 +88,24 @@ class Delivery:
         what: What they are, in a word or two.
         put: Makes one try.
         on_bytes: Gets the bytes that went out, and a negative number of those that went in vain.
+        turn: Waits for the turn of a try, and keeps it meanwhile.
     """
 
-    def __init__(self, session: Session, job: Job, what: str, put: PutOnce, on_bytes: Callable[[int], None]) -> None:
+    def __init__(
+        self,
+        session: Session,
+        job: Job,
+        what: str,
+        put: PutOnce,
+        on_bytes: Callable[[int], None],
+        turn: Callable[[], AbstractContextManager[None]] = nullcontext,
+    ) -> None:
         self._session = session
         self._job = job
         self._what = f"{job.target_path}: {what}"
         self._put = put
         self._on_bytes = on_bytes
+        self._turn = turn
         self._sent_bytes = 0
         self._most_sent_bytes = 0
         self._last_outcome = PutOutcome.STORED
@@ -112,9 +123,7 @@ class Delivery:
         """
         attempt = 0
         while True:
-            self._sent_bytes = 0
-            self._job.enter("sending")
-            result = self._put(signed, self._note_bytes)
+            result = self._try(signed)
             if result.outcome in (PutOutcome.STORED, PutOutcome.EXISTS, PutOutcome.GONE):
                 self._session.patience.note_progress()
                 return
@@ -124,6 +133,14 @@ class Delivery:
             if fresh is None:
                 return
             signed = fresh
+
+    def _try(self, signed: messages.SignedRequest) -> PutResult:
+        waiting_since = self._session.patience.now()
+        with self._turn():
+            self._moved_at += self._session.patience.now() - waiting_since  # to wait for one's turn is no silence
+            self._sent_bytes = 0
+            self._job.enter("sending")
+            return self._put(signed, self._note_bytes)
 
     def _note_bytes(self, size_bytes: int) -> None:
         self._on_bytes(size_bytes)
@@ -163,7 +180,14 @@ class Delivery:
         self._session.patience.wait(attempt, result.reason, retry_after_seconds=result.retry_after_seconds)
 
 
-def deliver_slice(session: Session, job: Job, span: PartSpan, path: Callable[[], Path], meter: Meter) -> Delivery:
+def deliver_slice(
+    session: Session,
+    job: Job,
+    span: PartSpan,
+    path: Callable[[], Path],
+    on_bytes: Callable[[int], None],
+    turn: Callable[[], AbstractContextManager[None]] = nullcontext,
+) -> Delivery:
     """Prepare to send one slice of an archive.
 
     Args:
@@ -171,7 +195,8 @@ def deliver_slice(session: Session, job: Job, span: PartSpan, path: Callable[[],
         job: The upload.
         span: Where in the archive the slice lies.
         path: Says where the archive lies at the moment.
-        meter: Counts the bytes.
+        on_bytes: Gets the bytes that went out, and a negative number of those that went in vain.
+        turn: Waits for the turn of a try, and keeps it meanwhile.
     """
 
     def put(signed: messages.SignedRequest, on_bytes: Callable[[int], None]) -> PutResult:
@@ -183,7 +208,7 @@ def deliver_slice(session: Session, job: Job, span: PartSpan, path: Callable[[],
             unreadable = error.filename or job.archive_path
             raise archive_unreadable(os.fspath(unreadable), error.strerror or str(error)) from error
 
-    return Delivery(session, job, f"part {span.number}", put, meter.add)
+    return Delivery(session, job, f"part {span.number}", put, on_bytes, turn)
 
 
 def send_whole(session: Session, job: Job, signed: messages.SignedRequest, meter: Meter) -> None:
@@ -200,4 +225,4 @@ def send_whole(session: Session, job: Job, signed: messages.SignedRequest, meter
         return result.request if result.outcome == "put" else None
 
     span = PartSpan(1, 0, archive.size)
-    deliver_slice(session, job, span, lambda: archive.path, meter).send(signed, sign_again)
+    deliver_slice(session, job, span, lambda: archive.path, meter.add).send(signed, sign_again)

@@ -41,6 +41,9 @@ class Desk:
         self.limits = Limits(sign_parts_max=SIGN_PARTS_MAX)
         self.asked: list[list[int]] = []
         self.sent: list[int] = []
+        self.most_at_a_time = 0
+        self._under_way = 0
+        self._lock = threading.Lock()
 
     def sign(self, request: SignRequest) -> SignResponse:
         [item] = request.items
@@ -49,8 +52,13 @@ class Desk:
         return SignResponse([SignResult(item.operation_id, "signed", lease=Lease(1, 600), parts=signed)])
 
     def put(self, _: SignedRequest, __: Path, offset: int, length: int, on_bytes: Any) -> PutResult:
+        with self._lock:
+            self._under_way += 1
+            self.most_at_a_time = max(self.most_at_a_time, self._under_way)
         on_bytes(length)
         self.sent.append(offset // PART_BYTES + 1)
+        with self._lock:
+            self._under_way -= 1
         return PutResult(PutOutcome.STORED, "")
 
 
@@ -101,3 +109,9 @@ def test_an_archive_that_was_packed_anew_is_compared_with_what_the_storage_holds
     desk = send(9, [1, 2, 5], adoption=Adoption(operation_id="operation"))
     assert sorted(chain.from_iterable(desk.asked)) == list(range(1, 10))
     assert sorted(desk.sent) == [3, 4, 6, 7, 8, 9]
+
+
+def test_parts_go_in_order_one_at_a_time_until_the_line_is_known_to_be_fast():
+    desk = send(40, [2, 3])
+    assert desk.sent == [1, *range(4, 41)]
+    assert desk.most_at_a_time == 1
