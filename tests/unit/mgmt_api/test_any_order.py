@@ -35,7 +35,7 @@ from support.ledger import Ledger, LedgerObjects, note_records
 from support.operations import make_id
 from support.studio import SETTINGS, Machine, RefusedError, Studio, content_of, index_of, item_for, part_of
 
-WALKS = int(os.environ.get("MGMT_ANY_ORDER", "60"))
+WALKS = int(os.environ.get("MGMT_ANY_ORDER", "80"))
 STEPS = 50
 NAMES = ("clip", "Clip", "reel", "card")
 BODIES = (b"one", b"two", b"three")
@@ -298,6 +298,39 @@ class AnyOrder(RuleBasedStateMachine):
             assert _is_own(self.machines[who], result.record)
             assert result.record.phase == "done"
 
+    @rule(
+        who=st.integers(0, 3),
+        name=st.sampled_from(NAMES),
+        body=st.sampled_from(BODIES),
+        code=st.sampled_from(["unavailable", "cancelled"]),
+        is_told=st.booleans(),
+    )
+    def send_after_it_has_failed(self, who, name, body, code, is_told) -> None:
+        attempt = Attempt(self.machines[who], item_for(name, body, replace=True), body)
+        self.attempts.append(attempt)
+        self._start(attempt, attempt.machine)
+        if attempt.started is None:
+            return
+        self._call(lambda: attempt.machine.fail(attempt.started, code=code))
+        self._send(attempt, body)
+        if is_told:
+            self._work(*self._arrivals())
+
+    @precondition(lambda self: self._started)
+    @rule(data=st.data())
+    def go_on_elsewhere(self, data) -> None:
+        """The machine that had begun it does not know that yet."""
+        attempt = data.draw(st.sampled_from(self._started))
+        old, started = attempt.machine, attempt.started
+        here = next((each for each in self.machines if each.claims == old.claims and each != old), None)
+        if here is None:
+            return
+        self.studio.clock.advance(600)
+        self._start(attempt, here)
+        old_view = replace(attempt, machine=old, started=started)
+        self._sign(old_view, attempt.body, old)
+        self._complete(old_view, old, content_of(attempt.body))
+
     def _require_holder(self, machine: Machine, attempt: Attempt) -> None:
         operation = self.ledger.operations[attempt.item.operation_id]
         assert _is_own(machine, operation.record)
@@ -306,19 +339,30 @@ class AnyOrder(RuleBasedStateMachine):
     # --- deletions --------------------------------------------------------------------------------------
 
     @precondition(lambda self: self._uploads_done)
-    @rule(data=st.data(), who=st.sampled_from((None, None, None, 0, 2, 3)), verb=st.sampled_from(VERBS))
+    @rule(data=st.data(), who=st.sampled_from((None, None, 0, 2, 3)), verb=st.sampled_from(VERBS))
     def delete_or_undelete(self, data, who, verb) -> None:
-        upload = data.draw(st.sampled_from(self._uploads_done)).record
+        self._remove(data, who, verb)
+
+    @precondition(lambda self: self._uploads_done)
+    @rule(data=st.data(), days=st.sampled_from([29, 30, 31]), who=st.sampled_from((None, 2)))
+    def delete_and_undelete_later(self, data, days, who) -> None:
+        upload = self._remove(data, who, "delete")
+        self.studio.clock.advance(days * DAY)
+        self._remove(data, None, "undelete", upload)
+
+    def _remove(self, data: Any, who: int | None, verb: str, upload: UploadRecord | None = None) -> UploadRecord:
+        upload = upload or data.draw(st.sampled_from(self._uploads_done)).record
         owner = next(each for each in self.machines if _is_own(each, upload))
         machine = owner if who is None else self.machines[who]
         self.ever_deleted.add(upload.operation_id)  # also where the service dies over its answer
         result = self._call(lambda: getattr(machine, verb)(upload.operation_id))
         if result is None:
-            return
+            return upload
         may = _is_own(machine, upload) or _is_admin(machine)
         assert may == (result.problem is None or result.problem.code in ("not-recoverable", "object-gone"))
         if result.problem is None:
             assert (result.upload.deleted_at is not None) == (verb == "delete")
+        return upload
 
     def _remove_what_is_tagged(self, lays_marker: bool) -> None:
         """As a lifecycle rule does: a current version gets a delete marker, or is gone at once."""
@@ -434,6 +478,9 @@ class AnyOrder(RuleBasedStateMachine):
     def tell_of_an_arrival(self, data) -> None:
         stored = data.draw(st.sampled_from(self.ledger.arrived)).stored
         self._work(Work("arrival", key=stored.key, version_id=stored.version_id))
+
+    def _arrivals(self) -> list[Work]:
+        return [Work("arrival", key=each.key, version_id=each.version_id) for _, each in self.ledger.arrived]
 
     @precondition(lambda self: self.ledger.operations)
     @rule(data=st.data())
@@ -568,8 +615,7 @@ class AnyOrder(RuleBasedStateMachine):
     def _come_to_the_end(self) -> None:
         self.crash_at = None
         self.studio.clock.advance(8 * DAY)
-        arrivals = [Work("arrival", key=each.key, version_id=each.version_id) for _, each in self.ledger.arrived]
-        self._work(*arrivals)
+        self._work(*self._arrivals())
         for _ in range(QUARTER_OF_A_DAY_ROUNDS):  # in each of them one after another has its turn
             self._work(Work("pending"))
             if not self._pending:
