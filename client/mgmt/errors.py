@@ -31,6 +31,7 @@ EXIT_NO: Final = 11
 
 INTERRUPTED: Final = "Interrupted. Nothing is lost; run the same command to resume."
 
+_OR_EXCLUDE: Final = ", or leave it out with --exclude"
 _GONE: Final = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ESTALE, errno.EISDIR})
 """Errors of opening a file or folder that has just vanished or changed its kind."""
 
@@ -153,9 +154,14 @@ def source_changed(path: bytes | str) -> SourceError:
 def source_unreadable(path: bytes | str, cause: str) -> SourceError:
     """Make the error for a file or folder that cannot be read."""
     return SourceError(
-        f"'{shown(path)}' cannot be read: {cause}. Make it readable, or leave it out with --exclude.",
+        f"'{shown(path)}' cannot be read: {cause}. Make it readable{_OR_EXCLUDE}.",
         code="source-unreadable",
     )
+
+
+def without_excluding(message: str) -> str:
+    """Take the hint at --exclude out of a sentence about a source, for commands that have no such option."""
+    return message.replace(_OR_EXCLUDE, "")
 
 
 def archive_unreadable(path: bytes | str, cause: str) -> LocalStateError:

@@ -11,7 +11,7 @@ from mgmt.errors import EXIT_NO, UsageError
 
 
 @click.command()
-@click.argument("paths", nargs=-1, required=True, metavar="PATH...", type=click.Path())
+@click.argument("paths", nargs=-1, required=True, metavar="PATH...", type=click.Path(readable=False))
 @click.option(
     "--against",
     multiple=True,

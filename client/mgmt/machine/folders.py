@@ -6,6 +6,7 @@ one, and swapping a folder for a link cannot mislead the walk. Elsewhere plain p
 
 from __future__ import annotations
 
+import errno
 import heapq
 import os
 import re
@@ -96,7 +97,7 @@ class DescriptorFolder:
 
     def enter(self, name: bytes, status: os.stat_result) -> None:
         here = identity(os.fstat(self._descriptor))
-        self._step(name, identity(status))
+        self._step(name, identity(status), asks_way_back=True)
         self._came_from.append(here)
 
     def leave(self) -> None:
@@ -105,12 +106,15 @@ class DescriptorFolder:
     def close(self) -> None:
         os.close(self._descriptor)
 
-    def _step(self, name: bytes, expected: tuple[int, int, int]) -> None:
+    def _step(self, name: bytes, expected: tuple[int, int, int], *, asks_way_back: bool = False) -> None:
         following = os.open(name, OPEN_FOLDER_FLAGS | NO_FOLLOW, dir_fd=self._descriptor)
         left = following
         try:
             if identity(os.fstat(following)) != expected:
                 raise MovedError  # and the walk still stands where it stood
+            if asks_way_back and not os.access(b".", os.X_OK, dir_fd=following, effective_ids=ASKS_EFFECTIVE_IDS):
+                # Its names could be listed, but nothing of it be opened, nor "..", and the walk would end here.
+                raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
             left, self._descriptor = self._descriptor, following
         finally:
             os.close(left)

@@ -9,7 +9,7 @@ from dataclasses import replace
 from typing import Final
 
 from mgmt.archive.member_digests import Digests, digest_members
-from mgmt.errors import INTERRUPTED, CancelledError, SourceError
+from mgmt.errors import INTERRUPTED, CancelledError, SourceError, without_excluding
 from mgmt.layout import Member, Reread
 from mgmt.safe.deciding import Code
 from mgmt.safe.spool import Spool, below
@@ -18,8 +18,8 @@ from mgmt.source.rereading import reread
 from mgmt.source.walk import SYSTEM_FILE, Excludes, SkippedList, Walk
 from mgmt_contract.values import Value
 
-_ROOT_NAME: Final = "target"
-"""Only paths below the root are compared."""
+_NAMELESS: Final = "disk"
+"""The root of one; only paths below the root are compared."""
 _CODES: Final[dict[str, Code]] = {"source-unreadable": "unreadable", "source-changed": "changed"}
 
 
@@ -59,8 +59,11 @@ class Target:
             CancelledError: If `stop` was set.
         """
         counted_bytes = 0
-        for member in self._members(self._walk()):
-            counted_bytes += member.size_bytes
+        try:
+            for member in self._members(self._walk()):
+                counted_bytes += member.size_bytes
+        except SourceError as error:
+            raise SourceError(without_excluding(error.message), code=error.code) from error
         return counted_bytes
 
     def read(self, spool: Spool, on_progress: Callable[[int], None]) -> Read:
@@ -107,7 +110,7 @@ class Target:
         try:
             yield from items
         except SourceError as error:
-            self._failure = error.message
+            self._failure = without_excluding(error.message)
 
     def _compare_again(self, spool: Spool) -> str | None:
         """Compare what was read with what is there now; say why the target as a whole is not there any more."""
@@ -117,7 +120,7 @@ class Target:
             walk = self._walk(_Skipping(spool))
             spool.compare_again(self._members(walk))
         except SourceError as error:
-            return error.message
+            return without_excluding(error.message)
         return None
 
     def _members(self, walk: Walk) -> Iterator[Member]:
@@ -127,7 +130,7 @@ class Target:
             yield member
 
     def _walk(self, skipped: SkippedList | None = None) -> Walk:
-        walk = Walk(self.entry.path, _ROOT_NAME, Excludes(()))
+        walk = Walk(self.entry.path, self.entry.name or _NAMELESS, Excludes(()))
         if skipped is not None:
             walk.skipped = skipped
         return walk

@@ -5,6 +5,7 @@ import gzip
 import io
 import os
 import shutil
+import threading
 import tracemalloc
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -265,6 +266,13 @@ def test_a_file_that_cannot_be_read_is_named_and_so_is_its_hard_link(world, card
 
     monkeypatch.setattr(rereading, "read_at", fail)
     assert world.ask(card)[0].unsafe == [(b"100CANON/a.mp4", "unreadable"), (b"101CANON/twin.mp4", "unreadable")]
+
+
+def test_a_card_that_cannot_be_read_is_named_without_a_hint_at_options_of_other_commands(somebody):
+    (somebody / "CARD").mkdir(mode=0)
+    with pytest.raises(SourceError) as caught:
+        Target(os.fspath(somebody / "CARD"), threading.Event()).count_bytes()
+    assert caught.value.message == "'CARD' cannot be read: Permission denied. Make it readable."
 
 
 def test_a_card_that_is_pulled_out_makes_no_folder_safe(world, card, tmp_path, monkeypatch):

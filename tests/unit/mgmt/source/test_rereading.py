@@ -227,6 +227,20 @@ def test_a_file_that_changes_while_it_is_read_is_a_finding_and_the_others_are_re
     assert (digests.content_digest, digests.file_count, digests.finding_count) == (None, 2, 1)
 
 
+def test_a_folder_that_can_be_listed_and_not_entered_is_a_finding_and_the_others_are_read(somebody):
+    root = somebody / "P"
+    for name in ("a", "locked/inside", "z"):
+        (root / name).parent.mkdir(exist_ok=True, parents=True)
+        (root / name).touch()
+    (root / "locked").chmod(0o444)
+    try:
+        _, members, [finding] = read_all(root)
+    finally:
+        (root / "locked").chmod(0o700)
+    assert [each.member.path for each in members] == [b"P", b"P/a", b"P/locked", b"P/z"]
+    assert (finding.path, finding.code) == (b"P/locked", "source-unreadable")
+
+
 @only_linux
 def test_a_file_whose_size_is_said_to_be_nothing_but_that_gives_bytes_is_a_finding():
     _, members, [finding] = read_all(Path("/proc/version"))
