@@ -3,13 +3,9 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 from datetime import timedelta
 
-import botocore.auth
-import botocore.crt.auth
 import pytest
 import urllib3
 
@@ -28,7 +24,7 @@ from mgmt_api.ports import (
 from mgmt_contract.messages import Part, SignedRequest
 from mgmt_contract.parts import PART_SIZE_MIN_BYTES
 from mgmt_local.engine.seaweedfs import StorageEngine
-from support.engine import connect, send
+from support.engine import connect, send, sign_in_the_past
 from support.fakes import content_md5, crc64nvme
 from support.forger import forge
 
@@ -64,20 +60,6 @@ def head(store: ObjectStore) -> StoredObject:
     stored = store.head_object(NEW.key)
     assert stored is not None
     return stored
-
-
-@contextmanager
-def sign_in_the_past(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Have URLs signed at a moment from which on they have lived a second too long by now."""
-    now = botocore.auth.get_current_datetime
-
-    def earlier(*arguments, **options):
-        return now(*arguments, **options) - timedelta(seconds=LIFE_SECONDS + 1)
-
-    with monkeypatch.context() as patch:
-        for signer in (botocore.auth, botocore.crt.auth):  # the second signs where awscrt is installed
-            patch.setattr(signer, "get_current_datetime", earlier)
-        yield
 
 
 def flip_a_bit(body: bytes) -> bytes:
@@ -178,7 +160,7 @@ class TestSignatures:
         assert storage.store.head_object(NEW.key) is None
 
     def test_a_url_is_refused_once_it_has_expired(self, storage, monkeypatch: pytest.MonkeyPatch):
-        with sign_in_the_past(monkeypatch):
+        with sign_in_the_past(monkeypatch, LIFE_SECONDS):
             request = sign(storage.store)
         assert storage.put(request, BODY) == 403
         assert storage.store.head_object(NEW.key) is None
@@ -293,7 +275,7 @@ class TestSignaturesOfReading:
     def test_a_url_is_refused_once_it_has_expired(self, storage, monkeypatch: pytest.MonkeyPatch):
         storage.put(sign(storage.store), BODY)
         version_id = head(storage.store).version_id
-        with sign_in_the_past(monkeypatch):
+        with sign_in_the_past(monkeypatch, LIFE_SECONDS):
             request = storage.store.presign_get(NEW.key, version_id, expires_in_seconds=LIFE_SECONDS)
         assert storage.get(request)[0] == 403
 

@@ -6,10 +6,14 @@ import secrets
 from collections import deque
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
+from datetime import timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
+import botocore.auth
+import botocore.crt.auth
+import pytest
 import urllib3
 
 from mgmt_api.adapters.clients import make_s3_client
@@ -93,3 +97,17 @@ def fetch(request: SignedRequest, byte_range: tuple[int, int] | None = None) -> 
     with urllib3.PoolManager(retries=False, timeout=10) as pool:
         answer = pool.request("GET", request.url, headers=headers)
         return answer.status, answer.data
+
+
+@contextmanager
+def sign_in_the_past(monkeypatch: pytest.MonkeyPatch, life_seconds: int) -> Iterator[None]:
+    """Have URLs signed at a moment from which on they have lived a second too long by now."""
+    now: Any = vars(botocore.auth)["get_current_datetime"]  # its types do not know it
+
+    def earlier(*arguments: Any, **options: Any) -> Any:
+        return now(*arguments, **options) - timedelta(seconds=life_seconds + 1)
+
+    with monkeypatch.context() as patch:
+        for signer in (botocore.auth, botocore.crt.auth):  # the second signs where awscrt is installed
+            patch.setattr(signer, "get_current_datetime", earlier)
+        yield
