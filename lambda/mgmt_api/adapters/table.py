@@ -9,8 +9,9 @@ One table, strings as keys:
 | name | `NAME#folded key` | `NAME` |
 
 Attributes are stored as DynamoDB's own types and under the entities' names, so that a person can read the
-table; values of None are left out. Signed parts live beside their operation and not in it: a write costs by the
-size of the whole item. Nothing here needs boto3: the stack is built from the same definition.
+table. Values of None are left out, and of an upload what follows from its other values (`derived`). Signed parts live
+beside their operation and not in it: a write costs by the size of the whole item. Nothing here needs boto3: the stack
+is built from the same definition.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from collections.abc import Iterable, Mapping
 from decimal import Decimal
 from typing import Any, Final, NamedTuple
 
+from mgmt_api.adapters.derived import leave_out_derived, set_derived
 from mgmt_api.domain.entities import Name, Operation, Recorded, entity_of
 from mgmt_contract.messages import Part
 from mgmt_contract.names import fold_key, fold_person
@@ -161,7 +163,8 @@ def operation_item(operation: Recorded, shards: int) -> Item:
         status = AWAITS_REMOVAL
     if status != "success":
         keys["open_pk"] = open_partitions(status, shards)[shard]
-    return keys | _plain_item(operation)
+    item = keys | _plain_item(operation)
+    return leave_out_derived(item, keys | to_plain(operation)) if isinstance(operation, Operation) else item
 
 
 def is_operation(item: Mapping[str, Any]) -> bool:
@@ -179,6 +182,8 @@ def read_operation(item: Mapping[str, Any]) -> Recorded:
     plain = _attributes(item)
     operation_type = plain["record"]["operation_type"]
     kind = entity_of(operation_type)
+    if kind is Operation:
+        set_derived(plain)
     plain["record"] = dict.fromkeys(_required_fields(_RECORDS[operation_type])) | plain["record"]  # type: ignore[arg-type]  # hashable
     return from_plain(kind, plain).cut_to_bounds()
 
