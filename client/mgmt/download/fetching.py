@@ -14,6 +14,7 @@ from mgmt.events import Progress
 from mgmt.session import Session
 from mgmt.stored.ranges import Ranges
 from mgmt_contract.messages import SignedRequest
+from mgmt_contract.parts import MIB
 from mgmt_contract.values import Value
 
 _LOOK_SECONDS: Final = 0.2
@@ -53,7 +54,7 @@ class Fetching:
         self._ranges = Ranges(session, source.target_path, source.size, request, sign_again)
         self._spans: Iterator[Span] = unfinished.missing()
         self._lock = threading.Lock()
-        self._carried_over_bytes = self._done_bytes = unfinished.done_bytes
+        self._carried_over_bytes = self._done_bytes = self._told_bytes = unfinished.done_bytes
         self._errors: list[MgmtError | OSError] = []
         self.is_over = False
         """Whether all is there, and only the check goes on."""
@@ -139,6 +140,9 @@ class Fetching:
         source = self._source
         with self._lock:
             self._done_bytes += size_bytes
+            if size_bytes and self._done_bytes - self._told_bytes < MIB and self._done_bytes < source.size:
+                return
+            self._told_bytes = self._done_bytes
             self._session.emit(  # before another thread's, or progress would seem to go back
                 Progress(
                     source.operation_id,

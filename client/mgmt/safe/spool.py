@@ -9,6 +9,7 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from functools import lru_cache
 from itertools import groupby, islice
 from typing import Any, Final, NamedTuple, Self
 
@@ -19,7 +20,7 @@ from mgmt.archive.index import IndexedMember
 from mgmt.archive.member_digests import DigestedMember
 from mgmt.errors import LocalStateError
 from mgmt.layout import Member, frame_of
-from mgmt.safe.deciding import Code, Loss, MemberFacts, judge_member
+from mgmt.safe.deciding import Answer, Code, Loss, MemberFacts, judge_member
 from mgmt.source.walk import Excludes
 
 _SCHEMA: Final = """
@@ -39,6 +40,8 @@ CREATE TABLE answers (
 ) STRICT;
 """
 _BATCH: Final = 500
+_JUDGED_MAX: Final = 1_000
+"""Judgments that are kept: of most members the same is known."""
 ADDED: Final = "it came after the reading had passed its folder"
 REMOVED: Final = "it is not there any more"
 WRITTEN: Final = "it was changed after it was read"
@@ -203,9 +206,13 @@ class Spool:
         self._flush()
         used: set[int] = set()
 
+        @lru_cache(_JUDGED_MAX)
+        def judge(facts: MemberFacts) -> Answer:
+            return judge_member(facts, losses)
+
         def answers() -> Iterator[tuple[object, ...]]:
             for path, kind, size_bytes, facts, reason in self._facts(excludes or {}):
-                answer = judge_member(facts, losses)
+                answer = judge(facts)
                 if answer.code is None and answer.upload is not None:
                     used.add(answer.upload)
                 folder = path.partition(b"/")[0] if b"/" in path or kind == "directory" else b""
@@ -248,9 +255,9 @@ class Spool:
         )
         for (_, path, kind, size_bytes, was_read, code, reason), held in groupby(rows, lambda row: row[:7]):
             uploads = [(row[7], row[8]) for row in held if row[7] is not None]
-            same = [upload for upload, is_same in uploads if is_same]
-            other = [upload for upload, is_same in uploads if not is_same]
-            excluded = [upload for upload, globs in excludes.items() if not uploads and _has_left_out(globs, path)]
+            same = tuple([upload for upload, is_same in uploads if is_same])
+            other = tuple([upload for upload, is_same in uploads if not is_same])
+            excluded = () if uploads or not excludes else _excluded_by(excludes, path)
             yield path, kind, size_bytes, MemberFacts(code, bool(was_read), same, other, excluded), reason
         for path, code, reason in self._rows(
             "SELECT path, code, reason FROM problems"
@@ -280,6 +287,10 @@ def below(path: bytes) -> bytes:
     (b'clip.mov', b'')
     """
     return path.partition(b"/")[2]
+
+
+def _excluded_by(excludes: Mapping[int, Excludes], path: bytes) -> tuple[int, ...]:
+    return tuple([upload for upload, globs in excludes.items() if _has_left_out(globs, path)])
 
 
 def _has_left_out(excludes: Excludes, path: bytes) -> bool:

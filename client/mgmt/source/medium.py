@@ -53,6 +53,10 @@ _MAP_SHARED: Final = 1
 _MAP_FAILED: Final = ctypes.c_void_p(-1).value
 
 
+Kinds = dict[int, int]
+"""The kind of each file system that was met in one reading, by its device: asked once, not once per small file."""
+
+
 def make_blocks(count: int, size_bytes: int) -> list[memoryview]:
     """Make memory that disks fill with few requests.
 
@@ -80,12 +84,13 @@ def _map_memory(size_bytes: int) -> mmap.mmap:
     return pages
 
 
-def bypass_cache(descriptor: int, status: os.stat_result) -> bool:
+def bypass_cache(descriptor: int, status: os.stat_result, kinds: Kinds | None = None) -> bool:
     """Have all further reads of an open file come from its medium.
 
     Args:
         descriptor: Open for reading. From now on it may be read only by `ALIGNMENT_BYTES`.
         status: Of this file.
+        kinds: What is known of file systems, when many files are read; gets what is found.
 
     Returns:
         True where they surely do; False where a cache may answer.
@@ -95,7 +100,7 @@ def bypass_cache(descriptor: int, status: os.stat_result) -> bool:
             return _bypass_on_macos(descriptor, status.st_size)
         if sys.platform == "win32":
             return _bypass_on_windows(descriptor)
-        return _bypass_on_linux(descriptor, status)
+        return _bypass_on_linux(descriptor, status, {} if kinds is None else kinds)
     except OSError:  # reading the file tells what is wrong with it
         return False
 
@@ -134,9 +139,11 @@ def _read_once(descriptor: int, view: memoryview, offset: int) -> int:
 # ---- Linux
 
 
-def _bypass_on_linux(descriptor: int, status: os.stat_result) -> bool:
+def _bypass_on_linux(descriptor: int, status: os.stat_result, kinds: Kinds) -> bool:
     """Read by O_DIRECT; where the file system does not, drop the file's pages first, and count what is left of them."""
-    kind = _file_system(descriptor)
+    kind = kinds.get(status.st_dev)
+    if kind is None:
+        kind = kinds[status.st_dev] = _file_system(descriptor)
     is_in_file = os.major(status.st_dev) == _LOOP_MAJOR
     # For files that are read through the cache in spite of O_DIRECT, such as with ext4's data=journal.
     os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_DONTNEED)
@@ -150,9 +157,9 @@ def _bypass_on_linux(descriptor: int, status: os.stat_result) -> bool:
 def _set_direct(descriptor: int) -> bool:
     import fcntl
 
-    flags = fcntl.fcntl(descriptor, fcntl.F_GETFL)
     try:
-        fcntl.fcntl(descriptor, fcntl.F_SETFL, flags | os.O_DIRECT)
+        # Without asking for the flags first: of those that can be set, files are opened with this other one alone.
+        fcntl.fcntl(descriptor, fcntl.F_SETFL, os.O_DIRECT | os.O_NONBLOCK)
     except OSError as error:
         if error.errno != errno.EINVAL:
             raise

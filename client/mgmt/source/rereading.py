@@ -13,7 +13,7 @@ from typing import Final
 from mgmt.errors import INTERRUPTED, CancelledError, is_gone
 from mgmt.layout import FileEnd, Finding, Member, Reread, has_changed
 from mgmt.machine.folders import MovedError
-from mgmt.source.medium import ALIGNMENT_BYTES, bypass_cache, make_blocks, read_at, read_through_cache
+from mgmt.source.medium import ALIGNMENT_BYTES, Kinds, bypass_cache, make_blocks, read_at, read_through_cache
 from mgmt.source.walk import Walk
 from mgmt_contract.parts import MIB
 
@@ -21,11 +21,11 @@ _BLOCK_SIZE_BYTES: Final = 2 * MIB
 _BLOCKS_AHEAD: Final = 8
 _THREADS: Final = 3 if hasattr(os, "preadv") else 1
 """Reading past the cache, the system reads nothing ahead; several reads at once keep a disk as busy."""
-_BATCH_MAX: Final = 8
+_BATCH_MAX: Final = 16
 """Small files that one thread reads into one block: handing over each alone would take longer than reading it."""
 _WAITING_MAX: Final = 256
 """Members, pieces and ends that may wait to be taken."""
-_OPEN_MAX: Final = 64
+_OPEN_MAX: Final = 96
 _CHANGED: Final = "it changed while it was read"
 
 
@@ -57,7 +57,7 @@ class _File:
         self.failure: OSError | None = None
         """Set by any thread; the first one that is seen counts."""
 
-    def open(self) -> None:
+    def open(self, kinds: Kinds) -> None:
         """Open it, and have it read past the cache."""
         try:
             self.descriptor = self.member.open()
@@ -65,7 +65,7 @@ class _File:
             self.failure = error
             return
         if self.member.size_bytes:
-            self.is_from_medium = bypass_cache(self.descriptor, self.member.status)
+            self.is_from_medium = bypass_cache(self.descriptor, self.member.status, kinds)
 
     def read(self, view: memoryview, offset: int, wanted_bytes: int) -> memoryview:
         """Read a piece of it; what comes after a failure is nothing."""
@@ -157,6 +157,7 @@ class _Rereading:
         self._waiting: deque[Member | Finding | _File | _Batch] = deque()
         self._filling: _Batch | None = None
         self._open: set[_File] = set()
+        self._kinds: Kinds = {}
 
     def read(self, walk: Walk) -> Generator[Reread]:
         for member in walk.members(on_failure=self._note):
@@ -179,7 +180,7 @@ class _Rereading:
     def _read_file(self, member: Member) -> Generator[Reread]:
         file = _File(member)
         self._open.add(file)
-        file.open()
+        file.open(self._kinds)
         for offset in range(0, member.size_bytes, _BLOCK_SIZE_BYTES):
             if file.failure is not None:
                 break

@@ -364,3 +364,24 @@ def test_items_come_in_the_order_of_the_members(tmp_path):
     for path, data in content.items():
         file = tmp_path / os.fsdecode(path)
         assert file.is_dir() or file.read_bytes() == data
+
+
+def test_of_many_small_files_progress_is_told_once_in_a_while_and_in_the_end(tmp_path):
+    told: list[int] = []
+    digests, _, _ = read_all(many_files(tmp_path / "P", 300), on_progress=told.append)
+    assert told == [digests.read_bytes]
+    (tmp_path / "P" / "clip.mov").write_bytes(noise(5 * MIB))
+    told.clear()
+    digests, _, _ = read_all(tmp_path / "P", on_progress=told.append)
+    assert told == sorted(told)
+    assert told[-1] == digests.read_bytes
+    assert 2 < len(told) < 8
+
+
+@only_linux
+def test_the_kind_of_a_file_system_is_asked_once_and_not_for_each_file(tmp_path, monkeypatch):
+    asked: list[int] = []
+    monkeypatch.setattr(medium, "_file_system", lambda _: asked.append(1) or 0)  # one of no known kind
+    digests, _, _ = read_all(many_files(tmp_path / "P", 30))
+    assert len(asked) == 1
+    assert digests.cached_count == digests.file_count
