@@ -6,7 +6,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help try setup test coverage lint format docs pictures bench mutation clean tools bench-tools
+.PHONY: help try setup test coverage lint format docs pictures bench mutation faults clean tools bench-tools
 
 help:  ## Show what there is to make
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -38,7 +38,7 @@ format: .venv/dev.done  ## Format the code
 
 docs: .venv/dev.done  ## Generate what the documents generate
 	$(BIN)/python -m mgmt_api.openapi
-	PYTHONPATH=infra $(BIN)/python tests/support/generated_docs.py
+	PYTHONPATH=infra:tests $(BIN)/python tests/support/generated_docs.py
 
 pictures: setup tools  ## Draw the README's pictures anew, from a real upload
 	@PYTHONPATH=tests $(BIN)/python tests/support/pictures.py
@@ -46,6 +46,11 @@ pictures: setup tools  ## Draw the README's pictures anew, from a real upload
 bench: .venv/bench.done bench-tools  ## Measure mgmt beside what else there is (QUICK=1 in minutes; SEED=2, ONLY="pack-text carry", DOCS=1)
 	@PYTHONPATH=tests $(BIN)/python -m bench $(if $(QUICK),--scale quick) $(if $(SEED),--seed $(SEED)) \
 	  $(if $(DOCS),--json docs/benchmark.json --pictures docs/pictures) $(ONLY)
+
+faults: setup  ## Kill commands and break their network, many times (half an hour; SEED=2, KILLS=500 CASES=300 UPLOADS=2000, DOCS=1)
+	@PYTHONPATH=tests $(BIN)/python -m support.breaking $(if $(SEED),--seed $(SEED)) $(if $(KILLS),--kills $(KILLS)) \
+	  $(if $(CASES),--cases $(CASES)) $(if $(UPLOADS),--uploads $(UPLOADS)) \
+	  --json $(if $(DOCS),docs/faults.json,build/faults.json)
 
 mutation: .venv/mutation.done  ## Change the code on purpose and count what the tests notice (hours; ONLY="mgmt_contract.names*")
 	@PYTHONPATH=tests $(BIN)/python -m support.mutation $(if $(ONLY),"$(ONLY)")

@@ -22,12 +22,15 @@ from mgmt.cli.safe import safe
 from mgmt.cli.upload import upload
 from mgmt.settings import VARIABLES
 from mgmt_infra.keys import KEYS, Guard, Kind
+from support.breaking.report import guarantees_table
 
 PROJECT = Path(__file__).parents[2]
 COMMANDS_PAGE = PROJECT / "docs" / "commands.md"
 SCRIPTS_PAGE = PROJECT / "docs" / "scripts.md"
 SETTINGS_PAGE = PROJECT / "docs" / "settings.md"
 ADMIN_PAGE = PROJECT / "docs" / "admin.md"
+README = PROJECT / "README.md"
+FAULTS_RUN = PROJECT / "docs" / "faults.json"
 BENCHMARK = PROJECT / "docs" / "benchmark.md"
 BENCHMARK_RUN = PROJECT / "docs" / "benchmark.json"
 
@@ -129,6 +132,7 @@ def _spell_cell(text: str) -> str:
 _REACHED = {True: "reached", False: "**not reached**", None: ""}
 
 GENERATED: dict[Path, dict[str, Callable[[], str]]] = {
+    README: {"faults": lambda: guarantees_table(FAULTS_RUN)},
     COMMANDS_PAGE: {
         "upload options": lambda: options_table(upload),
         "download options": lambda: options_table(download),

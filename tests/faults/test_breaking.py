@@ -1,0 +1,99 @@
+"""The short form of `make faults`: commands that are killed, or whose requests go wrong, come to the same end.
+
+The long form has kills at more steps, more cases and a longer soak; `MGMT_FAULTS_SEED` begins here elsewhere.
+"""
+
+import json
+import os
+from contextlib import ExitStack, closing
+
+import pytest
+
+from support.breaking.cases import FaultCase, all_cases, break_all, choose_cases
+from support.breaking.kills import SCENARIOS, kill_everywhere
+from support.breaking.network import FAULTS
+from support.breaking.report import GUARANTEES, guarantees_table
+from support.breaking.soak import RandomlyBreaking, soak
+from support.breaking.world import find_orphans, world_at
+
+SEED = int(os.environ.get("MGMT_FAULTS_SEED", "1"))
+KILLS, CASES, UPLOADS = 11, 12, 20
+
+
+@pytest.fixture(scope="module")
+def at_work(engine, tmp_path_factory):
+    """A world, and the proxies before its service and its storage."""
+    with ExitStack() as stack:
+        storage = stack.enter_context(closing(RandomlyBreaking(engine.endpoint_url, keeps_host=True)))
+        world = stack.enter_context(world_at(tmp_path_factory.mktemp("world"), engine, storage))
+        service = stack.enter_context(closing(RandomlyBreaking(world.team.url, keeps_host=False)))
+        yield world, service, storage
+        assert find_orphans(world.team) == []
+
+
+def test_a_command_that_is_killed_anywhere_comes_to_the_same_end_when_it_is_run_again(at_work):
+    outcome = kill_everywhere(at_work[0], SCENARIOS, points=KILLS, seed=SEED)
+    assert outcome.faults == []
+    assert outcome.points >= KILLS - 2, "a run may have been quicker than its kill"
+    assert all(steps >= 10 for steps in outcome.steps.values()), "the steps are still found"
+
+
+def test_what_networks_and_servers_do_is_got_over_or_told_and_nothing_is_lost(at_work):
+    outcome = break_all(*at_work, choose_cases(CASES, SEED))
+    assert outcome.faults == []
+    assert outcome.cases >= CASES * 3 / 4
+    assert outcome.own_5xx == 0
+
+
+def test_a_soak_loses_doubles_and_leaves_nothing(at_work):
+    outcome = soak(*at_work, UPLOADS, seed=SEED)
+    assert outcome.faults == []
+    assert (outcome.uploads, outcome.lost, outcome.doubled, outcome.stuck, outcome.own_5xx) == (UPLOADS, 0, 0, 0, 0)
+
+
+def test_an_object_that_is_not_what_it_should_be_is_noticed(at_work):
+    """Else all of the above would prove nothing."""
+    world, *_ = at_work
+    case = world.make_case("altered")
+    name = case.add_file()
+    case.add_file(name="stray.part")
+    case.expected.discard("stray.part")
+    assert case.run(["upload", name]).exit_code == 0
+    assert case.find_faults_of_upload(name) == []
+    world.team.s3.put_object(Bucket=world.team.bucket, Key=f"{name}.tar.gz", Body=b"")
+    (case.laptop.work / name).write_bytes(b"altered")
+    faults = " ".join([*case.find_faults_of_upload(name, versions=2), *case.find_left_overs()])
+    for word in ("source is not", "records of success", "stray.part"):
+        assert word in faults
+
+
+def test_the_table_has_every_fault_and_each_case_once():
+    cases = all_cases()
+    assert len(set(map(str, cases))) == len(cases) > 1000
+    assert {fault.name for fault in FAULTS} <= {case.fault.name for case in cases if not isinstance(case.fault, str)}
+    assert isinstance(cases[0], FaultCase)
+    assert choose_cases(100, 1) == choose_cases(100, 1) != choose_cases(100, 2)
+
+
+def test_every_guarantee_has_its_line(tmp_path):
+    report = {
+        "kills": {
+            "points": 5,
+            "steps": {"upload-small": 50},
+            "killed_in": {"upload-small": 5},
+            "faults": ["a record is pending"],
+        },
+        "cases": {"cases": 7, "broken_requests": 9, "uploads": 6, "faults": []},
+        "soak": dict.fromkeys(
+            (
+                "uploads", "requests", "broken_requests", "memory_mb_before", "memory_mb_after", "lost", "doubled",
+                "stuck", "own_5xx",
+            ),
+            1000,
+        ),
+    }  # fmt: skip
+    (tmp_path / "faults.json").write_text(json.dumps(report))
+    table = guarantees_table(tmp_path / "faults.json")
+    assert len(table.splitlines()) == 2 + len(GUARANTEES) == 13
+    assert "5 kills over the 50 steps of 1 commands, then run again: 1 not as promised" in table
+    assert "11 broken or killed uploads" in table

@@ -1,0 +1,259 @@
+"""The kill matrix: each command is killed at every step that it makes, then run again.
+
+A step changes the outer world or asks it: a request, a block of a body, a transaction of the journal, a rename, a
+removal, a sync, a new folder. A command is killed just before one of them or just after it. Which steps there are is
+learned from a run that nothing kills; so a new step in the code is a new point of the matrix by itself.
+"""
+
+from __future__ import annotations
+
+import random
+import signal
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from support.breaking.world import Case, World
+from support.trees import describe
+
+EXIT_LOCAL: Final = 9
+
+_STEPPING: Final = """
+import itertools, os, signal, threading
+kill_at, noted = {kill_at!r}, {noted!r}
+numbers, lock = itertools.count(1), threading.Lock()
+def step(name):
+    with lock:
+        number = next(numbers)
+        if noted:
+            with open(noted, "a") as file:
+                file.write(name + "\\n")
+        if number == kill_at:
+            os.kill(os.getpid(), signal.SIGKILL)
+def watch(owner, name):
+    original = getattr(owner, name)
+    label = f"{{getattr(owner, '__name__', owner)}}.{{name}}"
+    def watched(*given, **named):
+        step("before " + label)
+        result = original(*given, **named)
+        step("after " + label)
+        return result
+    setattr(owner, name, watched)
+from mgmt.archive import extraction, publishing, unfinished
+from mgmt.journal import Journal
+from mgmt.network import Connections
+from mgmt.storage import _Body
+from mgmt.storage.receiving import Receiver
+from mgmt.upload import originals
+for name in ("rename", "replace", "link", "unlink", "remove", "rmdir", "mkdir", "fsync", "truncate", "ftruncate"):
+    watch(os, name)
+watch(Connections, "ask")
+watch(Receiver, "get")
+watch(_Body, "read")
+watch(Journal, "_change")
+from mgmt.__main__ import run
+run()
+"""
+
+
+@dataclass(frozen=True)
+class Scenario:
+    """A command, what it needs, and what must be so after it was run to its end."""
+
+    name: str
+    prepare: Callable[[Case], Sequence[str]]
+    find_faults: Callable[[Case], list[str]]
+
+
+@dataclass
+class Outcome:
+    """What many kills came to."""
+
+    points: int = 0
+    """Runs that a kill ended; one that was done before is not counted."""
+    steps: dict[str, int] = field(default_factory=dict)
+    """How many steps each command makes."""
+    killed_in: dict[str, int] = field(default_factory=dict)
+    faults: list[str] = field(default_factory=list)
+
+
+def kill_everywhere(world: World, scenarios: Sequence[Scenario], *, points: int, seed: int, jobs: int = 2) -> Outcome:
+    """Kill commands at steps that a seed chooses, evenly over the scenarios and over each command's steps."""
+    outcome = Outcome()
+    rng = random.Random(seed)  # noqa: S311  it must come out the same again
+    plan = []
+    for scenario in scenarios:
+        steps = count_steps(world, scenario, outcome)
+        outcome.steps[scenario.name] = steps
+        plan += [(scenario, at) for at in _spread(rng, steps, -(-points // len(scenarios)))]
+    cases = [(scenario, at, world.make_case(scenario.name)) for scenario, at in plan]
+    with ThreadPoolExecutor(jobs) as pool:
+        for scenario, at, faults in pool.map(lambda each: _kill_once(*each), cases):
+            if faults is not None:
+                outcome.points += 1
+                outcome.killed_in[scenario.name] = outcome.killed_in.get(scenario.name, 0) + 1
+                outcome.faults += [f"{scenario.name}, killed at step {at}: {fault}" for fault in faults]
+    return outcome
+
+
+def _spread(rng: random.Random, steps: int, count: int) -> Iterator[int]:
+    """Choose one step of each of as many stretches of the same length; every one, if there are enough."""
+    if count >= steps:
+        yield from range(1, steps + 1)
+        return
+    for number in range(count):
+        yield rng.randint(number * steps // count + 1, max((number + 1) * steps // count, number * steps // count + 1))
+
+
+def count_steps(world: World, scenario: Scenario, outcome: Outcome) -> int:
+    """Run a command to its end and count its steps."""
+    case = world.make_case(scenario.name)
+    arguments = scenario.prepare(case)
+    noted = case.laptop.folder / "steps"
+    run = case.run(arguments, program=_STEPPING.format(kill_at=0, noted=str(noted)))
+    if run.exit_code != 0:
+        outcome.faults.append(f"{scenario.name}, not killed: exit code {run.exit_code}: {run.stderr}")
+    outcome.faults += [f"{scenario.name}, not killed: {fault}" for fault in look(scenario, case)]
+    return len(noted.read_text().splitlines())
+
+
+def _kill_once(scenario: Scenario, at: int, case: Case) -> tuple[Scenario, int, list[str] | None]:
+    arguments = scenario.prepare(case)
+    killed = case.run(arguments, program=_STEPPING.format(kill_at=at, noted=""))
+    if killed.exit_code == 0:
+        return scenario, at, None
+    if killed.exit_code != -signal.SIGKILL:
+        return scenario, at, [f"ended with {killed.exit_code} instead: {killed.stderr}"]
+    again = case.run(arguments)
+    if again.exit_code == EXIT_LOCAL and '"target-exists"' in again.stderr and not look(scenario, case):
+        return scenario, at, []  # it was done and recorded before the kill: what is there is not replaced unasked
+    if again.exit_code != 0:
+        return scenario, at, [f"the same command again ended with {again.exit_code}: {again.stderr}"]
+    return scenario, at, look(scenario, case)
+
+
+def look(scenario: Scenario, case: Case) -> list[str]:
+    """Say all that is not as it must be after a command came to its end."""
+    return [*scenario.find_faults(case), *case.find_left_overs()]
+
+
+# --- the commands --------------------------------------------------------------------------------------------
+
+
+def _upload(size: str, *options: str, **looked: Any) -> Scenario:
+    def prepare(case: Case) -> Sequence[str]:
+        return ["upload", case.add_file(size), *options]
+
+    return Scenario(f"upload-{size}", prepare, lambda case: case.find_faults_of_upload(case.name, **looked))
+
+
+def _prepare_batch(case: Case) -> Sequence[str]:
+    for number in range(3):
+        case.add_file(name=f"{case.name}-{number}", seed=number)
+    case.add_folder(name=f"{case.name}-card")
+    return ["upload", "all"]
+
+
+def _prepare_moved(case: Case) -> Sequence[str]:
+    name = case.add_folder()
+    case.expected = {"done"}
+    return ["upload", name, "--move-completed", "--completed-dir=done"]
+
+
+def _prepare_replacing(case: Case) -> Sequence[str]:
+    name = case.add_file("large", seed=1)
+    (case.laptop.work / name).write_bytes(b"first")
+    _must(case, "upload", name)
+    case.add_file("large", seed=2)
+    return ["upload", name, "--replace"]
+
+
+def _prepare_elsewhere(case: Case) -> Sequence[str]:
+    (case.laptop.folder / "archives").mkdir()
+    return ["upload", case.add_file("large"), "--archive-dir", str(case.laptop.folder / "archives")]
+
+
+def _find_faults_elsewhere(case: Case) -> list[str]:
+    stray = [f"stray: {path.name}" for path in (case.laptop.folder / "archives").iterdir()]
+    return [*case.find_faults_of_upload(case.name), *stray]
+
+
+def _must(case: Case, *arguments: str) -> None:
+    run = case.run(arguments)
+    if run.exit_code != 0:
+        raise AssertionError(run.stderr)
+
+
+def _download(kind: str, *options: str, brings: Callable[[str, object], dict[str, object]]) -> Scenario:
+    def prepare(case: Case) -> Sequence[str]:
+        name, described = case.world.store()
+        case.expected = set(brings(name, described))
+        return ["download", name, *options]
+
+    # Single files are fetched under an operation of their own each time; one that was killed is ended by the worker.
+    allowed = {"success", "failed"} | ({"pending"} if kind == "only" else set())
+
+    def find_faults(case: Case) -> list[str]:
+        name, described = case.world.store()
+        wrong = [
+            place
+            for place, said in brings(name, described).items()
+            if not (case.laptop.work / place).exists() or said not in (None, describe(case.laptop.work / place))
+        ]
+        mine = [each for each in case.records(name) if each["actor"] == case.person]
+        return [
+            *(f"{place} came back otherwise" for place in wrong),
+            *(f"a record is {each['status']}" for each in mine if each["status"] not in allowed),
+            *([] if any(each["status"] == "success" for each in mine) else ["no record of success"]),
+        ]
+
+    return Scenario(f"download-{kind}", prepare, find_faults)
+
+
+def _prepare_delete(case: Case) -> Sequence[str]:
+    _must(case, "upload", case.add_file())
+    return ["delete", "--yes", case.name]
+
+
+def _prepare_undelete(case: Case) -> Sequence[str]:
+    _must(case, *_prepare_delete(case))
+    return ["undelete", "--yes", case.name]
+
+
+def _find_faults_of_removal(kind: str) -> Callable[[Case], list[str]]:
+    def find_faults(case: Case) -> list[str]:
+        upload, removals = None, []
+        for each in case.records(case.name):
+            if each["operation_type"] == "upload":
+                upload = each
+            elif each["operation_type"] == kind and each["status"] == "success":
+                removals.append(each)
+        is_deleted = upload is not None and bool(upload.get("deleted_by"))
+        found = {
+            f"{len(removals)} records of success": len(removals) != 1,
+            "the upload's record is not so": is_deleted != (kind == "delete"),
+            "the object is gone": case.team.versions(f"{case.name}.tar.gz") != 1,
+        }
+        return [what for what, is_so in found.items() if is_so]
+
+    return find_faults
+
+
+SCENARIOS: Final = (
+    _upload("small"),
+    Scenario(
+        "upload-batch",
+        _prepare_batch,
+        lambda case: [fault for name in case.sources for fault in case.find_faults_of_upload(name)],
+    ),
+    _upload("large"),
+    Scenario("upload-moved", _prepare_moved, lambda case: case.find_faults_of_upload(case.name, moved_to="done")),
+    Scenario("upload-replacing", _prepare_replacing, lambda case: case.find_faults_of_upload(case.name, versions=2)),
+    Scenario("upload-elsewhere", _prepare_elsewhere, _find_faults_elsewhere),
+    _download("archive", brings=lambda name, _: {f"{name}.tar.gz": None}),
+    _download("extracted", "--extract", brings=lambda name, described: {name: described}),
+    _download("only", "--only", "*clip.mov", brings=lambda name, _: {name: None}),
+    Scenario("delete", _prepare_delete, _find_faults_of_removal("delete")),
+    Scenario("undelete", _prepare_undelete, _find_faults_of_removal("undelete")),
+)
