@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import itertools
 import sqlite3
@@ -178,7 +179,7 @@ def describe_source(path: Path) -> object:
     if path.is_dir():
         return describe(path)
     stated = path.stat()
-    return path.read_bytes(), stated.st_mode, stated.st_mtime_ns
+    return hashlib.blake2b(path.read_bytes()).digest(), stated.st_mode, stated.st_mtime_ns
 
 
 def find_orphans(team: Team) -> list[str]:
