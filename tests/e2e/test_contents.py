@@ -53,6 +53,13 @@ def large(anna):
     return record
 
 
+@pytest.fixture
+def unlisted(team, large):
+    """The same upload, as of a client that sends no index."""
+    change_record(team, large["operation_id"], index_size=None, index_crc64nvme=None, index_version_id=None)
+    return large
+
+
 def listed(run):
     assert run.exit_code == 0, run.stderr
     return [line for line in run.lines if line["type"] == "member"]
@@ -147,8 +154,7 @@ def test_a_spreadsheet_gets_a_header_and_one_row_for_each(bert, card, stored):
     ]
 
 
-def test_of_a_large_archive_its_index_is_read_and_nothing_else(team, anna, bert, large, tmp_path):
-    give_index(team, large["operation_id"], make_index((anna.work / "large.tar.gz").read_bytes(), tmp_path))
+def test_of_a_large_archive_its_index_is_read_and_nothing_else(team, bert, large):
     team.storage.gets.clear()
     run = bert.run("--json", "contents", "large")
     assert [each["path"] for each in listed(run)] == ["large", "large/a.mov", "large/b.txt"]
@@ -157,25 +163,25 @@ def test_of_a_large_archive_its_index_is_read_and_nothing_else(team, anna, bert,
     assert downloads(bert) == [], "reading a list is not recorded"
 
 
-def test_a_large_archive_without_a_true_index_is_read_and_that_is_said_first(team, bert, large):
+def test_a_large_archive_without_a_true_index_is_read_and_that_is_said_first(team, bert, unlisted):
     run = bert.run("contents", "large")
     assert (run.exit_code, len(run.stdout.splitlines())) == (0, 4)
     assert "has no index, so the whole archive is read: 17.8 MB" in run.stderr
-    give_index(team, large["operation_id"], b"junk")
+    give_index(team, unlisted["operation_id"], b"junk")
     run = bert.run("--json", "contents", "large")
     assert [each["path"] for each in listed(run)] == ["large", "large/a.mov", "large/b.txt"]
     assert [line["code"] for line in run.lines if line["type"] == "notice"] == ["index-damaged", "archive-read"]
     assert downloads(bert) == ["success", "success"]
 
 
-def test_an_archive_comes_through_a_network_that_breaks_and_expired_urls(team, bert, large):
+def test_an_archive_comes_through_a_network_that_breaks_and_expired_urls(team, bert, unlisted):
     team.storage.get_fault = lambda get: (
         {0: "refuse", 4 * MIB: "cut"}.get(get.first, "none") if not get.attempt else "none"
     )
     assert len(listed(bert.run("--json", "contents", "large", program=QUICK_WAITS))) == 3
 
 
-def test_an_interrupt_while_an_archive_is_read_is_130(team, bert, large):
+def test_an_interrupt_while_an_archive_is_read_is_130(team, bert, unlisted):
     team.storage.get_fault = lambda get: "stall" if get.first == 8 * MIB else "none"
     process = bert.begin("contents", "large")
     assert team.storage.stalled.wait(60)
