@@ -68,7 +68,6 @@ class WholeArchive:
     def _fetch_and_check(self, unfinished: Unfinished) -> None:
         wanted = self._wanted
         goal, request = self._open(unfinished)
-        unfinished.open(goal)
         wanted.session.emit(Begun(wanted.name, goal.operation_id, wanted.size))
         source = Source(goal.operation_id, wanted.target_path, wanted.size)
         self._received_bytes = unfinished.done_bytes
@@ -87,14 +86,25 @@ class WholeArchive:
             self._received_bytes += fetching.received_bytes
 
     def _open(self, unfinished: Unfinished) -> tuple[Goal, SignedRequest]:
-        """Open the download: the one that an earlier run has begun, or else a new one."""
+        """Open the download: the one that an earlier run has begun, or else a new one.
+
+        The id of a new one is on the disk before the service is asked: after a crash the next run goes on under it.
+        """
         earlier, target_path = unfinished.goal, self._wanted.target_path
         if earlier is not None and earlier.target_path == target_path:
             result = self._ask(earlier)
             if not is_over(result):
-                return earlier, self._take(result)
+                request = self._take(result)
+                unfinished.open(earlier)
+                return earlier, request
         goal = Goal(new_operation_id(), target_path)
-        return goal, self._sign(goal)
+        unfinished.open(goal)
+        try:
+            return goal, self._sign(goal)
+        except MgmtError as error:
+            if earlier is None and not error.stops_everything:
+                unfinished.discard()  # refused: nothing was recorded, and nothing is left
+            raise
 
     def _sign(self, goal: Goal) -> SignedRequest:
         return self._take(self._ask(goal))
