@@ -258,6 +258,27 @@ def test_an_upload_is_deleted_its_name_taken_and_the_upload_brought_back(deploye
     assert sorted(types) == ["delete", "delete", "undelete", "upload", "upload"]
 
 
+def test_an_upload_is_read_back_looked_at_and_known_to_be_deleted(deployed: DeployedStack):
+    """The way back: a presigned GET of the very version, its end, and what `safe` asks. It knows no ranges."""
+    ada, bob, body = deployed.person("ada"), deployed.person("bob"), b"footage" * 3000
+    started = ada.start(item_for("back.mp4", body))
+    assert ada.send(started, body) == 200
+    assert ada.complete(started, content_of(body)).outcome == "done"
+    opened = bob.open_download(started.operation_id)
+    assert opened.outcome == "opened", opened
+    assert opened.request is not None
+    whole = deployed.http.request("GET", opened.request.url, headers=opened.request.headers)
+    assert (whole.status, whole.data) == (200, body)
+    ended = bob.end_download(opened, len(body)).record
+    assert ended is not None
+    assert (ended.status, ended.actor) == ("success", "bob")
+    (looked,) = bob.look(started.operation_id)
+    assert (looked.outcome, looked.deleted_at) == ("there", None)
+    assert ada.delete(started.operation_id).outcome == "done"
+    (looked,) = bob.look(started.operation_id)
+    assert (looked.outcome, looked.deleted_at is not None) == ("there", True)
+
+
 def test_a_large_upload_can_be_begun_looked_at_and_given_up(deployed: DeployedStack):
     """Everything of a multipart upload but its completion, which ministack does not verify as S3 does."""
     ada, part_size = deployed.person("ada"), 16 * MIB

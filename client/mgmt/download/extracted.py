@@ -94,9 +94,9 @@ class ExtractedTree:
             self._extract_on(archive, unfinished)
 
     def _extract_on(self, archive: StoredArchive, unfinished: UnfinishedTree) -> None:
-        wanted, checkpoint = self._wanted, unfinished.checkpoint
-        stop = wanted.session.stop
+        wanted, stop = self._wanted, self._wanted.session.stop
         resumes = has_this_format(wanted.upload) and wanted.size > STEP_BYTES
+        checkpoint = unfinished.checkpoint if resumes else None  # may be one with smaller steps
         offset, crc = checkpoint.mark if checkpoint is not None else (0, 0)
         if checkpoint is None:
             remove_tree(wanted.place.parent, self._part)
