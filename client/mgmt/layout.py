@@ -254,7 +254,22 @@ class Survey:
         return self._seal.hexdigest() if os.name != "nt" else ""
 
 
-def frame(member: Member) -> bytes:
+class _Framed(Protocol):
+    """A member, found on the disk or listed in an archive."""
+
+    @property
+    def path(self) -> bytes: ...
+    @property
+    def kind(self) -> MemberKind: ...
+    @property
+    def mode(self) -> int: ...
+    @property
+    def size_bytes(self) -> int: ...
+    @property
+    def target(self) -> bytes: ...
+
+
+def frame(member: _Framed) -> bytes:
     """Write a member's frame: all but its time and its content, the same on every system.
 
     Path, NUL, one letter for its kind, mode in octal, space, size in decimal, NUL, link target, NUL. Neither a

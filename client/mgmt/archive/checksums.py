@@ -190,6 +190,24 @@ OnMember = Callable[[Placed, bytes | None], None]
 """Gets each member with its file's digest once that is known; None for what is no file."""
 
 
+class ListDigest:
+    """The content digest of listed members: takes each one's frame with its file's digest, in order."""
+
+    def __init__(self) -> None:
+        self._hash = blake3(BEGINNING)
+        self.member_count = 0
+
+    def add(self, framed: bytes, digest: bytes | None) -> None:
+        """Take the next member; a digest of None, or an empty one, is that of what is no file."""
+        self._hash.update(framed)
+        self._hash.update(digest or b"")
+        self.member_count += 1
+
+    def text(self) -> str:
+        """Write the digest of all that was added, as records carry it."""
+        return "blake3:" + self._hash.hexdigest()
+
+
 class ContentDigest:
     """Takes members, each followed by its content, in order.
 

@@ -10,17 +10,15 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from typing import NamedTuple, Protocol
 
-from blake3 import blake3
-
 from mgmt.archive.blocks import Place, read_placed_blocks
-from mgmt.archive.checksums import BEGINNING
+from mgmt.archive.checksums import ListDigest
 from mgmt.archive.extracted_file import ExtractedFile
 from mgmt.archive.extraction import Extraction, LeftDifferentError
 from mgmt.archive.index import IndexedMember
 from mgmt.archive.summed import Summed
 from mgmt.archive.tar_reading import TarReader, end_of
 from mgmt.archive.unpacking import Unpacked
-from mgmt.layout import frame_of
+from mgmt.layout import frame
 
 
 class Mark(NamedTuple):
@@ -86,8 +84,8 @@ class _GoingOn:
         self._archive = archive
         self._extraction = extraction
         self._journal = journal
-        self._hash = blake3(BEGINNING)
-        self._member_count = self._size_bytes = self._next_offset = 0
+        self._listed = ListDigest()
+        self._size_bytes = self._next_offset = 0
         self._marked = _Marked(archive)
         self._mark = self._marked.mark_before(archive.offset)
         self._place = Place()
@@ -111,7 +109,7 @@ class _GoingOn:
                 self._count(member)
             if self._journal.is_due(self._archive.offset):
                 self._save(None, None)
-        return Unpacked("blake3:" + self._hash.hexdigest(), self._member_count, self._size_bytes)
+        return Unpacked(self._listed.text(), self._listed.member_count, self._size_bytes)
 
     def _take_over(self) -> None:
         """Prove what an earlier run has left, and count it in."""
@@ -138,9 +136,7 @@ class _GoingOn:
         self._count(member._replace(digest=file.finish()))
 
     def _count(self, member: IndexedMember, *, is_noted: bool = False) -> None:
-        self._hash.update(frame_of(member.path, member.kind, member.mode, member.size_bytes, member.target))
-        self._hash.update(member.digest or b"")
-        self._member_count += 1
+        self._listed.add(frame(member), member.digest)
         self._size_bytes += member.size_bytes
         self._next_offset = end_of(member)
         if not is_noted:
@@ -149,7 +145,7 @@ class _GoingOn:
     def _save(self, member: IndexedMember | None, file: ExtractedFile | None) -> None:
         partial = member._replace(digest=file.digest) if member is not None and file is not None else None
         done_bytes = file.done_bytes if file is not None else 0
-        checkpoint = Checkpoint(self._member_count, self._mark, self._place, partial, done_bytes)
+        checkpoint = Checkpoint(self._listed.member_count, self._mark, self._place, partial, done_bytes)
         self._journal.save(checkpoint, self._extraction.begin_sync(file))
 
     def _pieces(self, start: Place | None) -> Iterator[bytes]:

@@ -21,9 +21,7 @@ from itertools import accumulate
 from pathlib import Path
 from typing import IO, Any, BinaryIO, Final, NamedTuple, Self
 
-from blake3 import blake3
-
-from mgmt.archive.checksums import BEGINNING, Placed
+from mgmt.archive.checksums import ListDigest, Placed
 from mgmt.errors import IntegrityError
 from mgmt.layout import (
     BLOCK_SIZE_BYTES,
@@ -33,7 +31,7 @@ from mgmt.layout import (
     MemberKind,
     decode_path,
     encode_path,
-    frame_of,
+    frame,
     temporary_name,
 )
 from mgmt_contract.values import Value
@@ -216,14 +214,11 @@ class Index:
         Raises:
             IntegrityError: If it is another archive's, or a member was changed, added or removed.
         """
-        hashed = blake3(BEGINNING)
-        count = 0
+        listed = ListDigest()
         for member in self.members():
-            hashed.update(frame_of(member.path, member.kind, member.mode, member.size_bytes, member.target))
-            hashed.update(member.digest or b"")
-            count += 1
+            listed.add(frame(member), member.digest)
         said = (self.facts.content_digest, self.facts.archive_size, self.facts.content_digest, self.facts.member_count)
-        if said != (content_digest, archive_size, "blake3:" + hashed.hexdigest(), count):
+        if said != (content_digest, archive_size, listed.text(), listed.member_count):
             raise _damaged("it is not the index of this archive, or it was changed")
 
     def find_range(self, start: int, stop: int) -> tuple[range, range]:

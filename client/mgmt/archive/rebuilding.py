@@ -5,14 +5,12 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator
 
-from blake3 import blake3
-
 from mgmt.archive.blocks import Readable, read_blocks
-from mgmt.archive.checksums import BEGINNING
+from mgmt.archive.checksums import ListDigest
 from mgmt.archive.index import IndexWriter
 from mgmt.archive.summed import Summed
 from mgmt.archive.tar_reading import TarReader
-from mgmt.layout import frame_of
+from mgmt.layout import frame
 
 
 def rebuild_index(file: Readable, index: IndexWriter, *, stop: threading.Event | None = None) -> None:
@@ -33,20 +31,17 @@ def rebuild_index(file: Readable, index: IndexWriter, *, stop: threading.Event |
     """
     counted = Summed(file, stop=stop)
     reader = TarReader(_list_blocks(counted, index))
-    hashed = blake3(BEGINNING)
-    member_count = 0
+    listed = ListDigest()
     for found in reader.members():
         digest = reader.digest_content() if found.kind == "file" else None
         index.add(found._replace(digest=digest))
-        hashed.update(frame_of(found.path, found.kind, found.mode, found.size_bytes, found.target))
-        hashed.update(digest or b"")
-        member_count += 1
+        listed.add(frame(found), digest)
     index.describe(
         tar_bytes=reader.offset,
         archive_size=counted.offset,
         crc64nvme=counted.crc64nvme,
-        content_digest="blake3:" + hashed.hexdigest(),
-        member_count=member_count,
+        content_digest=listed.text(),
+        member_count=listed.member_count,
     )
 
 

@@ -6,17 +6,15 @@ import threading
 from collections.abc import Callable
 from contextlib import closing
 
-from blake3 import blake3
-
 from mgmt.archive.blocks import Readable
-from mgmt.archive.checksums import BEGINNING
+from mgmt.archive.checksums import ListDigest
 from mgmt.archive.extraction import Extraction
 from mgmt.archive.index import IndexedMember
 from mgmt.archive.inflating import inflate
 from mgmt.archive.rules import Counted, Rules
 from mgmt.archive.tar_reading import TarReader
 from mgmt.errors import SourceError
-from mgmt.layout import frame_of
+from mgmt.layout import frame
 from mgmt.text import shown
 from mgmt_contract.values import Value
 
@@ -44,8 +42,7 @@ def unpack(archive: Readable, extraction: Extraction, *, is_wanted: Callable[[by
         SourceError: link-without-file, for a wanted hard link whose file is not.
         CancelledError: If the extraction was stopped.
     """
-    hashed = blake3(BEGINNING)
-    member_count = size_bytes = 0
+    listed, size_bytes = ListDigest(), 0
     choice = _Choice(extraction, is_wanted)
     with closing(inflate(archive, ratio_max=extraction.rules.ratio_max, stop=extraction.stop)) as pieces:
         reader = TarReader(pieces)
@@ -57,10 +54,9 @@ def unpack(archive: Readable, extraction: Extraction, *, is_wanted: Callable[[by
                 digest = _extract(reader, extraction, member)
             else:
                 digest = reader.digest_content()
-            hashed.update(frame_of(member.path, member.kind, member.mode, member.size_bytes, member.target) + digest)
-            member_count += 1
+            listed.add(frame(member), digest)
             size_bytes += member.size_bytes
-    return Unpacked("blake3:" + hashed.hexdigest(), member_count, size_bytes)
+    return Unpacked(listed.text(), listed.member_count, size_bytes)
 
 
 def read_through(archive: Readable, *, rules: Rules, stop: threading.Event | None = None) -> Unpacked:
@@ -70,18 +66,16 @@ def read_through(archive: Readable, *, rules: Rules, stop: threading.Event | Non
         IntegrityError: hostile-archive, archive-damaged or other-format.
         CancelledError: If `stop` was set.
     """
-    hashed = blake3(BEGINNING)
-    member_count = size_bytes = 0
+    listed, size_bytes = ListDigest(), 0
     counted = Counted(rules)
     with closing(inflate(archive, ratio_max=rules.ratio_max, stop=stop)) as pieces:
         reader = TarReader(pieces)
         for member in reader.members():
             counted.add_member(member.size_bytes)
             digest = reader.digest_content() if member.kind == "file" else b""
-            hashed.update(frame_of(member.path, member.kind, member.mode, member.size_bytes, member.target) + digest)
-            member_count += 1
+            listed.add(frame(member), digest)
             size_bytes += member.size_bytes
-    return Unpacked("blake3:" + hashed.hexdigest(), member_count, size_bytes)
+    return Unpacked(listed.text(), listed.member_count, size_bytes)
 
 
 class _Choice:

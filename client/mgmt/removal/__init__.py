@@ -12,6 +12,7 @@ from typing import Final, Literal
 from mgmt.errors import MgmtError, RefusedError, SourceError
 from mgmt.journal import new_operation_id
 from mgmt.service import ServiceApi, error_in
+from mgmt.stored.recorded import require_upload
 from mgmt_contract.messages import RemovalItem, RemovalRequest, RemovalResult, Service
 from mgmt_contract.records import OperationRecord, UploadRecord
 from mgmt_contract.values import Value
@@ -94,11 +95,7 @@ def remove(api: ServiceApi, verb: Verb, uploads: Sequence[UploadRecord]) -> Iter
 
 
 def _require_stored(record: OperationRecord, name: str, verb: Verb) -> UploadRecord:
-    if not isinstance(record, UploadRecord):
-        raise SourceError(
-            f"'{name}' is the id of a {record.operation_type}, not of an upload. `mgmt history` lists what is stored.",
-            code="no-upload",
-        )
+    record = require_upload(record, name)
     if record.status != "success":
         why = _UNFINISHED.get(record.status, f"it is {record.status}")
         raise SourceError(f"The upload of {record.s3_object_key} cannot be {verb}d: {why}.", code="not-stored")

@@ -13,9 +13,7 @@ from functools import lru_cache
 from itertools import groupby, islice
 from typing import Any, Final, NamedTuple, Self
 
-from blake3 import blake3
-
-from mgmt.archive.checksums import BEGINNING
+from mgmt.archive.checksums import ListDigest
 from mgmt.archive.index import IndexedMember
 from mgmt.archive.member_digests import DigestedMember
 from mgmt.errors import LocalStateError
@@ -144,14 +142,13 @@ class Spool:
     def content_digest(self, root: bytes) -> str:
         """Compute the content digest of an archive of all that was read, under a root of that name."""
         self._flush()
-        hashed = blake3(BEGINNING)
+        listed = ListDigest()
         for path, kind, mode, size_bytes, target, digest in self._rows(
             "SELECT path, kind, mode, size_bytes, target, digest FROM members ORDER BY id"
         ):
             named = _join(root, target) if kind == "hardlink" else target
-            hashed.update(frame_of(_join(root, path), kind, mode, size_bytes, named))
-            hashed.update(digest or b"")
-        return "blake3:" + hashed.hexdigest()
+            listed.add(frame_of(_join(root, path), kind, mode, size_bytes, named), digest)
+        return listed.text()
 
     # ---- which uploads hold the same
 

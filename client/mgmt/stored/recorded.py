@@ -12,6 +12,20 @@ CODEC_BEGINNING: Final = f"mgmt {FORMAT_VERSION},"
 """Of records of uploads whose content digest is computed as here; their archives can be listed and read by blocks."""
 
 
+def require_upload(record: OperationRecord, name: str) -> UploadRecord:
+    """Return the record of an upload, whatever became of it.
+
+    Raises:
+        SourceError: no-upload.
+    """
+    if isinstance(record, UploadRecord):
+        return record
+    raise SourceError(
+        f"'{name}' is the id of a {record.operation_type}, not of an upload. `mgmt history` lists what is stored.",
+        code="no-upload",
+    )
+
+
 def require_stored(record: OperationRecord, name: str) -> UploadRecord:
     """Return the record of an upload that has stored an archive.
 
@@ -22,11 +36,7 @@ def require_stored(record: OperationRecord, name: str) -> UploadRecord:
     Raises:
         SourceError: no-upload or not-stored.
     """
-    if not isinstance(record, UploadRecord):
-        raise SourceError(
-            f"'{name}' is the id of a {record.operation_type}, not of an upload. `mgmt history` lists what is stored.",
-            code="no-upload",
-        )
+    record = require_upload(record, name)
     if record.status != "success" or not size_of(record):
         raise SourceError(
             f"The upload of {record.target_path} has stored nothing: it is {record.status}. `mgmt history` lists what "
