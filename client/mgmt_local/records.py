@@ -221,16 +221,18 @@ class SQLiteRecordStore:
         """Store a new operation, the upload it changes and its name, in one transaction."""
         created = replace(operation, revision=1)
         updated = replace(upload, revision=upload.revision + 1)
-        named = replace(name, revision=name.revision + 1)
-        writes = (
+        self._write_rows(
             (_INSERT_OPERATION, _operation_row(created)),
             (_UPDATE_OPERATION, _operation_row(updated)),
-            (_INSERT_NAME if name.revision == 0 else _UPDATE_NAME, _name_row(named)),
+            _name_write(name),
         )
-        with self._write() as connection:
-            for statement, row in writes:
-                _require_change(connection.execute(statement, row).rowcount, row)
         return created, updated
+
+    def update_with_name(self, operation: RecordedT, name: Name) -> RecordedT:
+        """Store an operation and a name over their revisions, in one transaction."""
+        updated = replace(operation, revision=operation.revision + 1)
+        self._write_rows((_UPDATE_OPERATION, _operation_row(updated)), _name_write(name))
+        return updated
 
     def get_names(self, keys: Iterable[str]) -> dict[str, Name]:
         """Return the names that exist under the folded forms of `keys`, by folded key; at most 100."""
@@ -250,9 +252,8 @@ class SQLiteRecordStore:
 
     def put_name(self, name: Name) -> Name:
         """Store a name over the revision it was computed from."""
-        stored = replace(name, revision=name.revision + 1)
-        self._write_row(_INSERT_NAME if name.revision == 0 else _UPDATE_NAME, _name_row(stored))
-        return stored
+        self._write_row(*_name_write(name))
+        return replace(name, revision=name.revision + 1)
 
     # --- signed parts ----------------------------------------------------------------------------------
 
@@ -306,6 +307,11 @@ class SQLiteRecordStore:
             self._is_synced = False
             changed = self._connection.execute(statement, row).rowcount
         _require_change(changed, row)
+
+    def _write_rows(self, *writes: tuple[str, dict[str, Any]]) -> None:
+        with self._write() as connection:
+            for statement, row in writes:
+                _require_change(connection.execute(statement, row).rowcount, row)
 
     @contextmanager
     def _read(self) -> Iterator[sqlite3.Connection]:
@@ -372,6 +378,12 @@ def _operation_row(operation: Recorded) -> dict[str, Any]:
 
 def _name_row(name: Name) -> dict[str, Any]:
     return {"folded_key": fold_key(name.key), "revision": name.revision, "document": to_json(name)}
+
+
+def _name_write(name: Name) -> tuple[str, dict[str, Any]]:
+    """Return the statement that stores a name over its revision, and its values."""
+    statement = _INSERT_NAME if name.revision == 0 else _UPDATE_NAME
+    return statement, _name_row(replace(name, revision=name.revision + 1))
 
 
 def _conditions(query: HistoryQuery) -> tuple[str, list[str]]:

@@ -63,6 +63,15 @@ class RecordStore(Protocol):
             ConflictError: If the operation's id exists, or another revision of the upload or the name is stored.
         """
 
+    def update_with_name(self, operation: RecordedT, name: Name) -> RecordedT:
+        """Store an operation and a name, each over the revision it was computed from, and return the operation.
+
+        Both are stored, or nothing is. A name of revision 0 is created.
+
+        Raises:
+            ConflictError: If another revision of either, or no such operation, is stored.
+        """
+
     def get_names(self, keys: Iterable[str]) -> dict[str, Name]:
         """Return the names that exist under the folded forms of `keys`, by folded key; at most 100.
 

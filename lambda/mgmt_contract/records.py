@@ -21,7 +21,7 @@ Phase = Literal["reserved", "carrying", "completing", "done", "failed"]
 TRANSITIONS: Mapping[Phase | None, frozenset[Phase]] = {
     None: frozenset({"reserved", "carrying"}),
     "reserved": frozenset({"reserved", "carrying", "failed"}),
-    "carrying": frozenset({"carrying", "completing", "failed"}),
+    "carrying": frozenset({"carrying", "completing", "done", "failed"}),
     "completing": frozenset({"completing", "carrying", "done", "failed"}),
     "done": frozenset({"done"}),
     "failed": frozenset({"failed", "done"}),
@@ -29,7 +29,8 @@ TRANSITIONS: Mapping[Phase | None, frozenset[Phase]] = {
 """The phases that may follow each phase; `None` is an operation that is not recorded yet.
 
 A phase may follow itself (a lease renewed, a clean-up reported). Completing falls back to carrying when
-parts turn out to be missing. Failed becomes done where the object arrives after all. Nothing leaves done.
+parts turn out to be missing. What was sent whole is done without completing: there are no parts to join. Failed becomes
+done where the object arrives after all. Nothing leaves done.
 """
 
 STATUS_OF_PHASE: Mapping[Phase, OperationStatus] = {

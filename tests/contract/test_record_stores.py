@@ -127,6 +127,39 @@ class TestRemovals:
         assert len(find_all(store, HistoryQuery(10, operation_type="delete"))) == 1
 
 
+@every_store
+class TestOperationsWithTheirNames:
+    def test_an_operation_and_its_name_are_stored_together(self, store: RecordStore):
+        operation, name = store.create_operation(make_operation(1)), store.put_name(Name(KEY, pending=PENDING))
+        failed = store.update_with_name(operation.advance("failed", error_code="cancelled"), name)
+        assert failed == replace(operation.advance("failed", error_code="cancelled"), revision=2)
+        assert store.get_operations([operation.id]) == {operation.id: failed}
+        assert store.get_names([KEY]) == {fold_key(KEY): replace(name, revision=2)}
+        assert find_all(store, HistoryQuery(10, status="failed")) == [failed]
+
+    @pytest.mark.parametrize("lost", ["operation", "name"])
+    def test_where_one_of_the_two_has_changed_neither_is_stored(self, store: RecordStore, lost: str):
+        operation, name = store.create_operation(make_operation(1)), store.put_name(Name(KEY))
+        if lost == "operation":
+            operation = replace(store.update_operation(operation), revision=1)
+        else:
+            name = replace(store.put_name(name), revision=1)
+        before = store.get_operations_and_names([make_id(1)], [KEY])
+        with pytest.raises(ConflictError):
+            store.update_with_name(operation.advance("failed"), replace(name, pending=PENDING))
+        assert store.get_operations_and_names([make_id(1)], [KEY]) == before
+
+    @pytest.mark.parametrize("revision", [0, 1])
+    def test_what_was_never_stored_is_not_stored_with_its_name(self, store: RecordStore, revision: int):
+        with pytest.raises(ConflictError):
+            store.update_with_name(replace(make_operation(1, phase="failed"), revision=revision), Name(KEY))
+        assert store.get_operations_and_names([make_id(1)], [KEY]) == ({}, {})
+
+    def test_a_name_that_was_not_stored_is_created_with_it(self, store: RecordStore):
+        store.update_with_name(store.create_operation(make_operation(1)), Name(KEY))
+        assert store.get_names([KEY]) == {fold_key(KEY): Name(KEY, revision=1)}
+
+
 def deletion_of(upload: Operation) -> Operation:
     """The upload as a deletion leaves it."""
     until = START + timedelta(days=30)

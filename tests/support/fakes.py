@@ -162,6 +162,15 @@ class FakeRecordStore:
         self.put_name(name)
         return self.create_operation(operation), self.update_operation(upload)
 
+    def update_with_name(self, operation: RecordedT, name: Name) -> RecordedT:
+        """See `RecordStore`."""
+        stored, named = self.operations.get(operation.id), self.names.get(fold_key(name.key))
+        revisions = (stored.revision if stored else 0, named.revision if named else 0)
+        if stored is None or revisions != (operation.revision, name.revision):
+            raise ConflictError(f"{operation.id} or its name is at another revision")
+        self.put_name(name)
+        return self.update_operation(operation)
+
     def get_names(self, keys: Iterable[str]) -> dict[str, Name]:
         """See `RecordStore`."""
         wanted = {fold_key(key) for key in keys}

@@ -93,6 +93,12 @@ class LedgerRecords:
         self._ledger.note(updated)
         return updated
 
+    def update_with_name(self, operation: Any, name: Name) -> Any:
+        """See `RecordStore`."""
+        updated = self._store.update_with_name(operation, name)
+        self._ledger.note(updated)
+        return updated
+
     def create_with_upload(self, operation: Any, upload: Operation, name: Name) -> Any:
         """See `RecordStore`."""
         created, updated = self._store.create_with_upload(operation, upload, name)

@@ -141,6 +141,20 @@ class DynamoDBRecordStore:
         )
         return created, updated
 
+    def update_with_name(self, operation: RecordedT, name: Name) -> RecordedT:
+        """Store an operation and a name over their revisions, in one transaction."""
+        if operation.revision == 0:
+            raise ConflictError(f"operation {operation.id} was never stored")
+        updated = replace(operation, revision=operation.revision + 1)
+        named = replace(name, revision=name.revision + 1)
+        self._put_all(
+            [
+                self._put_request(operation_item(updated, self._shards), operation.revision),
+                self._put_request(name_item(named), name.revision),
+            ]
+        )
+        return updated
+
     def get_names(self, keys: Iterable[str]) -> dict[str, Name]:
         """Return the names that exist under the folded forms of `keys`, by folded key; at most 100."""
         return self.get_operations_and_names((), keys)[1]

@@ -202,7 +202,8 @@ def _look_again(backends: Backends, operation: Operation, name: Name, refusal: S
     if isinstance(refusal, OperationInProgressError):
         return Standing(operation)
     if isinstance(refusal, ContentRefusedError):
-        return Standing(_fail_for_content(backends, operation, f"the storage refused to join the parts: {refusal}"))
+        finding = f"the storage refused to join the parts: {refusal}"
+        return Standing(_fail_for_content(backends, operation, name, finding))
     if isinstance(refusal, StorageUnavailableError):
         _note_answer(backends, operation)
         raise refusal
@@ -246,7 +247,7 @@ def _judge(backends: Backends, operation: Operation, name: Name, stored: StoredO
         return _fail_for_name(backends, operation, name, stored)
     if not is_as_promised(operation, stored):
         states = f"{stored.size} bytes, checksum {stored.crc64nvme or 'unknown'}"
-        return _fail_for_content(backends, operation, f"the storage states {states}")
+        return _fail_for_content(backends, operation, name, f"the storage states {states}")
     return _record_success(backends, operation, name, stored)
 
 
@@ -261,7 +262,8 @@ def is_as_promised(operation: Operation, stored: StoredObject) -> bool:
 
 
 def _enter_completing(backends: Backends, operation: Operation) -> Operation:
-    if operation.phase == "completing":
+    """Note that an upload in parts is about to be done; one that was sent whole needs no note (`record_failure`)."""
+    if operation.phase != "carrying" or operation.part_size is None:
         return operation
     return backends.records.update_operation(operation.advance("completing"))
 
@@ -278,12 +280,11 @@ def _fall_back(backends: Backends, operation: Operation, *, refusal: str | None 
 def _record_success(backends: Backends, operation: Operation, name: Name, stored: StoredObject) -> Operation:
     """Record the name's current version, then the operation as done.
 
-    In between the operation is completing: no other call can end it, and the name stays reserved for it. One that had
-    failed stays so until then.
+    In between no other call can end it otherwise, and the name stays reserved for it: one in parts is completing, and
+    the failure of one that was sent whole is written with its name. One that had failed stays so until then.
     """
     index = find_index(backends, operation)
-    if operation.phase != "failed":
-        operation = _enter_completing(backends, operation)
+    operation = _enter_completing(backends, operation)
     current = _make_current(backends, operation, name, stored)
     backends.records.put_name(dataclasses.replace(name, key=stored.key, current=current))
     record = operation.record
@@ -357,20 +358,38 @@ def end_unfinished(
         stored = backends.objects.head_object(operation.record.s3_object_key)
         if stored is not None and is_as_promised(operation, stored):
             return _record_success(backends, operation, name, stored)
-    return record_failure(backends, operation, error_code, error_message)
+    return record_failure(backends, operation, name, error_code, error_message)
 
 
-def record_failure(backends: Backends, operation: Operation, error_code: str, error_message: str) -> Operation:
-    """Record an operation as failed and throw its parts away. Its name is free from then on."""
-    failed = backends.records.update_operation(
-        operation.advance(
-            "failed",
-            finished_at=backends.now(),
-            error_code=error_code,
-            error_message=redact(error_message),
-            s3_file_record=change_file(operation.record.s3_file_record, status="failed"),
-        )
+def record_failure(
+    backends: Backends, operation: Operation, name: Name, error_code: str, error_message: str
+) -> Operation:
+    """Record an operation as failed and throw its parts away. Its name is free from then on.
+
+    The failure of an upload that was sent whole is written together with its name: another call that has found the
+    object writes the name, then the operation as done, and so neither comes between the two writes of the other.
+
+    Args:
+        backends: The stores.
+        operation: Not ended yet.
+        name: Read before the look at the storage that found no object of the operation.
+        error_code: Why it has failed.
+        error_message: The same for a person.
+
+    Raises:
+        ConflictError: If another call has changed the operation or the name.
+    """
+    failed = operation.advance(
+        "failed",
+        finished_at=backends.now(),
+        error_code=error_code,
+        error_message=redact(error_message),
+        s3_file_record=change_file(operation.record.s3_file_record, status="failed"),
     )
+    if operation.part_size is None:
+        failed = backends.records.update_with_name(failed, name)
+    else:
+        failed = backends.records.update_operation(failed)
     backends.metrics.count("UploadsFailed", code=error_code)
     discard_parts(backends, failed)
     return failed
@@ -391,13 +410,13 @@ def _fail_for_name(backends: Backends, operation: Operation, name: Name, stored:
             f"Another object was stored under {key} meanwhile, by {owner}. "
             "Upload under another name with --as, or replace it with --replace."
         )
-    return record_failure(backends, operation, "name-taken", sentence)
+    return record_failure(backends, operation, name, "name-taken", sentence)
 
 
-def _fail_for_content(backends: Backends, operation: Operation, finding: str) -> Operation:
+def _fail_for_content(backends: Backends, operation: Operation, name: Name, finding: str) -> Operation:
     content = _content_of(operation)
     sentence = f"The client computed {content.size} bytes, checksum {content.crc64nvme}; {finding}. Upload it again."
-    return record_failure(backends, operation, "content-differs", sentence)
+    return record_failure(backends, operation, name, "content-differs", sentence)
 
 
 def _content_of(operation: Operation) -> Content:

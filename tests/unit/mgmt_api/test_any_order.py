@@ -582,7 +582,8 @@ class AnyOrder(RuleBasedStateMachine):
         for name in self._names().values():
             if name.current is not None:
                 upload = self.ledger.operations[name.current.operation_id]
-                assert upload.phase in ("completing", "done", "failed" if upload.record.late_at else "done")
+                under_way = "carrying" if upload.part_size is None else "completing"
+                assert upload.phase in (under_way, "done", "failed" if upload.record.late_at else "done")
                 assert self.ledger.bodies[name.current.version_id] is not None
                 assert name.current.is_deleted == (upload.record.deleted_at is not None)
 

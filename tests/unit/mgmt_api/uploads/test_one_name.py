@@ -233,7 +233,7 @@ class OneName(RuleBasedStateMachine):
         if name is not None and name.current is not None:
             versions = {stored.version_id: stored for stored, _ in self.studio.objects.versions[KEY]}
             assert versions[name.current.version_id].operation_id == name.current.operation_id
-            assert self.studio.operation(name.current.operation_id).phase in ("completing", "done")
+            assert self.studio.operation(name.current.operation_id).phase in ("carrying", "done")
 
     def teardown(self) -> None:
         """Whatever happened, the next person gets through, and nothing stays pending."""

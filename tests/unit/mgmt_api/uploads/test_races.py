@@ -27,7 +27,7 @@ from mgmt_contract.messages import (
     StartRequest,
     StartResult,
 )
-from support.fakes import StrictRecordStore
+from support.fakes import FakeObjectStore, StrictRecordStore
 from support.interposed import fail_at, interpose_objects, interpose_records
 from support.studio import SETTINGS, Machine, Studio, content_of, item_for, part_of
 
@@ -310,6 +310,51 @@ def test_giving_up_and_completing_at_once_have_one_end(in_parts):
         inner,
         after,
     )
+
+
+def find_current(scene) -> str | None:
+    current = scene.studio.records.names[KEY].current
+    return current and current.operation_id
+
+
+def test_giving_up_what_arrives_meanwhile_and_is_recorded_half_is_a_success():
+    """The look of giving up may find nothing: then the object arrives, and its completion dies over the records."""
+
+    def inner(scene):
+        scene.ada.send(scene.plain)
+        error = RecordsUnavailableError("throttled")
+        records = interpose_records(scene.studio.records, before=fail_at("update_operation", error))
+        scene.ada.complete(dataclasses.replace(scene.plain, records=records))
+
+    def after(scene):
+        phase = scene.studio.operation(scene.ada.item.operation_id).phase
+        assert find_current(scene) == (scene.ada.item.operation_id if phase == "done" else None)
+        assert scene.ada.complete(scene.plain) == ("done" if phase == "done" else "problem")
+
+    run_races(
+        lambda: Scene(in_parts=False, replace=False),
+        lambda scene: scene.ada.start(scene.plain),
+        lambda scene, backends: scene.ada.fail(backends),
+        inner,
+        after,
+    )
+
+
+def test_completing_what_was_given_up_before_it_arrived_does_not_take_the_name():
+    scene = Scene(in_parts=False, replace=False)
+    let_ada_send(scene)
+    given_up = []
+
+    def give_up(name: str) -> None:
+        if name == "put_name" and not given_up:
+            given_up.append(scene.ada.fail(dataclasses.replace(scene.plain, objects=looked_before_it_arrived)))
+
+    looked_before_it_arrived = FakeObjectStore(scene.studio.clock)
+    records = interpose_records(scene.studio.records, before=give_up)
+    assert scene.ada.complete(dataclasses.replace(scene.plain, records=records)) == "problem"
+    assert given_up == ["record"]
+    assert scene.studio.operation(scene.ada.item.operation_id).phase == "failed"
+    assert find_current(scene) is None
 
 
 @both
