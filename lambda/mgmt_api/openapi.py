@@ -21,9 +21,20 @@ OPENAPI_PATH: Final = Path(mgmt_contract.__file__).with_name("openapi.json")
 
 _FRAMEWORK_SCHEMAS: Final = ("HTTPValidationError", "ResponseValidationError", "ValidationError")
 _PROBLEM: Final = {
-    "description": "A problem (RFC 9457)",
-    "content": {PROBLEM_CONTENT_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}}},
+    "description": "A problem (RFC 9457), or the gateway's own refusal: of a token, a large body, too many calls",
+    "content": {
+        PROBLEM_CONTENT_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}},
+        "application/json": {"schema": {"$ref": "#/components/schemas/GatewayRefusal"}},
+    },
 }
+_GATEWAY_REFUSAL: Final = {
+    "title": "GatewayRefusal",
+    "description": "What the gateway answers before the service is asked.",
+    "type": "object",
+    "properties": {"message": {"title": "Message", "type": ["string", "null"]}},
+    "required": ["message"],
+}
+"""Source: Amazon API Gateway answers `{"message": ...}` by itself, null where it has no words; read 2026-11."""
 
 
 def make_openapi() -> str:
@@ -39,6 +50,7 @@ def make_openapi() -> str:
     schemas = document["components"]["schemas"]
     for name in _FRAMEWORK_SCHEMAS:
         schemas.pop(name, None)
+    schemas["GatewayRefusal"] = _GATEWAY_REFUSAL
     document["components"]["securitySchemes"] = {"token": {"type": "http", "scheme": "bearer", "bearerFormat": "JWT"}}
     return json.dumps(document, indent=1, sort_keys=True) + "\n"
 

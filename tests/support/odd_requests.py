@@ -6,7 +6,7 @@ import base64
 import copy
 import json
 from collections.abc import Iterator, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 from urllib.parse import urlencode
 
 from hypothesis import strategies as st
@@ -15,15 +15,7 @@ from mgmt_contract import messages, routes
 from mgmt_contract.routes import Route
 from mgmt_contract.wire import to_plain
 from support.events import make_event
-
-
-class Good(NamedTuple):
-    """A request that the service takes."""
-
-    route: Route
-    body: Any = None
-    query: dict[str, str] | None = None
-
+from support.good_requests import Good
 
 ANSWERS: dict[Route, type[Any]] = {
     routes.DESCRIBE: messages.Service,
@@ -34,11 +26,14 @@ ANSWERS: dict[Route, type[Any]] = {
     routes.FAIL: messages.RecordsResponse,
     routes.CLEAN_UP: messages.RecordsResponse,
     routes.LOOK_UP: messages.RecordsResponse,
+    routes.DELETE: messages.RemovalResponse,
+    routes.UNDELETE: messages.RemovalResponse,
     routes.OPEN_DOWNLOADS: messages.OpenDownloadsResponse,
     routes.END_DOWNLOADS: messages.RecordsResponse,
     routes.RESTORE: messages.RestoreResponse,
     routes.LOOK: messages.LookResponse,
     routes.HISTORY: messages.HistoryResponse,
+    routes.ME: messages.Me,
 }
 """What each route answers where it answers no problem."""
 

@@ -225,9 +225,15 @@ class _Handler(BaseHTTPRequestHandler):
         return self._invoke(body, granted)
 
     def _refuse_sender(self) -> Answer | None:
-        """Refuse requests for another host, and those that a browser sends for another site."""
+        """Refuse requests for another host, and those that a browser sends for another site.
+
+        Behind a line that is no header, others may stand that were not read.
+        """
+        if self.headers.defects:
+            return self._close_with(HTTPStatus.BAD_REQUEST)
         port = self._gateway.port
-        if self.headers.get("host", "").lower() not in (f"{LOOPBACK}:{port}", f"localhost:{port}"):
+        hosts = [host.lower() for host in self.headers.get_all("host", [])]
+        if hosts not in ([f"{LOOPBACK}:{port}"], [f"localhost:{port}"]):
             return self._close_with(HTTPStatus.MISDIRECTED_REQUEST)
         if "origin" in self.headers or self.headers.get("sec-fetch-site", "none").lower() != "none":
             return self._close_with(HTTPStatus.FORBIDDEN)

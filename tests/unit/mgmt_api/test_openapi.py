@@ -28,4 +28,4 @@ def test_every_call_says_whether_it_needs_a_sign_in_and_how_it_fails():
         call = document["paths"][route.path][route.method.lower()]
         assert ("security" in call) == route.needs_sign_in
         assert set(call["responses"]) == {"200", "default"}
-        assert "application/problem+json" in call["responses"]["default"]["content"]
+        assert set(call["responses"]["default"]["content"]) == {"application/problem+json", "application/json"}

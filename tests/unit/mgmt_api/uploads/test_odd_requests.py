@@ -13,27 +13,14 @@ from hypothesis import strategies as st
 
 from mgmt_api.domain.answers import ANSWER_MAX_BYTES
 from mgmt_api.wiring import App, build_app
-from mgmt_contract import routes
-from mgmt_contract.messages import (
-    CleanUp,
-    CleanUpRequest,
-    DownloadEnd,
-    EndDownloadsRequest,
-    LookRequest,
-    LookUpRequest,
-    OpenDownloadsRequest,
-    PreviewRequest,
-    RestoreItem,
-    RestoreRequest,
-    StartRequest,
-)
 from mgmt_contract.problems import PROBLEM_CONTENT_TYPE, PROBLEMS, Problem
+from mgmt_contract.routes import ROUTES
 from mgmt_contract.wire import from_json
 from mgmt_local.records import SQLiteRecordStore
 from support.events import make_event
-from support.good_requests import BODY, complete_request, fail_request, sign_request
-from support.odd_requests import ANSWERS, Good, odd_events
-from support.studio import SETTINGS, Machine, Studio, download_of, item_for
+from support.good_requests import Good, make_good_requests
+from support.odd_requests import ANSWERS, odd_events
+from support.studio import SETTINGS, Machine, Studio
 
 REQUESTS = 2000
 ASKED_PER_ROUND = 25
@@ -78,41 +65,6 @@ class Desk:
             self._good = make_good_requests(self._ada, str(self._asked))
         self._asked += 1
         return self._good
-
-
-def make_good_requests(ada: Machine, round_: str) -> list[Good]:
-    machine_id = ada.machine_id
-    whole = item_for(f"clip {round_}", BODY, prefix="day1", storage_class="STANDARD", tags={"project": "film"})
-    begun = item_for(f"begun {round_}", upper_bound=100)
-    carried, done = item_for(f"carried {round_}", BODY), item_for(f"done {round_}", BODY)
-    ada.start(begun)
-    ada.carry(ada.start(carried), BODY)
-    ada.upload(done, BODY)
-    ids = [each.operation_id for each in (begun, carried, done)]
-    archived = item_for(f"archived {round_}", BODY, storage_class="GLACIER")
-    ada.upload(archived, BODY)
-    opened = download_of(done.operation_id)
-    ada.open_downloads(opened)
-    reports = [CleanUp(done.operation_id, "completed", "deleted")]
-    cursor = ada.history(limit="1").cursor
-    return [
-        Good(routes.DESCRIBE),
-        Good(routes.PREVIEW, PreviewRequest(machine_id, [whole, done], "footage")),
-        Good(routes.START, StartRequest(machine_id, [whole, begun], "footage", reports)),
-        Good(routes.START, StartRequest(machine_id, [begun, carried, done])),
-        Good(routes.SIGN, sign_request(machine_id, ids[:1])),
-        Good(routes.COMPLETE, complete_request(machine_id, ids, reports)),
-        Good(routes.FAIL, fail_request(machine_id, ids)),
-        Good(routes.CLEAN_UP, CleanUpRequest(reports)),
-        Good(routes.LOOK_UP, LookUpRequest(ids)),
-        Good(routes.OPEN_DOWNLOADS, OpenDownloadsRequest([download_of(done.operation_id), opened])),
-        Good(routes.END_DOWNLOADS, EndDownloadsRequest([DownloadEnd(opened.operation_id, 5, "disk-full", "No room.")])),
-        Good(routes.RESTORE, RestoreRequest([RestoreItem(whole.operation_id, archived.operation_id)])),
-        Good(routes.LOOK, LookRequest(ids[2:])),
-        Good(routes.HISTORY, query={"actor": "ada", "status": "pending", "since": "2026-11-01T00:00:00Z"}),
-        Good(routes.HISTORY, query={"limit": "1", "cursor": cursor or ""}),
-        Good(routes.HISTORY, query={"name": "day1/clip", "mine": "true", "operation_type": "upload"}),
-    ]
 
 
 @pytest.fixture(scope="module")
@@ -169,3 +121,8 @@ def test_the_requests_that_are_changed_are_good(app, ada):
     for route, body, query in make_good_requests(ada, "unchanged"):
         answer = app(make_event(route, claims=ada.claims, body=body, query=query), None)
         assert answer["statusCode"] == 200, (route, answer)
+
+
+def test_every_route_has_a_good_request_and_its_answer(ada):
+    """A route without one would be left out above."""
+    assert set(ANSWERS) == set(ROUTES) == {each.route for each in make_good_requests(ada, "every route")}
