@@ -33,6 +33,9 @@ parts turn out to be missing. What was sent whole is done without completing: th
 done where the object arrives after all. Nothing leaves done.
 """
 
+CANCELLED = "cancelled"
+"""The error code of an upload that a person gave up: it stays so, even where its object arrives."""
+
 STATUS_OF_PHASE: Mapping[Phase, OperationStatus] = {
     "reserved": "pending",
     "carrying": "pending",

@@ -18,7 +18,7 @@ _FETCH: Final = "`mgmt download NAME` gets an upload back."
 _SAFE: Final = "`mgmt safe PATH` tells whether all of a card is stored."
 _REMOVE: Final = "`mgmt delete NAME` deletes an upload; it can be brought back for some weeks."
 _BACK: Final = "`mgmt undelete NAME` brings a deleted upload back, `mgmt download NAME` fetches one."
-_AGAIN: Final = "Run the same `mgmt upload` again: it goes on where it stopped."
+_AGAIN: Final = "`mgmt resume` goes on with what was interrupted or failed."
 _LOCAL: Final = "`mgmt local start` runs the service on this machine."
 
 POINTERS: Final = {
@@ -32,7 +32,7 @@ POINTERS: Final = {
     **dict.fromkeys(("check", "erase", "format"), _SAFE),
     **dict.fromkeys(("del", "remove", "rm"), _REMOVE),
     **dict.fromkeys(("recover", "undo"), _BACK),
-    **dict.fromkeys(("continue", "resume", "retry"), _AGAIN),
+    **dict.fromkeys(("continue", "finish", "retry"), _AGAIN),
     **dict.fromkeys(("demo", "run", "serve", "server", "start", "try"), _LOCAL),
     "version": "`mgmt --version` tells it.",
 }

@@ -5,13 +5,22 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from mgmt.cli.invocation import Invocation, current_directory, shown_base
-from mgmt.errors import EXIT_OK, EXIT_PARTLY_FAILED, MgmtError, NotConfiguredError, UsageError
+from mgmt.errors import (
+    EXIT_OK,
+    EXIT_PARTLY_FAILED,
+    CancelledError,
+    MgmtError,
+    NotConfiguredError,
+    UnavailableError,
+    UsageError,
+)
 from mgmt.settings import check_value, find_own_folder
 from mgmt.text import printable, shorten
 from mgmt_contract.names import InvalidNameError, join_key, trim_prefix
@@ -293,7 +302,8 @@ def _upload(invocation: Invocation, targets: tuple[str, ...], options: dict[str,
             ) as session:
                 upload_options = make_options(options, session.settings)
                 expanded = list(_expand(targets, upload_options, session))
-                run_upload(expanded, upload_options, session, shown_base(session.settings), summary)
+                with saying_how_to_go_on(invocation.output):
+                    run_upload(expanded, upload_options, session, shown_base(session.settings), summary)
         except BaseException:
             renderer.summarize(summary.succeeded, len(summary.errors), summary.skipped, was_stopped=True)
             raise
@@ -302,6 +312,17 @@ def _upload(invocation: Invocation, targets: tuple[str, ...], options: dict[str,
     if summary.succeeded and not summary.errors and upload_options.completed_dir is None:
         _say_how_to_check(invocation.output, targets, upload_options.as_name)
     return exit_code_of(summary.errors, summary.succeeded + summary.skipped + len(summary.errors))
+
+
+@contextmanager
+def saying_how_to_go_on(output: Output) -> Iterator[None]:
+    """Name `mgmt resume` where uploads are stopped by what the same command may overcome later."""
+    try:
+        yield
+    except (CancelledError, UnavailableError):
+        if not output.style.as_json:
+            output.aside("`mgmt resume` goes on with all of it, in any folder.")
+        raise
 
 
 def _say_how_to_check(output: Output, targets: tuple[str, ...], as_name: str | None) -> None:

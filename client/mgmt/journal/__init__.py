@@ -28,6 +28,9 @@ from mgmt_contract.wire import MessageError, from_json, to_json
 MOVED_KEPT_SECONDS: Final = 30 * 86_400.0
 """How long a repeated command is told that an original was uploaded and moved."""
 
+ORDERS_KEPT_SECONDS: Final = 30 * 86_400.0
+"""How long `mgmt resume` begins what a command was told to upload and never came to."""
+
 _FILE_NAME: Final = "journal.sqlite"
 _DAMAGE_CODES: Final = frozenset({sqlite3.SQLITE_ERROR, sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB})
 """SQLite's results for a damaged file; the first is for tables that are missing."""
@@ -70,7 +73,18 @@ CREATE TABLE moved (
 _FOURTH_SCHEMA: Final = """
 CREATE TABLE optional_fields (service TEXT PRIMARY KEY, fields TEXT NOT NULL) STRICT;
 """
-_SCHEMAS: Final = (_FIRST_SCHEMA, _SECOND_SCHEMA, _THIRD_SCHEMA, _FOURTH_SCHEMA)
+_FIFTH_SCHEMA: Final = """
+CREATE TABLE orders (
+    service     TEXT NOT NULL,
+    source_path BLOB NOT NULL,
+    destination TEXT NOT NULL,
+    options     TEXT NOT NULL,
+    run_id      TEXT NOT NULL,
+    given_at    REAL NOT NULL,
+    PRIMARY KEY (service, source_path, destination)
+) STRICT;
+"""
+_SCHEMAS: Final = (_FIRST_SCHEMA, _SECOND_SCHEMA, _THIRD_SCHEMA, _FOURTH_SCHEMA, _FIFTH_SCHEMA)
 """Each takes a journal from the version before to its own; a new one runs through all of them."""
 
 _Statement = tuple[str, tuple[object, ...]]
@@ -106,6 +120,21 @@ class Entry(Value):
     """The globs that were left out of the source: by the same members it is recognised in another place."""
 
 
+class Order(Value):
+    """A source that a command was told to upload, kept until that has come to an end: `mgmt resume` knows it by this.
+
+    It is written down before the source is looked at, so it also tells of what a run that was stopped had not begun.
+    """
+
+    service: str
+    source_path: str
+    destination: str
+    options: str
+    """How it was to be uploaded: JSON, written and read by the upload alone."""
+    run_id: str
+    """The run of that command: held as long as it lasts."""
+
+
 class Moved(Value):
     """An original that was uploaded and moved away: the same command may name it again."""
 
@@ -126,6 +155,11 @@ def new_operation_id() -> str:
     value = value & ~(0xF << 76) | 0x7 << 76
     value = value & ~(0x3 << 62) | 0x2 << 62
     return str(uuid.UUID(int=value))
+
+
+def name_of_run(run_id: str) -> str:
+    """Name what a run holds as long as its orders are its own."""
+    return f"run {run_id}"
 
 
 class Journal:
@@ -205,6 +239,15 @@ class Journal:
         finally:
             self._locks.give_back(what)
 
+    def is_running(self, run_id: str) -> bool:
+        """Tell whether a run that gave orders has not ended; this one has not."""
+        what = name_of_run(run_id)
+        with _translate_errors(self._state_dir):
+            if not self._locks.take(what):
+                return True
+            self._locks.give_back(what)
+        return False
+
     def find(self, service: str, source_path: str, destination: str) -> Entry | None:
         """Return the newest unfinished upload of this source to this destination."""
         query = "service = ? AND source_path = ? AND destination = ? ORDER BY began_at DESC LIMIT 1"
@@ -238,6 +281,39 @@ class Journal:
         prefix = os.fsencode(folder / "_")[:-1]
         return list(self._select("archive_path >= ? AND archive_path < ?", (prefix, prefix + b"\xff")))
 
+    def unfinished(self, service: str) -> list[Entry]:
+        """Return the uploads that have not ended, and those that failed and left an archive; the oldest first."""
+        query = "service = ? AND (ended_as IS NULL OR ended_as = 'failed') ORDER BY began_at"
+        return list(self._select(query, (service,)))
+
+    def orders(self, service: str) -> list[Order]:
+        """Return what commands were told to upload to a service and did not; the oldest first."""
+        query = (
+            "SELECT source_path, destination, options, run_id FROM orders WHERE service = ? ORDER BY given_at, rowid"
+        )
+        with _translate_errors(self._state_dir), self._lock:
+            rows = self._database.execute(query, (service,)).fetchall()
+        return [Order(service, os.fsdecode(path), *others) for path, *others in rows]
+
+    def take_orders(self, orders: Iterable[Order]) -> None:
+        """Write down what is to be uploaded; a later order takes the place of the same one."""
+        now = time.time()
+        putting = (
+            (
+                "INSERT OR REPLACE INTO orders VALUES (?, ?, ?, ?, ?, ?)",
+                (each.service, os.fsencode(each.source_path), each.destination, each.options, each.run_id, now),
+            )
+            for each in orders
+        )
+        self._change([("DELETE FROM orders WHERE given_at < ?", (now - ORDERS_KEPT_SECONDS,)), *putting])
+
+    def end_orders(self, service: str, ended: Iterable[tuple[str, str]]) -> None:
+        """Cross out orders, each by its source's path and its destination."""
+        self._change(
+            ("DELETE FROM orders WHERE service = ? AND source_path = ? AND destination = ?", row)
+            for row in ((service, os.fsencode(path), destination) for path, destination in ended)
+        )
+
     def put(self, entries: Iterable[Entry], *, instead_of: Iterable[str] = ()) -> None:
         """Write entries down, and cross out those they replace; all or none, on the disk when this returns.
 
@@ -256,6 +332,7 @@ class Journal:
         """Cross out uploads that have succeeded; remember what to report, archives that stay, originals that moved."""
         changes: list[_Statement] = []
         for each in clean_ups:
+            changes.append((_END_ORDER_OF, (each.operation_id,)))
             changes.append(_crossing_out(each.operation_id))
             row = (each.operation_id, service, to_json(each))
             changes.append(("INSERT OR REPLACE INTO clean_ups VALUES (?, ?, ?)", row))
@@ -392,6 +469,11 @@ _COLUMNS: Final = (
     "excludes",
 )
 _PUT: Final = f"INSERT OR REPLACE INTO uploads ({', '.join(_COLUMNS)}, began_at) VALUES ({'?, ' * len(_COLUMNS)}?)"  # noqa: S608  our own text
+
+_END_ORDER_OF: Final = (
+    "DELETE FROM orders WHERE (service, source_path, destination) IN "
+    "(SELECT service, source_path, destination FROM uploads WHERE operation_id = ?)"
+)
 
 _HAS_ARCHIVE: Final = "archive_path = ? AND archive_size = ? AND archive_mtime_ns = ?"
 """An archive's identity among other files at its path."""

@@ -187,11 +187,11 @@ def _place_of(record: OperationRecord) -> str:
     return record.s3_object_key if isinstance(record, UploadRecord) else record.target_path
 
 
-Meaning = Literal["stored", "latest", "deleted"]
+Meaning = Literal["stored", "latest", "deleted", "pending"]
 """The upload that a name means, of those under it.
 
 `stored`: the newest that is not deleted. `latest`: the newest of all. `deleted`: the newest that is deleted. Those that
-have not succeeded come last in each.
+have not succeeded come last in each. `pending`: the newest that has not ended; those that have succeeded come last.
 """
 
 
@@ -225,6 +225,25 @@ def find_upload(api: ServiceApi, typed: str, meaning: Meaning = "stored") -> Sho
     earlier = [each for each in others if _order(each) < _order(record)]
     later = [each for each in others if _order(each) > _order(record)]
     return Shown(record, earlier, later[0] if later and record.status == "success" else None)
+
+
+def find_unfinished(api: ServiceApi, typed: str) -> OperationRecord:
+    """Find an operation by its id or short id, or the upload under a name that has not ended.
+
+    Where none under that name is pending, it means one that failed, else one that succeeded.
+
+    Raises:
+        SourceError: If there is none.
+        SeveralUploadsError: If the name fits several keys, and is none of them whole.
+        UsageError: If the name is empty.
+    """
+    found = _find_operations(api, typed, "pending")
+    found = [each for each in found if each.status == "pending"] or found
+    if len(found) > 1:
+        raise SeveralUploadsError(typed, found)
+    if not found:
+        raise SourceError(f"No upload found for '{typed}'. `mgmt history` lists what is known.", code="not-found")
+    return found[0]
 
 
 def find_stored(api: ServiceApi, typed: str) -> OperationRecord:
@@ -341,6 +360,8 @@ def _find_by_name(api: ServiceApi, name: Name, meaning: Meaning) -> list[UploadR
 
 def _rank(record: UploadRecord, meaning: Meaning) -> int:
     """Say how well an upload fits what is meant: the least is the best, and of equals the newest."""
+    if meaning == "pending":
+        return {"pending": 0, "failed": 1}.get(record.status, 2)
     if record.status != "success":
         return 3
     is_deleted = record.deleted_at is not None
@@ -351,7 +372,7 @@ def _rank(record: UploadRecord, meaning: Meaning) -> int:
 
 def _leave_out_deleted(found: list[UploadRecord], meaning: Meaning) -> list[UploadRecord]:
     """Leave out keys with nothing but deleted uploads where others are meant, and the other way round."""
-    if meaning == "latest":
+    if meaning in ("latest", "pending"):
         return found
     wants = meaning == "deleted"
     return [each for each in found if (each.deleted_at is not None) == wants] or found

@@ -7,7 +7,7 @@ and is packed while it is sent.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field, replace
@@ -31,6 +31,7 @@ from mgmt.session import Session
 from mgmt.upload.ending import Ending
 from mgmt.upload.job import Granted, Job, UploadOptions, say_unapplied
 from mgmt.upload.looking import Looking, Sizing
+from mgmt.upload.orders import Errand, Orders
 from mgmt.upload.originals import EarlierMoves
 from mgmt.upload.results import CleanUps, Summary
 from mgmt.upload.schedule import Strategy, carry_beside, group
@@ -62,32 +63,70 @@ def upload(
         MgmtError: For causes that stop everything: no sign-in, service or storage out of reach, disk full,
             not configured, interrupted. What was begun stays resumable.
     """
-    if is_fallback(options.plan):
+    do_errands([Errand(list(targets), options, shown_base)], session, summary)
+    say_unapplied(options, summary.skipped, session.emit)
+
+
+def do_errands(
+    errands: Sequence[Errand], session: Session, summary: Summary, begin: Callable[[Job], None] = lambda _: None
+) -> None:
+    """Upload the targets of all errands, as `upload` does those of one; `begin` is told of each that can be begun."""
+    if any(is_fallback(errand.options.plan) for errand in errands):
         message = "Packing is several times slower here, because isal is missing. `pip install isal` adds it."
         session.emit(Notice(message, "packing-is-slow"))
     raise_limit()
     most = workers_max()
-    options = replace(options, jobs=min(options.jobs, most) if options.jobs else None)
-    ending, clean_ups = Ending(session, summary), CleanUps(session)
-    earlier_moves = EarlierMoves(session, options, summary)
+    at_a_time = min(max((errand.options.jobs or 0 for errand in errands), default=0), most) or None
+    orders = Orders(session)
+    ending, clean_ups = Ending(session, summary, orders), CleanUps(session)
+    earlier_moves = EarlierMoves(session, summary)
     earlier_moves.settle()
-    sizing = Sizing(session, options.excludes)
-    looking = Looking(options, session, shown_base, sizing.look(targets))
-    jobs = looking.jobs(sizing, earlier_moves, ending.end_unprepared)
-    try:
-        with (
-            sizing.counting(),
-            sending_pool(options.jobs or min(WHOLE_ARCHIVES_AT_A_TIME, most)) as pool,
-            carry_beside(session, ending.let_go) as in_flight,
-            closing(group(jobs, session, ending.let_go)) as batches,
-        ):
-            for strategy, together in batches:
-                in_flight.take(Batch(together, strategy, session, ending, clean_ups, pool))
-    finally:
-        ending.say_left()
-    say_unapplied(options, summary.skipped, session.emit)
+    with orders.keeping(errands):
+        sizing = Sizing(session)
+        looked = [
+            replace(
+                errand,
+                targets=sizing.look(errand.targets, errand.options.excludes),
+                options=replace(errand.options, jobs=at_a_time),
+            )
+            for errand in errands
+        ]
+        sizing.tell()
+        jobs = (job for errand in looked for job in _look(errand, session, sizing, earlier_moves, ending, begin))
+        try:
+            with (
+                sizing.counting(),
+                sending_pool(at_a_time or min(WHOLE_ARCHIVES_AT_A_TIME, most)) as pool,
+                carry_beside(session, ending.let_go) as in_flight,
+                closing(group(jobs, session, ending.let_go)) as batches,
+            ):
+                for strategy, together in batches:
+                    in_flight.take(Batch(together, strategy, session, ending, clean_ups, pool))
+        finally:
+            ending.say_left()
     earlier_moves.finish_unnamed()
     clean_ups.report()
+
+
+def _look(
+    errand: Errand,
+    session: Session,
+    sizing: Sizing,
+    earlier_moves: EarlierMoves,
+    ending: Ending,
+    begin: Callable[[Job], None],
+) -> Iterator[Job]:
+    """Look at an errand's targets, and end those that need nothing more or cannot be uploaded."""
+
+    def end(target: str, error: MgmtError | None) -> None:
+        if error is not None:
+            ending.end_unprepared(target, error)
+        ending.orders.end(errand.place(target), error)
+
+    looking = Looking(errand.options, session, errand.shown_base, errand.targets)
+    for job in looking.jobs(sizing, earlier_moves, end):
+        begin(job)
+        yield job
 
 
 @dataclass(eq=False)

@@ -129,14 +129,14 @@ class _Planner:
         self._options = options
         self._session = session
         self._looking = Looking(options, session, shown_base, targets, is_dry_run=True)
-        self._earlier_moves = EarlierMoves(session, options, Summary())
+        self._earlier_moves = EarlierMoves(session, Summary())
         self._earlier_moves.settle(is_dry_run=True)
         self.summary = PlanSummary(session.journal.speed(session.service_url))
 
     def look(self, target: str) -> Job | Plan | None:
         """Look at a target; a plan already where it would fail, None where it came before."""
         try:
-            moved = self._earlier_moves.take(target)
+            moved = self._earlier_moves.take(target, self._options)
             return self._looking.look(target) if moved is None else self._plan_moved(target, moved.operation_id)
         except MgmtError as error:
             if error.stops_everything:

@@ -20,6 +20,7 @@ from mgmt.journal import EndedAs
 from mgmt.machine.files import remove_file
 from mgmt.session import Session
 from mgmt.upload.job import Job
+from mgmt.upload.orders import Orders
 from mgmt.upload.originals import move_originals, moved_by
 from mgmt.upload.ours import remove_interrupted
 from mgmt.upload.results import AlreadyThere, Summary, note_clean_up
@@ -32,8 +33,9 @@ from mgmt_contract.wire import format_time
 class Ending:
     """Ends the jobs of one command, each once; for any thread."""
 
-    def __init__(self, session: Session, summary: Summary) -> None:
+    def __init__(self, session: Session, summary: Summary, orders: Orders | None = None) -> None:
         self.summary = summary
+        self.orders = orders or Orders(session)
         self._session = session
         self._journal = session.journal
         self._hand_over = threading.RLock()
@@ -94,6 +96,7 @@ class Ending:
         finished_at = format_time(existing.finished_at) if existing.finished_at else None
         key, actor = existing.s3_object_key, existing.actor
         event = Finished(AlreadyThere(job.operation_id, job.target_path, key, actor, finished_at))
+        self.orders.end_job(job)
         self._end(job, partial(self._discard, job, _kept_or_left(job)), event)
         self._say_kept(job)
 
@@ -104,11 +107,11 @@ class Ending:
         """
         error.operation_id = job.operation_id
         if isinstance(error, NewerServiceError):
-            record = replace(_failed_record(job.target_path, error, job), status="pending", phase="carrying")
+            record = replace(failed_record(job.target_path, error, job), status="pending", phase="carrying")
             event = Finished(replace(record, finished_at=None), error)
             self._end(job, partial(self._leave_open, job), event)
             return
-        record = self._report_failure(job, error) or _failed_record(job.target_path, error, job)
+        record = self._report_failure(job, error) or failed_record(job.target_path, error, job)
         if record.status == "success" and not isinstance(error, IntegrityError):
             self.end_done([(job, record)])  # it had come through before the failure was known
         else:
@@ -116,7 +119,7 @@ class Ending:
 
     def end_unprepared(self, target: str, error: MgmtError) -> None:
         """End a target that could not even become a job."""
-        self._tell(Finished(_failed_record(target, error), error))
+        self._tell(Finished(failed_record(target, error), error))
 
     def let_go(self, job: Job) -> None:
         """Release a job, also of a run that was stopped before the job's end.
@@ -148,6 +151,7 @@ class Ending:
     def _leave_failed(self, job: Job, error: MgmtError) -> None:
         is_worth_keeping = job.has_sent_bytes or isinstance(error, IntegrityError)
         if not is_worth_keeping or job.adoption.was_kept or not _lies_there(job):
+            self.orders.end_job(job, error)
             self._discard(job, "kept" if job.adoption.was_kept else "left")
             return
         self._journal.put([job.entry(self._session.service_url, ended_as="failed")])
@@ -244,7 +248,7 @@ def _lies_there(job: Job) -> bool:
     return job.archive is not None and job.archive.is_untouched()
 
 
-def _failed_record(target: str, error: MgmtError, job: Job | None = None) -> UploadRecord:
+def failed_record(target: str, error: MgmtError, job: Job | None = None) -> UploadRecord:
     """Make the record of a target that failed before the service had one."""
     now = datetime.now(UTC)
     target = os.fsencode(target).decode("utf-8", "backslashreplace")

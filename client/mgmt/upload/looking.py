@@ -42,30 +42,34 @@ _STOPPING_MAX_SECONDS: Final = 1.0
 class Sizing:
     """Sizes of one command's targets: files are looked at once, folders are counted beside the sending."""
 
-    def __init__(self, session: Session, excludes: Sequence[str]) -> None:
+    def __init__(self, session: Session) -> None:
         self._session = session
-        self._excludes = excludes
+        self._sizes: dict[str, int | None] = {}
+        self._excludes: dict[str, Sequence[str]] = {}
         self._folders: list[str] = []
         self._begun: set[str] = set()
         self._stop = threading.Event()
 
-    def look(self, targets: Iterable[str]) -> list[str]:
+    def look(self, targets: Iterable[str], excludes: Sequence[str]) -> list[str]:
         """Look at every target's own entry; return the targets, those first that cannot be uploaded.
 
         So a mistyped name is told at once, and not when everything before it was sent.
         """
-        sizes: dict[str, int | None] = {}
         failing, others = [], []
         for target in targets:
             try:
-                sizes[target] = file_size(target)
+                self._sizes[target] = file_size(target)
                 others.append(target)
             except MgmtError:
-                sizes[target] = 0
+                self._sizes[target] = 0
                 failing.append(target)
-        self._session.emit(Expected(sizes))
-        self._folders = [target for target, size in sizes.items() if size is None] if len(sizes) > 1 else []
+            self._excludes[target] = excludes
         return failing + others
+
+    def tell(self) -> None:
+        """Tell the sizes of all targets."""
+        self._session.emit(Expected(self._sizes))
+        self._folders = [target for target, size in self._sizes.items() if size is None] if len(self._sizes) > 1 else []
 
     def note_begun(self, target: str) -> bool:
         """Leave a target out that needs no counting any more; tell whether it is the first that is spelled so."""
@@ -92,7 +96,7 @@ class Sizing:
             if target in self._begun:
                 continue
             try:
-                size_bytes = count_bytes(target, self._excludes, self._stop.is_set)
+                size_bytes = count_bytes(target, self._excludes[target], self._stop.is_set)
             except MgmtError:
                 size_bytes = 0  # when its turn comes it fails, by name
             if self._stop.is_set():
@@ -126,22 +130,26 @@ class Looking:
         self._said_cached: set[Path] = set()
 
     def jobs(
-        self, sizing: Sizing, earlier_moves: EarlierMoves, fail: Callable[[str, MgmtError], None]
+        self, sizing: Sizing, earlier_moves: EarlierMoves, end: Callable[[str, MgmtError | None], None]
     ) -> Iterator[Job]:
-        """Look at each target in turn, those first that fail at once; one that fails is ended, the others go on."""
+        """Look at each target in turn, those first that fail at once; one that fails is ended, the others go on.
+
+        `end` is called for each that comes to an end here, with its error if it failed.
+        """
         emit = self._session.emit
         for target in sorted(self._targets, key=lambda target: self._find_outer(target) is None):
             is_first = sizing.note_begun(target)
             try:
-                if earlier_moves.end(target):
+                if earlier_moves.end(target, self._options):
                     emit(Sized(target, 0))
+                    end(target, None)
                     continue
                 job = self.look(target)
             except MgmtError as error:
                 if error.stops_everything:
                     raise
                 emit(Sized(target, 0))
-                fail(target, error)
+                end(target, error)
                 continue
             if job is not None:
                 emit(Begun(target, job.operation_id, job.source.uncompressed_size))

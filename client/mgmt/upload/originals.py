@@ -99,10 +99,9 @@ class EarlierMoves:
     only the moved original, and reports that end.
     """
 
-    def __init__(self, session: Session, options: UploadOptions, summary: Summary) -> None:
+    def __init__(self, session: Session, summary: Summary) -> None:
         self._session = session
         self._summary = summary
-        self._options = options
         self._found: dict[str, Entry] = {}
         """Moves made and not written down any more, by the sources' old paths."""
 
@@ -116,15 +115,15 @@ class EarlierMoves:
                 with contextlib.suppress(RefusedError), journal.hold(entry.archive_path, entry.source_path):
                     self._settle(entry)  # unless another process of this machine is at it
 
-    def take(self, target: str) -> Entry | Moved | None:
+    def take(self, target: str, options: UploadOptions) -> Entry | Moved | None:
         """Return the upload whose original was moved away from a target's path, if there is one."""
-        if not self._found and self._options.completed_dir is None:
+        if not self._found and options.completed_dir is None:
             return None
         source_path = place_of(target)
         entry = self._found.pop(os.fspath(source_path), None)
-        if entry is not None or self._options.completed_dir is None or os.path.lexists(source_path):
+        if entry is not None or options.completed_dir is None or os.path.lexists(source_path):
             return entry
-        destination = f"{self._options.prefix}/{self._options.as_name or source_path.name}"
+        destination = f"{options.prefix}/{options.as_name or source_path.name}"
         made = self._session.journal.find_moved(self._session.service_url, os.fspath(source_path), destination)
         return made if made is not None and os.path.lexists(made.completed_path) else None
 
@@ -139,13 +138,13 @@ class EarlierMoves:
             raise error_of(result.problem)
         return result.record if isinstance(result.record, UploadRecord) else None
 
-    def end(self, target: str) -> bool:
+    def end(self, target: str, options: UploadOptions) -> bool:
         """End a target that an earlier run has uploaded and moved; tell whether it is one.
 
         Raises:
             MgmtError: If the service has to be asked for the record, and cannot be.
         """
-        upload = self.take(target)
+        upload = self.take(target, options)
         if isinstance(upload, Entry):
             record = self.look_up(upload.operation_id)
             clean_up = self._finish(upload, record)

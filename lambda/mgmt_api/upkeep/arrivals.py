@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-from typing import Final
 
 from mgmt_api.calls.backends import Backends
 from mgmt_api.domain.checks import is_operation_id
@@ -12,11 +11,9 @@ from mgmt_api.ports import StoredObject
 from mgmt_api.upkeep.settling import settle_upload
 from mgmt_api.uploads.settlement import adopt_late, is_as_promised
 from mgmt_contract.names import fold_key
+from mgmt_contract.records import CANCELLED
 
 logger = logging.getLogger(__name__)
-
-CANCELLED: Final = "cancelled"
-"""The error code of an upload that a person gave up: it stays so, even where its object arrives."""
 
 
 def settle_arrival(backends: Backends, key: str, version_id: str | None) -> None:

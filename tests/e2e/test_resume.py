@@ -1,0 +1,173 @@
+"""`mgmt resume` before the real service and engine: what was stopped is finished, as its own command would have."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sqlite3
+from datetime import timedelta
+
+import pytest
+
+from support.team import Laptop, Run, Team
+from support.trees import noise
+
+MB = 1_000_000
+LARGE = 40 * MB
+"""Goes in three parts."""
+
+
+def killed(team: Team, laptop: Laptop, *arguments: str, stalls=lambda put: put.part_number == 3) -> None:
+    """Kill an upload where it sends what `stalls` says."""
+    team.storage.fault = lambda put: "stall" if stalls(put) else "none"
+    process = laptop.begin("upload", *arguments)
+    assert team.storage.stalled.wait(30)
+    process.send_signal(signal.SIGKILL)
+    process.communicate()
+    team.storage.reset()
+
+
+def errors_of(run: Run) -> list[dict]:
+    return [json.loads(line) for line in run.stderr.splitlines()]
+
+
+def orders(laptop: Laptop) -> int:
+    with sqlite3.connect(laptop.folder / "state" / "journal.sqlite") as database:
+        return database.execute("SELECT count(*) FROM orders").fetchone()[0]
+
+
+def test_what_was_killed_goes_on_from_any_folder_with_the_options_of_its_command(team: Team, anna: Laptop):
+    (anna.work / "DCIM").mkdir()
+    (anna.work / "DCIM" / "a.mov").write_bytes(noise(LARGE))
+    (anna.work / "DCIM" / "a.txt").write_bytes(b"left out")
+    options = ["--as", "camera a", "--prefix", "day1", "--exclude", "*.txt", "--keep-archive", "--tag", "shoot=7"]
+    killed(team, anna, "DCIM", "--jobs", "1", "--storage-class", "STANDARD_IA", *options)
+    elsewhere = anna.folder / "elsewhere"
+    elsewhere.mkdir()
+    run = anna.run("--json", "resume", cwd=elsewhere)
+    assert run.exit_code == 0, run.stderr
+    assert {put.part_number for put in team.storage.puts} == {3}, "what was there was not sent again"
+    [record] = run.records
+    assert (record["s3_object_key"], record["storage_class"], record["tags"], record["excludes"]) == (
+        "day1/camera a.tar.gz", "STANDARD_IA", {"shoot": "7"}, ["*.txt"],
+    )  # fmt: skip
+    assert record["target_path"] == "DCIM"
+    assert (record["member_count"], anna.left_overs()) == (2, ["camera a.tar.gz"])
+    assert run.lines[-1] == {"type": "summary", "succeeded": 1, "failed": 0, "skipped": 0}
+    assert len(anna.run("--json", "history").records) == 1
+    again = anna.run("resume")
+    assert (again.exit_code, again.stdout) == (0, "")
+    assert "nothing left to resume" in again.stderr
+
+
+def test_a_stopped_command_is_finished_also_where_it_had_not_come_to(team: Team, anna: Laptop):
+    for number in range(5):
+        (anna.work / f"{number}.bin").write_bytes(noise(1000, seed=number))
+    (anna.work / "big.mov").write_bytes(noise(LARGE))
+    killed(team, anna, "big.mov", *(f"{number}.bin" for number in range(5)), stalls=lambda put: put.part_number == 1)
+    assert (len(anna.run("--json", "history").records), orders(anna)) == (1, 6)
+    run = anna.run("--json", "resume")
+    assert (run.exit_code, len(run.records)) == (0, 6), run.stderr
+    assert len(team.objects()) == 6
+    assert orders(anna) == 0
+
+
+def test_a_finished_command_leaves_nothing_to_resume_whatever_its_ends(team: Team, anna: Laptop, bert: Laptop):
+    for laptop, seed in ((anna, 1), (bert, 2)):
+        (laptop.work / "taken.bin").write_bytes(noise(1000, seed=seed))
+    (anna.work / "new.bin").write_bytes(b"new")
+    assert bert.run("upload", "taken.bin").exit_code == 0
+    assert anna.run("upload", "new.bin").exit_code == 0
+    assert anna.run("upload", "new.bin", "taken.bin", "missing").exit_code == 3
+    assert orders(anna) == 0, "done, already there, refused, missing: another command is needed, if any"
+    (anna.work / "locked.bin").write_bytes(b"x")
+    (anna.work / "locked.bin").chmod(0)
+    if anna.run("upload", "locked.bin").exit_code == 0:
+        pytest.skip("this user may read everything")
+    assert orders(anna) == 1, "what can pass stays"
+    (anna.work / "locked.bin").chmod(0o600)
+    assert anna.run("resume").exit_code == 0
+    assert orders(anna) == 0
+
+
+def test_one_is_named_by_its_id_its_short_id_or_its_name(team: Team, anna: Laptop):
+    for name in ("a.mov", "b.mov", "c.mov"):
+        (anna.work / name).write_bytes(noise(LARGE))
+        killed(team, anna, name, "--jobs", "1")
+    a, b = (anna.run("--json", "history", name).records[0]["operation_id"] for name in ("a.mov", "b.mov"))
+    short = anna.run("history", "b.mov").stdout.splitlines()[1].split()[0]
+    for name, expected in ((a, "a.mov"), (short, "b.mov"), ("c.mov", "c.mov")):
+        run = anna.run("--json", "resume", name)
+        assert [each["target_path"] for each in run.records] == [expected], run.stderr
+    done = anna.run("--json", "resume", b)
+    assert (done.exit_code, errors_of(done)[0]["code"]) == (4, "nothing-left")
+    unknown = anna.run("--json", "resume", "nothing.mov")
+    assert (unknown.exit_code, errors_of(unknown)[0]["code"]) == (4, "not-found")
+
+
+def test_a_source_that_is_gone_stays_unfinished_and_one_that_changed_goes_as_it_is_now(team: Team, anna: Laptop):
+    clip = anna.work / "clip.mov"
+    clip.write_bytes(noise(LARGE))
+    killed(team, anna, "clip.mov", "--jobs", "1")
+    clip.rename(anna.work / "away")
+    gone = anna.run("--json", "resume")
+    assert (gone.exit_code, errors_of(gone)[0]["code"]) == (4, "source-missing")
+    assert str(clip) in errors_of(gone)[0]["message"]
+    clip.write_bytes(noise(LARGE, seed=2))
+    run = anna.run("--json", "resume")
+    assert run.exit_code == 0, run.stderr
+    assert [line["code"] for line in run.lines if line["type"] == "notice"] == ["changed-since"]
+    assert sorted(each["status"] for each in anna.run("--json", "history").records) == ["failed", "success"]
+    assert (len(team.objects()), team.multipart_uploads(), anna.left_overs()) == (1, 0, [])
+
+
+def test_what_a_running_command_is_at_is_left_to_it(team: Team, anna: Laptop):
+    for name in ("big.mov", "waiting.mov"):
+        (anna.work / name).write_bytes(noise(LARGE))
+    team.storage.fault = lambda put: "stall" if put.part_number == 1 else "none"
+    process = anna.begin("upload", "big.mov", "waiting.mov")
+    try:
+        assert team.storage.stalled.wait(30)
+        run = anna.run("--json", "resume")
+    finally:
+        process.kill()
+        process.communicate()
+    assert (run.exit_code, run.records) == (0, [])
+    assert [line["code"] for line in run.lines if line["type"] == "notice"] == ["busy-here", "busy-here"]
+
+
+def test_what_somebody_else_began_on_this_machine_is_refused(team: Team, anna: Laptop, bert: Laptop):
+    (anna.work / "clip.mov").write_bytes(noise(LARGE))
+    killed(team, anna, "clip.mov", "--jobs", "1")
+    run = anna.run("--json", "resume", MGMT_TOKEN=bert.environment["MGMT_TOKEN"])
+    assert (run.exit_code, errors_of(run)[0]["code"]) == (6, "not-allowed")
+    assert "begun by anna" in errors_of(run)[0]["message"]
+    assert [each["actor"] for each in anna.run("--json", "history").records] == ["anna"]
+    operation_id = anna.run("--json", "history").records[0]["operation_id"]
+    theirs = bert.run("--json", "resume", operation_id)
+    assert (theirs.exit_code, errors_of(theirs)[0]["code"]) == (6, "not-allowed")
+
+
+def test_another_machine_takes_over_where_the_source_is_once_the_lease_has_lapsed(team: Team, anna: Laptop, tmp_path):
+    body = noise(LARGE)
+    (anna.work / "clip.mov").write_bytes(body)
+    os.utime(anna.work / "clip.mov", (1_700_000_000, 1_700_000_000))
+    killed(team, anna, "clip.mov", "--jobs", "1", "--tag", "shoot=7")
+    operation_id = anna.run("--json", "history").records[0]["operation_id"]
+    other = team.laptop(tmp_path / "other", "anna")
+    absent = other.run("--json", "resume", operation_id)
+    assert (absent.exit_code, errors_of(absent)[0]["code"]) == (4, "not-here")
+    (other.work / "clip.mov").write_bytes(body)
+    os.utime(other.work / "clip.mov", (1_700_000_000, 1_700_000_000))
+    early = other.run("--json", "resume", operation_id)
+    assert (early.exit_code, errors_of(early)[0]["code"]) == (6, "name-reserved")
+    team.ahead += timedelta(hours=1)
+    run = other.run("--json", "resume", operation_id)
+    assert run.exit_code == 0, run.stderr
+    [record] = run.records
+    assert (record["operation_id"], record["status"], record["tags"]) == (operation_id, "success", {"shoot": "7"})
+    assert (len(team.objects()), team.multipart_uploads(), other.left_overs()) == (1, 0, [])
+    late = anna.run("--json", "resume")
+    assert (late.exit_code, len(anna.run("--json", "history").records)) == (0, 1), late.stderr
+    assert (anna.left_overs(), orders(anna)) == ([], 0)
