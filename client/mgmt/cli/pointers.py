@@ -19,6 +19,7 @@ _SAFE: Final = "`mgmt safe PATH` tells whether all of a card is stored."
 _REMOVE: Final = "`mgmt delete NAME` deletes an upload; it can be brought back for some weeks."
 _BACK: Final = "`mgmt undelete NAME` brings a deleted upload back, `mgmt download NAME` fetches one."
 _AGAIN: Final = "`mgmt resume` goes on with what was interrupted or failed."
+_CANCEL: Final = "`mgmt cancel NAME` gives an unfinished upload up."
 _LOCAL: Final = "`mgmt local start` runs the service on this machine."
 
 POINTERS: Final = {
@@ -33,6 +34,7 @@ POINTERS: Final = {
     **dict.fromkeys(("del", "remove", "rm"), _REMOVE),
     **dict.fromkeys(("recover", "undo"), _BACK),
     **dict.fromkeys(("continue", "finish", "retry"), _AGAIN),
+    **dict.fromkeys(("abort", "kill", "stop"), _CANCEL),
     **dict.fromkeys(("demo", "run", "serve", "server", "start", "try"), _LOCAL),
     "version": "`mgmt --version` tells it.",
 }

@@ -191,7 +191,7 @@ Meaning = Literal["stored", "latest", "deleted", "pending"]
 """The upload that a name means, of those under it.
 
 `stored`: the newest that is not deleted. `latest`: the newest of all. `deleted`: the newest that is deleted. Those that
-have not succeeded come last in each. `pending`: the newest that has not ended; those that have succeeded come last.
+have not succeeded come last in each. `pending`: the newest that has not ended, else the newest.
 """
 
 
@@ -230,7 +230,7 @@ def find_upload(api: ServiceApi, typed: str, meaning: Meaning = "stored") -> Sho
 def find_unfinished(api: ServiceApi, typed: str) -> OperationRecord:
     """Find an operation by its id or short id, or the upload under a name that has not ended.
 
-    Where none under that name is pending, it means one that failed, else one that succeeded.
+    Where none under that name is pending, it means the newest.
 
     Raises:
         SourceError: If there is none.
@@ -361,7 +361,7 @@ def _find_by_name(api: ServiceApi, name: Name, meaning: Meaning) -> list[UploadR
 def _rank(record: UploadRecord, meaning: Meaning) -> int:
     """Say how well an upload fits what is meant: the least is the best, and of equals the newest."""
     if meaning == "pending":
-        return {"pending": 0, "failed": 1}.get(record.status, 2)
+        return int(record.status != "pending")
     if record.status != "success":
         return 3
     is_deleted = record.deleted_at is not None

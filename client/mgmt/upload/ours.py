@@ -115,6 +115,20 @@ def remove_elsewhere(entry: Entry, name: str, journal: Journal) -> list[str]:
     return []
 
 
+def remove_given_up(entry: Entry, journal: Journal) -> list[str]:
+    """Remove what an upload that was given up has left; say, in sentences, what cannot be removed.
+
+    Its place must be held. An archive that another upload needs, or that was kept on request, stays.
+    """
+    path = Path(entry.archive_path)
+    others = [each for each in journal.entries_at(entry.archive_path) if each.operation_id != entry.operation_id]
+    is_wanted = any(each.ended_as != "left" and _has_its_archive(each) for each in others)
+    told = _remove_all(path, entry.operation_id, [] if is_wanted else [entry])
+    if path.parent.name == cache_folder_name(entry.source_path, entry.fingerprint, entry.plan, path.name):
+        remove_empty_folder(path.parent)
+    return told
+
+
 def remove_interrupted(archive_path: Path, operation_id: str, journal: Journal) -> bool:
     """Remove what a packing that was stopped has left; tell if nothing is left. The place must be held."""
     promises = promises_at(archive_path, journal) if is_promised(archive_path, journal) else []

@@ -7,6 +7,7 @@ same command would do it again.
 from __future__ import annotations
 
 import os
+import shlex
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from functools import cached_property
@@ -19,7 +20,7 @@ from mgmt.layout import archive_file_name
 from mgmt.service import error_of
 from mgmt.session import Session
 from mgmt.source import look
-from mgmt.text import shown
+from mgmt.text import printable, shown
 from mgmt.upload import do_errands
 from mgmt.upload.ending import failed_record
 from mgmt.upload.job import Job, UploadOptions
@@ -220,7 +221,7 @@ class Resuming:
             return True
         message = (
             f"'{shown(path)}' is not there, so its upload cannot go on. Plug its disk in, or put it back, and run "
-            f"`mgmt resume` again."
+            f"`mgmt resume` again; or give it up: `mgmt cancel {shlex.quote(printable(left.name))}`."
         )
         operation_id = left.entry.operation_id if left.entry is not None else None
         self._fail(path, SourceError(message, code="source-missing", operation_id=operation_id))
@@ -273,7 +274,8 @@ def _refuse(record: OperationRecord, my_id: str) -> MgmtError | None:
         )
     if record.status == "failed" and record.error_code == CANCELLED:
         return RefusedError(
-            f"The upload of {record.target_path} was given up ({record.error_message}). `mgmt upload` begins it anew.",
+            f"The upload of {record.target_path} was given up ({record.error_message}). "
+            f"`mgmt cancel {record.operation_id}` removes what is left of it here; `mgmt upload` begins it anew.",
             code="given-up",
             operation_id=record.operation_id,
         )

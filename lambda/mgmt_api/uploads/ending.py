@@ -1,6 +1,7 @@
 """Ending uploads without success: the failure is recorded, and the parts are thrown away.
 
-An admin may end anybody's upload, without holding its lease: the record says which admin did.
+A person gives their own upload up from any machine, without its lease, with the error code `cancelled`. An admin may
+end anybody's upload, without holding its lease: the record says which admin did.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from mgmt_api.domain.entities import Actor, Operation
 from mgmt_api.uploads.settlement import COMPLETING_RETRY_SECONDS, discard_parts, end_unfinished
 from mgmt_contract.messages import FailItem, FailRequest, RecordResult, RecordsResponse
 from mgmt_contract.problems import Problem, ProblemError
+from mgmt_contract.records import CANCELLED
 from mgmt_contract.texts import cut_text
 
 
@@ -35,7 +37,7 @@ def fail_uploads(backends: Backends, actor: Actor, request: FailRequest) -> Reco
         message = item.error_message
         if operation.record.actor_id != actor.id:
             message = cut_text(f"Cancelled by {actor.name}, an admin: {message}")
-        elif operation.phase not in ("done", "failed"):
+        elif item.error_code != CANCELLED and operation.phase not in ("done", "failed"):
             require_lease(operation, request.machine_id, item.lease_epoch)
         return RecordResult(operation.id, "record", _end(backends, ahead, operation, item.error_code, message).record)
 

@@ -101,7 +101,7 @@ def test_the_value_of_an_option_and_what_follows_two_hyphens_is_not_taken_for_a_
         (["auth"], "`mgmt login`"),
         (
             ["xyzzy"],
-            "upload, resume, download, safe, history, show, contents, delete, undelete, login, logout, whoami, ",
+            "upload, resume, cancel, download, safe, history, show, contents, delete, undelete, login, logout, ",
         ),
     ],
 )

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import uuid
+from dataclasses import replace
+
 import pytest
 
 from mgmt_api.ports import OperationInProgressError, StorageUnavailableError
@@ -92,6 +95,21 @@ def test_only_the_holder_gives_up(studio, ada, bob):
     assert ada.elsewhere().fail(started).problem.code == "lease-lost"
     assert ada.fail(started, epoch=2).problem.code == "lease-lost"
     assert studio.operation(started.operation_id).record.status == "pending"
+
+
+@pytest.mark.parametrize("item", [item_for("clip", BODY), item_for("clip", upper_bound=100)], ids=["whole", "parts"])
+def test_its_owner_cancels_an_upload_from_any_machine_without_its_lease(studio, ada, bob, item):
+    started = ada.start(item)
+    if item.content is None:
+        ada.carry(started, BODY)
+    assert bob.fail(started, code="cancelled").problem.code == "not-allowed"
+    record = ada.elsewhere().fail(started, "no longer wanted", code="cancelled", epoch=7).record
+    assert (record.status, record.error_code, record.error_message) == ("failed", "cancelled", "no longer wanted")
+    assert not studio.objects.uploads
+    assert bob.start(replace(item, operation_id=str(uuid.uuid4()))).outcome in ("put", "multipart"), (
+        "the name is free at once"
+    )
+    assert ada.fail(started, code="unavailable").record.error_code == "cancelled"
 
 
 def test_what_was_never_started_cannot_fail(ada):

@@ -1,0 +1,86 @@
+"""`mgmt cancel`: uploads that have not ended are found, shown, and given up once somebody has agreed."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+import click
+
+from mgmt.cli.history import choices_in_a_table, complete_name
+from mgmt.cli.invocation import Invocation, shown_base
+from mgmt.cli.upload import exit_code_of, find_cache_dir
+from mgmt.errors import CancelledError, UsageError
+
+if TYPE_CHECKING:  # names for annotations only
+    from mgmt.show.cancelling import CancellingView
+    from mgmt.upload.cancelling import Targets
+
+_NOTHING_DONE: Final = "nothing was given up"
+
+
+@click.command()
+@click.argument("names", nargs=-1, required=True, metavar="NAME|ID...", shell_complete=complete_name)
+@click.option("--yes", "is_agreed", is_flag=True, help="Do not ask; for scripts.")
+@click.pass_obj
+def cancel(invocation: Invocation, names: tuple[str, ...], *, is_agreed: bool) -> int:
+    """Give up uploads that have not ended, or have failed and left an archive.
+
+    NAME and ID are what `mgmt show` takes; NAME may also be the path of a source on this machine. What is to be
+    given up is shown first, and asked about. What was sent is thrown away, the archive on this machine is removed,
+    the history says that the upload was cancelled, and its name is free at once. Sources stay as they are.
+    Everybody cancels their own uploads, from any machine, an admin anybody's.
+
+    \b
+    Examples:
+      mgmt cancel clip.mp4
+      mgmt cancel --yes 6h0w5d3vj
+
+    \b
+    Exit codes: 0 given up, 2 the name fits several, or nobody to ask,
+      3 some of several failed, 4 nothing to give up, 5 sign-in, 6 refused (such as
+      stored already, or a running mgmt is at it), 7 unavailable, 9 local disk or
+      state, 10 not configured, 130 not agreed.
+    """
+    if "" in names:
+        raise UsageError("A name is empty; expected a name or an ID.", code="empty-name")
+    if not (is_agreed or invocation.can_ask):
+        raise UsageError(
+            f"mgmt asks before it gives anything up, and here is nobody to ask: {_NOTHING_DONE}. Name --yes where you "
+            "are sure.",
+            code="nobody-to-ask",
+        )
+    from mgmt.show.cancelling import CancellingView
+    from mgmt.show.waiting import WaitingRenderer
+    from mgmt.team.history import find_unfinished
+    from mgmt.upload.cancelling import find_unwanted, give_up
+    from mgmt.upload.resuming import find_left
+
+    output = invocation.output
+    view = CancellingView(output)
+    with WaitingRenderer(output) as renderer, invocation.session(renderer.emit) as session:
+        left = find_left(session, shown_base(session.settings), find_cache_dir())
+        with choices_in_a_table(invocation):
+            targets = find_unwanted(names, lambda name: find_unfinished(session.api, name), session, left)
+        for error in targets.errors:
+            output.error(error)
+        if targets.unwanted and not is_agreed:
+            _agree(view, targets)
+        errors, done = list(targets.errors), 0
+        for given_up in give_up(session, targets.unwanted):
+            view.show(given_up)
+            if given_up.error is not None:
+                errors.append(given_up.error)
+            else:
+                done += 1
+    view.summarize(done, len(errors))
+    return exit_code_of(errors, done + len(errors))
+
+
+def _agree(view: CancellingView, targets: Targets) -> None:
+    view.show_targets(targets)
+    try:
+        is_agreed = click.confirm(view.ask(len(targets.unwanted)), default=False, err=True)
+    except click.Abort as error:
+        raise CancelledError(f"Cancelled; {_NOTHING_DONE}.", code="not-agreed") from error
+    if not is_agreed:
+        raise CancelledError(f"You did not agree, so {_NOTHING_DONE}.", code="not-agreed")

@@ -1,0 +1,68 @@
+"""Shows what is about to be given up, and what became of each."""
+
+from __future__ import annotations
+
+from mgmt.events import Notice
+from mgmt.show import Output
+from mgmt.show.history import choices_table
+from mgmt.text import count_in_words, printable
+from mgmt.upload.cancelling import GivenUp, Targets
+from mgmt_contract.wire import to_plain
+
+
+class CancellingView:
+    """Writes what `mgmt cancel` comes to."""
+
+    def __init__(self, output: Output) -> None:
+        self._output = output
+
+    def show_targets(self, targets: Targets) -> None:
+        """List on stderr what is about to be given up: key, size, who and when; what was not begun by its path."""
+        records = [each.record for each in targets.unwanted if each.record is not None]
+        for line in choices_table(records, self._output.width) if records else ():
+            self._output.whole(line)
+        for each in targets.unwanted:
+            if each.record is None:
+                self._output.whole(f"{each.what}: nothing of it was sent")
+
+    def ask(self, count: int) -> str:
+        """Word the question."""
+        return f"Give {count_in_words(count, 'upload')} up? What was sent is thrown away; the sources stay as they are."
+
+    def show(self, given_up: GivenUp) -> None:
+        """Show what became of one upload."""
+        output = self._output
+        for message in given_up.left_behind:
+            notice = Notice(message, "archive-not-deleted", given_up.unwanted.operation_id)
+            if output.style.as_json:
+                output.json({"type": "notice", **to_plain(notice)})
+            else:
+                output.note(message)
+        if given_up.error is not None:
+            output.error(given_up.error)
+        elif output.style.as_json:
+            output.json(_json(given_up))
+        else:
+            output.sentence(
+                printable(f"The upload of {given_up.unwanted.what} is given up."), output.paint("✓", "green")
+            )
+
+    def summarize(self, succeeded: int, failed: int) -> None:
+        """Write what all of them came to: for a program always, for a person where they are several."""
+        if self._output.style.as_json:
+            self._output.json({"type": "summary", "succeeded": succeeded, "failed": failed, "skipped": 0})
+        elif succeeded + failed > 1:
+            said = [f"{succeeded} given up"] + [f"{failed} failed"] * (failed > 0)
+            self._output.aside(", ".join(said))
+
+
+def _json(given_up: GivenUp) -> dict[str, object]:
+    if given_up.record is not None:
+        return {"type": "record", **to_plain(given_up.record)}
+    left = given_up.unwanted.left
+    return {
+        "type": "not_sent",
+        "operation_id": given_up.unwanted.operation_id,
+        "source_path": printable(left.source_path) if left is not None else None,
+        "destination": left.order.destination if left is not None else None,
+    }

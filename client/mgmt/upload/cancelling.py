@@ -1,0 +1,240 @@
+"""Cancelling: uploads that have not ended are given up, here and in the team's records; the sources stay as they are.
+
+The service goes first: what it does not record as failed loses nothing here. After a crash between the two, `mgmt
+cancel` again finds the record failed, and removes what is left here.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack
+from dataclasses import replace
+from typing import Final
+
+from mgmt.errors import MgmtError, RefusedError, SourceError, UsageError
+from mgmt.service import error_in, error_of
+from mgmt.session import Session
+from mgmt.source import place_of
+from mgmt.text import shown
+from mgmt.upload.ours import remove_given_up
+from mgmt.upload.resuming import Left
+from mgmt_contract.messages import FailItem, FailRequest
+from mgmt_contract.names import archive_name, fold_key
+from mgmt_contract.records import CANCELLED, OperationRecord, UploadRecord
+from mgmt_contract.values import Value
+
+_NO_LEASE: Final = 0
+"""Who cancels needs none."""
+_MESSAGE: Final = "Given up with `mgmt cancel`."
+_LISTED_MAX: Final = 20
+
+
+class Unwanted(Value):
+    """One upload that is to be given up."""
+
+    record: UploadRecord | None
+    """None where the service knows nothing of it."""
+    left: Left | None
+    """What the journal knows of it."""
+
+    @property
+    def operation_id(self) -> str | None:
+        """Its id; None where it was not begun."""
+        if self.record is not None:
+            return self.record.operation_id
+        return self.left.entry.operation_id if self.left is not None and self.left.entry is not None else None
+
+    @property
+    def what(self) -> str:
+        """Say which upload it is."""
+        if self.record is not None:
+            return self.record.s3_object_key
+        return self.left.source_path if self.left is not None else ""
+
+
+class Targets(Value):
+    """The uploads that names mean, each once, and what was wrong with the other names."""
+
+    unwanted: list[Unwanted]
+    errors: list[MgmtError]
+
+
+class GivenUp(Value):
+    """What became of one upload: its record as it is now, if the service has one, or the error."""
+
+    unwanted: Unwanted
+    record: UploadRecord | None = None
+    error: MgmtError | None = None
+    left_behind: Sequence[str] = ()
+    """What could not be removed here, each in a sentence."""
+
+
+def find_unwanted(
+    names: Sequence[str], find: Callable[[str], OperationRecord], session: Session, left: Sequence[Left]
+) -> Targets:
+    """Find what names mean: what is left to do on this machine, else what the service knows.
+
+    Raises:
+        MgmtError: For causes that stop everything, such as a name that fits several uploads.
+    """
+    found: dict[str, Unwanted] = {}
+    errors: list[MgmtError] = []
+    for name in dict.fromkeys(names):
+        try:
+            unwanted = _find(name, find, session, left)
+        except MgmtError as error:
+            if error.stops_everything:
+                raise
+            errors.append(error)
+        else:
+            found.setdefault(unwanted.operation_id or unwanted.what, unwanted)
+    return Targets(list(found.values()), errors)
+
+
+def give_up(session: Session, unwanted: Sequence[Unwanted]) -> Iterator[GivenUp]:
+    """Give uploads up, and yield what became of each, in order.
+
+    Raises:
+        MgmtError: For causes that stop everything.
+    """
+    for each in unwanted:
+        try:
+            yield _give_up(session, each)
+        except MgmtError as error:
+            if error.stops_everything:
+                raise
+            error.operation_id = each.operation_id
+            yield GivenUp(each, error=error)
+
+
+def _find(name: str, find: Callable[[str], OperationRecord], session: Session, left: Sequence[Left]) -> Unwanted:
+    here = [each for each in left if _is_named(each, name)]
+    if len(here) > 1:
+        listed = ", ".join(f"{shown(each.source_path)} (`mgmt cancel {each.name}`)" for each in here[:_LISTED_MAX])
+        raise UsageError(f"'{name}' fits {len(here)} uploads of this machine. Name one: {listed}.", code="several-keys")
+    if here and here[0].entry is None:
+        return Unwanted(None, here[0])
+    operation_id = here[0].entry.operation_id if here and here[0].entry is not None else None
+    record = _look_up(session, operation_id) if operation_id is not None else find(name)
+    if record is not None and not isinstance(record, UploadRecord):
+        raise SourceError(
+            f"'{name}' is the id of a {record.operation_type}, not of an upload.",
+            code="no-upload",
+            operation_id=record.operation_id,
+        )
+    known = here or [
+        each
+        for each in left
+        if each.entry is not None and record is not None and each.entry.operation_id == record.operation_id
+    ]
+    unwanted = Unwanted(record, known[0] if known else None)
+    _require_unfinished(unwanted)
+    return unwanted
+
+
+def _is_named(left: Left, name: str) -> bool:
+    """Tell whether a name means an upload of this machine: its id, its source's path, or its name or key."""
+    if left.entry is not None and name.lower() == left.entry.operation_id:
+        return True
+    destination = left.order.destination.strip("/")
+    keys = {destination, archive_name(destination), f"{destination}.tar.gz"}
+    last = {each.rpartition("/")[2] for each in keys}
+    return left.source_path == os.fspath(place_of(name)) or name.strip("/") in keys | last
+
+
+def _look_up(session: Session, operation_id: str) -> OperationRecord | None:
+    [result] = session.api.look_up([operation_id]).results
+    if result.problem is not None and result.problem.code != "no-such-operation":
+        raise error_of(result.problem)
+    return result.record
+
+
+def _require_unfinished(unwanted: Unwanted) -> None:
+    """Refuse an upload that has ended, and of which nothing is left here.
+
+    Raises:
+        RefusedError: If it has succeeded.
+        SourceError: If it has failed.
+    """
+    record = unwanted.record
+    if record is None or record.status == "pending":
+        return
+    if record.status == "success":
+        raise RefusedError(
+            f"The upload of {record.s3_object_key} has succeeded, so there is nothing to give up. `mgmt delete` "
+            "deletes it; it can be brought back for some weeks.",
+            code="already-stored",
+            operation_id=record.operation_id,
+        )
+    if unwanted.left is None:
+        raise SourceError(
+            f"The upload of {record.s3_object_key} has failed already ({record.error_message}), and nothing of it is "
+            "left on this machine.",
+            code="nothing-left",
+            operation_id=record.operation_id,
+        )
+
+
+def _give_up(session: Session, unwanted: Unwanted) -> GivenUp:
+    left = unwanted.left
+    with ExitStack() as held:
+        if left is not None:
+            _hold(session, left, held)
+        record = _record_end(session, unwanted.record) if unwanted.record is not None else None
+        told: list[str] = []
+        if left is not None and left.entry is not None:
+            told = remove_given_up(left.entry, session.journal)
+            if told:  # by its entry the next run knows that it is ours
+                session.journal.put([replace(left.entry, ended_as="left")])
+            else:
+                session.journal.forget([left.entry.operation_id])
+        if left is not None:
+            session.journal.end_orders(session.service_url, [(left.source_path, left.order.destination)])
+        return GivenUp(unwanted, record, left_behind=told)
+
+
+def _hold(session: Session, left: Left, held: ExitStack) -> None:
+    """Keep other runs of this machine away.
+
+    Raises:
+        RefusedError: If one is at it, or is to come to it.
+    """
+    journal, name = session.journal, left.source_path
+    try:
+        is_running = journal.is_running(left.order.run_id)
+        if left.entry is not None and not is_running:
+            held.enter_context(journal.hold(left.entry.archive_path, name))
+            held.enter_context(journal.hold(f"{session.service_url} {fold_key(left.order.destination)}", name))
+    except RefusedError:
+        is_running = True
+    if is_running:
+        raise RefusedError(
+            f"Another mgmt on this machine is uploading '{shown(name)}' right now. Stop it first, with Ctrl-C where it "
+            "runs, then cancel.",
+            code="busy-here",
+        )
+
+
+def _record_end(session: Session, record: UploadRecord) -> UploadRecord:
+    """Have the service record that an upload was given up, and throw its parts away.
+
+    Raises:
+        RefusedError: If it has come through meanwhile, or the service refuses.
+    """
+    item = FailItem(record.operation_id, _NO_LEASE, CANCELLED, _MESSAGE)
+    [result] = session.api.fail(FailRequest(session.journal.machine_id, [item])).results
+    error = error_in(result)
+    if error is not None:
+        raise error
+    ended = result.record
+    if not isinstance(ended, UploadRecord):
+        raise RefusedError(f"The service has no upload {record.operation_id}.", code="no-such-operation")
+    if ended.status != "failed":
+        raise RefusedError(
+            f"All bytes of {ended.s3_object_key} had arrived, so the upload is recorded as {ended.status}. "
+            "`mgmt delete` deletes it; `mgmt resume` tidies up here.",
+            code="already-stored",
+            operation_id=ended.operation_id,
+        )
+    return ended
