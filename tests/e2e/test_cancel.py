@@ -165,3 +165,31 @@ def test_without_yes_nobody_to_ask_is_a_refusal(team: Team, anna: Laptop, clip):
     run = anna.run("--json", "cancel", operation_id)
     assert (run.exit_code, error_of(run)["code"]) == (2, "nobody-to-ask")
     assert anna.run("--json", "history").records[0]["status"] == "pending"
+
+
+DYING = """
+import os, signal
+import mgmt.upload.cancelling
+mgmt.upload.cancelling.remove_given_up = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
+from mgmt.__main__ import run
+run()
+"""
+"""The command, killed when the service has recorded the end and nothing was removed here."""
+
+
+def test_killed_in_between_the_same_command_tidies_up(team: Team, anna: Laptop, clip):
+    operation_id = killed(team, anna, "clip.mov")
+    assert anna.run("cancel", "--yes", "clip.mov", program=DYING).exit_code == -signal.SIGKILL
+    assert (anna.left_overs(), remembered(anna)) == (["clip.mov.tar.gz"], (1, 1))
+    resumed = anna.run("--json", "resume")
+    assert (resumed.exit_code, error_of(resumed)["code"]) == (6, "given-up"), "what was given up stays so"
+    [record] = anna.run("--json", "cancel", "--yes", "clip.mov").records
+    assert (record["operation_id"], record["error_code"]) == (operation_id, "cancelled")
+    assert (anna.left_overs(), remembered(anna), team.multipart_uploads()) == ([], (0, 0), 0)
+
+
+def test_where_the_service_is_out_of_reach_nothing_is_removed(team: Team, anna: Laptop, clip):
+    killed(team, anna, "clip.mov")
+    run = anna.run("--json", "cancel", "--yes", "clip.mov", MGMT_TOKEN="wrong")
+    assert run.exit_code == 5
+    assert (anna.left_overs(), remembered(anna)) == (["clip.mov.tar.gz"], (1, 1))

@@ -8,8 +8,6 @@ import signal
 import sqlite3
 from datetime import timedelta
 
-import pytest
-
 from support.team import Laptop, Run, Team
 from support.trees import noise
 
@@ -81,14 +79,19 @@ def test_a_finished_command_leaves_nothing_to_resume_whatever_its_ends(team: Tea
     assert anna.run("upload", "new.bin").exit_code == 0
     assert anna.run("upload", "new.bin", "taken.bin", "missing").exit_code == 3
     assert orders(anna) == 0, "done, already there, refused, missing: another command is needed, if any"
-    (anna.work / "locked.bin").write_bytes(b"x")
-    (anna.work / "locked.bin").chmod(0)
-    if anna.run("upload", "locked.bin").exit_code == 0:
-        pytest.skip("this user may read everything")
-    assert orders(anna) == 1, "what can pass stays"
-    (anna.work / "locked.bin").chmod(0o600)
+
+
+def test_what_failed_for_a_cause_that_can_pass_stays_to_be_resumed(team: Team, anna: Laptop, bert: Laptop):
+    """The name is reserved by somebody, who gives up."""
+    for laptop, seed in ((anna, 1), (bert, 2)):
+        (laptop.work / "clip.mov").write_bytes(noise(LARGE, seed=seed))
+    killed(team, bert, "clip.mov", "--jobs", "1")
+    assert anna.run("upload", "clip.mov").exit_code == 6
+    assert orders(anna) == 1
+    assert anna.run("resume").exit_code == 6
+    assert bert.run("cancel", "--yes", "clip.mov").exit_code == 0
     assert anna.run("resume").exit_code == 0
-    assert orders(anna) == 0
+    assert (orders(anna), len(team.objects())) == (0, 1)
 
 
 def test_one_is_named_by_its_id_its_short_id_or_its_name(team: Team, anna: Laptop):
@@ -171,3 +174,34 @@ def test_another_machine_takes_over_where_the_source_is_once_the_lease_has_lapse
     late = anna.run("--json", "resume")
     assert (late.exit_code, len(anna.run("--json", "history").records)) == (0, 1), late.stderr
     assert (anna.left_overs(), orders(anna)) == ([], 0)
+
+
+def test_without_its_journal_nothing_is_taken_for_ours_and_the_id_still_leads_to_the_upload(team: Team, anna: Laptop):
+    (anna.work / "clip.mov").write_bytes(noise(LARGE))
+    killed(team, anna, "clip.mov", "--jobs", "1")
+    operation_id = anna.run("--json", "history").records[0]["operation_id"]
+    archive = anna.work / "clip.mov.tar.gz"
+    before = archive.read_bytes()
+    for path in (anna.folder / "state").glob("journal.sqlite*"):
+        path.unlink()
+    assert "nothing left to resume" in anna.run("resume").stderr
+    for arguments in (["upload", "clip.mov"], ["resume", operation_id]):
+        refused = anna.run("--json", *arguments)
+        assert (refused.exit_code, errors_of(refused)[0]["code"]) == (4, "archive-exists")
+    assert archive.read_bytes() == before, "it may be somebody else's"
+    archive.unlink()
+    run = anna.run("--json", "resume", operation_id)
+    assert [(each["operation_id"], each["status"]) for each in run.records] == [(operation_id, "success")], run.stderr
+    assert {put.part_number for put in team.storage.puts} == {3}
+    assert (len(team.objects()), team.multipart_uploads(), anna.left_overs(), orders(anna)) == (1, 0, [], 0)
+
+
+def test_an_interrupted_command_names_what_goes_on_with_it(team: Team, anna: Laptop):
+    (anna.work / "clip.mov").write_bytes(noise(LARGE))
+    team.storage.fault = lambda put: "stall" if put.part_number == 1 else "none"
+    process = anna.begin("upload", "clip.mov")
+    assert team.storage.stalled.wait(30)
+    process.send_signal(signal.SIGINT)
+    _, said = process.communicate(timeout=30)
+    assert process.returncode == 130
+    assert "`mgmt resume` goes on with all of it, in any folder." in said

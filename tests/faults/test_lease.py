@@ -1,9 +1,12 @@
 """A part that takes long: the name stays with its sender for as long as the sending takes."""
 
+import os
 import random
 import threading
 from contextlib import contextmanager
 from datetime import timedelta
+
+import pytest
 
 from support.engine import versioned_bucket
 from support.programs import OwnClock, with_slow_disk
@@ -98,3 +101,41 @@ def test_a_lease_is_renewed_while_packing_takes_long_and_nothing_is_sent(tmp_pat
             process.communicate(timeout=60)
         assert refused.exit_code == 6
         assert process.returncode == 0
+
+
+@pytest.mark.parametrize("size_bytes", [1_000_000, 40_000_000], ids=["whole", "parts"])
+def test_a_late_put_of_a_machine_that_was_given_up_changes_nothing_of_what_is_done(
+    tmp_path, engine, storage, size_bytes
+):
+    """The first machine sleeps in the middle of a PUT; the second has the same source, takes over and ends it."""
+    with two_people(tmp_path, engine, storage, size_bytes) as (team, anna, _):
+        second = team.laptop(tmp_path / "second", "anna")
+        for laptop in (anna, second):
+            (laptop.work / "big.mov").write_bytes(random.Random(7).randbytes(size_bytes))  # noqa: S311  as above
+            os.utime(laptop.work / "big.mov", (1_700_000_000, 1_700_000_000))
+        asleep, awake = threading.Event(), threading.Event()
+
+        def sleep(put):
+            if put.part_number in (None, 2) and not asleep.is_set():
+                asleep.set()
+                assert awake.wait(60)
+            return "none"
+
+        storage.fault = sleep
+        process = anna.begin("upload", "big.mov", "--jobs", "1")
+        try:
+            assert asleep.wait(30)
+            operation_id = anna.run("--json", "history").records[0]["operation_id"]
+            team.ahead += timedelta(hours=1)
+            run = second.run("--json", "resume", operation_id)
+            assert run.exit_code == 0, run.stderr
+            before = second.run("--json", "show", operation_id).records[0], team.objects()
+        finally:
+            awake.set()
+            process.communicate(timeout=60)
+        [record] = second.run("--json", "history").records
+        assert (record["operation_id"], record["status"]) == (operation_id, "success")
+        assert {**before[0]} == {**second.run("--json", "show", operation_id).records[0]}
+        assert (team.objects(), team.versions("big.mov.tar.gz"), team.multipart_uploads()) == (before[1], 1, 0)
+        assert anna.run("upload", "big.mov").exit_code == 0, "the first machine learns of it"
+        assert anna.left_overs() == []

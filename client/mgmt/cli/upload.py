@@ -20,6 +20,7 @@ from mgmt.errors import (
     NotConfiguredError,
     UnavailableError,
     UsageError,
+    is_interrupt,
 )
 from mgmt.settings import check_value, find_own_folder
 from mgmt.text import printable, shorten
@@ -319,8 +320,9 @@ def saying_how_to_go_on(output: Output) -> Iterator[None]:
     """Name `mgmt resume` where uploads are stopped by what the same command may overcome later."""
     try:
         yield
-    except (CancelledError, UnavailableError):
-        if not output.style.as_json:
+    except BaseException as error:
+        can_go_on = isinstance(error, (CancelledError, UnavailableError)) or is_interrupt(error)
+        if can_go_on and not output.style.as_json:
             output.aside("`mgmt resume` goes on with all of it, in any folder.")
         raise
 

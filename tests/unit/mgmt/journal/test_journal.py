@@ -4,16 +4,17 @@ import sqlite3
 import subprocess
 import sys
 import threading
+import time
 import uuid
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import closing, suppress
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from mgmt.errors import LocalStateError, RefusedError
-from mgmt.journal import Entry, Journal, new_operation_id
+from mgmt.journal import ORDERS_KEPT_SECONDS, Entry, Journal, Order, name_of_run, new_operation_id
 from mgmt_contract.messages import CleanUp, Content
 
 CONTENT = Content(10, "AAAAAAAAAAA=", "blake3:" + "0" * 64, 5, 1)
@@ -211,6 +212,56 @@ def test_a_journal_of_a_newer_version_is_left_alone(journal, tmp_path):
     database.close()
     with pytest.raises(LocalStateError, match="newer mgmt"):
         Journal(tmp_path / "state")
+
+
+def test_a_journal_that_another_process_has_locked_is_named_after_a_wait(journal, tmp_path, monkeypatch):
+    connect = sqlite3.connect
+    monkeypatch.setattr(sqlite3, "connect", lambda path, **given: connect(path, **given | {"timeout": 0.05}))
+    with closing(connect(tmp_path / "state" / "journal.sqlite")) as other:
+        other.execute("BEGIN EXCLUSIVE")
+        with pytest.raises(LocalStateError, match="locked"):
+            Journal(tmp_path / "state")
+    Journal(tmp_path / "state").close()
+
+
+def order(**changes):
+    return replace(Order("https://s", "/a/clip", "p/clip", "{}", "run"), **changes)
+
+
+def test_orders_are_kept_until_they_have_ended_the_later_in_place_of_the_same(journal):
+    odd = os.fsdecode(b"/a/\xff")
+    journal.take_orders([order(), order(source_path=odd), order(service="https://other")])
+    journal.take_orders([order(options="later")])
+    assert journal.orders("https://s") == [order(source_path=odd), order(options="later")]
+    journal.end_orders("https://s", [(odd, "p/clip")])
+    assert journal.orders("https://s") == [order(options="later")]
+    begun = entry()
+    journal.put([begun])
+    journal.finish("https://s", [CleanUp(begun.operation_id, "completed", "deleted")])
+    assert journal.orders("https://s") == []
+    assert journal.orders("https://other") == [order(service="https://other")]
+
+
+def test_an_order_is_forgotten_after_a_month(journal, monkeypatch):
+    monkeypatch.setattr(time, "time", lambda: 1_700_000_000.0)
+    journal.take_orders([order()])
+    monkeypatch.setattr(time, "time", lambda: 1_700_000_000.0 + ORDERS_KEPT_SECONDS + 1)
+    journal.take_orders([order(destination="p/other")])
+    assert journal.orders("https://s") == [order(destination="p/other")]
+
+
+def test_a_run_is_known_as_running_until_its_process_ends(journal, tmp_path):
+    other = Journal(tmp_path / "state")
+    with other.hold(name_of_run("run"), "run"):
+        assert journal.is_running("run")
+    assert not journal.is_running("run")
+    other.close()
+
+
+def test_unfinished_uploads_are_those_that_have_not_ended_or_left_an_archive_by_failing(journal):
+    entries = [entry(operation_id=str(n), ended_as=how) for n, how in enumerate((None, "failed", "kept", "left"))]
+    journal.put([*entries, entry(operation_id="9", service="https://other")])
+    assert journal.unfinished("https://s") == entries[:2]
 
 
 def test_a_failed_change_changes_nothing(journal):
