@@ -41,6 +41,7 @@ GZIP_HEADER_BYTES: Final = 10 + len(GZIP_COMMENT) + 1
 _GZIP_TRAILER_BYTES: Final = 8
 _DEFLATE_END_BYTES: Final = 5
 _TOKEN_HEX_DIGITS: Final = 8
+_TEMPORARY_ENDING: Final = ".part"
 _TEMPORARY_NAME: Final = re.compile(rb"\..*\.mgmt-[0-9a-f]{8}\.part", re.DOTALL)
 
 
@@ -102,6 +103,20 @@ def is_temporary_name(name: str | bytes) -> bool:
     (True, False)
     """
     return _TEMPORARY_NAME.fullmatch(os.fsencode(name)) is not None
+
+
+def with_token(name: str, token: str) -> str:
+    """Name the unfinished file of the same archive and another token.
+
+    >>> with_token(".clip.mp4.tar.gz.mgmt-0f12ab34.part", "5" * 8)
+    '.clip.mp4.tar.gz.mgmt-55555555.part'
+    """
+    return f"{name.removesuffix(_TEMPORARY_ENDING)[:-_TOKEN_HEX_DIGITS]}{token}{_TEMPORARY_ENDING}"
+
+
+def token_of(name: str) -> str:
+    """Return the token in the name of an unfinished file."""
+    return name.removesuffix(_TEMPORARY_ENDING)[-_TOKEN_HEX_DIGITS:]
 
 
 def _shorten(name: str, size_max_bytes: int) -> str:

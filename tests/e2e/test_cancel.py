@@ -193,3 +193,38 @@ def test_where_the_service_is_out_of_reach_nothing_is_removed(team: Team, anna: 
     run = anna.run("--json", "cancel", "--yes", "clip.mov", MGMT_TOKEN="wrong")
     assert run.exit_code == 5
     assert (anna.left_overs(), remembered(anna)) == (["clip.mov.tar.gz"], (1, 1))
+
+
+# --- downloads -----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("options", [[], ["--extract"], ["--only", "*.mov"]], ids=["archive", "extract", "only"])
+def test_a_download_is_given_up_with_all_that_it_has_fetched(team: Team, anna: Laptop, bert: Laptop, options):
+    (anna.work / "DCIM").mkdir()
+    for name in ("a.mov", "b.mov"):
+        (anna.work / "DCIM" / name).write_bytes(noise(LARGE))
+    assert anna.run("upload", "DCIM").exit_code == 0
+    (bert.work / "out").mkdir()
+    team.storage.get_fault = lambda get: "stall" if get.first > LARGE // 2 else "none"
+    process = bert.begin("download", "DCIM", "--to", "out", "--jobs", "1", *options)
+    assert team.storage.stalled.wait(30)
+    [record, *_] = bert.run("--json", "history", "--type", "download").records
+    busy = bert.run("--json", "cancel", "--yes", record["operation_id"])
+    process.kill()
+    process.communicate()
+    team.storage.reset()
+    assert (busy.exit_code, error_of(busy)["code"]) == (6, "busy-here")
+    (bert.work / "out" / "mine.txt").write_bytes(b"mine")
+    (bert.work / "out" / ".other.tar.gz.mgmt-00000000.part").write_bytes(b"of another run")
+    assert len(list((bert.work / "out").iterdir())) > 3
+    run = bert.run("--json", "cancel", "--yes", record["operation_id"])
+    assert run.exit_code == 0, run.stderr
+    assert [(each["status"], each["error_code"]) for each in run.records] == [("failed", "cancelled")]
+    assert {path.name for path in (bert.work / "out").iterdir()} == {"mine.txt", ".other.tar.gz.mgmt-00000000.part"}
+    again = bert.run("--json", "cancel", "--yes", record["operation_id"])
+    assert (again.exit_code, error_of(again)["code"]) == (4, "nothing-left")
+    assert bert.run("download", "DCIM", "--to", "out", *options).exit_code == 0
+    [done, *_] = bert.run("--json", "history", "--type", "download").records
+    ended = bert.run("--json", "cancel", "--yes", done["operation_id"])
+    assert (ended.exit_code, error_of(ended)["code"]) == (6, "already-there")
+    assert anna.run("--json", "cancel", "--yes", record["operation_id"]).exit_code != 0

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from itertools import chain
 from typing import TYPE_CHECKING, Final
 
 import click
@@ -9,11 +11,14 @@ import click
 from mgmt.cli.history import choices_in_a_table, complete_name
 from mgmt.cli.invocation import Invocation, shown_base
 from mgmt.cli.upload import exit_code_of, find_cache_dir
-from mgmt.errors import CancelledError, UsageError
+from mgmt.errors import CancelledError, MgmtError, UsageError
 
 if TYPE_CHECKING:  # names for annotations only
+    from pathlib import Path
+
+    from mgmt.session import Session
     from mgmt.show.cancelling import CancellingView
-    from mgmt.upload.cancelling import Targets
+    from mgmt.upload.cancelling import GivenUp, Targets
 
 _NOTHING_DONE: Final = "nothing was given up"
 
@@ -23,12 +28,13 @@ _NOTHING_DONE: Final = "nothing was given up"
 @click.option("--yes", "is_agreed", is_flag=True, help="Do not ask; for scripts.")
 @click.pass_obj
 def cancel(invocation: Invocation, names: tuple[str, ...], *, is_agreed: bool) -> int:
-    """Give up uploads that have not ended, or have failed and left an archive.
+    """Give up uploads that have not ended, or have failed and left an archive; and downloads, by their ID.
 
     NAME and ID are what `mgmt show` takes; NAME may also be the path of a source on this machine. What is to be
     given up is shown first, and asked about. What was sent is thrown away, the archive on this machine is removed,
     the history says that the upload was cancelled, and its name is free at once. Sources stay as they are.
-    Everybody cancels their own uploads, from any machine, an admin anybody's.
+    Everybody cancels their own uploads, from any machine, an admin anybody's. What a download has fetched is removed
+    where the command is run in the folder that the download was.
 
     \b
     Examples:
@@ -58,15 +64,16 @@ def cancel(invocation: Invocation, names: tuple[str, ...], *, is_agreed: bool) -
     output = invocation.output
     view = CancellingView(output)
     with WaitingRenderer(output) as renderer, invocation.session(renderer.emit) as session:
-        left = find_left(session, shown_base(session.settings), find_cache_dir())
+        base = shown_base(session.settings)
+        left = find_left(session, base, find_cache_dir())
         with choices_in_a_table(invocation):
             targets = find_unwanted(names, lambda name: find_unfinished(session.api, name), session, left)
         for error in targets.errors:
             output.error(error)
-        if targets.unwanted and not is_agreed:
+        if (targets.unwanted or targets.downloads) and not is_agreed:
             _agree(view, targets)
         errors, done = list(targets.errors), 0
-        for given_up in give_up(session, targets.unwanted):
+        for given_up in chain(give_up(session, targets.unwanted), _give_up_downloads(session, targets, base)):
             view.show(given_up)
             if given_up.error is not None:
                 errors.append(given_up.error)
@@ -76,10 +83,30 @@ def cancel(invocation: Invocation, names: tuple[str, ...], *, is_agreed: bool) -
     return exit_code_of(errors, done + len(errors))
 
 
+def _give_up_downloads(session: Session, targets: Targets, base: Path) -> Iterator[GivenUp]:
+    """Give downloads up; what one of them has left is known only in the folder that it was to go to."""
+    from mgmt.download.cancelling import give_up
+    from mgmt.upload.cancelling import GivenUp
+
+    for record in targets.downloads:
+        what = f"The download of {record.s3_object_key}"
+        try:
+            ended, was_here = give_up(session, record, base)
+        except MgmtError as error:
+            if error.stops_everything:
+                raise
+            yield GivenUp(what, record.operation_id, error=error)
+        else:
+            not_here = (
+                "Nothing of it lies in this folder. Where it went to, `.NAME.mgmt-*.part` can be deleted by hand."
+            )
+            yield GivenUp(what, record.operation_id, ended, left_behind=() if was_here else (not_here,))
+
+
 def _agree(view: CancellingView, targets: Targets) -> None:
     view.show_targets(targets)
     try:
-        is_agreed = click.confirm(view.ask(len(targets.unwanted)), default=False, err=True)
+        is_agreed = click.confirm(view.ask(len(targets.unwanted) + len(targets.downloads)), default=False, err=True)
     except click.Abort as error:
         raise CancelledError(f"Cancelled; {_NOTHING_DONE}.", code="not-agreed") from error
     if not is_agreed:

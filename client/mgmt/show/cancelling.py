@@ -18,7 +18,7 @@ class CancellingView:
 
     def show_targets(self, targets: Targets) -> None:
         """List on stderr what is about to be given up: key, size, who and when; what was not begun by its path."""
-        records = [each.record for each in targets.unwanted if each.record is not None]
+        records = [*(each.record for each in targets.unwanted if each.record is not None), *targets.downloads]
         for line in choices_table(records, self._output.width) if records else ():
             self._output.whole(line)
         for each in targets.unwanted:
@@ -27,13 +27,14 @@ class CancellingView:
 
     def ask(self, count: int) -> str:
         """Word the question."""
-        return f"Give {count_in_words(count, 'upload')} up? What was sent is thrown away; the sources stay as they are."
+        what = count_in_words(count, "upload or download", "uploads and downloads")
+        return f"Give {what} up? What was sent or fetched is thrown away; sources stay as they are."
 
     def show(self, given_up: GivenUp) -> None:
         """Show what became of one upload."""
         output = self._output
         for message in given_up.left_behind:
-            notice = Notice(message, "archive-not-deleted", given_up.unwanted.operation_id)
+            notice = Notice(message, "archive-not-deleted", given_up.operation_id)
             if output.style.as_json:
                 output.json({"type": "notice", **to_plain(notice)})
             else:
@@ -43,9 +44,7 @@ class CancellingView:
         elif output.style.as_json:
             output.json(_json(given_up))
         else:
-            output.sentence(
-                printable(f"The upload of {given_up.unwanted.what} is given up."), output.paint("✓", "green")
-            )
+            output.sentence(printable(f"{given_up.what} is given up."), output.paint("✓", "green"))
 
     def summarize(self, succeeded: int, failed: int) -> None:
         """Write what all of them came to: for a program always, for a person where they are several."""
@@ -59,10 +58,10 @@ class CancellingView:
 def _json(given_up: GivenUp) -> dict[str, object]:
     if given_up.record is not None:
         return {"type": "record", **to_plain(given_up.record)}
-    left = given_up.unwanted.left
+    left = given_up.left
     return {
         "type": "not_sent",
-        "operation_id": given_up.unwanted.operation_id,
+        "operation_id": given_up.operation_id,
         "source_path": printable(left.source_path) if left is not None else None,
         "destination": left.order.destination if left is not None else None,
     }

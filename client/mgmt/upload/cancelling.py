@@ -21,7 +21,7 @@ from mgmt.upload.ours import remove_given_up
 from mgmt.upload.resuming import Left
 from mgmt_contract.messages import FailItem, FailRequest
 from mgmt_contract.names import archive_name, fold_key
-from mgmt_contract.records import CANCELLED, OperationRecord, UploadRecord
+from mgmt_contract.records import CANCELLED, DownloadRecord, OperationRecord, UploadRecord
 from mgmt_contract.values import Value
 
 _NO_LEASE: Final = 0
@@ -49,23 +49,29 @@ class Unwanted(Value):
     def what(self) -> str:
         """Say which upload it is."""
         if self.record is not None:
-            return self.record.s3_object_key
-        return self.left.source_path if self.left is not None else ""
+            return f"The upload of {self.record.s3_object_key}"
+        return f"The upload of {self.left.source_path}" if self.left is not None else ""
 
 
 class Targets(Value):
-    """The uploads that names mean, each once, and what was wrong with the other names."""
+    """The operations that names mean, each once, and what was wrong with the other names."""
 
     unwanted: list[Unwanted]
+    downloads: list[DownloadRecord]
+    """Downloads, which only an id means."""
     errors: list[MgmtError]
 
 
 class GivenUp(Value):
     """What became of one upload: its record as it is now, if the service has one, or the error."""
 
-    unwanted: Unwanted
-    record: UploadRecord | None = None
+    what: str
+    """Such as the key of an upload, or the path of a source."""
+    operation_id: str | None
+    record: OperationRecord | None = None
     error: MgmtError | None = None
+    left: Left | None = None
+    """What the journal knew of it."""
     left_behind: Sequence[str] = ()
     """What could not be removed here, each in a sentence."""
 
@@ -79,6 +85,7 @@ def find_unwanted(
         MgmtError: For causes that stop everything, such as a name that fits several uploads.
     """
     found: dict[str, Unwanted] = {}
+    downloads: dict[str, DownloadRecord] = {}
     errors: list[MgmtError] = []
     for name in dict.fromkeys(names):
         try:
@@ -88,8 +95,11 @@ def find_unwanted(
                 raise
             errors.append(error)
         else:
-            found.setdefault(unwanted.operation_id or unwanted.what, unwanted)
-    return Targets(list(found.values()), errors)
+            if isinstance(unwanted, DownloadRecord):
+                downloads[unwanted.operation_id] = unwanted
+            else:
+                found.setdefault(unwanted.operation_id or unwanted.what, unwanted)
+    return Targets(list(found.values()), list(downloads.values()), errors)
 
 
 def give_up(session: Session, unwanted: Sequence[Unwanted]) -> Iterator[GivenUp]:
@@ -105,10 +115,12 @@ def give_up(session: Session, unwanted: Sequence[Unwanted]) -> Iterator[GivenUp]
             if error.stops_everything:
                 raise
             error.operation_id = each.operation_id
-            yield GivenUp(each, error=error)
+            yield GivenUp(each.what, each.operation_id, error=error)
 
 
-def _find(name: str, find: Callable[[str], OperationRecord], session: Session, left: Sequence[Left]) -> Unwanted:
+def _find(
+    name: str, find: Callable[[str], OperationRecord], session: Session, left: Sequence[Left]
+) -> Unwanted | DownloadRecord:
     here = [each for each in left if _is_named(each, name)]
     if len(here) > 1:
         listed = ", ".join(f"{shown(each.source_path)} (`mgmt cancel {each.name}`)" for each in here[:_LISTED_MAX])
@@ -117,9 +129,11 @@ def _find(name: str, find: Callable[[str], OperationRecord], session: Session, l
         return Unwanted(None, here[0])
     operation_id = here[0].entry.operation_id if here and here[0].entry is not None else None
     record = _look_up(session, operation_id) if operation_id is not None else find(name)
+    if isinstance(record, DownloadRecord):
+        return record
     if record is not None and not isinstance(record, UploadRecord):
         raise SourceError(
-            f"'{name}' is the id of a {record.operation_type}, not of an upload.",
+            f"'{name}' is the id of a {record.operation_type}, which cannot be given up.",
             code="no-upload",
             operation_id=record.operation_id,
         )
@@ -191,7 +205,7 @@ def _give_up(session: Session, unwanted: Unwanted) -> GivenUp:
                 session.journal.forget([left.entry.operation_id])
         if left is not None:
             session.journal.end_orders(session.service_url, [(left.source_path, left.order.destination)])
-        return GivenUp(unwanted, record, left_behind=told)
+        return GivenUp(unwanted.what, unwanted.operation_id, record, left=left, left_behind=told)
 
 
 def _hold(session: Session, left: Left, held: ExitStack) -> None:

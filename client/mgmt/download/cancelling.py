@@ -1,0 +1,176 @@
+"""Cancelling: a download that has not ended is given up, in the team's records and in the folder that it was to go to.
+
+What it has left there is known by its operation's id, which stands in the list of what has arrived.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any, Final
+
+from mgmt.download.unfinished import identity_of, make_token
+from mgmt.errors import LocalStateError, RefusedError, SourceError
+from mgmt.layout import is_temporary_name, token_of, with_token
+from mgmt.machine.files import open_regular
+from mgmt.machine.filling import remove_tree
+from mgmt.service import error_in
+from mgmt.session import Session
+from mgmt.text import shown
+from mgmt_contract.messages import DownloadEnd, EndDownloadsRequest
+from mgmt_contract.records import CANCELLED, DownloadRecord
+from mgmt_contract.values import Value
+
+_MESSAGE: Final = "Given up with `mgmt cancel`."
+_LINE_MAX_BYTES: Final = 2**20
+"""More than any line that is looked for has; the list of a tree may have longer ones."""
+
+
+class LeftOver(Value):
+    """What a download has left in a folder."""
+
+    paths: tuple[Path, ...]
+    """The list last: by it the others are found."""
+    published: tuple[list[int], ...] = ()
+    """Identities of what was checked, and got its name or was about to."""
+
+
+def give_up(session: Session, record: DownloadRecord, shown_base: Path) -> tuple[DownloadRecord, bool]:
+    """Give a download up; return its record as it is now, and whether something of it was found and removed here.
+
+    Args:
+        session: The wired organs.
+        record: The download.
+        shown_base: Folder that the record's path is relative to.
+
+    Raises:
+        RefusedError: If it has succeeded, another mgmt is at it, or the service refuses.
+        SourceError: If it has failed, and left nothing here.
+        LocalStateError: If something cannot be removed.
+    """
+    place = shown_base / record.target_path
+    if record.status == "success":
+        message = f"The download of {record.s3_object_key} has succeeded: there is nothing to give up."
+        raise RefusedError(message, code="already-there", operation_id=record.operation_id)
+    with ExitStack() as held:
+        _hold(session, record, place, held)
+        left = _find_left_over(place.parent, record.operation_id)
+        if left is not None and _is_published(left, place):
+            raise RefusedError(
+                f"All of {record.s3_object_key} has arrived as '{shown(os.fspath(place))}'. Run the same `mgmt "
+                "download` again: it only records that.",
+                code="already-there",
+                operation_id=record.operation_id,
+            )
+        if record.status != "pending" and left is None:
+            raise SourceError(
+                f"The download of {record.s3_object_key} has failed already, and nothing of it is left in "
+                f"'{shown(os.fspath(place.parent))}'.",
+                code="nothing-left",
+                operation_id=record.operation_id,
+            )
+        ended = _record_end(session, record) if record.status == "pending" else record
+        for path in left.paths if left is not None else ():
+            _remove(path)
+    return ended, left is not None
+
+
+def _hold(session: Session, record: DownloadRecord, place: Path, held: ExitStack) -> None:
+    archive = place.parent / record.s3_object_key.rpartition("/")[2]
+    try:
+        for each in dict.fromkeys((archive, place)):
+            held.enter_context(session.journal.hold(os.fspath(each), each.name))
+    except RefusedError as error:
+        raise RefusedError(
+            f"Another mgmt on this machine is downloading '{shown(os.fspath(place))}' right now. Stop it first, with "
+            "Ctrl-C where it runs, then cancel.",
+            code="busy-here",
+            operation_id=record.operation_id,
+        ) from error
+
+
+def _record_end(session: Session, record: DownloadRecord) -> DownloadRecord:
+    end = DownloadEnd(record.operation_id, record.received_bytes or 0, CANCELLED, _MESSAGE)
+    [result] = session.api.end_downloads(EndDownloadsRequest([end])).results
+    error = error_in(result)
+    if error is not None:
+        error.operation_id = record.operation_id
+        raise error
+    if not isinstance(result.record, DownloadRecord):
+        raise RefusedError(f"The service has no download {record.operation_id}.", code="no-such-operation")
+    return result.record
+
+
+def _find_left_over(folder: Path, operation_id: str) -> LeftOver | None:
+    """Find the list that names an operation, and what belongs to it."""
+    try:
+        lists = sorted(path for path in folder.iterdir() if is_temporary_name(path.name))
+    except OSError:
+        return None
+    for path in lists:
+        lines = iter(_read_lines(path))
+        head = next(lines, None)
+        if head is None or not isinstance(head.get("upload_id"), str):
+            continue
+        left = list(lines)
+        goals = [line["operation_id"] for line in left if "operation_id" in line]
+        if goals and goals[-1] == operation_id:
+            published = tuple(line["published"] for line in left if isinstance(line.get("published"), list))
+            return LeftOver((*_others_of(path, head["upload_id"]), path), published)
+    return None
+
+
+def _others_of(path: Path, list_name: str) -> Iterator[Path]:
+    """Name what a list speaks of; which kind of list it is, its name tells."""
+    token = token_of(path.name)
+    upload_id, _, choice = list_name.partition(" ")
+    if token == make_token("ranges", list_name):
+        names = [make_token("archive", list_name)]
+    elif token == make_token("checkpoints", list_name):
+        tree = f"chosen {choice}" if " " in list_name else "tree"
+        names = [make_token("members", list_name), make_token(tree, upload_id)]
+    else:
+        names = []
+    for name in names:
+        yield path.with_name(with_token(path.name, name))
+
+
+def _read_lines(path: Path) -> Iterator[dict[str, Any]]:
+    """Read the lines of a list that may tell whose it is; none of a file that is no list."""
+    try:
+        with open_regular(path) as descriptor:
+            if descriptor is None:
+                return
+            with open(descriptor, "rb", closefd=False) as file:
+                while line := file.readline(_LINE_MAX_BYTES):
+                    try:
+                        value = json.loads(line) if line.startswith(b"{") and line.endswith(b"\n") else None
+                    except (ValueError, RecursionError):
+                        value = None
+                    if isinstance(value, dict):
+                        yield value
+                    elif file.tell() == len(line):  # the first line is not a list's
+                        return
+    except OSError:
+        return
+
+
+def _is_published(left: LeftOver, place: Path) -> bool:
+    try:
+        return identity_of(place) in left.published
+    except OSError:
+        return False
+
+
+def _remove(path: Path) -> None:
+    try:
+        remove_tree(path.parent, os.fsencode(path.name))
+    except OSError as error:
+        raise LocalStateError(
+            f"'{shown(os.fspath(path))}', left by a download, cannot be deleted: {error.strerror or error}. Delete it "
+            "by hand.",
+            code="left-over",
+        ) from error
