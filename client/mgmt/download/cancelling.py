@@ -60,8 +60,8 @@ def give_up(session: Session, record: DownloadRecord, shown_base: Path) -> tuple
         left = _find_left_over(place.parent, record.operation_id)
         if left is not None and _is_published(left, place):
             raise RefusedError(
-                f"All of {record.s3_object_key} has arrived as '{shown(os.fspath(place))}'. Run the same `mgmt "
-                "download` again: it only records that.",
+                f"All of {record.s3_object_key} has arrived as '{shown(os.fspath(place))}'. "
+                "Run the same `mgmt download` again: it only records that.",
                 code="already-there",
                 operation_id=record.operation_id,
             )
