@@ -168,6 +168,7 @@ def test_another_machine_takes_over_where_the_source_is_once_the_lease_has_lapse
     team.ahead += timedelta(hours=1)
     run = other.run("--json", "resume", operation_id)
     assert run.exit_code == 0, run.stderr
+    assert {put.part_number for put in team.storage.puts} == {3}, "the parts that were there are kept"
     [record] = run.records
     assert (record["operation_id"], record["status"], record["tags"]) == (operation_id, "success", {"shoot": "7"})
     assert (len(team.objects()), team.multipart_uploads(), other.left_overs()) == (1, 0, [])
@@ -205,3 +206,18 @@ def test_an_interrupted_command_names_what_goes_on_with_it(team: Team, anna: Lap
     _, said = process.communicate(timeout=30)
     assert process.returncode == 130
     assert "`mgmt resume` goes on with all of it, in any folder." in said
+
+
+def test_another_machine_whose_source_packs_otherwise_begins_the_upload_anew(team: Team, anna: Laptop, tmp_path):
+    """The same content with another time: no part fits."""
+    for seconds, laptop in ((1_700_000_000, anna), (1_600_000_000, team.laptop(tmp_path / "other", "anna"))):
+        (laptop.work / "clip.mov").write_bytes(noise(LARGE))
+        os.utime(laptop.work / "clip.mov", (seconds, seconds))
+    killed(team, anna, "clip.mov", "--jobs", "1", stalls=lambda put: put.part_number == 2)
+    operation_id = anna.run("--json", "history").records[0]["operation_id"]
+    team.ahead += timedelta(hours=1)
+    run = laptop.run("--json", "resume", operation_id)
+    assert (run.exit_code, run.records[-1]["status"]) == (0, "success"), run.stderr
+    ends = {each["operation_id"]: each["error_code"] for each in anna.run("--json", "history").records}
+    assert ends == {operation_id: "superseded", run.records[-1]["operation_id"]: None}
+    assert (len(team.objects()), team.multipart_uploads(), laptop.left_overs()) == (1, 0, [])

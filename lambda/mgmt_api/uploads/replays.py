@@ -6,12 +6,11 @@ from dataclasses import replace
 
 from mgmt_api.calls.backends import Backends
 from mgmt_api.domain.access import Caller, require_reach
-from mgmt_api.domain.entities import Name, Operation
+from mgmt_api.domain.entities import PARTS_EPOCH, Name, Operation
 from mgmt_api.ports import NoSuchMultipartUploadError
 from mgmt_api.uploads.conditions import find_condition
 from mgmt_api.uploads.drafts import is_same_request
 from mgmt_api.uploads.multipart import (
-    discard_multipart_upload,
     find_whole_parts,
     make_new_object,
     open_multipart_upload,
@@ -117,6 +116,7 @@ def _answer_completing(backends: Backends, operation: Operation, *, elsewhere: b
 
 
 def _carry_on(backends: Backends, operation: Operation) -> StartResult:
+    """Renew the lease; what the storage has of the parts need not be sent again."""
     renewed = replace(operation, lease_expires_at=backends.lease_end())
     if operation.phase == "reserved":
         return answer_ready(backends, open_multipart_upload(backends, renewed))
@@ -126,24 +126,16 @@ def _carry_on(backends: Backends, operation: Operation) -> StartResult:
         stored = backends.objects.list_parts(operation.record.s3_object_key, operation.multipart_upload_id)
     except NoSuchMultipartUploadError:
         return answer_ready(backends, open_multipart_upload(backends, renewed))
-    signed = backends.records.get_signed_parts(operation.id, operation.lease_epoch)
+    signed = backends.records.get_signed_parts(operation.id, PARTS_EPOCH)
     received = tuple(part.number for part in find_whole_parts(stored, signed))
     return answer_ready(backends, backends.records.update_operation(renewed), received)
 
 
 def _take_over(backends: Backends, caller: Caller, operation: Operation) -> StartResult:
-    """Carry an operation on from another machine.
+    """Carry an operation on from another machine, with the parts that are there.
 
-    URLs of the old holder stay valid: parts go into a new multipart upload, so that bytes cannot mix.
+    URLs of the old holder stay valid, and its bytes cannot mix with others: a part is only ever signed for one length
+    and checksum, so a new holder whose parts come out otherwise has to start the upload anew.
     """
-    taken = replace(
-        operation,
-        lease_epoch=operation.lease_epoch + 1,
-        machine_id=caller.machine_id,
-        lease_expires_at=backends.lease_end(),
-    )
-    if operation.part_size is None:
-        return answer_ready(backends, backends.records.update_operation(taken))
-    opened = open_multipart_upload(backends, taken)
-    discard_multipart_upload(backends, operation.record.s3_object_key, operation.multipart_upload_id)
-    return answer_ready(backends, opened)
+    taken = replace(operation, lease_epoch=operation.lease_epoch + 1, machine_id=caller.machine_id)
+    return _carry_on(backends, taken)

@@ -212,6 +212,4 @@ def find_unreachable_uploads(scenario, kind):
         points |= {("before", "update_operation")}
     if kind == "unavailable":  # the storage would not throw it away
         points |= {("before", "abort_multipart_upload")}
-    if scenario is take_over_from_another_machine:  # replaced by another, and not thrown away
-        points |= {("after", "update_operation"), ("before", "abort_multipart_upload")}
     return points

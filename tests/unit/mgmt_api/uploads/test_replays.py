@@ -170,6 +170,7 @@ def test_another_machine_takes_a_lapsed_upload_over_and_the_first_has_lost_it(st
 
 
 def test_bytes_of_the_old_holder_cannot_mix_into_a_taken_over_upload(studio, ada):
+    """Its URLs still work, for the very bytes that the new holder has to send as well."""
     item = item_for("clip", upper_bound=100)
     started = ada.start(item)
     old = ada.sign(started, [part_of(1, b"old..")], content_of(b"old.."))
@@ -177,9 +178,38 @@ def test_bytes_of_the_old_holder_cannot_mix_into_a_taken_over_upload(studio, ada
     other = ada.elsewhere()
     taken = other.start(item)
     assert taken.multipart.received_parts == ()
-    assert ada.send_parts(old, b"old..", 16 * MIB) == [404]
+    assert other.sign(taken, [part_of(1, b"new..")]).problem.code == "part-differs"
+    assert other.sign(taken, [], content_of(b"new..")).problem.code == "operation-differs"
+    assert ada.send_parts(old, b"old..", 16 * MIB) == [200]
     assert len(studio.objects.uploads) == 1
     assert ada.sign(started, [part_of(1, b"old..")]).problem.code == "lease-lost"
+    assert other.complete(taken, content_of(b"old..")).outcome == "done"
+
+
+@pytest.mark.parametrize("codec", ["the same", "another"])
+def test_parts_are_kept_for_another_machine_under_the_same_codec_alone(studio, ada, codec):
+    item = item_for("clip", upper_bound=40 * MIB)
+    started, body = ada.start(item), bytes(16 * MIB)
+    ada.send_parts(ada.sign(started, [part_of(1, body)]), body, 16 * MIB)
+    studio.clock.advance(LEASE_SECONDS)
+    packing = item.packing if codec == "the same" else replace(item.packing, codec="zlib")
+    result = ada.elsewhere().start(replace(item, packing=packing))
+    if codec == "the same":
+        assert (result.lease.epoch, result.multipart.received_parts) == (2, (1,))
+    else:
+        assert result.problem.code == "operation-differs"
+
+
+def test_a_machine_that_takes_over_begins_the_parts_anew_where_the_storage_has_lost_them(studio, ada):
+    item = item_for("clip", upper_bound=100)
+    ada.carry(ada.start(item), b"bytes")
+    studio.objects.uploads.clear()
+    studio.clock.advance(LEASE_SECONDS)
+    other = ada.elsewhere()
+    taken = other.start(item)
+    assert (taken.lease.epoch, taken.multipart.received_parts) == (2, ())
+    other.carry(taken, b"bytes")
+    assert other.complete(taken, content_of(b"bytes")).outcome == "done"
 
 
 def test_the_same_item_twice_in_one_list_is_one_upload(studio, ada):
