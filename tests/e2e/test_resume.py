@@ -197,15 +197,19 @@ def test_without_its_journal_nothing_is_taken_for_ours_and_the_id_still_leads_to
     assert (len(team.objects()), team.multipart_uploads(), anna.left_overs(), orders(anna)) == (1, 0, [], 0)
 
 
-def test_an_interrupted_command_names_what_goes_on_with_it(team: Team, anna: Laptop):
+def test_an_interrupted_command_and_the_history_name_what_goes_on_with_it(team: Team, anna: Laptop, bert: Laptop):
     (anna.work / "clip.mov").write_bytes(noise(LARGE))
     team.storage.fault = lambda put: "stall" if put.part_number == 1 else "none"
     process = anna.begin("upload", "clip.mov")
     assert team.storage.stalled.wait(30)
+    hint = "`mgmt resume` finishes what this machine has begun"
+    assert hint not in anna.run("history").stderr, "it is under way"
     process.send_signal(signal.SIGINT)
     _, said = process.communicate(timeout=30)
     assert process.returncode == 130
     assert "`mgmt resume` goes on with all of it, in any folder." in said
+    assert hint in anna.run("history").stderr
+    assert hint not in bert.run("history").stderr, "another machine cannot"
 
 
 def test_another_machine_whose_source_packs_otherwise_begins_the_upload_anew(team: Team, anna: Laptop, tmp_path):
@@ -221,3 +225,17 @@ def test_another_machine_whose_source_packs_otherwise_begins_the_upload_anew(tea
     ends = {each["operation_id"]: each["error_code"] for each in anna.run("--json", "history").records}
     assert ends == {operation_id: "superseded", run.records[-1]["operation_id"]: None}
     assert (len(team.objects()), team.multipart_uploads(), laptop.left_overs()) == (1, 0, [])
+
+
+def test_folders_that_the_command_named_from_its_own_are_found_from_any_other(team: Team, anna: Laptop):
+    for name in ("archives", "done", "elsewhere"):
+        (anna.work / name).mkdir()
+    (anna.work / "clip.mov").write_bytes(noise(LARGE))
+    options = ["--archive-dir", "archives", "--move-completed", "--completed-dir", "done"]
+    killed(team, anna, "clip.mov", "--jobs", "1", *options)
+    assert anna.left_overs() == ["archives/clip.mov.tar.gz"]
+    assert anna.run("resume", cwd=anna.work / "elsewhere").exit_code == 0
+    assert {put.part_number for put in team.storage.puts} == {3}
+    assert (anna.left_overs(), list((anna.work / "elsewhere").iterdir())) == ([], [])
+    assert not (anna.work / "clip.mov").exists()
+    assert (anna.work / "done" / "clip.mov").read_bytes() == noise(LARGE)

@@ -17,8 +17,10 @@ from mgmt.text import shorten
 from mgmt_contract.messages import HISTORY_LIMIT_DEFAULT, HistoryRequest
 
 if TYPE_CHECKING:  # names for annotations only
+    from mgmt.session import Contact
     from mgmt_contract.records import OperationRecord
 
+_LEFT_HERE: Final = "`mgmt resume` finishes what this machine has begun, `mgmt cancel` gives it up."
 _NOTHING: Final = "Nothing found."
 _EMPTY: Final = "No uploads yet. Start with `mgmt upload FOLDER`."
 _LAST_OF_DAY: Final = timedelta(days=1, milliseconds=-1)
@@ -85,14 +87,40 @@ def history(invocation: Invocation, /, name: str | None, **options: Any) -> int:
     filters = _make_filters(options)
     view = HistoryView(invocation.output)
     with WaitingRenderer(invocation.output) as renderer, invocation.contact(renderer.emit) as contact:
-        found = Found(contact.api, filters, limit, wanted, lambda record: invocation.know(_key_of(record)))
+        pending: set[str] = set()
+
+        def note(record: OperationRecord) -> None:
+            invocation.know(_key_of(record))
+            if record.status == "pending":
+                pending.add(record.operation_id)
+
+        found = Found(contact.api, filters, limit, wanted, note)
         if invocation.as_json:
             view.show_json(found)
         elif as_csv:
             view.show_csv(found)
         else:
             view.show_table(found, nothing=_NOTHING if wanted or filters != HistoryRequest() else _EMPTY)
+            if pending and _are_left_here(invocation, contact, pending):
+                invocation.output.aside(_LEFT_HERE)
     return EXIT_OK
+
+
+def _are_left_here(invocation: Invocation, contact: Contact, pending: set[str]) -> bool:
+    """Tell whether some of these operations are uploads that this machine has begun and no command is at."""
+    from contextlib import closing
+
+    from mgmt.journal import Journal
+    from mgmt.settings import state_directory
+
+    try:
+        with closing(Journal(state_directory(invocation.environment))) as journal:
+            service = invocation.journal_name or contact.service_url
+            running = {each.source_path for each in journal.orders(service) if journal.is_running(each.run_id)}
+            begun = {each.operation_id for each in journal.unfinished(service) if each.source_path not in running}
+    except LocalStateError:  # whoever wants to resume is told
+        return False
+    return bool(pending & begun)
 
 
 @click.command()

@@ -233,7 +233,7 @@ class Invocation:
                 **reached,
                 state_dir=state_directory(self.environment),
                 rate_limit_bytes_per_second=rate_limit_bytes_per_second,
-                journal_name=self._journal_name,
+                journal_name=self.journal_name,
             ) as session,
         ):
             yield session
@@ -271,7 +271,7 @@ class Invocation:
             }
 
     @property
-    def _journal_name(self) -> str | None:
+    def journal_name(self) -> str | None:
         """What the journal calls the embedded backend: its port is another one each time it is started."""
         if not self.use_local:
             return None

@@ -106,7 +106,8 @@ def _is_text(destination: str) -> bool:
 def write_options(errand: Errand) -> str:
     """Write down how an errand's targets are uploaded."""
     values = {name: getattr(errand.options, name) for name in _NAMES}
-    values |= {name: os.fspath(values[name]) for name in _PATHS if values[name] is not None}
+    # A later run may be in another folder.
+    values |= {name: os.path.abspath(values[name]) for name in _PATHS if values[name] is not None}  # noqa: PTH100  links stay links
     values["tags"] = dict(errand.options.tags)
     return json.dumps({**values, "shown_base": os.fspath(errand.shown_base)}, sort_keys=True)
 
