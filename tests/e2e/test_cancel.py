@@ -6,11 +6,15 @@ import json
 import os
 import signal
 import sqlite3
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import pytest
 
+from support.person import people
 from support.team import Laptop, Run, Team
-from support.trees import noise
+from support.trees import noise, small_disk
 
 LARGE = 40_000_000
 """Goes in three parts."""
@@ -36,6 +40,15 @@ def remembered(laptop: Laptop) -> tuple[int, int]:
     with sqlite3.connect(laptop.folder / "state" / "journal.sqlite") as database:
         counts = database.execute("SELECT (SELECT count(*) FROM uploads), (SELECT count(*) FROM orders)")
         return counts.fetchone()
+
+
+@contextmanager
+def write_protected(disk) -> Iterator[None]:
+    try:
+        subprocess.run(["mount", "-o", "remount,ro", os.fspath(disk)], check=True)
+        yield
+    finally:
+        subprocess.run(["mount", "-o", "remount,rw", os.fspath(disk)], check=True)
 
 
 @pytest.fixture
@@ -170,7 +183,7 @@ def test_without_yes_nobody_to_ask_is_a_refusal(team: Team, anna: Laptop, clip):
 DYING = """
 import os, signal
 import mgmt.upload.cancelling
-mgmt.upload.cancelling.remove_given_up = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
+mgmt.upload.cancelling.tidy_given_up = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
 from mgmt.__main__ import run
 run()
 """
@@ -193,6 +206,140 @@ def test_where_the_service_is_out_of_reach_nothing_is_removed(team: Team, anna: 
     run = anna.run("--json", "cancel", "--yes", "clip.mov", MGMT_TOKEN="wrong")
     assert run.exit_code == 5
     assert (anna.left_overs(), remembered(anna)) == (["clip.mov.tar.gz"], (1, 1))
+
+
+@pytest.mark.parametrize("what", ["gone", "changed"])
+def test_the_archive_of_a_source_that_is_not_there_as_it_was_stays_and_is_named(team: Team, anna: Laptop, clip, what):
+    """It may be the last that is left of it."""
+    killed(team, anna, "clip.mov")
+    archive = (anna.work / "clip.mov.tar.gz").read_bytes()
+    clip.unlink()
+    if what == "changed":
+        clip.write_bytes(b"another take")
+    run = anna.run("--json", "cancel", "--yes", "clip.mov")
+    assert (run.exit_code, run.records[0]["error_code"]) == (0, "cancelled"), run.stderr
+    [said] = [line for line in run.lines if line["type"] == "notice"]
+    assert (said["code"], os.fspath(anna.work / "clip.mov.tar.gz") in said["message"]) == ("archive-kept", True)
+    assert (team.multipart_uploads(), remembered(anna)) == (0, (1, 0))
+    assert "nothing left to resume" in anna.run("resume").stderr
+    clip.write_bytes(b"a third take")
+    again = anna.run("--json", "upload", "clip.mov")
+    assert (again.exit_code, error_of(again)["code"]) == (4, "archive-exists")
+    assert anna.run("upload", "all").exit_code == 4
+    assert (anna.work / "clip.mov.tar.gz").read_bytes() == archive
+    assert team.objects() == {}
+
+
+def test_the_archive_of_a_write_protected_card_goes_from_the_cache_folder_and_of_an_unplugged_one_stays(team, anna):
+    with small_disk(anna.work / "card", 64) as disk:
+        if disk is None:
+            pytest.skip("this system does not let us mount a disk")
+        (disk / "clip.mov").write_bytes(noise(LARGE))
+        with write_protected(disk):
+            killed(team, anna, "card/clip.mov")
+            cache = anna.folder / "cache" / "mgmt" / "archives"
+            assert [path.name for path in cache.rglob("*.gz")] == ["clip.mov.tar.gz"]
+            assert anna.run("cancel", "--yes", "card/clip.mov").exit_code == 0
+            assert (list(cache.iterdir()), remembered(anna)) == ([], (0, 0))
+            killed(team, anna, "card/clip.mov")
+    run = anna.run("cancel", "--yes", "clip.mov")
+    assert run.exit_code == 0, run.stderr
+    [archive] = cache.rglob("*.gz")
+    assert os.fspath(archive) in run.stderr
+    assert "gone or has changed" in run.stderr
+
+
+def test_an_archive_in_a_folder_that_is_not_there_now_is_named(team: Team, anna: Laptop, clip, tmp_path):
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    killed(team, anna, "--archive-dir", os.fspath(disk), "clip.mov")
+    disk.rename(tmp_path / "unplugged")
+    run = anna.run("--json", "cancel", "--yes", "clip.mov")
+    assert run.exit_code == 0, run.stderr
+    [said] = [line for line in run.lines if line["type"] == "notice"]
+    assert (said["code"], os.fspath(disk / "clip.mov.tar.gz") in said["message"]) == ("archive-not-deleted", True)
+    assert anna.run("upload", "clip.mov").exit_code == 0
+
+
+def test_a_person_sees_what_it_is_about_and_agrees_or_not(team: Team, anna: Laptop, clip, sit_down):
+    (anna.work / "waiting.mov").write_bytes(b"not come to")
+    killed(team, anna, "clip.mov", "waiting.mov")
+    environment = {**anna.whole_environment(), "NO_COLOR": "1"}
+    for answer, exit_code in (("n\n", 130), ("\n", 130), ("y\n", 0)):
+        person = sit_down("cancel", "clip.mov", "waiting.mov", environment=environment, cwd=anna.work)
+        person.answer("Give 2 uploads up? What was sent is thrown away; sources stay as they are. [y/N]:", answer)
+        assert person.end() == exit_code, person.seen
+        assert all(word in person.seen for word in ("WHO", "anna", "clip.mov.tar.gz", "nothing of it was sent"))
+        assert ("nothing was given up" in person.seen) == (exit_code != 0)
+        assert remembered(anna) == ((1, 2) if exit_code else (0, 0))
+    assert "2 given up" in person.seen
+
+
+def test_an_interrupt_at_the_question_gives_nothing_up(team: Team, anna: Laptop, clip, sit_down):
+    killed(team, anna, "clip.mov")
+    person = sit_down("cancel", "clip.mov", environment=anna.whole_environment(), cwd=anna.work)
+    person.read_until("[y/N]:")
+    person.interrupt()
+    assert person.end() == 130
+    assert remembered(anna) == (1, 1)
+
+
+@pytest.fixture
+def sit_down() -> Iterator:
+    with people() as seat:
+        yield seat
+
+
+OVERTAKEN = """
+import sqlite3, sys
+import mgmt.upload.cancelling as cancelling
+hold = cancelling._hold
+def overtaken(session, left, held):
+    with sqlite3.connect(session.journal.state_dir / "journal.sqlite") as database:
+        database.execute("UPDATE uploads SET operation_id = '00000000-0000-7000-8000-000000000000'")
+    hold(session, left, held)
+cancelling._hold = overtaken
+from mgmt.__main__ import run
+run()
+"""
+"""The command, with another run that has begun the upload anew and was killed, while a person thought."""
+
+
+def test_what_another_run_has_gone_on_with_since_is_not_touched(team: Team, anna: Laptop, clip):
+    operation_id = killed(team, anna, "clip.mov")
+    run = anna.run("--json", "cancel", "--yes", "clip.mov", program=OVERTAKEN)
+    assert (run.exit_code, error_of(run)["code"]) == (6, "changed-meanwhile")
+    assert (anna.left_overs(), remembered(anna)) == (["clip.mov.tar.gz"], (1, 1))
+    assert anna.run("--json", "show", operation_id).records[0]["status"] == "pending"
+
+
+ODD_NAMES = ["C:\\DCIM\\clip.mov", "CON", "it's a take; rm -rf.mov", "cafe\u0301.mov", "-rf", "\u202egpj.exe", "a\nb"]
+
+
+def test_names_of_every_kind_are_understood_as_they_are_shown(team: Team, anna: Laptop):
+    """Not begun, so that their paths are all there is to name them by; two of the same name are told apart."""
+    (anna.work / "first.mov").write_bytes(noise(LARGE))
+    for name in ODD_NAMES:
+        (anna.work / name).write_bytes(b"x")
+    killed(team, anna, "--", "first.mov", *ODD_NAMES)
+    begun = sum(remembered(anna))
+    for name in ODD_NAMES:
+        run = anna.run("--json", "cancel", "--yes", "--", name)
+        assert run.exit_code == 0, (name, run.stderr)
+    assert (begun, sum(remembered(anna))) == (len(ODD_NAMES) + 2, 2)
+    assert anna.run("cancel", "--yes", "first.mov").exit_code == 0
+    assert team.objects() == {}
+
+
+@pytest.mark.parametrize("is_begun", [True, False])
+def test_an_order_that_is_damaged_can_be_given_up(team: Team, anna: Laptop, clip, is_begun):
+    (anna.work / "waiting.mov").write_bytes(b"not come to")
+    killed(team, anna, "clip.mov", "waiting.mov")
+    with sqlite3.connect(anna.folder / "state" / "journal.sqlite") as database:
+        database.execute("UPDATE orders SET options = '{\"prefix\": 5'")
+    name = "clip.mov" if is_begun else "waiting.mov"
+    assert anna.run("cancel", "--yes", name).exit_code == 0
+    assert remembered(anna) == ((0, 1) if is_begun else (1, 1))
 
 
 # --- downloads -----------------------------------------------------------------------------------------

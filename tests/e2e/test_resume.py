@@ -6,8 +6,10 @@ import json
 import os
 import signal
 import sqlite3
+import threading
 from datetime import timedelta
 
+from support.faulty_storage import Fault
 from support.team import Laptop, Run, Team
 from support.trees import noise
 
@@ -16,9 +18,11 @@ LARGE = 40 * MB
 """Goes in three parts."""
 
 
-def killed(team: Team, laptop: Laptop, *arguments: str, stalls=lambda put: put.part_number == 3) -> None:
-    """Kill an upload where it sends what `stalls` says."""
-    team.storage.fault = lambda put: "stall" if stalls(put) else "none"
+def killed(
+    team: Team, laptop: Laptop, *arguments: str, stalls=lambda put: put.part_number == 3, first: Fault = "none"
+) -> None:
+    """Kill an upload where it sends what `stalls` says; `first` happens to all that it sends before."""
+    team.storage.fault = lambda put: "stall" if stalls(put) else first
     process = laptop.begin("upload", *arguments)
     assert team.storage.stalled.wait(30)
     process.send_signal(signal.SIGKILL)
@@ -239,3 +243,90 @@ def test_folders_that_the_command_named_from_its_own_are_found_from_any_other(te
     assert (anna.left_overs(), list((anna.work / "elsewhere").iterdir())) == ([], [])
     assert not (anna.work / "clip.mov").exists()
     assert (anna.work / "done" / "clip.mov").read_bytes() == noise(LARGE)
+
+
+def test_an_upload_that_was_recorded_as_done_without_its_client_is_tidied_up_also_where_its_source_is_gone(
+    team: Team, anna: Laptop
+):
+    """The person has seen it in the history, and has erased the card; an archive that is not what is stored stays."""
+    names = ["a.mov", "b.mov", "c.mov", "d.mov"]
+    for name in names:
+        (anna.work / name).write_bytes(noise(1000))
+        killed(team, anna, *name_options(name), name, stalls=lambda put: put.attempt == 1, first="lose-answer")
+        assert anna.run("--json", "cancel", "--yes", name).exit_code == 6, "all of it had arrived"
+    assert {each["status"] for each in anna.run("--json", "history").records} == {"success"}
+    for name in ("a.mov", "b.mov", "c.mov"):
+        (anna.work / name).unlink()
+    (anna.work / "d.mov").write_bytes(b"another take")
+    archive = anna.work / "b.mov.tar.gz"
+    found = archive.stat()
+    archive.write_bytes(archive.read_bytes()[:-1] + b"x")
+    os.utime(archive, ns=(found.st_atime_ns, found.st_mtime_ns))
+    run = anna.run("--json", "resume")
+    assert run.exit_code == 0, run.stderr
+    records = {each["target_path"]: each for each in run.records}
+    assert {name: each["compressed_file_record"]["status"] for name, each in records.items()} == {
+        "a.mov": "deleted", "b.mov": "completed", "c.mov": "completed", "d.mov": "deleted",
+    }  # fmt: skip
+    codes = sorted(line["code"] for line in run.lines if line["type"] == "notice")
+    assert codes == ["archive-kept", "archive-kept", "changed-since"]
+    assert anna.left_overs() == ["b.mov.tar.gz", "c.mov.tar.gz"]
+    assert "nothing left to resume" in anna.run("resume").stderr
+    assert len(team.objects()) == 4
+    reported = anna.run("--json", "history").records
+    assert {each["target_path"]: each["compressed_file_record"]["status"] for each in reported}["a.mov"] == "deleted"
+
+
+def name_options(name: str) -> list[str]:
+    return ["--keep-archive"] if name == "c.mov" else []
+
+
+def test_more_uploads_than_fit_into_a_call_are_resumed(team: Team, anna: Laptop):
+    names = [f"{number:03}.bin" for number in range(120)]
+    for name in names:
+        (anna.work / name).write_bytes(name.encode())
+    first, last, both = "000.bin", "119.bin", threading.Event()
+
+    def stall(put):
+        if last in put.path:
+            both.set()
+        return "stall" if first in put.path or last in put.path else "none"
+
+    team.storage.fault = stall
+    process = anna.begin("upload", *names)
+    assert both.wait(60)
+    process.kill()
+    process.communicate()
+    team.storage.reset()
+    run = anna.run("--json", "resume")
+    assert (run.exit_code, len(run.records), orders(anna)) == (0, 120, 0), run.stderr
+    assert (len(team.objects()), anna.left_overs()) == (120, [])
+    assert len(anna.run("--json", "history", "--all").records) == 120
+
+
+def test_what_was_not_begun_is_named_by_its_name_or_path(team: Team, anna: Laptop):
+    (anna.work / "big.mov").write_bytes(noise(LARGE))
+    for name in ("a.bin", "b.bin"):
+        (anna.work / name).write_bytes(name.encode())
+    killed(team, anna, "big.mov", "a.bin", "b.bin", "--jobs", "1", stalls=lambda put: put.part_number == 1)
+    for given, name in (("b.bin", "b.bin"), (os.fspath(anna.work / "a.bin"), "a.bin")):
+        run = anna.run("--json", "resume", given, given)
+        assert [each["target_path"] for each in run.records] == [name], run.stderr
+    assert orders(anna) == 1
+
+
+def test_a_damaged_journal_is_named_and_a_damaged_order_is_done_as_far_as_it_is_known(team: Team, anna: Laptop):
+    for name in ("big.mov", "waiting.mov"):
+        (anna.work / name).write_bytes(noise(LARGE))
+    killed(team, anna, "--prefix", "day1", "big.mov", "waiting.mov", "--jobs", "1")
+    journal = anna.folder / "state" / "journal.sqlite"
+    with sqlite3.connect(journal) as database:
+        database.execute("UPDATE orders SET options = '{\"prefix\": 5'")
+    run = anna.run("--json", "resume")
+    ends = [(each["s3_object_key"], each["error_code"]) for each in run.records]
+    assert (run.exit_code, ends) == (9, [("", "journal-damaged"), ("day1/big.mov.tar.gz", None)]), run.stderr
+    assert errors_of(run)[0]["code"] == "journal-damaged"
+    journal.write_bytes(b"no journal" * 1000)
+    for command in (["resume"], ["cancel", "--yes", "big.mov"]):
+        refused = anna.run("--json", *command)
+        assert (refused.exit_code, errors_of(refused)[-1]["code"]) == (9, "journal-damaged")

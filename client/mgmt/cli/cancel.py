@@ -59,7 +59,7 @@ def cancel(invocation: Invocation, names: tuple[str, ...], *, is_agreed: bool) -
     from mgmt.show.waiting import WaitingRenderer
     from mgmt.team.history import find_unfinished
     from mgmt.upload.cancelling import find_unwanted, give_up
-    from mgmt.upload.resuming import find_left
+    from mgmt.upload.left import find_left
 
     output = invocation.output
     view = CancellingView(output)
@@ -86,6 +86,7 @@ def cancel(invocation: Invocation, names: tuple[str, ...], *, is_agreed: bool) -
 def _give_up_downloads(session: Session, targets: Targets, base: Path) -> Iterator[GivenUp]:
     """Give downloads up; what one of them has left is known only in the folder that it was to go to."""
     from mgmt.download.cancelling import give_up
+    from mgmt.events import Notice
     from mgmt.upload.cancelling import GivenUp
 
     for record in targets.downloads:
@@ -97,16 +98,15 @@ def _give_up_downloads(session: Session, targets: Targets, base: Path) -> Iterat
                 raise
             yield GivenUp(what, record.operation_id, error=error)
         else:
-            not_here = (
-                "Nothing of it lies in this folder. Where it went to, `.NAME.mgmt-*.part` can be deleted by hand."
-            )
-            yield GivenUp(what, record.operation_id, ended, left_behind=() if was_here else (not_here,))
+            message = "Nothing of it lies in this folder. Where it went to, `.NAME.mgmt-*.part` can be deleted by hand."
+            not_here = Notice(message, "not-here", record.operation_id)
+            yield GivenUp(what, record.operation_id, ended, notices=() if was_here else (not_here,))
 
 
 def _agree(view: CancellingView, targets: Targets) -> None:
     view.show_targets(targets)
     try:
-        is_agreed = click.confirm(view.ask(len(targets.unwanted) + len(targets.downloads)), default=False, err=True)
+        is_agreed = click.confirm(view.ask(targets), default=False, err=True)
     except click.Abort as error:
         raise CancelledError(f"Cancelled; {_NOTHING_DONE}.", code="not-agreed") from error
     if not is_agreed:

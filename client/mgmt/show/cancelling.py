@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from mgmt.events import Notice
 from mgmt.show import Output
 from mgmt.show.history import choices_table
 from mgmt.text import count_in_words, printable
@@ -25,20 +24,22 @@ class CancellingView:
             if each.record is None:
                 self._output.whole(f"{each.what}: nothing of it was sent")
 
-    def ask(self, count: int) -> str:
+    def ask(self, targets: Targets) -> str:
         """Word the question."""
-        what = count_in_words(count, "upload or download", "uploads and downloads")
-        return f"Give {what} up? What was sent or fetched is thrown away; sources stay as they are."
+        uploads, downloads = len(targets.unwanted), len(targets.downloads)
+        counted = [count_in_words(uploads, "upload", "uploads")] * (uploads > 0)
+        counted += [count_in_words(downloads, "download", "downloads")] * (downloads > 0)
+        gone = " or ".join(["sent"] * (uploads > 0) + ["fetched"] * (downloads > 0))
+        return f"Give {' and '.join(counted)} up? What was {gone} is thrown away; sources stay as they are."
 
     def show(self, given_up: GivenUp) -> None:
         """Show what became of one upload."""
         output = self._output
-        for message in given_up.left_behind:
-            notice = Notice(message, "archive-not-deleted", given_up.operation_id)
+        for notice in given_up.notices:
             if output.style.as_json:
                 output.json({"type": "notice", **to_plain(notice)})
             else:
-                output.note(message)
+                output.note(notice.message)
         if given_up.error is not None:
             output.error(given_up.error)
         elif output.style.as_json:

@@ -6,28 +6,25 @@ cancel` again finds the record failed, and removes what is left here.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
-from dataclasses import replace
 from typing import Final
 
-from mgmt.errors import MgmtError, RefusedError, SourceError, UsageError
+from mgmt.errors import MgmtError, RefusedError, SourceError
+from mgmt.events import Notice
 from mgmt.service import error_in, error_of
 from mgmt.session import Session
-from mgmt.source import place_of
 from mgmt.text import shown
-from mgmt.upload.ours import remove_given_up
-from mgmt.upload.resuming import Left
+from mgmt.upload.left import Left, choose_named
+from mgmt.upload.tidying import tidy_given_up
 from mgmt_contract.messages import FailItem, FailRequest
-from mgmt_contract.names import archive_name, fold_key
+from mgmt_contract.names import fold_key
 from mgmt_contract.records import CANCELLED, DownloadRecord, OperationRecord, UploadRecord
 from mgmt_contract.values import Value
 
 _NO_LEASE: Final = 0
 """Who cancels needs none."""
 _MESSAGE: Final = "Given up with `mgmt cancel`."
-_LISTED_MAX: Final = 20
 
 
 class Unwanted(Value):
@@ -43,14 +40,14 @@ class Unwanted(Value):
         """Its id; None where it was not begun."""
         if self.record is not None:
             return self.record.operation_id
-        return self.left.entry.operation_id if self.left is not None and self.left.entry is not None else None
+        return self.left.operation_id if self.left is not None else None
 
     @property
     def what(self) -> str:
         """Say which upload it is."""
         if self.record is not None:
             return f"The upload of {self.record.s3_object_key}"
-        return f"The upload of {self.left.source_path}" if self.left is not None else ""
+        return f"The upload of {shown(self.left.source_path)}" if self.left is not None else ""
 
 
 class Targets(Value):
@@ -72,8 +69,8 @@ class GivenUp(Value):
     error: MgmtError | None = None
     left: Left | None = None
     """What the journal knew of it."""
-    left_behind: Sequence[str] = ()
-    """What could not be removed here, each in a sentence."""
+    notices: Sequence[Notice] = ()
+    """What stays here, and why."""
 
 
 def find_unwanted(
@@ -121,40 +118,22 @@ def give_up(session: Session, unwanted: Sequence[Unwanted]) -> Iterator[GivenUp]
 def _find(
     name: str, find: Callable[[str], OperationRecord], session: Session, left: Sequence[Left]
 ) -> Unwanted | DownloadRecord:
-    here = [each for each in left if _is_named(each, name)]
-    if len(here) > 1:
-        listed = ", ".join(f"{shown(each.source_path)} (`mgmt cancel {each.name}`)" for each in here[:_LISTED_MAX])
-        raise UsageError(f"'{name}' fits {len(here)} uploads of this machine. Name one: {listed}.", code="several-keys")
-    if here and here[0].entry is None:
-        return Unwanted(None, here[0])
-    operation_id = here[0].entry.operation_id if here and here[0].entry is not None else None
-    record = _look_up(session, operation_id) if operation_id is not None else find(name)
+    here = choose_named(left, name, "mgmt cancel")
+    if here is not None and here.operation_id is None:
+        return Unwanted(None, here)
+    record = _look_up(session, here.operation_id) if here is not None and here.operation_id else find(name)
     if isinstance(record, DownloadRecord):
         return record
     if record is not None and not isinstance(record, UploadRecord):
         raise SourceError(
-            f"'{name}' is the id of a {record.operation_type}, which cannot be given up.",
+            f"'{shown(name)}' is the id of a {record.operation_type}, which cannot be given up.",
             code="no-upload",
             operation_id=record.operation_id,
         )
-    known = here or [
-        each
-        for each in left
-        if each.entry is not None and record is not None and each.entry.operation_id == record.operation_id
-    ]
-    unwanted = Unwanted(record, known[0] if known else None)
+    known = here or next((each for each in left if record and each.operation_id == record.operation_id), None)
+    unwanted = Unwanted(record, known)
     _require_unfinished(unwanted)
     return unwanted
-
-
-def _is_named(left: Left, name: str) -> bool:
-    """Tell whether a name means an upload of this machine: its id, its source's path, or its name or key."""
-    if left.entry is not None and name.lower() == left.entry.operation_id:
-        return True
-    destination = left.order.destination.strip("/")
-    keys = {destination, archive_name(destination), f"{destination}.tar.gz"}
-    last = {each.rpartition("/")[2] for each in keys}
-    return left.source_path == os.fspath(place_of(name)) or name.strip("/") in keys | last
 
 
 def _look_up(session: Session, operation_id: str) -> OperationRecord | None:
@@ -191,28 +170,23 @@ def _require_unfinished(unwanted: Unwanted) -> None:
 
 
 def _give_up(session: Session, unwanted: Unwanted) -> GivenUp:
-    left = unwanted.left
+    left, journal = unwanted.left, session.journal
     with ExitStack() as held:
         if left is not None:
             _hold(session, left, held)
         record = _record_end(session, unwanted.record) if unwanted.record is not None else None
-        told: list[str] = []
-        if left is not None and left.entry is not None:
-            told = remove_given_up(left.entry, session.journal)
-            if told:  # by its entry the next run knows that it is ours
-                session.journal.put([replace(left.entry, ended_as="left")])
-            else:
-                session.journal.forget([left.entry.operation_id])
+        told: list[Notice] = []
         if left is not None:
-            session.journal.end_orders(session.service_url, [(left.source_path, left.order.destination)])
-        return GivenUp(unwanted.what, unwanted.operation_id, record, left=left, left_behind=told)
+            told = tidy_given_up(left.entry, journal) if left.entry is not None else []
+            journal.end_orders(session.service_url, [(left.source_path, left.order.destination)])
+        return GivenUp(unwanted.what, unwanted.operation_id, record, left=left, notices=told)
 
 
 def _hold(session: Session, left: Left, held: ExitStack) -> None:
     """Keep other runs of this machine away.
 
     Raises:
-        RefusedError: If one is at it, or is to come to it.
+        RefusedError: If one is at it, is to come to it, or has gone on with it since it was looked for.
     """
     journal, name = session.journal, left.source_path
     try:
@@ -227,6 +201,12 @@ def _hold(session: Session, left: Left, held: ExitStack) -> None:
             f"Another mgmt on this machine is uploading '{shown(name)}' right now. Stop it first, with Ctrl-C where it "
             "runs, then cancel.",
             code="busy-here",
+        )
+    newest = journal.find(session.service_url, left.source_path, left.order.destination)
+    if newest is not None and newest.ended_as in (None, "failed") and newest.operation_id != left.operation_id:
+        raise RefusedError(
+            f"Another mgmt on this machine has gone on with '{shown(name)}' since. Run `mgmt cancel` again.",
+            code="changed-meanwhile",
         )
 
 

@@ -68,17 +68,17 @@ def is_promised(path: Path, journal: Journal) -> bool:
 
     A crashed run left it, or a running one has just given it its name.
     """
-    return any(map(_has_its_archive, promises_at(path, journal)))
+    return any(map(has_its_archive, promises_at(path, journal)))
 
 
 def archives_in(folder: Path, journal: Journal) -> set[str]:
     """Return the paths of all archives of ours in a folder."""
-    return {entry.archive_path for entry in journal.entries_in(folder) if _has_its_archive(entry)}
+    return {entry.archive_path for entry in journal.entries_in(folder) if has_its_archive(entry)}
 
 
 def is_known_archive(path: str, journal: Journal) -> bool:
     """Tell whether a file is an archive of ours, whole or promised."""
-    return any(map(_has_its_archive, journal.entries_at(path)))
+    return any(map(has_its_archive, journal.entries_at(path)))
 
 
 def remove_unfinished(archive_path: Path, operation_id: str) -> None:
@@ -108,31 +108,17 @@ def remove_elsewhere(entry: Entry, name: str, journal: Journal) -> list[str]:
     path = Path(entry.archive_path)
     with suppress(RefusedError), journal.hold(entry.archive_path, name):
         is_whole = journal.find_archive(path) == entry
-        told = _remove_all(path, entry.operation_id, [entry] if is_whole else promises_at(path, journal))
+        told = remove_all(path, entry.operation_id, [entry] if is_whole else promises_at(path, journal))
         if path.parent.name == cache_folder_name(entry.source_path, entry.fingerprint, entry.plan, path.name):
             remove_empty_folder(path.parent)
         return told
     return []
 
 
-def remove_given_up(entry: Entry, journal: Journal) -> list[str]:
-    """Remove what an upload that was given up has left; say, in sentences, what cannot be removed.
-
-    Its place must be held. An archive that another upload needs, or that was kept on request, stays.
-    """
-    path = Path(entry.archive_path)
-    others = [each for each in journal.entries_at(entry.archive_path) if each.operation_id != entry.operation_id]
-    is_wanted = any(each.ended_as != "left" and _has_its_archive(each) for each in others)
-    told = _remove_all(path, entry.operation_id, [] if is_wanted else [entry])
-    if path.parent.name == cache_folder_name(entry.source_path, entry.fingerprint, entry.plan, path.name):
-        remove_empty_folder(path.parent)
-    return told
-
-
 def remove_interrupted(archive_path: Path, operation_id: str, journal: Journal) -> bool:
     """Remove what a packing that was stopped has left; tell if nothing is left. The place must be held."""
     promises = promises_at(archive_path, journal) if is_promised(archive_path, journal) else []
-    return not _remove_all(archive_path, operation_id, promises)
+    return not remove_all(archive_path, operation_id, promises)
 
 
 def clear_move(source: Source, place: Path, mark: bytes) -> None:
@@ -183,7 +169,7 @@ def has_moved(entry: Entry) -> bool:
         return False
 
 
-def _has_its_archive(entry: Entry) -> bool:
+def has_its_archive(entry: Entry) -> bool:
     """Tell whether what lies at an upload's place is its archive."""
     if entry.archive_size is not None:  # size and time are enough where it may not be read
         return is_archive_at(entry.archive_path, entry.archive_size, entry.archive_mtime_ns)
@@ -221,7 +207,7 @@ def _is_same_name(path: Path, other: Path) -> bool:
     return path.stat().st_nlink == 1 or (path.name == other.name and path.parent.samefile(other.parent))
 
 
-def _remove_all(archive_path: Path, operation_id: str, entries: Sequence[Entry]) -> list[str]:
+def remove_all(archive_path: Path, operation_id: str, entries: Sequence[Entry]) -> list[str]:
     """Remove an operation's unfinished archive and the archive itself; say what cannot be removed."""
     removals: list[tuple[Path, _IsOurs]] = [(unfinished_path(archive_path, operation_id), lambda _: True)]
     removals += [(archive_path, partial(_is_archive_of, entries))] if entries else []

@@ -7,64 +7,33 @@ same command would do it again.
 from __future__ import annotations
 
 import os
-import shlex
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import replace
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 
 from mgmt.errors import LocalStateError, MgmtError, RefusedError, SourceError
-from mgmt.events import Finished, Notice
+from mgmt.events import Finished, Notice, Waiting
 from mgmt.journal import Entry, Order
 from mgmt.layout import archive_file_name
 from mgmt.service import error_of
 from mgmt.session import Session
 from mgmt.source import look
-from mgmt.text import printable, shown
+from mgmt.text import shown
 from mgmt.upload import do_errands
 from mgmt.upload.ending import failed_record
 from mgmt.upload.job import Job, UploadOptions
+from mgmt.upload.left import Left, choose_named, find_left
 from mgmt.upload.orders import Errand, order_of, read_options, write_options
-from mgmt.upload.results import Summary
+from mgmt.upload.ours import is_known_archive
+from mgmt.upload.results import CleanUps, Summary
+from mgmt.upload.tidying import has_its_source, tidy_stored
 from mgmt_contract.messages import Packing
 from mgmt_contract.names import ARCHIVE_SUFFIX, fold_key
 from mgmt_contract.records import CANCELLED, OperationRecord, UploadRecord
-from mgmt_contract.values import Value
 from mgmt_contract.wire import to_json
 
 Find = Callable[[str], OperationRecord]
 """Finds the operation that a name means."""
-
-
-class Left(Value):
-    """One upload that is left to do."""
-
-    order: Order
-    entry: Entry | None = None
-    """What is known of it, if it was begun."""
-
-    @property
-    def source_path(self) -> str:
-        """The source's path."""
-        return self.order.source_path
-
-    @property
-    def name(self) -> str:
-        """What a person gives it up by."""
-        return self.entry.operation_id if self.entry is not None else self.order.source_path
-
-
-def find_left(session: Session, shown_base: Path, cache_dir: Path | None) -> list[Left]:
-    """Find what is left to do for the session's service: the oldest first, and what was begun before what was not.
-
-    Raises:
-        LocalStateError: If the journal cannot be used.
-    """
-    journal, url = session.journal, session.service_url
-    orders = {(each.source_path, each.destination): each for each in journal.orders(url)}
-    begun = {(each.source_path, each.destination): each for each in journal.unfinished(url)}
-    left = [Left(orders.get(place) or order_of(entry, shown_base, cache_dir), entry) for place, entry in begun.items()]
-    return left + [Left(order) for place, order in orders.items() if place not in begun]
 
 
 class Resuming:
@@ -103,19 +72,25 @@ class Resuming:
         errands = self._group(going)
         if errands:
             do_errands(errands, self._session, self._summary, self._note_changed)
+        elif self._summary.succeeded:
+            CleanUps(self._session).report()
 
     def _choose(self, left: Sequence[Left], names: Sequence[str], find: Find) -> Iterator[Left]:
-        by_id = {each.entry.operation_id: each for each in left if each.entry is not None}
+        chosen: set[tuple[str, str]] = set()
         for name in dict.fromkeys(names):
             try:
-                found = by_id.get(name.lower())
-                yield found or self._find_by_record(find(name), by_id, name)
+                found = choose_named(left, name, "mgmt resume") or self._find_by_record(find(name), left, name)
             except MgmtError as error:
                 if error.stops_everything:
                     raise
                 self._fail(name, error)
+                continue
+            place = found.source_path, found.order.destination
+            if place not in chosen:  # two names may mean one upload
+                chosen.add(place)
+                yield found
 
-    def _find_by_record(self, record: OperationRecord, by_id: dict[str, Left], name: str) -> Left:
+    def _find_by_record(self, record: OperationRecord, left: Sequence[Left], name: str) -> Left:
         """Find what an operation left here.
 
         Raises:
@@ -123,14 +98,14 @@ class Resuming:
         """
         if not isinstance(record, UploadRecord):
             again = " It goes on when the same `mgmt download` is run again." if record.status == "pending" else ""
-            message = f"'{name}' is the id of a {record.operation_type}, not of an upload.{again}"
+            message = f"'{shown(name)}' is the id of a {record.operation_type}, not of an upload.{again}"
             raise SourceError(message, code="no-upload", operation_id=record.operation_id)
+        here = next((each for each in left if each.operation_id == record.operation_id), None)
+        if here is not None:
+            return here
         if record.status == "success":
             message = f"{record.s3_object_key} is stored: there is nothing left to resume."
             raise SourceError(message, code="nothing-left", operation_id=record.operation_id)
-        left = by_id.get(record.operation_id)
-        if left is not None:
-            return left
         refusal = _refuse(record, self._my_id)
         if refusal is not None:
             raise refusal
@@ -154,7 +129,8 @@ class Resuming:
         if record.status != "pending" or record.codec is None or record.compression_plan is None:
             return Left(order)
         name = order.destination.rpartition("/")[2]
-        source = look(source_path, name=name, excludes=record.excludes)
+        is_own_archive = partial(is_known_archive, journal=self._session.journal)
+        source = look(source_path, name=name, excludes=record.excludes, is_own_archive=is_own_archive)
         entry = Entry(
             operation_id=record.operation_id,
             service=order.service,
@@ -201,18 +177,58 @@ class Resuming:
         return False
 
     def _without_ended(self, chosen: Sequence[Left]) -> Iterator[Left]:
-        """Leave out what its owner or an admin has given up, and what somebody else began here."""
-        begun = {each.entry.operation_id: each for each in chosen if each.entry is not None}
-        refused: set[str] = set()
-        if begun:
-            for result in self._session.api.look_up(list(begun)).results:
+        """Leave out what its owner or an admin has given up, what somebody else began, and what is stored already."""
+        begun = [each for each in chosen if each.operation_id is not None]
+        records = dict(self._look_up([each.operation_id for each in begun if each.operation_id is not None]))
+        for left in chosen:
+            record = records.get(left.operation_id or "")
+            refusal = _refuse(record, self._my_id) if record is not None else None
+            if refusal is not None:
+                self._fail(left.source_path, refusal)
+            elif not (isinstance(record, UploadRecord) and self._is_over(left, record)):
+                yield left
+
+    def _look_up(self, operation_ids: Sequence[str]) -> Iterator[tuple[str, OperationRecord]]:
+        """Fetch the records of operations that the service knows."""
+        api = self._session.api
+        most = api.learn_limits().items_max if len(operation_ids) > 1 else 1
+        for start in range(0, len(operation_ids), most):
+            for result in api.look_up(list(operation_ids[start : start + most])).results:
                 if result.problem is not None and result.problem.code != "no-such-operation":
                     raise error_of(result.problem)
-                error = _refuse(result.record, self._my_id) if result.record is not None else None
-                if error is not None:
-                    refused.add(result.operation_id)
-                    self._fail(begun[result.operation_id].source_path, error)
-        return (each for each in chosen if each.entry is None or each.entry.operation_id not in refused)
+                if result.record is not None:
+                    yield result.operation_id, result.record
+
+    def _is_over(self, left: Left, record: UploadRecord) -> bool:
+        """Tidy up after an upload that the service has found stored, and whose source is not here as it was.
+
+        Where the source is as it was, the upload is gone on with as by its own command, and ends at once.
+        """
+        entry, journal = left.entry, self._session.journal
+        if record.status != "success" or entry is None or entry.completed_path is not None:
+            return False
+        if has_its_source(entry, journal):
+            return False
+        read = read_options(left.order, self._cache_dir, self._jobs)
+        try:
+            with (
+                journal.hold(entry.archive_path, left.source_path),
+                journal.hold(f"{self._session.service_url} {fold_key(entry.destination)}", left.source_path),
+            ):
+                self._session.emit(Waiting(f"comparing the archive of {shown(left.source_path)} with what is stored"))
+                keeps = read is not None and read[0].keep_archive
+                told = tidy_stored(entry, record, journal, self._session.stop, keeps_archive=keeps)
+        except RefusedError as error:
+            self._fail(left.source_path, error)
+            return True
+        if os.path.lexists(left.source_path):
+            place = shown(left.source_path)
+            message = f"{place} has changed since it was stored. `mgmt upload --replace` stores it as it is now."
+            told.append(Notice(message, "changed-since", record.operation_id))
+        for notice in told:
+            self._session.emit(notice)
+        self._tell(Finished(record))
+        return True
 
     def _is_there(self, left: Left) -> bool:
         """Leave out what has no source here; that is an error, as it stays unfinished."""
@@ -221,7 +237,7 @@ class Resuming:
             return True
         message = (
             f"'{shown(path)}' is not there, so its upload cannot go on. Plug its disk in, or put it back, and run "
-            f"`mgmt resume` again; or give it up: `mgmt cancel {shlex.quote(printable(left.name))}`."
+            f"`mgmt resume` again; or give it up: `mgmt cancel {left.name}`."
         )
         operation_id = left.entry.operation_id if left.entry is not None else None
         self._fail(path, SourceError(message, code="source-missing", operation_id=operation_id))
@@ -229,7 +245,7 @@ class Resuming:
 
     def _group(self, going: Sequence[Left]) -> list[Errand]:
         """Put together what goes in the same way; two sources for one key in two errands, one after the other."""
-        errands: dict[tuple[str, int], Errand] = {}
+        errands: dict[tuple[str, int], tuple[list[str], tuple[UploadOptions, Path]]] = {}
         times: dict[tuple[str, str], int] = {}
         for left in going:
             order = left.order
@@ -245,10 +261,9 @@ class Resuming:
                 continue
             name = order.options, fold_key(order.destination)
             times[name] = times.get(name, 0) + 1
-            errand = errands.get((order.options, times[name])) or Errand([], *read)
-            targets = [*errand.targets, order.source_path]
-            errands[order.options, times[name]] = replace(errand, targets=targets)
-        return list(errands.values())
+            targets, _ = errands.setdefault((order.options, times[name]), ([], read))
+            targets.append(order.source_path)
+        return [Errand(targets, *read) for targets, read in errands.values()]
 
     def _note_changed(self, job: Job) -> None:
         """Say of a source that has changed that nothing of what was sent counts."""
@@ -258,7 +273,9 @@ class Resuming:
             self._session.emit(Notice(message, "changed-since", job.operation_id))
 
     def _fail(self, target: str, error: MgmtError) -> None:
-        event = Finished(failed_record(target, error), error)
+        self._tell(Finished(failed_record(target, error), error))
+
+    def _tell(self, event: Finished) -> None:
         self._summary.count(event)
         self._session.emit(event)
 

@@ -1,0 +1,142 @@
+"""Tidying: what is left here of an upload that has ended without a run of this machine, given up or recorded as done.
+
+Its archive may be the last that is left of its source. So it goes only where the source is there as it was, or after
+proof; else it stays, is named, and is known from then on as one to be kept.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from contextlib import suppress
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+
+from mgmt.archive import is_ours, read_archive
+from mgmt.errors import LocalStateError, SourceError, UsageError
+from mgmt.events import Notice
+from mgmt.journal import Entry, Journal
+from mgmt.machine.files import remove_empty_folder
+from mgmt.source import look
+from mgmt.text import shown
+from mgmt.upload.ours import cache_folder_name, has_its_archive, is_known_archive, remove_all
+from mgmt.upload.results import note_clean_up
+from mgmt_contract.messages import CleanUp
+from mgmt_contract.records import UploadRecord
+
+
+def has_its_source(entry: Entry, journal: Journal) -> bool:
+    """Tell whether an upload's source is there as it was when the upload began."""
+    name = entry.destination.rpartition("/")[2]
+    is_own_archive = partial(is_known_archive, journal=journal)
+    try:
+        source = look(entry.source_path, name=name, excludes=entry.excludes, is_own_archive=is_own_archive)
+    except (SourceError, UsageError):
+        return False
+    return source.fingerprint == entry.fingerprint
+
+
+def tidy_given_up(entry: Entry, journal: Journal) -> list[Notice]:
+    """Remove what an upload that was given up has left, and cross it out; say what stays.
+
+    Its place must be held. An archive that another upload needs, or that was kept on request, stays.
+    """
+    if not (_is_cached(entry) or Path(entry.archive_path).parent.is_dir()):
+        journal.put([replace(entry, ended_as="left")])
+        message = (
+            f"The archive of '{shown(entry.source_path)}' was made in a folder that is not there now. If it is there "
+            f"when the folder is back, delete it by hand: {shown(entry.archive_path)}."
+        )
+        return [_notice(entry, "archive-not-deleted", message)]
+    is_there = _is_there(entry, journal)
+    if is_there and _is_whole(entry) and not has_its_source(entry, journal):
+        journal.put([_as_kept(entry)])
+        message = (
+            f"The archive stays, as '{shown(entry.source_path)}' is gone or has changed since: "
+            f"{shown(entry.archive_path)}. Delete it by hand if nobody needs it."
+        )
+        return [*_remove(entry, is_archive_too=False), _notice(entry, "archive-kept", message)]
+    told = _remove(entry, is_archive_too=is_there)
+    if told:  # by its entry the next run knows that it is ours
+        journal.put([replace(entry, ended_as="left")])
+    else:
+        journal.forget([entry.operation_id])
+    return told
+
+
+def tidy_stored(
+    entry: Entry, record: UploadRecord, journal: Journal, stop: threading.Event, *, keeps_archive: bool
+) -> list[Notice]:
+    """Remove the archive of an upload that is recorded as done, after proof, and cross it out; say what stays.
+
+    Its place must be held. The record gets what became of the local files.
+
+    Raises:
+        CancelledError: If `stop` was set; all is as it was.
+    """
+    kept: list[Entry] = []
+    is_there = _is_there(entry, journal)
+    if is_there and not keeps_archive and _is_proven(entry, record, stop):
+        told = _remove(entry, is_archive_too=True)
+        kept = [replace(_as_kept(entry), ended_as="left")] if told else []
+    elif is_there:
+        told, kept = _remove(entry, is_archive_too=False), [_as_kept(entry)]
+        message = f"The archive of '{shown(entry.source_path)}' is kept: {shown(entry.archive_path)}."
+        told.append(_notice(entry, "archive-kept", message))
+    else:
+        told = _remove(entry, is_archive_too=False)
+    clean_up = CleanUp(entry.operation_id, "completed", "completed" if kept else "deleted")
+    journal.finish(entry.service, [clean_up], kept)
+    note_clean_up(record, clean_up)
+    return told
+
+
+def _is_there(entry: Entry, journal: Journal) -> bool:
+    """Tell whether an upload's archive is there, and no other upload's: two of the same source may share one."""
+    others = [each for each in journal.entries_at(entry.archive_path) if each.operation_id != entry.operation_id]
+    is_wanted = any(each.ended_as != "left" and has_its_archive(each) for each in others)
+    return not is_wanted and has_its_archive(entry)
+
+
+def _is_proven(entry: Entry, record: UploadRecord, stop: threading.Event) -> bool:
+    """Compare the archive, as it lies there, with what S3 has stated of the object.
+
+    Raises:
+        CancelledError: If `stop` was set.
+    """
+    try:
+        sums = read_archive(entry.archive_path, stop=stop)
+    except LocalStateError:
+        return False
+    stated = record.s3_file_record.size if record.s3_file_record else None
+    return record.status == "success" and (stated, record.crc64nvme) == (sums.size, sums.crc64nvme)
+
+
+def _is_whole(entry: Entry) -> bool:
+    """Tell an archive from what only takes its name; one that was written down as whole may be unreadable."""
+    return entry.archive_size is not None or is_ours(entry.archive_path)
+
+
+def _as_kept(entry: Entry) -> Entry:
+    kept = replace(entry, ended_as="kept", completed_path=None)
+    with suppress(OSError):  # it vanishes just now
+        found = os.lstat(entry.archive_path)
+        return replace(kept, archive_size=found.st_size, archive_mtime_ns=found.st_mtime_ns)
+    return kept
+
+
+def _is_cached(entry: Entry) -> bool:
+    path = Path(entry.archive_path)
+    return path.parent.name == cache_folder_name(entry.source_path, entry.fingerprint, entry.plan, path.name)
+
+
+def _remove(entry: Entry, *, is_archive_too: bool) -> list[Notice]:
+    told = remove_all(Path(entry.archive_path), entry.operation_id, [entry] if is_archive_too else [])
+    if _is_cached(entry):
+        remove_empty_folder(Path(entry.archive_path).parent)
+    return [_notice(entry, "archive-not-deleted", message) for message in told]
+
+
+def _notice(entry: Entry, code: str, message: str) -> Notice:
+    return Notice(message, code, entry.operation_id)
