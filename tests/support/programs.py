@@ -48,7 +48,9 @@ import pathlib, time
 from mgmt.network.retry import Patience
 
 clock = pathlib.Path({str(self._path)!r})
-Patience.now = lambda self: time.monotonic() + (float(clock.read_text()) if clock.exists() else 0.0)
+Patience.now = Patience.passed = lambda self: time.monotonic() + (
+    float(clock.read_text()) if clock.exists() else 0.0
+)
 {_RUN}"""
 
     def advance(self, seconds: float) -> None:

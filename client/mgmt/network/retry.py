@@ -2,8 +2,9 @@
 
 There is one retry policy: full jitter between tries, and a budget of time without progress. Counting tries gives up
 within a minute when a laptop changes its network; time without one byte of progress is when a person would say "it
-does not work". Waiting ends at once when the command is stopped. What lasts until somebody changes a setting, such as
-a certificate that is not trusted, is raised without a second try. A wrong clock is told.
+does not work". A machine that sleeps tries nothing, so its sleep costs no patience. Waiting ends at once when the
+command is stopped. What lasts until somebody changes a setting, such as a certificate that is not trusted, is raised
+without a second try. A wrong clock is told.
 """
 
 from __future__ import annotations
@@ -12,7 +13,6 @@ import random
 import re
 import ssl
 import threading
-import time
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
@@ -22,6 +22,7 @@ from urllib.parse import urlsplit
 import urllib3
 
 from mgmt.errors import INTERRUPTED, CancelledError, UnavailableError
+from mgmt.machine.clocks import awake_seconds, elapsed_seconds
 from mgmt.network import proxy_for
 from mgmt.text import duration_in_words
 
@@ -46,13 +47,15 @@ class Patience:
         *,
         start_budget_seconds: float = START_BUDGET_SECONDS,
         budget_seconds: float = PROGRESS_BUDGET_SECONDS,
-        monotonic: Callable[[], float] = time.monotonic,
+        monotonic: Callable[[], float] = awake_seconds,
+        elapsed: Callable[[], float] = elapsed_seconds,
         on_wait: Callable[[str], object] = lambda _: None,
     ) -> None:
         self.stop = stop
         self._start_budget_seconds = start_budget_seconds
         self._budget_seconds = budget_seconds
         self._monotonic = monotonic
+        self._elapsed = elapsed
         self._on_wait = on_wait
         self._answered = False
         self._failing_since: float | None = None
@@ -84,8 +87,12 @@ class Patience:
         return max(_SHORTEST_TRY_SECONDS, self._note_failing(now) + self._start_budget_seconds - now)
 
     def now(self) -> float:
-        """Tell the time that waiting is measured with, in seconds."""
+        """Tell the time that waiting is measured with, in seconds: it stands still while the machine sleeps."""
         return self._monotonic()
+
+    def passed(self) -> float:
+        """Tell the time by which others count, such as how long a URL lives: it goes on while the machine sleeps."""
+        return self._elapsed()
 
     def check_silence(self, since: float, why: str) -> None:
         """Give up on one transfer that has not moved since then, though others may have.

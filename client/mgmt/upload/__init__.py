@@ -240,6 +240,7 @@ class Batch:
             request = messages.StartRequest(machine_id, items, expected_bucket=bucket, clean_ups=clean_ups)
             for job in jobs:
                 job.enter("asked")
+                job.granted_at = self.session.patience.passed()
             try:
                 return self.session.api.start(request).results
             except (LoginRequiredError, NotConfiguredError):  # surely not recorded

@@ -87,6 +87,8 @@ class Job:
     """Guessed while the archive grows, from what packing has made of the source so far."""
     lease: Lease | None = None
     """None until the service has said that it has recorded the operation."""
+    granted_at: float = 0.0
+    """When the service was asked for the lease and, of a whole archive, its URL; by `Patience.passed`."""
     phase: Phase = "prepared"
     """Changed by `enter` alone."""
     adoption: Adoption = field(default_factory=Adoption)

@@ -30,7 +30,8 @@ _log: Final = logging.getLogger(__name__)
 PARTS_AT_A_TIME: Final = 4
 """Fill an uplink, and are few enough to be quick one by one."""
 FAST_WINDOW_SECONDS: Final = 30.0
-"""Parts signed together that went out within this time were not too many."""
+"""Parts signed together that went out within this time were not too many; nor within a quarter of their URLs' life."""
+_FAST_WINDOW_SHARE: Final = 0.25
 GATHERING_SECONDS: Final = 0.05
 """While others are on their way, a part waits so long at most for more to be signed together with."""
 
@@ -172,7 +173,8 @@ class PartsSender:
         self._index = index
         self._workers = job.options.jobs or PARTS_AT_A_TIME
         self._pace: Pace | None = None
-        self._signed_at = session.patience.now()
+        self._lease_renewed_at = self._window_begun_at = session.patience.passed()
+        self._url_life_seconds: float = FAST_WINDOW_SECONDS / _FAST_WINDOW_SHARE
 
     def send(self, feed: PartFeed, received: Sequence[int] = ()) -> None:
         """Send every part the feed gives, except those that the storage holds already."""
@@ -204,7 +206,8 @@ class PartsSender:
 
     def _next_window(self, window: int) -> int:
         """Choose how many parts to sign ahead: more while they go out fast, fewer when URLs and lease grow old."""
-        is_fast = self._session.patience.now() - self._signed_at < FAST_WINDOW_SECONDS
+        took_seconds = self._session.patience.passed() - self._window_begun_at
+        is_fast = took_seconds < min(FAST_WINDOW_SECONDS, _FAST_WINDOW_SHARE * self._url_life_seconds)
         return 2 * window if is_fast else max(self._workers, window // 2)
 
     def _await_room(self, under_way: set[Future[None]], room: int) -> set[Future[None]]:
@@ -224,16 +227,21 @@ class PartsSender:
     ) -> Sequence[Callable[[], None]]:
         """Have parts signed; return what sends each that is not there, the index before the last."""
         index = self._index.finish() if content is not None else None
+        signed_at = self._window_begun_at = self._session.patience.passed()
         result = self._sign(asked, content, index)
         urls = {signed.number: signed.request for signed in result.parts}
-        deliveries = [partial(self._send_part, part, urls[part.number]) for part in asked if part.number not in there]
+        self._url_life_seconds = min((url.expires_in_seconds for url in urls.values()), default=self._url_life_seconds)
+        deliveries = [
+            partial(self._send_part, part, urls[part.number], signed_at) for part in asked if part.number not in there
+        ]
         if content is None or result.index_request is None:
             return deliveries
-        return [*deliveries[:-1], partial(self._send_index, result.index_request, content, deliveries[-1:])]
+        then = deliveries[-1:]
+        return [*deliveries[:-1], partial(self._send_index, result.index_request, signed_at, content, then)]
 
     def _keep_lease(self) -> None:
         lease = self._job.lease
-        if lease and self._session.patience.now() - self._signed_at > lease.expires_in_seconds / 3:
+        if lease and self._session.patience.passed() - self._lease_renewed_at > lease.expires_in_seconds / 3:
             self._sign([], None)
 
     def _sign(
@@ -243,7 +251,7 @@ class PartsSender:
         index: messages.IndexFile | None = None,
     ) -> messages.SignResult:
         assert self._job.lease is not None  # noqa: S101  parts are only sent under a lease
-        self._signed_at = self._session.patience.now()
+        self._lease_renewed_at = self._session.patience.passed()
         item = messages.SignItem(self._job.operation_id, self._job.lease.epoch, list(parts), content, index)
         [result] = self._session.api.sign(messages.SignRequest(self._session.journal.machine_id, [item])).results
         error = error_in(result)
@@ -254,12 +262,12 @@ class PartsSender:
             raise error
         return result
 
-    def _send_part(self, part: messages.Part, signed: messages.SignedRequest) -> None:
+    def _send_part(self, part: messages.Part, signed: messages.SignedRequest, signed_at: float) -> None:
         self._session.patience.check_stopped()
         span = PartSpan(part.number, (part.number - 1) * self._part_size_bytes, part.length)
         turn = nullcontext if self._pace is None else partial(self._pace.turn, part.number)
         delivery = deliver_slice(self._session, self._job, span, self._path, self._note_bytes, turn)
-        delivery.send(signed, lambda: self._sign([part], None).parts[0].request)
+        delivery.send(signed, signed_at, lambda: self._sign([part], None).parts[0].request)
 
     def _note_bytes(self, size_bytes: int) -> None:
         if self._pace is not None:
@@ -267,13 +275,17 @@ class PartsSender:
         self._meter.add(size_bytes)
 
     def _send_index(
-        self, signed: messages.SignedRequest, content: messages.Content, then: Sequence[Callable[[], None]]
+        self,
+        signed: messages.SignedRequest,
+        signed_at: float,
+        content: messages.Content,
+        then: Sequence[Callable[[], None]],
     ) -> None:
         """Send the index, and then the last part: when the archive is whole, its index is there."""
         self._session.patience.check_stopped()
         delivery = Delivery(self._session, self._job, "the index", self._index.put, lambda _: None)
         try:
-            delivery.send(signed, lambda: self._sign([], content, self._index.finish()).index_request)
+            delivery.send(signed, signed_at, lambda: self._sign([], content, self._index.finish()).index_request)
         except (UnavailableError, IntegrityError, LocalStateError) as error:
             self._index.give_up(error)
         for deliver in then:

@@ -2,7 +2,7 @@
 
 Every PUT is tried again until the storage has the bytes or no progress was made for too long. A URL that
 is refused, or a connection that breaks, gets a fresh URL: over TLS an expired one often shows only as a
-broken connection.
+broken connection. One that has nearly ended while it waited for its turn is replaced before it is used.
 """
 
 from __future__ import annotations
@@ -34,6 +34,8 @@ STUBBORN_TRIES: Final = 4
 """After so many failures of one kind in a row a person is told."""
 REFUSED_TRIES_MAX: Final = 5
 """How many fresh URLs in a row may be refused."""
+LIFE_USED_SHARE: Final = 0.9
+"""Of a URL's life: later none is used. The rest is for connecting, and for seconds that are rounded."""
 PutOnce = Callable[[messages.SignedRequest, Callable[[int], None]], PutResult]
 """Makes one try; tells the function how many bytes went out, or a negative number of those that went in vain."""
 
@@ -111,9 +113,22 @@ class Delivery:
         self._last_outcome = PutOutcome.STORED
         self._times_in_a_row = 0
         self._moved_at = session.patience.now()
+        self._signed: messages.SignedRequest | None = None
+        self._signed_at = 0.0
+        self._sign_again: Callable[[], messages.SignedRequest | None] = lambda: None
 
-    def send(self, signed: messages.SignedRequest, sign_again: Callable[[], messages.SignedRequest | None]) -> None:
-        """Send until stored, or until only the service can tell (`sign_again` may answer None: nothing to send).
+    def send(
+        self,
+        signed: messages.SignedRequest,
+        signed_at: float,
+        sign_again: Callable[[], messages.SignedRequest | None],
+    ) -> None:
+        """Send until stored, or until only the service can tell.
+
+        Args:
+            signed: The URL to begin with.
+            signed_at: When it was asked for, by `Patience.passed`.
+            sign_again: Gets a fresh one; None where there is nothing to send.
 
         Raises:
             IntegrityError: If the bytes arrived corrupted too often.
@@ -121,26 +136,37 @@ class Delivery:
             UnavailableError: If nothing moved for too long, or fresh URLs are refused.
             CancelledError: If the command was stopped.
         """
+        self._signed, self._signed_at, self._sign_again = signed, signed_at, sign_again
         attempt = 0
-        while True:
-            result = self._try(signed)
+        while (result := self._try()) is not None:
             if result.outcome in (PutOutcome.STORED, PutOutcome.EXISTS, PutOutcome.GONE):
                 self._session.patience.note_progress()
                 return
             self._give_up_or_wait(result, attempt)
             attempt += 1
-            fresh = sign_again()
-            if fresh is None:
-                return
-            signed = fresh
+            self._renew()
 
-    def _try(self, signed: messages.SignedRequest) -> PutResult:
+    def _try(self) -> PutResult | None:
+        """Make one try; None where there is nothing to send any more."""
         waiting_since = self._session.patience.now()
         with self._turn():
             self._moved_at += self._session.patience.now() - waiting_since  # to wait for one's turn is no silence
+            if self._signed is not None and self._is_old(self._signed):
+                self._renew()
+            if self._signed is None:
+                return None
             self._sent_bytes = 0
             self._job.enter("sending")
-            return self._put(signed, self._note_bytes)
+            return self._put(self._signed, self._note_bytes)
+
+    def _is_old(self, signed: messages.SignedRequest) -> bool:
+        """Tell whether a URL has nearly ended, or the lease under which it was given."""
+        lives = [signed.expires_in_seconds, *([self._job.lease.expires_in_seconds] if self._job.lease else [])]
+        return self._session.patience.passed() - self._signed_at > LIFE_USED_SHARE * min(lives)
+
+    def _renew(self) -> None:
+        self._signed_at = self._session.patience.passed()
+        self._signed = self._sign_again()
 
     def _note_bytes(self, size_bytes: int) -> None:
         self._on_bytes(size_bytes)
@@ -212,7 +238,7 @@ def deliver_slice(
 
 
 def send_whole(session: Session, job: Job, signed: messages.SignedRequest, meter: Meter) -> None:
-    """Send a whole archive with one PUT."""
+    """Send a whole archive with one PUT: with the URL that came with the job's start, or a fresh one."""
     archive = job.archive
     assert archive is not None  # noqa: S101  a whole archive is what this function sends
 
@@ -225,4 +251,4 @@ def send_whole(session: Session, job: Job, signed: messages.SignedRequest, meter
         return result.request if result.outcome == "put" else None
 
     span = PartSpan(1, 0, archive.size)
-    deliver_slice(session, job, span, lambda: archive.path, meter.add).send(signed, sign_again)
+    deliver_slice(session, job, span, lambda: archive.path, meter.add).send(signed, job.granted_at, sign_again)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from itertools import chain
+from itertools import chain, count
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -37,8 +37,16 @@ CRC = "AAAAAAAAAAA="
 class Desk:
     """Signs what it is asked for, and takes what is sent; writes down both."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, url_life_seconds: int = 900, part_seconds: float = 0.0) -> None:
         self.limits = Limits(sign_parts_max=SIGN_PARTS_MAX)
+        self.now = 1000.0
+        """The time, which passes while a part is sent."""
+        self.used_after_end: list[int] = []
+        """Parts that were sent to a URL that had ended."""
+        self._url_life_seconds = url_life_seconds
+        self._part_seconds = part_seconds
+        self._serial = count()
+        self._signed_at: dict[str, float] = {}
         self.asked: list[list[int]] = []
         self.sent: list[int] = []
         self.most_at_a_time = 0
@@ -48,13 +56,21 @@ class Desk:
     def sign(self, request: SignRequest) -> SignResponse:
         [item] = request.items
         self.asked.append([part.number for part in item.parts])
-        signed = [SignedPart(part.number, SignedRequest("http://127.0.0.1:9", {}, 900)) for part in item.parts]
+        signed = [SignedPart(part.number, self._sign()) for part in item.parts]
         return SignResponse([SignResult(item.operation_id, "signed", lease=Lease(1, 600), parts=signed)])
 
-    def put(self, _: SignedRequest, __: Path, offset: int, length: int, on_bytes: Any) -> PutResult:
+    def _sign(self) -> SignedRequest:
+        url = f"http://127.0.0.1:9/{next(self._serial)}"
+        self._signed_at[url] = self.now
+        return SignedRequest(url, {}, self._url_life_seconds)
+
+    def put(self, signed: SignedRequest, _: Path, offset: int, length: int, on_bytes: Any) -> PutResult:
         with self._lock:
             self._under_way += 1
             self.most_at_a_time = max(self.most_at_a_time, self._under_way)
+            if self.now >= self._signed_at[signed.url] + self._url_life_seconds:
+                self.used_after_end.append(offset // PART_BYTES + 1)
+            self.now += self._part_seconds
         on_bytes(length)
         self.sent.append(offset // PART_BYTES + 1)
         with self._lock:
@@ -62,13 +78,13 @@ class Desk:
         return PutResult(PutOutcome.STORED, "")
 
 
-def send(part_count: int, received: list[int], **of_job: Any) -> Desk:
+def send(part_count: int, received: list[int], desk: Desk | None = None, **of_job: Any) -> Desk:
     """Send all parts of an archive that lies on the disk, except those that were received."""
-    desk = Desk()
+    desk = desk or Desk()
     session: Any = SimpleNamespace(
         api=desk,
         carrier=desk,
-        patience=Patience(threading.Event()),
+        patience=Patience(threading.Event(), monotonic=lambda: desk.now, elapsed=lambda: desk.now),
         journal=SimpleNamespace(machine_id="machine"),
         emit=lambda _: None,
     )
@@ -115,3 +131,24 @@ def test_parts_go_in_order_one_at_a_time_until_the_line_is_known_to_be_fast():
     desk = send(40, [2, 3])
     assert desk.sent == [1, *range(4, 41)]
     assert desk.most_at_a_time == 1
+
+
+@pytest.mark.parametrize("part_seconds", [0.5, 4.0, 15.0])
+def test_urls_that_live_ten_seconds_carry_fifty_parts_and_none_is_used_after_its_end(part_seconds):
+    """They end while parts wait for their turn: those are signed anew before they are sent, and not all of them."""
+    desk = send(50, [], Desk(url_life_seconds=10, part_seconds=part_seconds))
+    assert desk.sent == list(range(1, 51))
+    assert desk.used_after_end == []
+    assert len(desk.asked) <= 50 + 13, "one call for each part at most, beside the windows of four"
+    if part_seconds < 1:
+        assert len(desk.asked) <= 25
+
+
+def test_urls_of_the_usual_life_are_signed_once():
+    desk = send(50, [], Desk(part_seconds=4.0))
+    assert sorted(chain.from_iterable(desk.asked)) == list(range(1, 51))
+
+
+def test_parts_that_go_out_fast_are_signed_by_ever_more():
+    desk = send(450, [], Desk(part_seconds=0.5))
+    assert len(desk.asked) <= 25

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from mgmt.errors import LocalStateError
+from mgmt.machine.clocks import elapsed_seconds
 from mgmt.network import Connections
 from mgmt.network.retry import Patience
 from mgmt.storage import Carrier, RateLimit
@@ -35,7 +36,13 @@ def session():
 def job_for(path: Path) -> Any:
     archive = SimpleNamespace(path=path, size=SIZE_BYTES)
     return SimpleNamespace(
-        operation_id="operation", target_path="clip", archive=archive, archive_path=path, enter=lambda _: None
+        operation_id="operation",
+        target_path="clip",
+        archive=archive,
+        archive_path=path,
+        lease=None,
+        granted_at=elapsed_seconds(),
+        enter=lambda _: None,
     )
 
 
