@@ -14,10 +14,11 @@ from support.breaking.kills import SCENARIOS, kill_everywhere
 from support.breaking.network import FAULTS
 from support.breaking.report import GUARANTEES, guarantees_table
 from support.breaking.soak import RandomlyBreaking, soak
+from support.breaking.worker_kills import WORKER_SCENARIOS
 from support.breaking.world import find_orphans, world_at
 
 SEED = int(os.environ.get("MGMT_FAULTS_SEED", "1"))
-KILLS, CASES, UPLOADS = 11, 12, 20
+KILLS, CASES, UPLOADS = 12, 12, 20
 
 
 @pytest.fixture(scope="module")
@@ -31,11 +32,14 @@ def at_work(engine, tmp_path_factory):
         assert find_orphans(world.team) == []
 
 
-def test_a_command_that_is_killed_anywhere_comes_to_the_same_end_when_it_is_run_again(at_work):
+def test_commands_and_the_worker_that_are_killed_anywhere_come_to_the_same_end_when_they_run_again(at_work):
     outcome = kill_everywhere(at_work[0], SCENARIOS, points=KILLS, seed=SEED)
     assert outcome.faults == []
-    assert outcome.points >= KILLS - 2, "a run may have been quicker than its kill"
-    assert all(steps >= 10 for steps in outcome.steps.values()), "the steps are still found"
+    assert outcome.points >= KILLS + len(WORKER_SCENARIOS) - 2, "a run may have been quicker than its kill"
+    assert all(outcome.steps[each.name] >= 10 for each in SCENARIOS), "the steps are still found"
+    assert all(outcome.steps[each.name] >= 4 for each in WORKER_SCENARIOS)
+    assert outcome.parts_sent_again["jobs 1"] <= 1
+    assert outcome.parts_sent_again["jobs 3"] <= 3
 
 
 def test_what_networks_and_servers_do_is_got_over_or_told_and_nothing_is_lost(at_work):

@@ -1,7 +1,11 @@
-"""Orphans: what only the storage knows, or only the records. They are counted and told; nothing is destroyed."""
+"""Orphans: what only the storage knows, or only the records. They are counted and told; nothing is destroyed.
+
+Parts of an upload that has ended are no orphans: a call that was to throw them away was interrupted, so that is done.
+"""
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
@@ -13,6 +17,7 @@ from mgmt_api.domain.checks import is_operation_id
 from mgmt_api.domain.entities import HistoryQuery, Operation
 from mgmt_api.ports import ListedObject, ListedUpload, StorageError
 from mgmt_api.upkeep.arrivals import settle_arrival, tell_orphan
+from mgmt_api.uploads.multipart import discard_multipart_upload
 from mgmt_contract.names import base_name, fold_key, index_key, trim_prefix
 
 logger = logging.getLogger(__name__)
@@ -94,15 +99,23 @@ def _search_multipart_uploads(backends: Backends, after: str) -> str | None:
     last = ListedUpload(key, multipart_upload_id, backends.now()) if after else None
     listed = backends.objects.list_multipart_uploads(_root(backends), last)
     for each in listed:
-        if _has_settled(backends, each.begun_at) and not _is_known(backends, each):
-            tell_orphan(backends, "multipart upload", each.key, each.multipart_upload_id)
+        if _has_settled(backends, each.begun_at):
+            _look_at_multipart_upload(backends, each)
     return f"{listed[-1].key}\n{listed[-1].multipart_upload_id}" if listed else None
 
 
-def _is_known(backends: Backends, listed: ListedUpload) -> bool:
-    query = HistoryQuery(_EARLIER_MAX, base_name=base_name(listed.key), key=listed.key, status="pending")
-    found = backends.records.find_operations(query).operations
-    return any(isinstance(each, Operation) and each.multipart_upload_id == listed.multipart_upload_id for each in found)
+def _look_at_multipart_upload(backends: Backends, listed: ListedUpload) -> None:
+    query = HistoryQuery(_EARLIER_MAX, base_name=base_name(listed.key), key=listed.key)
+    phases = {
+        each.phase
+        for status in ("pending", "failed", "success")
+        for each in backends.records.find_operations(dataclasses.replace(query, status=status)).operations
+        if isinstance(each, Operation) and each.multipart_upload_id == listed.multipart_upload_id
+    }
+    if not phases:
+        tell_orphan(backends, "multipart upload", listed.key, listed.multipart_upload_id)
+    elif phases <= {"done", "failed"}:
+        discard_multipart_upload(backends, listed.key, listed.multipart_upload_id)
 
 
 # --- records -------------------------------------------------------------------------------------------

@@ -76,6 +76,7 @@ def settle_upload(backends: Backends, operation: Operation, name: Name) -> Opera
         # Where the storage refuses to join parts that are all there, they stay: nobody's bytes are thrown away for it.
         operation = finish(backends, operation, name).operation
     elif _is_abandoned(backends, operation.lease_expires_at):
+        _throw_parts_away(backends, operation)
         operation = end_unfinished(backends, operation, name, ABANDONED, _say_abandoned(backends, "upload"))
     if operation.phase in ("done", "failed") and operation.record.settled_by == WORKER:
         backends.metrics.count("Settled")
@@ -102,6 +103,15 @@ def _has_arrived(backends: Backends, operation: Operation) -> bool:
 def _is_stored(backends: Backends, operation: Operation) -> bool:
     stored = backends.objects.head_object(operation.record.s3_object_key)
     return stored is not None and stored.operation_id == operation.id
+
+
+def _throw_parts_away(backends: Backends, operation: Operation) -> None:
+    """Throw the parts of an abandoned upload away before it ends: of one that has ended, no later round would.
+
+    Should its client come back at this very moment, the upload is begun again from its first part.
+    """
+    if operation.multipart_upload_id is not None:
+        backends.objects.abort_multipart_upload(operation.record.s3_object_key, operation.multipart_upload_id)
 
 
 def _is_abandoned(backends: Backends, last_seen_at: datetime) -> bool:

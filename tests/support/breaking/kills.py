@@ -1,23 +1,32 @@
-"""The kill matrix: each command is killed at every step that it makes, then run again.
+"""The kill matrix: commands and the worker are killed at every step that they make, and at any time, then run again.
 
 A step changes the outer world or asks it: a request, a block of a body, a transaction of the journal, a rename, a
 removal, a sync, a new folder. A command is killed just before one of them or just after it. Which steps there are is
-learned from a run that nothing kills; so a new step in the code is a new point of the matrix by itself.
+learned from a run that nothing kills; so a new step in the code is a new point of the matrix by itself. Between steps
+a command is killed after a random share of the time that it takes.
 """
 
 from __future__ import annotations
 
 import random
+import shutil
 import signal
+import subprocess
+import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any, Final
 
+from support.breaking.worker_kills import WORKER_SCENARIOS, WorkerKills
 from support.breaking.world import Case, World
+from support.team import Run
 from support.trees import describe
 
 EXIT_LOCAL: Final = 9
+PER_TIME: Final = 4
+"""Kills at steps for each one at a random time; and for each one of the worker."""
+JOBS_DEFAULT: Final = 4
 
 _STEPPING: Final = """
 import itertools, os, signal, threading
@@ -64,6 +73,8 @@ class Scenario:
     name: str
     prepare: Callable[[Case], Sequence[str]]
     find_faults: Callable[[Case], list[str]]
+    jobs: int = JOBS_DEFAULT
+    """How many parts it sends at a time at most: no more may be sent again."""
 
 
 @dataclass
@@ -75,26 +86,85 @@ class Outcome:
     steps: dict[str, int] = field(default_factory=dict)
     """How many steps each command makes."""
     killed_in: dict[str, int] = field(default_factory=dict)
+    at_random_times: int = 0
+    """How many of the kills were at no step of their own."""
+    parts_sent_again: dict[str, float] = field(default_factory=dict)
+    """The most parts that were sent again after a kill, by how many parts the command sends at a time."""
     faults: list[str] = field(default_factory=list)
+
+    def add(self, name: str, faults: Sequence[str], where: str) -> None:
+        """Count one kill."""
+        self.points += 1
+        self.killed_in[name] = self.killed_in.get(name, 0) + 1
+        self.faults += [f"{name}, killed {where}: {fault}" for fault in faults]
+
+
+@dataclass(frozen=True)
+class _Kill:
+    """One run that is killed: at a step, or after some seconds."""
+
+    scenario: Scenario
+    case: Case
+    step: int = 0
+    seconds: float = 0.0
+
+    def __str__(self) -> str:
+        return f"at step {self.step}" if self.step else f"after {self.seconds:.2f} s"
 
 
 def kill_everywhere(world: World, scenarios: Sequence[Scenario], *, points: int, seed: int, jobs: int = 2) -> Outcome:
-    """Kill commands at steps that a seed chooses, evenly over the scenarios and over each command's steps."""
+    """Kill commands at steps that a seed chooses, evenly over the scenarios and over each command's steps.
+
+    Beside them come kills at random times, and kills of the worker.
+    """
     outcome = Outcome()
     rng = random.Random(seed)  # noqa: S311  it must come out the same again
     plan = []
+    in_time = _deal(points // PER_TIME, scenarios, rng)
     for scenario in scenarios:
-        steps = count_steps(world, scenario, outcome)
+        steps, seconds = count_steps(world, scenario, outcome)
         outcome.steps[scenario.name] = steps
-        plan += [(scenario, at) for at in _spread(rng, steps, -(-points // len(scenarios)))]
-    cases = [(scenario, at, world.make_case(scenario.name)) for scenario, at in plan]
+        chosen = _spread(rng, steps, -(-points // len(scenarios)))
+        plan += [_Kill(scenario, world.make_case(scenario.name), step=step) for step in chosen]
+        for _ in range(in_time[scenario.name]):
+            plan.append(_Kill(scenario, world.make_case(scenario.name), seconds=rng.random() * seconds))
     with ThreadPoolExecutor(jobs) as pool:
-        for scenario, at, faults in pool.map(lambda each: _kill_once(*each), cases):
+        for kill, faults, again in pool.map(_kill_once, plan):
             if faults is not None:
-                outcome.points += 1
-                outcome.killed_in[scenario.name] = outcome.killed_in.get(scenario.name, 0) + 1
-                outcome.faults += [f"{scenario.name}, killed at step {at}: {fault}" for fault in faults]
+                outcome.add(kill.scenario.name, faults, str(kill))
+                outcome.at_random_times += not kill.step
+                most = f"jobs {kill.scenario.jobs}"
+                outcome.parts_sent_again[most] = max(again, outcome.parts_sent_again.get(most, 0.0))
+    _kill_workers(world, rng, points // PER_TIME, outcome)
     return outcome
+
+
+def _kill_workers(world: World, rng: random.Random, points: int, outcome: Outcome) -> None:
+    """Kill the worker over each kind of its work: each at least once at a step, and every fourth time at any time."""
+    with WorkerKills(world).at_work() as killing:
+        of_each = _deal(max(points, len(WORKER_SCENARIOS)), WORKER_SCENARIOS, rng)
+        for scenario in WORKER_SCENARIOS:
+            name = scenario.name
+            steps, seconds, faults = killing.count_steps(scenario)
+            outcome.steps[name] = steps
+            outcome.faults += [f"{name}, not killed: {fault}" for fault in faults]
+            count = of_each[name]
+            chosen = [*_spread(rng, steps, count - count // PER_TIME)]
+            for step in chosen:
+                outcome.add(name, killing.kill_at_step(scenario, step), f"at step {step}")
+            for _ in range(count - len(chosen)):
+                moment = rng.random() * seconds
+                found = killing.kill_after(scenario, moment)
+                if found is not None:
+                    outcome.add(name, found, f"after {moment:.3f} s")
+                    outcome.at_random_times += 1
+
+
+def _deal(count: int, scenarios: Sequence[Any], rng: random.Random) -> dict[str, int]:
+    """Say how often each has its turn; what is left over goes to some that a seed chooses."""
+    names = [scenario.name for scenario in scenarios]
+    lucky = rng.sample(names, count % len(names))
+    return {name: count // len(names) + (name in lucky) for name in names}
 
 
 def _spread(rng: random.Random, steps: int, count: int) -> Iterator[int]:
@@ -106,31 +176,58 @@ def _spread(rng: random.Random, steps: int, count: int) -> Iterator[int]:
         yield rng.randint(number * steps // count + 1, max((number + 1) * steps // count, number * steps // count + 1))
 
 
-def count_steps(world: World, scenario: Scenario, outcome: Outcome) -> int:
-    """Run a command to its end and count its steps."""
+def count_steps(world: World, scenario: Scenario, outcome: Outcome) -> tuple[int, float]:
+    """Run a command to its end; count its steps, and say how many seconds it took."""
     case = world.make_case(scenario.name)
     arguments = scenario.prepare(case)
     noted = case.laptop.folder / "steps"
+    began = time.monotonic()
     run = case.run(arguments, program=_STEPPING.format(kill_at=0, noted=str(noted)))
+    seconds = time.monotonic() - began
     if run.exit_code != 0:
         outcome.faults.append(f"{scenario.name}, not killed: exit code {run.exit_code}: {run.stderr}")
     outcome.faults += [f"{scenario.name}, not killed: {fault}" for fault in look(scenario, case)]
-    return len(noted.read_text().splitlines())
+    return len(noted.read_text().splitlines()), seconds
 
 
-def _kill_once(scenario: Scenario, at: int, case: Case) -> tuple[Scenario, int, list[str] | None]:
+def _kill_once(kill: _Kill) -> tuple[_Kill, list[str] | None, float]:
+    """Kill a run and run the same command again; say what is wrong then, and how many parts were sent again."""
+    scenario, case = kill.scenario, kill.case
     arguments = scenario.prepare(case)
-    killed = case.run(arguments, program=_STEPPING.format(kill_at=at, noted=""))
+    before = _count_parts_sent_again(case)
+    if kill.step:
+        killed = case.run(arguments, program=_STEPPING.format(kill_at=kill.step, noted=""))
+    else:
+        killed = _kill_after(case, arguments, kill.seconds)
     if killed.exit_code == 0:
-        return scenario, at, None
+        return kill, None, 0.0
     if killed.exit_code != -signal.SIGKILL:
-        return scenario, at, [f"ended with {killed.exit_code} instead: {killed.stderr}"]
+        return kill, [f"ended with {killed.exit_code} instead: {killed.stderr}"], 0.0
     again = case.run(arguments)
     if again.exit_code == EXIT_LOCAL and '"target-exists"' in again.stderr and not look(scenario, case):
-        return scenario, at, []  # it was done and recorded before the kill: what is there is not replaced unasked
+        return kill, [], 0.0  # it was done and recorded before the kill: what is there is not replaced unasked
     if again.exit_code != 0:
-        return scenario, at, [f"the same command again ended with {again.exit_code}: {again.stderr}"]
-    return scenario, at, look(scenario, case)
+        return kill, [f"the same command again ended with {again.exit_code}: {again.stderr}"], 0.0
+    parts = _count_parts_sent_again(case) - before
+    many = [f"{parts:.2f} parts were sent again, {scenario.jobs} at a time"] if parts > scenario.jobs else []
+    wrong = [*look(scenario, case), *many]
+    if not wrong:
+        shutil.rmtree(case.laptop.folder)  # hundreds of them would fill a disk
+    return kill, wrong, parts
+
+
+def _kill_after(case: Case, arguments: Sequence[str], seconds: float) -> Run:
+    process = case.laptop.begin("--json", *arguments)
+    try:
+        stdout, stderr = process.communicate(timeout=seconds)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        stdout, stderr = process.communicate()
+    return Run(process.returncode, stdout, stderr)
+
+
+def _count_parts_sent_again(case: Case) -> float:
+    return max((case.count_parts_sent_again(name) for name in case.sources), default=0.0)
 
 
 def look(scenario: Scenario, case: Case) -> list[str]:
@@ -141,11 +238,11 @@ def look(scenario: Scenario, case: Case) -> list[str]:
 # --- the commands --------------------------------------------------------------------------------------------
 
 
-def _upload(size: str, *options: str, **looked: Any) -> Scenario:
+def _upload(size: str, *options: str, jobs: int = JOBS_DEFAULT) -> Scenario:
     def prepare(case: Case) -> Sequence[str]:
-        return ["upload", case.add_file(size), *options]
+        return ["upload", case.add_file(size), "--jobs", str(jobs), *options]
 
-    return Scenario(f"upload-{size}", prepare, lambda case: case.find_faults_of_upload(case.name, **looked))
+    return Scenario(f"upload-{size}", prepare, lambda case: case.find_faults_of_upload(case.name), jobs)
 
 
 def _prepare_batch(case: Case) -> Sequence[str]:
@@ -247,7 +344,8 @@ SCENARIOS: Final = (
         _prepare_batch,
         lambda case: [fault for name in case.sources for fault in case.find_faults_of_upload(name)],
     ),
-    _upload("large"),
+    _upload("large", jobs=1),
+    _upload("huge", "--limit-rate", "40M", jobs=3),  # or hardly ever are three parts under way
     Scenario("upload-moved", _prepare_moved, lambda case: case.find_faults_of_upload(case.name, moved_to="done")),
     Scenario("upload-replacing", _prepare_replacing, lambda case: case.find_faults_of_upload(case.name, versions=2)),
     Scenario("upload-elsewhere", _prepare_elsewhere, _find_faults_elsewhere),

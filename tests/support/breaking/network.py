@@ -6,6 +6,7 @@ import http.client
 import socket
 import struct
 import threading
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
@@ -19,6 +20,7 @@ ALWAYS: Final = 1_000_000
 """As often as it is asked."""
 _HOP_HEADERS: Final = frozenset({"connection", "transfer-encoding", "date", "server", "content-length"})
 _ENDLESS_BLOCKS: Final = 4096
+_PIECE_BYTES: Final = 262_144
 
 
 @dataclass(frozen=True)
@@ -121,6 +123,8 @@ class BreakingProxy(LoopbackServer):
         """How many answers of 500 and more the server itself gave."""
         self.put_bytes = 0
         """What was sent of objects and parts, again or not."""
+        self.part_bytes: Counter[str] = Counter()
+        """What came of the parts of each object, whole ones or not, by its path."""
         self._lock = threading.Lock()
         self._closing = threading.Event()
         super().__init__(type("Handler", (_Handler,), {"proxy": self}))
@@ -149,6 +153,11 @@ class BreakingProxy(LoopbackServer):
             self.own_faults += status >= 500
             self.put_bytes += sent_bytes
 
+    def note_part(self, path: str, came_bytes: int) -> None:
+        """Count what comes of a part."""
+        with self._lock:
+            self.part_bytes[path.partition("?")[0]] += came_bytes
+
     def hold_back(self, connection: socket.socket) -> None:
         """Keep an answer until the client hangs up, or the proxy is closed."""
         while not self._closing.is_set():
@@ -169,10 +178,17 @@ class _Handler(QuietHandler):
     def _forward(self) -> None:
         length = int(self.headers.get("content-length", 0))
         fault = self.proxy.choose(self.command, self.path)
-        body = self.rfile.read(int(length * fault.reads) if fault is not None else length)
+        wanted_bytes = int(length * fault.reads) if fault is not None else length
+        body = self._receive(wanted_bytes)
+        if len(body) < wanted_bytes:  # the client has hung up
+            self.close_connection = True
+            return
         if fault is None:
             self._send(self._ask(body))
-            return
+        else:
+            self._break(fault, body)
+
+    def _break(self, fault: Fault, body: bytes) -> None:
         self.close_connection = True
         match fault.how:
             case "reset":
@@ -191,6 +207,15 @@ class _Handler(QuietHandler):
                 self._send_raw(self._ask(body), share=0.5)
             case "slow":
                 self._send_raw(self._ask(body), pieces=20)
+
+    def _receive(self, length: int) -> bytes:
+        is_part = self.command == "PUT" and "partNumber=" in self.path
+        body = bytearray()
+        while len(body) < length and (piece := self.rfile.read1(min(length - len(body), _PIECE_BYTES))):
+            body += piece
+            if is_part:
+                self.proxy.note_part(self.path, len(piece))
+        return bytes(body)
 
     def _reset(self) -> None:
         self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))

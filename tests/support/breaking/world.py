@@ -13,10 +13,12 @@ from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import urllib3
 
 from mgmt_contract.names import OWN_FOLDER
+from mgmt_contract.parts import PART_SIZE_MIN_BYTES
 from mgmt_local.engine.seaweedfs import StorageEngine
 from support.breaking.network import BreakingProxy
 from support.engine import versioned_bucket
@@ -25,8 +27,8 @@ from support.team import Laptop, Run, Team, team_at_work
 from support.trees import describe, noise
 
 MB = 1_000_000
-SIZES = {"small": 60_000, "large": 17 * MB}
-"""One whole PUT; two parts and an index."""
+SIZES = {"small": 60_000, "large": 17 * MB, "huge": 36 * MB}
+"""One whole PUT; four parts and an index; seven parts and an index."""
 
 
 @dataclass
@@ -35,6 +37,9 @@ class World:
 
     team: Team
     folder: Path
+    engine: StorageEngine
+    storage: Any
+    """The proxy before the engine."""
     stored: tuple[str, object] | None = None
     """What downloads fetch: a folder that was uploaded in parts, by its name, and what `describe` said of it."""
 
@@ -121,6 +126,14 @@ class Case:
             ] or good[0]["version_id"] != head.get("VersionId")
         return [f"{name}: {what}" for what, is_so in found.items() if is_so]
 
+    def count_parts_sent_again(self, name: str) -> float:
+        """Say how many parts' bytes of an upload came to the storage beyond those of its archive; 0 of a whole PUT."""
+        came_bytes: int = self.world.storage.part_bytes[f"/{self.team.bucket}/{name}.tar.gz"]
+        if not came_bytes:
+            return 0.0
+        stored = self.team.s3.head_object(Bucket=self.team.bucket, Key=f"{name}.tar.gz")
+        return float(max(0, came_bytes - stored["ContentLength"])) / PART_SIZE_MIN_BYTES
+
     def find_left_overs(self) -> list[str]:
         """Say what lies about on the laptop that should not."""
         work = self.laptop.work
@@ -191,8 +204,12 @@ def find_orphans(team: Team) -> list[str]:
 
 @contextmanager
 def world_at(folder: Path, engine: StorageEngine, storage: FaultyStorage | BreakingProxy) -> Iterator[World]:
-    """Run a team whose storage is reached through a proxy."""
+    """Run a team whose storage is reached through a proxy, and whose parts are as small as S3 takes them."""
     storage.reset()
     as_any: Any = storage  # a team asks only for its address
-    with versioned_bucket(engine) as bucket, team_at_work(folder / "service", engine, bucket, as_any) as team:
-        yield World(team, folder)
+    with (
+        patch("mgmt_api.uploads.drafts.part_size_for", lambda _: PART_SIZE_MIN_BYTES),
+        versioned_bucket(engine) as bucket,
+        team_at_work(folder / "service", engine, bucket, as_any) as team,
+    ):
+        yield World(team, folder, engine, storage)

@@ -116,6 +116,27 @@ class TestEnding:
         assert "for 7 days" in record.error_message
         assert studio.objects.uploads == {}
 
+    @pytest.mark.parametrize("call", ["abort_multipart_upload", "update_operation"])
+    @pytest.mark.parametrize("when", ["before", "after"])
+    def test_a_worker_that_dies_over_ending_it_leaves_no_parts_to_the_next(self, studio, ada, call, when):
+        started = ada.start(item_for("clip", upper_bound=10**9))
+        dying = {when: fail_at(call, RuntimeError("its process is gone"))}
+        studio.serve(interpose_records(studio.records, **dying), interpose_objects(studio.objects, **dying))
+        studio.clock.advance(10 * MINUTE + 7 * DAY)
+        studio.work(PENDING)
+        studio.work(PENDING)
+        assert studio.operation(started.operation_id).record.error_code == "abandoned"
+        assert studio.objects.uploads == {}
+
+    def test_parts_that_the_storage_does_not_throw_away_now_are_thrown_away_in_a_later_round(self, studio, ada):
+        ada.start(item_for("clip", upper_bound=10**9))
+        refusing = fail_at("abort_multipart_upload", StorageUnavailableError("down"))
+        studio.serve(studio.records, interpose_objects(studio.objects, before=refusing))
+        studio.clock.advance(10 * MINUTE + 7 * DAY)
+        studio.work(PENDING)
+        studio.work(PENDING)
+        assert studio.objects.uploads == {}
+
     def test_the_days_are_a_setting(self, studio, ada):
         studio.settings = replace(studio.settings, resume_days=2)
         started = ada.start(item_for("clip", BODY))
