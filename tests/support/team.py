@@ -6,7 +6,7 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -23,7 +23,7 @@ from mgmt_api.wiring import build_app
 from mgmt_contract.names import OWN_FOLDER
 from mgmt_local.engine.seaweedfs import REGION, StorageEngine
 from mgmt_local.gateway.authorizer import Authorizer
-from mgmt_local.gateway.server import Gateway
+from mgmt_local.gateway.server import App, Gateway
 from mgmt_local.issuer.signing import SCOPE
 from mgmt_local.process.activity import Activity
 from mgmt_local.process.state import open_state_folder
@@ -55,6 +55,22 @@ class Team:
     ahead: timedelta = field(default=timedelta())
     """How far the service's clock is ahead of the real one."""
     queue: LocalQueue = field(default_factory=LocalQueue)
+    own_faults: int = 0
+    """How many answers of 500 and more the service has given."""
+
+    def watched(self, app: App) -> App:
+        """Count the faults that are the service's own."""
+
+        def answer(event: dict[str, Any], context: object) -> Mapping[str, Any]:
+            status = 500  # what the gateway says where nothing is answered
+            try:
+                answered = app(event, context)
+                status = answered["statusCode"]
+            finally:
+                self.own_faults += status >= 500
+            return answered
+
+        return answer
 
     def go_round(self) -> None:
         """Have the worker go through what is pending, and wait until it has done all that it found."""
@@ -200,7 +216,7 @@ def team_at_work(
     app = build_app(settings, records, team.store, clock, worker=team.queue)
     backends = Backends(settings, records, team.store, clock, remaining_seconds=lambda: WORK_SECONDS)
     thread = WorkerThread(team.queue, Worker(backends, team.queue).do, round_seconds=NEVER_SECONDS)
-    gateway = Gateway(app, authorizer or make_authorizer(state), Activity(3600))
+    gateway = Gateway(team.watched(app), authorizer or make_authorizer(state), Activity(3600))
     team.url = gateway.url
     try:
         yield team

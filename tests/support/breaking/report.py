@@ -3,79 +3,219 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-GUARANTEES: Final[Mapping[str, tuple[str, str]]] = {
-    "G1": (
+from support.breaking.soak import thirds
+
+SUITES: Final = "suites"
+
+
+@dataclass(frozen=True)
+class Guarantee:
+    """What a report says of a guarantee."""
+
+    name: str
+    suites: str
+    """Where it is tried: parts of `make faults`, and files of tests."""
+    tried: tuple[str, ...]
+    """Sentences with figures; one whose figures a report does not have is left out."""
+
+
+GUARANTEES: Final[Mapping[str, Guarantee]] = {
+    "G1": Guarantee(
         "Sources are sacred",
-        "after {uploads_broken} broken or killed uploads the source was compared with what was stored: {differ} differ",
+        "kills, cases, soak",
+        (
+            "the source was compared after {uploads_broken} broken or killed uploads: {sources_differ} differ",
+            "and after {soak_uploads} uploads of the soak: {soak_sources_differ} differ",
+        ),
     ),
-    "G2": (
+    "G2": Guarantee(
         "Proof before delete",
-        "each object of those was read back; {differ} were other than packed, and no archive was left",
+        "kills, cases, soak",
+        (
+            "each object of those {uploads_broken} was read back: {objects_differ} are other than packed",
+            "files left behind, archives among them: {stray}",
+            "{soak_downloads} downloads in the soak: {soak_fetched_otherwise} came back otherwise",
+        ),
     ),
-    "G3": ("Files of others stay", "`tests/inputs`, `tests/faults/test_upload_faults.py`"),
-    "G4": ("No silent overwrite", "versions counted after those uploads, and after {soak} soaked: {doubled} too many"),
-    "G5": (
+    "G3": Guarantee(
+        "Files of others stay",
+        "`unit/mgmt/upload/test_ours.py`, `test_adopt.py`, `unit/mgmt/archive/test_unfinished.py`",
+        ("{files_of_others} tests with strangers' files in an archive's place, left-overs, and archives to be kept",),
+    ),
+    "G4": Guarantee(
+        "No silent overwrite",
+        "kills, cases, soak, `unit/mgmt_api/uploads/test_one_name.py`, `test_races.py`, `faults/test_replacing.py`",
+        (
+            "versions were counted after each upload: {doubled} too many",
+            "{one_name} tests with several people and machines at one name",
+        ),
+    ),
+    "G5": Guarantee(
         "Kill anywhere",
-        "{kills} kills over the {steps} steps of {commands} commands, then run again: {wrong} not as promised",
+        "kills, cases, `faults/test_upload_faults.py`, `test_index_faults.py`, `test_sign_in_faults.py`",
+        (
+            "{kills} kills over the {steps} steps of {commands} commands, run again: {kills_wrong} not as promised",
+            "{cases} fault cases with {cases_broken} broken requests: {cases_wrong} not as promised",
+            "{faults_of_uploads} tests of faults in uploads, {sign_ins} of sign-ins that end in them",
+        ),
     ),
-    "G6": ("Least authority", "`tests/infra`, `tests/contract`"),
-    "G7": ("The actor comes from the token", "`tests/unit/mgmt_api/domain/test_access.py`"),
-    "G8": ("Secrets stay secret", "`tests/faults/test_upload_faults.py`, `tests/unit/mgmt/test_redaction.py`"),
-    "G9": ("Constant memory", "{soak} uploads: the process with the service grew from {mb_before} to {mb_after} MB"),
-    "G10": (
+    "G6": Guarantee(
+        "Least authority",
+        "`contract/test_tampered_urls.py`, `infra/test_least_privilege.py`, `test_bucket_policy.py`",
+        (
+            "{presigned_urls} tests change each part of each kind of presigned URL before an engine that verifies",
+            "{roles} hold the roles to the calls that were recorded",
+        ),
+    ),
+    "G7": Guarantee(
+        "The actor comes from the token",
+        "`unit/mgmt_api/domain/test_access.py`, `test_policy.py`",
+        ("{who_may_do_what} tests of tokens, claims and bodies, and of each route for each role",),
+    ),
+    "G8": Guarantee(
+        "Secrets stay secret",
+        "`e2e/test_secrets.py`, `unit/mgmt/test_redaction.py`",
+        ("{secrets} tests search what commands and the service wrote for the secrets that were used",),
+    ),
+    "G9": Guarantee(
+        "Constant memory",
+        "soak, and the tests whose name says memory",
+        (
+            "first and last third of {soak_uploads} uploads: service {service_mb_first} and {service_mb_last} MB",
+            "{service_files_first} and {service_files_last} open files",
+            "commands {commands_mb_first} and {commands_mb_last} MB",
+            "{memory} tests of large inputs",
+        ),
+    ),
+    "G10": Guarantee(
         "The record is true",
-        "{faults} fault cases; {soak} uploads with {broken} of {requests} requests broken: {lost} lost, {stuck} stuck",
+        "soak, `unit/mgmt_api/test_any_order.py`, `unit/mgmt_api/upkeep`, `test_crash_points.py`, "
+        "`faults/test_worker.py`",
+        (
+            "{walks} walks of up to 50 calls in any order, with crashes: {walks_wrong} against the rules",
+            "{soak_uploads} uploads, {soak_downloads} downloads and {soak_removals} removals",
+            "with {soak_broken} of {soak_requests} requests broken: {soak_lost} lost, {soak_doubled} doubled",
+            "{soak_stuck} stuck, {own_5xx} answers of 500 or more",
+            "{worker} tests of the worker",
+        ),
     ),
-    "G11": ("Safe means safe", "`tests/faults/test_safe.py`: 60 faults in `make test`, 1,000 in its long form"),
+    "G11": Guarantee(
+        "Safe means safe",
+        "`faults/test_safe.py`",
+        ("{safe_faults} faults in cards, reads, records, objects and indexes: {safe_wrong} called safe",),
+    ),
 }
-"""Each guarantee's name, and what a report says was tried for it."""
 
 
 def guarantees_table(path: Path) -> str:
     """Write the table of what was tried for each guarantee, from a report."""
-    figures = _figures_of(json.loads(path.read_text(encoding="utf-8")))
-    rows = [f"| {name} | {tried.format(**figures)} |" for name, tried in GUARANTEES.values()]
-    return "\n".join(["| | what was tried |", "| --- | --- |", *rows])
+    figures = figures_of(json.loads(path.read_text(encoding="utf-8")))
+    rows = [f"| {each.name} | {each.suites} | {_tell(each, figures)} |" for each in GUARANTEES.values()]
+    return "\n".join(["| | tried by | what was tried |", "| --- | --- | --- |", *rows])
 
 
-def _figures_of(report: Mapping[str, Any]) -> dict[str, str]:
-    kills, cases, soaked = report["kills"], report["cases"], report["soak"]
-    killed = kills["killed_in"]
-    faults = [*kills["faults"], *cases["faults"]]
-    uploads_killed = sum(count for name, count in killed.items() if name.startswith("upload"))
-    numbers = {
+def _tell(guarantee: Guarantee, figures: Mapping[str, int]) -> str:
+    said = []
+    for sentence in guarantee.tried:
+        try:
+            said.append(sentence.format(**{name: f"{number:,}" for name, number in figures.items()}))
+        except KeyError:
+            continue
+    return ", ".join(said) or "not tried in that run"
+
+
+def figures_of(report: Mapping[str, Any]) -> dict[str, int]:
+    """Return all that a report counts, by the names that sentences use."""
+    figures: dict[str, int] = {}
+    for kind, count in (("kills", _count_kills), ("cases", _count_cases), ("soak", _count_soak)):
+        if report.get(kind):
+            figures |= count(report[kind])
+    if {"kills", "cases"} <= figures.keys():
+        faults = [*report["kills"]["faults"], *report["cases"]["faults"]]
+        figures |= {
+            "uploads_broken": figures["uploads_killed"] + report["cases"]["uploads"],
+            "sources_differ": _with(faults, "its source is not"),
+            "objects_differ": _with(faults, "other bytes"),
+            "stray": _with(faults, "stray:"),
+        }
+        if "soak" in report:
+            figures["doubled"] = _with(faults, "versions of the object") + report["soak"]["doubled"]
+    figures["own_5xx"] = sum(report.get(kind, {}).get("own_5xx", 0) for kind in ("kills", "cases", "soak"))
+    return figures | _count_suites(report.get(SUITES, {}))
+
+
+def _with(faults: list[str], words: str) -> int:
+    return sum(words in fault for fault in faults)
+
+
+def _count_kills(kills: Mapping[str, Any]) -> dict[str, int]:
+    return {
         "kills": kills["points"],
-        "wrong": len(kills["faults"]),
-        "differ": sum("other bytes" in fault or "its source is not" in fault for fault in faults),
+        "kills_wrong": len(kills["faults"]),
         "steps": sum(kills["steps"].values()),
         "commands": len(kills["steps"]),
-        "faults": cases["cases"],
-        "uploads_broken": uploads_killed + cases["uploads"],
-        "soak": soaked["uploads"],
-        "requests": soaked["requests"],
-        "broken": soaked["broken_requests"],
-        "mb_before": soaked["memory_mb_before"],
-        "mb_after": soaked["memory_mb_after"],
-        **{name: soaked[name] for name in ("lost", "doubled", "stuck", "own_5xx")},
+        "uploads_killed": sum(count for name, count in kills["killed_in"].items() if name.startswith("upload")),
     }
-    return {name: f"{number:,}" for name, number in numbers.items()}
+
+
+def _count_cases(cases: Mapping[str, Any]) -> dict[str, int]:
+    return {"cases": cases["cases"], "cases_broken": cases["broken_requests"], "cases_wrong": len(cases["faults"])}
+
+
+def _count_soak(soaked: Mapping[str, Any]) -> dict[str, int]:
+    figures = {
+        "soak_requests": soaked["requests"],
+        "soak_broken": soaked["broken_requests"],
+        "soak_sources_differ": _with(soaked["faults"], "its source is not"),
+        "soak_fetched_otherwise": _with(soaked["faults"], "came back otherwise"),
+        "soak_removals": soaked["deletions"] + soaked["undeletions"],
+        **{f"soak_{name}": soaked[name] for name in ("uploads", "downloads", "lost", "doubled", "stuck")},
+    }
+    for name, values in soaked["series"].items():
+        who, what = name.split("_", 1)
+        ends = zip(("first", "last"), thirds(values), strict=True)
+        figures |= {f"{who}_{_SHORT[what]}_{end}": round(value) for end, value in ends}
+    return figures
+
+
+_SHORT: Final = {"memory_mb": "mb", "open_files": "files"}
+
+
+def _count_suites(results: Mapping[str, Mapping[str, Any]]) -> dict[str, int]:
+    figures = {name.replace(" ", "_").lower(): result["tests"] for name, result in results.items()}
+    for name, figure in (("any order", "walks"), ("safe", "safe_faults")):
+        mine = [result for each, result in results.items() if each.startswith(name)]
+        if mine:
+            figures[figure] = sum(count for result in mine for count in result.get("tried", {}).values())
+            figures[f"{figure.removesuffix('_faults')}_wrong"] = sum(len(result["faults"]) for result in mine)
+    return figures
+
+
+def find_faults(report: Mapping[str, Any]) -> list[str]:
+    """Return everything that was not as promised."""
+    parts = [report[kind] for kind in ("kills", "cases", "soak") if report.get(kind)]
+    return [fault for part in (*parts, *report.get(SUITES, {}).values()) for fault in part["faults"]]
 
 
 def lines_of(report: Mapping[str, Any]) -> list[str]:
     """Write a report for a person."""
-    kills, cases, soaked = report["kills"], report["cases"], report["soak"]
-    moved = {name: f"{soaked[f'{name}_before']} -> {soaked[f'{name}_after']}" for name in ("open_files", "memory_mb")}
-    return [
-        f"seed {report['seed']}, {report['seconds']} s",
-        f"kills:  {kills['points']} at {sum(kills['steps'].values())} steps of {len(kills['steps'])} commands",
-        f"faults: {cases['cases']} cases, {cases['broken_requests']} broken requests, {cases['got_over']} got over",
-        f"        in the same run, exit codes {cases['exit_codes']}, own 5xx {cases['own_5xx']}",
-        f"soak:   {soaked['uploads']} uploads, {soaked['broken_requests']} of {soaked['requests']} requests broken",
-        f"        {soaked['lost']} lost, {soaked['doubled']} doubled, {soaked['stuck']} stuck, {soaked['own_5xx']} 5xx",
-        f"        {soaked['resent_bytes']} bytes sent again, open files {moved['open_files']}, MB {moved['memory_mb']}",
-        *(f"WRONG: {fault}" for part in (kills, cases, soaked) for fault in part["faults"]),
-    ]
+    took = f"{report['seconds']} s" if report["seconds"] is not None else "in several goes"
+    asked = ", ".join(f"{name} {value}" for name, value in report["asked"].items())
+    return [f"{asked}: {took}", *_lines_of_parts(report), *(f"WRONG: {fault}" for fault in find_faults(report))]
+
+
+def _lines_of_parts(report: Mapping[str, Any]) -> Iterator[str]:
+    figures = figures_of(report)
+    if cases := report.get("cases"):
+        yield f"cases: {cases['got_over']} got over in the same run, exit codes {cases['exit_codes']}"
+    if soaked := report.get("soak"):
+        yield f"soak: {soaked['run_again']} commands run again, {soaked['resent_bytes']} bytes sent again"
+    for guarantee in GUARANTEES.values():
+        yield f"{guarantee.name}: {_tell(guarantee, figures)}"
+    for name, result in report.get(SUITES, {}).items():
+        yield f"suite {name}: {result['tests']} tests, {result['seconds']} s"

@@ -153,17 +153,18 @@ class Case:
         """Return all records of a name, newest first."""
         return self._history(name=name)
 
-    def records_of_person(self) -> list[dict[str, Any]]:
-        """Return the newest hundred records of who works on this laptop."""
-        return self._history(mine="true", limit="100")
-
     def _history(self, **query: str) -> list[dict[str, Any]]:
+        records: list[dict[str, Any]] = self.ask_history(**query)["records"]
+        return records
+
+    def ask_history(self, **query: str) -> dict[str, Any]:
+        """Return a page of the history as who works on this laptop."""
         headers = {"authorization": f"Bearer {self.laptop.environment['MGMT_TOKEN']}"}
         with urllib3.PoolManager(retries=False, timeout=30) as pool:
             answer = pool.request("GET", f"{self.team.url}/v1/history", fields=query, headers=headers)
         assert answer.status == 200, answer.data
-        records: list[dict[str, Any]] = answer.json()["records"]
-        return records
+        page: dict[str, Any] = answer.json()
+        return page
 
     def _open_multipart_uploads(self, key: str) -> int:
         listed = self.team.s3.list_multipart_uploads(Bucket=self.team.bucket, Prefix=key).get("Uploads", [])
@@ -197,7 +198,9 @@ def describe_source(path: Path) -> object:
 
 def find_orphans(team: Team) -> list[str]:
     """Say which indexes belong to no upload that was recorded as done: each is called by its upload."""
-    indexes = {key.rpartition("/")[2].partition(".")[0] for key in team.indexes()}
+    listing = team.s3.get_paginator("list_objects_v2").paginate(Bucket=team.bucket, Prefix=f"{OWN_FOLDER}/")
+    keys = [each["Key"] for page in listing for each in page.get("Contents", [])]
+    indexes = {key.rpartition("/")[2].partition(".")[0] for key in keys}
     known = team.records.get_operations(sorted(indexes))
     return [f"{OWN_FOLDER}: {each}" for each in sorted(indexes) if each not in known]
 
