@@ -47,10 +47,10 @@ bench: .venv/bench.done bench-tools  ## Measure mgmt beside what else there is (
 	@PYTHONPATH=tests $(BIN)/python -m bench $(if $(QUICK),--scale quick) $(if $(SEED),--seed $(SEED)) \
 	  $(if $(DOCS),--json docs/benchmark.json --pictures docs/pictures) $(ONLY)
 
-faults: setup tools  ## Kill commands, break their network, call the service in any order (half an hour; SEED=2, ONLY="kills soak", KILLS=500 CASES=300 UPLOADS=2000 WALKS=2000 SAFE=1000, DOCS=1)
+faults: setup tools  ## Kill commands, break their network, call the service in any order (half an hour; SEED=2, ONLY="kills soak", KILLS=500 CASES=300 UPLOADS=2000 REQUESTS=20000 WALKS=2000 SAFE=1000, DOCS=1)
 	@PYTHONPATH=tests $(BIN)/python -m support.breaking $(if $(SEED),--seed $(SEED)) $(if $(KILLS),--kills $(KILLS)) \
 	  $(if $(CASES),--cases $(CASES)) $(if $(UPLOADS),--uploads $(UPLOADS)) $(if $(WALKS),--walks $(WALKS)) \
-	  $(if $(SAFE),--safe-faults $(SAFE)) --json $(if $(DOCS),docs/faults.json,build/faults.json) $(ONLY)
+	  $(if $(REQUESTS),--requests $(REQUESTS)) $(if $(SAFE),--safe-faults $(SAFE)) --json $(if $(DOCS),docs/faults.json,build/faults.json) $(ONLY)
 
 mutation: .venv/mutation.done  ## Change the code on purpose and count what the tests notice (hours; ONLY="mgmt_contract.names*")
 	@PYTHONPATH=tests $(BIN)/python -m support.mutation $(if $(ONLY),"$(ONLY)")

@@ -38,6 +38,10 @@ REPORT = {
         "faults": [],
     },
     "soak": SOAKED,
+    "requests": {
+        "requests": 20_000, "by_route": {"GET /v1": 9, "POST /v1/uploads/start": 9}, "own_5xx": 1, "undocumented": 0,
+        "leaks": 0, "faults": [],
+    },
     "suites": {
         "any order 1": {"tests": 2, "seconds": 9, "faults": [], "tried": {"walks": 500, "walks in SQLite": 83}},
         "safe": {"tests": 34, "seconds": 9, "faults": [], "tried": {"faults": 1000}},
@@ -56,6 +60,7 @@ def test_every_guarantee_has_its_line_made_of_what_was_counted(tmp_path):
         "583 walks of up to 50 calls",
         "1,000 faults in cards",
         "47 tests change each part of each kind of presigned URL",
+        "20,000 fuzzed requests to 2 routes: 1 answered with 500 or more",
         "not tried in that run",
     ):
         assert words in table
@@ -91,6 +96,8 @@ def test_all_pieces_are_planned_and_their_results_joined(tmp_path, monkeypatch):
     names = [f"{piece.kind} {piece.name}" for piece in at_work + beside]
     assert len(names) == len(set(names))
     assert {piece.kind for piece in at_work} == {"kills", "cases", "soak"}
+    fuzzed = [piece.do.args[0] for piece in beside if piece.kind == "requests"]
+    assert sum(fuzzed) == 20_000
     walks = [piece.do.args[0].tried["walks"] for piece in beside if piece.name.startswith("any order")]
     assert sum(walks) == 2000
 

@@ -70,6 +70,7 @@ def _read_options() -> tuple[Amounts, list[str], Path | None]:
     parser.add_argument("--kills", type=int, default=usual.kills, help="at how many points commands are killed")
     parser.add_argument("--cases", type=int, default=usual.cases, help="how many fault cases")
     parser.add_argument("--uploads", type=int, default=usual.uploads, help="how many uploads the soak makes")
+    parser.add_argument("--requests", type=int, default=usual.requests, help="how many fuzzed requests")
     parser.add_argument("--walks", type=int, default=usual.walks, help="in how many orders the service is called")
     parser.add_argument("--safe-faults", type=int, default=usual.safe_faults, help="how many faults under mgmt safe")
     parser.add_argument("--json", type=Path, metavar="FILE", help="where the report goes")

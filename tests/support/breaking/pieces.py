@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
-from support.breaking import cases, kills, soak, suites
+from support.breaking import cases, hostile, kills, soak, suites
 from support.breaking.kills import Scenario
 from support.breaking.world import World, find_orphans, world_at
 from support.engine import storage_engine
 
 CASES_PER_PIECE: Final = 30
-KINDS: Final = ("kills", "cases", "soak", "suites")
+REQUESTS_PER_PIECE: Final = 5000
+KINDS: Final = ("kills", "cases", "soak", "requests", "suites")
 
 _MOST: Final = frozenset({"parts_sent_again"})
 """What is not added up: the most of all pieces counts."""
@@ -30,6 +33,8 @@ class Amounts:
     kills: int = 500
     cases: int = 300
     uploads: int = 2000
+    requests: int = 20_000
+    """Fuzzed ones."""
     walks: int = 2000
     """Orders in which the service's calls are made."""
     safe_faults: int = 1000
@@ -58,7 +63,12 @@ def plan_pieces(amounts: Amounts) -> tuple[list[Piece], list[Piece]]:
         Piece("soak", "all", partial(_soak, amounts.uploads, amounts.seed)),
     ]
     planned = suites.plan_suites(seed=amounts.seed, walks=amounts.walks, faults=amounts.safe_faults)
-    beside = [Piece("suites", suite.name, partial(suites.run_suite, suite)) for suite in planned]
+    fuzzed = [
+        Piece("requests", str(at // REQUESTS_PER_PIECE + 1), partial(_fuzz, count, amounts.seed * 1000 + at))
+        for at in range(0, amounts.requests, REQUESTS_PER_PIECE)
+        if (count := min(REQUESTS_PER_PIECE, amounts.requests - at))
+    ]
+    beside = [*fuzzed, *(Piece("suites", suite.name, partial(suites.run_suite, suite)) for suite in planned)]
     return [piece for piece in at_work if piece.kind != "soak" or amounts.uploads], beside
 
 
@@ -82,6 +92,13 @@ def _break(chosen: Sequence[cases.FaultCase]) -> dict[str, Any]:
 def _soak(count: int, seed: int) -> dict[str, Any]:
     with _at_work(seed) as (world, service, storage):
         return _finish(world, soak.soak(world, service, storage, count, seed=seed))
+
+
+def _fuzz(count: int, seed: int) -> dict[str, Any]:
+    """Fuzz in a process of its own, so that it is no part of the memory of what is soaked meanwhile."""
+    with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
+        outcome = pool.submit(hostile.fuzz, count, seed).result()
+    return {name: _with_texts(value) for name, value in vars(outcome).items()}
 
 
 def _finish(world: World, outcome: Any) -> dict[str, Any]:

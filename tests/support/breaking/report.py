@@ -66,10 +66,12 @@ GUARANTEES: Final[Mapping[str, Guarantee]] = {
     ),
     "G6": Guarantee(
         "Least authority",
-        "`contract/test_tampered_urls.py`, `infra/test_least_privilege.py`, `test_bucket_policy.py`",
+        "requests, `contract/test_tampered_urls.py`, `infra/test_least_privilege.py`, `test_bucket_policy.py`",
         (
             "{presigned_urls} tests change each part of each kind of presigned URL before an engine that verifies",
             "{roles} hold the roles to the calls that were recorded",
+            "{requests} fuzzed requests to {routes} routes: {requests_5xx} answered with 500 or more",
+            "{undocumented} answered as is not documented, {leaks} with a secret",
         ),
     ),
     "G7": Guarantee(
@@ -132,7 +134,12 @@ def _tell(guarantee: Guarantee, figures: Mapping[str, int]) -> str:
 def figures_of(report: Mapping[str, Any]) -> dict[str, int]:
     """Return all that a report counts, by the names that sentences use."""
     figures: dict[str, int] = {}
-    for kind, count in (("kills", _count_kills), ("cases", _count_cases), ("soak", _count_soak)):
+    for kind, count in (
+        ("kills", _count_kills),
+        ("cases", _count_cases),
+        ("soak", _count_soak),
+        ("requests", _count_requests),
+    ):
         if report.get(kind):
             figures |= count(report[kind])
     if {"kills", "cases"} <= figures.keys():
@@ -167,6 +174,16 @@ def _count_cases(cases: Mapping[str, Any]) -> dict[str, int]:
     return {"cases": cases["cases"], "cases_broken": cases["broken_requests"], "cases_wrong": len(cases["faults"])}
 
 
+def _count_requests(fuzzed: Mapping[str, Any]) -> dict[str, int]:
+    return {
+        "requests": fuzzed["requests"],
+        "routes": len(fuzzed["by_route"]),
+        "requests_5xx": fuzzed["own_5xx"],
+        "undocumented": fuzzed["undocumented"],
+        "leaks": fuzzed["leaks"],
+    }
+
+
 def _count_soak(soaked: Mapping[str, Any]) -> dict[str, int]:
     figures = {
         "soak_requests": soaked["requests"],
@@ -198,7 +215,7 @@ def _count_suites(results: Mapping[str, Mapping[str, Any]]) -> dict[str, int]:
 
 def find_faults(report: Mapping[str, Any]) -> list[str]:
     """Return everything that was not as promised."""
-    parts = [report[kind] for kind in ("kills", "cases", "soak") if report.get(kind)]
+    parts = [report[kind] for kind in ("kills", "cases", "soak", "requests") if report.get(kind)]
     return [fault for part in (*parts, *report.get(SUITES, {}).values()) for fault in part["faults"]]
 
 
