@@ -57,11 +57,16 @@ GUARANTEES: Final[Mapping[str, Guarantee]] = {
     ),
     "G5": Guarantee(
         "Kill anywhere",
-        "kills, cases, `faults/test_upload_faults.py`, `test_index_faults.py`, `test_sign_in_faults.py`",
+        "kills, cases, `faults/test_upload_faults.py`, `test_index_faults.py`, `test_sign_in_faults.py`, "
+        "`e2e/test_download.py`, `unit/mgmt/archive/test_extraction_interrupted.py`, "
+        "`unit/mgmt/credentials/test_provider.py`, `unit/mgmt/cli/test_fuzzed_answers.py`",
         (
             "{kills} kills over the {steps} steps of {commands} commands, run again: {kills_wrong} not as promised",
             "{cases} fault cases with {cases_broken} broken requests: {cases_wrong} not as promised",
-            "{faults_of_uploads} tests of faults in uploads, {sign_ins} of sign-ins that end in them",
+            "{killed_downloads_kills} more kills of downloads and extractions, {killed_downloads_wrong} wrong",
+            "{faults_of_uploads} tests of faults in uploads",
+            "{sign_ins_renewals} renewals of a sign-in by many processes, {sign_ins_wrong} lost",
+            "{odd_answers_answers} changed answers of the service: {odd_answers_wrong} taken for good",
         ),
     ),
     "G6": Guarantee(
@@ -204,12 +209,14 @@ _SHORT: Final = {"memory_mb": "mb", "open_files": "files"}
 
 
 def _count_suites(results: Mapping[str, Mapping[str, Any]]) -> dict[str, int]:
-    figures = {name.replace(" ", "_").lower(): result["tests"] for name, result in results.items()}
-    for name, figure in (("any order", "walks"), ("safe", "safe_faults")):
-        mine = [result for each, result in results.items() if each.startswith(name)]
-        if mine:
-            figures[figure] = sum(count for result in mine for count in result.get("tried", {}).values())
-            figures[f"{figure.removesuffix('_faults')}_wrong"] = sum(len(result["faults"]) for result in mine)
+    figures: dict[str, int] = {}
+    for name, result in results.items():
+        word = name.replace(" ", "_").replace("-", "_").lower()
+        figures |= {word: result["tests"], f"{word}_wrong": len(result["faults"])}
+        figures |= {f"{word}_{what}": count for what, count in result.get("tried", {}).items()}
+    if walked := [result for name, result in results.items() if name.startswith("any order")]:
+        figures["walks"] = sum(count for result in walked for count in result["tried"].values())
+        figures["walks_wrong"] = sum(len(result["faults"]) for result in walked)
     return figures
 
 

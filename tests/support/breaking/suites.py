@@ -60,10 +60,32 @@ def plan_suites(*, seed: int, walks: int, faults: int) -> list[Suite]:
             {"MGMT_SAFE_FAULTS": str(faults), "MGMT_SAFE_SEED": str(seed)},
             {"faults": faults},
         ),
+        *LONG,
         *(Suite(name, arguments) for name, arguments in PLAIN.items()),
     ]
 
 
+LONG: Final = (
+    Suite(
+        "sign-ins",
+        ("tests/faults/test_sign_in_faults.py", "tests/unit/mgmt/credentials/test_provider.py"),
+        {"MGMT_MANY_RENEWALS": "1"},
+        {"renewals": 1000},
+    ),
+    Suite(
+        "killed downloads",
+        ("tests/e2e/test_download.py", "tests/unit/mgmt/archive/test_extraction_interrupted.py", "-k", "kill"),
+        {"MGMT_DOWNLOAD_KILLS": "50", "MGMT_EXTRACTION_KILLS": "50"},
+        {"kills": 150},
+    ),
+    Suite(
+        "odd answers",
+        ("tests/unit/mgmt/cli/test_fuzzed_answers.py",),
+        {"MGMT_FUZZ_ANSWERS": "2000"},
+        {"answers": 2000},
+    ),
+)
+"""Suites that do more by what is in their environment, and how much that is."""
 PLAIN: Final[Mapping[str, tuple[str, ...]]] = {
     "files of others": (
         "tests/unit/mgmt/upload/test_ours.py",
@@ -92,7 +114,6 @@ PLAIN: Final[Mapping[str, tuple[str, ...]]] = {
         "tests/unit/mgmt_api/upkeep",
         "tests/unit/mgmt_api/uploads/test_crash_points.py",
     ),
-    "sign-ins": ("tests/faults/test_sign_in_faults.py",),
     "faults of uploads": ("tests/faults/test_upload_faults.py", "tests/faults/test_index_faults.py"),
 }
 """Suites that have no long form: the same tests as in `make test`."""
