@@ -13,7 +13,7 @@ from support.breaking.kept import Kept, name_of_code
 from support.breaking.pieces import Amounts, Piece, join, plan_pieces
 from support.breaking.report import GUARANTEES, find_faults, guarantees_table, lines_of
 from support.breaking.soak import find_growth
-from support.breaking.suites import Suite, count, run_suite
+from support.breaking.suites import Suite, count, plan_suites, run_suite
 
 SOAKED = {
     "uploads": 2000, "downloads": 100, "deletions": 50, "undeletions": 25,
@@ -30,6 +30,8 @@ REPORT = {
         "points": 5,
         "steps": {"upload-small": 50},
         "killed_in": {"upload-small": 5},
+        "at_random_times": 2,
+        "parts_sent_again": {"jobs 1": 0.504, "jobs 3": 2.0, "jobs 4": 3.0},
         "own_5xx": 0,
         "faults": ["upload-small, killed at step 5: clip: a record is pending"],
     },
@@ -55,7 +57,9 @@ def test_every_guarantee_has_its_line_made_of_what_was_counted(tmp_path):
     table = guarantees_table(tmp_path / "faults.json")
     assert len(table.splitlines()) == 2 + len(GUARANTEES) == 13
     for words in (
-        "5 kills over the 50 steps of 1 commands, run again: 1 not as promised, 7 fault cases",
+        "5 kills over the 50 steps of 1 commands and kinds of the worker's work, then run again: 1 not as promised, ",
+        "2 of the kills at random times",
+        "at most 0.5 parts sent again with one at a time, 2 with three, 7 fault cases",
         "11 broken or killed uploads",
         "583 walks of up to 50 calls",
         "1,000 faults in cards",
@@ -64,6 +68,12 @@ def test_every_guarantee_has_its_line_made_of_what_was_counted(tmp_path):
         "not tried in that run",
     ):
         assert words in table
+
+
+def test_every_suite_has_a_name_that_the_table_names():
+    planned = {suite.name.removesuffix(" 1") for suite in plan_suites(seed=1, walks=1, faults=1)}
+    named = {word for each in GUARANTEES.values() for word in each.suites.split("`")[1::2]}
+    assert named == planned
 
 
 def test_a_report_names_all_that_was_not_as_promised():

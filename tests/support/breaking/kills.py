@@ -113,10 +113,14 @@ class _Kill:
 
 
 def kill_everywhere(world: World, scenarios: Sequence[Scenario], *, points: int, seed: int, jobs: int = 2) -> Outcome:
-    """Kill commands at steps that a seed chooses, evenly over the scenarios and over each command's steps.
+    """Kill commands and the worker at steps that a seed chooses, and at random times."""
+    outcome = kill_commands(world, scenarios, points=points, seed=seed, jobs=jobs)
+    kill_workers(world, points // PER_TIME, seed=seed, outcome=outcome)
+    return outcome
 
-    Beside them come kills at random times, and kills of the worker.
-    """
+
+def kill_commands(world: World, scenarios: Sequence[Scenario], *, points: int, seed: int, jobs: int = 2) -> Outcome:
+    """Kill commands, evenly over the scenarios and over each command's steps; beside them come random times."""
     outcome = Outcome()
     rng = random.Random(seed)  # noqa: S311  it must come out the same again
     plan = []
@@ -135,12 +139,12 @@ def kill_everywhere(world: World, scenarios: Sequence[Scenario], *, points: int,
                 outcome.at_random_times += not kill.step
                 most = f"jobs {kill.scenario.jobs}"
                 outcome.parts_sent_again[most] = max(again, outcome.parts_sent_again.get(most, 0.0))
-    _kill_workers(world, rng, points // PER_TIME, outcome)
     return outcome
 
 
-def _kill_workers(world: World, rng: random.Random, points: int, outcome: Outcome) -> None:
+def kill_workers(world: World, points: int, *, seed: int, outcome: Outcome) -> None:
     """Kill the worker over each kind of its work: each at least once at a step, and every fourth time at any time."""
+    rng = random.Random(seed)  # noqa: S311  it must come out the same again
     with WorkerKills(world).at_work() as killing:
         of_each = _deal(max(points, len(WORKER_SCENARIOS)), WORKER_SCENARIOS, rng)
         for scenario in WORKER_SCENARIOS:

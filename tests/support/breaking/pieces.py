@@ -19,6 +19,8 @@ from support.engine import storage_engine
 
 CASES_PER_PIECE: Final = 30
 REQUESTS_PER_PIECE: Final = 5000
+KILLS_AT_STEPS_SHARE: Final = 0.7
+"""The rest are at random times, where some come too late and are not counted, and of the worker."""
 KINDS: Final = ("kills", "cases", "soak", "requests", "suites")
 
 _MOST: Final = frozenset({"parts_sent_again"})
@@ -54,11 +56,13 @@ def plan_pieces(amounts: Amounts) -> tuple[list[Piece], list[Piece]]:
     """Return all pieces: those that run commands at work, and those that can be done beside them."""
     chosen = cases.choose_cases(amounts.cases, amounts.seed)
     batches = [chosen[at : at + CASES_PER_PIECE] for at in range(0, len(chosen), CASES_PER_PIECE)]
+    at_steps = round(amounts.kills * KILLS_AT_STEPS_SHARE)
     at_work = [
         *(
             Piece("kills", scenario.name, partial(_kill, scenario, points, amounts.seed))
-            for scenario, points in _deal(amounts.kills, kills.SCENARIOS)
+            for scenario, points in _deal(at_steps, kills.SCENARIOS)
         ),
+        Piece("kills", "worker", partial(_kill_workers, at_steps // kills.PER_TIME, amounts.seed)),
         *(Piece("cases", str(number), partial(_break, batch)) for number, batch in enumerate(batches, 1)),
         Piece("soak", "all", partial(_soak, amounts.uploads, amounts.seed)),
     ]
@@ -80,7 +84,14 @@ def _deal(count: int, scenarios: Sequence[Scenario]) -> Iterator[tuple[Scenario,
 
 def _kill(scenario: Scenario, points: int, seed: int) -> dict[str, Any]:
     with _at_work(seed) as (world, _, _):
-        return _finish(world, kills.kill_everywhere(world, [scenario], points=points, seed=seed))
+        return _finish(world, kills.kill_commands(world, [scenario], points=points, seed=seed))
+
+
+def _kill_workers(points: int, seed: int) -> dict[str, Any]:
+    with _at_work(seed) as (world, _, _):
+        outcome = kills.Outcome()
+        kills.kill_workers(world, points, seed=seed, outcome=outcome)
+        return _finish(world, outcome)
 
 
 def _break(chosen: Sequence[cases.FaultCase]) -> dict[str, Any]:
