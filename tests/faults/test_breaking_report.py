@@ -93,7 +93,7 @@ def test_a_run_that_was_ended_goes_on_with_what_is_missing(tmp_path):
     with path.open("a") as file:
         file.write('{"piece": "second", "res')  # killed while this was written
     again = Kept(path, asked)
-    assert again.do("first", work("first")) == {"faults": ["of before"]}
+    assert again.do("first", work("first")) == {"faults": ["of before"], "codes": ["abc"]}
     again.do("second", work("second"))
     assert Kept(path, asked).results.keys() == {"first", "second"}
     assert done == ["first", "second"]
@@ -113,15 +113,34 @@ def test_all_pieces_are_planned_and_their_results_joined(tmp_path, monkeypatch):
 
     pieces = [Piece("kills", name, lambda: {"points": 2, "steps": {"all": 3}, "faults": []}) for name in "ab"]
     monkeypatch.setattr("support.breaking.__main__.plan_pieces", lambda _: (pieces, []))
-    made = break_everything(amounts, ["kills"], Kept(tmp_path / "kept", {}))
+    kept = Kept(tmp_path / "kept", {"code": "abc"})
+    assert break_everything(amounts, ["kills"], kept, only_kept=True) == {}
+    made = break_everything(amounts, ["kills"], kept)
     assert made["kills"]["points"] == 4
     assert made["kills"]["steps"] == {"all": 6}
+    assert break_everything(amounts, ["kills"], kept, only_kept=True) == made
+
+
+def test_a_piece_that_breaks_down_is_no_end_of_the_pieces(tmp_path, monkeypatch):
+    def break_down():
+        raise IndexError("of the piece")
+
+    monkeypatch.setattr("support.breaking.__main__.plan_pieces", lambda _: ([Piece("kills", "a", break_down)], []))
+    with pytest.raises(IndexError, match="of the piece"):
+        break_everything(Amounts(), ["kills"], Kept(tmp_path / "kept", {"code": "abc"}))
 
 
 def test_results_are_added_up_and_the_most_is_kept():
-    one = {"points": 2, "by": {"a": 1}, "faults": ["x"], "parts_sent_again": {"jobs 1": 0.5}}
-    two = {"points": 3, "by": {"a": 1, "b": 4}, "faults": [], "parts_sent_again": {"jobs 1": 0.25, "jobs 4": 2.0}}
+    one = {"points": 2, "by": {"a": 1}, "faults": ["x"], "parts_sent_again": {"jobs 1": 0.5}, "codes": ["a"]}
+    two = {
+        "codes": ["a"],
+        "points": 3,
+        "by": {"a": 1, "b": 4},
+        "faults": [],
+        "parts_sent_again": {"jobs 1": 0.25, "jobs 4": 2.0},
+    }
     assert join([one, two]) == {
+        "codes": ["a"],
         "points": 5,
         "by": {"a": 2, "b": 4},
         "faults": ["x"],

@@ -10,7 +10,8 @@ import argparse
 import json
 import sys
 import time
-from collections.abc import Sequence
+from collections import deque
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -22,25 +23,53 @@ from support.breaking.report import find_faults, lines_of
 KEPT = PROJECT / "build" / "faults.jsonl"
 
 
-def break_everything(amounts: Amounts, kinds: Sequence[str], kept: Kept) -> dict[str, Any]:
-    """Do all pieces, two at a time: one with commands at work, one beside it."""
-    lanes = [[piece for piece in lane if piece.kind in kinds] for lane in plan_pieces(amounts)]
-    with ThreadPoolExecutor(len(lanes)) as pool:
-        done = [pair for lane in pool.map(lambda lane: [_do(piece, kept) for piece in lane], lanes) for pair in lane]
-    made: dict[str, Any] = {kind: join([result for piece, result in done if piece.kind == kind]) for kind in kinds}
-    if "suites" in made:
-        made["suites"] = {piece.name: result for piece, result in done if piece.kind == "suites"}
+def break_everything(amounts: Amounts, kinds: Sequence[str], kept: Kept, *, only_kept: bool = False) -> dict[str, Any]:
+    """Do all pieces, two at a time: one with commands at work and one beside it, then two of those beside."""
+    at_work, beside = ([piece for piece in lane if piece.kind in kinds] for lane in plan_pieces(amounts))
+    if not only_kept:
+        left = deque(beside)
+        with ThreadPoolExecutor(2) as pool:
+            lanes = [pool.submit(_do_some, kept, deque(at_work), left), pool.submit(_do_some, kept, left)]
+        for lane in lanes:
+            lane.result()
+    made: dict[str, Any] = {}
+    for kind in kinds:
+        done = {each.name: kept.results[_name(each)] for each in at_work + beside if _is_done(each, kind, kept)}
+        if done:
+            made[kind] = done if kind == "suites" else join([*done.values()])
     return made
 
 
-def _do(piece: Piece, kept: Kept) -> tuple[Piece, dict[str, Any]]:
-    name = f"{piece.kind} {piece.name}"
+def _do_some(kept: Kept, *queues: deque[Piece]) -> None:
+    for pieces in queues:
+        for piece in _take(pieces):
+            _do(piece, kept)
+
+
+def _take(pieces: deque[Piece]) -> Iterator[Piece]:
+    """Take pieces until none is left; another thread may take some as well."""
+    while True:
+        try:
+            yield pieces.popleft()
+        except IndexError:
+            return
+
+
+def _is_done(piece: Piece, kind: str, kept: Kept) -> bool:
+    return piece.kind == kind and _name(piece) in kept.results
+
+
+def _name(piece: Piece) -> str:
+    return f"{piece.kind} {piece.name}"
+
+
+def _do(piece: Piece, kept: Kept) -> None:
+    name = _name(piece)
     began = time.monotonic()
     was_done = name in kept.results
     result = kept.do(name, lambda: piece.do() | {"piece_seconds": round(time.monotonic() - began, 1)})
     faults = len(result["faults"])
     _say(f"{name}: {'kept from before, ' if was_done else ''}{result['piece_seconds']} s, {faults} not as promised")
-    return piece, result
 
 
 def _say(text: str) -> None:
@@ -49,21 +78,21 @@ def _say(text: str) -> None:
 
 def main() -> int:
     """Run from the command line."""
-    amounts, kinds, path = _read_options()
+    amounts, kinds, options = _read_options()
     asked = {"code": name_of_code(), **vars(amounts)}
     began = time.monotonic()
     kept = Kept(KEPT, asked)
     is_whole = not kept.results
-    made = break_everything(amounts, kinds, kept)
+    made = break_everything(amounts, kinds, kept, only_kept=options.only_kept)
     report = {"asked": asked, "seconds": round(time.monotonic() - began) if is_whole else None, **made}
-    if path is not None:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
+    if options.json is not None:
+        options.json.parent.mkdir(parents=True, exist_ok=True)
+        options.json.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
     sys.stdout.write("\n".join(lines_of(report)) + "\n")
     return 1 if find_faults(report) else 0
 
 
-def _read_options() -> tuple[Amounts, list[str], Path | None]:
+def _read_options() -> tuple[Amounts, list[str], argparse.Namespace]:
     usual = Amounts()
     parser = argparse.ArgumentParser(prog="make faults", description=__doc__)
     parser.add_argument("--seed", type=int, default=usual.seed)
@@ -74,12 +103,13 @@ def _read_options() -> tuple[Amounts, list[str], Path | None]:
     parser.add_argument("--walks", type=int, default=usual.walks, help="in how many orders the service is called")
     parser.add_argument("--safe-faults", type=int, default=usual.safe_faults, help="how many faults under mgmt safe")
     parser.add_argument("--json", type=Path, metavar="FILE", help="where the report goes")
+    parser.add_argument("--only-kept", action="store_true", help="do nothing, report what an ended run has done")
     parser.add_argument("kinds", nargs="*", metavar="KIND", help=f"only these: {', '.join(KINDS)}")
     options = parser.parse_args()
     if unknown := set(options.kinds) - set(KINDS):
         parser.error(f"no such kind: {', '.join(sorted(unknown))}")
     chosen = {name: value for name, value in vars(options).items() if name in vars(usual)}
-    return Amounts(**chosen), [kind for kind in KINDS if not options.kinds or kind in options.kinds], options.json
+    return Amounts(**chosen), [kind for kind in KINDS if not options.kinds or kind in options.kinds], options
 
 
 if __name__ == "__main__":

@@ -201,8 +201,9 @@ class _Judge:
         own = [each for each in problems if PROBLEMS[each["code"]].http_status >= 500]
         self._note(bool(own) or status >= 500, "own_5xx", case, text)
         self._note(not self._is_documented(case, answer, problems), "undocumented", case, text)
-        told = f"{text}{answer.headers}"
-        self._note(any(word in told for word in (*self._secrets, *_INSIDES)), "leaks", case, text)
+        told, asked = f"{text}{answer.headers}", f"{case.path_parameters}{case.query}{case.body}"
+        insides = [word for word in _INSIDES if word not in asked]  # what is sent may come back, such as an id
+        self._note(any(word in told for word in (*self._secrets, *insides)), "leaks", case, text)
 
     def _is_documented(self, case: Case, answer: Response, problems: list[dict[str, Any]]) -> bool:
         try:

@@ -18,12 +18,13 @@ class Kept:
 
     Args:
         path: Where the file is.
-        asked: What makes two runs the same: the state of the code, the seed, how much of everything. A file of
-            another run is begun anew.
+        asked: What makes two runs the same: the state of the code, by its name, the seed, how much of everything. A
+            file of another run is begun anew.
     """
 
     def __init__(self, path: Path, asked: Mapping[str, Any]) -> None:
         self._path = path
+        self._code = asked["code"]
         self._lock = Lock()
         self.results: dict[str, dict[str, Any]] = {}
         lines = _whole_lines(path)
@@ -37,7 +38,7 @@ class Kept:
     def do(self, name: str, work: Callable[[], dict[str, Any]]) -> dict[str, Any]:
         """Do a piece that is not done yet, and return its result."""
         if name not in self.results:
-            result = work()
+            result = {**work(), "codes": [self._code]}
             with self._lock, self._path.open("a", encoding="utf-8") as file:
                 file.write(json.dumps({"piece": name, "result": result}) + "\n")
                 self.results[name] = result

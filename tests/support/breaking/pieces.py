@@ -152,4 +152,6 @@ def _join_values(name: str, before: Any, value: Any) -> Any:
         return {key: _join_values(name, before.get(key, 0), value.get(key, 0)) for key in keys}
     if name in _MOST:
         return max(before, value)
+    if name == "codes":
+        return sorted({*before, *value})
     return before + value
