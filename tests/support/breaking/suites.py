@@ -43,26 +43,23 @@ def plan_suites(*, seed: int, walks: int, faults: int) -> list[Suite]:
         faults: How many faults are injected under `mgmt safe`.
     """
     quarters = [walks // 4 + (number < walks % 4) for number in range(4)]
-    return [
-        *(
-            Suite(
-                f"any order {number + 1}",
-                ("tests/unit/mgmt_api/test_any_order.py", f"--hypothesis-seed={seed * 100 + number}"),
-                {"MGMT_ANY_ORDER": str(count)},
-                {"walks": count, "walks in SQLite": max(1, count // 6)},
-            )
-            for number, count in enumerate(quarters)
-            if count
-        ),
+    any_order = (
         Suite(
-            "safe",
-            ("tests/faults/test_safe.py",),
-            {"MGMT_SAFE_FAULTS": str(faults), "MGMT_SAFE_SEED": str(seed)},
-            {"faults": faults},
-        ),
-        *LONG,
-        *(Suite(name, arguments) for name, arguments in PLAIN.items()),
-    ]
+            f"any order {number + 1}",
+            ("tests/unit/mgmt_api/test_any_order.py", f"--hypothesis-seed={seed * 100 + number}"),
+            {"MGMT_ANY_ORDER": str(count)},
+            {"walks": count, "walks in SQLite": max(1, count // 6)},
+        )
+        for number, count in enumerate(quarters)
+        if count
+    )
+    safe = Suite(
+        "safe",
+        ("tests/faults/test_safe.py",),
+        {"MGMT_SAFE_FAULTS": str(faults), "MGMT_SAFE_SEED": str(seed)},
+        {"faults": faults},
+    )
+    return [*(Suite(name, arguments) for name, arguments in PLAIN.items()), *LONG, safe, *any_order]
 
 
 LONG: Final = (
