@@ -74,5 +74,16 @@ def test_a_clock_that_is_a_day_off_changes_nothing(team, anna, shifted, seconds)
     assert run.lines[-1]["succeeded"] == 2
     again = anna.run("--json", "upload", "card", "small")
     assert again.lines[-1] == {"type": "summary", "succeeded": 0, "failed": 0, "skipped": 2}
-    assert {record["status"] for record in anna.run("--json", "history").records} == {"success"}
-    assert anna.left_overs() == []
+    for options in ([], ["--extract"]):
+        back = anna.work / f"back{len(options)}"
+        back.mkdir()
+        run = anna.run("download", "card", "--to", str(back), *options, **environment)
+        assert (run.exit_code, len(list(back.iterdir()))) == (0, 1), run.stderr
+    assert anna.run("delete", "--yes", "small", **environment).exit_code == 0
+    records = anna.run("--json", "history", **environment).records
+    assert {record["status"] for record in records} == {"success"}
+    assert len(records) == 2 + 2 + 1
+    assert all(record["started_at"] <= record["finished_at"] for record in records), "the times are the service's"
+    assert {path.name for path in anna.work.rglob("*.tar.gz*")} == {"card.tar.gz"}, "the one that was downloaded"
+    told = {path.name[:8] for path in (anna.folder / "state" / "log").iterdir()}
+    assert len(told) >= 2, "each log is called by the clock of its run, and none takes another's place"

@@ -1,5 +1,7 @@
 """What no network does: a storage slow to join parts, that forgets, or refuses good URLs; a client that dies late."""
 
+import threading
+from datetime import timedelta
 from functools import wraps
 
 import pytest
@@ -54,6 +56,43 @@ def test_a_storage_that_is_still_joining_parts_is_looked_at_and_not_asked_again(
     assert len(run.records) == 1
     assert anna.left_overs() == []
     assert team.versions("big.mov.tar.gz") == 1
+
+
+def test_a_client_that_is_killed_during_a_join_of_ten_minutes_finds_it_done_and_it_is_asked_for_once(
+    team, anna, bert, large, monkeypatch
+):
+    """Nobody else can take the name meanwhile, and nobody joins the parts a second time."""
+    complete, calls, asked = team.store.complete_multipart_upload, [], threading.Semaphore(0)
+    find = team.records.get_operations
+
+    @wraps(complete)
+    def be_slow(*arguments, **named):
+        calls.append((arguments, named))
+        raise OperationInProgressError("still at it")
+
+    def note(operation_ids):
+        if calls:
+            asked.release()
+        return find(operation_ids)
+
+    monkeypatch.setattr(team.store, "complete_multipart_upload", be_slow)
+    monkeypatch.setattr(team.records, "get_operations", note)
+    process = anna.begin("upload", large)
+    for _ in range(2):
+        assert asked.acquire(timeout=30), "the client asks on"
+    process.kill()
+    process.communicate()
+    team.ahead = timedelta(minutes=9)
+    (bert.work / large).write_bytes(noise(1000))
+    assert bert.run("upload", large).exit_code == 6
+    [(arguments, named)] = calls
+    complete(*arguments, **named)
+    run = anna.run("--json", "upload", large)
+    assert (run.exit_code, run.stderr) == (0, "")
+    assert len(calls) == 1
+    assert [record["status"] for record in run.records] == ["success"]
+    assert team.versions("big.mov.tar.gz") == 1
+    assert anna.left_overs() == []
 
 
 @pytest.mark.parametrize(("name", "part"), [("clip.mp4", None), ("big.mov", 2)])

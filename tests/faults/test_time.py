@@ -2,28 +2,44 @@
 
 from __future__ import annotations
 
+import threading
+from contextlib import nullcontext
 from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 
-from support.one_clock import PART_BYTES, BrokenError, one_clock
+from mgmt.credentials.place import service_name
+from mgmt.credentials.provider import StoredToken
+from mgmt.credentials.store import CredentialStore
+from mgmt.credentials.tokens import Credentials, TokenSet
+from mgmt.network.retry import Patience
+from support.one_clock import PART_BYTES, SERVICE_URL, BrokenError, one_clock
 from support.studio import SETTINGS, content_of, item_for
 from support.trees import noise
 
 MINUTE_SECONDS = 60
 HOUR_SECONDS = 60 * MINUTE_SECONDS
-MB = 1_000_000
 LARGE = ("upload", "big.mov", "--jobs", "1")
 SMALL = ("upload", "clip.mov")
 FETCH = ("download", "big.mov", "--to", "back", "--jobs", "1")
 DELETE = ("delete", "--yes", "big.mov")
+SIGN_IN = Credentials(
+    service_url=service_name(SERVICE_URL),
+    issuer="https://issuer.example",
+    client_id="mgmt",
+    token_endpoint="https://issuer.example/token",
+    tokens=TokenSet("", datetime(2026, 11, 1, tzinfo=UTC), None, None),
+    subject="anna",
+    name="Anna",
+)
 
 
 @pytest.fixture
 def at(tmp_path, monkeypatch):
     with one_clock(tmp_path, monkeypatch) as world:
-        Path("big.mov").write_bytes(noise(12 * MB))
+        Path("big.mov").write_bytes(noise(600_000))
         Path("clip.mov").write_bytes(noise(100_000))
         Path("back").mkdir()
         yield world
@@ -276,11 +292,67 @@ def test_a_token_that_ends_between_two_parts_and_cannot_be_renewed_costs_a_login
     at.on = end
     assert at.run("--json", *LARGE) == 5
     assert '"exit_code":5' in capsys.readouterr().err
-    assert parts_of(at) == [1, 2]
     monkeypatch.setenv("MGMT_TOKEN", "another")
-    at.asked.clear()
     assert at.run(*LARGE) == 0
-    assert parts_of(at) == [3]
+    assert parts_of(at) == [1, 2, 3], "each once, in the one run or the other"
+    assert_stored_once(at, "big.mov")
+
+
+class Issuer:
+    """Renews tokens that live a minute; each refresh token serves once."""
+
+    def __init__(self, clock):
+        self.clock = clock
+        self.used = []
+        self.ends_at = {}
+
+    def give(self, refresh_token):
+        """Make the tokens that follow on a refresh token."""
+        now, number = self.clock(), len(self.ends_at)
+        self.ends_at[f"access-{number}"] = now + timedelta(seconds=60)
+        return TokenSet(f"access-{number}", now, now + timedelta(seconds=60), f"refresh-{number}")
+
+    def request_tokens(self, _, form):
+        """See `IssuerApi`."""
+        self.used.append(form["refresh_token"])
+        return self.give(form["refresh_token"])
+
+
+def test_tokens_that_live_a_minute_carry_an_upload_of_many_minutes_and_each_is_renewed_once(at, monkeypatch, tmp_path):
+    """Under the lock between processes, before it ends: the service never sees one that has."""
+    Path("big.mov").write_bytes(noise(20 * PART_BYTES))
+    at.seconds_per_transfer = 20.0
+    issuer = Issuer(at.studio.clock)
+    store = CredentialStore(tmp_path / "state", lambda _: None)
+    store.save(replace(SIGN_IN, tokens=issuer.give("")))
+    locked = []
+    lock = store.locked
+
+    def note_lock(*given):
+        locked.append(len(issuer.used))
+        return lock(*given)
+
+    monkeypatch.setattr(store, "locked", note_lock)
+    patience = Patience(threading.Event())
+    provider = StoredToken(
+        store,
+        SIGN_IN.service_url,
+        lambda: nullcontext(issuer),
+        patience=patience,
+        emit=lambda _: None,
+        learn=lambda *_: None,
+        clock=at.studio.clock,
+    )
+    monkeypatch.setattr("mgmt.session.find_tokens", lambda *_, **__: provider)
+
+    def check(request):
+        if not request.is_to_storage and request.token:
+            assert issuer.ends_at[request.token] > at.studio.clock()
+
+    at.on = check
+    assert at.run(*LARGE) == 0
+    assert len(set(issuer.used)) == len(issuer.used) == len(locked)
+    assert 5 <= len(issuer.used) <= 11, "twenty parts of twenty seconds are seven minutes"
     assert_stored_once(at, "big.mov")
 
 
@@ -314,7 +386,7 @@ class SlowlyJoining:
 def slowly_joined(tmp_path, monkeypatch):
     """Parts that a worker has joined, which takes nearly ten minutes."""
     with one_clock(tmp_path, monkeypatch, has_worker=True) as world:
-        Path("big.mov").write_bytes(noise(12 * MB))
+        Path("big.mov").write_bytes(noise(600_000))
         storage = SlowlyJoining(world, 10 * MINUTE_SECONDS - 5)
         monkeypatch.setattr(world.studio.objects, "complete_multipart_upload", storage.complete_multipart_upload)
         monkeypatch.setattr(world.studio.objects, "head_object", storage.head_object)

@@ -26,15 +26,16 @@ import urllib3
 from mgmt import session
 from mgmt.cli.main import main
 from mgmt.network import Answer
-from mgmt.network.retry import Patience
+from mgmt.network.retry import PROGRESS_BUDGET_SECONDS, Patience
+from mgmt.service import replies
 from mgmt_contract.messages import SignedRequest
-from mgmt_contract.parts import MIB
+from mgmt_contract.parts import KIB, MIB
 from support.events import make_claims, make_event
 from support.fakes import FakeObjectStore
 from support.studio import SETTINGS, Studio
 
-PART_BYTES: Final = 5 * MIB
-"""The least that a storage takes."""
+PART_BYTES: Final = 256 * KIB
+"""Everybody here agrees on parts this small, so that many of them cost little."""
 SERVICE_URL: Final = "https://api.example"
 _REASON: Final = "said by a test"
 _CODES: Final = {400: "BadDigest", 403: "AccessDenied", 404: "NoSuchUpload", 412: "PreconditionFailed"}
@@ -73,6 +74,7 @@ class Request:
     number: int
     """How many of this method and path came before, from 0."""
     part_number: int | None = None
+    token: str = ""
 
 
 @dataclass
@@ -162,7 +164,7 @@ class OneClock:
         """Hand a request over, in place of `Connections.ask`."""
         data = b"" if body is None else body
         with self._lock:
-            request = self._note(method, url)
+            request = self._note(method, url, headers.get("authorization", "").removeprefix("Bearer "))
             hand_over = partial(
                 self._put if request.is_to_storage else self._call, method=method, url=url, headers=headers
             )
@@ -181,12 +183,12 @@ class OneClock:
                 data = _read_all(data)
             return hand_over(data) if answer is None else answer
 
-    def _note(self, method: str, url: str) -> Request:
+    def _note(self, method: str, url: str, token: str = "") -> Request:
         path, promise = urlsplit(url).path, self.studio.objects._promises.get(url)
         part_number = promise.part_number or None if promise is not None else None
         same = (method, path, part_number)
         earlier = sum((each.method, each.path, each.part_number) == same for each in self.asked)
-        request = Request(method, path, not url.startswith(SERVICE_URL), earlier, part_number)
+        request = Request(method, path, not url.startswith(SERVICE_URL), earlier, part_number, token)
         self.asked.append(request)
         self.studio.clock.advance(self.seconds_per_request)
         return request
@@ -270,8 +272,13 @@ def _respond(url: str, status: int, data: bytes, headers: Mapping[str, str]) -> 
 
 
 @contextmanager
-def one_clock(folder: Path, monkeypatch: pytest.MonkeyPatch, **of_studio: Any) -> Iterator[OneClock]:
-    """Sit somebody down at a laptop in an empty work folder, before a service on the same clock."""
+def one_clock(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, *, budget_seconds: float = PROGRESS_BUDGET_SECONDS, **of_studio: Any
+) -> Iterator[OneClock]:
+    """Sit somebody down at a laptop in an empty work folder, before a service on the same clock.
+
+    A client that has had an answer waits for `budget_seconds` without progress.
+    """
     studio = Studio(**of_studio)
     studio.objects = Bucket(studio.clock, tells_part_checksums=False)
     studio.serve(studio.records, studio.objects)
@@ -288,12 +295,16 @@ def one_clock(folder: Path, monkeypatch: pytest.MonkeyPatch, **of_studio: Any) -
         monkeypatch.setenv(name, os.fspath(folder / place))
     for module in ("mgmt_api.uploads.drafts", "mgmt_api.domain.description"):
         monkeypatch.setattr(f"{module}.SINGLE_PUT_MAX_BYTES", PART_BYTES)
+    for module in ("mgmt.service.replies", "support.fakes"):
+        monkeypatch.setattr(f"{module}.PART_SIZE_MIN_BYTES", PART_BYTES)
     monkeypatch.setattr("mgmt_api.uploads.drafts.part_size_for", lambda _: PART_BYTES)
+    monkeypatch.setattr(replies, "Limits", partial(replies.Limits, single_put_max_bytes=PART_BYTES))
     monkeypatch.setattr(session, "Connections", lambda **_: at)
     begin = Patience.__init__
 
     def begin_on_this_clock(self: Patience, *given: Any, **named: Any) -> None:
-        begin(self, *given, **{**named, "monotonic": at.awake, "elapsed": at.passed})
+        own = {"monotonic": at.awake, "elapsed": at.passed, "budget_seconds": budget_seconds}
+        begin(self, *given, **{**named, **own})
 
     monkeypatch.setattr(Patience, "__init__", begin_on_this_clock)
     monkeypatch.setattr(Patience, "_pause", at.pause)

@@ -93,6 +93,7 @@ ANSWER_MAX_SECONDS: Final = 4 * READ_TIMEOUT_SECONDS
 _ANSWER_BOUNDS: Final = Bounds(ANSWER_MAX_SECONDS + READ_TIMEOUT_SECONDS, 64 * 1024)
 """Bounds of the storage's answer after the last byte: a status, and for an error some lines of XML."""
 
+_CONTENT_TYPE_MAX_CHARACTERS: Final = 100
 _BLOCKS_PER_SECOND: Final = 16
 """Under a limit: shared by 64 workers, each is silent for four seconds."""
 
@@ -106,7 +107,12 @@ _CORRUPTION_CODES: Final = frozenset(
     }
 )
 _GONE_CODES: Final = frozenset({"NoSuchUpload", "NoSuchKey"})
-_RETRY_CODES: Final = frozenset({"RequestTimeout", "SlowDown", "InternalError", "OperationAborted"})
+_RETRY_CODES: Final = frozenset(
+    {"RequestTimeout", "SlowDown", "InternalError", "OperationAborted", "TemporaryRedirect"}
+)
+"""The last while the name of a new bucket's host is still made known; the URL is good for no other host. Source: "Error
+responses", Amazon S3 API Reference, read 2026-11. An `ExpiredToken`, which ends a URL early with the session of the
+role that signed it, is a refusal like others: there a fresh URL helps."""
 _OUTCOME_OF_STATUS: Final = {
     409: PutOutcome.RETRY,
     412: PutOutcome.EXISTS,
@@ -263,11 +269,18 @@ class _Body:
 
 
 def _read_answer(answer: Answer) -> PutResult:
-    if answer.status == 200:
+    """Tell what an answer means: S3 takes bytes with 200 and nothing more; a page or an error in it is no such answer.
+
+    Source: "PutObject" and "UploadPart", Amazon S3 API Reference, read 2026-11.
+    """
+    if answer.status == 200 and answer.is_whole and not answer.body.strip():
         return PutResult(PutOutcome.STORED, "")
     found = re.search(rb"<Code>([A-Za-z0-9]{1,64})</Code>", answer.body)
     code = found[1].decode() if found else ""
     reason = f"the storage answers {answer.status} {code}".rstrip()
+    if answer.status == 200 and not code:
+        kind = answer.headers.get("content-type", "")[:_CONTENT_TYPE_MAX_CHARACTERS]
+        return PutResult(PutOutcome.RETRY, f"{reason} with {kind or 'a body'}, expected nothing: is it the storage?")
     retry_after = answer.headers.get("retry-after", "")
     return PutResult(_outcome_of(answer.status, code), reason, float(retry_after) if retry_after.isdecimal() else None)
 

@@ -24,7 +24,9 @@ _log: Final = logging.getLogger(__name__)
 ANSWER_MAX_SECONDS: Final = 600.0
 """For one answer with all its bytes: a slower line goes on where this try has ended."""
 _ERROR_MAX_BYTES: Final = 64 * 1024
-_RETRY_CODES: Final = frozenset({"RequestTimeout", "SlowDown", "InternalError", "ServiceUnavailable"})
+_RETRY_CODES: Final = frozenset(
+    {"RequestTimeout", "SlowDown", "InternalError", "ServiceUnavailable", "TemporaryRedirect"}
+)
 
 
 class GetOutcome(enum.Enum):

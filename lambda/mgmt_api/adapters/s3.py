@@ -69,10 +69,13 @@ class _NoSuchObjectError(StorageError):
 
 _ERRORS: Final[Mapping[str, type[StorageError]]] = {
     "NoSuchUpload": NoSuchMultipartUploadError,
+    "ExpiredToken": StorageUnavailableError,  # of the function's role: its next call has another
     "InternalError": StorageUnavailableError,
+    "RequestTimeTooSkewed": StorageUnavailableError,
     "RequestTimeout": StorageUnavailableError,
     "ServiceUnavailable": StorageUnavailableError,
     "SlowDown": StorageUnavailableError,
+    "TemporaryRedirect": StorageUnavailableError,
 }
 _COMPLETION_ERRORS: Final[Mapping[str, type[StorageError]]] = {
     **_ERRORS,

@@ -71,6 +71,12 @@ def test_an_empty_slice_is_an_empty_body(carrier, archive):
         (400, "XAmzContentChecksumMismatch", PutOutcome.CORRUPTED),
         (400, "IncompleteBody", PutOutcome.CORRUPTED),
         (400, "RequestTimeout", PutOutcome.RETRY),
+        (400, "ExpiredToken", PutOutcome.REFUSED),
+        (400, "InvalidToken", PutOutcome.REFUSED),
+        (403, "RequestTimeTooSkewed", PutOutcome.REFUSED),
+        (301, "PermanentRedirect", PutOutcome.REFUSED),
+        (307, "TemporaryRedirect", PutOutcome.RETRY),
+        (200, "InternalError", PutOutcome.RETRY),
         (403, "AccessDenied", PutOutcome.REFUSED),
         (403, "SignatureDoesNotMatch", PutOutcome.REFUSED),
         (404, "NoSuchUpload", PutOutcome.GONE),
@@ -97,6 +103,15 @@ def test_an_answer_says_what_to_do_next(carrier, archive, status, code, outcome)
     assert f"{status} {code}".strip() in result.reason
     assert "secret" not in result.reason
     assert sum(sent) == 0
+
+
+@pytest.mark.parametrize("body", [b"<html>Please sign in</html>", b" " * 70_000, b"{}"])
+def test_a_page_in_place_of_an_answer_stores_nothing(carrier, archive, body):
+    """Such as that of a proxy: S3 takes bytes without a word."""
+    with scripted_server(Answer(200, body, {"content-type": "text/html"})) as server:
+        result = carrier.put(signed(server), archive, 0, 1000, lambda _: None)
+    assert result.outcome is PutOutcome.RETRY
+    assert "text/html, expected nothing" in result.reason
 
 
 def test_a_broken_connection_takes_its_bytes_back(carrier, archive):

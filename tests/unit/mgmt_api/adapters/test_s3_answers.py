@@ -80,6 +80,8 @@ CALLS: dict[str, Callable[[S3ObjectStore], object]] = {
         ],
         ("complete", 409, "SomethingNew", OperationInProgressError),
         ("complete", 400, "RequestTimeout", StorageUnavailableError),
+        *[(call, 400, "ExpiredToken", StorageUnavailableError) for call in ("complete", "list", "create")],
+        *[(call, 403, "RequestTimeTooSkewed", StorageUnavailableError) for call in ("complete", "list", "create")],
         ("list", 404, "NoSuchUpload", NoSuchMultipartUploadError),
         *[(call, 503, "SlowDown", StorageUnavailableError) for call in CALLS],
         *[(call, 500, "InternalError", StorageUnavailableError) for call in CALLS],
