@@ -1,0 +1,45 @@
+"""The notes of an extraction that goes on after a crash."""
+
+import pytest
+
+from mgmt.download import unfinished_tree
+from mgmt.download.unfinished import Goal
+from mgmt.download.unfinished_tree import UnfinishedTree
+
+GOAL = Goal("01a2041b-befb-730e-9a3c-9ad5ec9c7240", "card")
+
+
+class KilledError(Exception):
+    """The process is gone."""
+
+
+def notes(folder):
+    return UnfinishedTree(folder, "card", "upload", 1000)
+
+
+@pytest.mark.parametrize("removals_before_it", [0, 1])
+def test_an_end_that_was_killed_while_the_notes_are_removed_is_ended_by_the_next_run(
+    tmp_path, monkeypatch, removals_before_it
+):
+    """Else one of the two would lie there for ever: the same command finds its tree there and changes nothing."""
+    tree = tmp_path / "card"
+    tree.mkdir()
+    remove_file, removals = unfinished_tree.remove_file, []
+
+    def remove(path, is_ours):
+        if len(removals) == removals_before_it:
+            raise KilledError
+        removals.append(path)
+        remove_file(path, is_ours)
+
+    with notes(tmp_path) as killed:
+        killed.open(GOAL)
+        killed.promise(tree)
+        with monkeypatch.context() as patch:
+            patch.setattr(unfinished_tree, "remove_file", remove)
+            with pytest.raises(KilledError):
+                killed.discard()
+    with notes(tmp_path) as again:
+        assert again.is_published_as(tree)
+        again.discard()
+    assert list(tmp_path.iterdir()) == [tree]
