@@ -59,7 +59,7 @@ def plan_suites(*, seed: int, walks: int, faults: int) -> list[Suite]:
         {"MGMT_SAFE_FAULTS": str(faults), "MGMT_SAFE_SEED": str(seed)},
         {"faults": faults},
     )
-    return [*(Suite(name, arguments) for name, arguments in PLAIN.items()), *LONG, safe, *any_order]
+    return [*(Suite(name, arguments) for name, arguments in PLAIN.items()), safe, *any_order, *LONG]
 
 
 LONG: Final = (
@@ -75,6 +75,7 @@ LONG: Final = (
         {"MGMT_DOWNLOAD_KILLS": "50", "MGMT_EXTRACTION_KILLS": "50"},
         {"kills": 150},
     ),
+    Suite("faults of uploads", ("tests/faults/test_upload_faults.py", "tests/faults/test_index_faults.py")),
     Suite(
         "odd answers",
         ("tests/unit/mgmt/cli/test_fuzzed_answers.py",),
@@ -82,7 +83,7 @@ LONG: Final = (
         {"answers": 2000},
     ),
 )
-"""Suites that do more by what is in their environment, and how much that is."""
+"""Suites that take minutes: most do more by what is in their environment, and it is said how much that is."""
 PLAIN: Final[Mapping[str, tuple[str, ...]]] = {
     "files of others": (
         "tests/unit/mgmt/upload/test_ours.py",
@@ -111,7 +112,6 @@ PLAIN: Final[Mapping[str, tuple[str, ...]]] = {
         "tests/unit/mgmt_api/upkeep",
         "tests/unit/mgmt_api/uploads/test_crash_points.py",
     ),
-    "faults of uploads": ("tests/faults/test_upload_faults.py", "tests/faults/test_index_faults.py"),
 }
 """Suites that have no long form: the same tests as in `make test`."""
 
