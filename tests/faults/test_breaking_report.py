@@ -97,6 +97,9 @@ def test_a_run_that_was_ended_goes_on_with_what_is_missing(tmp_path):
     again.do("second", work("second"))
     assert Kept(path, asked).results.keys() == {"first", "second"}
     assert done == ["first", "second"]
+    again.close()
+    again.do("third", work("third"))
+    assert "third" not in Kept(path, asked).results, "it was interrupted"
     assert Kept(path, asked | {"seed": 2}).results == {}, "another run begins anew"
 
 

@@ -27,17 +27,27 @@ def break_everything(amounts: Amounts, kinds: Sequence[str], kept: Kept, *, only
     """Do all pieces, two at a time: one with commands at work and one beside it, then two of those beside."""
     at_work, beside = ([piece for piece in lane if piece.kind in kinds] for lane in plan_pieces(amounts))
     if not only_kept:
-        left = deque(beside)
-        with ThreadPoolExecutor(2) as pool:
-            lanes = [pool.submit(_do_some, kept, deque(at_work), left), pool.submit(_do_some, kept, left)]
-        for lane in lanes:
-            lane.result()
+        _do_all(deque(at_work), deque(beside), kept)
     made: dict[str, Any] = {}
     for kind in kinds:
         done = {each.name: kept.results[_name(each)] for each in at_work + beside if _is_done(each, kind, kept)}
         if done:
             made[kind] = done if kind == "suites" else join([*done.values()])
     return made
+
+
+def _do_all(at_work: deque[Piece], beside: deque[Piece], kept: Kept) -> None:
+    with ThreadPoolExecutor(2) as pool:
+        lanes = [pool.submit(_do_some, kept, at_work, beside), pool.submit(_do_some, kept, beside)]
+        try:
+            for lane in lanes:
+                lane.result()
+        except KeyboardInterrupt:  # it has reached the commands as well: what becomes of them now says nothing
+            kept.close()
+            raise
+        finally:
+            at_work.clear()
+            beside.clear()
 
 
 def _do_some(kept: Kept, *queues: deque[Piece]) -> None:
