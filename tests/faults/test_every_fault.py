@@ -298,3 +298,55 @@ def test_it_is_got_over_or_told_and_the_same_command_comes_to_its_end(at, comman
                     f"{fault.name}, {times} times ({hits}): {exit_code} (expected {expected}), then {again}: {said}"
                 )
     assert not wrong, "\n".join(wrong)
+
+
+def prepare_undelete(case):
+    assert case.at.run(*prepare_delete(case)) == 0
+    return ["undelete", "--yes", case.name]
+
+
+def prepare_cancel(case):
+    def interrupt(request):
+        if request.method == "PUT":
+            raise KeyboardInterrupt
+
+    arguments = prepare_small(case)
+    case.at.on = interrupt
+    assert case.at.run(*arguments) == 130
+    return ["cancel", "--yes", case.name]
+
+
+def prepare_dry_run(case):
+    return [*prepare_small(case), "--dry-run"]
+
+
+def prepare_safe(case):
+    case.store()
+    return ["safe", case.name]
+
+
+def prepare_show(case):
+    case.store()
+    [operation] = case.operations("upload")
+    return ["show", operation.id]
+
+
+OTHER_ROUTES = [
+    ("/uploads/look-up", prepare_show),
+    ("/service", prepare_delete),
+    ("/uploads/undelete", prepare_undelete),
+    ("/uploads/fail", prepare_cancel),
+    ("/uploads/preview", prepare_dry_run),
+    ("/objects/look", prepare_safe),
+    ("/me", lambda _: ["whoami"]),
+]
+
+
+@pytest.mark.parametrize(("route", "prepare"), OTHER_ROUTES)
+@pytest.mark.parametrize("fault", [each for each in OF_A_SERVICE if each.passes], ids=lambda each: each.name)
+def test_calls_of_other_commands_are_repeated_too(at, route, prepare, fault):
+    arguments = prepare(Case(at, "source"))
+    at.asked.clear()
+    exit_code, hits = run_with(at, fault, 1, arguments, "GET" if route in ("/service", "/me") else "POST", route)
+    assert (exit_code, hits) == (0, 1)
+    assert at.count(route) >= 2

@@ -14,6 +14,7 @@ from mgmt.credentials.place import service_name
 from mgmt.credentials.provider import StoredToken
 from mgmt.credentials.store import CredentialStore
 from mgmt.credentials.tokens import Credentials, TokenSet
+from mgmt.network import Answer
 from mgmt.network.retry import Patience
 from support.one_clock import PART_BYTES, SERVICE_URL, BrokenError, one_clock
 from support.studio import SETTINGS, content_of, item_for
@@ -249,6 +250,31 @@ def short_lived(tmp_path, monkeypatch):
         yield world
 
 
+REFUSALS = {
+    "403 expired": Answer(403, b"<Error><Code>AccessDenied</Code></Error>", {}, is_whole=True),
+    "400 of the role's session": Answer(400, b"<Error><Code>ExpiredToken</Code></Error>", {}, is_whole=True),
+}
+"""What S3 says of a URL that has ended: by its own time, or with the session of the role that signed it."""
+
+
+@pytest.mark.parametrize("refusal", REFUSALS)
+@pytest.mark.parametrize("arguments", [LARGE, SMALL, FETCH, (*FETCH, "--extract")])
+def test_a_url_that_was_refused_is_replaced_and_never_used_again(at, arguments, refusal):
+    begin(at, arguments)
+    refused = []
+
+    def refuse(request):
+        if request.is_to_storage and request.url in (refused or [request.url]):
+            refused.append(request.url)
+            return REFUSALS[refusal]
+        return None
+
+    at.on = refuse
+    assert at.run(*arguments) == 0
+    assert len(refused) == 1
+    assert sum(at.paused_seconds) < 2
+
+
 def test_parts_outlive_their_urls_and_none_is_refused(short_lived):
     """What each request costs is counted: a URL is asked for again before it is used, not after it was refused."""
     at = short_lived
@@ -318,10 +344,10 @@ class Issuer:
         return self.give(form["refresh_token"])
 
 
-def test_tokens_that_live_a_minute_carry_an_upload_of_many_minutes_and_each_is_renewed_once(at, monkeypatch, tmp_path):
+def test_tokens_that_live_a_minute_carry_an_upload_of_minutes_and_each_is_renewed_once(at, monkeypatch, tmp_path):
     """Under the lock between processes, before it ends: the service never sees one that has."""
-    Path("big.mov").write_bytes(noise(20 * PART_BYTES))
-    at.seconds_per_transfer = 20.0
+    Path("big.mov").write_bytes(noise(40 * PART_BYTES))
+    at.seconds_per_transfer = 5.0
     issuer = Issuer(at.studio.clock)
     store = CredentialStore(tmp_path / "state", lambda _: None)
     store.save(replace(SIGN_IN, tokens=issuer.give("")))
@@ -352,7 +378,7 @@ def test_tokens_that_live_a_minute_carry_an_upload_of_many_minutes_and_each_is_r
     at.on = check
     assert at.run(*LARGE) == 0
     assert len(set(issuer.used)) == len(issuer.used) == len(locked)
-    assert 5 <= len(issuer.used) <= 11, "twenty parts of twenty seconds are seven minutes"
+    assert 3 <= len(issuer.used) <= 5, "forty parts of five seconds are more than three minutes"
     assert_stored_once(at, "big.mov")
 
 

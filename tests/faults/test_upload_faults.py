@@ -158,6 +158,33 @@ def test_two_people_uploading_one_name_at_once(team, anna, bert):
     assert "bert" in late.stderr
 
 
+def test_two_people_and_two_names_at_once(team, anna, bert):
+    """Uploaded, fetched from one another, and deleted at the same time: nobody's work hinders the other's."""
+
+    def run_both(*commands):
+        processes = [laptop.begin(*words) for laptop, words in zip((anna, bert), commands, strict=True)]
+        ended = [process.communicate(timeout=60) for process in processes]
+        return [process.returncode for process in processes], ended
+
+    for seed, (laptop, name) in enumerate([(anna, "a.mov"), (bert, "b.mov")]):
+        (laptop.work / name).write_bytes(noise(17 * MB, seed))
+    codes, said = run_both(("upload", "a.mov"), ("upload", "b.mov"))
+    assert codes == [0, 0], said
+    codes, said = run_both(("download", "b.mov", "--extract"), ("download", "a.mov", "--extract"))
+    assert codes == [0, 0], said
+    for name in ("a.mov", "b.mov"):
+        assert (anna.work / name).read_bytes() == (bert.work / name).read_bytes()
+    admin = team.laptop(anna.folder.parent / "boss", "boss", is_admin=True)
+    deleting = [laptop.begin("delete", "--yes", "a.mov") for laptop in (anna, admin)]
+    assert [process.wait(60) for process in deleting].count(0) >= 1
+    for process in deleting:
+        process.communicate()
+    records = anna.run("--json", "history", "--all").records
+    deleted = [each for each in records if each["operation_type"] == "delete" and each["status"] == "success"]
+    assert len(deleted) == 1
+    assert team.versions("a.mov.tar.gz") == team.versions("b.mov.tar.gz") == 1
+
+
 def test_the_same_machine_does_not_upload_the_same_thing_twice_at_once(team, anna, large):
     team.storage.fault = lambda put: "stall"
     process = anna.begin("upload", large, "--jobs", "1")

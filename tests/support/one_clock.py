@@ -75,6 +75,7 @@ class Request:
     """How many of this method and path came before, from 0."""
     part_number: int | None = None
     token: str = ""
+    url: str = ""
 
 
 @dataclass
@@ -188,7 +189,7 @@ class OneClock:
         part_number = promise.part_number or None if promise is not None else None
         same = (method, path, part_number)
         earlier = sum((each.method, each.path, each.part_number) == same for each in self.asked)
-        request = Request(method, path, not url.startswith(SERVICE_URL), earlier, part_number, token)
+        request = Request(method, path, not url.startswith(SERVICE_URL), earlier, part_number, token, url)
         self.asked.append(request)
         self.studio.clock.advance(self.seconds_per_request)
         return request
