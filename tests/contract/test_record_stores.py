@@ -12,7 +12,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from mgmt_api.domain.entities import CurrentVersion, HistoryQuery, Name, Operation, PendingUpload, Recorded
+from mgmt_api.domain.entities import CurrentVersion, HistoryQuery, Name, Operation, PendingUpload, Recorded, RecordedT
 from mgmt_api.ports import ConflictError, RecordStore
 from mgmt_contract.messages import Content, IndexFile, Part
 from mgmt_contract.names import fold_key, fold_person
@@ -443,6 +443,8 @@ class TestManyAtOnce:
 # --- history -------------------------------------------------------------------------------------------
 
 ACTORS = ("kim", "Lee")
+PEOPLE = (("kim", "subject-of-kim"), ("Lee", "subject-of-Lee"), ("KIM", "another-kim"), ("Lee", "subject-of-kim"))
+"""Two of one name, and one of two names."""
 KEYS = ("a/clip.tar.gz", "b/clip.tar.gz", "b/Clip.tar.gz", "b/other.tar.gz")
 PHASES: tuple[Phase, ...] = ("reserved", "carrying", "completing", "done", "failed")
 MOMENTS = st.integers(0, 5).map(lambda seconds: START + timedelta(seconds=seconds, microseconds=500))
@@ -460,6 +462,11 @@ FILTERS = {
 }
 
 
+def by(person: tuple[str, str], operation: RecordedT) -> RecordedT:
+    """The same operation by another person: a name and a subject."""
+    return replace(operation, record=replace(operation.record, actor=person[0], actor_id=person[1]))
+
+
 @st.composite
 def queries(draw: st.DrawFn) -> HistoryQuery:
     """Few filters at once: with many, hardly anything is found."""
@@ -470,7 +477,7 @@ def queries(draw: st.DrawFn) -> HistoryQuery:
 
 facts = st.lists(
     st.tuples(
-        st.sampled_from(ACTORS),
+        st.sampled_from(PEOPLE),
         st.sampled_from(KEYS),
         st.sampled_from(PHASES),
         st.sampled_from([0, 0.001, 1, 2, 3, 3.999, 4]),
@@ -489,8 +496,8 @@ facts = st.lists(
 def test_every_store_finds_what_the_fake_finds(record_store_maker, facts, asked):
     """For any operations and filters the pages together are the fake's answer, in its order, each once."""
     store, fake = record_store_maker(), FakeRecordStore()
-    for number, (actor, key, phase, seconds) in enumerate(facts):
-        operation = make_operation(number, key=key, actor=actor, phase=phase, seconds=seconds)
+    for number, (person, key, phase, seconds) in enumerate(facts):
+        operation = by(person, make_operation(number, key=key, phase=phase, seconds=seconds))
         assert store.create_operation(operation) == fake.create_operation(operation)
     for query in asked:
         everything = fake.find_operations(replace(query, limit=100)).operations
@@ -560,7 +567,41 @@ class TestHistory:
     def test_a_person_is_found_however_the_name_is_written(self, store: RecordStore):
         stored = store.create_operation(make_operation(1, actor="Zoë Müller"))
         store.create_operation(make_operation(2, actor="Zo"))
-        assert find_all(store, HistoryQuery(limit=5, actor=fold_person("ZOË MÜLLER"))) == [stored]
+        for written in ("ZOË MÜLLER", " zoë müller ", "Zoe\u0308 Mu\u0308ller"):
+            assert find_all(store, HistoryQuery(limit=5, actor=fold_person(written))) == [stored]
+
+    @pytest.mark.parametrize("oldest_first", [False, True])
+    @pytest.mark.parametrize("people", [2, 25])
+    def test_people_of_one_name_are_found_together_in_order(self, store: RecordStore, people: int, oldest_first: bool):
+        stored = [
+            store.create_operation(by(("Kim", f"kim-{n % people}"), make_operation(n, seconds=n // 4)))
+            for n in range(max(12, people))
+        ]
+        store.create_operation(by(("Lee", "kim-0"), make_operation(100, seconds=1)))
+        expected = stored if oldest_first else stored[::-1]
+        for limit in (5, 100):
+            query = HistoryQuery(limit=limit, actor="kim", oldest_first=oldest_first)
+            assert find_all(store, query) == expected
+        both = HistoryQuery(limit=5, actor="kim", actor_id="kim-0", oldest_first=oldest_first)
+        assert find_all(store, both) == [each for each in expected if each.record.actor_id == "kim-0"]
+
+    def test_a_renamed_person_is_found_under_each_name_with_what_was_done_under_it(self, store: RecordStore):
+        before, other, after = (
+            store.create_operation(by(person, make_operation(n, seconds=n)))
+            for n, person in enumerate([("kim", "s"), ("lee", "t"), ("kim larsen", "s")])
+        )
+        assert find_all(store, HistoryQuery(limit=1, actor="kim")) == [before]
+        assert find_all(store, HistoryQuery(limit=1, actor="kim larsen")) == [after]
+        assert find_all(store, HistoryQuery(limit=1, actor_id="s")) == [after, before]
+        assert find_all(store, HistoryQuery(limit=1, actor="lee")) == [other]
+        assert find_all(store, HistoryQuery(limit=1, actor="larsen")) == []
+
+    def test_one_who_only_deletes_or_downloads_is_found_by_name(self, store: RecordStore):
+        upload = store.create_operation(make_operation(1, phase="done"))
+        delete, _ = store.create_with_upload(by(("chief", "c"), make_delete(2)), deletion_of(upload), Name(KEY))
+        download = store.create_operation(make_download(3, actor="lee"))
+        assert find_all(store, HistoryQuery(limit=5, actor="chief")) == [delete]
+        assert find_all(store, HistoryQuery(limit=5, actor="lee")) == [download]
 
     def test_a_folder_holds_the_keys_that_begin_with_it(self, store: RecordStore):
         """Whatever a database takes for a pattern is plain text in a name."""

@@ -96,7 +96,8 @@ _RULES: Final[tuple[tuple[tuple[str, ...], Mapping[str, _Rule]], ...]] = (
         {
             "operation_id": lambda item: item["pk"].removeprefix("OP#"),
             "started_at": lambda item: item["order"].partition("#")[0],
-            "actor": lambda item: item["actor_pk"].removeprefix("A#"),
+            # Of items that were written while the table had an index of names; all others hold the name itself.
+            "actor": lambda item: item.get("actor_pk", "").removeprefix("A#") or None,
             "actor_id": lambda item: item["actor_id_pk"].removeprefix("I#"),
             "status": lambda item: STATUS_OF_PHASE.get(item["record"]["phase"]),
             "result_path": lambda item: _key(item) if _is_done(item) else None,

@@ -7,6 +7,8 @@ One table, strings as keys:
 | operation | `OP#id` | `OP` |
 | signed parts, up to 100 numbers each | `OP#id` | `PARTS#epoch#bucket` |
 | name | `NAME#folded key` | `NAME` |
+| person: the subjects that a person's name was recorded with | `PERSON#folded name` | `PERSON` |
+| mark that all people are known: the table was empty when the first was noted | `PEOPLE` | `PEOPLE` |
 
 Attributes are stored as DynamoDB's own types and under the entities' names, so that a person can read the
 table. Values of None are left out, and of an upload what follows from its other values (`derived`). Signed parts live
@@ -52,7 +54,6 @@ class KeyAttributes(NamedTuple):
 TABLE_KEYS: Final = KeyAttributes("pk", "sk")
 INDEXES: Final[Mapping[str, KeyAttributes]] = {
     "feed": KeyAttributes("feed_pk", "order"),
-    "by_actor": KeyAttributes("actor_pk", "order"),
     "by_actor_id": KeyAttributes("actor_id_pk", "order"),
     "by_name": KeyAttributes("name_pk", "order"),
     "open": KeyAttributes("open_pk", "order"),
@@ -71,9 +72,14 @@ AWAITS_REMOVAL: Final = "deleted"
 PARTITION_KEY_MAX_BYTES: Final = 2048
 """Source: Amazon DynamoDB Developer Guide, "Quotas: partition key length", read 2026-11."""
 PARTS_PER_ITEM: Final = 100
+SUBJECTS_MAX: Final = 20
+"""A name of more people than that is looked for in the feed: a page of a person's history costs a query for each."""
 
 _OPERATION_SORT: Final = "OP"
 _NAME_SORT: Final = "NAME"
+_PERSON_SORT: Final = "PERSON"
+
+PEOPLE_KEY: Final[Item] = {"pk": "PEOPLE", "sk": "PEOPLE"}
 
 
 # --- keys ----------------------------------------------------------------------------------------------
@@ -109,9 +115,9 @@ def feed_partitions(shards: int) -> list[str]:
     return [f"F#{shard}" for shard in range(shards)]
 
 
-def actor_partition(actor: str) -> str:
-    """Return the partition of the operations recorded under one person's name, in any case."""
-    return _partition("A", fold_person(actor))
+def person_key(actor: str) -> Item:
+    """Return the key of a person's item: the same however the name is written."""
+    return {"pk": _partition("PERSON", fold_person(actor)), "sk": _PERSON_SORT}
 
 
 def actor_id_partition(actor_id: str) -> str:
@@ -154,7 +160,6 @@ def operation_item(operation: Recorded, shards: int) -> Item:
     keys = operation_key(operation.id) | {
         "order": operation.order,
         "feed_pk": feed_partitions(shards)[shard],
-        "actor_pk": actor_partition(operation.record.actor),
         "actor_id_pk": actor_id_partition(operation.record.actor_id),
         "name_pk": base_name_partition(operation.base_name),
     }
@@ -224,6 +229,14 @@ def read_name(item: Mapping[str, Any]) -> Name:
     if "current" in plain:
         plain["current"].setdefault("version_id", None)
     return from_plain(Name, plain)
+
+
+# --- people --------------------------------------------------------------------------------------------
+
+
+def person_item(actor: str, subjects: Iterable[str], revision: int) -> Item:
+    """Write the subjects that a person's name was recorded with as an item."""
+    return person_key(actor) | {"subjects": list(subjects), "revision": revision}
 
 
 # --- signed parts --------------------------------------------------------------------------------------

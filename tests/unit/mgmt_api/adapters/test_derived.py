@@ -122,6 +122,7 @@ def test_what_is_left_out_stays_so_for_a_later_version_must_read_it():
         "operation_type": "upload",
         "target_path": SOURCE,
         "phase": "done",
+        "actor": "kim",
         "finished_at": "2026-11-01T12:00:01.000Z",
         "run_id": make_id(2),
         "s3_bucket": "studio-footage-eu-west-1",

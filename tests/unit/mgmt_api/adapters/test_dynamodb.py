@@ -78,7 +78,7 @@ class TestItems:
         operation = store.create_operation(make_operation(1))
         item = self.read(client, f"OP#{operation.id}", "OP")
         assert item["order"] == {"S": f"2026-11-01T12:00:00.000Z#{operation.id}"}
-        assert (item["feed_pk"], item["actor_pk"]) == ({"S": "F#0"}, {"S": "A#kim"})
+        assert (item["feed_pk"], item["actor_id_pk"]) == ({"S": "F#0"}, {"S": "I#subject-of-kim"})
         assert (item["name_pk"], item["open_pk"]) == ({"S": "N#clip.mp4.tar.gz"}, {"S": "S#pending#0"})
         assert item["record"]["M"]["s3_object_key"] == {"S": "team/clip.mp4.tar.gz"}
         assert item["record"]["M"]["source_file_record"]["M"]["size"] == {"N": "3"}
@@ -139,7 +139,6 @@ class TestCalls:
     @pytest.mark.parametrize(
         "served",
         [
-            {"actor": "kim"},
             {"actor_id": "subject-of-kim"},
             {"base_name": "clip.mp4.tar.gz"},
             {"status": "pending"},

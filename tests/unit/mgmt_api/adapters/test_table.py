@@ -26,7 +26,6 @@ def test_an_operation_has_the_keys_of_the_table_and_of_every_index():
         "sk": "OP",
         "order": f"2026-11-01T12:00:00.000Z#{make_id(1)}",
         "feed_pk": "F#0",
-        "actor_pk": "A#kim",
         "actor_id_pk": "I#subject-of-kim",
         "name_pk": "N#clip.mp4.tar.gz",
         "open_pk": "S#pending#0",
@@ -51,7 +50,7 @@ def test_feed_and_open_operations_share_a_shard():
 def test_the_partitions_that_are_read_are_those_that_are_written():
     assert table.feed_partitions(3) == ["F#0", "F#1", "F#2"]
     assert table.open_partitions("failed", 2) == ["S#failed#0", "S#failed#1"]
-    assert table.actor_partition("kim") == "A#kim"
+    assert table.person_key(" Kim") == {"pk": "PERSON#kim", "sk": "PERSON"}
     assert table.actor_id_partition("sub") == "I#sub"
     assert table.base_name_partition("clip.tar.gz") == "N#clip.tar.gz"
 
