@@ -163,7 +163,7 @@ KEYS: Final[Mapping[str, Key]] = {
     "lease_seconds": Key("number", "how long a silent machine keeps its upload to itself, 30 to 86400", "600", _NUMBER),
     "feed_shards": Key(
         "number",
-        "partitions of the history's index, 1 to 32: each is enough for some 500 uploads a second",
+        "partitions of the history's index, 1 to 32: each is enough for 300 uploads a second, or more",
         "4",
         _NUMBER,
         "lowered",

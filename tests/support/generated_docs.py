@@ -129,6 +129,13 @@ def _spell_cell(text: str) -> str:
     return text.replace("|", "\\|")
 
 
+def load_table() -> str:
+    """Write the table of the uploads a second at which the records begin to throttle."""
+    from support.throttling import throttling_table  # it runs the service: only this table needs that
+
+    return throttling_table()
+
+
 _REACHED = {True: "reached", False: "**not reached**", None: ""}
 
 GENERATED: dict[Path, dict[str, Callable[[], str]]] = {
@@ -143,7 +150,7 @@ GENERATED: dict[Path, dict[str, Callable[[], str]]] = {
     },
     SCRIPTS_PAGE: {"exit codes": exit_codes_table},
     SETTINGS_PAGE: {"settings": settings_table},
-    ADMIN_PAGE: {"deployment": deployment_table, "risks": risks_table},
+    ADMIN_PAGE: {"deployment": deployment_table, "risks": risks_table, "load": load_table},
     BENCHMARK: {
         "figures": figures_table,
         "packing": lambda: profile_table("packing, processor seconds"),
