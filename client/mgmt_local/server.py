@@ -32,7 +32,7 @@ from mgmt_local.issuer.signing import CLIENT_ID, SCOPE, SCOPES, Signer
 from mgmt_local.process.activity import Activity
 from mgmt_local.process.processes import describe_process, has_outside_connections
 from mgmt_local.process.state import StateFolder, read_json, trim_log, write_private_json
-from mgmt_local.worker import WORK_SECONDS, LocalQueue, WorkerThread
+from mgmt_local.worker import WORK_SECONDS, AwaitedQueue, LocalQueue, WorkerThread
 
 BUCKET: Final = "mgmt-local"
 KEY_PART_MAX_BYTES: Final = 246
@@ -263,7 +263,7 @@ def _open_app(
     )
     with contextlib.closing(client), contextlib.closing(SQLiteRecordStore(records_path)) as records:
         queue, objects = LocalQueue(), S3ObjectStore(client, BUCKET)
-        app = build_app(settings, records, objects, _now, worker=queue)
+        app = build_app(settings, records, objects, _now, worker=AwaitedQueue(queue))
         backends = Backends(settings, records, objects, _now, remaining_seconds=lambda: WORK_SECONDS)
         thread = WorkerThread(queue, Worker(backends, queue).do, after_each=records.sync)
 

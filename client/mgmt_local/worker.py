@@ -22,6 +22,8 @@ ROUND_SECONDS: Final = 60.0
 """How often the pending operations are gone through: it costs one query where nothing is pending."""
 TRIES_MAX: Final = 5
 TRY_AGAIN_AFTER_SECONDS: Final = 10.0
+AWAITED_SECONDS: Final = 2.0
+"""So long a call waits for the worker before it has the client ask again: small joins take a tenth of it."""
 WORK_SECONDS: Final = 900.0
 """How long one piece of work may take, as on AWS."""
 _STOP_SECONDS: Final = 30.0
@@ -52,9 +54,10 @@ class LocalQueue:
         self._is_taken = False
         self._is_closed = False
 
-    def send(self, work: Work, *, delay_seconds: float = 0) -> None:
-        """Hand work over, to be done at once or after a delay."""
+    def send(self, work: Work, *, delay_seconds: float = 0) -> bool:
+        """Hand work over, to be done at once or after a delay; return False, since it is not done yet."""
         self._put(work, delay_seconds, 0)
+        return False
 
     def send_again(self, failed: _Waiting) -> None:
         """Hand over what has failed, to be tried again in a while."""
@@ -110,6 +113,22 @@ class LocalQueue:
     def is_closed(self) -> bool:
         """Whether it was closed."""
         return self._is_closed
+
+
+class AwaitedQueue:
+    """Hands work over and waits a moment for it, so that most joins are done within the call that asks for them.
+
+    For the calls of clients; the worker itself would wait for itself.
+    """
+
+    def __init__(self, queue: LocalQueue, wait_seconds: float = AWAITED_SECONDS) -> None:
+        self._queue = queue
+        self._wait_seconds = wait_seconds
+
+    def send(self, work: Work, *, delay_seconds: float = 0) -> bool:
+        """Hand work over; return whether it was tried before the moment had passed."""
+        self._queue.send(work, delay_seconds=delay_seconds)
+        return delay_seconds == 0 and self._queue.wait_until_done(self._wait_seconds)
 
 
 class WorkerThread:

@@ -323,8 +323,10 @@ class QueueUnavailableError(Exception):
 class WorkQueue(Protocol):
     """Takes work for the worker, which does it at least once, in any order."""
 
-    def send(self, work: Work, *, delay_seconds: int = 0) -> None:
+    def send(self, work: Work, *, delay_seconds: int = 0) -> bool:
         """Hand work over, to be done at once or after a delay of at most 15 minutes.
+
+        Returns whether it has been tried already: a worker in this process may be that fast. Else False.
 
         Raises:
             QueueUnavailableError: If it may not have been taken.

@@ -10,7 +10,7 @@ import copy
 import hashlib
 import itertools
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -82,14 +82,20 @@ class FakeWorkQueue:
         self._clock = clock
         self.waiting: list[tuple[datetime, Work]] = []
         self.is_broken = False
+        self.do_at_once: Callable[[Work], None] | None = None
+        """A worker that is so fast; None: what is due is taken."""
 
-    def send(self, work: Work, *, delay_seconds: int = 0) -> None:
+    def send(self, work: Work, *, delay_seconds: int = 0) -> bool:
         """See `WorkQueue`; what cannot be written as a message is no work."""
         if self.is_broken:
             raise QueueUnavailableError("the queue is out of order")
         assert read_work(write_work(work)) == [work]
         assert 0 <= delay_seconds <= 900
+        if self.do_at_once is not None and delay_seconds == 0:
+            self.do_at_once(work)
+            return True
         self.waiting.append((self._clock() + timedelta(seconds=delay_seconds), work))
+        return False
 
     def take_due(self) -> list[Work]:
         """Take out what is to be done now."""

@@ -35,10 +35,11 @@ class SQSWorkQueue:
         self._joins_url = joins_url
         self._looks_url = looks_url
 
-    def send(self, work: Work, *, delay_seconds: int = 0) -> None:
-        """Send a message. The delay is always given: without one, the queue's own would apply."""
+    def send(self, work: Work, *, delay_seconds: int = 0) -> bool:
+        """Send a message, and return False. The delay is always given: without one, the queue's own would apply."""
         url = self._joins_url if work.task == "settle" else self._looks_url
         try:
             self._client.send_message(QueueUrl=url, MessageBody=write_work(work), DelaySeconds=delay_seconds)
         except (*LOST_ANSWERS, *UNREACHED, ClientError) as error:
             raise QueueUnavailableError(f"SQS did not take the work: {error}") from error
+        return False

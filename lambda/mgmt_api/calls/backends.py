@@ -61,14 +61,18 @@ class Backends(Value):
         """Say how long a step may take now, so that there is time for the answer after it."""
         return self.remaining_seconds() - ANSWER_SECONDS
 
-    def ask_to_settle(self, operation_id: str, *, delay_seconds: int = 0) -> None:
-        """Have the worker look at an operation; where its queue is out of order, its next round will."""
+    def ask_to_settle(self, operation_id: str, *, delay_seconds: int = 0) -> bool:
+        """Have the worker look at an operation; where its queue is out of order, its next round will.
+
+        Returns whether it has looked already.
+        """
         if self.worker is None:
-            return
+            return False
         try:
-            self.worker.send(Work("settle", operation_id), delay_seconds=delay_seconds)
+            return self.worker.send(Work("settle", operation_id), delay_seconds=delay_seconds)
         except QueueUnavailableError as error:
             logger.warning("the worker was not asked", extra={"operation_id": operation_id, "reason": str(error)})
+            return False
 
 
 class ReadAhead:

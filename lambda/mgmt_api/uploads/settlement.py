@@ -124,7 +124,8 @@ def _look_at_join(backends: Backends, operation: Operation, name: Name) -> Stand
 def _ask_to_join(backends: Backends, operation: Operation, name: Name, parts: list[StoredPart]) -> Standing:
     """Have the worker join the parts; without one, join them here if there is time."""
     if backends.worker is not None:
-        return Standing(_hand_over(backends, operation))
+        operation = _hand_over(backends, operation)
+        return Standing(operation, refusal=operation.refusal)
     if backends.spare_seconds() < JOIN_MIN_SECONDS:
         return Standing(operation)
     operation = _note_join(backends, operation)
@@ -148,11 +149,16 @@ def _is_handed_over(backends: Backends, operation: Operation) -> bool:
 
 
 def _hand_over(backends: Backends, operation: Operation) -> Operation:
-    """Have the worker join the parts. Recorded first: the worker must find it so."""
+    """Have the worker join the parts. Recorded first: the worker must find it so.
+
+    Returns the operation as it is after that; done, where the worker was so fast.
+    """
     handed_over = dataclasses.replace(operation.advance("completing"), handed_over_at=backends.now())
     handed_over = backends.records.update_operation(handed_over)
-    backends.ask_to_settle(operation.id)
-    return handed_over
+    if not backends.ask_to_settle(operation.id):
+        return handed_over
+    settled = backends.records.get_operations([operation.id]).get(operation.id)
+    return settled if isinstance(settled, Operation) else handed_over
 
 
 def _note_join(backends: Backends, operation: Operation) -> Operation:

@@ -162,7 +162,7 @@ class WorkerKills:
             versioned_bucket(world.engine) as bucket,
             team_at_work(folder, world.engine, bucket, world.storage) as team,
         ):
-            team.queue.send = lambda *_, **__: None  # type: ignore[method-assign]
+            team.queue.send = lambda *_, **__: False  # type: ignore[method-assign]
             state = open_state_folder(folder)
             engine = world.engine
             settings = Settings(

@@ -138,6 +138,27 @@ def test_it_is_busy_while_it_works():
     thread.close()
 
 
+def test_a_call_that_asks_for_work_gets_its_answer_when_it_is_done(bench):
+    awaited = worker.AwaitedQueue(bench.queue, SOON)
+    assert awaited.send(Work("settle", "a"))
+    assert list(bench.done.queue) == [Work("settle", "a")]
+    assert bench.synced == 2, "it is on the disk"
+
+
+def test_a_call_does_not_wait_for_what_is_to_be_done_later(bench):
+    assert not worker.AwaitedQueue(bench.queue, SOON).send(Work("settle", "a"), delay_seconds=900)
+    bench.settled()
+
+
+def test_a_call_waits_a_moment_only():
+    may_end = threading.Event()
+    its_queue = LocalQueue()
+    thread = WorkerThread(its_queue, lambda _: may_end.wait(SOON))
+    assert not worker.AwaitedQueue(its_queue, 0.01).send(Work("settle", "a"))
+    may_end.set()
+    thread.close()
+
+
 def test_closing_drops_what_has_not_begun():
     its_queue, done = LocalQueue(), []
     thread = WorkerThread(its_queue, done.append)

@@ -34,6 +34,39 @@ def test_a_call_hands_the_join_over_and_the_next_finds_it_done(studio, ada):
     assert studio.objects.read("clip.tar.gz") == BODY
 
 
+def test_a_join_that_the_worker_has_made_at_once_is_told_by_the_call_that_asked(studio, ada):
+    studio.queue.do_at_once = studio.worker().do
+    started = carried(ada)
+    done = ada.complete(started, CONTENT)
+    assert done.outcome == "done"
+    assert done.record.settled_by is None, "the client has asked for it"
+
+
+def test_a_refusal_that_the_worker_has_met_at_once_is_told_by_the_call_that_asked(studio, ada):
+    started = carried(ada)
+    refuse = fail_at("complete_multipart_upload", StorageError("not today", code="InvalidRequest"))
+    studio.serve(studio.records, interpose_objects(studio.objects, before=refuse))
+    studio.queue.do_at_once = studio.worker().do
+    problem = ada.complete(started, CONTENT).problem
+    assert problem.code == "storage-unavailable"
+    assert "InvalidRequest" in problem.detail
+    studio.clock.advance(31)
+    assert ada.complete(started, CONTENT).outcome == "done"
+
+
+def test_a_worker_that_fails_at_once_leaves_the_upload_completing(studio, ada):
+    def fail(work: Work) -> None:
+        assert work == Work("settle", started.operation_id)
+
+    started = carried(ada)
+    studio.queue.do_at_once = fail
+    assert ada.complete(started, CONTENT).outcome == "completing"
+    studio.queue.do_at_once = None
+    studio.clock.advance(31)
+    studio.work(Work("pending"))
+    assert ada.complete(started, CONTENT).outcome == "done"
+
+
 def test_a_whole_object_is_confirmed_within_the_call(studio, ada):
     assert ada.upload(item_for("clip", BODY), BODY).outcome == "done"
     assert studio.queue.waiting == []
