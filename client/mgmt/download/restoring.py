@@ -91,7 +91,7 @@ def describe_offer(archived: Sequence[NotReadableError], options: RestoreOptions
     kinds = ", ".join(sorted({each.kind for each in archived}))
     hours = duration_in_words(max(term.ready_in_seconds for term in terms))
     return (
-        f"{names}, {size_in_words(sum(sizes))}, must be restored by S3 from {kinds}: about ${dollars:.2f} at the tier "
+        f"{names}, {size_in_words(sum(sizes))}, must be restored by S3 from {kinds}: {_say_price(dollars)} at the tier "
         f"{options.tier} (prices of {PRICES_OF}), ready in about {hours}, readable for {options.days} days, each of "
         "which costs as in STANDARD."
     )
@@ -140,6 +140,10 @@ def wait_for_one(restores: Mapping[str, Restore], patience: Patience, emit: Emit
 def still_restoring(restore: Restore) -> RestoringError:
     """Make the error for an object that cannot be read yet."""
     return RestoringError(f"{restore.describe()} Run the same command again then, or at once with --wait.")
+
+
+def _say_price(dollars: float) -> str:
+    return "less than $0.01" if 0 < dollars < 0.01 else f"about ${dollars:.2f}"
 
 
 def _terms_of(archived: NotReadableError, tier: RestoreTier) -> RestoreTerms:
