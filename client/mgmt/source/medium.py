@@ -206,27 +206,48 @@ def _file_system(descriptor: int) -> int:
     return ctypes.c_long.from_buffer(filled).value
 
 
-# ---- macOS (not run: no such machine was at hand)
+# ---- macOS (no such machine was at hand: its calls are replaced in the tests)
+
+_MS_INVALIDATE: Final = 0x2
+"""Of Darwin's sys/mman.h."""
+_MNT_LOCAL: Final = 0x1000
+_OFFSET_OF_FLAGS: Final = 64
+"""Both of Darwin's sys/mount.h: the second in the struct statfs with 64-bit inode numbers."""
 
 
 def _bypass_on_macos(descriptor: int, size_bytes: int) -> bool:
-    """F_NOCACHE alone still reads the pages that are there: those are thrown out first."""
+    """F_NOCACHE alone still reads the pages that are there: those are written and thrown out first."""
     if sys.platform == "darwin":
         import fcntl
 
-        invalidate, local = 0x2, 0x1000  # MS_INVALIDATE of sys/mman.h, MNT_LOCAL of sys/mount.h
-        offset_of_flags = 64  # in struct statfs, with its 64-bit inode numbers
         if size_bytes:
-            with _mapped(descriptor, 0, size_bytes) as address:
-                _check(_libc().msync(address, ctypes.c_size_t(size_bytes), invalidate))
+            length = -(-size_bytes // mmap.PAGESIZE) * mmap.PAGESIZE
+            with _mapped(descriptor, 0, length) as address:
+                _check(_libc().msync(address, ctypes.c_size_t(length), _MS_INVALIDATE))
         fcntl.fcntl(descriptor, fcntl.F_NOCACHE, 1)
         filled = ctypes.create_string_buffer(4096)
-        _check(_libc().fstatfs(descriptor, filled))
-        return bool(ctypes.c_uint32.from_buffer(filled, offset_of_flags).value & local)
+        _check(_fstatfs_of_macos()(descriptor, filled))
+        return bool(ctypes.c_uint32.from_buffer(filled, _OFFSET_OF_FLAGS).value & _MNT_LOCAL)
     return False
 
 
-# ---- Windows (not run: no such machine was at hand)
+def _fstatfs_of_macos() -> Any:
+    """Return the call that fills the struct with 64-bit inode numbers: on Intel, the plain name is an older one's."""
+    libc = _libc()
+    return getattr(libc, "fstatfs$INODE64", None) or libc.fstatfs
+
+
+# ---- Windows (no such machine was at hand: its calls are replaced in the tests)
+
+_GENERIC_READ: Final = 0x80000000
+_SHARE_ALL: Final = 0x7
+"""FILE_SHARE_READ, FILE_SHARE_WRITE and FILE_SHARE_DELETE."""
+_NO_BUFFERING: Final = 0x20000000
+"""FILE_FLAG_NO_BUFFERING."""
+_REMOTE_PROTOCOL: Final = 13
+"""FileRemoteProtocolInfo of FILE_INFO_BY_HANDLE_CLASS: only files of another machine have it."""
+_NOT_REMOTE: Final = frozenset({1, 50, 87})
+"""What is said of other files: ERROR_INVALID_FUNCTION, ERROR_NOT_SUPPORTED, ERROR_INVALID_PARAMETER."""
 
 
 def _bypass_on_windows(descriptor: int) -> bool:
@@ -234,11 +255,10 @@ def _bypass_on_windows(descriptor: int) -> bool:
     if sys.platform == "win32":
         import msvcrt
 
-        read, share_all, no_buffering, remote = 0x80000000, 0x7, 0x20000000, 13
         kernel = ctypes.WinDLL("kernel32", use_last_error=True)
         kernel.ReOpenFile.restype = ctypes.c_void_p
         handle = ctypes.c_void_p(msvcrt.get_osfhandle(descriptor))
-        opened = kernel.ReOpenFile(handle, read, share_all, no_buffering)
+        opened = kernel.ReOpenFile(handle, _GENERIC_READ, _SHARE_ALL, _NO_BUFFERING)
         if opened in (None, _MAP_FAILED):
             return False
         again = msvcrt.open_osfhandle(opened, os.O_RDONLY)
@@ -246,10 +266,10 @@ def _bypass_on_windows(descriptor: int) -> bool:
             os.dup2(again, descriptor, inheritable=False)
         finally:
             os.close(again)
-        # FileRemoteProtocolInfo: only files of another machine have it.
         handle = ctypes.c_void_p(msvcrt.get_osfhandle(descriptor))
         filled = ctypes.create_string_buffer(256)
-        return not kernel.GetFileInformationByHandleEx(handle, remote, filled, len(filled))
+        is_remote = kernel.GetFileInformationByHandleEx(handle, _REMOTE_PROTOCOL, filled, len(filled))
+        return not is_remote and ctypes.get_last_error() in _NOT_REMOTE
     return False
 
 

@@ -5,13 +5,14 @@ from __future__ import annotations
 import errno
 import os
 import threading
+import time
 from collections import deque
 from collections.abc import Generator
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Final
 
 from mgmt.errors import INTERRUPTED, CancelledError, is_gone
-from mgmt.layout import FileEnd, Finding, Member, Reread, has_changed
+from mgmt.layout import NANOSECONDS, FileEnd, Finding, Member, Reread, has_changed
 from mgmt.machine.folders import MovedError
 from mgmt.source.medium import ALIGNMENT_BYTES, Kinds, bypass_cache, make_blocks, read_at, read_through_cache
 from mgmt.source.walk import Walk
@@ -27,6 +28,8 @@ _WAITING_MAX: Final = 256
 """Members, pieces and ends that may wait to be taken."""
 _OPEN_MAX: Final = 96
 _CHANGED: Final = "it changed while it was read"
+_FAT_STEP_NS: Final = 2 * NANOSECONDS
+"""FAT keeps every other second."""
 
 
 def reread(walk: Walk, *, stop: threading.Event | None = None) -> Generator[Reread]:
@@ -96,7 +99,8 @@ class _File:
             try:
                 # Some file systems say 0 of a file and give bytes for all that.
                 has_more = not self.member.size_bytes and os.read(self.descriptor, 1)
-                if has_more or has_changed(self.member.status, os.fstat(self.descriptor)):
+                status = os.fstat(self.descriptor)
+                if has_more or has_changed(self.member.status, status) or _is_written_just_now(status):
                     self.failure = MovedError()
             except OSError as error:
                 self.failure = error
@@ -216,6 +220,13 @@ class _Rereading:
                 yield content
             if taken.is_taken:
                 self._free.append(taken.block)
+
+
+def _is_written_just_now(status: os.stat_result) -> bool:
+    """Tell whether a file on FAT could change once more without any of its times changing."""
+    times_ns = status.st_mtime_ns, status.st_ctime_ns
+    is_coarse = not any(time_ns % _FAT_STEP_NS for time_ns in times_ns)
+    return is_coarse and abs(time.time_ns() - max(times_ns)) < 2 * _FAT_STEP_NS
 
 
 def _aligned(size_bytes: int) -> int:

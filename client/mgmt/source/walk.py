@@ -137,6 +137,9 @@ def never_own(_: str) -> bool:
     return False
 
 
+_Identity = tuple[int, int, int, int]
+"""What all names of one file have in common."""
+
 OnFailure = Callable[[bytes, OSError], None]
 """Gets the path of an entry that cannot be read or has changed, and the system's error."""
 
@@ -176,7 +179,7 @@ class Walk:
         self._is_own_archive = is_own_archive
         self._root = os.fsencode(root_name)
         self._excludes = excludes
-        self._first_links: dict[tuple[int, int], tuple[bytes, int]] = {}
+        self._first_links: dict[_Identity, tuple[bytes, int]] = {}
         self.skipped = SkippedList()
 
     def members(self, *, asks_readable: bool = False, on_failure: OnFailure | None = None) -> Generator[Member]:
@@ -270,7 +273,8 @@ class Walk:
 
     def _first_link(self, path: bytes, status: os.stat_result) -> bytes | None:
         """Return the path under which this file was found first; forget it after its last link."""
-        key = status.st_dev, status.st_ino
+        # Disk and number alone would do, but some network mounts give two files one number.
+        key = status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns
         first, missing = self._first_links.pop(key, (None, status.st_nlink))
         if missing > 1:
             self._first_links[key] = (path if first is None else first, missing - 1)

@@ -11,6 +11,7 @@ import threading
 import tracemalloc
 from contextlib import closing
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from blake3 import blake3
@@ -18,7 +19,7 @@ from blake3 import blake3
 from mgmt.archive import compute_content_digest
 from mgmt.archive.member_digests import DigestedMember, Digests, digest_members
 from mgmt.errors import CancelledError
-from mgmt.layout import FileEnd, Finding, Member
+from mgmt.layout import NANOSECONDS, FileEnd, Finding, Member
 from mgmt.source import look, medium, rereading
 from mgmt.source.medium import ALIGNMENT_BYTES, count_pages, drop_pages
 from mgmt.source.rereading import reread
@@ -242,6 +243,34 @@ def test_a_folder_that_can_be_listed_and_not_entered_is_a_finding_and_the_others
 
 
 @only_linux
+@pytest.mark.parametrize(
+    ("mtime_age_seconds", "has_ctime", "is_found"),
+    [
+        pytest.param(1, False, True, id="on FAT, just now"),
+        pytest.param(10, False, False, id="on FAT, before"),
+        pytest.param(1, True, False, id="just now, on a disk that keeps the time of each change"),
+    ],
+)
+def test_a_file_that_fat_could_change_without_a_trace_is_a_finding(
+    tmp_path, monkeypatch, mtime_age_seconds, has_ctime, is_found
+):
+    """A second write within the same two seconds leaves all times as they are."""
+    (tmp_path / "clip").write_bytes(b"footage")
+    plain, now_ns = os.fstat, 1_700_000_001 * NANOSECONDS
+
+    def fstat(descriptor: int) -> SimpleNamespace:
+        found = {name: getattr(plain(descriptor), name) for name in ("st_mode", "st_ino", "st_dev", "st_size")}
+        mtime_ns = (now_ns - mtime_age_seconds * NANOSECONDS) // (2 * NANOSECONDS) * 2 * NANOSECONDS
+        return SimpleNamespace(**found, st_mtime_ns=mtime_ns, st_ctime_ns=mtime_ns + 7 * has_ctime)
+
+    monkeypatch.setattr(rereading, "has_changed", lambda *_: False)
+    monkeypatch.setattr(rereading, "bypass_cache", lambda *_: True)
+    monkeypatch.setattr(rereading.time, "time_ns", lambda: now_ns)
+    monkeypatch.setattr(rereading.os, "fstat", fstat)
+    _, _, findings = read_all(tmp_path / "clip")
+    assert [found.code for found in findings] == ["source-changed"] * is_found
+
+
 def test_a_file_whose_size_is_said_to_be_nothing_but_that_gives_bytes_is_a_finding():
     _, members, [finding] = read_all(Path("/proc/version"))
     assert (members, finding.code) == ([], "source-changed")

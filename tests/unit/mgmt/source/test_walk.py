@@ -5,6 +5,7 @@ import tracemalloc
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -187,6 +188,25 @@ def peak_bytes(root: Path) -> int:
         return tracemalloc.get_traced_memory()[1]
     finally:
         tracemalloc.stop()
+
+
+@pytest.mark.skipif(os.name == "nt", reason="POSIX' folders")
+def test_two_files_to_which_a_disk_gives_one_number_are_no_hard_links(tmp_path, monkeypatch):
+    """Some network mounts cut the numbers of their files short."""
+    for name in "abc":
+        (tmp_path / name).write_bytes(b"x" * ord(name))
+        os.utime(tmp_path / name, (1e9, 1e9))
+    os.link(tmp_path / "c", tmp_path / "d")
+    status = folders.DescriptorFolder.status
+
+    def status_with_one_number(self: folders.DescriptorFolder, name: bytes) -> SimpleNamespace:
+        found = status(self, name)
+        plain = {each: getattr(found, each) for each in dir(found) if each.startswith("st_")}
+        return SimpleNamespace(**plain | {"st_ino": 7, "st_nlink": 2})
+
+    monkeypatch.setattr(folders.DescriptorFolder, "status", status_with_one_number)
+    kinds = [(member.path.rpartition(b"/")[2], member.kind) for member in look(tmp_path).members()]
+    assert kinds[1:] == [(b"a", "file"), (b"b", "file"), (b"c", "file"), (b"d", "hardlink")]
 
 
 def test_memory_holds_the_names_of_one_branch_and_no_more(tmp_path):
