@@ -10,11 +10,12 @@ from __future__ import annotations
 
 import base64
 import json
+import subprocess
 import sys
 import time
 import tomllib
 from collections.abc import Iterator, Mapping
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -41,10 +42,13 @@ from support.certificates import make_certificate
 from support.events import make_event
 from support.issuer import Issuer, forge_token, run_issuer
 from support.local_backend import wait_until
+from support.loopback import LoopbackServer, QuietHandler
 from support.ministack import ACCOUNT, REGION, Ministack, run_ministack
 from support.pool import DeployedPool, deploy_pool
 from support.studio import Machine, Studio, content_of, item_for, parts_of
+from support.team import Laptop
 from support.toolchain import LOCAL_ARCHITECTURE, LOCAL_RUNTIME
+from support.trees import noise
 
 pytestmark = [
     pytest.mark.cdk,
@@ -259,7 +263,7 @@ def test_an_upload_is_deleted_its_name_taken_and_the_upload_brought_back(deploye
 
 
 def test_an_upload_is_read_back_looked_at_and_known_to_be_deleted(deployed: DeployedStack):
-    """The way back: a presigned GET of the very version, its end, and what `safe` asks. It knows no ranges."""
+    """The way back: a presigned GET of the very version, its end, and what `safe` asks."""
     ada, bob, body = deployed.person("ada"), deployed.person("bob"), b"footage" * 3000
     started = ada.start(item_for("back.mp4", body))
     assert ada.send(started, body) == 200
@@ -277,6 +281,91 @@ def test_an_upload_is_read_back_looked_at_and_known_to_be_deleted(deployed: Depl
     assert ada.delete(started.operation_id).outcome == "done"
     (looked,) = bob.look(started.operation_id)
     assert (looked.outcome, looked.deleted_at is not None) == ("there", True)
+
+
+class ApiAddress(QuietHandler):
+    """The API under an address of this machine: its own has none, and the command trusts S3's here only beside it."""
+
+    deployed: DeployedStack
+
+    def _pass_on(self) -> None:
+        body = self.rfile.read(int(self.headers.get("content-length", 0)))
+        headers = dict(self.headers.items()) | {"Host": f"{self.deployed.api_id}.execute-api.localhost"}
+        url = self.deployed.endpoint_url + self.path
+        answer = self.deployed.http.request(self.command, url, body=body or None, headers=headers)
+        self.send_response_only(answer.status)
+        for name in ("content-type", "www-authenticate", "retry-after"):
+            if name in answer.headers:
+                self.send_header(name, answer.headers[name])
+        self.send_header("content-length", str(len(answer.data)))
+        self.end_headers()
+        self.wfile.write(answer.data)
+
+    do_GET = do_POST = _pass_on  # noqa: N815  the names http.server looks for
+
+
+@pytest.fixture
+def laptops(deployed: DeployedStack, account: Account, tmp_path: Path) -> Iterator[dict[str, Laptop]]:
+    """Give two people of the team a laptop each, with the command on it."""
+    certificate = str(account.ministack.certificate.certificate_path)
+    with closing(LoopbackServer(type("Here", (ApiAddress,), {"deployed": deployed}))) as here:
+        made = {}
+        for name in ("ada", "bob"):
+            folder = tmp_path / name
+            (folder / "work").mkdir(parents=True)
+            token = deployed.make_token(sub=f"sub-{name}", username=name)
+            environment = {"MGMT_API_URL": here.url, "MGMT_TOKEN": token, "MGMT_CA_BUNDLE": certificate}
+            folders = {"MGMT_CONFIG": "config", "MGMT_STATE_DIR": "state", "XDG_CACHE_HOME": "cache"}
+            environment |= {variable: str(folder / each) for variable, each in folders.items()}
+            made[name] = Laptop(folder, folder / "work", environment)
+        yield made
+
+
+def test_a_card_goes_to_the_deployed_stack_and_comes_back(laptops: dict[str, Laptop]):
+    """The real command: upload, contents, download whole and one clip, safe, delete, undelete, show."""
+    ada, bob = laptops["ada"], laptops["bob"]
+    card = ada.work / "CARD_A"
+    (card / "DCIM").mkdir(parents=True)
+    (card / "DCIM" / "C0001.mov").write_bytes(noise(3 * MIB))
+    (card / "DCIM" / "C0002.mov").write_bytes(noise(MIB + 1))
+    (card / "link").symlink_to("DCIM/C0001.mov")
+    run = ada.run("--json", "upload", "CARD_A")
+    assert run.exit_code == 0, run.stderr
+    [record] = run.records
+    assert record["s3_object_key"] == "team/CARD_A.tar.gz"
+    listed = [line["path"] for line in bob.run("--json", "contents", "CARD_A", "*.mov").lines if "path" in line]
+    assert listed == ["CARD_A/DCIM/C0001.mov", "CARD_A/DCIM/C0002.mov"]
+
+    run = bob.run("download", "--extract", "CARD_A")
+    assert run.exit_code == 0, run.stderr
+    assert subprocess.run(["diff", "-r", card, bob.work / "CARD_A"], check=False).returncode == 0
+    (bob.work / "one").mkdir()
+    run = bob.run("download", "--only", "C0002.mov", "--to", "one", "CARD_A")
+    assert run.exit_code == 0, run.stderr
+    assert [path.name for path in (bob.work / "one").rglob("*.mov")] == ["C0002.mov"]
+    clips = [card / "DCIM" / "C0002.mov", bob.work / "one" / "CARD_A" / "DCIM" / "C0002.mov"]
+    assert subprocess.run(["cmp", *clips], check=False).returncode == 0
+
+    assert ada.run("safe", "CARD_A").exit_code == 0
+    assert bob.run("safe", "--read-back", "CARD_A").exit_code == 0
+    with (card / "DCIM" / "C0002.mov").open("r+b") as clip:
+        clip.seek(1000)
+        clip.write(b"!")
+    run = ada.run("--json", "safe", "CARD_A")
+    assert run.exit_code == 11
+    assert any(line.get("path", "").endswith("C0002.mov") for line in run.lines)
+    assert bob.run("delete", "--yes", "CARD_A").exit_code == 6, "it is ada's"
+    assert ada.run("delete", "--yes", "CARD_A").exit_code == 0
+    assert bob.run("safe", "CARD_A").exit_code == 11
+    assert bob.run("download", "--to", "one", "CARD_A").exit_code == 4
+    assert ada.run("undelete", "--yes", record["operation_id"]).exit_code == 0
+    assert bob.run("safe", "CARD_A").exit_code == 0
+    assert "team/CARD_A.tar.gz" in bob.run("show", "CARD_A").stdout
+    history = bob.run("--json", "history", "CARD_A").records
+    places = {each["target_path"] for each in history if each["operation_type"] == "download"}
+    assert {"CARD_A", "one/CARD_A"} < places, "beside what contents and safe have read"
+    others = [(each["operation_type"], each["status"]) for each in history if each["operation_type"] != "download"]
+    assert others == [("undelete", "success"), ("delete", "success"), ("delete", "failed"), ("upload", "success")]
 
 
 def test_a_large_upload_can_be_begun_looked_at_and_given_up(deployed: DeployedStack):
