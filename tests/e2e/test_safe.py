@@ -255,3 +255,12 @@ def test_quiet_says_it_by_the_exit_code_alone(anna, card):
 def test_a_service_that_is_out_of_reach_gives_no_verdict(anna, card):
     run = anna.run("safe", "CARD_A", program=QUICK_WAITS, MGMT_API_URL="http://127.0.0.1:9")
     assert (run.exit_code, "SAFE" in run.stdout) == (7, False)
+
+
+def test_a_part_of_what_was_uploaded_is_not_called_missing_without_a_hint(anna, card):
+    assert anna.run("upload", "CARD_A").exit_code == 0
+    run = anna.run("safe", "CARD_A/100CANON", "--against", "CARD_A")
+    assert run.exit_code == 11
+    assert "Paths are compared from what was uploaded on." in " ".join(run.stdout.split())
+    (card / "new.mp4").write_bytes(b"new")
+    assert "Paths are compared" not in anna.run("safe", "CARD_A").stdout, "as some of it is there"

@@ -84,6 +84,8 @@ def download(invocation: Invocation, /, names: tuple[str, ...], **options: Any) 
     if version_id is not None and len(set(names)) > 1:
         raise UsageError("--version is of one name; name one alone.", code="several-names")
     folder = options.pop("folder") or here
+    if folder.exists() and not folder.is_dir():
+        raise UsageError(f"--to: '{printable(str(folder))}' is a file; expected a folder.", code="no-folder")
     if not folder.is_dir():
         raise UsageError(f"--to: there is no folder '{folder}'. Create it, or plug its disk in.", code="no-folder")
     rate = parse_rate(options.pop("limit_rate"))

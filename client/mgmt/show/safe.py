@@ -170,6 +170,11 @@ def _remarks(verdict: Verdict) -> Iterator[str]:
             "No upload of that name was found. Name what was uploaded, not a folder in it or around it; or name its "
             "uploads: `mgmt safe PATH --against NAME`. `mgmt history` lists what is stored."
         )
+    if verdict.read is not None and not verdict.proofs and _are_all_missing(verdict):
+        yield (
+            "Paths are compared from what was uploaded on. If this is only a part of that, or a folder around it, name "
+            "what was uploaded."
+        )
     for found in verdict.found:
         if found.problem is not None:
             yield f"{_name(found)} could not be compared: {printable(found.problem)}"
@@ -185,6 +190,11 @@ def _remarks(verdict: Verdict) -> Iterator[str]:
         yield f"For {files} the system's cache may have answered instead of the medium, as on network mounts."
     if verdict.read.system_count:
         yield f"{count_in_words(verdict.read.system_count, 'system file')} left out, as at every upload."
+
+
+def _are_all_missing(verdict: Verdict) -> bool:
+    """Tell whether no path of the target is in any upload that it was compared with."""
+    return not verdict.is_safe and all(each.code == "not-stored" for each in verdict.unsafe())
 
 
 def _uploads_of(verdict: Verdict) -> list[FoundUpload]:
