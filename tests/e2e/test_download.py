@@ -28,7 +28,7 @@ RANGES = 6
 
 PATCHED = """
 import errno, os, signal
-import mgmt.download, mgmt.download.extracted, mgmt.download.unfinished, mgmt.download.whole
+import mgmt.download, mgmt.download.extracted, mgmt.download.unfinished, mgmt.download.whole, mgmt.stored.archive
 def die(*_, **__):
     os.kill(os.getpid(), signal.SIGKILL)
 def refuse(*_, **__):
@@ -112,6 +112,12 @@ def test_an_archive_that_somebody_else_uploaded_comes_back_byte_for_byte(bert, l
     assert (record["status"], record["actor"], record["target_path"]) == ("success", "bert", "big.mov.tar.gz")
     assert (record["received_bytes"], record["size"]) == (len(large), len(large))
     assert download_of(bert, "big.mov")["operation_id"] == record["operation_id"]
+
+
+def test_an_archive_gets_the_rights_that_any_new_file_gets(bert, tree):
+    (bert.work / "any").touch()
+    assert bert.run("download", "DCIM").exit_code == 0
+    assert (bert.work / "DCIM.tar.gz").stat().st_mode == (bert.work / "any").stat().st_mode
 
 
 def test_a_folder_comes_back_as_it_was_and_no_archive_stays(bert, tree):
@@ -267,6 +273,8 @@ def test_after_a_kill_anywhere_the_same_command_ends_with_one_archive_and_one_re
 @pytest.mark.parametrize(
     "where",
     [
+        "mgmt.stored.archive.ask_to_open",
+        "mgmt.stored.archive.take_request",
         "mgmt.download.extracted.unpack",
         "mgmt.download.extracted.check_end",
         "mgmt.download.extracted.Extraction.publish",
@@ -283,6 +291,7 @@ def test_after_a_kill_while_it_is_extracted_the_same_command_ends_with_one_tree(
     assert run.exit_code == 0, run.stderr
     assert describe(bert.work / "DCIM") == describe(tree)
     assert names_in(bert.work) == ["DCIM"]
+    assert [each["status"] for each in bert.run("--json", "history", "--type", "download").records] == ["success"]
 
 
 @pytest.fixture
@@ -454,6 +463,9 @@ ServiceApi.end_downloads = lose""",
 def test_a_folder_to_put_it_in_must_exist(bert):
     run = bert.run("--json", "download", "--to", "nowhere", "x")
     assert (run.exit_code, json.loads(run.stderr)["code"]) == (2, "no-folder")
+    (bert.work / "file").touch()
+    run = bert.run("download", "--to", "file", "x")
+    assert (run.exit_code, "'file' is a file; expected a folder" in run.stderr) == (2, True)
 
 
 WAYS = pytest.mark.parametrize("options", [[], ["--extract"], ["--only", "clip.mov"]], ids=["archive", "tree", "only"])

@@ -146,7 +146,35 @@ def test_what_a_killed_run_has_left_is_no_good_and_is_brought_again(team, bert, 
     assert (bert.work / "DCIM" / "100" / "C0001.MP4").read_bytes() == (card / "100" / "C0001.MP4").read_bytes()
 
 
-@pytest.mark.parametrize("where", ["mgmt.archive.extraction.publish", "mgmt.stored.archive.StoredArchive.end"])
+@pytest.mark.parametrize("more", [[], ["--replace"]], ids=["unasked", "replacing"])
+@pytest.mark.parametrize("way", ["100/C0002.MP4/folder", "100"], ids=["folder for a file", "file for a folder"])
+def test_a_folder_and_a_file_in_each_others_way_are_found_before_anything_is_fetched(team, bert, card, way, more):
+    (bert.work / "DCIM" / way).parent.mkdir(parents=True)
+    (bert.work / "DCIM" / way).write_bytes(b"theirs")
+    run = only(bert, "C0002*", more=more)
+    assert (run.exit_code, json.loads(run.stderr)["code"]) == (9, "target-exists")
+    assert bert.run("--json", "history", "--type", "download").records == []
+    assert max((get.first for get in team.storage.gets), default=0) == 0, "the index alone"
+    assert (names_in(bert.work), (bert.work / "DCIM" / way).read_bytes()) == (["DCIM"], b"theirs")
+
+
+def test_after_a_kill_in_the_last_step_of_a_merge_no_folder_of_ours_stays(team, bert, card):
+    (bert.work / "DCIM").mkdir()
+    program = DYING.format(what="from mgmt.machine import filling\nfilling._DescriptorFilling.remove_folder = die")
+    assert only(bert, "still1", program=program).exit_code == -signal.SIGKILL
+    assert only(bert, "still1").exit_code == 0
+    assert names_in(bert.work) == ["DCIM"]
+
+
+@pytest.mark.parametrize(
+    "where",
+    [
+        "mgmt.stored.archive.ask_to_open",
+        "mgmt.stored.archive.take_request",
+        "mgmt.archive.extraction.publish",
+        "mgmt.stored.archive.StoredArchive.end",
+    ],
+)
 def test_after_a_kill_at_the_end_the_same_command_ends_with_one_record(team, bert, card, where):
     assert only(bert, "200", program=DYING.format(what=f"{where} = die")).exit_code == -signal.SIGKILL
     assert only(bert, "200").exit_code == 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import stat
 from contextlib import closing
 from pathlib import Path
@@ -19,7 +20,8 @@ def merge(parent: Path, source: bytes, target: bytes, *, replaces: bool = True) 
     """Move all that is in one folder into another one in the same `parent`, and remove the first.
 
     Every file is replaced in one step, so that a run that is killed leaves old files and new ones, all of them whole.
-    Nothing is moved before it is known that no file has to replace a folder, or a folder a file.
+    Nothing is moved before it is known that no file has to replace a folder, or a folder a file. Without `replaces` a
+    file that comes to lie there in between is not replaced either, where the disk knows hard links.
 
     Raises:
         LocalStateError: target-exists, where one would have to, or where a file is there and is not to be replaced.
@@ -64,28 +66,24 @@ class _Merging:
 
     def _place(self, name: bytes, path: list[bytes]) -> bool:
         """Move an entry to its place; True where it is a folder that must be walked for that."""
-        is_folder = stat.S_ISDIR(self._new.status(name).st_mode)
-        was_folder = None
+        found, was = self._new.status(name), None
         with contextlib.suppress(FileNotFoundError):
-            was_folder = stat.S_ISDIR(self._old.status(name).st_mode)
-        if was_folder is not None and was_folder != is_folder:
-            raise LocalStateError(
-                f"'{shown(b'/'.join(path))}' exists already as a {'folder' if was_folder else 'file'}, and cannot be "
-                "replaced by anything else. Rename or remove it, then run the same command again.",
-                code="target-exists",
-            )
+            was = self._old.status(name)
+        is_folder, was_folder = stat.S_ISDIR(found.st_mode), was is not None and stat.S_ISDIR(was.st_mode)
+        if was is not None and was_folder != is_folder:
+            raise refuse_other_kind(b"/".join(path), is_folder=was_folder)
         if is_folder and was_folder:
             return True
-        if was_folder is not None and not self._replaces:
-            raise LocalStateError(
-                f"'{shown(b'/'.join(path))}' exists already. Choose another folder, or replace it with --replace.",
-                code="target-exists",
-            )
+        if was is not None and not self._replaces and not os.path.samestat(found, was):
+            raise _taken(path)
         if self._moves:
-            self._move(name, is_folder=is_folder)
+            self._move(name, path, is_folder=is_folder, is_there=was is not None and os.path.samestat(found, was))
         return False
 
-    def _move(self, name: bytes, *, is_folder: bool) -> None:
+    def _move(self, name: bytes, path: list[bytes], *, is_folder: bool, is_there: bool) -> None:
+        if is_there:  # a second name of the same file, from a run that was killed before it took the first away
+            self._new.remove(name)
+            return
         look = None
         if is_folder:
             # A folder that its own mode makes read-only cannot change its parent.
@@ -93,9 +91,30 @@ class _Merging:
             self._new.step_out(_UNCHANGED)
         anchor = self._old.anchor()
         try:
-            self._new.move(name, anchor, name)
+            if is_folder or self._replaces:
+                self._new.move(name, anchor, name)
+            else:
+                self._new.move_to_free(name, anchor, name)
+        except FileExistsError as error:
+            raise _taken(path) from error
         finally:
             drop(anchor)
         if look is not None:
             self._old.step_in(name)
             self._old.step_out(look)
+
+
+def refuse_other_kind(path: bytes | Path, *, is_folder: bool) -> LocalStateError:
+    """Make the error for a folder where a file has to be, or the other way round."""
+    return LocalStateError(
+        f"'{shown(os.fspath(path))}' exists already as a {'folder' if is_folder else 'file'}, and cannot be "
+        "replaced by anything else. Rename or remove it, then run the same command again.",
+        code="target-exists",
+    )
+
+
+def _taken(path: list[bytes]) -> LocalStateError:
+    return LocalStateError(
+        f"'{shown(b'/'.join(path))}' exists already. Choose another folder, or replace it with --replace.",
+        code="target-exists",
+    )

@@ -17,16 +17,18 @@ from blake3 import blake3
 from mgmt.archive.blocks import Readable, inflate_block
 from mgmt.archive.extraction import Extraction
 from mgmt.archive.index import Index, IndexedMember
+from mgmt.archive.merging import refuse_other_kind
 from mgmt.archive.names_here import split_path
 from mgmt.archive.rules import Rules
 from mgmt.download.selection import Selection
 from mgmt.download.unfinished import Goal
 from mgmt.download.unfinished_tree import UnfinishedTree
 from mgmt.download.wanted import Wanted
-from mgmt.errors import INTERRUPTED, CancelledError, IntegrityError, LocalStateError
+from mgmt.errors import INTERRUPTED, CancelledError, IntegrityError, LocalStateError, MgmtError
 from mgmt.events import Begun
 from mgmt.layout import temporary_name
 from mgmt.machine.files import open_regular
+from mgmt.machine.filling import remove_tree
 from mgmt.stored.archive import RANGE_SIZE_BYTES, StoredArchive, open_archive
 from mgmt.stored.indexes import open_index
 from mgmt.stored.members import read_member
@@ -48,6 +50,7 @@ class ChosenMembers:
         # Another choice is another tree: what one has left must not come into the other's.
         self._choice = "\0".join(sorted(wanted.options.only))
         self._token = wanted.token(f"chosen {self._choice}")
+        self._part = temporary_name(wanted.tree_name, self._token)
         self._archive: StoredArchive | None = None
 
     @property
@@ -64,11 +67,14 @@ class ChosenMembers:
         wanted = self._wanted
         list_name = f"{wanted.upload.operation_id} {self._choice}"
         with UnfinishedTree(wanted.options.folder, wanted.tree_name, list_name, 0) as unfinished:
+            earlier = unfinished.goal
             try:
                 with open_index(wanted.session, wanted.upload, target_path=wanted.target_path) as index:
                     record = self._bring(index, unfinished)
-            except IntegrityError:
-                unfinished.discard()
+            except MgmtError as error:
+                was_refused = earlier is None and self.failed_record is None and not error.stops_everything
+                if isinstance(error, IntegrityError) or was_refused:
+                    unfinished.discard()
                 raise
             unfinished.discard()
             return record
@@ -85,11 +91,12 @@ class ChosenMembers:
             operation_id=earlier.operation_id if earlier is not None else None,
         ) as archive:
             self._archive = archive
-            archive.begin()
-            unfinished.open(Goal(archive.operation_id, wanted.target_path))
+            archive.begin(lambda begun_id: unfinished.open(Goal(begun_id, wanted.target_path)))
             wanted.session.emit(Begun(wanted.name, archive.operation_id, selection.size_bytes))
             if is_missing:
                 self._extract(index, archive, selection, present)
+            else:  # all that a run has made was merged before it was killed, but for the folder that it was made in
+                remove_tree(wanted.tree_place.parent, os.fsencode(self._part))
             wanted.hurry_report()
         assert archive.record is not None  # noqa: S101  it was opened
         return archive.record
@@ -98,12 +105,17 @@ class ChosenMembers:
         """Find what is at its place already, with the same content.
 
         Raises:
-            LocalStateError: target-exists, where something else is there and is not to be replaced.
+            LocalStateError: target-exists, where something else is there and is not, or cannot be, replaced.
         """
         present: dict[bytes, IndexedMember] = {}
         for member in selection.members():
             place = self._place_of(member.path)
-            if member.kind == "directory" or not os.path.lexists(place):
+            if not os.path.lexists(place):
+                continue
+            is_folder = place.is_dir() and not place.is_symlink()
+            if is_folder != (member.kind == "directory"):
+                raise refuse_other_kind(place, is_folder=is_folder)
+            if is_folder:
                 continue
             if self._is_equal(place, member, present):
                 present[member.path] = member
@@ -146,12 +158,11 @@ class ChosenMembers:
         wanted = self._wanted
         rules = Rules(replaces=wanted.options.replaces, merges=True, resumes=True)
         there_bytes = sum(member.size_bytes for member in present.values() if member.kind == "file")
-        part = wanted.tree_place.with_name(temporary_name(wanted.tree_name, self._token))
 
         def note(done_bytes: int) -> None:
             wanted.note(archive.operation_id, "fetching", there_bytes + done_bytes, there_bytes, selection.size_bytes)
 
-        plan = _Plan(index, _without(present, selection), part)
+        plan = _Plan(index, _without(present, selection), wanted.tree_place.with_name(self._part))
         jobs = wanted.options.jobs or RANGES_AT_A_TIME
         with (
             Extraction(

@@ -71,13 +71,13 @@ class ExtractedTree:
         try:
             with open_archive(wanted.session, wanted.upload, wanted.target_path, operation_id=operation_id) as archive:
                 self._archive = archive
-                archive.begin()
-                unfinished.open(Goal(archive.operation_id, wanted.target_path))
+                archive.begin(lambda begun_id: unfinished.open(Goal(begun_id, wanted.target_path)))
                 wanted.session.emit(Begun(wanted.name, archive.operation_id, wanted.size))
                 self._extract(archive, unfinished)
                 wanted.hurry_report()
         except MgmtError as error:
-            if isinstance(error, IntegrityError) or error.code == "object-gone":
+            was_refused = earlier is None and self.failed_record is None and not error.stops_everything
+            if isinstance(error, IntegrityError) or error.code == "object-gone" or was_refused:
                 unfinished.discard()
             raise
         assert archive.record is not None  # noqa: S101  it was opened

@@ -32,6 +32,8 @@ RANGE_SIZE_BYTES: Final = 8 * MIB
 _LIST_FORMAT: Final = "mgmt ranges 1"
 _TOKEN_HEX_DIGITS: Final = 8
 _MODE: Final = 0o600
+_ARCHIVE_MODE: Final = 0o666
+"""Less what the user's umask takes away, as any other file that is downloaded: this one gets the final name."""
 _FLAGS: Final = getattr(os, "O_BINARY", 0) | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_NOFOLLOW", 0)
 _LIST_MAX_BYTES: Final = 64 * MIB
 """The list of the largest object that S3 takes is a tenth of it."""
@@ -108,7 +110,7 @@ class Unfinished:
             self._remove_both()
         made = 0 if is_known else os.O_CREAT | os.O_EXCL
         self._list = FileIO(os.open(self._list_path, os.O_WRONLY | os.O_APPEND | made | _FLAGS, _MODE), "ab")
-        self._descriptor = os.open(self.path, os.O_RDWR | made | _FLAGS, _MODE)
+        self._descriptor = os.open(self.path, os.O_RDWR | made | _FLAGS, _ARCHIVE_MODE)
         if not stat.S_ISREG(os.fstat(self._descriptor).st_mode):
             raise LocalStateError(f"'{shown(os.fspath(self.path))}' is no file. Remove it.", code="no-file")
         lines = [] if is_known else [self._head]

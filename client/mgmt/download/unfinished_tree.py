@@ -87,7 +87,8 @@ class UnfinishedTree:
             return False
 
     def open(self, goal: Goal) -> None:
-        """Go on with what an earlier run has left, or begin."""
+        """Go on with what an earlier run has left, or begin; opened once more, it goes on under another goal."""
+        self._close_files()
         is_known = self.goal is not None
         if not is_known:
             self._remove_both()
@@ -151,16 +152,19 @@ class UnfinishedTree:
         with contextlib.suppress(OSError):  # what could not be noted is fetched again
             self._wait()
         self._pool.shutdown()
-        for file in (self._list, self._members):
-            if file is not None:
-                with contextlib.suppress(OSError):
-                    file.close()
-        self._list = self._members = None
+        self._close_files()
 
     def discard(self) -> None:
         """Remove both files; neither is there afterwards."""
         self.close()
         self._remove_both()
+
+    def _close_files(self) -> None:
+        for file in (self._list, self._members):
+            if file is not None:
+                with contextlib.suppress(OSError):
+                    file.close()
+        self._list = self._members = None
 
     def _cut_members(self, size_bytes: int) -> None:
         assert self._members is not None  # noqa: S101  it was opened

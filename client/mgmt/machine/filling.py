@@ -87,6 +87,12 @@ class Filling(Protocol):
     def move(self, name: bytes, target: Anchor, new_name: bytes) -> None:
         """Rename an entry into another folder; what has that name there is replaced."""
 
+    def move_to_free(self, name: bytes, target: Anchor, new_name: bytes) -> None:
+        """Rename a file or link into another folder, and fail where the name is in use there.
+
+        Disks without hard links are looked at first: what comes to lie there in between is replaced.
+        """
+
     def remove(self, name: bytes) -> None:
         """Remove anything but a folder."""
 
@@ -147,6 +153,20 @@ class _DescriptorFilling(DescriptorFolder):
 
     def move(self, name: bytes, target: Anchor, new_name: bytes) -> None:
         os.rename(name, new_name, src_dir_fd=self._descriptor, dst_dir_fd=target.descriptor)
+
+    def move_to_free(self, name: bytes, target: Anchor, new_name: bytes) -> None:
+        here, there = self._descriptor, target.descriptor
+        try:
+            os.link(name, new_name, src_dir_fd=here, dst_dir_fd=there, follow_symlinks=False)
+        except FileExistsError:
+            raise
+        except OSError:  # exFAT and some network disks have no hard links, and some systems none of symlinks
+            with contextlib.suppress(FileNotFoundError):
+                os.stat(new_name, dir_fd=there, follow_symlinks=False)
+                raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), new_name) from None
+            self.move(name, target, new_name)
+        else:
+            os.unlink(name, dir_fd=here)
 
     def remove(self, name: bytes) -> None:
         os.unlink(name, dir_fd=self._descriptor)
@@ -222,6 +242,9 @@ class _PathFilling(PathFolder):
 
     def move(self, name: bytes, target: Anchor, new_name: bytes) -> None:
         os.replace(self._at(name), os.path.join(target.path, new_name))
+
+    def move_to_free(self, name: bytes, target: Anchor, new_name: bytes) -> None:
+        os.rename(self._at(name), os.path.join(target.path, new_name))  # Windows, where that never replaces
 
     def remove(self, name: bytes) -> None:
         os.unlink(self._at(name))

@@ -86,15 +86,21 @@ class StoredArchive:
         self._target_path = target_path
         self._on_bytes = on_bytes
         self._ranges: Ranges | None = None
+        self._promise: Callable[[str], object] = lambda _: None
         self._lock = threading.Lock()
         self._counting = threading.Lock()
 
-    def begin(self) -> None:
+    def begin(self, promise: Callable[[str], object]) -> None:
         """Open the download now, before a byte is asked for: from then on `operation_id` is the history's.
+
+        Args:
+            promise: Gets each id before the service is asked to open it. Kept on the disk, it has a run that comes
+                after a crash go on with the same download.
 
         Raises:
             MgmtError: The service's refusal.
         """
+        self._promise = promise
         self._open()
 
     def fetch(
@@ -165,9 +171,11 @@ class StoredArchive:
     def _open(self) -> Ranges:
         with self._lock:
             if self._ranges is None:
+                self._promise(self.operation_id)
                 result = self._ask()
                 if is_over(result):
                     self.operation_id = new_operation_id()
+                    self._promise(self.operation_id)
                     result = self._ask()
                 request = self._take(result)
                 self._ranges = Ranges(self._session, self.upload.s3_object_key, self.size, request, self._sign_again)

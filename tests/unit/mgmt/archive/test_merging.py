@@ -1,0 +1,82 @@
+"""Merging a folder into one that exists: what comes to lie there meanwhile is not replaced unasked."""
+
+import errno
+import os
+from pathlib import Path
+
+import pytest
+
+from mgmt.archive.merging import merge
+from mgmt.errors import LocalStateError
+from mgmt.machine.filling import _DescriptorFilling
+
+pytestmark = pytest.mark.skipif(os.name == "nt", reason="Windows' own renaming never replaces")
+
+
+@pytest.fixture
+def folders(tmp_path):
+    """The folder that is ours, and the user's own."""
+    new, old = tmp_path / "new", tmp_path / "old"
+    (new / "sub").mkdir(parents=True)
+    (new / "sub" / "clip").write_bytes(b"ours")
+    (new / "sub" / "link").symlink_to("clip")
+    (old / "sub").mkdir(parents=True)
+    (old / "sub" / "mine").write_bytes(b"mine")
+    return new, old
+
+
+def merge_into(new, old, **options):
+    merge(new.parent, os.fsencode(new.name), os.fsencode(old.name), **options)
+
+
+def refuse_links(*_, **__):
+    raise OSError(errno.EPERM, os.strerror(errno.EPERM))
+
+
+@pytest.mark.parametrize("replaces", [True, False])
+@pytest.mark.parametrize("links", [True, False], ids=["hard links", "none"])
+def test_all_of_a_folder_comes_into_the_other_one(folders, monkeypatch, replaces, links):
+    if not links:
+        monkeypatch.setattr(os, "link", refuse_links)
+    new, old = folders
+    merge_into(new, old, replaces=replaces)
+    assert not new.exists()
+    assert sorted(path.name for path in (old / "sub").iterdir()) == ["clip", "link", "mine"]
+    assert ((old / "sub" / "clip").read_bytes(), (old / "sub" / "link").readlink()) == (b"ours", Path("clip"))
+    assert (old / "sub" / "clip").stat().st_nlink == 1
+
+
+@pytest.mark.parametrize("name", ["clip", "link"])
+def test_what_takes_a_name_after_it_was_looked_at_is_not_replaced(folders, monkeypatch, name):
+    new, old = folders
+    move = _DescriptorFilling.move_to_free
+
+    def be_overtaken(self, moved, target, new_name):
+        if moved == name.encode():
+            (old / "sub" / name).write_bytes(b"theirs")
+        move(self, moved, target, new_name)
+
+    monkeypatch.setattr(_DescriptorFilling, "move_to_free", be_overtaken)
+    with pytest.raises(LocalStateError, match=f"old/sub/{name}' exists already"):
+        merge_into(new, old, replaces=False)
+    assert (old / "sub" / name).read_bytes() == b"theirs"
+    assert os.path.lexists(new / "sub" / name)
+
+
+@pytest.mark.parametrize("replaces", [True, False])
+def test_a_file_that_has_both_names_since_a_kill_keeps_the_new_one(folders, replaces):
+    new, old = folders
+    os.link(new / "sub" / "clip", old / "sub" / "clip")
+    merge_into(new, old, replaces=replaces)
+    assert not new.exists()
+    assert (old / "sub" / "clip").read_bytes() == b"ours"
+
+
+@pytest.mark.parametrize("replaces", [True, False])
+def test_nothing_is_moved_where_a_file_would_have_to_replace_a_folder(folders, replaces):
+    new, old = folders
+    (old / "sub" / "link").mkdir()
+    with pytest.raises(LocalStateError, match="exists already as a folder"):
+        merge_into(new, old, replaces=replaces)
+    assert (new / "sub" / "clip").exists()
+    assert not (old / "sub" / "clip").exists()
