@@ -458,6 +458,11 @@ ServiceApi.end_downloads = lose""",
     assert (run.exit_code, run.stderr) == (0, "")
     assert run.records[0]["status"] == "success"
     assert names_in(bert.work) == ["DCIM.tar.gz"]
+    assert download_of(bert, "DCIM")["status"] == "pending"
+    (bert.work / "again").mkdir()
+    assert bert.run("download", "--extract", "--to", "again", "DCIM").exit_code == 0
+    ended = bert.run("--json", "history", "--type", "download").records
+    assert [(each["status"], each["received_bytes"] == each["size"]) for each in ended] == [("success", True)] * 2
 
 
 def test_a_folder_to_put_it_in_must_exist(bert):

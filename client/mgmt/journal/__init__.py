@@ -21,7 +21,7 @@ import filelock
 
 from mgmt.errors import LocalStateError, RefusedError
 from mgmt.journal.locks import Locks
-from mgmt_contract.messages import CleanUp, Content, Existing
+from mgmt_contract.messages import CleanUp, Content, DownloadEnd, Existing
 from mgmt_contract.values import Value
 from mgmt_contract.wire import MessageError, from_json, to_json
 
@@ -84,7 +84,10 @@ CREATE TABLE orders (
     PRIMARY KEY (service, source_path, destination)
 ) STRICT;
 """
-_SCHEMAS: Final = (_FIRST_SCHEMA, _SECOND_SCHEMA, _THIRD_SCHEMA, _FOURTH_SCHEMA, _FIFTH_SCHEMA)
+_SIXTH_SCHEMA: Final = """
+CREATE TABLE download_ends (operation_id TEXT PRIMARY KEY, service TEXT NOT NULL, download_end TEXT NOT NULL) STRICT;
+"""
+_SCHEMAS: Final = (_FIRST_SCHEMA, _SECOND_SCHEMA, _THIRD_SCHEMA, _FOURTH_SCHEMA, _FIFTH_SCHEMA, _SIXTH_SCHEMA)
 """Each takes a journal from the version before to its own; a new one runs through all of them."""
 
 _Statement = tuple[str, tuple[object, ...]]
@@ -362,6 +365,22 @@ class Journal:
     def note_reported(self, clean_ups: Iterable[CleanUp]) -> None:
         """Cross out clean-ups that the service has been told."""
         self._change([("DELETE FROM clean_ups WHERE operation_id = ?", (each.operation_id,)) for each in clean_ups])
+
+    def keep_download_end(self, service: str, end: DownloadEnd) -> None:
+        """Remember the end of a download, of which the service could not be told."""
+        row = (end.operation_id, service, to_json(end))
+        self._change([("INSERT OR REPLACE INTO download_ends VALUES (?, ?, ?)", row)])
+
+    def unreported_downloads(self, service: str, limit: int) -> list[DownloadEnd]:
+        """Return ends of downloads that the service has not been told yet."""
+        with _translate_errors(self._state_dir), self._lock:
+            query = "SELECT download_end FROM download_ends WHERE service = ? LIMIT ?"
+            rows = self._database.execute(query, (service, limit)).fetchall()
+            return [from_json(DownloadEnd, row[0]) for row in rows]
+
+    def note_downloads_reported(self, operation_ids: Iterable[str]) -> None:
+        """Cross out ends of downloads that the service has been told."""
+        self._change([("DELETE FROM download_ends WHERE operation_id = ?", (each,)) for each in operation_ids])
 
     def speed(self, service: str) -> float | None:
         """Return the bytes per second of the last transfers to a service that were measured."""

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import logging
+from contextlib import suppress
 from dataclasses import replace
 from typing import Final
 
-from mgmt.errors import CancelledError, MgmtError, RefusedError
+from mgmt.errors import CancelledError, LocalStateError, MgmtError, RefusedError, UnavailableError
 from mgmt.service import error_in
 from mgmt.session import Session
 from mgmt_contract.messages import (
@@ -15,6 +16,7 @@ from mgmt_contract.messages import (
     DownloadResult,
     EndDownloadsRequest,
     OpenDownloadsRequest,
+    RecordResult,
     SignedRequest,
 )
 from mgmt_contract.records import DownloadRecord, UploadRecord
@@ -22,6 +24,8 @@ from mgmt_contract.records import DownloadRecord, UploadRecord
 _log: Final = logging.getLogger(__name__)
 _RENEWABLE_CODES: Final = frozenset({"operation-differs", "operation-failed", "not-allowed"})
 """What an earlier run has opened cannot go on; the same download can, as an operation of its own."""
+_KEPT_ENDS_MAX: Final = 20
+"""Ends of earlier downloads that are reported along with one: far fewer than a service takes in one call."""
 
 
 class NotReadableError(RefusedError):
@@ -74,7 +78,7 @@ def take_request(upload: UploadRecord, result: DownloadResult) -> SignedRequest:
 def report_end(
     session: Session, record: DownloadRecord, received_bytes: int, error: MgmtError | None
 ) -> DownloadRecord:
-    """Report the end of a download; a report that is lost is no failure of it.
+    """Report the end of a download; a report that is lost is no failure of it, and goes along with the next one.
 
     Returns:
         The record as it stands, or as it would.
@@ -89,11 +93,13 @@ def report_end(
         error_message=error.message if error is not None else None,
     )
     try:
-        [result] = session.api.end_downloads(EndDownloadsRequest([end])).results
+        result = _report(session, end)
     except CancelledError:
         raise
     except MgmtError as failure:
         _log.info("The end of the download is not reported: %s", failure.message)
+        if not isinstance(failure, RefusedError):
+            _keep(session, end)
     else:
         if isinstance(result.record, DownloadRecord):
             return result.record
@@ -107,3 +113,26 @@ def report_end(
         error_code=end.error_code,
         error_message=end.error_message,
     )
+
+
+def _report(session: Session, end: DownloadEnd) -> RecordResult:
+    """Report an end, and with it those of which the service could not be told before."""
+    try:
+        kept = session.journal.unreported_downloads(session.service_url, _KEPT_ENDS_MAX)
+    except LocalStateError as error:
+        _log.info("What else is to be reported is not known: %s", error.message)
+        kept = []
+    earlier = [each for each in kept if each.operation_id != end.operation_id]
+    result, *others = session.api.end_downloads(EndDownloadsRequest([end, *earlier])).results
+    told = [each.operation_id for each in others if not isinstance(error_in(each), UnavailableError)]
+    if kept:
+        with suppress(LocalStateError):  # told once more, it changes nothing
+            session.journal.note_downloads_reported([end.operation_id, *told])
+    return result
+
+
+def _keep(session: Session, end: DownloadEnd) -> None:
+    try:
+        session.journal.keep_download_end(session.service_url, end)
+    except LocalStateError as error:
+        _log.info("Nor is it kept for the next command: %s", error.message)

@@ -15,7 +15,7 @@ import pytest
 
 from mgmt.errors import LocalStateError, RefusedError
 from mgmt.journal import ORDERS_KEPT_SECONDS, Entry, Journal, Order, name_of_run, new_operation_id
-from mgmt_contract.messages import CleanUp, Content
+from mgmt_contract.messages import CleanUp, Content, DownloadEnd
 
 CONTENT = Content(10, "AAAAAAAAAAA=", "blake3:" + "0" * 64, 5, 1)
 
@@ -304,6 +304,16 @@ def test_closing_waits_for_a_change_of_another_thread(journal, tmp_path):
     other.close()
     with pytest.raises(LocalStateError, match="closed"):
         journal.put([entry()])
+
+
+def test_ends_of_downloads_are_kept_for_their_service_until_they_are_reported(journal):
+    first, second, other = (DownloadEnd(f"id-{number}", 7, "disk-full", "no room") for number in range(3))
+    for service, end in (("here", first), ("here", second), ("there", other), ("here", second)):
+        journal.keep_download_end(service, end)
+    assert journal.unreported_downloads("here", 9) == [first, second]
+    assert len(journal.unreported_downloads("here", 1)) == 1
+    journal.note_downloads_reported([first.operation_id])
+    assert (journal.unreported_downloads("here", 9), journal.unreported_downloads("there", 9)) == ([second], [other])
 
 
 _HOLD = """
