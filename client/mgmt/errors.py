@@ -129,6 +129,13 @@ class LocalStateError(MgmtError):
     default_code = "local-state"
 
 
+class TargetExistsError(LocalStateError):
+    """Something lies already where a download is to go: the other downloads of the command go on."""
+
+    default_code = "target-exists"
+    stops_everything = False
+
+
 class NotConfiguredError(MgmtError):
     """No service is configured, or it is not the expected one."""
 

@@ -141,6 +141,22 @@ def test_several_come_back_and_one_that_is_not_there_does_not_stop_the_others(an
     assert bert.run("download", "nowhere").exit_code == 4
 
 
+@pytest.mark.parametrize("options", [[], ["--extract"], ["--only", "*"]], ids=["archive", "extracted", "only"])
+def test_one_that_is_there_already_does_not_keep_the_others_from_coming(anna, bert, options):
+    """A command that was interrupted in its second download, and is given again, brings that one."""
+    for name in ("a", "b"):
+        (anna.work / name).write_bytes(name.encode() * 1000)
+    assert anna.run("upload", "a", "b").exit_code == 0
+    suffix = "" if options else ".tar.gz"
+    (bert.work / f"a{suffix}").write_bytes(b"theirs")
+    run = bert.run("--json", "download", *options, "a", "b")
+    assert (run.exit_code, json.loads(run.stderr)["code"]) == (3, "target-exists")
+    assert run.lines[-1] == {"type": "summary", "succeeded": 1, "failed": 1, "skipped": 0}
+    assert (bert.work / f"a{suffix}").read_bytes() == b"theirs"
+    assert (bert.work / f"b{suffix}").exists()
+    assert bert.run("download", *options, "a").exit_code == 9
+
+
 def test_an_upload_is_found_by_its_id_also_after_it_was_replaced(anna, bert):
     (anna.work / "clip").write_bytes(b"first")
     [first] = anna.run("--json", "upload", "clip").records

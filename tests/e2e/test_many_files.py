@@ -1,4 +1,4 @@
-"""`mgmt upload` and `mgmt safe` of very many small files: memory stays the same.
+"""`mgmt upload`, `safe`, `contents` and `download` of very many small files: memory stays the same.
 
 MGMT_MANY_FILES=1000000 is the long form.
 """
@@ -66,12 +66,23 @@ def measure(laptop: Laptop, *arguments: str) -> tuple[Run, int]:
 
 
 @pytest.mark.timeout(3 * SECONDS_MAX)
-def test_the_memory_of_upload_and_safe_does_not_grow_with_the_number_of_files(anna, bert, card):
+def test_the_memory_of_no_command_grows_with_the_number_of_files(anna, bert, card):
     uploaded, memory_bytes = measure(anna, "upload", "CARD")
     assert (uploaded.exit_code, memory_bytes < MEMORY_MAX_BYTES) == (0, True), (memory_bytes, uploaded.stderr)
     safe, memory_bytes = measure(bert, "safe", str(card))
     assert (safe.exit_code, memory_bytes < MEMORY_MAX_BYTES) == (0, True), (memory_bytes, safe.stderr)
     assert f"{FILES:,}".replace(",", " ") in safe.stdout or f"{FILES:,}" in safe.stdout or str(FILES) in safe.stdout
+    listed, memory_bytes = measure(bert, "contents", "--csv", "CARD")
+    assert (listed.exit_code, memory_bytes < MEMORY_MAX_BYTES) == (0, True), (memory_bytes, listed.stderr)
+    assert sum(line.startswith("file,") or ",file," in line for line in listed.stdout.splitlines()) == FILES
+    extracted, memory_bytes = measure(bert, "download", "--extract", "CARD")
+    try:
+        assert (extracted.exit_code, memory_bytes < MEMORY_MAX_BYTES) == (0, True), (memory_bytes, extracted.stderr)
+        last = divmod(FILES - 1, FILES_IN_A_FOLDER)
+        place = bert.work / "CARD" / f"{last[0]:05}" / f"{last[1]:03}"
+        assert place.read_bytes() == (FILES - 1).to_bytes(8)
+    finally:
+        shutil.rmtree(bert.work / "CARD")
     (card / "00003" / "007").write_bytes(b"changed!")
     safe, memory_bytes = measure(bert, "safe", str(card))
     assert (safe.exit_code, memory_bytes < MEMORY_MAX_BYTES) == (11, True), (memory_bytes, safe.stderr)

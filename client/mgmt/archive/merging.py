@@ -9,7 +9,7 @@ from contextlib import closing
 from pathlib import Path
 from typing import Final
 
-from mgmt.errors import LocalStateError
+from mgmt.errors import TargetExistsError
 from mgmt.machine.filling import Filling, Look, drop, open_filling
 from mgmt.text import shown
 
@@ -24,7 +24,7 @@ def merge(parent: Path, source: bytes, target: bytes, *, replaces: bool = True) 
     file that comes to lie there in between is not replaced either, where the disk knows hard links.
 
     Raises:
-        LocalStateError: target-exists, where one would have to, or where a file is there and is not to be replaced.
+        TargetExistsError: If one would have to, or a file is there and is not to be replaced.
         OSError: What the disk met with.
     """
     with closing(open_filling(parent)) as new, closing(open_filling(parent)) as old:
@@ -104,17 +104,15 @@ class _Merging:
             self._old.step_out(look)
 
 
-def refuse_other_kind(path: bytes | Path, *, is_folder: bool) -> LocalStateError:
+def refuse_other_kind(path: bytes | Path, *, is_folder: bool) -> TargetExistsError:
     """Make the error for a folder where a file has to be, or the other way round."""
-    return LocalStateError(
+    return TargetExistsError(
         f"'{shown(os.fspath(path))}' exists already as a {'folder' if is_folder else 'file'}, and cannot be "
-        "replaced by anything else. Rename or remove it, then run the same command again.",
-        code="target-exists",
+        "replaced by anything else. Rename or remove it, then run the same command again."
     )
 
 
-def _taken(path: list[bytes]) -> LocalStateError:
-    return LocalStateError(
-        f"'{shown(b'/'.join(path))}' exists already. Choose another folder, or replace it with --replace.",
-        code="target-exists",
+def _taken(path: list[bytes]) -> TargetExistsError:
+    return TargetExistsError(
+        f"'{shown(b'/'.join(path))}' exists already. Choose another folder, or replace it with --replace."
     )

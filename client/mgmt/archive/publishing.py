@@ -9,7 +9,7 @@ from pathlib import Path
 from mgmt.archive.merging import merge
 from mgmt.archive.rules import Rules
 from mgmt.archive.unfinished import free_bytes, rename_without_replacing, sync_folder
-from mgmt.errors import LocalStateError
+from mgmt.errors import LocalStateError, TargetExistsError
 from mgmt.machine.files import remove_file, remove_same
 from mgmt.machine.filling import remove_tree
 from mgmt.text import shown, size_in_words
@@ -19,7 +19,8 @@ def prepare(place: Path, part: bytes, placeholder: bytes, rules: Rules) -> None:
     """Look at the place before anything is made, and clear what a killed run has left.
 
     Raises:
-        LocalStateError: target-exists or disk-full.
+        LocalStateError: disk-full.
+        TargetExistsError: If something is there.
         OSError: What the disk met with.
     """
     _recover(place, place.with_name(os.fsdecode(part)), placeholder)
@@ -41,7 +42,7 @@ def publish(place: Path, part: bytes, placeholder: bytes, *, replaces: bool, mer
     """Give a tree (or a single file) its name; its content must be durable.
 
     Raises:
-        LocalStateError: target-exists.
+        TargetExistsError: If something is there.
         OSError: What the disk met with.
     """
     source = place.with_name(os.fsdecode(part))
@@ -86,8 +87,7 @@ def _there_bytes(folder: Path, part: bytes, rules: Rules) -> int:
     return total_bytes
 
 
-def _taken(place: Path) -> LocalStateError:
-    return LocalStateError(
-        f"'{shown(os.fspath(place))}' exists already. Choose another folder, or replace it with --replace.",
-        code="target-exists",
+def _taken(place: Path) -> TargetExistsError:
+    return TargetExistsError(
+        f"'{shown(os.fspath(place))}' exists already. Choose another folder, or replace it with --replace."
     )

@@ -24,7 +24,7 @@ from mgmt.download.selection import Selection
 from mgmt.download.unfinished import Goal
 from mgmt.download.unfinished_tree import UnfinishedTree
 from mgmt.download.wanted import Wanted
-from mgmt.errors import INTERRUPTED, CancelledError, IntegrityError, LocalStateError, MgmtError
+from mgmt.errors import INTERRUPTED, CancelledError, IntegrityError, MgmtError, TargetExistsError
 from mgmt.events import Begun
 from mgmt.layout import temporary_name
 from mgmt.machine.files import open_regular
@@ -105,7 +105,7 @@ class ChosenMembers:
         """Find what is at its place already, with the same content.
 
         Raises:
-            LocalStateError: target-exists, where something else is there and is not, or cannot be, replaced.
+            TargetExistsError: If something else is there and is not, or cannot be, replaced.
         """
         present: dict[bytes, IndexedMember] = {}
         for member in selection.members():
@@ -120,10 +120,9 @@ class ChosenMembers:
             if self._is_equal(place, member, present):
                 present[member.path] = member
             elif not self._wanted.options.replaces:
-                raise LocalStateError(
+                raise TargetExistsError(
                     f"'{shown(os.fspath(place))}' exists already, and is not what was uploaded. Choose another folder "
-                    "with --to, or replace it with --replace.",
-                    code="target-exists",
+                    "with --to, or replace it with --replace."
                 )
         return present
 
