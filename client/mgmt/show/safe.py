@@ -170,7 +170,7 @@ def _remarks(verdict: Verdict) -> Iterator[str]:
             "No upload of that name was found. Name what was uploaded, not a folder in it or around it; or name its "
             "uploads: `mgmt safe PATH --against NAME`. `mgmt history` lists what is stored."
         )
-    if verdict.read is not None and not verdict.proofs and _are_all_missing(verdict):
+    if _are_all_missing(verdict):
         yield (
             "Paths are compared from what was uploaded on. If this is only a part of that, or a folder around it, name "
             "what was uploaded."
@@ -193,8 +193,11 @@ def _remarks(verdict: Verdict) -> Iterator[str]:
 
 
 def _are_all_missing(verdict: Verdict) -> bool:
-    """Tell whether no path of the target is in any upload that it was compared with."""
-    return not verdict.is_safe and all(each.code == "not-stored" for each in verdict.unsafe())
+    """Tell whether no file of the target is in any upload that it was compared with."""
+    total = verdict.total()
+    if total is None or total.unsafe_count < max(total.file_count, 1):
+        return False
+    return all(each.code == "not-stored" for each in verdict.unsafe())
 
 
 def _uploads_of(verdict: Verdict) -> list[FoundUpload]:
