@@ -32,8 +32,8 @@ RANGE_SIZE_BYTES: Final = 8 * MIB
 _LIST_FORMAT: Final = "mgmt ranges 1"
 _TOKEN_HEX_DIGITS: Final = 8
 _MODE: Final = 0o600
-_ARCHIVE_MODE: Final = 0o666
-"""Less what the user's umask takes away, as any other file that is downloaded: this one gets the final name."""
+_NEW_FILE_MODE: Final = 0o666
+"""Less what the user's umask takes away: that of any new file."""
 _FLAGS: Final = getattr(os, "O_BINARY", 0) | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_NOFOLLOW", 0)
 _LIST_MAX_BYTES: Final = 64 * MIB
 """The list of the largest object that S3 takes is a tenth of it."""
@@ -110,7 +110,7 @@ class Unfinished:
             self._remove_both()
         made = 0 if is_known else os.O_CREAT | os.O_EXCL
         self._list = FileIO(os.open(self._list_path, os.O_WRONLY | os.O_APPEND | made | _FLAGS, _MODE), "ab")
-        self._descriptor = os.open(self.path, os.O_RDWR | made | _FLAGS, _ARCHIVE_MODE)
+        self._descriptor = os.open(self.path, os.O_RDWR | made | _FLAGS, _MODE)
         if not stat.S_ISREG(os.fstat(self._descriptor).st_mode):
             raise LocalStateError(f"'{shown(os.fspath(self.path))}' is no file. Remove it.", code="no-file")
         lines = [] if is_known else [self._head]
@@ -181,6 +181,13 @@ class Unfinished:
             self._has_changed.wait_for(lambda: self._is_written[number] or self._descriptor is None)
             if self._descriptor is None:
                 raise CancelledError(INTERRUPTED)
+
+    def share(self) -> None:
+        """Give the archive, which was private as long as it was not whole, the rights of any new file."""
+        if self._descriptor is not None and hasattr(os, "fchmod"):
+            umask = os.umask(0o077)  # there is no other way to ask for it
+            os.umask(umask)
+            os.fchmod(self._descriptor, _NEW_FILE_MODE & ~umask)
 
     def promise(self, part: Path) -> None:
         """Write down which file or tree gets the final name: after a crash it is known to be checked.

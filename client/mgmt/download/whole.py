@@ -119,6 +119,7 @@ class WholeArchive:
 
     def _publish(self, unfinished: Unfinished) -> None:
         wanted = self._wanted
+        unfinished.share()
         unfinished.promise(unfinished.path)
         unfinished.close()
         publish(wanted.place, os.fsencode(unfinished.path.name), self._placeholder, replaces=wanted.options.replaces)

@@ -71,9 +71,15 @@ LONG: Final = (
     ),
     Suite(
         "killed downloads",
-        ("tests/e2e/test_download.py", "tests/unit/mgmt/archive/test_extraction_interrupted.py", "-k", "kill"),
+        (
+            "tests/e2e/test_download.py",
+            "tests/faults/test_download_kills.py",
+            "tests/unit/mgmt/archive/test_extraction_interrupted.py",
+            "-k",
+            "kill",
+        ),
         {"MGMT_DOWNLOAD_KILLS": "50", "MGMT_EXTRACTION_KILLS": "50"},
-        {"kills": 150},
+        {"kills": 200},
     ),
     Suite("faults of uploads", ("tests/faults/test_upload_faults.py", "tests/faults/test_index_faults.py")),
     Suite(
