@@ -25,6 +25,9 @@ from support.trees import noise
 
 MEMORY_DISK = Path("/dev/shm")
 FOR_EVER = 10**6
+RETRY_AFTER_SECONDS = 7
+REPORTS = ("/uploads/clean-up", "/downloads/end")
+"""What they tell of is done: one that is lost fails nothing, and a worker looks after the record."""
 
 
 @dataclass(frozen=True)
@@ -45,8 +48,8 @@ class Fault:
 
     def expect(self, method: str, place: str, times: int) -> int:
         """Say how a command ends."""
-        if place in ("/uploads/clean-up", "/downloads/end"):
-            return 0  # a report: what it tells of is done, and a worker looks after the record
+        if place in REPORTS:
+            return 0
         if times == 1 and self.passes and (self.passes_to_get or method != "GET"):
             return 0
         return self.ends_put_with if method == "PUT" and self.ends_put_with is not None else self.ends_with
@@ -95,9 +98,9 @@ OF_A_STORAGE = [
     Fault("409", said_by_s3(409, "ConditionalRequestConflict")),
     Fault("412", said_by_s3(412, "PreconditionFailed"), ends_put_with=8),
     Fault("429", said_by_s3(429, "SlowDown")),
-    Fault("429 with Retry-After", said_by_s3(429, "SlowDown", retry_after="7")),
+    Fault("429 with Retry-After", said_by_s3(429, "SlowDown", retry_after=str(RETRY_AFTER_SECONDS))),
     Fault("503", said_by_s3(503, "SlowDown")),
-    Fault("503 with Retry-After", said_by_s3(503, "SlowDown", retry_after="7")),
+    Fault("503 with Retry-After", said_by_s3(503, "SlowDown", retry_after=str(RETRY_AFTER_SECONDS))),
     Fault("500", said_by_s3(500, "InternalError")),
     Fault("307 to another host", said_by_s3(307, "TemporaryRedirect", location="https://elsewhere.example/")),
     Fault("200 with an error body", said_by_s3(200, "InternalError")),
@@ -114,11 +117,11 @@ OF_A_SERVICE = [
     Fault("412", said_by_gateway(412), passes=False),
     Fault("413", said_by_gateway(413), passes=False, ends_with=6),
     Fault("429", said_by_gateway(429)),
-    Fault("429 with Retry-After", said_by_gateway(429, retry_after="7")),
+    Fault("429 with Retry-After", said_by_gateway(429, retry_after=str(RETRY_AFTER_SECONDS))),
     Fault("500", said_by_gateway(500)),
     Fault("502", said_by_gateway(502)),
     Fault("503", said_by_gateway(503)),
-    Fault("503 with Retry-After", said_by_gateway(503, retry_after="7")),
+    Fault("503 with Retry-After", said_by_gateway(503, retry_after=str(RETRY_AFTER_SECONDS))),
     Fault("504", said_by_gateway(504)),
     Fault("HTML", said_by_gateway(200, b"<html>Please sign in</html>", kind="text/html"), passes=False),
     Fault("truncated JSON", said_by_gateway(200, b'{"results":[{"operation_id":"01'), passes=False),
@@ -288,10 +291,14 @@ def test_it_is_got_over_or_told_and_the_same_command_comes_to_its_end(at, comman
             case = Case(at, f"source-{number}-{times}")
             arguments = prepare(case)
             capsys.readouterr()
+            at.paused_seconds.clear()
             exit_code, hits = run_with(at, fault, times, arguments, method, place)
             said = capsys.readouterr().err
             again = at.run(*arguments) if exit_code != 0 else 0
             expected = fault.expect(method, place, times)
+            waits_long = "with Retry-After" in fault.name and place not in REPORTS
+            if exit_code == 0 and waits_long != (sum(at.paused_seconds) >= RETRY_AFTER_SECONDS):
+                wrong.append(f"{fault.name}, {times} times: waited {sum(at.paused_seconds)} s")
             wrong += [f"{fault.name}, {times} times: {each}" for each in find_faults(case)]
             if (exit_code, again) != (expected, 0) or not hits or "Traceback" in said:
                 wrong.append(
@@ -329,6 +336,19 @@ def prepare_show(case):
     case.store()
     [operation] = case.operations("upload")
     return ["show", operation.id]
+
+
+def prepare_restore(case):
+    assert case.at.run(*prepare_small(case), "--storage-class", "GLACIER") == 0
+    return ["download", "--yes", case.name]
+
+
+def test_a_restore_whose_answer_is_lost_is_asked_of_the_storage_once(at):
+    """It costs money each time."""
+    for number, fault in enumerate([each for each in OF_A_SERVICE if each.passes]):
+        arguments = prepare_restore(Case(at, f"source-{number}"))
+        assert run_with(at, fault, 1, arguments, "POST", "/downloads/restore") == (7, 1), "it takes hours"
+        assert len(at.studio.objects.restores) == number + 1
 
 
 OTHER_ROUTES = [
