@@ -1,6 +1,9 @@
-"""This machine while a command runs: what interrupts the command, and what keeps the machine awake.
+"""This machine while a command runs: what interrupts the command, what keeps the machine awake, and two clocks.
 
-Interrupts (Ctrl-C, SIGTERM, a closed terminal) stop a run, except in steps that must not be interrupted.
+Interrupts (Ctrl-C, SIGTERM, a closed terminal) stop a run, except in steps that must not be interrupted. Nobody sets
+the clocks; one stands still while the machine sleeps, the other goes on. What Python calls monotonic is the first on
+Linux and macOS, and the second on Windows. So patience would end there with the first failure after two hours of sleep,
+and elsewhere a URL that has ended meanwhile would seem to be good.
 """
 
 from __future__ import annotations
@@ -11,6 +14,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
@@ -131,3 +135,29 @@ def _set_execution_state(state: int) -> None:
         import ctypes
 
         ctypes.windll.kernel32.SetThreadExecutionState(state)
+
+
+_TICKS_PER_SECOND: Final = 10_000_000
+"""Of QueryUnbiasedInterruptTime, "Windows API reference", read 2026-11: without the time that the system sleeps."""
+
+
+def awake_seconds() -> float:
+    """Tell a time that stands still while the machine sleeps."""
+    if sys.platform == "win32":
+        import ctypes
+
+        ticks = ctypes.c_ulonglong()
+        ctypes.windll.kernel32.QueryUnbiasedInterruptTime(ctypes.byref(ticks))
+        return ticks.value / _TICKS_PER_SECOND
+    return time.monotonic()
+
+
+def elapsed_seconds() -> float:
+    """Tell a time that goes on while the machine sleeps.
+
+    Source: clock_gettime(2) on Linux; "clock_gettime_nsec_np" in Apple's manual: CLOCK_MONOTONIC counts sleep there,
+    read 2026-11.
+    """
+    if sys.platform == "win32":
+        return time.monotonic()
+    return time.clock_gettime(getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC))

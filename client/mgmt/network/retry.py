@@ -22,7 +22,7 @@ from urllib.parse import urlsplit
 import urllib3
 
 from mgmt.errors import INTERRUPTED, CancelledError, UnavailableError
-from mgmt.machine.clocks import awake_seconds, elapsed_seconds
+from mgmt.machine import awake_seconds, elapsed_seconds
 from mgmt.network import proxy_for
 from mgmt.text import duration_in_words
 

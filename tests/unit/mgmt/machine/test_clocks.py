@@ -7,7 +7,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from mgmt.machine.clocks import awake_seconds, elapsed_seconds
+from mgmt.machine import awake_seconds, elapsed_seconds
 
 
 def test_both_go_on_while_the_machine_is_awake():

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from mgmt.errors import LocalStateError
-from mgmt.machine.clocks import elapsed_seconds
+from mgmt.machine import elapsed_seconds
 from mgmt.network import Connections
 from mgmt.network.retry import Patience
 from mgmt.storage import Carrier, RateLimit
