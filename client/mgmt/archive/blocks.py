@@ -24,14 +24,15 @@ _END: Final = len(LAST_BLOCK) + len(gzip_trailer(0, 0))
 class Readable(Protocol):
     """What an archive is read from, once, from its beginning on."""
 
-    def read(self, most_bytes: int, /) -> bytes:
-        """Return the next bytes, none at the end."""
+    def read(self, most_bytes: int, /) -> bytes | memoryview:
+        """Return the next bytes, none at the end; a view is good until the next call."""
 
 
 class ReadBlock(NamedTuple):
     """One block of the tar stream."""
 
-    content: bytes
+    content: memoryview
+    """Good until the next block is asked for."""
     length: int
     """Bytes that it takes in the archive."""
 
@@ -88,9 +89,9 @@ def read_placed_blocks(file: Readable, start: Place | None = None) -> Iterator[t
         if window.take(len(GZIP_HEADER)) != GZIP_HEADER:
             raise IntegrityError("The archive does not have this mgmt's format.", code="other-format")
         start = Place()
-    place = start
+    place, room = start, memoryview(bytearray(BLOCK_SIZE_BYTES))
     while not window.is_at_end():
-        block = _read_stored(window) or _read_deflated(window)
+        block = _read_stored(window, room) or _read_deflated(window)
         yield place, block
         place = place.after(block)
         if len(block.content) < BLOCK_SIZE_BYTES:
@@ -99,23 +100,99 @@ def read_placed_blocks(file: Readable, start: Place | None = None) -> Iterator[t
         raise damaged("it does not end as it should, or its bytes were changed")
 
 
+class KnownBlocks:
+    """Blocks whose lengths are known, one after the other as they arrive; into the same memory each.
+
+    Args:
+        file: The archive, from the first of them on.
+    """
+
+    def __init__(self, file: Readable) -> None:
+        self._window = _Window(file)
+        self._room = memoryview(bytearray(BLOCK_SIZE_BYTES))
+
+    def read(self, length: int) -> memoryview:
+        """Return the content of the next block, good until the next call.
+
+        Args:
+            length: Bytes that it takes in the archive.
+
+        Raises:
+            IntegrityError: archive-damaged.
+        """
+        block = _read_stored(self._window, self._room)
+        if block is None:
+            return memoryview(inflate_block(self._window.take(length)))
+        if block.length != length:
+            raise damaged("one of its blocks is not as long as the index says")
+        return block.content
+
+
 class _Window:
-    """What lies next in an archive that is read on and on."""
+    """What lies next in an archive that is read on and on.
+
+    Most of it is only copied once, from where the archive was read to into the block that it belongs to.
+    """
 
     def __init__(self, file: Readable) -> None:
         self._file = file
-        self._buffer = bytearray()
+        self._held = bytearray()
+        """What was looked at ahead; it lies before the view."""
+        self._view = memoryview(b"")
+        """What was read last; good until more is read."""
 
     def peek(self, size_bytes: int, offset: int = 0) -> bytes:
         """Look at the next bytes; fewer at the end."""
-        self._fill(offset + size_bytes)
-        return bytes(self._buffer[offset : offset + size_bytes])
+        if not self._held and offset + size_bytes <= len(self._view):
+            return bytes(self._view[offset : offset + size_bytes])
+        self._hold(offset + size_bytes)
+        return bytes(self._held[offset : offset + size_bytes])
 
     def take(self, size_bytes: int) -> bytes:
         """Take the next bytes; fewer at the end."""
         taken = self.peek(size_bytes)
-        del self._buffer[: len(taken)]
+        self._skip(len(taken))
         return taken
+
+    def take_into(self, place: memoryview) -> None:
+        """Take as many bytes as a place has.
+
+        Raises:
+            IntegrityError: archive-damaged, if there are fewer.
+        """
+        while place:
+            if not self._held and not self._view and not self._read():
+                raise damaged("it is cut off")
+            count = min(len(place), len(self._held or self._view))
+            place[:count] = self._held[:count] if self._held else self._view[:count]
+            self._skip(count)
+            place = place[count:]
+
+    def take_stored(self, place: memoryview) -> list[int]:
+        """Take the stored pieces that lie whole in what was read last, as many as a place has room for.
+
+        Thirty times for each block of footage: only copying may cost time here.
+
+        Returns:
+            The length of each.
+        """
+        view, at, filled_bytes, taken = self._view, 0, 0, []
+        while not self._held and len(view) - at > STORED_HEADER_BYTES:
+            mark, piece_bytes, complement = _STORED_HEADER.unpack_from(view, at)
+            start = at + STORED_HEADER_BYTES
+            at = start + piece_bytes
+            is_stored = not mark and piece_bytes and piece_bytes ^ complement == 0xFFFF
+            if not is_stored or at > len(view) or filled_bytes + piece_bytes > len(place):
+                break
+            place[filled_bytes : filled_bytes + piece_bytes] = view[start:at]
+            filled_bytes += piece_bytes
+            taken.append(piece_bytes)
+        self._view = view[filled_bytes + len(taken) * STORED_HEADER_BYTES :]
+        return taken
+
+    def give_back(self, data: bytes) -> None:
+        """Put back what was taken."""
+        self._held[:0] = data
 
     def is_at_end(self) -> bool:
         """Tell whether all blocks were taken."""
@@ -123,44 +200,70 @@ class _Window:
 
     def find_flush(self, offset: int) -> int | None:
         """Find the end of the next mark of a flush from `offset` on."""
+        self._hold(offset)
         while True:
-            found = self._buffer.find(_FLUSHED, offset)
+            found = self._held.find(_FLUSHED, offset)
             if found >= 0:
                 return found + len(_FLUSHED)
-            known_bytes = len(self._buffer)
-            self._fill(known_bytes + _READ_SIZE_BYTES)
-            if len(self._buffer) == known_bytes:
+            if not self._view and not self._read():
                 return None
-            offset = max(offset, known_bytes - len(_FLUSHED) + 1)
+            offset = max(offset, len(self._held) - len(_FLUSHED) + 1)
+            self._held += self._view
+            self._view = memoryview(b"")
 
-    def _fill(self, size_bytes: int) -> None:
-        while len(self._buffer) < size_bytes:
-            more = self._file.read(_READ_SIZE_BYTES)
-            if not more:
-                return
-            self._buffer += more
+    def _skip(self, size_bytes: int) -> None:
+        held_bytes = min(size_bytes, len(self._held))
+        del self._held[:held_bytes]
+        self._view = self._view[size_bytes - held_bytes :]
+
+    def _hold(self, size_bytes: int) -> None:
+        while len(self._held) < size_bytes and (self._view or self._read()):
+            count = size_bytes - len(self._held)
+            self._held += self._view[:count]
+            self._view = self._view[count:]
+
+    def _read(self) -> bool:
+        self._view = memoryview(self._file.read(_READ_SIZE_BYTES))
+        return bool(self._view)
 
 
-def _read_stored(window: _Window) -> ReadBlock | None:
-    """Read a block that is stored as `codec.store` writes it; None if the next one is not."""
-    length = size_bytes = 0
-    pieces = []
+def _read_stored(window: _Window, room: memoryview) -> ReadBlock | None:
+    """Read a block that is stored as `codec.store` writes it; None if the next one is not.
+
+    Args:
+        window: The archive.
+        room: Memory for a block's content.
+    """
+    pieces: list[int] = []
+    size_bytes = 0
     while size_bytes < BLOCK_SIZE_BYTES:
-        header = window.peek(STORED_HEADER_BYTES, length)
+        taken = window.take_stored(room[size_bytes:])
+        pieces += taken
+        size_bytes += sum(taken)
+        if taken:
+            continue
+        header = window.peek(STORED_HEADER_BYTES)
         if len(header) < STORED_HEADER_BYTES or header == LAST_BLOCK:
             break
         mark, piece_bytes, complement = _STORED_HEADER.unpack(header)
-        if mark or not piece_bytes or piece_bytes ^ complement != 0xFFFF:
+        is_stored = not mark and piece_bytes and piece_bytes ^ complement == 0xFFFF
+        if not is_stored or size_bytes + piece_bytes > BLOCK_SIZE_BYTES:
+            # A deflater may store within its blocks.
+            window.give_back(b"".join(_as_stored(pieces, room)))
             return None
-        pieces.append((length + STORED_HEADER_BYTES, piece_bytes))
-        length += STORED_HEADER_BYTES + piece_bytes
+        window.take(STORED_HEADER_BYTES)
+        window.take_into(room[size_bytes : size_bytes + piece_bytes])
+        pieces.append(piece_bytes)
         size_bytes += piece_bytes
-    if not pieces or size_bytes > BLOCK_SIZE_BYTES:
-        return None
-    taken = memoryview(window.take(length))
-    if len(taken) < length:
-        raise damaged("it is cut off")
-    return ReadBlock(b"".join(taken[start : start + piece_bytes] for start, piece_bytes in pieces), length)
+    return ReadBlock(room[:size_bytes], size_bytes + len(pieces) * STORED_HEADER_BYTES) if pieces else None
+
+
+def _as_stored(pieces: list[int], content: memoryview) -> Iterator[bytes | memoryview]:
+    at = 0
+    for piece_bytes in pieces:
+        yield _STORED_HEADER.pack(0, piece_bytes, piece_bytes ^ 0xFFFF)
+        yield content[at : at + piece_bytes]
+        at += piece_bytes
 
 
 def _read_deflated(window: _Window) -> ReadBlock:
@@ -182,7 +285,7 @@ def _read_deflated(window: _Window) -> ReadBlock:
         is_last = len(window.peek(_END + 1, length)) == _END
         if len(content) == BLOCK_SIZE_BYTES or is_last:
             window.take(length)
-            return ReadBlock(bytes(content), length)
+            return ReadBlock(memoryview(content), length)
 
 
 def damaged(why: str) -> IntegrityError:

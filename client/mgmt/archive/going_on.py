@@ -148,7 +148,7 @@ class _GoingOn:
         checkpoint = Checkpoint(self._listed.member_count, self._mark, self._place, partial, done_bytes)
         self._journal.save(checkpoint, self._extraction.begin_sync(file))
 
-    def _pieces(self, start: Place | None) -> Iterator[bytes]:
+    def _pieces(self, start: Place | None) -> Iterator[memoryview]:
         if start is not None:
             self._skip(start.archive_offset - self._archive.offset)
         for place, block in read_placed_blocks(self._marked, start):
@@ -167,7 +167,7 @@ class _Marked:
         self._archive = archive
         self._marks = deque([Mark(archive.offset, archive.crc)])
 
-    def read(self, most_bytes: int, /) -> bytes:
+    def read(self, most_bytes: int, /) -> bytes | memoryview:
         data = self._archive.read(most_bytes)
         self._marks.append(Mark(self._archive.offset, self._archive.crc))
         return data

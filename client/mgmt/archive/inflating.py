@@ -35,7 +35,7 @@ def inflate(archive: Readable, *, ratio_max: int, stop: threading.Event | None =
     """
     inflating: Any = None
     read_bytes = inflated_bytes = 0
-    while data := archive.read(_READ_SIZE_BYTES):
+    while data := bytes(archive.read(_READ_SIZE_BYTES)):
         read_bytes += len(data)
         while data:
             if stop is not None and stop.is_set():
@@ -70,5 +70,5 @@ def _begin_member(archive: Readable, data: bytes, *, is_first: bool) -> bytes:
     while data:
         if data.strip(b"\0"):
             raise damaged("something follows its end")
-        data = archive.read(_READ_SIZE_BYTES)
+        data = bytes(archive.read(_READ_SIZE_BYTES))
     return b""

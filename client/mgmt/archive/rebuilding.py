@@ -45,7 +45,7 @@ def rebuild_index(file: Readable, index: IndexWriter, *, stop: threading.Event |
     )
 
 
-def _list_blocks(file: Readable, index: IndexWriter) -> Iterator[bytes]:
+def _list_blocks(file: Readable, index: IndexWriter) -> Iterator[memoryview]:
     for block in read_blocks(file):
         index.note_block(block.length)
         yield block.content

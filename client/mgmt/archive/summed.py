@@ -36,7 +36,7 @@ class Summed:
         self._stop = stop
         self._on_bytes = on_bytes
 
-    def read(self, most_bytes: int, /) -> bytes:
+    def read(self, most_bytes: int, /) -> bytes | memoryview:
         """Return the next bytes, none at the end.
 
         Raises:

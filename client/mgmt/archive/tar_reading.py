@@ -49,14 +49,14 @@ class TarReader:
     """Yields members; the content of the one that was yielded last can be read before the next is asked for.
 
     Args:
-        pieces: The tar stream.
+        pieces: The tar stream; each piece is good until the next is asked for.
         offset: Where in it the pieces begin.
 
     Raises:
         IntegrityError: archive-damaged, other-format or hostile-archive, from every method too.
     """
 
-    def __init__(self, pieces: Iterator[bytes], offset: int = 0) -> None:
+    def __init__(self, pieces: Iterator[bytes | memoryview], offset: int = 0) -> None:
         self._bytes = _TarBytes(pieces, offset)
         self._content_bytes = 0
 
@@ -81,7 +81,7 @@ class TarReader:
         if self._bytes.latest_header != _END:
             raise damaged("one of its headers is none")
         for piece in self._bytes.rest():
-            if piece.strip(b"\0"):
+            if bytes(piece).strip(b"\0"):
                 raise damaged("something follows its end")
 
     def content(self) -> Iterator[memoryview]:
@@ -157,10 +157,10 @@ def _to_text(field: bytes) -> str:
 class _TarBytes(io.RawIOBase):
     """A tar stream as `tarfile` wants it: a file that is read from its beginning on."""
 
-    def __init__(self, pieces: Iterator[bytes], offset: int) -> None:
+    def __init__(self, pieces: Iterator[bytes | memoryview], offset: int) -> None:
         super().__init__()
         self._pieces = pieces
-        self._piece = b""
+        self._piece = memoryview(b"")
         self._at = 0
         self._taken_bytes = offset
         """Before this piece."""
@@ -172,7 +172,7 @@ class _TarBytes(io.RawIOBase):
             raise hostile(f"one of its headers has {size_bytes} bytes")
         stop = self._at + size_bytes
         if stop <= len(self._piece):
-            data = self._piece[self._at : stop]
+            data = bytes(self._piece[self._at : stop])
             self._at = stop
         else:
             data = b"".join(self.take(size_bytes))
@@ -197,12 +197,12 @@ class _TarBytes(io.RawIOBase):
             if self._at == len(self._piece) and not self._turn():
                 raise damaged("it is cut off")
             stop = min(self._at + size_bytes, len(self._piece))
-            view = memoryview(self._piece)[self._at : stop]
+            view = self._piece[self._at : stop]
             self._at = stop
             size_bytes -= len(view)
             yield view
 
-    def rest(self) -> Iterator[bytes]:
+    def rest(self) -> Iterator[memoryview]:
         """Yield all that is left."""
         yield self._piece[self._at :]
         while self._turn():
@@ -211,7 +211,7 @@ class _TarBytes(io.RawIOBase):
 
     def _turn(self) -> bool:
         self._taken_bytes += len(self._piece)
-        self._piece, self._at = next(self._pieces, b""), 0
+        self._piece, self._at = memoryview(next(self._pieces, b"")), 0
         return bool(self._piece)
 
 

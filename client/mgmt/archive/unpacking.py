@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable
 from contextlib import closing
 
-from mgmt.archive.blocks import Readable
+from mgmt.archive.blocks import Readable, read_blocks
 from mgmt.archive.checksums import ListDigest
 from mgmt.archive.extraction import Extraction
 from mgmt.archive.index import IndexedMember
@@ -59,22 +58,20 @@ def unpack(archive: Readable, extraction: Extraction, *, is_wanted: Callable[[by
     return Unpacked(listed.text(), listed.member_count, size_bytes)
 
 
-def read_through(archive: Readable, *, rules: Rules, stop: threading.Event | None = None) -> Unpacked:
-    """Read an archive from its beginning to its end, and make nothing of it.
+def read_through(archive: Readable, *, rules: Rules) -> Unpacked:
+    """Read an archive of this format from its beginning to its end, and make nothing of it.
 
     Raises:
         IntegrityError: hostile-archive, archive-damaged or other-format.
-        CancelledError: If `stop` was set.
     """
     listed, size_bytes = ListDigest(), 0
     counted = Counted(rules)
-    with closing(inflate(archive, ratio_max=rules.ratio_max, stop=stop)) as pieces:
-        reader = TarReader(pieces)
-        for member in reader.members():
-            counted.add_member(member.size_bytes)
-            digest = reader.digest_content() if member.kind == "file" else b""
-            listed.add(frame(member), digest)
-            size_bytes += member.size_bytes
+    reader = TarReader(block.content for block in read_blocks(archive))
+    for member in reader.members():
+        counted.add_member(member.size_bytes)
+        digest = reader.digest_content() if member.kind == "file" else b""
+        listed.add(frame(member), digest)
+        size_bytes += member.size_bytes
     return Unpacked(listed.text(), listed.member_count, size_bytes)
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from typing import Final
 
 from mgmt.archive.blocks import Readable
 from mgmt.archive.rules import Rules
@@ -13,9 +12,6 @@ from mgmt.archive.unpacking import Unpacked, read_through
 from mgmt.stored.recorded import has_this_format, refuse_other_content, size_of
 from mgmt_contract.parts import MIB
 from mgmt_contract.records import UploadRecord
-
-_RATIO_MAX: Final = 2_000
-"""More than deflate reaches: nothing is written while an archive is only read."""
 
 
 def check_archive(
@@ -34,8 +30,8 @@ def check_archive(
         CancelledError: If `stop` was set.
     """
     summed = Summed(archive, stop=stop, on_bytes=on_bytes)
-    rules = Rules(recorded_members=record.member_count, recorded_bytes=record.uncompressed_size, ratio_max=_RATIO_MAX)
-    check_end(summed, record, read_through(summed, rules=rules, stop=stop) if has_this_format(record) else None)
+    rules = Rules(recorded_members=record.member_count, recorded_bytes=record.uncompressed_size)
+    check_end(summed, record, read_through(summed, rules=rules) if has_this_format(record) else None)
 
 
 def check_end(archive: Summed, record: UploadRecord, found: Unpacked | None) -> None:

@@ -14,7 +14,7 @@ from typing import Final, NamedTuple
 
 from blake3 import blake3
 
-from mgmt.archive.blocks import Readable, inflate_block
+from mgmt.archive.blocks import KnownBlocks, Readable
 from mgmt.archive.extraction import Extraction
 from mgmt.archive.index import Index, IndexedMember
 from mgmt.archive.merging import refuse_other_kind
@@ -271,9 +271,9 @@ class _Blocks:
 
     def __init__(self, index: Index, stream: Readable) -> None:
         self._index = index
-        self._stream = stream
+        self._known = KnownBlocks(stream)
         self._number = -1
-        self._content = b""
+        self._content = memoryview(b"")
 
     def read(self, piece: _Piece) -> Iterator[memoryview]:
         """Yield what a file still needs."""
@@ -282,20 +282,13 @@ class _Blocks:
         left_bytes = piece.member.size_bytes - piece.done_bytes
         for number in piece.blocks:
             if number != self._number:
-                self._content = inflate_block(self._take(self._index.facts.block_lengths[number]))
+                self._content = self._known.read(self._index.facts.block_lengths[number])
                 self._number = number
             at = offset - number * size_bytes
-            view = memoryview(self._content)[at : at + left_bytes]
+            view = self._content[at : at + left_bytes]
             offset += len(view)
             left_bytes -= len(view)
             yield view
-
-    def _take(self, size_bytes: int) -> bytes:
-        pieces = []
-        while size_bytes and (piece := self._stream.read(size_bytes)):
-            pieces.append(piece)
-            size_bytes -= len(piece)
-        return b"".join(pieces)
 
 
 def _fill(index: Index, archive: StoredArchive, extraction: Extraction, piece: _Piece, blocks: _Blocks) -> None:

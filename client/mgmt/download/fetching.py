@@ -123,7 +123,7 @@ class Fetching:
     def _fetch(self, span: Span) -> None:
         done_bytes = 0
 
-        def write(data: bytes) -> None:
+        def write(data: memoryview) -> None:
             nonlocal done_bytes
             self._check_wanted()
             self._unfinished.write(span.offset + done_bytes, data)

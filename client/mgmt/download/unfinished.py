@@ -29,6 +29,8 @@ from mgmt_contract.parts import MIB
 
 RANGE_SIZE_BYTES: Final = 8 * MIB
 """Large enough that answers cost little, small enough that little is fetched again after a crash."""
+_READ_SIZE_BYTES: Final = MIB
+"""Of what is read while it arrives: from the system's memory, into the same buffer over and over."""
 _LIST_FORMAT: Final = "mgmt ranges 1"
 _TOKEN_HEX_DIGITS: Final = 8
 _MODE: Final = 0o600
@@ -81,6 +83,8 @@ class Unfinished:
         """More was written, or everything was closed."""
         self._is_written = bytearray()
         """Which ranges are whole, on the disk or not."""
+        self._writing = threading.Lock()
+        """One thread writes at a time, as the file system has it: threads that wait in there cost processor time."""
         self._noting = threading.Lock()
         self._waiting: list[int] = []
         self._descriptor: int | None = None
@@ -131,13 +135,13 @@ class Unfinished:
         """Yield what is still to be fetched."""
         return (span for span in self._spans() if not self._is_done[span.number])
 
-    def write(self, offset: int, data: bytes) -> None:
+    def write(self, offset: int, data: bytes | memoryview) -> None:
         """Write bytes of the archive to their place.
 
         Raises:
             CancelledError: If everything was closed meanwhile.
         """
-        with self._lock:
+        with self._writing:
             if self._descriptor is None:
                 raise CancelledError(INTERRUPTED)
             view = memoryview(data)
@@ -201,7 +205,7 @@ class Unfinished:
 
     def close(self) -> None:
         """Close the files; what was written and not yet listed is fetched again."""
-        with self._noting, self._lock:
+        with self._noting, self._writing, self._lock:
             if self._descriptor is not None:
                 os.close(self._descriptor)
             if self._list is not None:
@@ -269,9 +273,10 @@ class _Arriving:
         self._unfinished = unfinished
         self._file = file
         self._offset = self._whole_bytes = 0
+        self._buffer = memoryview(bytearray(_READ_SIZE_BYTES))
 
-    def read(self, most_bytes: int, /) -> bytes:
-        """Return the next bytes, none at the end; they are waited for.
+    def read(self, most_bytes: int, /) -> memoryview:
+        """Return the next bytes, none at the end, as a view that is good until the next; they are waited for.
 
         Raises:
             CancelledError: If everything was closed meanwhile.
@@ -282,9 +287,9 @@ class _Arriving:
             self._whole_bytes = min(self._offset + RANGE_SIZE_BYTES, size)
         if self._offset < size:
             most_bytes = min(most_bytes, self._whole_bytes - self._offset)
-        data = self._file.read(most_bytes)
-        self._offset += len(data)
-        return data
+        count = self._file.readinto(self._buffer[:most_bytes]) or 0
+        self._offset += count
+        return self._buffer[:count]
 
 
 def _write_at(descriptor: int, data: memoryview, offset: int) -> int:

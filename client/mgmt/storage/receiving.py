@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import enum
+import http.client
 import logging
 import re
 import threading
 import time
 from collections.abc import Callable
-from typing import Final
+from typing import Any, Final
 from urllib.parse import urlsplit
 
 import urllib3
@@ -47,19 +48,25 @@ class GetResult(Value):
 
 
 class Receiver:
-    """Fetches ranges; one for a whole run, used from several threads."""
+    """Fetches ranges; one for a whole run, used from several threads.
+
+    Bytes come from the system straight into one buffer of each thread: a fresh one for every block, and a copy of it,
+    would cost as much as all else that a download does.
+    """
 
     def __init__(self, connections: Connections, stop: threading.Event, rate_limit: RateLimit) -> None:
         self._connections = connections
         self._stop = stop
         self._rate_limit = rate_limit
+        self._of_thread = threading.local()
 
     def get(
-        self, signed: SignedRequest, offset: int, length: int, size: int, write: Callable[[bytes], object]
+        self, signed: SignedRequest, offset: int, length: int, size: int, write: Callable[[memoryview], object]
     ) -> GetResult:
         """Fetch `length` bytes of an object of `size` bytes, from `offset` on.
 
-        `write` gets them in order, as they come: what it got is good also where the outcome is another than RECEIVED.
+        `write` gets them in order, as they come, as views that are good until it returns: what it got is good also
+        where the outcome is another than RECEIVED.
 
         Raises:
             CancelledError: If the command was stopped.
@@ -82,6 +89,8 @@ class Receiver:
         except urllib3.exceptions.HTTPError as error:
             refuse_hopeless(error, signed.url)
             result = _broken(signed.url, type(error).__name__)
+        except _BodyError as error:
+            result = _broken(signed.url, str(error))
         seconds = time.monotonic() - began
         _log.info("GET %d bytes from %d on: %s in %.3f s", length, offset, result.reason or "received", seconds)
         return result
@@ -92,24 +101,23 @@ class Receiver:
         offset: int,
         length: int,
         size: int,
-        write: Callable[[bytes], object],
+        write: Callable[[memoryview], object],
     ) -> GetResult:
         is_whole = False
         try:
             if not _has_range(response, offset, length, size):
                 return _refusal_of(response)
-            left_bytes = length
+            buffer, left_bytes = self._buffer(), length
             while left_bytes:
                 if self._stop.is_set():
                     raise CancelledError(INTERRUPTED)
                 most_bytes = self._rate_limit.most_bytes(min(left_bytes, BLOCK_SIZE_BYTES))
-                # What came with the head is taken alone: from then on, whole blocks go past the reader's own small one.
-                data = _read_some(response, most_bytes, takes_less=left_bytes == length)
-                if not data:
+                count = _read_into(response, buffer[:most_bytes])
+                if not count:
                     return _broken(response.url or "", f"it ended {left_bytes} bytes too early")
-                self._rate_limit.take(len(data))
-                left_bytes -= len(data)
-                write(data)
+                self._rate_limit.take(count)
+                left_bytes -= count
+                write(buffer[:count])
             is_whole = True
             return GetResult(GetOutcome.RECEIVED, "")
         finally:
@@ -117,6 +125,16 @@ class Receiver:
                 response.release_conn()
             else:
                 response.close()  # the remaining bytes would be read as the next answer
+
+    def _buffer(self) -> memoryview:
+        found: memoryview | None = getattr(self._of_thread, "buffer", None)
+        if found is None:
+            found = self._of_thread.buffer = memoryview(bytearray(BLOCK_SIZE_BYTES))
+        return found
+
+
+class _BodyError(Exception):
+    """An answer's body could not be read."""
 
 
 def _has_range(response: urllib3.BaseHTTPResponse, offset: int, length: int, size: int) -> bool:
@@ -129,10 +147,19 @@ def _has_range(response: urllib3.BaseHTTPResponse, offset: int, length: int, siz
     return response.status == 206 and said == f"bytes {offset}-{offset + length - 1}/{size}"
 
 
-def _read_some(response: urllib3.BaseHTTPResponse, most_bytes: int, *, takes_less: bool = False) -> bytes:
-    read = response.read1 if takes_less else response.read
+def _read_into(response: urllib3.BaseHTTPResponse, view: memoryview) -> int:
+    """Fill a view, past urllib3, whose own way copies every byte twice; less only at the body's end."""
+    body: Any = vars(response)["_fp"]
     try:
-        return read(most_bytes, decode_content=False)
+        count: int = body.readinto(view)
+    except (OSError, http.client.HTTPException, ValueError) as error:  # a ValueError: a chunk of negative length
+        raise _BodyError(type(error).__name__) from error
+    return count
+
+
+def _read_some(response: urllib3.BaseHTTPResponse) -> bytes:
+    try:
+        return response.read(_ERROR_MAX_BYTES, decode_content=False)
     except ValueError as error:  # such as a chunk of negative length, which http.client accepts
         raise urllib3.exceptions.ProtocolError(f"no answer of HTTP ({error})") from error
 
@@ -140,7 +167,7 @@ def _read_some(response: urllib3.BaseHTTPResponse, most_bytes: int, *, takes_les
 def _refusal_of(response: urllib3.BaseHTTPResponse) -> GetResult:
     if response.status in (200, 206):
         return GetResult(GetOutcome.REFUSED, "the storage answers other bytes than were asked for")
-    found = re.search(rb"<Code>([A-Za-z0-9]{1,64})</Code>", _read_some(response, _ERROR_MAX_BYTES))
+    found = re.search(rb"<Code>([A-Za-z0-9]{1,64})</Code>", _read_some(response))
     code = found[1].decode() if found else ""
     is_passing = code in _RETRY_CODES or response.status >= 500 or response.status == 429
     after = response.headers.get("retry-after", "")

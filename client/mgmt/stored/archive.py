@@ -107,7 +107,7 @@ class StoredArchive:
         self,
         offset: int,
         length: int,
-        write: Callable[[bytes], object],
+        write: Callable[[memoryview], object],
         check_wanted: Callable[[], object] = lambda: None,
     ) -> None:
         """Fetch a range, as `Ranges.fetch` does. From any thread.
@@ -116,7 +116,7 @@ class StoredArchive:
             MgmtError: The service's refusal, or no progress for too long, or the command was stopped.
         """
 
-        def take(data: bytes) -> None:
+        def take(data: memoryview) -> None:
             write(data)
             with self._counting:
                 self.received_bytes += len(data)
@@ -212,12 +212,11 @@ class _Ahead:
         for _ in range(jobs):
             self._begin_next()
 
-    def read(self, most_bytes: int, /) -> bytes:
-        """Return the next bytes, none at the end."""
+    def read(self, most_bytes: int, /) -> memoryview:
+        """Return the next bytes, none at the end, as a view that is good until the next call."""
         if not self._view and self._coming:
             self._view = self._take_next()
-        data = bytes(self._view[:most_bytes])
-        self._view = self._view[len(data) :]
+        data, self._view = self._view[:most_bytes], self._view[most_bytes:]
         return data
 
     def close(self) -> None:
@@ -245,7 +244,7 @@ class _Ahead:
     def _fetch(self, span: range, block: mmap.mmap) -> int:
         size_bytes = 0
 
-        def write(piece: bytes) -> None:
+        def write(piece: memoryview) -> None:
             nonlocal size_bytes
             self._check_open()
             block[size_bytes : size_bytes + len(piece)] = piece

@@ -107,7 +107,7 @@ def _fetch_index(
     if size > INDEX_SIZE_MAX_BYTES:
         raise _unusable(f"{size_in_words(size)} are recorded, and no index is as large")
 
-    def take(data: bytes) -> None:
+    def take(data: memoryview) -> None:
         with Telling(_shown(upload)):
             file.write(data)
         sums.add([data])

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from blake3 import blake3
 
-from mgmt.archive.blocks import Readable, damaged, inflate_block
+from mgmt.archive.blocks import KnownBlocks, damaged
 from mgmt.archive.index import Index, IndexedMember
 from mgmt.errors import IntegrityError
 from mgmt.stored.archive import StoredArchive
@@ -16,8 +16,8 @@ from mgmt.text import shown
 
 def read_blocks(
     index: Index, archive: StoredArchive, blocks: range, *, jobs: int = RANGES_AT_A_TIME
-) -> Iterator[bytes]:
-    """Yield the content of neighbouring blocks of the tar stream, in order.
+) -> Iterator[memoryview]:
+    """Yield the content of neighbouring blocks of the tar stream, in order; each is good until the next.
 
     Raises:
         IntegrityError: archive-damaged, or index-damaged for blocks that are not there.
@@ -26,8 +26,9 @@ def read_blocks(
     size_bytes = index.facts.block_size_bytes
     _, places = index.find_range(blocks.start * size_bytes, blocks.stop * size_bytes)
     with archive.stream(places.start, places.stop, jobs=jobs) as stream:
+        known = KnownBlocks(stream)
         for number in blocks:
-            yield inflate_block(_take(stream, index.facts.block_lengths[number]))
+            yield known.read(index.facts.block_lengths[number])
 
 
 def read_member(
@@ -59,16 +60,8 @@ def _cut_out(index: Index, archive: StoredArchive, member: IndexedMember, jobs: 
     blocks, _ = index.find_range(start, start + member.size_bytes)
     skipped_bytes, left_bytes = start - blocks.start * index.facts.block_size_bytes, member.size_bytes
     for content in read_blocks(index, archive, blocks, jobs=jobs):
-        piece = memoryview(content)[skipped_bytes : skipped_bytes + left_bytes]
+        piece = content[skipped_bytes : skipped_bytes + left_bytes]
         skipped_bytes, left_bytes = 0, left_bytes - len(piece)
         yield piece
     if left_bytes:
         raise damaged(f"'{shown(member.path)}' is cut off")
-
-
-def _take(stream: Readable, size_bytes: int) -> bytes:
-    pieces = []
-    while size_bytes and (piece := stream.read(size_bytes)):
-        pieces.append(piece)
-        size_bytes -= len(piece)
-    return b"".join(pieces)

@@ -45,7 +45,7 @@ class Ranges:
         self,
         offset: int,
         length: int,
-        write: Callable[[bytes], object],
+        write: Callable[[memoryview], object],
         check_wanted: Callable[[], object] = lambda: None,
     ) -> None:
         """Fetch a range.
@@ -53,7 +53,7 @@ class Ranges:
         Args:
             offset: Of its first byte.
             length: Bytes.
-            write: Gets the bytes in order, as they come, each once.
+            write: Gets the bytes in order, as they come, each once, as views that are good until it returns.
             check_wanted: Called before each try; raises where nobody waits for the range any more.
 
         Raises:
@@ -63,7 +63,7 @@ class Ranges:
         """
         done_bytes = 0
 
-        def take(data: bytes) -> None:
+        def take(data: memoryview) -> None:
             nonlocal done_bytes
             write(data)
             done_bytes += len(data)

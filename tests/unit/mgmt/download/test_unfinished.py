@@ -1,4 +1,5 @@
 import os
+import threading
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -55,7 +56,7 @@ def test_an_archive_is_read_while_it_arrives_and_never_further(tmp_path):
         with found.reading() as archive, ThreadPoolExecutor(1) as reader:
 
             def read() -> None:
-                while piece := archive.read(RANGE_SIZE_BYTES + 1):
+                while piece := bytes(archive.read(RANGE_SIZE_BYTES + 1)):
                     pieces.append(piece)
 
             reading = reader.submit(read)
@@ -74,7 +75,9 @@ def test_whoever_waits_for_the_archive_is_sent_away_when_it_is_closed(tmp_path):
         found.note_whole(0)
         with found.reading() as archive:
             found.write(0, bytes(RANGE_SIZE_BYTES))
-            assert len(archive.read(RANGE_SIZE_BYTES)) == RANGE_SIZE_BYTES
+            left_bytes = RANGE_SIZE_BYTES
+            while left_bytes:
+                left_bytes -= len(archive.read(left_bytes))
             waiting = reader.submit(archive.read, 1)
             found.close()
             with pytest.raises(CancelledError):
@@ -174,3 +177,29 @@ def test_nothing_is_written_after_the_files_were_closed(tmp_path):
         found.write(0, b"late")
     found.discard()
     assert list(tmp_path.iterdir()) == []
+
+
+def test_closing_waits_for_a_thread_that_writes(tmp_path, monkeypatch):
+    """Else its descriptor could be another file's by then."""
+    begun, may_go_on, write, order = threading.Event(), threading.Event(), os.pwrite, []
+
+    def write_slowly(*arguments):
+        begun.set()
+        may_go_on.wait(20)
+        order.append("written")
+        return write(*arguments)
+
+    found = unfinished(tmp_path)
+    found.open(GOAL)
+    monkeypatch.setattr(os, "pwrite", write_slowly)
+    with ThreadPoolExecutor(2) as others:
+        writing = others.submit(found.write, 0, b"slow")
+        begun.wait(20)
+        closing = others.submit(lambda: (found.close(), order.append("closed")))
+        with pytest.raises(TimeoutError):
+            closing.result(timeout=0.05)
+        may_go_on.set()
+        writing.result(20)
+        closing.result(20)
+    assert order == ["written", "closed"]
+    assert found.path.read_bytes() == b"slow"

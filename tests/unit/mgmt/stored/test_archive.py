@@ -16,7 +16,7 @@ RANGE = 512 * KIB
 
 def read_all(stream, most_bytes=100_000):
     pieces = []
-    while piece := stream.read(most_bytes):
+    while piece := bytes(stream.read(most_bytes)):
         assert len(piece) <= most_bytes
         pieces.append(piece)
     return b"".join(pieces)
