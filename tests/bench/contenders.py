@@ -25,6 +25,7 @@ PIGZ: Final = "tar | pigz -1"
 COPY: Final = "cp"
 AWS_CP: Final = "aws s3 cp"
 RCLONE_COPY: Final = "rclone copy"
+RCLONE_SYNC: Final = "rclone copy, then sync"
 RCLONE_TAR: Final = "rclone copy, then tar xf"
 UNTAR: Final = "tar xf"
 CAT: Final = "cat"
@@ -103,11 +104,12 @@ class Arena:
 
     def downloaders(self, key: str, stage: Stage) -> dict[str, Make]:
         """Return all that download an object."""
-        url = shlex.quote(f"s3://{BUCKET}/{key}")
+        url, name = shlex.quote(f"s3://{BUCKET}/{key}"), shlex.quote(key.rpartition("/")[2])
         return {
             MGMT: lambda: self.download(stage, key),
             AWS_CP: lambda: self._fetching(self._shell(f"{self._aws_cp(stage)} {url} ."), stage),
             RCLONE_COPY: lambda: self._fetching(self._shell(self._rclone_copy(key)), stage),
+            RCLONE_SYNC: lambda: self._fetching(self._shell(f"{self._rclone_copy(key)} && sync {name}"), stage),
         }
 
     def extractors(self, key: str, stage: Stage, *, keeps: bool = False) -> dict[str, Make]:

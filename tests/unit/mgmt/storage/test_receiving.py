@@ -1,4 +1,5 @@
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 
 import pytest
@@ -6,7 +7,7 @@ import pytest
 from mgmt.errors import CancelledError
 from mgmt.network import Connections
 from mgmt.storage import RateLimit
-from mgmt.storage.receiving import GetOutcome, Receiver
+from mgmt.storage.receiving import GetOutcome, GetResult, Receiver
 from mgmt_contract.messages import SignedRequest
 from support.scripted_server import Answer, scripted_server
 
@@ -97,3 +98,51 @@ def test_nothing_is_taken_after_the_command_was_stopped():
         get.stop.set()
         with pytest.raises(CancelledError):
             get()
+
+
+def chunks(*bodies):
+    return b"".join(b"%x\r\n%s\r\n" % (len(body), body) for body in bodies)
+
+
+@pytest.mark.parametrize(
+    ("headers", "body", "taken"),
+    [
+        ({"transfer-encoding": "chunked"}, chunks(BODY[:1000], BODY[1000:], b""), BODY),
+        ({"transfer-encoding": "chunked"}, chunks(BODY[:1000], b""), BODY[:1000]),
+        ({"transfer-encoding": "chunked"}, b"-5\r\n" + BODY, b""),
+        ({"transfer-encoding": "chunked"}, b"none\r\n" + BODY, b""),
+    ],
+    ids=["whole", "short", "negative", "no number"],
+)
+def test_a_body_that_is_none_breaks_only_its_own_connection(headers, body, taken):
+    said = {"content-range": f"bytes 1000-{1000 + len(BODY) - 1}/{SIZE}", "connection": "close"}
+    with getting(Answer(206, body, {**headers, **said}), ranged(BODY)) as get:
+        result, got = get()
+        assert result.outcome is (GetOutcome.RECEIVED if taken == BODY else GetOutcome.BROKEN)
+        assert got == taken
+        assert get() == (GetResult(GetOutcome.RECEIVED, ""), BODY)
+
+
+def test_threads_do_not_get_their_bytes_in_the_same_memory():
+    bodies, barrier, stop, connections = (
+        (b"a" * 100_000, b"b" * 100_000),
+        threading.Barrier(2),
+        threading.Event(),
+        Connections(),
+    )
+    with scripted_server(*map(ranged, bodies)) as server, ThreadPoolExecutor(2) as threads:
+        receiver = Receiver(connections, stop, RateLimit(None, stop))
+
+        def get(_):
+            got = []
+
+            def write(view):
+                barrier.wait(20)
+                got.append(bytes(view))
+                barrier.wait(20)
+
+            receiver.get(SignedRequest(f"{server.url}/key", {}, 900), 1000, 100_000, SIZE, write)
+            return b"".join(got)
+
+        assert sorted(threads.map(get, range(2))) == sorted(bodies)
+    connections.close()
