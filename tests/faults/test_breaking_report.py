@@ -181,11 +181,15 @@ def test_a_report_of_pytest_is_counted(tmp_path):
 
 
 def test_what_grows_in_a_soak_is_told():
-    flat = [300.0] * 3 + [400.0] * 27
-    found = find_growth({"service_memory_mb": flat, "commands_memory_mb": [*flat[:20], *([500.0] * 10)]})
-    assert found == ["commands_memory_mb grew from 400 to 500"]
-    assert find_growth({"service_open_files": [40.0] * 20 + [60.0] * 10}) == ["service_open_files grew from 40 to 60"]
+    filling = [300.0] * 10 + [360.0] * 20
+    assert find_growth({"service_memory_mb": filling}) == []
+    leaking = [300.0] * 10 + [320.0] * 10 + [340.0] * 10
+    assert find_growth({"commands_memory_mb": leaking}) == ["commands_memory_mb grew from 300 by 320 to 340"]
+    assert find_growth({"service_memory_mb": [300.0] * 10 + [380.0] * 20}) != [], "more than caches"
+    assert find_growth({"service_open_files": [40.0] * 20 + [60.0] * 10}) != []
     assert find_growth({"service_memory_mb": [100.0, 200.0]}) == [], "too few rounds to say"
+    grown = REPORT | {"soak": SOAKED | {"series": {"service_memory_mb": leaking}}}
+    assert len(find_faults(grown)) == len(find_faults(REPORT)) + 1
 
 
 def test_the_code_that_was_tried_is_named():

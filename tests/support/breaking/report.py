@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from support.breaking.soak import thirds
+from support.breaking.soak import find_growth, thirds
 
 SUITES: Final = "suites"
 
@@ -96,9 +96,9 @@ GUARANTEES: Final[Mapping[str, Guarantee]] = {
         "Constant memory",
         "soak, `memory`",
         (
-            "first and last third of {soak_uploads} uploads: service {service_mb_first} and {service_mb_last} MB",
-            "{service_files_first} and {service_files_last} open files",
-            "commands {commands_mb_first} and {commands_mb_last} MB",
+            "{soak_uploads} uploads by thirds: service {service_mb_first}, {service_mb_second}, {service_mb_last} MB",
+            "open files {service_files_first}, {service_files_second}, {service_files_last}",
+            "commands {commands_mb_first}, {commands_mb_second}, {commands_mb_last} MB",
             "{memory} tests of large inputs",
         ),
     ),
@@ -208,7 +208,7 @@ def _count_soak(soaked: Mapping[str, Any]) -> dict[str, float]:
         }
     for name, values in soaked.get("series", {}).items():
         who, what = name.split("_", 1)
-        ends = zip(("first", "last"), thirds(values), strict=True)
+        ends = zip(("first", "second", "last"), thirds(values), strict=True)
         figures |= {f"{who}_{_SHORT[what]}_{end}": round(value) for end, value in ends}
     return figures
 
@@ -236,7 +236,8 @@ def _count_suites(results: Mapping[str, Mapping[str, Any]]) -> dict[str, int]:
 def find_faults(report: Mapping[str, Any]) -> list[str]:
     """Return everything that was not as promised."""
     parts = [report[kind] for kind in ("kills", "cases", "soak", "requests") if report.get(kind)]
-    return [fault for part in (*parts, *report.get(SUITES, {}).values()) for fault in part["faults"]]
+    found = [fault for part in (*parts, *report.get(SUITES, {}).values()) for fault in part["faults"]]
+    return [*found, *find_growth(report.get("soak", {}).get("series", {}))]
 
 
 def lines_of(report: Mapping[str, Any]) -> list[str]:
