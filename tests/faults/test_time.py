@@ -295,14 +295,17 @@ def test_small_archives_outlive_their_urls_and_none_is_refused(short_lived):
 
 
 @pytest.mark.parametrize("options", [(), ("--extract",)], ids=["archive", "extracted"])
-def test_a_download_outlives_its_urls(short_lived, options):
+def test_a_download_outlives_its_urls_and_none_is_refused(short_lived, options, monkeypatch):
     at = short_lived
+    for module in ("mgmt.download.unfinished", "mgmt.stored.archive"):
+        monkeypatch.setattr(f"{module}.RANGE_SIZE_BYTES", PART_BYTES)
     Path("back").mkdir()
     assert at.run(*LARGE) == 0
     at.asked.clear()
     assert at.run(*FETCH, *options) == 0
-    ranges = len([each for each in at.asked if each.is_to_storage])
-    assert at.count("/downloads/open") <= ranges
+    assert len([each for each in at.asked if each.is_to_storage]) == 7
+    assert 3 <= at.count("/downloads/open") <= 7
+    assert sum(at.paused_seconds) == 0
 
 
 # --- tokens ----------------------------------------------------------------------------------------------------

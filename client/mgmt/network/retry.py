@@ -30,6 +30,8 @@ START_BUDGET_SECONDS: Final = 20.0
 """How long the service may be out of reach before the first answer."""
 PROGRESS_BUDGET_SECONDS: Final = 15 * 60.0
 """Longest time without progress, after the first."""
+_LIFE_USED_SHARE: Final = 0.9
+"""Of a URL's life: later none is used. The rest is for connecting, and for seconds that are rounded."""
 _SHORTEST_TRY_SECONDS: Final = 1.0
 _FIRST_DELAY_SECONDS: Final = 0.5
 _STEP_SECONDS: Final = 1.0
@@ -93,6 +95,10 @@ class Patience:
     def passed(self) -> float:
         """Tell the time by which others count, such as how long a URL lives: it goes on while the machine sleeps."""
         return self._elapsed()
+
+    def is_over(self, since: float, life_seconds: float) -> bool:
+        """Tell whether what others let live so long, since `passed` told that time, has ended or is about to."""
+        return self._elapsed() - since > _LIFE_USED_SHARE * life_seconds
 
     def check_silence(self, since: float, why: str) -> None:
         """Give up on one transfer that has not moved since then, though others may have.

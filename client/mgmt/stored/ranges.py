@@ -37,7 +37,8 @@ class Ranges:
         self._receiver = session.receiver
         self._shown = shown
         self._size = size
-        self._request = request
+        self._signed = request, session.patience.passed()
+        """The URL, and when it was asked for; the first one was a moment ago."""
         self._sign_again = sign_again
         self._lock = threading.Lock()
 
@@ -72,7 +73,10 @@ class Ranges:
         tries = _Tries(self._session, f"{self._shown}: bytes from {offset} on")
         while done_bytes < length:
             check_wanted()
-            before, request = done_bytes, self._request
+            request, signed_at = self._signed
+            if self._session.patience.is_over(signed_at, request.expires_in_seconds):
+                self._renew(request)
+            before, (request, _) = done_bytes, self._signed
             result = self._receiver.get(request, offset + done_bytes, length - done_bytes, self._size, take)
             if result.outcome is GetOutcome.RECEIVED:
                 return
@@ -85,8 +89,9 @@ class Ranges:
     def _renew(self, used: SignedRequest) -> None:
         """Get a fresh URL, unless another thread has one already."""
         with self._lock:
-            if self._request is used:
-                self._request = self._sign_again()
+            if self._signed[0] is used:
+                signed_at = self._session.patience.passed()
+                self._signed = self._sign_again(), signed_at
 
 
 class _Tries:

@@ -34,8 +34,6 @@ STUBBORN_TRIES: Final = 4
 """After so many failures of one kind in a row a person is told."""
 REFUSED_TRIES_MAX: Final = 5
 """How many fresh URLs in a row may be refused."""
-LIFE_USED_SHARE: Final = 0.9
-"""Of a URL's life: later none is used. The rest is for connecting, and for seconds that are rounded."""
 PutOnce = Callable[[messages.SignedRequest, Callable[[int], None]], PutResult]
 """Makes one try; tells the function how many bytes went out, or a negative number of those that went in vain."""
 
@@ -162,7 +160,7 @@ class Delivery:
     def _is_old(self, signed: messages.SignedRequest) -> bool:
         """Tell whether a URL has nearly ended, or the lease under which it was given."""
         lives = [signed.expires_in_seconds, *([self._job.lease.expires_in_seconds] if self._job.lease else [])]
-        return self._session.patience.passed() - self._signed_at > LIFE_USED_SHARE * min(lives)
+        return self._session.patience.is_over(self._signed_at, min(lives))
 
     def _renew(self) -> None:
         self._signed_at = self._session.patience.passed()
