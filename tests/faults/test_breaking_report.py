@@ -70,6 +70,11 @@ def test_every_guarantee_has_its_line_made_of_what_was_counted(tmp_path):
         assert words in table
 
 
+def test_a_run_that_was_ended_says_so(tmp_path):
+    (tmp_path / "faults.json").write_text(json.dumps(REPORT | {"pieces": {"planned": 9, "done": 8}}))
+    assert guarantees_table(tmp_path / "faults.json").endswith("\nThe run was ended after 8 of its 9 pieces.")
+
+
 def test_every_suite_has_a_name_that_the_table_names():
     planned = {suite.name.removesuffix(" 1") for suite in plan_suites(seed=1, walks=1, faults=1)}
     named = {word for each in GUARANTEES.values() for word in each.suites.split("`")[1::2]}

@@ -94,7 +94,13 @@ def main() -> int:
     kept = Kept(KEPT, asked)
     is_whole = not kept.results
     made = break_everything(amounts, kinds, kept, only_kept=options.only_kept)
-    report = {"asked": asked, "seconds": round(time.monotonic() - began) if is_whole else None, **made}
+    planned = [piece for lane in plan_pieces(amounts) for piece in lane]
+    report = {
+        "asked": asked,
+        "seconds": round(time.monotonic() - began) if is_whole else None,
+        "pieces": {"planned": len(planned), "done": sum(_name(piece) in kept.results for piece in planned)},
+        **made,
+    }
     if options.json is not None:
         options.json.parent.mkdir(parents=True, exist_ok=True)
         options.json.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")

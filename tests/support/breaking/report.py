@@ -123,9 +123,18 @@ GUARANTEES: Final[Mapping[str, Guarantee]] = {
 
 def guarantees_table(path: Path) -> str:
     """Write the table of what was tried for each guarantee, from a report."""
-    figures = figures_of(json.loads(path.read_text(encoding="utf-8")))
+    report = json.loads(path.read_text(encoding="utf-8"))
+    figures = figures_of(report)
     rows = [f"| {each.name} | {each.suites} | {_tell(each, figures)} |" for each in GUARANTEES.values()]
-    return "\n".join(["| | tried by | what was tried |", "| --- | --- | --- |", *rows])
+    table = ["| | tried by | what was tried |", "| --- | --- | --- |", *rows]
+    return "\n".join([*table, *(["", said] if (said := _tell_ended(report)) else [])])
+
+
+def _tell_ended(report: Mapping[str, Any]) -> str | None:
+    pieces = report.get("pieces", {"planned": 0, "done": 0})
+    if pieces["planned"] == pieces["done"]:
+        return None
+    return f"The run was ended after {pieces['done']} of its {pieces['planned']} pieces."
 
 
 def _tell(guarantee: Guarantee, figures: Mapping[str, float]) -> str:
@@ -244,7 +253,8 @@ def lines_of(report: Mapping[str, Any]) -> list[str]:
     """Write a report for a person."""
     took = f"{report['seconds']} s" if report["seconds"] is not None else "in several goes"
     asked = ", ".join(f"{name} {value}" for name, value in report["asked"].items())
-    return [f"{asked}: {took}", *_lines_of_parts(report), *(f"WRONG: {fault}" for fault in find_faults(report))]
+    ended = [said] if (said := _tell_ended(report)) else []
+    return [f"{asked}: {took}", *ended, *_lines_of_parts(report), *(f"WRONG: {fault}" for fault in find_faults(report))]
 
 
 def _lines_of_parts(report: Mapping[str, Any]) -> Iterator[str]:
