@@ -148,7 +148,7 @@ def test_a_person_is_asked_and_may_say_no(bert, archive, clip):
     with closing(Person("download", "clip", environment=bert.whole_environment(), cwd=bert.work)) as person:
         person.answer("Restore? [y/N]", "n\n")
         assert person.end() == 130
-        assert "about $" in person.seen
+        assert "less than $0.01 at the tier" in person.seen
     assert (archive.asked, names_in(bert.work)) == ([], [])
     with closing(Person("download", "clip", environment=bert.whole_environment(), cwd=bert.work)) as person:
         person.answer("Restore? [y/N]", "y\n")

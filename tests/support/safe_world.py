@@ -143,6 +143,8 @@ class World:
             stop=stop,
             patience=Patience(stop, budget_seconds=60, on_wait=lambda _: None),
             receiver=_Receiver(self.objects),
+            service_url="https://service",
+            journal=SimpleNamespace(unreported_downloads=lambda *_: []),
         )
         summary = Summary()
         options = SafeOptions(tuple(against), reads_back=reads_back)
