@@ -15,7 +15,7 @@ _BIDI_CONTROLS: Final = frozenset("\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2
 _BREAKS: Final = "/-_.:,="
 """Where a word that is too long for a line may be broken."""
 _COMMAND_OF_A_SERVICE: Final = re.compile(
-    r"(?<=`mgmt) (?=(?:upload|download|contents|safe|history|show|delete|undelete)\b)"
+    r"(?<=`mgmt) (?=(?:upload|resume|cancel|download|contents|safe|history|show|delete|undelete)\b)"
 )
 _PROGRAM_TIME: Final = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d+)?Z")
 

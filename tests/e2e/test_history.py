@@ -165,7 +165,7 @@ def test_show_of_a_name_that_fits_several_keys_lists_them_with_ids_that_show_tak
     ran = told.by(anna, "show", "a.mov")
     assert (ran.exit_code, ran.out) == (2, "")
     first, header, *rows = ran.err.splitlines()
-    assert first == "mgmt: 'a.mov' fits 2 uploads. Show one by its ID or its whole key:"
+    assert first == "mgmt: 'a.mov' fits 2 uploads. Name one by its ID or its whole key:"
     assert header.startswith("ID ")
     assert [row.split()[-1] for row in rows] == ["day1/a.mov.tar.gz", "day2/a.mov.tar.gz"]
     for row in rows:

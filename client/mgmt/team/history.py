@@ -174,7 +174,7 @@ class SeveralUploadsError(UsageError):
         tell_id = short_id if self.is_told_by_short_ids else _whole_id
         listed = ", ".join(f"{_place_of(each)} (ID {tell_id(each)})" for each in records[:_LISTED_MAX])
         more = f" and {len(records) - _LISTED_MAX} more" if len(records) > _LISTED_MAX else ""
-        self.summary = f"'{typed}' fits {len(records)} uploads. Show one by its ID or its whole key"
+        self.summary = f"'{typed}' fits {len(records)} uploads. Name one by its ID or its whole key"
         super().__init__(f"{self.summary}: {listed}{more}.")
         self.records = records
 

@@ -119,6 +119,8 @@ def _find(
     name: str, find: Callable[[str], OperationRecord], session: Session, left: Sequence[Left]
 ) -> Unwanted | DownloadRecord:
     here = choose_named(left, name, "mgmt cancel")
+    if here is not None:
+        _refuse_running(session, here)  # before anybody is asked
     if here is not None and here.operation_id is None:
         return Unwanted(None, here)
     record = _look_up(session, here.operation_id) if here is not None and here.operation_id else find(name)
@@ -189,25 +191,32 @@ def _hold(session: Session, left: Left, held: ExitStack) -> None:
         RefusedError: If one is at it, is to come to it, or has gone on with it since it was looked for.
     """
     journal, name = session.journal, left.source_path
-    try:
-        is_running = journal.is_running(left.order.run_id)
-        if left.entry is not None and not is_running:
+    _refuse_running(session, left)
+    if left.entry is not None:
+        try:
             held.enter_context(journal.hold(left.entry.archive_path, name))
             held.enter_context(journal.hold(f"{session.service_url} {fold_key(left.order.destination)}", name))
-    except RefusedError:
-        is_running = True
-    if is_running:
-        raise RefusedError(
-            f"Another mgmt on this machine is uploading '{shown(name)}' right now. Stop it first, with Ctrl-C where it "
-            "runs, then cancel.",
-            code="busy-here",
-        )
-    newest = journal.find(session.service_url, left.source_path, left.order.destination)
+        except RefusedError as error:
+            raise _make_running_error(name) from error
+    newest = journal.find(session.service_url, name, left.order.destination)
     if newest is not None and newest.ended_as in (None, "failed") and newest.operation_id != left.operation_id:
         raise RefusedError(
             f"Another mgmt on this machine has gone on with '{shown(name)}' since. Run `mgmt cancel` again.",
             code="changed-meanwhile",
         )
+
+
+def _refuse_running(session: Session, left: Left) -> None:
+    if session.journal.is_running(left.order.run_id):
+        raise _make_running_error(left.source_path)
+
+
+def _make_running_error(source_path: str) -> RefusedError:
+    return RefusedError(
+        f"Another mgmt on this machine is uploading '{shown(source_path)}' right now. Stop it first, with Ctrl-C where "
+        "it runs, then cancel.",
+        code="busy-here",
+    )
 
 
 def _record_end(session: Session, record: UploadRecord) -> UploadRecord:

@@ -14,6 +14,7 @@ from click.testing import CliRunner
 
 from mgmt.cli.main import COMMANDS, main, mgmt
 from mgmt.errors import EXIT_NO, MgmtError
+from mgmt.text import with_local_option
 from support.generated_docs import GENERATED, PROJECT, SCRIPTS_PAGE, filled_in
 from support.interrupts import INTERRUPTS
 from support.scripted_server import Answer, json_answer, scripted_server
@@ -274,3 +275,9 @@ def test_who_names_no_command_reads_the_help_and_a_program_one_line(group, capsy
     assert "\nCommands:\n" in capsys.readouterr().err
     assert main(["--json", *group]) == 2
     assert json.loads(capsys.readouterr().err)["message"].startswith("Missing command. See `mgmt")
+
+
+def test_sentences_name_every_command_of_a_service_with_local_where_that_is_the_service():
+    without_a_service = {"login", "logout", "whoami", "config", "local", "completion"}
+    told = {name for name in COMMANDS if "--local" in with_local_option(f"Run `mgmt {name}` again.")}
+    assert told == set(COMMANDS) - without_a_service
