@@ -9,6 +9,8 @@ import sqlite3
 import threading
 from datetime import timedelta
 
+import pytest
+
 from support.faulty_storage import Fault
 from support.team import Laptop, Run, Team
 from support.trees import noise
@@ -330,3 +332,87 @@ def test_a_damaged_journal_is_named_and_a_damaged_order_is_done_as_far_as_it_is_
     for command in (["resume"], ["cancel", "--yes", "big.mov"]):
         refused = anna.run("--json", *command)
         assert (refused.exit_code, errors_of(refused)[-1]["code"]) == (9, "journal-damaged")
+
+
+# --- downloads -----------------------------------------------------------------------------------------
+
+
+def interrupted_download(team: Team, laptop: Laptop, *arguments: str, first: int = LARGE // 2) -> None:
+    """Kill a download where it asks for bytes from somewhere on."""
+    team.storage.get_fault = lambda get: "stall" if get.first > first else "none"
+    process = laptop.begin("download", "--jobs", "1", *arguments)
+    assert team.storage.stalled.wait(30)
+    process.send_signal(signal.SIGKILL)
+    process.communicate()
+    team.storage.reset()
+
+
+def download_orders(laptop: Laptop) -> int:
+    with sqlite3.connect(laptop.folder / "state" / "journal.sqlite") as database:
+        return database.execute("SELECT count(*) FROM download_orders").fetchone()[0]
+
+
+def stored_clips(laptop: Laptop) -> None:
+    for name, size in (("big.mov", LARGE), ("small.mov", 1000)):
+        (laptop.work / name).write_bytes(noise(size))
+        assert laptop.run("upload", name).exit_code == 0
+
+
+@pytest.mark.parametrize("options", [[], ["--extract"]], ids=["archive", "extract"])
+def test_a_download_goes_on_in_its_own_folder_and_so_does_what_its_command_had_not_come_to(team, anna, bert, options):
+    stored_clips(anna)
+    for name in ("out", "elsewhere"):
+        (bert.work / name).mkdir()
+    interrupted_download(team, bert, "big.mov", "small.mov", "--to", "out", *options)
+    assert download_orders(bert) == 2
+    (anna.work / "big.mov").write_bytes(b"another take")
+    assert anna.run("upload", "--replace", "big.mov").exit_code == 0
+    run = bert.run("--json", "resume", cwd=bert.work / "elsewhere")
+    assert (run.exit_code, [each["status"] for each in run.records]) == (0, ["success"] * 2), run.stderr
+    assert run.lines[-1] == {"type": "summary", "succeeded": 2, "failed": 0, "skipped": 0}
+    assert min(get.first for get in team.storage.gets if get.first) > 0
+    suffix = "" if options else ".tar.gz"
+    assert sorted(path.name for path in (bert.work / "out").iterdir()) == [f"big.mov{suffix}", f"small.mov{suffix}"]
+    assert list((bert.work / "elsewhere").iterdir()) == []
+    if options:
+        assert (bert.work / "out" / "big.mov").read_bytes() == noise(LARGE), "the upload that it was begun with"
+    records = bert.run("--json", "history", "--type", "download").records
+    assert sorted(each["target_path"] for each in records) == [f"out/big.mov{suffix}", f"out/small.mov{suffix}"]
+    assert download_orders(bert) == 0
+    assert "nothing left to resume" in bert.run("resume").stderr
+
+
+def test_one_download_is_named_by_its_id_and_its_folder_may_be_away(team: Team, anna: Laptop, tmp_path):
+    stored_clips(anna)
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    interrupted_download(team, anna, "big.mov", "small.mov", "--to", os.fspath(disk))
+    [record] = anna.run("--json", "history", "--type", "download").records
+    disk.rename(tmp_path / "away")
+    gone = anna.run("--json", "resume", record["operation_id"])
+    assert (gone.exit_code, errors_of(gone)[0]["code"]) == (4, "no-folder")
+    (tmp_path / "away").rename(disk)
+    run = anna.run("--json", "resume", record["operation_id"])
+    assert [(each["operation_id"], each["status"]) for each in run.records] == [(record["operation_id"], "success")]
+    assert sorted(path.name for path in disk.iterdir()) == ["big.mov.tar.gz"]
+    assert download_orders(anna) == 1
+
+
+def test_a_download_that_ended_is_not_resumed_whatever_its_end(team: Team, anna: Laptop):
+    stored_clips(anna)
+    (anna.work / "small.mov.tar.gz").write_bytes(b"mine")
+    assert anna.run("download", "big.mov", "nothing").exit_code == 3
+    assert anna.run("download", "small.mov").exit_code == 9, "something is there"
+    assert download_orders(anna) == 0
+
+
+def test_a_download_that_was_given_up_is_not_resumed_and_is_tidied_up_from_any_folder(team: Team, anna: Laptop):
+    stored_clips(anna)
+    (anna.folder / "far").mkdir()
+    interrupted_download(team, anna, "big.mov", "--to", "../far")
+    assert list((anna.folder / "far").iterdir())
+    [record] = anna.run("--json", "history", "--type", "download").records
+    run = anna.run("--json", "cancel", "--yes", record["operation_id"], cwd=anna.folder)
+    assert (run.exit_code, run.records[0]["error_code"]) == (0, "cancelled"), run.stderr
+    assert (list((anna.folder / "far").iterdir()), download_orders(anna)) == ([], 0)
+    assert "nothing left to resume" in anna.run("resume").stderr

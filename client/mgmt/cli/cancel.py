@@ -34,7 +34,7 @@ def cancel(invocation: Invocation, names: tuple[str, ...], *, is_agreed: bool) -
     given up is shown first, and asked about. What was sent is thrown away, the archive on this machine is removed,
     the history says that the upload was cancelled, and its name is free at once. Sources stay as they are.
     Everybody cancels their own uploads, from any machine, an admin anybody's. What a download has fetched is removed
-    where the command is run in the folder that the download was.
+    where this machine knows of it, or the command is run in the folder that the download was.
 
     \b
     Examples:

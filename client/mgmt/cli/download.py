@@ -9,7 +9,7 @@ import click
 
 from mgmt.cli.history import complete_name
 from mgmt.cli.invocation import Invocation, current_directory, shown_base
-from mgmt.cli.upload import exit_code_of, parse_rate
+from mgmt.cli.upload import exit_code_of, parse_rate, saying_how_to_go_on
 from mgmt.errors import CancelledError, MgmtError, UsageError
 from mgmt.text import printable
 from mgmt_contract.restoring import DAYS_DEFAULT, DAYS_MAX
@@ -54,7 +54,7 @@ def download(invocation: Invocation, /, names: tuple[str, ...], **options: Any) 
 
     NAME and ID are what `mgmt show` takes. Each archive is put into the current directory, or with --extract the
     file or folder that was uploaded. It gets its name only when all of it was checked. The same command again
-    goes on with what was interrupted.
+    goes on with what was interrupted, as `mgmt resume` does in any folder.
 
     GLOB is compared with names and paths as --exclude of an upload does; a folder brings all that is in it. Only the
     parts of the archive that hold these files are fetched. What is there already with the same content stays.
@@ -132,7 +132,9 @@ def _download(
                         return find_stored(api, name)
 
                     base = shown_base(session.settings)
-                    run_download(left, find, DownloadOptions(**options), session, base, summary)
+                    wanted = DownloadOptions(**options, version_id=version_id)
+                    with saying_how_to_go_on(invocation.output):
+                        run_download(left, find, wanted, session, base, summary)
                 # With the bars closed: a person may be asked.
                 left = _have_restored(invocation, renderer, summary, restoring, readable) if summary.archived else ()
             except BaseException:

@@ -39,7 +39,7 @@ class CommandEntry(NamedTuple):
 
 COMMANDS: Final = {
     "upload": CommandEntry("mgmt.cli.upload", "Upload files or directories, safely and provably."),
-    "resume": CommandEntry("mgmt.cli.resume", "Finish the uploads of this machine that were interrupted or failed."),
+    "resume": CommandEntry("mgmt.cli.resume", "Finish what this machine was to upload or download, and has not."),
     "cancel": CommandEntry("mgmt.cli.cancel", "Give up uploads that have not ended, or have failed."),
     "download": CommandEntry("mgmt.cli.download", "Download what the team has uploaded, checked against its record."),
     "safe": CommandEntry("mgmt.cli.safe", "Answer whether all of a card or folder is stored and proven."),

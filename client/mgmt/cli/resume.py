@@ -1,6 +1,8 @@
-"""`mgmt resume`: what this machine has not finished uploading is finished."""
+"""`mgmt resume`: what this machine has not finished uploading or downloading is finished."""
 
 from __future__ import annotations
+
+from typing import TYPE_CHECKING
 
 import click
 
@@ -9,6 +11,12 @@ from mgmt.cli.invocation import Invocation, shown_base
 from mgmt.cli.upload import exit_code_of, find_cache_dir, parse_rate
 from mgmt.errors import UsageError
 
+if TYPE_CHECKING:  # names for annotations only
+    from mgmt.download.results import Summary as DownloadSummary
+    from mgmt.session import Session
+    from mgmt.upload.results import Summary
+    from mgmt_contract.records import OperationRecord
+
 
 @click.command()
 @click.argument("names", nargs=-1, metavar="[ID|NAME...]", shell_complete=complete_name)
@@ -16,13 +24,13 @@ from mgmt.errors import UsageError
 @click.option("--limit-rate", metavar="RATE", help="Bytes per second at most, such as 500k or 2M.")
 @click.pass_obj
 def resume(invocation: Invocation, names: tuple[str, ...], jobs: int | None, limit_rate: str | None) -> int:
-    """Finish the uploads of this machine that were interrupted or failed, from any folder.
+    """Finish the uploads and downloads of this machine that were interrupted or failed, from any folder.
 
     Without ID or NAME: all of them for the configured service, also those that an interrupted command had not
-    come to; with one: that upload. Each is done with the options of its own command, as the same command would do
-    it again: what was sent is not sent again. What you began on another machine goes on here where its source is
-    in this folder under the same name, once that machine has been silent for its lease. What was not come to for
-    30 days is forgotten. A download goes on when its own command is run again.
+    come to; with one: that upload, or the download of that ID. Each is done with the options of its own command, as
+    the same command would do it again: what was sent or fetched is not sent or fetched again. An upload that you began
+    on another machine goes on here where its source is in this folder under the same name, once that machine has been
+    silent for its lease. What was not come to for 30 days is forgotten.
 
     \b
     Examples:
@@ -38,24 +46,46 @@ def resume(invocation: Invocation, names: tuple[str, ...], jobs: int | None, lim
     if "" in names:
         raise UsageError("A name is empty; expected an ID or a name.", code="empty-name")
     rate = parse_rate(limit_rate)
+    from mgmt.download.results import Summary as DownloadSummary
     from mgmt.machine import stay_awake
     from mgmt.show.progress import TaskRenderer
-    from mgmt.show.uploads import RESUMED, UploadView
-    from mgmt.team.history import find_unfinished
+    from mgmt.show.resumed import ResumedView
     from mgmt.upload.results import Summary
-    from mgmt.upload.resuming import Resuming
 
-    summary = Summary()
-    with stay_awake(), TaskRenderer(invocation.output, UploadView(invocation.output, RESUMED)) as renderer:
+    sent, fetched = Summary(), DownloadSummary()
+
+    def summarize(*, was_stopped: bool) -> None:
+        succeeded, failed = sent.succeeded + fetched.succeeded, len(sent.errors) + len(fetched.errors)
+        renderer.summarize(succeeded, failed, sent.skipped, was_stopped=was_stopped)
+
+    with stay_awake(), TaskRenderer(invocation.output, ResumedView(invocation.output)) as renderer:
         try:
             with (
                 invocation.session(renderer.emit, rate_limit_bytes_per_second=rate) as session,
                 choices_in_a_table(invocation),
             ):
-                resuming = Resuming(session, summary, shown_base(session.settings), find_cache_dir(), jobs)
-                resuming.resume(names, lambda name: find_unfinished(session.api, name))
+                _resume(session, names, jobs, sent, fetched)
         except BaseException:
-            renderer.summarize(summary.succeeded, len(summary.errors), summary.skipped, was_stopped=True)
+            summarize(was_stopped=True)
             raise
-        renderer.summarize(summary.succeeded, len(summary.errors), summary.skipped)
-    return exit_code_of(summary.errors, summary.succeeded + summary.skipped + len(summary.errors))
+        summarize(was_stopped=False)
+    errors = [*sent.errors, *fetched.errors]
+    return exit_code_of(errors, sent.succeeded + sent.skipped + fetched.succeeded + len(errors))
+
+
+def _resume(
+    session: Session, names: tuple[str, ...], jobs: int | None, sent: Summary, fetched: DownloadSummary
+) -> None:
+    """Finish uploads, then downloads."""
+    from mgmt.download.resuming import Resuming as ResumingDownloads
+    from mgmt.team.history import find_stored, find_unfinished
+    from mgmt.team.versions import find_version
+    from mgmt.upload.resuming import Resuming
+
+    def find_upload(name: str, version_id: str | None) -> OperationRecord:
+        return find_stored(session.api, name) if version_id is None else find_version(session.api, name, version_id)
+
+    uploads = Resuming(session, sent, shown_base(session.settings), find_cache_dir(), jobs)
+    downloads = ResumingDownloads(session, fetched, jobs)
+    uploads.resume(names, lambda name: find_unfinished(session.api, name), downloads.take)
+    downloads.resume(find_upload, is_named=bool(names))

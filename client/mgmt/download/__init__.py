@@ -13,6 +13,7 @@ from pathlib import Path
 from mgmt.archive.telling import Telling
 from mgmt.download.chosen import ChosenMembers
 from mgmt.download.extracted import ExtractedTree
+from mgmt.download.orders import Orders
 from mgmt.download.results import Summary, not_begun
 from mgmt.download.wanted import DownloadOptions, Wanted
 from mgmt.download.whole import WholeArchive
@@ -53,31 +54,37 @@ def download(
     raise_limit()
     names = list(dict.fromkeys(names))
     session.emit(Expected(dict.fromkeys(names)))
-    fetched: set[str] = set()
-    for name in names:
-        task: WholeArchive | ExtractedTree | ChosenMembers | None = None
-        try:
-            upload = require_stored(find(name), name)
-            if upload.operation_id in fetched:
-                session.emit(Repeated(name))
-                continue
-            fetched.add(upload.operation_id)
-            _note_deletion(upload, session)
-            wanted = Wanted(name, upload, options, session, shown_base, is_last=name == names[-1])
-            task = _choose_way(wanted)
-            with wanted.holding(), Telling(os.fsencode(wanted.place)):
-                record = task.run()
-        except NotReadableError as error:
-            summary.archived[name] = error
-        except MgmtError as error:
-            if error.stops_everything:
-                raise
-            summary.errors.append(error)
-            failed = task.failed_record if task is not None else None
-            session.emit(Finished(failed if failed is not None else not_begun(name, error), error))
-        else:
-            summary.succeeded += 1
-            session.emit(Finished(record))
+    orders, fetched = Orders(session, options, shown_base), set[str]()
+    with orders.keeping(names):
+        for name in names:
+            task: WholeArchive | ExtractedTree | ChosenMembers | None = None
+            try:
+                upload = require_stored(find(name), name)
+                if upload.operation_id in fetched:
+                    session.emit(Repeated(name))
+                    orders.end(name)
+                    continue
+                fetched.add(upload.operation_id)
+                orders.note_upload(name, upload.operation_id)
+                _note_deletion(upload, session)
+                wanted = Wanted(name, upload, options, session, shown_base, is_last=name == names[-1])
+                task = _choose_way(wanted)
+                with wanted.holding(), Telling(os.fsencode(wanted.place)):
+                    record = task.run()
+            except NotReadableError as error:
+                summary.archived[name] = error
+                orders.end(name)
+            except MgmtError as error:
+                orders.end(name, error)
+                if error.stops_everything:
+                    raise
+                summary.errors.append(error)
+                failed = task.failed_record if task is not None else None
+                session.emit(Finished(failed if failed is not None else not_begun(name, error), error))
+            else:
+                summary.succeeded += 1
+                orders.end(name)
+                session.emit(Finished(record))
 
 
 def _choose_way(wanted: Wanted) -> WholeArchive | ExtractedTree | ChosenMembers:

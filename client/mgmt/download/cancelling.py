@@ -12,6 +12,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, Final
 
+from mgmt.download.orders import is_order_of, place_in
 from mgmt.download.unfinished import identity_of, make_token
 from mgmt.errors import LocalStateError, RefusedError, SourceError
 from mgmt.layout import is_temporary_name, token_of, with_token
@@ -39,19 +40,20 @@ class LeftOver(Value):
 
 
 def give_up(session: Session, record: DownloadRecord, shown_base: Path) -> tuple[DownloadRecord, bool]:
-    """Give a download up; return its record as it is now, and whether something of it was found and removed here.
+    """Give a download up; return its record as it is now, and whether it was known here, or found.
 
     Args:
         session: The wired organs.
         record: The download.
-        shown_base: Folder that the record's path is relative to.
+        shown_base: Folder that the record's path is relative to, where the journal does not know it.
 
     Raises:
         RefusedError: If it has succeeded, another mgmt is at it, or the service refuses.
         SourceError: If it has failed, and left nothing here.
         LocalStateError: If something cannot be removed.
     """
-    place = shown_base / record.target_path
+    orders = [each for each in session.journal.download_orders(session.service_url) if is_order_of(each, record)]
+    place = place_in(orders[0], record) if orders else shown_base / record.target_path
     if record.status == "success":
         message = f"The download of {record.s3_object_key} has succeeded: there is nothing to give up."
         raise RefusedError(message, code="already-there", operation_id=record.operation_id)
@@ -65,7 +67,7 @@ def give_up(session: Session, record: DownloadRecord, shown_base: Path) -> tuple
                 code="already-there",
                 operation_id=record.operation_id,
             )
-        if record.status != "pending" and left is None:
+        if record.status != "pending" and left is None and not orders:
             raise SourceError(
                 f"The download of {record.s3_object_key} has failed already, and nothing of it is left in "
                 f"'{shown(os.fspath(place.parent))}'.",
@@ -75,7 +77,8 @@ def give_up(session: Session, record: DownloadRecord, shown_base: Path) -> tuple
         ended = _record_end(session, record) if record.status == "pending" else record
         for path in left.paths if left is not None else ():
             _remove(path)
-    return ended, left is not None
+        session.journal.end_download_orders(orders)
+    return ended, left is not None or bool(orders)
 
 
 def _hold(session: Session, record: DownloadRecord, place: Path, held: ExitStack) -> None:

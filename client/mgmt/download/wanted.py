@@ -32,6 +32,8 @@ class DownloadOptions(Value):
     """Globs of the members that are wanted; all of them without any."""
     replaces: bool = False
     jobs: int | None = None
+    version_id: str | None = None
+    """Which version of a name is meant; None for the one that is stored."""
 
 
 class Wanted:

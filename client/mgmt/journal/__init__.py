@@ -87,7 +87,27 @@ CREATE TABLE orders (
 _SIXTH_SCHEMA: Final = """
 CREATE TABLE download_ends (operation_id TEXT PRIMARY KEY, service TEXT NOT NULL, download_end TEXT NOT NULL) STRICT;
 """
-_SCHEMAS: Final = (_FIRST_SCHEMA, _SECOND_SCHEMA, _THIRD_SCHEMA, _FOURTH_SCHEMA, _FIFTH_SCHEMA, _SIXTH_SCHEMA)
+_SEVENTH_SCHEMA: Final = """
+CREATE TABLE download_orders (
+    service   TEXT NOT NULL,
+    folder    BLOB NOT NULL,
+    name      TEXT NOT NULL,
+    options   TEXT NOT NULL,
+    run_id    TEXT NOT NULL,
+    upload_id TEXT,
+    given_at  REAL NOT NULL,
+    PRIMARY KEY (service, folder, name, options)
+) STRICT;
+"""
+_SCHEMAS: Final = (
+    _FIRST_SCHEMA,
+    _SECOND_SCHEMA,
+    _THIRD_SCHEMA,
+    _FOURTH_SCHEMA,
+    _FIFTH_SCHEMA,
+    _SIXTH_SCHEMA,
+    _SEVENTH_SCHEMA,
+)
 """Each takes a journal from the version before to its own; a new one runs through all of them."""
 
 _Statement = tuple[str, tuple[object, ...]]
@@ -136,6 +156,22 @@ class Order(Value):
     """How it was to be uploaded: JSON, written and read by the upload alone."""
     run_id: str
     """The run of that command: held as long as it lasts."""
+
+
+class DownloadOrder(Value):
+    """What a command was told to download, kept until that has come to an end; the counterpart of `Order`."""
+
+    service: str
+    folder: str
+    """Where it is to be put."""
+    name: str
+    """As the user named the upload."""
+    options: str
+    """How it was to be downloaded: JSON, written and read by the download alone."""
+    run_id: str
+    """The run of that command: held as long as it lasts."""
+    upload_id: str | None = None
+    """The upload that the name was found to mean; None where it was not come to."""
 
 
 class Moved(Value):
@@ -315,6 +351,36 @@ class Journal:
         self._change(
             ("DELETE FROM orders WHERE service = ? AND source_path = ? AND destination = ?", row)
             for row in ((service, os.fsencode(path), destination) for path, destination in ended)
+        )
+
+    def download_orders(self, service: str) -> list[DownloadOrder]:
+        """Return what commands were told to download from a service and did not; the oldest first."""
+        query = (
+            "SELECT folder, name, options, run_id, upload_id FROM download_orders WHERE service = ? "
+            "ORDER BY given_at, rowid"
+        )
+        with _translate_errors(self._state_dir), self._lock:
+            rows = self._database.execute(query, (service,)).fetchall()
+        return [DownloadOrder(service, os.fsdecode(folder), *others) for folder, *others in rows]
+
+    def take_download_orders(self, orders: Iterable[DownloadOrder]) -> None:
+        """Write down what is to be downloaded, or found to be meant; it takes the place of the same order."""
+        now = time.time()
+        forgetting = "DELETE FROM download_orders WHERE given_at < ?", (now - ORDERS_KEPT_SECONDS,)
+        putting = (
+            (
+                "INSERT OR REPLACE INTO download_orders VALUES (?, ?, ?, ?, ?, ?, ?)",
+                (*_key_of(each), each.run_id, each.upload_id, now),
+            )
+            for each in orders
+        )
+        self._change([forgetting, *putting])
+
+    def end_download_orders(self, orders: Iterable[DownloadOrder]) -> None:
+        """Cross out orders of downloads."""
+        self._change(
+            ("DELETE FROM download_orders WHERE (service, folder, name, options) = (?, ?, ?, ?)", _key_of(each))
+            for each in orders
         )
 
     def put(self, entries: Iterable[Entry], *, instead_of: Iterable[str] = ()) -> None:
@@ -497,6 +563,10 @@ _END_ORDER_OF: Final = (
 _HAS_ARCHIVE: Final = "archive_path = ? AND archive_size = ? AND archive_mtime_ns = ?"
 """An archive's identity among other files at its path."""
 _CROSS_OUT_ENDED: Final = f"DELETE FROM uploads WHERE {_HAS_ARCHIVE} AND ended_as IN ('failed', 'left', ?)"  # noqa: S608  our own text
+
+
+def _key_of(order: DownloadOrder) -> tuple[str, bytes, str, str]:
+    return order.service, os.fsencode(order.folder), order.name, order.options
 
 
 def _crossing_out(operation_id: str) -> _Statement:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from datetime import datetime
 from typing import Final
 
@@ -35,11 +34,6 @@ UPLOADS: Final = Kind(
     after_failures="Fix the errors above and run the command again; finished uploads are skipped.",
     list_failures="`mgmt history --mine --status failed` lists what was recorded",
 )
-RESUMED: Final = replace(
-    UPLOADS,
-    nothing="There is nothing left to resume here.",
-    after_failures="Fix the errors above and run `mgmt resume` again.",
-)
 _KEY_WIDTH_MIN: Final = 32
 _NAME_WIDTH_MIN: Final = 20
 _GAP: Final = "  "
@@ -48,8 +42,9 @@ _GAP: Final = "  "
 class UploadView:
     """Shows the uploads of a command that have ended."""
 
-    def __init__(self, output: Output, kind: Kind = UPLOADS) -> None:
-        self.kind = kind
+    kind = UPLOADS
+
+    def __init__(self, output: Output) -> None:
         self._output = output
         self._source_bytes = 0
         self._stored_bytes = 0

@@ -57,14 +57,24 @@ class Resuming:
         self._jobs = jobs
         self._fingerprints: dict[tuple[str, str], str] = {}
 
-    def resume(self, names: Sequence[str], find: Find) -> None:
+    def resume(
+        self, names: Sequence[str], find: Find, take_other: Callable[[OperationRecord], bool] = lambda _: False
+    ) -> None:
         """Finish the uploads that names mean, or all of this machine's.
+
+        Args:
+            names: Names and ids; none for all.
+            find: Finds the operation that a name means.
+            take_other: Gets an operation that is no upload; tells whether somebody else goes on with it.
 
         Raises:
             MgmtError: For causes that stop everything. What was begun stays resumable.
         """
         left = find_left(self._session, self._shown_base, self._cache_dir)
-        chosen = list(self._choose(left, names, find)) if names else [each for each in left if self._is_idle(each)]
+        if names:
+            chosen = list(self._choose(left, names, find, take_other))
+        else:
+            chosen = [each for each in left if self._is_idle(each)]
         going = [each for each in self._without_ended(chosen) if self._is_there(each)]
         self._fingerprints = {
             (each.source_path, each.order.destination): each.entry.fingerprint for each in going if each.entry
@@ -75,11 +85,18 @@ class Resuming:
         elif self._summary.succeeded:
             CleanUps(self._session).report()
 
-    def _choose(self, left: Sequence[Left], names: Sequence[str], find: Find) -> Iterator[Left]:
+    def _choose(
+        self, left: Sequence[Left], names: Sequence[str], find: Find, take_other: Callable[[OperationRecord], bool]
+    ) -> Iterator[Left]:
         chosen: set[tuple[str, str]] = set()
         for name in dict.fromkeys(names):
             try:
-                found = choose_named(left, name, "mgmt resume") or self._find_by_record(find(name), left, name)
+                found = choose_named(left, name, "mgmt resume")
+                if found is None:
+                    record = find(name)
+                    if not isinstance(record, UploadRecord) and take_other(record):
+                        continue
+                    found = self._find_by_record(record, left, name)
             except MgmtError as error:
                 if error.stops_everything:
                     raise

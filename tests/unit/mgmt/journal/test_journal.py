@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from mgmt.errors import LocalStateError, RefusedError
-from mgmt.journal import ORDERS_KEPT_SECONDS, Entry, Journal, Order, name_of_run, new_operation_id
+from mgmt.journal import ORDERS_KEPT_SECONDS, DownloadOrder, Entry, Journal, Order, name_of_run, new_operation_id
 from mgmt_contract.messages import CleanUp, Content, DownloadEnd
 
 CONTENT = Content(10, "AAAAAAAAAAA=", "blake3:" + "0" * 64, 5, 1)
@@ -240,6 +240,24 @@ def test_orders_are_kept_until_they_have_ended_the_later_in_place_of_the_same(jo
     journal.finish("https://s", [CleanUp(begun.operation_id, "completed", "deleted")])
     assert journal.orders("https://s") == []
     assert journal.orders("https://other") == [order(service="https://other")]
+
+
+def download_order(**changes):
+    return replace(DownloadOrder("https://s", "/a/out", "clip", "{}", "run"), **changes)
+
+
+def test_orders_of_downloads_are_kept_until_they_have_ended_each_by_folder_name_and_options(journal, monkeypatch):
+    odd = os.fsdecode(b"/a/\xff")
+    given = [download_order(), download_order(folder=odd), download_order(options="other")]
+    journal.take_download_orders([*given, download_order(service="https://other")])
+    journal.take_download_orders([download_order(upload_id="u")])
+    assert journal.download_orders("https://s") == [*given[1:], download_order(upload_id="u")]
+    journal.end_download_orders([download_order(folder=odd), download_order(run_id="later")])
+    assert journal.download_orders("https://s") == [download_order(options="other")]
+    assert journal.download_orders("https://other") == [download_order(service="https://other")]
+    monkeypatch.setattr(time, "time", lambda: 9e9 + ORDERS_KEPT_SECONDS)
+    journal.take_download_orders([])
+    assert journal.download_orders("https://s") == []
 
 
 def test_an_order_is_forgotten_after_a_month(journal, monkeypatch):

@@ -1,0 +1,103 @@
+"""What commands were told to download: written down before anything is asked for, and crossed out when it has ended.
+
+By these orders `mgmt resume` finishes a whole command that was stopped, and `mgmt cancel` finds what it has fetched.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from mgmt.download.wanted import DownloadOptions
+from mgmt.errors import IntegrityError, MgmtError
+from mgmt.journal import DownloadOrder, name_of_run, new_operation_id
+from mgmt.session import Session
+from mgmt.text import show_path
+from mgmt_contract.records import DownloadRecord
+
+
+class Orders:
+    """The orders of one run."""
+
+    def __init__(self, session: Session, options: DownloadOptions, shown_base: Path) -> None:
+        self._session = session
+        self._folder = os.path.abspath(options.folder)  # noqa: PTH100  links stay links
+        self._options = write_options(options, shown_base)
+        self._run_id = new_operation_id()
+
+    @contextmanager
+    def keeping(self, names: Sequence[str]) -> Iterator[None]:
+        """Have what is to be done in the journal.
+
+        Raises:
+            LocalStateError: If the journal cannot be used.
+        """
+        with self._session.journal.hold(name_of_run(self._run_id), "run"):
+            self._session.journal.take_download_orders(order for name in names for order in self._make(name))
+            yield
+
+    def note_upload(self, name: str, upload_id: str) -> None:
+        """Note which upload a name means: a later run goes on with that one, whatever the name means by then."""
+        orders = [replace(order, upload_id=upload_id) for order in self._make(name)]
+        self._session.journal.take_download_orders(orders)
+
+    def end(self, name: str, error: MgmtError | None = None) -> None:
+        """Note that there is nothing left to do for a name, unless its failure can pass."""
+        if error is None or not _can_pass(error):
+            self._session.journal.end_download_orders(self._make(name))
+
+    def _make(self, name: str) -> list[DownloadOrder]:
+        """Make the order of a name; none of what is no text, which means nothing."""
+        try:
+            name.encode()
+        except UnicodeEncodeError:
+            return []
+        return [DownloadOrder(self._session.service_url, self._folder, name, self._options, self._run_id)]
+
+
+def _can_pass(error: MgmtError) -> bool:
+    """Tell whether the very same download may succeed another time."""
+    if error.code == "target-exists":
+        return False
+    return error.stops_everything or isinstance(error, IntegrityError) or error.code == "busy-here"
+
+
+def write_options(options: DownloadOptions, shown_base: Path) -> str:
+    """Write down how downloads are made."""
+    values = {
+        "extracts": options.extracts,
+        "only": options.only,
+        "replaces": options.replaces,
+        "version_id": options.version_id,
+        "shown_base": os.fspath(shown_base),
+    }
+    return json.dumps(values, sort_keys=True)
+
+
+def read_options(order: DownloadOrder, jobs: int | None = None) -> tuple[DownloadOptions, Path] | None:
+    """Read how an order was to be downloaded, and what its paths are shown relative to; None where that is damaged."""
+    try:
+        values: dict[str, Any] = json.loads(order.options)
+        shown_base = Path(values.pop("shown_base"))
+        values["only"] = tuple(values["only"])
+        return DownloadOptions(folder=Path(order.folder), jobs=jobs, **values), shown_base
+    except (ValueError, TypeError, KeyError, AttributeError):
+        return None
+
+
+def is_order_of(order: DownloadOrder, record: DownloadRecord) -> bool:
+    """Tell whether a download came of an order: the same upload, to the same place."""
+    read = read_options(order)
+    if read is None or order.upload_id != record.upload_id:
+        return False
+    return show_path(os.fspath(place_in(order, record)), read[1]) == record.target_path
+
+
+def place_in(order: DownloadOrder, record: DownloadRecord) -> Path:
+    """Say where a download is put that came of an order."""
+    return Path(order.folder) / Path(record.target_path).name
