@@ -409,8 +409,10 @@ def test_a_download_that_ended_is_not_resumed_whatever_its_end(team: Team, anna:
 def test_a_download_that_was_given_up_is_not_resumed_and_is_tidied_up_from_any_folder(team: Team, anna: Laptop):
     stored_clips(anna)
     (anna.folder / "far").mkdir()
-    interrupted_download(team, anna, "big.mov", "--to", "../far")
+    interrupted_download(team, anna, "big.mov", "small.mov", "--to", "../far")
     assert list((anna.folder / "far").iterdir())
+    not_begun = anna.run("--json", "cancel", "--yes", "small.mov", cwd=anna.folder)
+    assert (not_begun.exit_code, not_begun.lines[0]["type"], download_orders(anna)) == (0, "not_fetched", 1)
     [record] = anna.run("--json", "history", "--type", "download").records
     run = anna.run("--json", "cancel", "--yes", record["operation_id"], cwd=anna.folder)
     assert (run.exit_code, run.records[0]["error_code"]) == (0, "cancelled"), run.stderr

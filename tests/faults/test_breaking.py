@@ -16,7 +16,7 @@ from support.breaking.worker_kills import WORKER_SCENARIOS
 from support.breaking.world import find_orphans, world_at
 
 SEED = int(os.environ.get("MGMT_FAULTS_SEED", "1"))
-KILLS, CASES, UPLOADS = 12, 12, 20
+KILLS, CASES, UPLOADS = 14, 12, 20
 
 
 @pytest.fixture(scope="module")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from itertools import chain
 from typing import TYPE_CHECKING, Final
 
@@ -11,7 +12,7 @@ import click
 from mgmt.cli.history import choices_in_a_table, complete_name
 from mgmt.cli.invocation import Invocation, shown_base
 from mgmt.cli.upload import exit_code_of, find_cache_dir
-from mgmt.errors import CancelledError, MgmtError, UsageError
+from mgmt.errors import CancelledError, MgmtError, RefusedError, UsageError
 
 if TYPE_CHECKING:  # names for annotations only
     from pathlib import Path
@@ -55,25 +56,23 @@ def cancel(invocation: Invocation, names: tuple[str, ...], *, is_agreed: bool) -
             "are sure.",
             code="nobody-to-ask",
         )
+    from mgmt.events import Answered
     from mgmt.show.cancelling import CancellingView
     from mgmt.show.waiting import WaitingRenderer
-    from mgmt.team.history import find_unfinished
-    from mgmt.upload.cancelling import find_unwanted, give_up
-    from mgmt.upload.left import find_left
 
     output = invocation.output
     view = CancellingView(output)
     with WaitingRenderer(output) as renderer, invocation.session(renderer.emit) as session:
         base = shown_base(session.settings)
-        left = find_left(session, base, find_cache_dir())
         with choices_in_a_table(invocation):
-            targets = find_unwanted(names, lambda name: find_unfinished(session.api, name), session, left)
+            targets = _find_targets(session, names, base)
         for error in targets.errors:
             output.error(error)
-        if (targets.unwanted or targets.downloads) and not is_agreed:
+        if targets.count and not is_agreed:
+            renderer.emit(Answered())  # the service may not have been asked: no wait is told of below the question
             _agree(view, targets)
         errors, done = list(targets.errors), 0
-        for given_up in chain(give_up(session, targets.unwanted), _give_up_downloads(session, targets, base)):
+        for given_up in _give_up_all(session, targets, base):
             view.show(given_up)
             if given_up.error is not None:
                 errors.append(given_up.error)
@@ -81,6 +80,43 @@ def cancel(invocation: Invocation, names: tuple[str, ...], *, is_agreed: bool) -
                 done += 1
     view.summarize(done, len(errors))
     return exit_code_of(errors, done + len(errors))
+
+
+def _find_targets(session: Session, names: tuple[str, ...], base: Path) -> Targets:
+    """Find what names mean: an upload that is left here, a download that was not begun, else what the service knows."""
+    from mgmt.download.cancelling import find_unbegun
+    from mgmt.team.history import find_unfinished
+    from mgmt.upload.cancelling import find_unwanted
+    from mgmt.upload.left import find_left
+
+    left = find_left(session, base, find_cache_dir())
+    unbegun = {name: find_unbegun(session, name) for name in names if not any(each.is_named(name) for each in left)}
+    others = [name for name in names if not unbegun.get(name)]
+    targets = find_unwanted(others, lambda name: find_unfinished(session.api, name), session, left)
+    return replace(targets, unbegun=list(chain.from_iterable(unbegun.values())))
+
+
+def _give_up_all(session: Session, targets: Targets, base: Path) -> Iterator[GivenUp]:
+    from mgmt.upload.cancelling import give_up
+
+    yield from give_up(session, targets.unwanted)
+    yield from _give_up_downloads(session, targets, base)
+    yield from _forget_downloads(session, targets)
+
+
+def _forget_downloads(session: Session, targets: Targets) -> Iterator[GivenUp]:
+    """Give downloads up that were not begun."""
+    from mgmt.download.cancelling import forget
+    from mgmt.show.cancelling import describe_order
+    from mgmt.upload.cancelling import GivenUp
+
+    for order in targets.unbegun:
+        try:
+            forget(session, order)
+        except RefusedError as error:
+            yield GivenUp(describe_order(order), None, error=error)
+        else:
+            yield GivenUp(describe_order(order), None, order=order)
 
 
 def _give_up_downloads(session: Session, targets: Targets, base: Path) -> Iterator[GivenUp]:

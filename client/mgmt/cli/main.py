@@ -39,7 +39,9 @@ class CommandEntry(NamedTuple):
 
 COMMANDS: Final = {
     "upload": CommandEntry("mgmt.cli.upload", "Upload files or directories, safely and provably."),
-    "resume": CommandEntry("mgmt.cli.resume", "Finish what this machine was to upload or download, and has not."),
+    "resume": CommandEntry(
+        "mgmt.cli.resume", "Finish the uploads and downloads of this machine that were interrupted."
+    ),
     "cancel": CommandEntry("mgmt.cli.cancel", "Give up uploads that have not ended, or have failed."),
     "download": CommandEntry("mgmt.cli.download", "Download what the team has uploaded, checked against its record."),
     "safe": CommandEntry("mgmt.cli.safe", "Answer whether all of a card or folder is stored and proven."),

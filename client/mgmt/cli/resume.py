@@ -24,7 +24,7 @@ if TYPE_CHECKING:  # names for annotations only
 @click.option("--limit-rate", metavar="RATE", help="Bytes per second at most, such as 500k or 2M.")
 @click.pass_obj
 def resume(invocation: Invocation, names: tuple[str, ...], jobs: int | None, limit_rate: str | None) -> int:
-    """Finish the uploads and downloads of this machine that were interrupted or failed, from any folder.
+    """Finish the uploads and downloads of this machine that were interrupted, or have failed, from any folder.
 
     Without ID or NAME: all of them for the configured service, also those that an interrupted command had not
     come to; with one: that upload, or the download of that ID. Each is done with the options of its own command, as

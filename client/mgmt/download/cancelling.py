@@ -15,6 +15,7 @@ from typing import Any, Final
 from mgmt.download.orders import is_order_of, place_in
 from mgmt.download.unfinished import identity_of, make_token
 from mgmt.errors import LocalStateError, RefusedError, SourceError
+from mgmt.journal import DownloadOrder
 from mgmt.layout import is_temporary_name, token_of, with_token
 from mgmt.machine.files import open_regular
 from mgmt.machine.filling import remove_tree
@@ -81,18 +82,39 @@ def give_up(session: Session, record: DownloadRecord, shown_base: Path) -> tuple
     return ended, left is not None or bool(orders)
 
 
+def find_unbegun(session: Session, name: str) -> list[DownloadOrder]:
+    """Find the orders by a name that their commands had not come to."""
+    orders = session.journal.download_orders(session.service_url)
+    return [each for each in orders if each.upload_id is None and each.name == name]
+
+
+def forget(session: Session, order: DownloadOrder) -> None:
+    """Cross out the order of a download that was not begun.
+
+    Raises:
+        RefusedError: If its command is still running.
+    """
+    if session.journal.is_running(order.run_id):
+        raise _make_running_error(order.folder, None)
+    session.journal.end_download_orders([order])
+
+
+def _make_running_error(place: str, operation_id: str | None) -> RefusedError:
+    return RefusedError(
+        f"Another mgmt on this machine is downloading to '{shown(place)}' right now. Stop it first, with Ctrl-C where "
+        "it runs, then cancel.",
+        code="busy-here",
+        operation_id=operation_id,
+    )
+
+
 def _hold(session: Session, record: DownloadRecord, place: Path, held: ExitStack) -> None:
     archive = place.parent / record.s3_object_key.rpartition("/")[2]
     try:
         for each in dict.fromkeys((archive, place)):
             held.enter_context(session.journal.hold(os.fspath(each), each.name))
     except RefusedError as error:
-        raise RefusedError(
-            f"Another mgmt on this machine is downloading '{shown(os.fspath(place))}' right now. Stop it first, with "
-            "Ctrl-C where it runs, then cancel.",
-            code="busy-here",
-            operation_id=record.operation_id,
-        ) from error
+        raise _make_running_error(os.fspath(place), record.operation_id) from error
 
 
 def _record_end(session: Session, record: DownloadRecord) -> DownloadRecord:

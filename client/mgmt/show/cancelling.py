@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from mgmt.journal import DownloadOrder
 from mgmt.show import Output
 from mgmt.show.history import choices_table
 from mgmt.text import count_in_words, printable
@@ -23,10 +24,12 @@ class CancellingView:
         for each in targets.unwanted:
             if each.record is None:
                 self._output.whole(f"{each.what}: nothing of it was sent")
+        for order in targets.unbegun:
+            self._output.whole(f"{describe_order(order)}: nothing of it was fetched")
 
     def ask(self, targets: Targets) -> str:
         """Word the question."""
-        uploads, downloads = len(targets.unwanted), len(targets.downloads)
+        uploads, downloads = len(targets.unwanted), len(targets.downloads) + len(targets.unbegun)
         counted = [count_in_words(uploads, "upload", "uploads")] * (uploads > 0)
         counted += [count_in_words(downloads, "download", "downloads")] * (downloads > 0)
         gone = " or ".join(["sent"] * (uploads > 0) + ["fetched"] * (downloads > 0))
@@ -56,10 +59,17 @@ class CancellingView:
             self._output.aside(", ".join(said))
 
 
+def describe_order(order: DownloadOrder) -> str:
+    """Say which download was not begun."""
+    return f"The download of {order.name} to {order.folder}"
+
+
 def _json(given_up: GivenUp) -> dict[str, object]:
     if given_up.record is not None:
         return {"type": "record", **to_plain(given_up.record)}
-    left = given_up.left
+    left, order = given_up.left, given_up.order
+    if order is not None:
+        return {"type": "not_fetched", "name": order.name, "folder": printable(order.folder)}
     return {
         "type": "not_sent",
         "operation_id": given_up.operation_id,

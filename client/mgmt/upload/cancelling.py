@@ -12,6 +12,7 @@ from typing import Final
 
 from mgmt.errors import MgmtError, RefusedError, SourceError
 from mgmt.events import Notice
+from mgmt.journal import DownloadOrder
 from mgmt.service import error_in, error_of
 from mgmt.session import Session
 from mgmt.text import shown
@@ -57,6 +58,13 @@ class Targets(Value):
     downloads: list[DownloadRecord]
     """Downloads, which only an id means."""
     errors: list[MgmtError]
+    unbegun: Sequence[DownloadOrder] = ()
+    """Downloads that their command had not come to."""
+
+    @property
+    def count(self) -> int:
+        """How many operations are meant."""
+        return len(self.unwanted) + len(self.downloads) + len(self.unbegun)
 
 
 class GivenUp(Value):
@@ -68,7 +76,9 @@ class GivenUp(Value):
     record: OperationRecord | None = None
     error: MgmtError | None = None
     left: Left | None = None
-    """What the journal knew of it."""
+    """What the journal knew of an upload."""
+    order: DownloadOrder | None = None
+    """What it knew of a download that was not begun."""
     notices: Sequence[Notice] = ()
     """What stays here, and why."""
 
@@ -178,9 +188,9 @@ def _give_up(session: Session, unwanted: Unwanted) -> GivenUp:
             _hold(session, left, held)
         record = _record_end(session, unwanted.record) if unwanted.record is not None else None
         told: list[Notice] = []
-        if left is not None:
-            told = tidy_given_up(left.entry, journal) if left.entry is not None else []
+        if left is not None:  # the order first: without its entry the upload would be begun anew by it
             journal.end_orders(session.service_url, [(left.source_path, left.order.destination)])
+            told = tidy_given_up(left.entry, journal) if left.entry is not None else []
         return GivenUp(unwanted.what, unwanted.operation_id, record, left=left, notices=told)
 
 

@@ -19,14 +19,18 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from support.breaking.worker_kills import WORKER_SCENARIOS, WorkerKills
-from support.breaking.world import Case, World
+from support.breaking.world import Case, World, describe_source
 from support.team import Run
 from support.trees import describe
 
-EXIT_LOCAL: Final = 9
+_DONE_BEFORE: Final = ("target-exists", "nothing-left")
+"""What the same command says where all was done and recorded before the kill: what is there is not replaced unasked,
+and nothing is left to give up."""
 PER_TIME: Final = 4
 """Kills at steps for each one at a random time; and for each one of the worker."""
 JOBS_DEFAULT: Final = 4
+_STEP_IN_THE_MIDDLE: Final = 60
+"""Of an upload of four parts, one at a time."""
 
 _STEPPING: Final = """
 import itertools, os, signal, threading
@@ -208,8 +212,8 @@ def _kill_once(kill: _Kill) -> tuple[_Kill, list[str] | None, float]:
     if killed.exit_code != -signal.SIGKILL:
         return kill, [f"ended with {killed.exit_code} instead: {killed.stderr}"], 0.0
     again = case.run(arguments)
-    if again.exit_code == EXIT_LOCAL and '"target-exists"' in again.stderr and not look(scenario, case):
-        return kill, [], 0.0  # it was done and recorded before the kill: what is there is not replaced unasked
+    if any(f'"{code}"' in again.stderr for code in _DONE_BEFORE) and not look(scenario, case):
+        return kill, [], 0.0
     if again.exit_code != 0:
         return kill, [f"the same command again ended with {again.exit_code}: {again.stderr}"], 0.0
     parts = _count_parts_sent_again(case) - before
@@ -341,6 +345,36 @@ def _find_faults_of_removal(kind: str) -> Callable[[Case], list[str]]:
     return find_faults
 
 
+def _interrupt(case: Case) -> str:
+    """Begin an upload in parts, and kill it in the middle of them."""
+    name = case.add_file("large")
+    killed = case.run(["upload", name, "--jobs", "1"], program=_STEPPING.format(kill_at=_STEP_IN_THE_MIDDLE, noted=""))
+    records = case.records(name)
+    if killed.exit_code != -signal.SIGKILL or [each["status"] for each in records] != ["pending"]:
+        raise AssertionError(f"it was not interrupted in the middle: {killed.exit_code}, {records}")
+    return name
+
+
+def _prepare_resume(case: Case) -> Sequence[str]:
+    _interrupt(case)
+    return ["resume", "--jobs", "1"]
+
+
+def _prepare_cancel(case: Case) -> Sequence[str]:
+    return ["cancel", "--yes", _interrupt(case)]
+
+
+def _find_faults_of_cancel(case: Case) -> list[str]:
+    records = [(each["status"], each["error_code"]) for each in case.records(case.name)]
+    found = {
+        f"the records say {records}": records != [("failed", "cancelled")],
+        "there is an object": case.team.versions(f"{case.name}.tar.gz") > 0,
+        "an open multipart upload": case.open_multipart_uploads(f"{case.name}.tar.gz") > 0,
+        "its source is not as it was": describe_source(case.laptop.work / case.name) != case.sources[case.name],
+    }
+    return [what for what, is_so in found.items() if is_so]
+
+
 SCENARIOS: Final = (
     _upload("small"),
     Scenario(
@@ -358,4 +392,6 @@ SCENARIOS: Final = (
     _download("only", "--only", "*clip.mov", brings=lambda name, _: {name: None}),
     Scenario("delete", _prepare_delete, _find_faults_of_removal("delete")),
     Scenario("undelete", _prepare_undelete, _find_faults_of_removal("undelete")),
+    Scenario("resume", _prepare_resume, lambda case: case.find_faults_of_upload(case.name)),
+    Scenario("cancel", _prepare_cancel, _find_faults_of_cancel),
 )

@@ -116,7 +116,7 @@ class Case:
             f"{self.team.versions(key)} versions of the object": self.team.versions(key) != versions,
             f"{len(good)} records of success": len(good) != versions,
             "a record is pending": any(each["status"] == "pending" for each in records),
-            "an open multipart upload": self._open_multipart_uploads(key) > 0,
+            "an open multipart upload": self.open_multipart_uploads(key) > 0,
             "other bytes in the object": not self._is_packed(key, place),
         }
         if good and self.team.versions(key) == versions:
@@ -129,7 +129,7 @@ class Case:
     def count_parts_sent_again(self, name: str) -> float:
         """Say how many parts' bytes of an upload came to the storage beyond those of its archive; 0 of a whole PUT."""
         came_bytes: int = self.world.storage.part_bytes[f"/{self.team.bucket}/{name}.tar.gz"]
-        if not came_bytes:
+        if not came_bytes or not self.team.versions(f"{name}.tar.gz"):
             return 0.0
         stored = self.team.s3.head_object(Bucket=self.team.bucket, Key=f"{name}.tar.gz")
         return float(max(0, came_bytes - stored["ContentLength"])) / PART_SIZE_MIN_BYTES
@@ -145,9 +145,12 @@ class Case:
         path = self.laptop.folder / "state" / "journal.sqlite"
         if not path.exists():
             return []
+        found = []
         with closing(sqlite3.connect(path)) as database:
-            [count] = database.execute("SELECT count(*) FROM uploads").fetchone()
-        return [f"{count} uploads left in the journal"] if count else []
+            for table in ("uploads", "orders", "download_orders"):
+                [count] = database.execute(f"SELECT count(*) FROM {table}").fetchone()  # noqa: S608  our own text
+                found += [f"{count} {table} left in the journal"] if count else []
+        return found
 
     def records(self, name: str) -> list[dict[str, Any]]:
         """Return all records of a name, newest first."""
@@ -166,7 +169,8 @@ class Case:
         page: dict[str, Any] = answer.json()
         return page
 
-    def _open_multipart_uploads(self, key: str) -> int:
+    def open_multipart_uploads(self, key: str) -> int:
+        """Count the multipart uploads to a key that are neither completed nor aborted."""
         listed = self.team.s3.list_multipart_uploads(Bucket=self.team.bucket, Prefix=key).get("Uploads", [])
         return len([each for each in listed if each["Key"] == key])
 
