@@ -306,6 +306,23 @@ def test_more_uploads_than_fit_into_a_call_are_resumed(team: Team, anna: Laptop)
     assert len(anna.run("--json", "history", "--all").records) == 120
 
 
+def test_two_uploads_of_one_source_or_to_one_name_do_not_keep_each_other_away(team: Team, anna: Laptop):
+    for folder, name in (("x", "a.bin"), ("y", "b.bin")):
+        (anna.work / folder).mkdir()
+        (anna.work / folder / name).write_bytes(name.encode())
+    for prefix in ("one", "two"):
+        killed(team, anna, "--prefix", prefix, "x/a.bin", stalls=lambda _: True)
+    killed(team, anna, "--as", "name", "x/a.bin", stalls=lambda _: True)
+    with sqlite3.connect(anna.folder / "state" / "journal.sqlite") as database:  # as a command that was not come to
+        row = "service, ?, destination, options, run_id, given_at FROM orders WHERE destination = '/name'"
+        database.execute(f"INSERT INTO orders SELECT {row}", [os.fsencode(anna.work / "y" / "b.bin")])
+    run = anna.run("--json", "resume")
+    assert run.exit_code == 6, run.stderr
+    assert [error["code"] for error in errors_of(run)] == ["name-taken"], "what was begun first comes first"
+    assert len([each for each in run.records if each["status"] == "success"]) == 3
+    assert (orders(anna), anna.left_overs()) == (0, [])
+
+
 def test_what_was_not_begun_is_named_by_its_name_or_path(team: Team, anna: Laptop):
     (anna.work / "big.mov").write_bytes(noise(LARGE))
     for name in ("a.bin", "b.bin"):

@@ -166,9 +166,10 @@ def _require_unfinished(unwanted: Unwanted) -> None:
     if record is None or record.status == "pending":
         return
     if record.status == "success":
+        tidies = "" if unwanted.left is None else " `mgmt resume` tidies up here."
         raise RefusedError(
             f"The upload of {record.s3_object_key} has succeeded, so there is nothing to give up. `mgmt delete` "
-            "deletes it; it can be brought back for some weeks.",
+            f"deletes it; it can be brought back for some weeks.{tidies}",
             code="already-stored",
             operation_id=record.operation_id,
         )

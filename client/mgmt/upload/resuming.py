@@ -10,6 +10,7 @@ import os
 from collections.abc import Callable, Iterator, Sequence
 from functools import cached_property, partial
 from pathlib import Path
+from typing import NamedTuple
 
 from mgmt.errors import LocalStateError, MgmtError, RefusedError, SourceError
 from mgmt.events import Finished, Notice, Waiting
@@ -34,6 +35,15 @@ from mgmt_contract.wire import to_json
 
 Find = Callable[[str], OperationRecord]
 """Finds the operation that a name means."""
+
+
+class _Round(NamedTuple):
+    """Uploads that can go beside each other."""
+
+    taken: set[str]
+    """Their sources and destinations."""
+    errands: dict[str, tuple[list[str], tuple[UploadOptions, Path]]]
+    """Their targets by the options of their orders, and what those say."""
 
 
 class Resuming:
@@ -79,10 +89,10 @@ class Resuming:
         self._fingerprints = {
             (each.source_path, each.order.destination): each.entry.fingerprint for each in going if each.entry
         }
-        errands = self._group(going)
-        if errands:
+        rounds = self._group(going)
+        for errands in rounds:
             do_errands(errands, self._session, self._summary, self._note_changed)
-        elif self._summary.succeeded:
+        if not rounds and self._summary.succeeded:
             CleanUps(self._session).report()
 
     def _choose(
@@ -135,7 +145,9 @@ class Resuming:
             SourceError: If it is not.
         """
         order, source_path = self._order_of(record), self._shown_base / record.target_path
-        if not os.path.lexists(source_path):
+        # What every client records is a path below a folder; from another one nothing would be taken.
+        is_below = ".." not in source_path.parts and source_path.is_relative_to(self._shown_base)
+        if not is_below or not os.path.lexists(source_path):
             raise SourceError(
                 f"Nothing of the upload of {record.s3_object_key} is left on this machine, and its source, "
                 f"{shown(record.target_path)}, is not in this folder. Change to the folder that has it, or run "
@@ -260,27 +272,36 @@ class Resuming:
         self._fail(path, SourceError(message, code="source-missing", operation_id=operation_id))
         return False
 
-    def _group(self, going: Sequence[Left]) -> list[Errand]:
-        """Put together what goes in the same way; two sources for one key in two errands, one after the other."""
-        errands: dict[tuple[str, int], tuple[list[str], tuple[UploadOptions, Path]]] = {}
-        times: dict[tuple[str, str], int] = {}
+    def _group(self, going: Sequence[Left]) -> list[list[Errand]]:
+        """Put together what goes in the same way, in rounds: in each a source, and a destination, occurs once.
+
+        Else two uploads of one source, or to one name, would keep each other away.
+        """
+        rounds: list[_Round] = []
         for left in going:
-            order = left.order
-            read = read_options(order, self._cache_dir, self._jobs)
+            read = self._read(left)
             if read is None:
-                order = order_of(left.entry, self._shown_base, self._cache_dir) if left.entry is not None else order
-                read = read_options(order, self._cache_dir, self._jobs)
-            if read is None:
-                message = (
-                    f"The journal's entry of '{shown(order.source_path)}' is damaged. Run its `mgmt upload` again."
-                )
-                self._fail(order.source_path, LocalStateError(message, code="journal-damaged"))
                 continue
-            name = order.options, fold_key(order.destination)
-            times[name] = times.get(name, 0) + 1
-            targets, _ = errands.setdefault((order.options, times[name]), ([], read))
-            targets.append(order.source_path)
-        return [Errand(targets, *read) for targets, read in errands.values()]
+            places = {left.source_path, fold_key(left.order.destination)}
+            after = [number for number, each in enumerate(rounds) if not places.isdisjoint(each.taken)]
+            if (number := after[-1] + 1 if after else 0) == len(rounds):
+                rounds.append(_Round(set(), {}))
+            one = rounds[number]
+            one.taken.update(places)
+            targets, _ = one.errands.setdefault(left.order.options, ([], read))
+            targets.append(left.source_path)
+        return [[Errand(targets, *read) for targets, read in one.errands.values()] for one in rounds]
+
+    def _read(self, left: Left) -> tuple[UploadOptions, Path] | None:
+        """Read how an upload is done, from its entry where its order is damaged; None, with an error, without one."""
+        read = read_options(left.order, self._cache_dir, self._jobs)
+        if read is None and left.entry is not None:
+            order = order_of(left.entry, self._shown_base, self._cache_dir)
+            read = read_options(order, self._cache_dir, self._jobs)
+        if read is None:
+            message = f"The journal's entry of '{shown(left.source_path)}' is damaged. Run its `mgmt upload` again."
+            self._fail(left.source_path, LocalStateError(message, code="journal-damaged"))
+        return read
 
     def _note_changed(self, job: Job) -> None:
         """Say of a source that has changed that nothing of what was sent counts."""
