@@ -323,6 +323,20 @@ def test_two_uploads_of_one_source_or_to_one_name_do_not_keep_each_other_away(te
     assert (orders(anna), anna.left_overs()) == (0, [])
 
 
+def test_what_is_left_for_another_service_is_named(team: Team, anna: Laptop):
+    (anna.work / "clip.mov").write_bytes(noise(LARGE))
+    killed(team, anna, "clip.mov", "--jobs", "1")
+    with sqlite3.connect(anna.folder / "state" / "journal.sqlite") as database:
+        for name in ("local ", "https://elsewhere"):
+            database.execute(
+                "INSERT INTO orders SELECT ?, source_path, destination, options, run_id, given_at FROM orders LIMIT 1",
+                [name],
+            )
+    said = anna.run("resume").stderr
+    assert "another service of this machine too: `mgmt --local resume`" in said
+    assert "MGMT_API_URL=https://elsewhere mgmt resume" in said
+
+
 def test_what_was_not_begun_is_named_by_its_name_or_path(team: Team, anna: Laptop):
     (anna.work / "big.mov").write_bytes(noise(LARGE))
     for name in ("a.bin", "b.bin"):

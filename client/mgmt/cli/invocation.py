@@ -9,7 +9,7 @@ import threading
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, TypedDict
+from typing import TYPE_CHECKING, Final, TypedDict
 
 from mgmt.errors import LocalStateError, LoginRequiredError
 
@@ -35,6 +35,10 @@ if TYPE_CHECKING:  # only names for annotations: none of this is needed for `mgm
         stop: threading.Event
         patience_seconds: float
         run_id: str
+
+
+LOCAL_NAME: Final = "local"
+"""How the journal's names of embedded backends begin; no address does."""
 
 
 class Invocation:
@@ -276,7 +280,7 @@ class Invocation:
         if not self.use_local:
             return None
         folder = self.environment.get("MGMT_LOCAL_STATE_DIR", "")
-        return f"local {Path(folder).absolute() if folder else ''}"
+        return f"{LOCAL_NAME} {Path(folder).absolute() if folder else ''}"
 
     def _find_tokens(self, settings: Settings, emit: Emit, stop: threading.Event) -> TokenProvider:
         """Find the tokens for the configured service; the first is asked for at once."""

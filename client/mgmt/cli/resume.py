@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 from mgmt.cli.history import choices_in_a_table, complete_name
-from mgmt.cli.invocation import Invocation, shown_base
+from mgmt.cli.invocation import LOCAL_NAME, Invocation, shown_base
 from mgmt.cli.upload import exit_code_of, find_cache_dir, parse_rate
 from mgmt.errors import UsageError
 
@@ -89,3 +89,16 @@ def _resume(
     downloads = ResumingDownloads(session, fetched, jobs)
     uploads.resume(names, lambda name: find_unfinished(session.api, name), downloads.take)
     downloads.resume(find_upload, is_named=bool(names))
+    if not names:
+        _name_other_services(session)
+
+
+def _name_other_services(session: Session) -> None:
+    """Say that something is left for services that were not meant now."""
+    from mgmt.events import Notice
+
+    for service in session.journal.services_left():
+        if service == session.service_url:
+            continue
+        how = "`mgmt --local resume`" if service.startswith(LOCAL_NAME) else f"MGMT_API_URL={service} mgmt resume"
+        session.emit(Notice(f"Something is left for another service of this machine too: {how}", "other-service"))

@@ -325,6 +325,15 @@ class Journal:
         query = "service = ? AND (ended_as IS NULL OR ended_as = 'failed') ORDER BY began_at"
         return list(self._select(query, (service,)))
 
+    def services_left(self) -> list[str]:
+        """Return the names of all services with something that is left to do."""
+        query = (
+            "SELECT service FROM uploads WHERE ended_as IS NULL OR ended_as = 'failed' UNION "
+            "SELECT service FROM orders UNION SELECT service FROM download_orders ORDER BY service"
+        )
+        with _translate_errors(self._state_dir), self._lock:
+            return [service for (service,) in self._database.execute(query)]
+
     def orders(self, service: str) -> list[Order]:
         """Return what commands were told to upload to a service and did not; the oldest first."""
         query = (

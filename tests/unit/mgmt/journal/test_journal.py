@@ -260,6 +260,14 @@ def test_orders_of_downloads_are_kept_until_they_have_ended_each_by_folder_name_
     assert journal.download_orders("https://s") == []
 
 
+def test_services_with_something_left_are_known(journal):
+    assert journal.services_left() == []
+    journal.put([entry(), entry(operation_id="2", service="https://kept", ended_as="kept")])
+    journal.take_orders([order(service="https://orders")])
+    journal.take_download_orders([download_order(service="local ")])
+    assert journal.services_left() == ["https://orders", "https://s", "local "]
+
+
 def test_an_order_is_forgotten_after_a_month(journal, monkeypatch):
     monkeypatch.setattr(time, "time", lambda: 1_700_000_000.0)
     journal.take_orders([order()])
