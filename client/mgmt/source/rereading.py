@@ -35,6 +35,8 @@ _FAT_STEP_NS: Final = 2 * NANOSECONDS
 def reread(walk: Walk, *, stop: threading.Event | None = None) -> Generator[Reread]:
     """Read a target's files again from their medium; memory stays the same whatever there is to read.
 
+    A hard link is not read once more: it is another name of the same bytes on the medium.
+
     Args:
         walk: Finds the members; afterwards it knows what it skipped.
         stop: Ends the reading soon after it was set.
