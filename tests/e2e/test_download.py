@@ -9,6 +9,7 @@ import shutil
 import signal
 import sqlite3
 import subprocess
+import sys
 from dataclasses import replace
 
 import pytest
@@ -18,7 +19,7 @@ from mgmt_contract.parts import MIB
 from mgmt_local.process.state import open_state_folder
 from support.fakes import crc64nvme
 from support.hostile_archives import archive_of, file, folder
-from support.programs import QUICK_WAITS
+from support.programs import QUICK_WAITS, noting_memory
 from support.stored import change_record
 from support.trees import describe, noise
 
@@ -195,6 +196,15 @@ def test_nothing_that_exists_is_replaced_unasked_and_nothing_is_fetched_for_it(t
     assert bert.run("download", *options, "--replace", "clip").exit_code == 0
     assert place.read_bytes() != b"theirs"
     assert names_in(bert.work) == [place.name]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells a process's own peak")
+@pytest.mark.parametrize("options", [[], ["--extract"], ["--only", "big.mov"]], ids=["whole", "extract", "only"])
+@pytest.mark.usefixtures("large")
+def test_a_download_takes_at_most_64_mb_of_memory(bert, tmp_path, options):
+    run = bert.run("download", *options, "big.mov", program=noting_memory(tmp_path / "peak"))
+    assert run.exit_code == 0, run.stderr
+    assert int((tmp_path / "peak").read_text()) <= 64_000_000
 
 
 @pytest.mark.parametrize("fault", ["cut", "refuse"])
