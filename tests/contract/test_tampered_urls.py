@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from urllib.parse import parse_qsl, quote, urlencode, urlsplit, urlunsplit
 
 import pytest
+import urllib3
 
 from mgmt_api.adapters.s3 import S3ObjectStore
 from mgmt_api.ports import NewObject, ObjectStore, WriteCondition
@@ -27,6 +28,17 @@ BODY, OTHER_BODY = b"footage, packed", b"somebody else's"
 INDEX = b"the index"
 LIFE_SECONDS = 60
 REFUSED = (400, 403, 404, 405)
+UNSIGNED_HEADERS = {
+    "x-amz-copy-source": "bucket/{}",
+    "x-amz-acl": "public-read",
+    "x-amz-grant-read": 'uri="http://acs.amazonaws.com/groups/global/AllUsers"',
+    "x-amz-tagging": "mgmt-expired=true",
+    "x-amz-meta-other": "x",
+    "x-amz-website-redirect-location": "https://evil.example",
+    "x-amz-object-lock-mode": "COMPLIANCE",
+    "x-amz-bypass-governance-retention": "true",
+}
+"""S3 refuses every such header that is not signed. Source: Amazon S3 API Reference, Signature calculations, 2026-11."""
 
 
 @dataclass
@@ -178,10 +190,32 @@ class TestEachKind:
         assert ask(world, given, given.request) == 403
         assert is_nothing_written(world, given)
 
+    @pytest.mark.parametrize("method", ["DELETE", "POST", "HEAD", "GET", "PUT", "OPTIONS", "PATCH"])
+    def test_it_is_for_no_other_method(self, world, kind: str, method: str):
+        given = give(world, kind)
+        if method == given.method:
+            return
+        before = world.store.head_object(given.key)
+        body = given.body if method in ("PUT", "POST", "PATCH") else None
+        headers = {name: value for name, value in given.request.headers.items() if name != "content-length" or body}
+        with urllib3.PoolManager(retries=False, timeout=10) as pool:
+            answer = pool.request(method, given.request.url, body=body, headers=headers)
+        assert answer.status in (*REFUSED, 501) or (method == "OPTIONS" and not answer.data), answer.status
+        assert given.body not in answer.data
+        assert world.store.head_object(given.key) == before
+        assert is_nothing_written(world, given)
+
 
 @engine_only
 @pytest.mark.parametrize("kind", ["put", "part", "index-put"])
 class TestWriting:
+    @pytest.mark.parametrize("name", UNSIGNED_HEADERS)
+    def test_no_header_of_s3_can_be_added(self, world, kind: str, name: str):
+        given = give(world, kind)
+        headers = given.request.headers | {name: UNSIGNED_HEADERS[name].format(OTHER_KEY)}
+        assert ask(world, given, replace(given.request, headers=headers)) in REFUSED
+        assert is_nothing_written(world, given)
+
     def test_no_header_can_be_changed_or_left_out(self, world, kind: str):
         given = give(world, kind)
         for name, value in given.request.headers.items():
@@ -256,3 +290,17 @@ def test_no_url_to_read_writes_or_reads_a_later_version(world, kind: str):
     changed = given.request.url.replace(str(before.version_id), str(after.version_id))
     assert changed != given.request.url
     assert world.get(replace(given.request, url=changed))[0] == 403
+
+
+@engine_only
+@pytest.mark.parametrize("kind", ["get", "index-get"])
+@pytest.mark.parametrize(
+    ("range_", "status"),
+    [("bytes=0-3", 206), ("bytes=-2", 206), ("bytes=99-", 416), ("bytes=0-999999", 206), ("lines=1", 200)],
+)
+def test_a_range_is_of_that_version_and_nothing_beyond_it(world, kind: str, range_: str, status: int):
+    given = give(world, kind)
+    with urllib3.PoolManager(retries=False, timeout=10) as pool:
+        answer = pool.request("GET", given.request.url, headers={**given.request.headers, "range": range_})
+    assert answer.status == status
+    assert status == 416 or answer.data in given.body
