@@ -13,6 +13,7 @@ import pytest
 from mgmt_local.engine.seaweedfs import StorageEngine
 from support.engine import storage_engine
 from support.inputs_table import TITLE, as_lines, collect_rows, write_table
+from support.secrecy import find_secrets
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -47,3 +48,12 @@ def engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[StorageEngine]:
     """One running storage engine for all tests of a process that do not end it; each has buckets of its own."""
     with storage_engine(tmp_path_factory.mktemp("engine")) as running:
         yield running
+
+
+@pytest.fixture(autouse=True)
+def no_secret_is_written(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Search what a test has left in its folder, once everything that writes there has ended."""
+    folder: Path | None = request.getfixturevalue("tmp_path") if "tmp_path" in request.fixturenames else None
+    yield
+    if folder is not None:
+        assert not list(find_secrets(folder)), "a secret is in a log, a journal or a record"

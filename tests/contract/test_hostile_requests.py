@@ -8,8 +8,10 @@ from __future__ import annotations
 import gzip
 import json
 import socket
+import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field, replace
 from typing import Any
 from urllib.parse import urlsplit
@@ -22,6 +24,7 @@ from mgmt_api.wiring import build_app
 from mgmt_contract.problems import PROBLEMS
 from mgmt_contract.routes import DESCRIBE, HISTORY, ROUTES, Route
 from mgmt_contract.wire import to_plain
+from mgmt_local.gateway import server
 from mgmt_local.gateway.server import BODY_SIZE_MAX_BYTES, Gateway
 from mgmt_local.issuer.people import Person
 from mgmt_local.issuer.signing import SCOPE, Signer
@@ -30,6 +33,7 @@ from mgmt_local.process.state import StateFolder, open_state_folder, write_priva
 from mgmt_local.records import SQLiteRecordStore
 from support.events import make_event
 from support.good_requests import Good, make_good_requests
+from support.local_backend import wait_until
 from support.odd_requests import FILTERS, find_places
 from support.sign_in import make_authorizer, make_signer, make_token
 from support.studio import SETTINGS, Studio
@@ -90,13 +94,18 @@ class Border:
     def ask(self, request: Asked | bytes) -> tuple[int, bytes]:
         """Send a request on a connection of its own; return the status and all that was said."""
         raw = request if isinstance(request, bytes) else request.to_bytes(self.host)
-        name, port = self.host.split(":")
-        with socket.create_connection((name, int(port)), timeout=30) as connection:
+        with self.connect() as connection:
             connection.sendall(raw)
             said = b"".join(iter(lambda: connection.recv(65536), b""))
         return int(said.split(b" ", 2)[1]), said
 
+    def connect(self) -> socket.socket:
+        """Connect to the gateway."""
+        name, port = self.host.split(":")
+        return socket.create_connection((name, int(port)), timeout=30)
+
     def close(self) -> None:
+        """Stop the service."""
         self.gateway.close()
         self.records.close()
 
@@ -317,8 +326,7 @@ def test_what_is_no_request_is_let_in_by_nobody(border: Border, head: bytes):
 
 
 def _send_and_close(border: Border, raw: bytes) -> bytes:
-    name, port = border.host.split(":")
-    with socket.create_connection((name, int(port)), timeout=30) as connection:
+    with border.connect() as connection:
         connection.sendall(raw)
         connection.shutdown(socket.SHUT_WR)
         return b"".join(iter(lambda: connection.recv(65536), b""))
@@ -395,14 +403,56 @@ def test_no_filter_of_the_history_is_a_fault_of_the_service(border: Border):
 
 
 def test_connections_that_send_nothing_keep_nobody_else_out(border: Border):
-    name, port = border.host.split(":")
-    held = [socket.create_connection((name, int(port)), timeout=30) for _ in range(50)]
-    try:
+    with ExitStack() as stack:
+        held = [stack.enter_context(border.connect()) for _ in range(50)]
         for connection in held[:25]:
             connection.sendall(b"POST /v1/uploads/start HTTP/1.1\r\nhost: " + border.host.encode())
         began = time.monotonic()
         assert border.ask(border.asked(DESCRIBE))[0] == 200
         assert time.monotonic() - began < 10
+
+
+@pytest.mark.parametrize(
+    "begun", [b"", b"GET /v1/service HTTP/1.1\r\nx: y", b"POST /x HTTP/1.1\r\nhost: HOST\r\ncontent-length: 99\r\n\r\n"]
+)
+def test_a_request_that_arrives_byte_by_byte_is_not_waited_for(border: Border, begun: bytes, monkeypatch):
+    monkeypatch.setattr(server, "_ARRIVAL_MAX_SECONDS", 0.3)
+    pause = threading.Event()
+    with border.connect() as connection:
+        connection.sendall(begun.replace(b"HOST", border.host.encode()))
+        connection.settimeout(0.05)
+        for _ in range(200):
+            try:
+                if connection.recv(1) == b"":
+                    return
+            except TimeoutError:
+                pass
+            except ConnectionError:
+                return
+            with suppress(OSError):
+                connection.sendall(b"x")
+            pause.wait(0.01)
+    pytest.fail("it is still waited for")
+
+
+def test_a_connection_too_many_is_closed_and_there_is_room_again_when_others_end(border: Border, monkeypatch):
+    monkeypatch.setattr(server, "_CONNECTIONS_MAX", 3)
+    few = Border(open_state_folder(border.folder.path / "few"))
+    try:
+        with ExitStack() as stack:
+            for _ in range(3):
+                held = stack.enter_context(few.connect())
+                held.sendall(few.asked(DESCRIBE).to_bytes(few.host).replace(b"connection: close\r\n", b""))
+                assert held.recv(12) == b"HTTP/1.1 200"
+            with few.connect() as one_more, suppress(ConnectionError):
+                assert one_more.recv(1) == b""
+        wait_until(lambda: _is_served(few), seconds=10)
     finally:
-        for connection in held:
-            connection.close()
+        few.close()
+
+
+def _is_served(border: Border) -> bool:
+    try:
+        return border.ask(border.asked(DESCRIBE))[0] == 200
+    except (ConnectionError, IndexError):
+        return False

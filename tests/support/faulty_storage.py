@@ -10,6 +10,7 @@ from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 from urllib.parse import parse_qs, urlsplit
+from xml.sax.saxutils import escape
 
 from support.loopback import LoopbackServer, QuietHandler
 
@@ -39,6 +40,7 @@ class Get:
     """The first byte that is asked for."""
     attempt: int
     """How often the proxy was asked from this byte on before, from 0."""
+    path: str = ""
 
 
 class FaultyStorage(LoopbackServer):
@@ -89,10 +91,10 @@ class FaultyStorage(LoopbackServer):
             (self.index_puts if put.is_index else self.puts).append(put)
         return put
 
-    def note_get(self, first: int) -> Get:
+    def note_get(self, first: int, path: str) -> Get:
         """Remember a GET and count its attempts."""
         with self._lock:
-            get = Get(first, sum(each.first == first for each in self.gets))
+            get = Get(first, sum(each.first == first for each in self.gets), path)
             self.gets.append(get)
         return get
 
@@ -114,11 +116,19 @@ class _Handler(QuietHandler):
                 self.proxy.wait_until_closed()
             self.close_connection = True
         elif fault == "refuse":
-            self._answer(403, [], b"<Error><Code>AccessDenied</Code></Error>")
+            self._answer(403, [], self._refusal())
         elif fault == "swallow":
             self._answer(200, [], b"")
         else:
             self._pass_on(_flip(body) if fault == "flip" else body, answers=fault != "lose-answer")
+
+    def _refusal(self) -> bytes:
+        """Refuse as S3 does: with the request's own address and signature."""
+        signature = parse_qs(urlsplit(self.path).query).get("X-Amz-Signature", [""])[0]
+        return (
+            f"<Error><Code>AccessDenied</Code><Message>Request has expired: {escape(self.path)}</Message>"
+            f"<SignatureProvided>{signature}</SignatureProvided><StringToSign>{escape(self.path)}</StringToSign></Error>"
+        ).encode()
 
     def _fault_of_get(self) -> Fault:
         """Choose what happens to a GET of a client; what flips or cuts the answer is left for later."""
@@ -126,7 +136,7 @@ class _Handler(QuietHandler):
         if self.command != "GET" or "X-Amz-Signature" not in self.path:
             return "none"
         first = int(self.headers.get("range", "bytes=0-").removeprefix("bytes=").partition("-")[0])
-        fault = self.proxy.get_fault(self.proxy.note_get(first))
+        fault = self.proxy.get_fault(self.proxy.note_get(first, self.path))
         if fault in ("flip", "cut"):
             self._answer_fault = fault
             return "none"

@@ -22,6 +22,7 @@ from joserfc.jwk import RSAKey
 
 from mgmt_contract.sign_in import CALLBACK_HOST, callback_path
 from support.loopback import LoopbackServer, QuietHandler
+from support.secrecy import MARKED
 
 Plain = dict[str, Any]
 Sign = Callable[[Plain], str]
@@ -29,6 +30,7 @@ Sign = Callable[[Plain], str]
 CLIENT_ID = "mgmt-cli"
 AUDIENCE = "https://uploads.example.com"
 SCOPE = "mgmt/use"
+DEVICE_CODE = f"{MARKED}-device"
 
 
 @functools.cache
@@ -102,7 +104,7 @@ class OddIssuer(LoopbackServer):
         back = urlsplit(query.get("redirect_uri", ""))
         if (back.hostname, back.path) != (CALLBACK_HOST, callback_path(self.url)):
             return None
-        code = secrets.token_urlsafe(16)
+        code = f"{MARKED}-{secrets.token_urlsafe(16)}"
         self._codes[code] = dict(query)
         fields = _changed({"code": code, "state": query.get("state"), "iss": self.url}, self.redirect)
         return f"{self.redirect_to(query['redirect_uri'])}?{urlencode(fields)}"
@@ -113,9 +115,9 @@ class OddIssuer(LoopbackServer):
         if path == "/revoke":
             return (400, {"error": "unsupported_token_type"}) if self.refuses_to_revoke else (200, {})
         if path == "/device":
-            self._codes["device"] = {"client_id": form.get("client_id")}
+            self._codes[DEVICE_CODE] = {"client_id": form.get("client_id")}
             return 200, {
-                "device_code": "device",
+                "device_code": DEVICE_CODE,
                 "user_code": "WDJB-MJHT",
                 "verification_uri": f"{self.url}/enter",
                 "verification_uri_complete": f"{self.url}/enter?code=WDJB-MJHT",
@@ -147,7 +149,7 @@ class OddIssuer(LoopbackServer):
             "access_token": access_token,
             "token_type": "Bearer",
             "expires_in": 3600,
-            "refresh_token": secrets.token_urlsafe(16),
+            "refresh_token": f"{MARKED}-{secrets.token_urlsafe(16)}",
             "id_token": id_token,
         }
 

@@ -19,10 +19,11 @@ from mgmt_contract.sign_in import redirect_uris
 from mgmt_local.gateway.authorizer import TokenAuthorizer
 from mgmt_local.gateway.published_keys import PublishedKeys
 from support.node import ToolMissingError, script_command
+from support.secrecy import MARKED
 
 AUDIENCE = "https://mgmt.example"
 CLIENT_ID = "mgmt-command"
-ROBOT_ID, ROBOT_SECRET = "robot", "a secret of the robot"
+ROBOT_ID, ROBOT_SECRET = "robot", f"{MARKED} of the robot"
 SCOPE = "mgmt/use"
 TOKEN_LIFE_SECONDS = 300
 

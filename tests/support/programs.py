@@ -32,6 +32,27 @@ Patience.__init__, Patience._pause = begin_with_own_clock, pass_time
 )
 """Pauses between two tries pass at once, by the clock that counts patience."""
 
+OPEN_TO_ALL: Final = "import os\nos.umask(0)\n" + _RUN
+"""By itself, whatever is written can be read by every user of the machine."""
+TELLTALE: Final = (
+    """
+import os
+from mgmt import logs
+
+begin = logs.RunLog.begin
+
+def begin_and_tell(self):
+    begin(self)
+    logs.LOGGER.info("the token is %s", os.environ["MGMT_TOKEN"])
+
+logs.RunLog.begin = begin_and_tell
+"""
+    + _RUN
+)
+"""A command with a mistake: it logs its token."""
+TELLS_ALL: Final = "from mgmt import logs\nlogs.Redactor.__call__ = lambda self, text: text\n" + TELLTALE
+"""The same, and nothing cuts secrets out."""
+
 
 def noting_memory(path: Path) -> str:
     """Write down in the end the most bytes that the command has held; `getrusage` begins with its parent's."""

@@ -12,9 +12,10 @@ from typing import Any
 from urllib.parse import parse_qs, unquote
 
 from support.loopback import LoopbackServer, QuietHandler
+from support.secrecy import MARKED
 
 CLIENT_ID = "mgmt-cli"
-ROBOT = ("robot", "a secret: with signs & spaces")
+ROBOT = ("robot", f"{MARKED}: with signs & spaces")
 """A client of its own with a secret, as a CI job is one."""
 
 

@@ -20,6 +20,7 @@ import urllib3
 from mgmt.credentials.tokens import TokenSet
 from mgmt.errors import LoginRequiredError, NotConfiguredError, UnavailableError
 from mgmt.events import Answered, Emit, Notice, Waiting
+from mgmt.logs import CUT
 from mgmt.network import Answer, Bounds, Connections, is_loopback, make_timeout
 from mgmt.network.retry import (
     Patience,
@@ -41,6 +42,7 @@ _TOKEN_MAX_CHARACTERS: Final = 16_000
 """Twice what API Gateway takes of all headers together (10,240 bytes) is no token that serves."""
 _LIFE_MAX_SECONDS: Final = 10 * 366 * 86_400
 _ADDRESS_MAX_CHARACTERS: Final = 2000
+_SECRET_FIELDS: Final = ("code", "code_verifier", "device_code", "refresh_token", "token", "client_secret")
 _REASON_MAX_CHARACTERS: Final = 200
 _RETRY_STATUSES: Final = frozenset({408, 425, 429, 500, 502, 503, 504})
 _PASSING_REFUSALS: Final = frozenset({"server_error", "temporarily_unavailable"})
@@ -198,7 +200,7 @@ class IssuerApi:
             return document
         refusal = _refusal_of(document)
         if refusal:
-            raise _refused(endpoint, refusal, document or {})
+            raise _refused(endpoint, refusal, document or {}, form)
         raise _no_issuer(endpoint, f"answers {answer.status} when asked for a token")
 
     def revoke(self, endpoint: str, token: str, client_id: str, *, kind: str = "refresh_token") -> None:
@@ -349,9 +351,14 @@ def _refusal_of(document: Mapping[str, Any] | None) -> str:
     return name if isinstance(name, str) and re.fullmatch(r"[!-~]{1,60}", name) else ""
 
 
-def _refused(endpoint: str, refusal: str, document: Mapping[str, Any]) -> TokenRefusedError:
+def _refused(endpoint: str, refusal: str, document: Mapping[str, Any], form: Mapping[str, str]) -> TokenRefusedError:
+    """Make the error of a refusal, without the secrets of the form, which an issuer may repeat."""
     reason = document.get("error_description")
-    said = f": {reason[:_REASON_MAX_CHARACTERS]}" if isinstance(reason, str) and reason else ""
+    said = ""
+    if isinstance(reason, str) and reason:
+        for secret in filter(None, map(form.get, _SECRET_FIELDS)):
+            reason = reason.replace(secret, CUT)
+        said = f": {reason[:_REASON_MAX_CHARACTERS]}"
     return TokenRefusedError(f"{urlsplit(endpoint).netloc} gives no token ({refusal}{said}).", refusal)
 
 

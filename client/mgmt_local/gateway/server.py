@@ -8,6 +8,7 @@ site's page.
 from __future__ import annotations
 
 import base64
+import io
 import json
 import logging
 import secrets
@@ -50,6 +51,10 @@ _DISCARD_BLOCK_BYTES: Final = 64 * 1024
 _WRITE_BUFFER_BYTES: Final = 64 * 1024
 """Head and body of most answers go out together."""
 _IDLE_CONNECTION_SECONDS: Final = 75
+_ARRIVAL_MAX_SECONDS: Final = 150
+"""From one answer until the next request is there, head and body: who sends a byte a minute is not waited for."""
+_CONNECTIONS_MAX: Final = 200
+"""At once; each has a thread and a descriptor, of which a process on macOS has 256."""
 _BACKLOG: Final = 128
 _DRAIN_SECONDS: Final = 10
 _SHUTDOWN_POLL_SECONDS: Final = 0.1
@@ -154,6 +159,7 @@ class _Server(ThreadingHTTPServer):
         self.issuer = issuer
         self.activity = activity
         self.secret = secret
+        self._free_connections = threading.BoundedSemaphore(_CONNECTIONS_MAX)
         super().__init__(listener.getsockname(), _Handler, bind_and_activate=False)
         self.socket.close()
         self.socket = listener
@@ -163,9 +169,46 @@ class _Server(ThreadingHTTPServer):
     def port(self) -> int:
         return int(self.socket.getsockname()[1])
 
+    def process_request(self, request: Any, client_address: Any) -> None:
+        """Serve a connection in a thread of its own; one too many is closed at once, and its client tries again."""
+        if self._free_connections.acquire(blocking=False):
+            super().process_request(request, client_address)
+        else:
+            self.shutdown_request(request)
+
+    def process_request_thread(self, request: Any, client_address: Any) -> None:
+        try:
+            super().process_request_thread(request, client_address)
+        finally:
+            self._free_connections.release()
+
     def handle_error(self, request: Any, client_address: Any) -> None:  # noqa: ARG002 - the base class's
         """Note that a client closed its connection, as it may."""
         _logger.debug("the connection of %s ended early", client_address)
+
+
+class _Arrival(io.RawIOBase):
+    """Reads what a client sends, up to a moment until which all of a request has to be there."""
+
+    def __init__(self, connection: socket.socket) -> None:
+        self._connection = connection
+        self.until: float | None = None
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        """Read some bytes.
+
+        Raises:
+            TimeoutError: If the moment has come, or nothing comes.
+        """
+        if self.until is not None:
+            left = self.until - time.monotonic()
+            if left <= 0:
+                raise TimeoutError
+            self._connection.settimeout(min(left, _IDLE_CONNECTION_SECONDS))
+        return self._connection.recv_into(buffer)
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -178,6 +221,16 @@ class _Handler(BaseHTTPRequestHandler):
     @property
     def _gateway(self) -> _Server:
         return cast("_Server", self.server)
+
+    def setup(self) -> None:
+        super().setup()
+        self.rfile.close()
+        self._arrival = _Arrival(self.connection)
+        self.rfile = io.BufferedReader(self._arrival)
+
+    def handle_one_request(self) -> None:
+        self._arrival.until = time.monotonic() + _ARRIVAL_MAX_SECONDS
+        super().handle_one_request()
 
     def do_GET(self) -> None:
         with self._gateway.activity.admit() as admitted:
@@ -260,6 +313,7 @@ class _Handler(BaseHTTPRequestHandler):
     def _hold(self) -> None:
         """Count as used until the other side is gone."""
         self.close_connection = True
+        self._arrival.until = None
         self.connection.settimeout(None)
         with self._gateway.activity.hold(read_holder(self.headers.get(HOLDER_HEADER, ""))):
             self.rfile.read(1)
@@ -320,6 +374,7 @@ class _Handler(BaseHTTPRequestHandler):
         return _plain(status, ("connection", "close"))
 
     def _send(self, answer: Answer) -> None:
+        self.connection.settimeout(_IDLE_CONNECTION_SECONDS)
         self.send_response(answer.status)
         for name, value in answer.headers:
             self.send_header(name, value)
