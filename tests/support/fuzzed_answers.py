@@ -17,6 +17,7 @@ import itertools
 import json
 import os
 import random
+import re
 import resource
 import shutil
 import sys
@@ -34,6 +35,7 @@ from mgmt import service, session, storage
 from mgmt.cli.main import main as run_mgmt
 from mgmt.network import Bounds, make_timeout
 from mgmt.network.retry import Patience
+from mgmt.storage import receiving
 from mgmt_contract.parts import MIB
 from support.paper_service import PaperService
 
@@ -42,6 +44,7 @@ ANSWER_SECONDS: Final = 0.5
 RUN_SECONDS: Final = 20.0
 """For a whole command, in which one answer is slow: far more than it needs, on a machine that does other things too."""
 SOURCE: Final = bytes(range(256)) * 80
+SOURCES: Final = ("clip", "other", "card/a", "card/b")
 COMMANDS: Final = (
     *[("upload", "clip")] * 4,
     *[("upload", "clip", "card", "other")] * 2,
@@ -50,12 +53,31 @@ COMMANDS: Final = (
     ("history",),
     ("--json", "history", "--all"),
     ("history", "--csv"),
-    ("show", "clip"),
+    ("show", "stored"),
     ("show", "01a2041b-befb-730e-9a3c-9ad5ec9c722f"),
+    *[("download", "stored", "--to", "out")] * 2,
+    *[("download", "stored-in-parts", "--extract", "--to", "out")] * 2,
+    *[("download", "stored-in-parts", "--only", "a", "--to", "out")] * 2,
+    ("--json", "download", "stored", "--extract", "--to", "out"),
+    *[("contents", "stored-in-parts")] * 2,
+    ("--json", "contents", "stored"),
+    *[("safe", "card")] * 2,
+    ("--json", "safe", "card", "--read-back"),
+    *[("delete", "stored", "--yes")] * 2,
+    ("undelete", "stored", "--yes"),
+    ("whoami",),
 )
+MODERN: Final = {"recoverable_days": 30, "optional_fields": ["sign.index"]}
+IN_PARTS: Final = {"single_put_max_bytes": 100}
+"""Every archive goes in parts."""
+STORED: Final = ("stored", "stored-in-parts", "card")
+"""Uploads that were made before: one whole, the others in parts, with an index."""
+UNSEEN: Final = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069]")
+"""What moves a cursor, colours a terminal, turns the writing direction or ends a line where no line ends."""
 OUTCOMES: Final = (
     "put", "multipart", "already_there", "claimed_same", "name_taken", "done", "problem", "signed", "incomplete",
-    "completing", "record", "free", "taken", "of-tomorrow",
+    "completing", "record", "free", "taken", "of-tomorrow", "opened", "archived", "restoring", "gone", "differs",
+    "there", "already",
 )  # fmt: skip
 CODES: Final = (
     "name-taken",
@@ -74,7 +96,8 @@ NASTY: Final[tuple[Any, ...]] = (
     [], {}, [[]], [None], {"a": {}}, [1, "2", None],
     "0001-01-01T00:00:00+14:00", "9999-12-31T23:59:59-14:00", "0001-01-01T00:00:00Z", "2026-02-30T00:00:00Z", "now",
     "http://storage.example/k", "https://[::1", "//x", "file:///etc/passwd", "https://127.0.0.1:9/k", "http://127.0.0.1:0/",
-    "a\r\nb: c", "../../x", "nan",
+    "a\r\nb: c", "../../x", "nan", "\x9b2J", "\u202egpj.exe", "a\u2028b\x85c", "/etc/passwd", "=cmd()", "C:\\x",
+    '{"type":"error"}', "-rf", "%s%n", "<b>",
 )  # fmt: skip
 STATUSES: Final = (
     0, 100, 101, 199, 200, 204, 206, 301, 302, 304, 307, 400, 401, 403, 404, 405, 407, 408, 409, 412, 413, 418, 425,
@@ -105,9 +128,9 @@ class Fuzzer:
         rng, self._calls, self._is_changed = self._rng, 0, False
         self._first = rng.choice((0, 0, 0, 0, 1, 1, 2, 3))
         self._goes_on = rng.random() < 0.1
-        service.limits.clear()
+        service.limits |= MODERN
         if rng.random() < 0.5:
-            service.limits["single_put_max_bytes"] = 1000
+            service.limits |= IN_PARTS
         service.change = self._change
         service.mangle = self._mangle
 
@@ -166,7 +189,9 @@ class Fuzzer:
         whole = whole.replace(json.dumps(DEEP).encode(), b"[" * 100_000 + b"]" * 100_000)
         whole = whole.replace(json.dumps(TOO_LARGE).encode(), b"1e999")
         head, _, body = whole.partition(b"\r\n\r\n")
-        if what != "put" and self._is_changed and self._rng.random() < 0.8:  # in what it says, and not in how
+        if (
+            what not in ("put", "get") and self._is_changed and self._rng.random() < 0.8
+        ):  # in what it says, and not in how
             return [_with_length(head, body)]
         return self._mangle_bytes(head, body)
 
@@ -279,6 +304,8 @@ def _patched() -> Iterator[None]:
         (storage, "READ_TIMEOUT_SECONDS", ANSWER_SECONDS),
         (storage, "ANSWER_MAX_SECONDS", ANSWER_SECONDS),
         (storage, "_ANSWER_BOUNDS", Bounds(ANSWER_SECONDS, 64 * 1024)),
+        (receiving, "READ_TIMEOUT_SECONDS", ANSWER_SECONDS),
+        (receiving, "ANSWER_MAX_SECONDS", ANSWER_SECONDS),
         (session, "Patience", _SkippingPatience),
         (gc, "freeze", lambda: None),  # each run would keep what the one before has left
     ]
@@ -321,16 +348,24 @@ class _Laptop:
     def tidy(self) -> None:
         """Make everything as it was; what the last run has left stays, some of the time, for the next one to meet."""
         self._count += 1
+        shutil.rmtree(self.work / "out", ignore_errors=True)
+        (self.work / "out").mkdir(parents=True)
         if self._count % 5 == 1:
             shutil.rmtree(self._folder / "state", ignore_errors=True)
             shutil.rmtree(self.work, ignore_errors=True)
-            (self.work / "card").mkdir(parents=True)
-            for name in ("clip", "other", "card/a", "card/b"):
+            for name in ("card", "out"):
+                (self.work / name).mkdir(parents=True)
+            for name in SOURCES:
                 (self.work / name).write_bytes(SOURCE)
+
+    def strays(self) -> list[str]:
+        """Name what lies outside of where a command may write."""
+        known = {"state", "work", "config"}
+        return [path.name for path in self._folder.iterdir() if path.name not in known]
 
     def is_whole(self) -> bool:
         """Tell whether every source is what it was."""
-        return all((self.work / name).read_bytes() == SOURCE for name in ("clip", "other", "card/a", "card/b"))
+        return all((self.work / name).read_bytes() == SOURCE for name in SOURCES)
 
 
 def fuzz(count: int, seed: int, folder: Path, only: int | None = None) -> Report:
@@ -346,15 +381,30 @@ def fuzz(count: int, seed: int, folder: Path, only: int | None = None) -> Report
     os.chdir(laptop.work)
     try:
         with _patched():
+            stored = _store(service)
             for number in itertools.count() if only is None else [only]:
                 if only is None and report.changed_answers >= count:
                     break
+                service.reset()
+                service.records.update(copy.deepcopy(stored))
                 _run_once(report, random.Random(f"{seed}-{number}"), number, laptop, service)  # noqa: S311
     finally:
         os.chdir("/")
         service.close()
     report.peak_mb = _read_peak_mb()
     return report
+
+
+def _store(service: PaperService) -> dict[str, Any]:
+    """Upload what is fetched and deleted later; return its records."""
+    service.keeps = True
+    for name in STORED:
+        service.limits |= MODERN | ({} if name == "stored" else IN_PARTS)
+        source, more = ("clip", ("--as", name)) if name == "stored" else ("card", ("--as", name))
+        with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
+            assert run_mgmt(["upload", source, *more]) == 0
+    service.keeps = False
+    return copy.deepcopy(service.records)
 
 
 def _read_peak_mb() -> float:
@@ -370,7 +420,6 @@ def _run_once(report: Report, rng: random.Random, number: int, laptop: _Laptop, 
     laptop.tidy()
     os.chdir(laptop.work)
     fuzzer = Fuzzer(rng)
-    service.reset()
     service.records["01a2041b-befb-730e-9a3c-9ad5ec9c722f"] = service._record(
         "01a2041b-befb-730e-9a3c-9ad5ec9c722f", "success", None
     )
@@ -394,7 +443,8 @@ def _run_once(report: Report, rng: random.Random, number: int, laptop: _Laptop, 
         "too slow": seconds > RUN_SECONDS,
         "a traceback": "Traceback" in err.getvalue(),
         "a source was touched": not laptop.is_whole(),
-        "an escape code": "\x1b" in out.getvalue() + err.getvalue(),
+        "a sign that a terminal obeys": UNSEEN.search(out.getvalue() + err.getvalue()) is not None,
+        f"strays {laptop.strays()}": bool(laptop.strays()),
     }
     report.faults += [
         f"run {number}: {fault}: {command}: {err.getvalue()[:500]}" for fault, is_so in faults.items() if is_so

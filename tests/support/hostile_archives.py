@@ -54,10 +54,11 @@ def archive_of(*entries: Entry, form: int = tarfile.GNU_FORMAT) -> bytes:
     return gzip.compress(tar_of(entries, form), 1)
 
 
-def header(name: bytes, kind: bytes, size: bytes, content: bytes = b"") -> bytes:
-    """Write a header with any bytes as its size, and what follows it."""
+def header(name: bytes, kind: bytes, size: bytes, content: bytes = b"", *, mode: bytes = b"0000644\0") -> bytes:
+    """Write a header with any bytes as its size and mode, and what follows it."""
     record = bytearray(tarfile.TarInfo("x").tobuf(tarfile.USTAR_FORMAT))
     record[0:100] = name.ljust(100, b"\0")
+    record[100:108] = mode
     record[124:136] = size.ljust(12, b"\0")
     record[156:157] = kind
     record[148:156] = b" " * 8
@@ -164,6 +165,8 @@ REFUSED: dict[str, Callable[[], bytes]] = {
     "size below zero in a PAX header": lambda: _raw(pax({"size": "-1024"}), _FILE),
     "size below zero of a PAX header": lambda: _raw(header(b"p", b"x", b"\xff" * 10 + b"\xfc\x00"), _FILE),
     "size of a unknown type leads back": lambda: _raw(header(b"P/x", b"Z", b"\xff" * 10 + b"\xf0\x00"), _FILE),
+    "mode that no system has": lambda: _raw(header(b"P/x", b"0", b"%011o" % 4, b"evil", mode=b"\x80\0\0\1\0\0\0\0")),
+    "mode below zero": lambda: _raw(header(b"P/x", b"0", b"%011o" % 4, b"evil", mode=b"\xff" * 8)),
     "time is no number": lambda: _raw(pax({"mtime": "nan"}), _FILE),
     "time is infinite": lambda: _raw(pax({"mtime": "inf"}), _FILE),
     "folders without end": lambda: archive_of(file("/".join(["P"] * 20_000))),

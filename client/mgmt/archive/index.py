@@ -10,6 +10,7 @@ import contextlib
 import gzip
 import io
 import json
+import math
 import re
 import shutil
 import tempfile
@@ -41,6 +42,11 @@ LINE_MAX_BYTES: Final = 512 * 1024
 """The longest line of a member: two paths of 32 KiB, whose every byte takes six characters in JSON, fit in."""
 HEADER_MAX_BYTES: Final = 64 * 1024 * 1024
 """The longest first line: the block lengths of an archive of 10 TiB take half of it."""
+MODE_MAX: Final = 0o177777
+"""All that POSIX has in a mode; systems take no larger number for one."""
+_NUMBER_MAX: Final = 2**63 - 1
+_BLOCKS_MAX: Final = 10 * 2**40 // BLOCK_SIZE_BYTES
+"""Those of 10 TiB: a line with more commas would fill the memory, from few bytes of an index."""
 _KINDS: Final[Mapping[str, MemberKind]] = {letter.decode(): kind for kind, letter in LETTERS.items()}
 _FILE_DIGEST: Final = re.compile(r"[0-9a-f]{64}")
 
@@ -291,6 +297,8 @@ def _read_line(file: gzip.GzipFile, most_bytes: int) -> bytes:
 
 
 def _parse_facts(line: bytes) -> ArchiveFacts:
+    if line.count(b",") > _BLOCKS_MAX:
+        raise _damaged("it names more blocks than an archive has")
     try:
         found = json.loads(line)
         version = found.pop("mgmt_index")
@@ -319,7 +327,9 @@ def parse_member(line: bytes) -> IndexedMember:
         path, letter, size_bytes, mode, mtime_seconds, target, content_offset, digest = json.loads(line)
         _require_texts(path, target)
         kind = _KINDS[letter]
-        _require_numbers_from_zero(size_bytes, mode, abs(mtime_seconds), content_offset)
+        _require_numbers_up_to(_NUMBER_MAX, size_bytes, content_offset)
+        _require_numbers_up_to(MODE_MAX, mode)
+        _require_numbers_up_to(math.inf, abs(mtime_seconds))  # a time that no disk knows is passed over
         return IndexedMember(
             path=encode_path(path),
             kind=kind,
@@ -339,8 +349,8 @@ def _require_texts(*values: Any) -> None:
         raise TypeError(values)
 
 
-def _require_numbers_from_zero(*values: Any) -> None:
-    if not all(type(value) is int and value >= 0 for value in values):
+def _require_numbers_up_to(most: float, *values: Any) -> None:
+    if not all(type(value) is int and 0 <= value <= most for value in values):
         raise TypeError(values)
 
 

@@ -17,7 +17,7 @@ from blake3 import blake3
 
 from mgmt.archive.blocks import damaged
 from mgmt.archive.headers import MAGIC, NOBODY, USTAR
-from mgmt.archive.index import IndexedMember
+from mgmt.archive.index import MODE_MAX, IndexedMember
 from mgmt.archive.names_here import hostile
 from mgmt.errors import IntegrityError
 from mgmt.layout import TAR_RECORD_BYTES, MemberKind, encode_path
@@ -225,8 +225,8 @@ def _to_member(info: tarfile.TarInfo) -> IndexedMember:
         )
     if kind is None:
         raise hostile(f"'{shown(info.name)}' is {_SPECIAL.get(info.type, f'of the unknown type {info.type!r}')}")
-    if info.size < 0 or not math.isfinite(info.mtime):
-        raise hostile(f"'{shown(info.name)}' has a size or time that is none")
+    if info.size < 0 or not 0 <= info.mode <= MODE_MAX or not math.isfinite(info.mtime):
+        raise hostile(f"'{shown(info.name)}' has a size, mode or time that is none")
     return IndexedMember(
         path=encode_path(info.name),
         kind=kind,

@@ -32,6 +32,8 @@ _PLAIN_SPELLING: Final = str.maketrans("✓✗→━─…", "+x>=-~")
 """One column each, for terminals whose encoding lacks our signs."""
 _HALF_CHARACTER: Final = re.compile("[\ud800-\udfff]")
 """How Python holds a byte of a name that is no text; many readers of JSON refuse it, so it becomes \\xNN."""
+_UNSEEN: Final = re.compile("[\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069]")
+"""What a terminal obeys, and what ends a line for some readers, beside what JSON itself escapes."""
 _LABELS: Final = {"mgmt:": "red", "note:": "magenta"}
 
 
@@ -210,4 +212,5 @@ def _as_is(text: str) -> Any:
 
 def _json(value: Mapping[str, Any]) -> str:
     text = json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+    text = _UNSEEN.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
     return _HALF_CHARACTER.sub(lambda found: f"\\\\x{ord(found[0]) & 0xFF:02x}", text)

@@ -150,8 +150,25 @@ LINES = [
     b'[1,"f",1,420,0,"",512,"%s"]' % (b"0" * 64),
     b'["\\ud800","f",1,420,0,"",512,"%s"]' % (b"0" * 64),
     b'["a","f",true,420,0,"",512,"%s"]' % (b"0" * 64),
+    b'["a","f",%s,420,0,"",512,"%s"]' % (b"9" * 400, b"0" * 64),
+    b'["a","f",1,420,0,"",%d,"%s"]' % (2**63, b"0" * 64),
+    b'["a","f",1,%d,0,"",512,"%s"]' % (2**32, b"0" * 64),
     b'["' + b"a" * 600_000 + b'","d",0,420,0,"",512,null]',
 ]
+
+
+def test_more_blocks_than_any_archive_has_are_not_even_read(tmp_path):
+    """Thirty million of them take a gigabyte, and as a file 60 kB."""
+    header = b'{"mgmt_index":1,"block_lengths":[' + b"0," * 30_000_000 + b"0]}\n"
+    path = tmp_path / "index.gz"
+    path.write_bytes(gzip.compress(header, 1))
+    tracemalloc.start()
+    try:
+        with pytest.raises(IntegrityError, match="more blocks than an archive has"):
+            Index(path)
+        assert tracemalloc.get_traced_memory()[1] < 5 * len(header)
+    finally:
+        tracemalloc.stop()
 
 
 @pytest.mark.parametrize("header", HEADERS, ids=range(len(HEADERS)))

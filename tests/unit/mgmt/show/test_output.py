@@ -2,6 +2,9 @@
 
 import errno
 import io
+import json
+
+import pytest
 
 from mgmt.show import Output, Style
 
@@ -23,3 +26,17 @@ def test_a_disk_that_is_full_after_the_last_line_is_told_as_one_that_was_full_be
     assert output.failure is not None
     assert output.failure.errno == errno.ENOSPC
     assert stream.buffer.getvalue() == b"a,b\r\n"
+
+
+@pytest.mark.parametrize(
+    "sign", ["\x1b", "\x7f", "\x85", "\x9b", "\u200e", "\u2028", "\u2029", "\u202e", "\u2066"], ids=ascii
+)
+def test_a_json_line_is_one_line_that_no_terminal_obeys_and_says_the_same(sign):
+    """Also where somebody looks at it: a name may have been chosen to move the cursor, or to look like another."""
+    out, err = io.StringIO(), io.StringIO()
+    output = Output(Style(as_json=True), stdout=out, stderr=err)
+    value = {"name": f"a{sign}2Jb"}
+    output.json(value)
+    assert json.loads(out.getvalue()) == value
+    assert out.getvalue() == f'{{"name":"a\\u{ord(sign):04x}2Jb"}}\n'
+    assert len(out.getvalue().splitlines()) == 1
