@@ -90,7 +90,7 @@ def test_no_command_writes_a_secret_anywhere(team: Team, anna: Laptop, caplog):
         said[command] = run.stdout + run.stderr
     team.go_round()
     secrets = secrets_of(team, anna)
-    assert len(secrets) > 12, "several signatures were used"
+    assert len(secrets) > 7, "several signatures were used"
     assert '"succeeded":1' in said["--json", "download", "card", "--to", "again", "--extract"]
     files = written_in(anna.folder, team.folder)
     assert any(path.suffix == ".log" for path in files)
