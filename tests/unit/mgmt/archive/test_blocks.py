@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from mgmt.archive import codec, pack
-from mgmt.archive.blocks import inflate_block, read_blocks
+from mgmt.archive.blocks import KnownBlocks, inflate_block, read_blocks
 from mgmt.archive.codec import PLANS, ZLIB, Plan, encode
 from mgmt.archive.headers import GZIP_HEADER
 from mgmt.errors import IntegrityError
@@ -121,3 +121,19 @@ def test_a_block_that_inflates_to_more_than_a_block_is_refused():
         inflate_block(bomb)
     with pytest.raises(IntegrityError, match="too long"):
         list(read_blocks(io.BytesIO(GZIP_HEADER + bomb + bytes(20))))
+
+
+@pytest.mark.parametrize("most_bytes", [BLOCK_SIZE_BYTES, 70_000, 11])
+def test_blocks_of_known_length_are_read_one_by_one_and_another_length_is_refused(tmp_path, most_bytes):
+    contents = noise(BLOCK_SIZE_BYTES + 100_000), text(BLOCK_SIZE_BYTES)
+    data = pack(look(write(tmp_path / "P", *contents)), tmp_path / "P.tar.gz").path.read_bytes()
+    blocks = blocks_of(io.BytesIO(data))
+
+    class Dripping(io.BytesIO):
+        def read(self, size_bytes: int = -1, /) -> bytes:
+            return super().read(min(size_bytes, most_bytes))
+
+    known = KnownBlocks(Dripping(data[len(GZIP_HEADER) :]))
+    assert [bytes(known.read(length)) for _, length in blocks] == [content for content, _ in blocks]
+    with pytest.raises(IntegrityError, match="not as long as the index says"):
+        KnownBlocks(Dripping(data[len(GZIP_HEADER) :])).read(blocks[0][1] - 1)
