@@ -132,7 +132,7 @@ def kill_commands(world: World, scenarios: Sequence[Scenario], *, points: int, s
     for scenario in scenarios:
         steps, seconds = count_steps(world, scenario, outcome)
         outcome.steps[scenario.name] = steps
-        chosen = _spread(rng, steps, -(-points // len(scenarios)))
+        chosen = spread(rng, steps, -(-points // len(scenarios)))
         plan += [_Kill(scenario, world.make_case(scenario.name), step=step) for step in chosen]
         for _ in range(in_time[scenario.name]):
             plan.append(_Kill(scenario, world.make_case(scenario.name), seconds=rng.random() * seconds))
@@ -157,7 +157,7 @@ def kill_workers(world: World, points: int, *, seed: int, outcome: Outcome) -> N
             outcome.steps[name] = steps
             outcome.faults += [f"{name}, not killed: {fault}" for fault in faults]
             count = of_each[name]
-            chosen = [*_spread(rng, steps, count - count // PER_TIME)]
+            chosen = [*spread(rng, steps, count - count // PER_TIME)]
             for step in chosen:
                 outcome.add(name, killing.kill_at_step(scenario, step), f"at step {step}")
             for _ in range(count - len(chosen)):
@@ -175,7 +175,7 @@ def _deal(count: int, scenarios: Sequence[Any], rng: random.Random) -> dict[str,
     return {name: count // len(names) + (name in lucky) for name in names}
 
 
-def _spread(rng: random.Random, steps: int, count: int) -> Iterator[int]:
+def spread(rng: random.Random, steps: int, count: int) -> Iterator[int]:
     """Choose one step of each of as many stretches of the same length; every one, if there are enough."""
     if count >= steps:
         yield from range(1, steps + 1)
@@ -211,17 +211,23 @@ def _kill_once(kill: _Kill) -> tuple[_Kill, list[str] | None, float]:
         return kill, None, 0.0
     if killed.exit_code != -signal.SIGKILL:
         return kill, [f"ended with {killed.exit_code} instead: {killed.stderr}"], 0.0
-    again = case.run(arguments)
-    if any(f'"{code}"' in again.stderr for code in _DONE_BEFORE) and not look(scenario, case):
-        return kill, [], 0.0
-    if again.exit_code != 0:
-        return kill, [f"the same command again ended with {again.exit_code}: {again.stderr}"], 0.0
-    parts = _count_parts_sent_again(case) - before
-    many = [f"{parts:.2f} parts were sent again, {scenario.jobs} at a time"] if parts > scenario.jobs else []
-    wrong = [*look(scenario, case), *many]
+    wrong = run_again(scenario, case, arguments)
+    parts = _count_parts_sent_again(case) - before if not wrong else 0.0
+    if parts > scenario.jobs:
+        wrong.append(f"{parts:.2f} parts were sent again, {scenario.jobs} at a time")
     if not wrong:
         shutil.rmtree(case.laptop.folder)  # hundreds of them would fill a disk
     return kill, wrong, parts
+
+
+def run_again(scenario: Scenario, case: Case, arguments: Sequence[str]) -> list[str]:
+    """Run a command that did not come to its end once more; say all that is wrong after that."""
+    again = case.run(arguments)
+    if any(f'"{code}"' in again.stderr for code in _DONE_BEFORE) and not look(scenario, case):
+        return []
+    if again.exit_code != 0:
+        return [f"the same command again ended with {again.exit_code}: {again.stderr}"]
+    return look(scenario, case)
 
 
 def _kill_after(case: Case, arguments: Sequence[str], seconds: float) -> Run:
