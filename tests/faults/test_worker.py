@@ -6,6 +6,7 @@ from datetime import timedelta
 
 import pytest
 
+from support.programs import QUICK_WAITS
 from support.trees import noise
 
 MB = 1_000_000
@@ -13,26 +14,35 @@ LAPSED = timedelta(minutes=11)
 """Longer than a lease lasts."""
 
 
-def kill_after_the_last_byte(team, laptop, name, last):
-    """The storage has everything, the client never learned of it, and never comes back."""
+def kill_after_the_last_byte(team, laptop, name, last, *, has_index=True):
+    """The storage has everything, or all but the index; the client never learned of it, and never comes back."""
 
     def lose_the_answer_then_stall(put):
-        if put.part_number != last:
+        if put.is_index and not has_index:
+            return "refuse"
+        if put.is_index or put.part_number != last:
             return "none"
         return "lose-answer" if put.attempt == 0 else "stall"
 
     team.storage.fault = lose_the_answer_then_stall
-    process = laptop.begin("upload", name, "--jobs", "1")
+    process = laptop.begin("upload", name, "--jobs", "1", program=QUICK_WAITS)
     assert team.storage.stalled.wait(30)
     process.kill()
     process.communicate()
     team.storage.reset()
 
 
-@pytest.mark.parametrize(("size", "last"), [(200_000, None), (40 * MB, 3)], ids=["whole", "parts"])
-def test_a_client_that_is_killed_for_ever_after_the_last_byte_is_a_success_within_one_run(team, anna, bert, size, last):
+@pytest.mark.parametrize(
+    ("size", "last", "has_index"),
+    [(200_000, None, True), (40 * MB, 3, True), (40 * MB, 3, False)],
+    ids=["whole", "parts", "parts without index"],
+)
+def test_a_client_that_is_killed_for_ever_after_the_last_byte_is_a_success_within_one_run(
+    team, anna, bert, size, last, has_index
+):
+    """With its index, or with the index named as missing."""
     (anna.work / "clip.mov").write_bytes(noise(size))
-    kill_after_the_last_byte(team, anna, "clip.mov", last)
+    kill_after_the_last_byte(team, anna, "clip.mov", last, has_index=has_index)
     team.go_round()
     assert [each["status"] for each in bert.run("--json", "history").records] == ["pending"], "its lease lasts"
     team.ahead = LAPSED
@@ -41,8 +51,9 @@ def test_a_client_that_is_killed_for_ever_after_the_last_byte_is_a_success_withi
     assert (record["status"], record["settled_by"]) == ("success", "worker")
     [(key, archive)] = team.objects().items()
     assert (record["s3_object_key"], record["s3_file_record"]["size"]) == (key, len(archive))
-    assert [len(each) for each in team.indexes().values()] == ([record["index_size"]] if last else []), "with its index"
-    assert record["index_missing"] is False
+    sizes = [record["index_size"]] if last and has_index else []
+    assert [len(each) for each in team.indexes().values()] == sizes
+    assert record["index_missing"] is not has_index
     assert team.multipart_uploads() == 0
     assert bert.run("download", "clip.mov").exit_code == 0
 

@@ -627,6 +627,9 @@ class AnyOrder(RuleBasedStateMachine):
             self._require_recorded(stored)
         if not self.ever_crashed:
             assert not self.objects.uploads
+        self.studio.clock.advance(2 * DAY)
+        self._work(Work("orphans"))
+        assert not {each.multipart_upload_id for each in self._uploads} & set(self.objects.uploads)
         self._upload_the_last_word()
         assert not self.faults.found
         assert not self.ledger.faults

@@ -1,0 +1,119 @@
+"""The embedded backend's processes killed under an upload: it goes on when they are back, or the same command does."""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+
+from mgmt_local import control
+from support.local_backend import engine_process, gateway_process, processes_in
+from support.team import Laptop
+from support.trees import noise
+
+MB = 1_000_000
+SIZE = 40 * MB
+"""Three parts."""
+
+_KILLING = """
+import os, signal
+from mgmt.network.retry import Patience
+from mgmt.service import ServiceApi
+from mgmt.storage import _Body
+pids, when = {pids!r}, {when!r}
+begin = Patience.__init__
+waited_seconds = 0.0
+def begin_with_own_clock(self, *given, **named):
+    begin(self, *given, **named)
+    monotonic = self._monotonic
+    self._monotonic = lambda: monotonic() + waited_seconds
+def pass_time(self, seconds):
+    global waited_seconds
+    waited_seconds += seconds
+if {is_impatient!r}:
+    Patience.__init__, Patience._pause = begin_with_own_clock, pass_time
+def kill():
+    while pids:
+        os.kill(pids.pop(), signal.SIGKILL)
+read, sent = _Body.read, [0]
+def read_and_kill(self, size=-1):
+    data = read(self, size)
+    sent[0] += len(data)
+    if when == "part" and sent[0] > 20_000_000:
+        kill()
+    return data
+complete = ServiceApi.complete
+def complete_and_kill(self, request):
+    answer = complete(self, request)
+    if when == "join":
+        kill()
+    return answer
+_Body.read, ServiceApi.complete = read_and_kill, complete_and_kill
+from mgmt.__main__ import run
+run()
+"""
+
+
+@pytest.fixture
+def laptop(tmp_path):
+    """A machine with an embedded backend that runs, and a file to upload."""
+    (tmp_path / "work").mkdir()
+    environment = {
+        "MGMT_CONFIG": os.fspath(tmp_path / "config"),
+        "MGMT_STATE_DIR": os.fspath(tmp_path / "state"),
+        "MGMT_LOCAL_STATE_DIR": os.fspath(tmp_path / "backend"),
+    }
+    laptop = Laptop(tmp_path, tmp_path / "work", environment)
+    (laptop.work / "big.mov").write_bytes(noise(SIZE))
+    control.start(tmp_path / "backend")
+    yield laptop
+    control.stop(tmp_path / "backend")
+    assert processes_in(tmp_path / "backend") == []
+
+
+@pytest.mark.parametrize(
+    ("victims", "when"),
+    [
+        (("engine",), "part"),
+        (("engine",), "join"),
+        (("gateway",), "part"),
+        (("gateway",), "join"),
+        (("gateway", "engine"), "part"),
+    ],
+)
+def test_what_is_killed_in_the_middle_of_a_part_or_a_join_costs_no_upload(laptop, victims, when):
+    """The gateway's process is the service, its records and its worker."""
+    state_dir = laptop.folder / "backend"
+    running = {"engine": engine_process(state_dir), "gateway": gateway_process(state_dir)}
+    program = _KILLING.format(
+        pids=[running[name].pid for name in victims], when=when, is_impatient="gateway" in victims
+    )
+    upload = ("--local", "--json", "upload", "--jobs", "2", "big.mov")
+    run = laptop.run(*upload, program=program, timeout_seconds=120)
+    assert run.exit_code in ((0,) if victims == ("engine",) else (0, 7, 9)), run.stderr
+    assert "Traceback" not in run.stderr
+    began = [line["operation_id"] for line in run.lines if line["type"] == "progress"]
+    if run.exit_code != 0:
+        assert (laptop.work / "big.mov").read_bytes() == noise(SIZE)
+        run = laptop.run(*upload, timeout_seconds=120)
+        assert run.exit_code == 0, run.stderr
+    assert laptop.left_overs() == []
+    [record] = laptop.run("--local", "--json", "history").records
+    assert (record["status"], record["operation_id"]) == ("success", began[0]), "the same upload went on"
+    assert laptop.run("--local", "download", "--to", "..", "big.mov").exit_code == 0
+    assert laptop.run("--local", "--json", "safe", "big.mov").exit_code == 0
+
+
+def test_records_that_are_gone_in_the_middle_of_an_upload_cost_no_source_and_no_second_object(laptop):
+    """The backend begins with empty records, the journal of the laptop knows an upload that nobody else does."""
+    state_dir = laptop.folder / "backend"
+    program = _KILLING.format(pids=[gateway_process(state_dir).pid], when="part", is_impatient=True)
+    run = laptop.run("--local", "--json", "upload", "--jobs", "1", "big.mov", program=program, timeout_seconds=120)
+    assert run.exit_code in (7, 9), run.stderr
+    for path in state_dir.glob("records.sqlite*"):
+        path.unlink()
+    run = laptop.run("--local", "--json", "upload", "big.mov", timeout_seconds=120)
+    assert run.exit_code == 0, run.stderr
+    assert laptop.left_overs() == []
+    assert [each["status"] for each in laptop.run("--local", "--json", "history").records] == ["success"]
+    assert laptop.run("--local", "--json", "safe", "big.mov").exit_code == 0
