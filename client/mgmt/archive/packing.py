@@ -54,9 +54,21 @@ class PackedArchive(Value):
         """Tell whether the archive is still at its path: another file may have replaced it."""
         return is_archive_at(self.path, self.size, self.mtime_ns)
 
+    def may_be_there(self) -> bool:
+        """Tell whether the archive is at its path, or its disk fails and does not say: it may be back with it."""
+        return self.is_untouched() or _is_out_of_sight(self.path)
+
     def is_open_as(self, descriptor: int) -> bool:
         """Tell whether an open file is this archive."""
         return is_open_archive(descriptor, self.size, self.mtime_ns)
+
+
+def _is_out_of_sight(path: Path) -> bool:
+    try:
+        path.lstat()
+    except OSError as error:
+        return not isinstance(error, (FileNotFoundError, NotADirectoryError))
+    return False
 
 
 def pack(  # noqa: PLR0913  one verb; all but its two objects are settings with a default
@@ -359,7 +371,10 @@ def refuse_without_room(source: Packable, archive_path: Path, *, plan: str, stop
 def why_unwritable(folder: Path) -> str | None:
     """Say why no archive can be written to a folder; None where nothing is known against it."""
     if not _ASK(folder, os.W_OK | os.X_OK):
-        return "Read-only file system" if _is_read_only(folder) else "Permission denied"
+        try:
+            return "Read-only file system" if _is_read_only(folder) else "Permission denied"
+        except OSError as error:  # asked, such a disk says no more than No
+            return error.strerror or str(error)
     return _try_writing(folder) if hasattr(os, "O_TEMPORARY") else None
 
 

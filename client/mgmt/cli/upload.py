@@ -154,7 +154,7 @@ def check_archive_dir(folder: Path | None, origin: str = "--archive-dir") -> Non
     Raises:
         UsageError: With what to do.
     """
-    if folder is not None and not folder.is_dir():
+    if folder is not None and not os.path.isdir(folder):  # noqa: PTH112  is_dir raises where a disk fails
         raise UsageError(
             f"{origin}: there is no folder '{folder}'. Create it, or plug its disk in.",
             code="no-archive-dir",

@@ -74,7 +74,8 @@ class Ending:
                 for job in jobs
             }
             url = self._session.service_url
-            entries = [job.entry(url, ended_as=_kept_or_left(job)) for job in jobs if _lies_there(job)]
+            kept = [job for job in jobs if job not in deleted and _lies_there(job)]
+            entries = [job.entry(url, ended_as=_kept_or_left(job)) for job in kept]
             remembered = [moved_by(job.entry(url, is_moving=True), records[job]) for job in jobs if job in moved]
             self._journal.finish(url, clean_ups.values(), entries, remembered)
             for job in jobs:
@@ -182,7 +183,7 @@ class Ending:
 
     def _clear_place(self, job: Job) -> bool:
         """Delete the archive if it is the one that was packed; tell whether nothing lies at its place any more."""
-        if job.archive is None or not job.archive.is_untouched():
+        if job.archive is None or not job.archive.may_be_there():
             return not os.path.lexists(job.archive_path)
         try:
             return remove_file(job.archive_path, job.archive.is_open_as)
@@ -245,7 +246,7 @@ def _kept_or_left(job: Job) -> EndedAs:
 
 
 def _lies_there(job: Job) -> bool:
-    return job.archive is not None and job.archive.is_untouched()
+    return job.archive is not None and job.archive.may_be_there()
 
 
 def failed_record(target: str, error: MgmtError, job: Job | None = None) -> UploadRecord:

@@ -180,7 +180,7 @@ class Job:
     def entry(self, service_url: str, *, ended_as: EndedAs | None = None, is_moving: bool = False) -> Entry:
         """Write this upload down as it stands; `is_moving` where the original is about to be moved."""
         # One that has vanished, or was replaced, is packed anew by the next run; what took its place is not ours.
-        archive = self.archive if self.archive is not None and self.archive.is_untouched() else None
+        archive = self.archive if self.archive is not None and self.archive.may_be_there() else None
         return Entry(
             operation_id=self.operation_id,
             service=service_url,

@@ -73,7 +73,8 @@ def _pack_and_send(session: Session, job: Job, result: messages.StartResult) -> 
 
     def find_archive() -> Path:
         """Find the archive: under a temporary name while it grows, under its own once it is whole."""
-        return opened[0] if opened[0].exists() else job.archive_path
+        is_growing = os.path.exists(opened[0])  # noqa: PTH110  Path.exists raises where a disk fails
+        return opened[0] if is_growing else job.archive_path
 
     sender = PartsSender(session, job, multipart.part_size, find_archive, Meter(session, job), index)
     try:

@@ -315,7 +315,7 @@ def _why_not_beside(source: Source, path: Path, packing: Packing, journal: Journ
 
 def _has_room(cached: Path, source: Source, journal: Journal, newest: Entry | None) -> bool:
     """Tell whether the cache folder, made or not, takes the largest that the archive may become."""
-    folder = next(each for each in cached.parents if each.is_dir())
+    folder = next(each for each in cached.parents if os.path.isdir(each))  # noqa: PTH112  is_dir raises where a disk fails
     if why_unwritable(folder) is not None:
         return False
     free = free_bytes(folder)

@@ -57,7 +57,10 @@ GUARANTEES: Final[Mapping[str, Guarantee]] = {
     ),
     "G5": Guarantee(
         "Kill anywhere",
-        "kills, cases, `killed downloads`, `faults of uploads`, `sign-ins`, `odd answers`",
+        (
+            "kills, cases, `killed downloads`, `failing disks`, `killed backend`, `faults of uploads`, `sign-ins`, "
+            "`odd answers`"
+        ),
         (
             (
                 "{kills} kills over the {steps} steps of {commands} commands and kinds of the worker's work, "
@@ -67,6 +70,8 @@ GUARANTEES: Final[Mapping[str, Guarantee]] = {
             "at most {sent_again_1} parts sent again with one at a time, {sent_again_3} with three",
             "{cases} fault cases with {cases_broken} broken requests: {cases_wrong} not as promised",
             "{killed_downloads_kills} more kills of downloads and extractions, {killed_downloads_wrong} wrong",
+            "{failing_disks_disks} disks that fail under a command: {failing_disks_wrong} not as promised",
+            "{killed_backend} tests of an embedded backend that is killed, or whose records refuse",
             "{faults_of_uploads} tests of faults in uploads",
             "{sign_ins_renewals} renewals of a sign-in by many processes, {sign_ins_wrong} lost",
             "{odd_answers_answers} changed answers of the service: {odd_answers_wrong} taken for good",

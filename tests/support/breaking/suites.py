@@ -81,13 +81,30 @@ LONG: Final = (
         {"MGMT_DOWNLOAD_KILLS": "50", "MGMT_EXTRACTION_KILLS": "50"},
         {"kills": 200},
     ),
-    Suite("faults of uploads", ("tests/faults/test_upload_faults.py", "tests/faults/test_index_faults.py")),
+    Suite(
+        "faults of uploads",
+        (
+            "tests/faults/test_upload_faults.py",
+            "tests/faults/test_index_faults.py",
+            "tests/faults/test_altered_archives.py",
+        ),
+    ),
     Suite(
         "odd answers",
         ("tests/unit/mgmt/cli/test_fuzzed_answers.py",),
         {"MGMT_FUZZ_ANSWERS": "2000"},
         {"answers": 2000},
     ),
+    Suite(
+        "killed backend",
+        (
+            "tests/faults/test_killed_backend.py",
+            "tests/faults/test_records_fail.py",
+            "tests/faults/test_local_backend.py",
+        ),
+        {"MGMT_KILLED_JOINS": "1"},
+    ),
+    Suite("failing disks", ("tests/faults/test_disks.py",), {"MGMT_DISK_FAULTS": "150"}, {"disks": 150}),
 )
 """Suites that take minutes: most do more by what is in their environment, and it is said how much that is."""
 PLAIN: Final[Mapping[str, tuple[str, ...]]] = {

@@ -169,3 +169,13 @@ def test_where_a_system_says_of_every_folder_that_it_can_be_written_a_file_is_tr
     assert list(tmp_path.iterdir()) == []
     monkeypatch.setattr("mgmt.archive.packing._ASK", lambda *_: True)
     assert why_unwritable(tmp_path / "none") == "No such file or directory"
+
+
+def test_a_disk_that_does_not_answer_any_more_is_said_and_no_bug(tmp_path, monkeypatch):
+    monkeypatch.setattr("mgmt.archive.packing._ASK", lambda *_: False)
+
+    def fail(_):
+        raise OSError(errno.ESTALE, os.strerror(errno.ESTALE))
+
+    monkeypatch.setattr(os, "statvfs", fail)
+    assert why_unwritable(tmp_path) == os.strerror(errno.ESTALE)
