@@ -375,3 +375,17 @@ def test_a_download_is_given_up_with_all_that_it_has_fetched(team: Team, anna: L
     ended = bert.run("--json", "cancel", "--yes", done["operation_id"])
     assert (ended.exit_code, error_of(ended)["code"]) == (6, "already-there")
     assert anna.run("--json", "cancel", "--yes", record["operation_id"]).exit_code != 0
+
+
+def test_what_could_not_be_removed_goes_with_the_next_cancel(team: Team, anna: Laptop, clip, tmp_path):
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    operation_id = killed(team, anna, "--archive-dir", os.fspath(disk), "clip.mov")
+    disk.rename(tmp_path / "unplugged")
+    assert anna.run("cancel", "--yes", "clip.mov").exit_code == 0
+    (tmp_path / "unplugged").rename(disk)
+    run = anna.run("--json", "cancel", "--yes", operation_id)
+    assert (run.exit_code, list(disk.iterdir()), remembered(anna)) == (0, [], (0, 0)), run.stderr
+    again = anna.run("--json", "cancel", "--yes", operation_id)
+    assert (again.exit_code, error_of(again)["code"]) == (4, "nothing-left")
+    assert clip.stat().st_size == LARGE

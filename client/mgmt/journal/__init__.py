@@ -325,6 +325,11 @@ class Journal:
         query = "service = ? AND (ended_as IS NULL OR ended_as = 'failed') ORDER BY began_at"
         return list(self._select(query, (service,)))
 
+    def find_remains(self, service: str, operation_id: str) -> Entry | None:
+        """Return an upload that has ended and whose archive could not be removed then."""
+        query = "service = ? AND operation_id = ? AND ended_as = 'left'"
+        return next(self._select(query, (service, operation_id)), None)
+
     def services_left(self) -> list[str]:
         """Return the names of all services with something that is left to do."""
         query = (

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
+from pathlib import Path
 from typing import Final
 
 from mgmt.errors import MgmtError, RefusedError, SourceError
@@ -17,6 +18,7 @@ from mgmt.service import error_in, error_of
 from mgmt.session import Session
 from mgmt.text import shown
 from mgmt.upload.left import Left, choose_named
+from mgmt.upload.orders import order_of
 from mgmt.upload.tidying import tidy_given_up
 from mgmt_contract.messages import FailItem, FailRequest
 from mgmt_contract.names import fold_key
@@ -143,9 +145,17 @@ def _find(
             operation_id=record.operation_id,
         )
     known = here or next((each for each in left if record and each.operation_id == record.operation_id), None)
-    unwanted = Unwanted(record, known)
+    unwanted = Unwanted(record, known or _find_remains(session, record))
     _require_unfinished(unwanted)
     return unwanted
+
+
+def _find_remains(session: Session, record: UploadRecord | None) -> Left | None:
+    """Find what an earlier cancel could not remove, such as from a disk that failed."""
+    entry = session.journal.find_remains(session.service_url, record.operation_id) if record is not None else None
+    if entry is None:
+        return None
+    return Left(order_of(entry, Path(entry.source_path).parent, None), entry)
 
 
 def _look_up(session: Session, operation_id: str) -> OperationRecord | None:
@@ -189,8 +199,9 @@ def _give_up(session: Session, unwanted: Unwanted) -> GivenUp:
             _hold(session, left, held)
         record = _record_end(session, unwanted.record) if unwanted.record is not None else None
         told: list[Notice] = []
-        if left is not None:  # the order first: without its entry the upload would be begun anew by it
-            journal.end_orders(session.service_url, [(left.source_path, left.order.destination)])
+        if left is not None:
+            if not left.is_remains:  # the order first: without its entry the upload would be begun anew by it
+                journal.end_orders(session.service_url, [(left.source_path, left.order.destination)])
             told = tidy_given_up(left.entry, journal) if left.entry is not None else []
         return GivenUp(unwanted.what, unwanted.operation_id, record, left=left, notices=told)
 

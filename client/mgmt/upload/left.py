@@ -39,6 +39,11 @@ class Left(Value):
         return self.entry.operation_id if self.entry is not None else None
 
     @property
+    def is_remains(self) -> bool:
+        """Whether it was given up, and only its archive is left: an order of its source is a later upload's."""
+        return self.entry is not None and self.entry.ended_as == "left"
+
+    @property
     def name(self) -> str:
         """What a person names it by in a shell."""
         return shlex.quote(printable(self.operation_id or self.source_path))
