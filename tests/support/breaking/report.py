@@ -30,7 +30,7 @@ GUARANTEES: Final[Mapping[str, Guarantee]] = {
         "kills, cases, soak",
         (
             "the source was compared after {uploads_broken} broken or killed uploads: {sources_differ} differ",
-            "and after {soak_uploads} uploads of the soak: {soak_sources_differ} differ",
+            "also after {soak_uploads} uploads of the soak: {soak_sources_differ} differ",
         ),
     ),
     "G2": Guarantee(
@@ -83,8 +83,10 @@ GUARANTEES: Final[Mapping[str, Guarantee]] = {
         (
             "{presigned_urls} tests change each part of each kind of presigned URL before an engine that verifies",
             "{roles} hold the roles to the calls that were recorded",
-            "{requests} fuzzed requests to {routes} routes: {requests_5xx} answered with 500 or more",
-            "{undocumented} answered as is not documented, {leaks} with a secret",
+            (
+                "{requests} fuzzed requests to {routes} routes: {requests_5xx} answered with 500 or more, "
+                "{undocumented} answered as is not documented, {leaks} with a secret"
+            ),
         ),
     ),
     "G7": Guarantee(
@@ -112,9 +114,11 @@ GUARANTEES: Final[Mapping[str, Guarantee]] = {
         "soak, `any order`, `worker`",
         (
             "{walks} walks of up to 50 calls in any order, with crashes: {walks_wrong} against the rules",
-            "{soak_uploads} uploads, {soak_downloads} downloads and {soak_removals} removals",
-            "with {soak_broken} of {soak_requests} requests broken: {soak_lost} lost, {soak_doubled} doubled",
-            "{soak_stuck} stuck, {own_5xx} answers of 500 or more",
+            (
+                "{soak_uploads} uploads, {soak_downloads} downloads and {soak_removals} removals, with {soak_broken} "
+                "of {soak_requests} requests broken: {soak_lost} lost, {soak_doubled} doubled, {soak_stuck} stuck"
+            ),
+            "{own_5xx} answers of 500 or more in all of it",
             "{worker} tests of the worker",
         ),
     ),
@@ -149,7 +153,7 @@ def _tell(guarantee: Guarantee, figures: Mapping[str, float]) -> str:
             said.append(sentence.format(**{name: _spell(number) for name, number in figures.items()}))
         except KeyError:
             continue
-    return ", ".join(said) or "not tried in that run"
+    return "; ".join(said) or "not tried in that run"
 
 
 def _spell(number: float) -> str:
