@@ -57,9 +57,9 @@ def test_every_guarantee_has_its_line_made_of_what_was_counted(tmp_path):
     table = guarantees_table(tmp_path / "faults.json")
     assert len(table.splitlines()) == 2 + len(GUARANTEES) == 13
     for words in (
-        "5 kills over the 50 steps of 1 commands and kinds of the worker's work, then run again: 1 not as promised, ",
+        "5 kills over the 50 steps of 1 commands and kinds of the worker's work, then run again: 1 not as promised; ",
         "2 of the kills at random times",
-        "at most 0.5 parts sent again with one at a time, 2 with three, 7 fault cases",
+        "at most 0.5 parts sent again with one at a time, 2 with three; 7 fault cases",
         "11 broken or killed uploads",
         "583 walks of up to 50 calls",
         "1,000 faults in cards",
