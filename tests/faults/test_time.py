@@ -351,6 +351,7 @@ def test_tokens_that_live_a_minute_carry_an_upload_of_minutes_and_each_is_renewe
     """Under the lock between processes, before it ends: the service never sees one that has."""
     Path("big.mov").write_bytes(noise(40 * PART_BYTES))
     at.seconds_per_transfer = 5.0
+    monkeypatch.setattr("mgmt_api.domain.description.SIGN_PARTS_MAX", 1)
     issuer = Issuer(at.studio.clock)
     store = CredentialStore(tmp_path / "state", lambda _: None)
     store.save(replace(SIGN_IN, tokens=issuer.give("")))
