@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -84,9 +85,10 @@ def download(invocation: Invocation, /, names: tuple[str, ...], **options: Any) 
     if version_id is not None and len(set(names)) > 1:
         raise UsageError("--version is of one name; name one alone.", code="several-names")
     folder = options.pop("folder") or here
-    if folder.exists() and not folder.is_dir():
+    is_folder = os.path.isdir(folder)  # noqa: PTH112  is_dir raises where a disk fails
+    if os.path.exists(folder) and not is_folder:  # noqa: PTH110  as above
         raise UsageError(f"--to: '{printable(str(folder))}' is a file; expected a folder.", code="no-folder")
-    if not folder.is_dir():
+    if not is_folder:
         raise UsageError(f"--to: there is no folder '{folder}'. Create it, or plug its disk in.", code="no-folder")
     rate = parse_rate(options.pop("limit_rate"))
     restoring = _Restoring(*(options.pop(name) for name in ("tier", "days", "waits", "is_agreed")))

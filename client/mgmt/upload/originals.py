@@ -180,8 +180,8 @@ class EarlierMoves:
         if os.path.lexists(source):
             return  # not moved yet: the command that names it again moves it
         is_there = os.path.lexists(place)
-        if not is_there and not (source.parent.exists() and place.parent.exists()):
-            return  # a disk that is not plugged in; time will tell
+        if not is_there and not all(map(os.path.exists, (source.parent, place.parent))):
+            return  # a disk that is not plugged in, or fails; time will tell
         if has_moved(entry):
             self._found[entry.source_path] = entry
         else:

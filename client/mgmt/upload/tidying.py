@@ -42,7 +42,8 @@ def tidy_given_up(entry: Entry, journal: Journal) -> list[Notice]:
 
     Its place must be held. An archive that another upload needs, or that was kept on request, stays.
     """
-    if not (_is_cached(entry) or Path(entry.archive_path).parent.is_dir()):
+    folder = Path(entry.archive_path).parent
+    if not (_is_cached(entry) or os.path.isdir(folder)):  # noqa: PTH112  is_dir raises where a disk fails
         journal.put([replace(entry, ended_as="left")])
         message = (
             f"The archive of '{shown(entry.source_path)}' was made in a folder that is not there now. If it is there "
