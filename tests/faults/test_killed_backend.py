@@ -11,6 +11,7 @@ import pytest
 
 from mgmt_local import control
 from support.local_backend import engine_process, gateway_process, processes_in
+from support.programs import PASS_PAUSES
 from support.team import Laptop
 from support.trees import noise
 
@@ -21,21 +22,9 @@ JOINS = [(("engine",), "join"), (("gateway",), "join")] if os.environ.get("MGMT_
 
 _KILLING = """
 import os, signal
-from mgmt.network.retry import Patience
 from mgmt.service import ServiceApi
 from mgmt.storage import _Body
 pids, when = {pids!r}, {when!r}
-begin = Patience.__init__
-waited_seconds = 0.0
-def begin_with_own_clock(self, *given, **named):
-    begin(self, *given, **named)
-    monotonic = self._monotonic
-    self._monotonic = lambda: monotonic() + waited_seconds
-def pass_time(self, seconds):
-    global waited_seconds
-    waited_seconds += seconds
-if {is_impatient!r}:
-    Patience.__init__, Patience._pause = begin_with_own_clock, pass_time
 def kill():
     while pids:
         os.kill(pids.pop(), signal.SIGKILL)
@@ -83,9 +72,8 @@ def test_what_is_killed_in_the_middle_of_a_part_or_a_join_costs_no_upload(laptop
     """The gateway's process is the service, its records and its worker."""
     state_dir = laptop.folder / "backend"
     running = {"engine": engine_process(state_dir), "gateway": gateway_process(state_dir)}
-    program = _KILLING.format(
-        pids=[running[name].pid for name in victims], when=when, is_impatient="gateway" in victims
-    )
+    killing = _KILLING.format(pids=[running[name].pid for name in victims], when=when)
+    program = PASS_PAUSES + killing if "gateway" in victims else killing
     upload = ("--local", "--json", "upload", "--jobs", "2", "big.mov")
     run = laptop.run(*upload, program=program, timeout_seconds=120)
     assert run.exit_code in ((0,) if victims == ("engine",) else (0, 7, 9)), run.stderr
@@ -104,7 +92,7 @@ def test_what_is_killed_in_the_middle_of_a_part_or_a_join_costs_no_upload(laptop
 def test_records_that_are_gone_in_the_middle_of_an_upload_cost_no_source_and_no_second_object(laptop):
     """The backend begins with empty records, the journal of the laptop knows an upload that nobody else does."""
     state_dir = laptop.folder / "backend"
-    program = _KILLING.format(pids=[gateway_process(state_dir).pid], when="part", is_impatient=True)
+    program = PASS_PAUSES + _KILLING.format(pids=[gateway_process(state_dir).pid], when="part")
     run = laptop.run("--local", "--json", "upload", "--jobs", "1", "big.mov", program=program, timeout_seconds=120)
     assert run.exit_code in (7, 9), run.stderr
     for path in state_dir.glob("records.sqlite*"):

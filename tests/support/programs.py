@@ -10,8 +10,7 @@ from mgmt.__main__ import run
 run()
 """
 
-QUICK_WAITS: Final = (
-    """
+PASS_PAUSES: Final = """
 from mgmt.network.retry import Patience
 
 waited_seconds = 0.0
@@ -28,9 +27,9 @@ def pass_time(self, seconds):
 
 Patience.__init__, Patience._pause = begin_with_own_clock, pass_time
 """
-    + _RUN
-)
-"""Pauses between two tries pass at once, by the clock that counts patience."""
+"""The beginning of a program whose pauses between two tries pass at once, by the clock that counts patience."""
+QUICK_WAITS: Final = PASS_PAUSES + _RUN
+"""The command itself with such pauses."""
 
 OPEN_TO_ALL: Final = "import os\nos.umask(0)\n" + _RUN
 """By itself, whatever is written can be read by every user of the machine."""

@@ -50,12 +50,8 @@ def cancel(invocation: Invocation, names: tuple[str, ...], *, is_agreed: bool) -
     """
     if "" in names:
         raise UsageError("A name is empty; expected a name or an ID.", code="empty-name")
-    if not (is_agreed or invocation.can_ask):
-        raise UsageError(
-            f"mgmt asks before it gives anything up, and here is nobody to ask: {_NOTHING_DONE}. Name --yes where you "
-            "are sure.",
-            code="nobody-to-ask",
-        )
+    if not is_agreed:
+        invocation.require_somebody_to_ask("gives anything up", _NOTHING_DONE)
     from mgmt.events import Answered
     from mgmt.show.cancelling import CancellingView
     from mgmt.show.waiting import WaitingRenderer

@@ -11,7 +11,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, TypedDict
 
-from mgmt.errors import LocalStateError, LoginRequiredError
+from mgmt.errors import LocalStateError, LoginRequiredError, UsageError
 
 if TYPE_CHECKING:  # only names for annotations: none of this is needed for `mgmt --help`
     from mgmt.account.login import Way
@@ -356,6 +356,22 @@ class Invocation:
         """Whether somebody is there to answer, and wants to be asked."""
         is_terminal = sys.stdin is not None and sys.stdin.isatty() and sys.stderr.isatty()
         return is_terminal and not (self.as_json or self.no_input)
+
+    def require_somebody_to_ask(self, does: str, nothing_done: str) -> None:
+        """Refuse a command that asks before it does something, where nobody is there to answer.
+
+        Args:
+            does: What it asks about, such as "deletes".
+            nothing_done: What has not been done, such as "nothing was deleted".
+
+        Raises:
+            UsageError: nobody-to-ask.
+        """
+        if not self.can_ask:
+            message = (
+                f"mgmt asks before it {does}, and here is nobody to ask: {nothing_done}. Name --yes where you are sure."
+            )
+            raise UsageError(message, code="nobody-to-ask")
 
 
 def only_notices(emit: Emit) -> Emit:

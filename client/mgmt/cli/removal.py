@@ -78,12 +78,8 @@ def _run(invocation: Invocation, verb: Verb, names: tuple[str, ...], *, is_agree
 
     if "" in names:
         raise UsageError("A name is empty; expected a name or an ID.", code="empty-name")
-    if not (is_agreed or invocation.can_ask):
-        raise UsageError(
-            f"mgmt asks before it {verb}s, and here is nobody to ask: {_NOTHING_DONE[verb]}. Name --yes where you are "
-            "sure.",
-            code="nobody-to-ask",
-        )
+    if not is_agreed:
+        invocation.require_somebody_to_ask(f"{verb}s", _NOTHING_DONE[verb])
     output = invocation.output
     view = RemovalView(output, verb)
     with WaitingRenderer(output) as renderer, invocation.contact(renderer.emit) as contact:

@@ -232,9 +232,8 @@ class UnfinishedTree:
     def _remove_both(self) -> None:
         self._checkpoint, self._members_bytes = None, 0
         remove_file(self._members_path, lambda _: True)
-        remove_file(
-            self._list_path, lambda _: True
-        )  # last: while it is there, the next run finds what is to be removed
+        # The list last: while it is there, the next run finds what is to be removed.
+        remove_file(self._list_path, lambda _: True)
 
 
 def _parse(line: bytes) -> IndexedMember:
