@@ -10,6 +10,7 @@ import signal
 import sqlite3
 import subprocess
 import sys
+from collections import Counter
 from dataclasses import replace
 
 import pytest
@@ -218,6 +219,53 @@ def test_a_range_that_breaks_goes_on_where_it_was(team, bert, large, fault):
     assert len(team.storage.gets) == RANGES + 1
 
 
+def notices(run):
+    return [line["code"] for line in run.lines if line["type"] == "notice"]
+
+
+@pytest.mark.parametrize("number", [1, RANGES - 1])
+def test_a_bit_that_was_changed_on_the_way_costs_one_range_and_no_second_run(team, bert, large, number):
+    flips = iter(["flip"])
+    first = number * 8 * MIB
+    team.storage.get_fault = lambda get: next(flips, "none") if get.first == first else "none"
+    run = bert.run("--json", "download", "big.mov")
+    assert (run.exit_code, run.stderr, notices(run)) == (0, "", ["fetched-again"])
+    assert (bert.work / "big.mov.tar.gz").read_bytes() == large
+    assert names_in(bert.work) == ["big.mov.tar.gz"]
+    # Compared from the end backwards, in steps of 4 MiB; a few are asked for ahead.
+    assert max(Counter(get.first for get in team.storage.gets).values()) <= 2
+    assert min(get.first for get in team.storage.gets[RANGES:]) >= first - 16 * MIB
+    record = download_of(bert, "big.mov")
+    assert (record["status"], record["received_bytes"] > record["size"]) == ("success", True)
+
+
+def test_two_ranges_that_were_changed_on_the_way_are_both_mended(team, bert, large):
+    team.storage.get_fault = lambda get: "flip" if get.attempt == 0 and get.first in (0, 24 * MIB) else "none"
+    run = bert.run("--json", "download", "big.mov")
+    assert (run.exit_code, run.stderr, notices(run)) == (0, "", ["fetched-again"] * 2)
+    assert (bert.work / "big.mov.tar.gz").read_bytes() == large
+
+
+def test_an_extraction_gets_over_a_bit_that_was_changed_on_the_way(team, bert, footage):
+    team.storage.get_fault = lambda get: "flip" if get.attempt == 0 and get.first == 16 * MIB else "none"
+    run = bert.run("--json", "download", "--extract", "DCIM", program=SMALL_STEPS)
+    assert (run.exit_code, run.stderr, notices(run)) == (0, "", ["fetched-again"])
+    assert describe(bert.work / "DCIM") == describe(footage)
+    assert names_in(bert.work) == ["DCIM"]
+    assert download_of(bert, "DCIM")["status"] == "success"
+
+
+@pytest.mark.parametrize("options", [[], ["--extract"]], ids=["whole", "extract"])
+def test_an_object_that_has_rotted_is_fetched_twice_and_refused(team, bert, large, options):
+    team.storage.rotten_offset = len(large) // 2
+    run = bert.run("--json", "download", *options, "big.mov")
+    assert (run.exit_code, notices(run)) == (8, ["fetched-again"])
+    assert names_in(bert.work) == []
+    assert download_of(bert, "big.mov")["status"] == "failed"
+    fetched = Counter(get.first for get in team.storage.gets)
+    assert max(fetched.values()) == 2, "the same bytes twice are what is stored"
+
+
 def test_bytes_that_are_changed_on_the_way_never_get_the_name(team, bert, large):
     team.storage.get_fault = lambda get: "flip" if get.first == 16 * MIB else "none"
     run = bert.run("--json", "download", "big.mov")
@@ -233,16 +281,22 @@ def test_bytes_that_are_changed_on_the_way_never_get_the_name(team, bert, large)
 def test_an_object_that_was_altered_past_the_service_is_refused(team, anna, bert):
     (anna.work / "clip").write_bytes(b"footage")
     [upload] = anna.run("--json", "upload", "clip").records
-    altered = team.s3.put_object(Bucket=team.bucket, Key="clip.tar.gz", Body=b"forged", ChecksumAlgorithm="CRC64NVME")
+    store_past_the_service(team, upload, b"forged")
+    run = bert.run("--json", "download", "clip")
+    assert (run.exit_code, json.loads(run.stderr)["code"]) == (8, "content-differs")
+    assert names_in(bert.work) == []
+
+
+def store_past_the_service(team, upload, body):
+    """Store other bytes, and have the records name them."""
+    key = upload["result_path"]
+    altered = team.s3.put_object(Bucket=team.bucket, Key=key, Body=body, ChecksumAlgorithm="CRC64NVME")
     with sqlite3.connect(open_state_folder(team.folder).records) as database:
         for table, column in versions_of(database):
             database.execute(
                 f"UPDATE {table} SET {column} = replace({column}, ?, ?)",  # noqa: S608  names of the schema
                 (upload["version_id"], altered["VersionId"]),
             )
-    run = bert.run("--json", "download", "clip")
-    assert (run.exit_code, json.loads(run.stderr)["code"]) == (8, "content-differs")
-    assert names_in(bert.work) == []
 
 
 def versions_of(database):

@@ -183,6 +183,17 @@ def test_after_a_kill_at_the_end_the_same_command_ends_with_one_record(team, ber
     assert record["status"] == "success"
 
 
+def test_a_bit_that_was_changed_on_the_way_costs_its_file_once_more(team, bert, card):
+    flips = iter(["flip"])
+    team.storage.get_fault = lambda get: next(flips, "none") if get.first > MIB else "none"
+    run = only(bert, "C000*")
+    assert (run.exit_code, run.stderr) == (0, "")
+    assert [line["code"] for line in run.lines if line["type"] == "notice"] == ["fetched-again"]
+    for made in (bert.work / "DCIM").rglob("C000*"):
+        assert made.read_bytes() == (card / made.relative_to(bert.work / "DCIM")).read_bytes()
+    assert names_in(bert.work) == ["DCIM"]
+
+
 def test_bytes_that_were_changed_on_the_way_never_get_a_name(team, bert, card):
     team.storage.get_fault = lambda get: "flip" if get.first > MIB else "none"
     run = only(bert, "C0002*")

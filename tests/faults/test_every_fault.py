@@ -43,14 +43,12 @@ class Fault:
     """How a command ends where it happens for ever."""
     ends_put_with: int | None = None
     """The same for bytes that are sent, where that is another end: the storage says one thing and has another."""
-    passes_to_get: bool = True
-    """Whether a command that fetches gets over it too: bytes that were changed cost the whole download."""
 
     def expect(self, method: str, place: str, times: int) -> int:
         """Say how a command ends."""
         if place in REPORTS:
             return 0
-        if times == 1 and self.passes and (self.passes_to_get or method != "GET"):
+        if times == 1 and self.passes:
             return 0
         return self.ends_put_with if method == "PUT" and self.ends_put_with is not None else self.ends_with
 
@@ -88,7 +86,7 @@ OF_A_NETWORK = [
 ]
 OF_A_STORAGE = [
     *OF_A_NETWORK,
-    Fault("a bit flipped", flipped, ends_with=8, passes_to_get=False),
+    Fault("a bit flipped", flipped, ends_with=8),
     Fault("400 RequestTimeout", said_by_s3(400, "RequestTimeout")),
     Fault("400 ExpiredToken", said_by_s3(400, "ExpiredToken")),
     Fault("403 expired", said_by_s3(403, "AccessDenied")),

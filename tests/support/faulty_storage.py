@@ -54,6 +54,8 @@ class FaultyStorage(LoopbackServer):
         self.upstream = (upstream.hostname or "", upstream.port or 80)
         self.fault: Callable[[Put], Fault] = lambda _: "none"
         self.get_fault: Callable[[Get], Fault] = lambda _: "none"
+        self.rotten_offset: int | None = None
+        """Where one bit of every object is another than what was stored, for each GET of a client."""
         self.puts: list[Put] = []
         """Those of archives and parts."""
         self.index_puts: list[Put] = []
@@ -69,6 +71,7 @@ class FaultyStorage(LoopbackServer):
         """Forget what was sent and do nothing to what comes."""
         self.fault = lambda _: "none"
         self.get_fault = lambda _: "none"
+        self.rotten_offset = None
         self.puts.clear()
         self.index_puts.clear()
         self.gets.clear()
@@ -133,9 +136,11 @@ class _Handler(QuietHandler):
     def _fault_of_get(self) -> Fault:
         """Choose what happens to a GET of a client; what flips or cuts the answer is left for later."""
         self._answer_fault: Fault = "none"
+        self._first: int | None = None
         if self.command != "GET" or "X-Amz-Signature" not in self.path:
             return "none"
         first = int(self.headers.get("range", "bytes=0-").removeprefix("bytes=").partition("-")[0])
+        self._first = first
         fault = self.proxy.get_fault(self.proxy.note_get(first, self.path))
         if fault in ("flip", "cut"):
             self._answer_fault = fault
@@ -149,7 +154,7 @@ class _Handler(QuietHandler):
                 connection.putheader(name, value)
             connection.endheaders(body or None)
             response = connection.getresponse()
-            content = response.read()
+            content = self._rot(response.read())
         # HEAD tells the length of what GET would give; everything else the length of what follows.
         dropped = _HOP_HEADERS if self.command == "HEAD" else _HOP_HEADERS | {"content-length"}
         headers = [pair for pair in response.getheaders() if pair[0].lower() not in dropped]
@@ -163,6 +168,13 @@ class _Handler(QuietHandler):
             self._answer(response.status, headers, content)
         else:
             self.close_connection = True
+
+    def _rot(self, content: bytes) -> bytes:
+        rotten = self.proxy.rotten_offset
+        if rotten is None or self.command != "GET" or self._first is None:
+            return content
+        at = rotten - self._first
+        return content[:at] + bytes([content[at] ^ 1]) + content[at + 1 :] if 0 <= at < len(content) else content
 
     def _answer(
         self, status: int, headers: list[tuple[str, str]], content: bytes, said_bytes: int | None = None

@@ -20,6 +20,7 @@ from mgmt.archive.index import Index, IndexedMember
 from mgmt.archive.merging import refuse_other_kind
 from mgmt.archive.names_here import split_path
 from mgmt.archive.rules import Rules
+from mgmt.download.mending import Mending
 from mgmt.download.selection import Selection
 from mgmt.download.unfinished import Goal
 from mgmt.download.unfinished_tree import UnfinishedTree
@@ -94,7 +95,7 @@ class ChosenMembers:
             archive.begin(lambda begun_id: unfinished.open(Goal(begun_id, wanted.target_path)))
             wanted.session.emit(Begun(wanted.name, archive.operation_id, selection.size_bytes))
             if is_missing:
-                self._extract(index, archive, selection, present)
+                self._extract_until_right(index, archive, selection, present)
             else:  # all that a run has made was merged before it was killed, but for the folder that it was made in
                 remove_tree(wanted.tree_place.parent, os.fsencode(self._part))
             wanted.hurry_report()
@@ -150,6 +151,20 @@ class ChosenMembers:
                     raise CancelledError(INTERRUPTED)
                 hashed.update(data)
         return hashed.digest() == member.digest
+
+    def _extract_until_right(
+        self, index: Index, archive: StoredArchive, selection: Selection, present: dict[bytes, IndexedMember]
+    ) -> None:
+        """Extract, and fetch again what arrived wrong; files that are right are not fetched again."""
+        mending = Mending(self._wanted)
+        while True:
+            try:
+                self._extract(index, archive, selection, present)
+            except IntegrityError as error:
+                if not mending.begin(error, archive.operation_id):
+                    raise
+            else:
+                return
 
     def _extract(
         self, index: Index, archive: StoredArchive, selection: Selection, present: dict[bytes, IndexedMember]

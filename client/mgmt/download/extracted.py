@@ -11,6 +11,7 @@ from mgmt.archive.rules import Rules
 from mgmt.archive.summed import Summed
 from mgmt.archive.unpacking import unpack
 from mgmt.download.checking import check_end
+from mgmt.download.mending import Mending
 from mgmt.download.unfinished import Goal
 from mgmt.download.unfinished_tree import STEP_BYTES, UnfinishedTree
 from mgmt.download.wanted import Wanted
@@ -33,6 +34,7 @@ class ExtractedTree:
         self._token = wanted.token("tree")
         self._part = os.fsencode(temporary_name(wanted.tree_name, self._token))
         self._archive: StoredArchive | None = None
+        self._summed: Summed | None = None
 
     @property
     def failed_record(self) -> DownloadRecord | None:
@@ -86,12 +88,20 @@ class ExtractedTree:
     def _extract(self, archive: StoredArchive, unfinished: UnfinishedTree) -> None:
         received_bytes = archive.received_bytes
         archive.received_bytes += unfinished.done_bytes
-        try:
-            self._extract_on(archive, unfinished)
-        except LeftDifferentError:
-            archive.received_bytes = received_bytes
+        mending = Mending(self._wanted)
+        while True:
+            try:
+                self._extract_on(archive, unfinished)
+            except LeftDifferentError:
+                archive.received_bytes = received_bytes
+            except IntegrityError as error:
+                summed = self._summed
+                seen = (summed.offset, summed.crc) if summed is not None else None
+                if not mending.begin(error, archive.operation_id, seen=seen):
+                    raise
+            else:
+                return
             unfinished.begin_anew()
-            self._extract_on(archive, unfinished)
 
     def _extract_on(self, archive: StoredArchive, unfinished: UnfinishedTree) -> None:
         wanted, stop = self._wanted, self._wanted.session.stop
@@ -108,7 +118,7 @@ class ExtractedTree:
             Extraction(wanted.place, token=self._token, rules=self._rules(resumes=resumes), stop=stop) as extraction,
             archive.stream(offset, jobs=wanted.options.jobs or RANGES_AT_A_TIME) as arriving,
         ):
-            summed = Summed(arriving, offset=offset, crc=crc, stop=stop, on_bytes=note)
+            self._summed = summed = Summed(arriving, offset=offset, crc=crc, stop=stop, on_bytes=note)
             found = unpack_going_on(summed, extraction, unfinished) if resumes else unpack(summed, extraction)
             check_end(summed, wanted.upload, found)
             extraction.publish(unfinished.promise)

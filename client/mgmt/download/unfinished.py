@@ -149,6 +149,11 @@ class Unfinished:
                 written_bytes = _write_at(self._descriptor, view, offset)
                 view, offset = view[written_bytes:], offset + written_bytes
 
+    def differs(self, offset: int, data: bytes | memoryview) -> bool:
+        """Tell whether other bytes than these are at their place."""
+        assert self._descriptor is not None  # noqa: S101  it was opened
+        return _read_at(self._descriptor, len(data), offset) != data
+
     def note_whole(self, number: int) -> None:
         """Note that all of a range was written; whichever thread comes first syncs for the others."""
         with self._lock:
@@ -297,6 +302,13 @@ def _write_at(descriptor: int, data: memoryview, offset: int) -> int:
         return os.pwrite(descriptor, data, offset)
     os.lseek(descriptor, offset, os.SEEK_SET)
     return os.write(descriptor, data)
+
+
+def _read_at(descriptor: int, size_bytes: int, offset: int) -> bytes:
+    if hasattr(os, "pread"):
+        return os.pread(descriptor, size_bytes, offset)
+    os.lseek(descriptor, offset, os.SEEK_SET)
+    return os.read(descriptor, size_bytes)
 
 
 def make_token(what: str, upload_id: str) -> str:

@@ -9,6 +9,7 @@ from mgmt.archive.publishing import prepare, publish
 from mgmt.archive.rules import Rules
 from mgmt.download.checking import check_archive
 from mgmt.download.fetching import Fetching, Source
+from mgmt.download.mending import Mending
 from mgmt.download.unfinished import Goal, Unfinished
 from mgmt.download.wanted import Wanted
 from mgmt.errors import IntegrityError, MgmtError
@@ -16,7 +17,7 @@ from mgmt.events import Begun
 from mgmt.journal import new_operation_id
 from mgmt.layout import placeholder
 from mgmt.stored.opening import ask_to_open, is_over, report_end, take_request
-from mgmt.stored.ranges import RANGES_AT_A_TIME
+from mgmt.stored.ranges import RANGES_AT_A_TIME, Ranges
 from mgmt_contract.messages import DownloadResult, SignedRequest
 from mgmt_contract.records import DownloadRecord
 
@@ -27,7 +28,7 @@ class WholeArchive:
     def __init__(self, wanted: Wanted) -> None:
         self._wanted = wanted
         self._record: DownloadRecord | None = None
-        self._received_bytes = 0
+        self._received_bytes = self._checked_bytes = 0
         self.failed_record: DownloadRecord | None = None
         """The record of a download that was begun and has failed."""
 
@@ -69,11 +70,31 @@ class WholeArchive:
         wanted = self._wanted
         goal, request = self._open(unfinished)
         wanted.session.emit(Begun(wanted.name, goal.operation_id, wanted.size))
-        source = Source(goal.operation_id, wanted.target_path, wanted.size)
         self._received_bytes = unfinished.done_bytes
+        mending = Mending(wanted)
+        while True:
+            try:
+                self._fetch_once(unfinished, goal, request)
+            except IntegrityError as error:
+                if not mending.begin(error, goal.operation_id):
+                    raise
+                unfinished.open(goal)
+                request = self._sign(goal)
+                ranges = Ranges(wanted.session, wanted.target_path, wanted.size, request, lambda: self._sign(goal))
+                is_other = mending.compare(unfinished, ranges.fetch, self._checked_bytes, goal.operation_id)
+                self._received_bytes += mending.fetched_bytes
+                if not is_other:
+                    raise
+            else:
+                return
+
+    def _fetch_once(self, unfinished: Unfinished, goal: Goal, request: SignedRequest) -> None:
+        wanted = self._wanted
+        source = Source(goal.operation_id, wanted.target_path, wanted.size)
         fetching = Fetching(wanted.session, source, unfinished, request, lambda: self._sign(goal))
 
         def note_checked(done_bytes: int) -> None:
+            self._checked_bytes = done_bytes
             if fetching.is_over:
                 wanted.note(goal.operation_id, "checking", done_bytes)
 

@@ -8,7 +8,7 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
-from typing import Final
+from typing import Final, Protocol
 
 from mgmt.archive.blocks import Readable
 from mgmt.errors import INTERRUPTED, CancelledError, MgmtError
@@ -157,11 +157,8 @@ class StoredArchive:
         Raises:
             MgmtError: As `fetch`, from reading.
         """
-        ahead = _Ahead(self, spans, jobs, self._session.patience.check_stopped)
-        try:
+        with read_ahead(self.fetch, spans, jobs, self._session.patience.check_stopped) as ahead:
             yield ahead
-        finally:
-            ahead.close()
 
     def end(self, error: MgmtError | None) -> None:
         """Report the end of a download that was begun."""
@@ -193,13 +190,47 @@ class StoredArchive:
         return request
 
 
+class Fetch(Protocol):
+    """Fetches one range, as `Ranges.fetch` and `StoredArchive.fetch` do. From any thread."""
+
+    def __call__(
+        self,
+        offset: int,
+        length: int,
+        write: Callable[[memoryview], object],
+        check_wanted: Callable[[], object],
+        /,
+    ) -> None:
+        """See `Ranges.fetch`."""
+
+
+@contextmanager
+def read_ahead(
+    fetch: Fetch, spans: Iterator[range], jobs: int, check_stopped: Callable[[], object]
+) -> Iterator[Readable]:
+    """Read ranges one after the other, with so many fetched ahead at a time.
+
+    Args:
+        fetch: Fetches one of them.
+        spans: Each of `RANGE_SIZE_BYTES` at most; asked for by this thread, as they are begun.
+        jobs: How many at a time.
+        check_stopped: Raises once the command was stopped.
+
+    Raises:
+        MgmtError: As `fetch`, from reading.
+    """
+    ahead = _Ahead(fetch, spans, jobs, check_stopped)
+    try:
+        yield ahead
+    finally:
+        ahead.close()
+
+
 class _Ahead:
     """Bytes in order, of which the next ranges are fetched while the ones before them are read."""
 
-    def __init__(
-        self, archive: StoredArchive, spans: Iterator[range], jobs: int, check_stopped: Callable[[], object]
-    ) -> None:
-        self._archive = archive
+    def __init__(self, fetch: Fetch, spans: Iterator[range], jobs: int, check_stopped: Callable[[], object]) -> None:
+        self._fetch_range = fetch
         self._check_stopped = check_stopped
         self._spans = spans
         self._is_closed = False
@@ -250,7 +281,7 @@ class _Ahead:
             block[size_bytes : size_bytes + len(piece)] = piece
             size_bytes += len(piece)
 
-        self._archive.fetch(span.start, len(span), write, self._check_open)
+        self._fetch_range(span.start, len(span), write, self._check_open)
         return size_bytes
 
     def _check_open(self) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -24,6 +25,9 @@ from mgmt_contract.messages import LookResult, SignedRequest
 from mgmt_contract.parts import INDEX_SIZE_MAX_BYTES, SINGLE_PUT_MAX_BYTES
 from mgmt_contract.records import UploadRecord
 
+_log: Final = logging.getLogger(__name__)
+_AGAIN_MAX: Final = 2
+"""How often an index that arrived wrong is fetched again."""
 _DAMAGED: Final = "index-damaged"
 """As `mgmt.archive.index` says of one that cannot be used."""
 
@@ -103,9 +107,30 @@ def _fetch_index(
     seen: LookResult | None,
     on_bytes: Callable[[int], object],
 ) -> None:
-    sums, size = PartSums(None), upload.index_size or 0
+    size = upload.index_size or 0
     if size > INDEX_SIZE_MAX_BYTES:
         raise _unusable(f"{size_in_words(size)} are recorded, and no index is as large")
+
+    def sign_again() -> SignedRequest:
+        [result] = session.api.look([upload.operation_id], signs_indexes=True).results
+        return _take_request(result)
+
+    request = _take_request(seen) if seen is not None else sign_again()
+    ranges = Ranges(session, f"the index of {upload.s3_object_key}", size, request, sign_again)
+    found = set[str]()
+    # A byte that was changed on the way is another one each time; the same sum again is that of what is stored.
+    while (crc64nvme := _fetch_once(ranges, upload, file, on_bytes)) != upload.index_crc64nvme:
+        if crc64nvme in found or len(found) == _AGAIN_MAX:
+            raise _unusable(f"its checksum is {crc64nvme}, and {upload.index_crc64nvme} is recorded")
+        found.add(crc64nvme)
+        _log.info("The index of %s arrived wrong; it is fetched again", upload.s3_object_key)
+
+
+def _fetch_once(ranges: Ranges, upload: UploadRecord, file: BinaryIO, on_bytes: Callable[[int], object]) -> str:
+    """Fetch an index into a file and return its checksum."""
+    sums = PartSums(None)
+    file.seek(0)
+    file.truncate()
 
     def take(data: memoryview) -> None:
         with Telling(_shown(upload)):
@@ -113,15 +138,9 @@ def _fetch_index(
         sums.add([data])
         on_bytes(len(data))
 
-    def sign_again() -> SignedRequest:
-        [result] = session.api.look([upload.operation_id], signs_indexes=True).results
-        return _take_request(result)
-
-    request = _take_request(seen) if seen is not None else sign_again()
-    Ranges(session, f"the index of {upload.s3_object_key}", size, request, sign_again).fetch(0, size, take)
+    ranges.fetch(0, upload.index_size or 0, take)
     sums.close()
-    if sums.crc64nvme != upload.index_crc64nvme:
-        raise _unusable(f"its checksum is {sums.crc64nvme}, and {upload.index_crc64nvme} is recorded")
+    return sums.crc64nvme
 
 
 def _take_request(seen: LookResult) -> SignedRequest:

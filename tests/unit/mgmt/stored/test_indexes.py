@@ -111,12 +111,20 @@ def test_an_index_that_is_not_this_archives_is_not_believed_and_the_archive_is_r
     elif fate == "other checksum":
         upload = replace(upload, index_crc64nvme="AAAAAAAAAAA=")
     elif fate == "flipped on the way":
-        desk.team.storage.get_fault = lambda _: "flip" if len(desk.team.storage.gets) == 1 else "none"
+        desk.team.storage.get_fault = lambda get: "flip" if "/.mgmt/" in get.path else "none"
     with open_index(desk.session, upload) as found:
         assert listed(found) == names_in(card.archive)
         assert found.facts.content_digest == upload.content_digest
     assert desk.notices == ["index-damaged", "archive-read"]
     assert desk.downloads() == [("success", None)]
+
+
+def test_an_index_of_which_a_bit_was_changed_on_the_way_is_fetched_again(desk, indexed):
+    desk.team.storage.get_fault = lambda get: "flip" if get.attempt == 0 else "none"
+    with open_index(desk.session, indexed.upload) as index:
+        assert listed(index)
+    assert desk.notices == []
+    assert ["/.mgmt/" in get.path for get in desk.team.storage.gets] == [True, True]
 
 
 def test_an_archive_that_is_not_what_was_recorded_has_no_index_at_all(desk, card):
