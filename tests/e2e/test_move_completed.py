@@ -165,6 +165,49 @@ def test_a_place_that_was_taken_meanwhile_is_not_overwritten(team, anna, kind):
     assert (anna.work / "done" / "DCIM" / "theirs").read_text() == "theirs"
 
 
+@pytest.mark.parametrize("again", [["upload", "clip", "--move-completed", "--completed-dir=done"], ["resume"]])
+@pytest.mark.parametrize("kept", [(), ("--keep-archive",)])
+def test_an_original_that_could_not_be_moved_is_moved_when_its_place_is_free_again(team, anna, again, kept):
+    def take(put):
+        (anna.work / "done").mkdir()
+        (anna.work / "done" / "clip").write_text("theirs")
+        return "none"
+
+    (anna.work / "clip").write_text("x")
+    team.storage.fault = take
+    command = ["upload", "clip", "--move-completed", "--completed-dir=done", *kept]
+    assert "but the original was not moved" in anna.run(*command).stderr
+    assert source_status(anna, "clip") == "completed"
+    (anna.work / "done" / "clip").unlink()
+    run = anna.run("--json", *again)
+    assert run.exit_code == 0, run.stderr
+    assert ((anna.work / "done" / "clip").read_text(), (anna.work / "clip").exists()) == ("x", False)
+    [record] = run.records
+    statuses = record["source_file_record"]["status"], record["compressed_file_record"]["status"]
+    assert statuses == ("moved", "completed" if kept else "deleted")
+    assert anna.left_overs() == (["clip.tar.gz"] if kept else [])
+    assert (len(team.objects()), journal_rows(anna)) == (1, [1 if kept else 0, 0])
+    assert source_status(anna, "clip") == "moved"
+
+
+def test_a_kept_archive_stays_where_another_upload_follows_a_move_that_could_not_be_made(team, anna):
+    def take(put):
+        (anna.work / "done").mkdir()
+        (anna.work / "done" / "clip").write_text("theirs")
+        return "none"
+
+    (anna.work / "clip").write_text("x")
+    (anna.work / "archives").mkdir()
+    team.storage.fault = take
+    command = ["upload", "clip", "--move-completed", "--completed-dir=done", "--keep-archive"]
+    assert anna.run(*command, "--archive-dir=archives").exit_code == 0
+    team.storage.reset()
+    (anna.work / "clip").write_text("changed")
+    assert anna.run("upload", "clip", "--replace").exit_code == 0
+    assert names_in(anna.work / "archives") == ["clip.tar.gz"]
+    assert names_in(anna.work) == ["archives", "clip", "done"]
+
+
 KILLS = {
     "before the move": "import mgmt.upload.originals as c; c.rename_without_replacing = lambda *_: kill()",
     "after the move": "import mgmt.upload.originals as c; r = c.rename_without_replacing; "

@@ -279,6 +279,32 @@ def test_an_upload_that_was_recorded_as_done_without_its_client_is_tidied_up_als
     assert {each["target_path"]: each["compressed_file_record"]["status"] for each in reported}["a.mov"] == "deleted"
 
 
+@pytest.mark.parametrize("is_source_there", [True, False])
+def test_an_archive_on_a_disk_that_is_away_when_its_upload_is_found_stored_goes_when_it_is_back(
+    team: Team, anna: Laptop, is_source_there
+):
+    disk = anna.work / "disk"
+    disk.mkdir()
+    (anna.work / "clip").write_bytes(noise(1000))
+    options = ("--archive-dir", os.fspath(disk))
+    killed(team, anna, *options, "clip", stalls=lambda put: put.attempt == 1, first="lose-answer")
+    assert anna.run("--json", "cancel", "--yes", "clip").exit_code == 6, "all of it had arrived"
+    (anna.work / "clip").rename(anna.work / "away")
+    disk.rename(anna.work / "unplugged")
+    run = anna.run("--json", "resume")
+    assert run.exit_code == 0, run.stderr
+    assert [line["code"] for line in run.lines if line["type"] == "notice"] == ["archive-not-deleted"]
+    assert "nothing left to resume" in anna.run("resume").stderr
+    (anna.work / "unplugged").rename(disk)
+    if is_source_there:
+        (anna.work / "away").rename(anna.work / "clip")
+    run = anna.run("--json", "resume")
+    assert (run.exit_code, list(disk.iterdir())) == (0, []), run.stderr
+    assert [line["code"] for line in run.lines if line["type"] == "notice"] == ["archive-deleted"]
+    [record] = anna.run("--json", "history").records
+    assert record["compressed_file_record"]["status"] == "deleted"
+
+
 def name_options(name: str) -> list[str]:
     return ["--keep-archive"] if name == "c.mov" else []
 

@@ -138,7 +138,9 @@ class Entry(Value):
     content: Content | None = None
     """The packed archive's content; None until it is whole."""
     completed_path: str | None = None
-    """Where the original will be moved: the upload has succeeded, and the move was promised."""
+    """Where the original will be moved: the upload has succeeded, and the move was promised.
+
+    Such an upload is not over, also where `ended_as` tells of its archive."""
     excludes: tuple[str, ...] = ()
     """The globs that were left out of the source: by the same members it is recognised in another place."""
 
@@ -321,19 +323,20 @@ class Journal:
         return list(self._select("archive_path >= ? AND archive_path < ?", (prefix, prefix + b"\xff")))
 
     def unfinished(self, service: str) -> list[Entry]:
-        """Return the uploads that have not ended, and those that failed and left an archive; the oldest first."""
-        query = "service = ? AND (ended_as IS NULL OR ended_as = 'failed') ORDER BY began_at"
-        return list(self._select(query, (service,)))
+        """Return the uploads that have not ended, those that failed and left an archive, and those still to be moved.
 
-    def find_remains(self, service: str, operation_id: str) -> Entry | None:
-        """Return an upload that has ended and whose archive could not be removed then."""
-        query = "service = ? AND operation_id = ? AND ended_as = 'left'"
-        return next(self._select(query, (service, operation_id)), None)
+        The oldest first.
+        """
+        return list(self._select(f"service = ? AND {_UNFINISHED} ORDER BY began_at", (service,)))
+
+    def remains(self, service: str) -> list[Entry]:
+        """Return the uploads that are over and whose archives could not be removed then."""
+        return list(self._select("service = ? AND ended_as = 'left' AND completed_path IS NULL", (service,)))
 
     def services_left(self) -> list[str]:
         """Return the names of all services with something that is left to do."""
         query = (
-            "SELECT service FROM uploads WHERE ended_as IS NULL OR ended_as = 'failed' UNION "
+            f"SELECT service FROM uploads WHERE {_UNFINISHED} UNION "  # noqa: S608  our own text
             "SELECT service FROM orders UNION SELECT service FROM download_orders ORDER BY service"
         )
         with _translate_errors(self._state_dir), self._lock:
@@ -412,10 +415,16 @@ class Journal:
     def finish(
         self, service: str, clean_ups: Iterable[CleanUp], kept: Iterable[Entry] = (), moved: Iterable[Moved] = ()
     ) -> None:
-        """Cross out uploads that have succeeded; remember what to report, archives that stay, originals that moved."""
+        """Cross out uploads that have succeeded; remember what to report, archives that stay, originals that moved.
+
+        An upload whose original is still to be moved is kept with its order: by both the move is made later.
+        """
+        kept = list(kept)
+        moving = {each.operation_id for each in kept if each.completed_path is not None}
         changes: list[_Statement] = []
         for each in clean_ups:
-            changes.append((_END_ORDER_OF, (each.operation_id,)))
+            if each.operation_id not in moving:
+                changes.append((_END_ORDER_OF, (each.operation_id,)))
             changes.append(_crossing_out(each.operation_id))
             row = (each.operation_id, service, to_json(each))
             changes.append(("INSERT OR REPLACE INTO clean_ups VALUES (?, ?, ?)", row))
@@ -574,6 +583,7 @@ _END_ORDER_OF: Final = (
     "(SELECT service, source_path, destination FROM uploads WHERE operation_id = ?)"
 )
 
+_UNFINISHED: Final = "(ended_as IS NULL OR ended_as = 'failed' OR completed_path IS NOT NULL)"
 _HAS_ARCHIVE: Final = "archive_path = ? AND archive_size = ? AND archive_mtime_ns = ?"
 """An archive's identity among other files at its path."""
 _CROSS_OUT_ENDED: Final = f"DELETE FROM uploads WHERE {_HAS_ARCHIVE} AND ended_as IN ('failed', 'left', ?)"  # noqa: S608  our own text

@@ -120,19 +120,20 @@ def decide(facts: Facts) -> Adoption:
     if facts.at_place in ("made by mgmt", "foreign"):
         return Adoption(refusal=facts.at_place)
     known, begun = facts.known, facts.newest
-    if begun is not None and begun.ended_as is not None:
+    if begun is not None and begun.ended_as is not None and begun.completed_path is None:
         begun = None
+    passing = begun if begun and begun.ended_as != "kept" else None
     goes_on_id = begun.operation_id if begun and facts.is_same(begun) else None
     archive = _find_archive(facts)
     refusal = _find_refusal(facts) if archive is None else None
     return Adoption(
         clears_promised=facts.at_place == "promised",
         unfinished_ids=facts.promised_ids,
-        elsewhere=begun if begun and begun.archive_path != os.fspath(facts.archive_path) else None,
+        elsewhere=passing if passing and passing.archive_path != os.fspath(facts.archive_path) else None,
         moving=begun if begun and begun.completed_path is not None else None,
         refusal=refusal,
         replaced=known if archive is None and refusal is None else None,
-        forgotten_id=begun.operation_id if begun and goes_on_id is None else None,
+        forgotten_id=passing.operation_id if passing and goes_on_id is None else None,
         operation_id=goes_on_id,
         archive=archive,
         was_kept=known is not None and known.ended_as == "kept",

@@ -152,10 +152,9 @@ def _find(
 
 def _find_remains(session: Session, record: UploadRecord | None) -> Left | None:
     """Find what an earlier cancel could not remove, such as from a disk that failed."""
-    entry = session.journal.find_remains(session.service_url, record.operation_id) if record is not None else None
-    if entry is None:
-        return None
-    return Left(order_of(entry, Path(entry.source_path).parent, None), entry)
+    remains = session.journal.remains(session.service_url) if record is not None else []
+    entry = next((each for each in remains if record and each.operation_id == record.operation_id), None)
+    return Left(order_of(entry, Path(entry.source_path).parent, None), entry) if entry is not None else None
 
 
 def _look_up(session: Session, operation_id: str) -> OperationRecord | None:

@@ -64,19 +64,23 @@ class Ending:
         with self.holding(list(records)) as jobs:
             # The originals last: until they move the same command finds them.
             deleted = {job for job in jobs if _kept_or_left(job) == "left" and self._clear_place(job)}
-            moved = move_originals(self._session, {job: records[job] for job in jobs})
+            moves = move_originals(self._session, {job: records[job] for job in jobs})
             clean_ups = {
                 job: messages.CleanUp(
                     job.operation_id,
-                    "moved" if job in moved else "completed",
+                    "moved" if job in moves.made else "completed",
                     "deleted" if job in deleted else "completed",
                 )
                 for job in jobs
             }
             url = self._session.service_url
-            kept = [job for job in jobs if job not in deleted and _lies_there(job)]
-            entries = [job.entry(url, ended_as=_kept_or_left(job)) for job in kept]
-            remembered = [moved_by(job.entry(url, is_moving=True), records[job]) for job in jobs if job in moved]
+            kept = {job for job in jobs if job not in deleted and _lies_there(job)}
+            entries = [
+                job.entry(url, ended_as=_kept_or_left(job) if job in kept else None, is_moving=job in moves.waiting)
+                for job in jobs
+                if job in kept | moves.waiting
+            ]
+            remembered = [moved_by(job.entry(url, is_moving=True), records[job]) for job in moves.made]
             self._journal.finish(url, clean_ups.values(), entries, remembered)
             for job in jobs:
                 job.enter("ended")
@@ -89,7 +93,7 @@ class Ending:
                     )
                 self._say_kept(job)
                 note_clean_up(records[job], clean_ups[job])
-                moved_to = os.fspath(job.completed_path or "") if job in moved else None
+                moved_to = os.fspath(job.completed_path or "") if job in moves.made else None
                 self._tell(Finished(records[job], moved_to=moved_to))
 
     def end_already_there(self, job: Job, existing: messages.Existing) -> None:
@@ -188,7 +192,10 @@ class Ending:
         try:
             return remove_file(job.archive_path, job.archive.is_open_as)
         except OSError as error:
-            message = f"{job.archive_path} is no longer needed but could not be deleted ({error}). Delete it by hand."
+            message = (
+                f"{job.archive_path} is no longer needed but could not be deleted ({error}). Fix that and run "
+                "`mgmt resume`, or delete it by hand."
+            )
             self._say(job, "archive-not-deleted", message)
             return False
 

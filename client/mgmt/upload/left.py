@@ -40,8 +40,8 @@ class Left(Value):
 
     @property
     def is_remains(self) -> bool:
-        """Whether it was given up, and only its archive is left: an order of its source is a later upload's."""
-        return self.entry is not None and self.entry.ended_as == "left"
+        """Whether it is over, and only its archive is left: an order of its source is a later upload's."""
+        return self.entry is not None and self.entry.ended_as == "left" and self.entry.completed_path is None
 
     @property
     def name(self) -> str:

@@ -26,6 +26,7 @@ from mgmt.upload.ours import has_moved, placeholder_of
 from mgmt.upload.results import AlreadyThere, Summary, note_clean_up
 from mgmt_contract.messages import CleanUp, Existing
 from mgmt_contract.records import UploadRecord
+from mgmt_contract.values import Value
 from mgmt_contract.wire import format_time
 
 _ASKS_EFFECTIVE_IDS: Final = os.access in os.supports_effective_ids
@@ -53,8 +54,16 @@ def find_place(source: Source, folder: Path, left_over: Path | None = None) -> P
     return place
 
 
-def move_originals(session: Session, proven: Mapping[Job, UploadRecord]) -> set[Job]:
-    """Move the originals of uploads that have succeeded; return the jobs of those that were moved.
+class Moves(Value):
+    """What came of moving originals; those of all other jobs stay for good."""
+
+    made: set[Job]
+    waiting: set[Job]
+    """The journal keeps the promise: the same command makes the move when what was in its way is gone."""
+
+
+def move_originals(session: Session, proven: Mapping[Job, UploadRecord]) -> Moves:
+    """Move the originals of uploads that have succeeded.
 
     One that cannot be moved stays, and that is said: its upload is good.
 
@@ -67,7 +76,18 @@ def move_originals(session: Session, proven: Mapping[Job, UploadRecord]) -> set[
     movable = [job for job in proven if job.completed_path is not None]
     if movable:
         session.journal.put([job.entry(session.service_url, is_moving=True) for job in movable])
-    return {job for job in movable if _move(session, job, proven[job])}
+    moves = Moves(set(), set())
+    for job in movable:
+        try:
+            if _is_as_stored(session, job, proven[job]):
+                move_original(job.source, job.completed_path or Path(), placeholder_of(job.operation_id))
+                moves.made.add(job)
+        except CancelledError:
+            raise  # the journal has it: the same command makes the move
+        except MgmtError as error:
+            _say_stays(session, job, error.message)
+            moves.waiting.add(job)
+    return moves
 
 
 def moved_by(entry: Entry, record: UploadRecord | None) -> Moved:
@@ -211,7 +231,7 @@ def move_original(source: Source, place: Path, mark: bytes) -> None:
     Raises:
         SourceError: If it stays, with the reason.
     """
-    if source.path.is_symlink():
+    if os.path.islink(source.path):  # noqa: PTH114  is_symlink raises where a disk fails
         raise source_changed(os.fspath(source.path))
     try:
         place.parent.mkdir(parents=True, exist_ok=True)
@@ -221,7 +241,7 @@ def move_original(source: Source, place: Path, mark: bytes) -> None:
     except OSError as error:
         raise SourceError(
             f"'{shown(os.fspath(source.path))}' cannot be moved to '{shown(os.fspath(place))}': "
-            f"{error.strerror or error}. Move it by hand.",
+            f"{error.strerror or error}. Fix that and run the same command again, or move it by hand.",
             code="not-moved",
         ) from error
     with contextlib.suppress(OSError):  # it has moved: a power cut may at worst take that back
@@ -229,27 +249,14 @@ def move_original(source: Source, place: Path, mark: bytes) -> None:
         sync_folder(source.path.parent)
 
 
-def _move(session: Session, job: Job, record: UploadRecord) -> bool:
-    assert job.completed_path is not None  # noqa: S101  only such jobs are moved
-    try:
-        _refuse_unproven(session, job, record)
-        move_original(job.source, job.completed_path, placeholder_of(job.operation_id))
-    except CancelledError:
-        raise  # the journal has it: the same command makes the move
-    except MgmtError as error:
-        _say_stays(session, job, error.message)
-        return False
-    return True
-
-
-def _refuse_unproven(session: Session, job: Job, record: UploadRecord) -> None:
-    """Refuse an original that is not what is stored: size and times may be the same after an edit.
+def _is_as_stored(session: Session, job: Job, record: UploadRecord) -> bool:
+    """Tell whether an original is what is stored; size and times may be the same after an edit.
 
     What this run has packed, and nothing has written to since, need not be read again; anything else is compared
-    by its digest.
+    by its digest. Of one that differs it is said that it stays.
 
     Raises:
-        SourceError: If it differs, or cannot be read.
+        SourceError: If it cannot be read.
     """
     now = job.source.look_again()
     is_stored = now.fingerprint == job.source.fingerprint
@@ -261,11 +268,12 @@ def _refuse_unproven(session: Session, job: Job, record: UploadRecord) -> None:
         after = job.source.look_again() if is_stored else now
         is_stored = is_stored and (after.fingerprint, after.seal) == (now.fingerprint, now.seal)
     if not is_stored:
-        raise SourceError(
+        why = (
             f"'{shown(os.fspath(job.source.path))}' was changed since and differs from what is stored. Upload it "
-            "again with --replace, or under another name with --as NAME.",
-            code="source-changed",
+            "again with --replace, or under another name with --as NAME."
         )
+        _say_stays(session, job, why)
+    return is_stored
 
 
 def _say_stays(session: Session, job: Job, why: str) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from functools import cached_property, partial
 from pathlib import Path
 from typing import NamedTuple
@@ -25,9 +26,9 @@ from mgmt.upload.ending import failed_record
 from mgmt.upload.job import Job, UploadOptions
 from mgmt.upload.left import Left, choose_named, find_left
 from mgmt.upload.orders import Errand, order_of, read_options, write_options
-from mgmt.upload.ours import is_known_archive
+from mgmt.upload.ours import has_its_archive, is_known_archive
 from mgmt.upload.results import CleanUps, Summary
-from mgmt.upload.tidying import has_its_source, tidy_stored
+from mgmt.upload.tidying import has_its_source, tidy_remains, tidy_stored
 from mgmt_contract.messages import Packing
 from mgmt_contract.names import ARCHIVE_SUFFIX, fold_key
 from mgmt_contract.records import CANCELLED, OperationRecord, UploadRecord
@@ -84,6 +85,7 @@ class Resuming:
         if names:
             chosen = list(self._choose(left, names, find, take_other))
         else:
+            self._tidy_remains(left)
             chosen = [each for each in left if self._is_idle(each)]
         going = [each for each in self._without_ended(chosen) if self._is_there(each)]
         self._fingerprints = {
@@ -92,7 +94,7 @@ class Resuming:
         rounds = self._group(going)
         for errands in rounds:
             do_errands(errands, self._session, self._summary, self._note_changed)
-        if not rounds and self._summary.succeeded:
+        if not rounds:
             CleanUps(self._session).report()
 
     def _choose(
@@ -116,6 +118,28 @@ class Resuming:
             if place not in chosen:  # two names may mean one upload
                 chosen.add(place)
                 yield found
+
+    def _tidy_remains(self, left: Sequence[Left]) -> None:
+        """Remove archives of uploads that are over, which earlier runs could not remove, as from a disk that failed.
+
+        What another upload of the same source finds in its place it removes, or goes on with.
+        """
+        journal, places = self._session.journal, {(each.source_path, each.order.destination) for each in left}
+        remains = [
+            each
+            for each in journal.remains(self._session.service_url)
+            if (each.source_path, each.destination) not in places and has_its_archive(each)
+        ]
+        records = dict(self._look_up([each.operation_id for each in remains]))
+        for entry in remains:
+            record = records.get(entry.operation_id)
+            is_over = record is None or record.status != "pending"
+            if not is_over or (record is not None and record.actor_id != self._my_id):
+                continue
+            with suppress(RefusedError), journal.hold(entry.archive_path, entry.source_path):
+                upload = record if isinstance(record, UploadRecord) else None
+                for notice in tidy_remains(entry, upload, journal, self._session.stop):
+                    self._session.emit(notice)
 
     def _find_by_record(self, record: OperationRecord, left: Sequence[Left], name: str) -> Left:
         """Find what an operation left here.
@@ -234,10 +258,10 @@ class Resuming:
         Where the source is as it was, the upload is gone on with as by its own command, and ends at once.
         """
         entry, journal = left.entry, self._session.journal
-        if record.status != "success" or entry is None or entry.completed_path is not None:
+        if record.status != "success" or entry is None or has_its_source(entry, journal):
             return False
-        if has_its_source(entry, journal):
-            return False
+        if entry.completed_path is not None and not os.path.lexists(left.source_path):
+            return False  # moved, or taken away: both are found out where moves are settled
         read = read_options(left.order, self._cache_dir, self._jobs)
         try:
             with (
@@ -245,7 +269,7 @@ class Resuming:
                 journal.hold(f"{self._session.service_url} {fold_key(entry.destination)}", left.source_path),
             ):
                 self._session.emit(Waiting(f"comparing the archive of {shown(left.source_path)} with what is stored"))
-                keeps = read is not None and read[0].keep_archive
+                keeps = entry.ended_as == "kept" or (read is not None and read[0].keep_archive)
                 told = tidy_stored(entry, record, journal, self._session.stop, keeps_archive=keeps)
         except RefusedError as error:
             self._fail(left.source_path, error)

@@ -42,14 +42,9 @@ def tidy_given_up(entry: Entry, journal: Journal) -> list[Notice]:
 
     Its place must be held. An archive that another upload needs, or that was kept on request, stays.
     """
-    folder = Path(entry.archive_path).parent
-    if not (_is_cached(entry) or os.path.isdir(folder)):  # noqa: PTH112  is_dir raises where a disk fails
+    if _is_away(entry):
         journal.put([replace(entry, ended_as="left")])
-        message = (
-            f"The archive of '{shown(entry.source_path)}' was made in a folder that is not there now. If it is there "
-            f"when the folder is back, delete it by hand: {shown(entry.archive_path)}."
-        )
-        return [_notice(entry, "archive-not-deleted", message)]
+        return [_tell_away(entry)]
     is_there = _is_there(entry, journal)
     if is_there and _is_whole(entry) and not has_its_source(entry, journal):
         journal.put([_as_kept(entry)])
@@ -80,17 +75,40 @@ def tidy_stored(
     is_there = _is_there(entry, journal)
     if is_there and not keeps_archive and _is_proven(entry, record, stop):
         told = _remove(entry, is_archive_too=True)
-        kept = [replace(_as_kept(entry), ended_as="left")] if told else []
+        kept = [_as_left(_as_kept(entry))] if told else []
     elif is_there:
         told, kept = _remove(entry, is_archive_too=False), [_as_kept(entry)]
         message = f"The archive of '{shown(entry.source_path)}' is kept: {shown(entry.archive_path)}."
         told.append(_notice(entry, "archive-kept", message))
+    elif _is_away(entry):
+        told, kept = [_tell_away(entry)], [_as_left(entry)]
     else:
         told = _remove(entry, is_archive_too=False)
+        kept = [_as_left(entry)] if told else []
     clean_up = CleanUp(entry.operation_id, "completed", "completed" if kept else "deleted")
     journal.finish(entry.service, [clean_up], kept)
     note_clean_up(record, clean_up)
     return told
+
+
+def tidy_remains(entry: Entry, record: UploadRecord | None, journal: Journal, stop: threading.Event) -> list[Notice]:
+    """Remove the archive of an upload that is over, which could not be removed then; say what became of it.
+
+    Its place must be held. `record` is None where the service knows nothing of the upload.
+
+    Raises:
+        CancelledError: If `stop` was set; all is as it was.
+    """
+    if not _is_there(entry, journal):
+        return []
+    if record is not None and record.status == "success":
+        told = tidy_stored(entry, record, journal, stop, keeps_archive=False)
+    else:
+        told = tidy_given_up(entry, journal)
+    if told:
+        return told
+    message = f"{shown(entry.archive_path)}, which an earlier run could not delete, is deleted."
+    return [_notice(entry, "archive-deleted", message)]
 
 
 def _is_there(entry: Entry, journal: Journal) -> bool:
@@ -125,6 +143,24 @@ def _as_kept(entry: Entry) -> Entry:
         found = os.lstat(entry.archive_path)
         return replace(kept, archive_size=found.st_size, archive_mtime_ns=found.st_mtime_ns)
     return kept
+
+
+def _as_left(entry: Entry) -> Entry:
+    return replace(entry, ended_as="left", completed_path=None)
+
+
+def _is_away(entry: Entry) -> bool:
+    """Tell whether the folder of an upload's archive is not there, as of a disk that is not plugged in."""
+    is_there = os.path.isdir(Path(entry.archive_path).parent)  # noqa: PTH112  is_dir raises where a disk fails
+    return not (_is_cached(entry) or is_there)
+
+
+def _tell_away(entry: Entry) -> Notice:
+    message = (
+        f"The archive of '{shown(entry.source_path)}' was made in a folder that is not there now. If it is there when "
+        f"the folder is back, `mgmt resume` deletes it: {shown(entry.archive_path)}."
+    )
+    return _notice(entry, "archive-not-deleted", message)
 
 
 def _is_cached(entry: Entry) -> bool:

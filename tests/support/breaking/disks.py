@@ -145,10 +145,10 @@ def _find_faults_of_points(case: Case) -> list[str]:
 
 
 DISK_SCENARIOS: Final = (
-    *(each for each in SCENARIOS if each.name != "upload-huge" and not each.name.startswith(("cancel", "resume"))),
+    *(each for each in SCENARIOS if each.name != "upload-huge"),
     Scenario("contents-gzidx", _prepare_points, _find_faults_of_points),
 )
-"""The commands that write, but for resume and cancel; a larger upload meets the same calls, and takes longer."""
+"""The commands that write; a larger upload meets the same calls, and takes longer."""
 FAULTS: Final = ("ENOSPC", "EROFS", "EIO", "ESTALE")
 """Full; turned read-only; the medium or the cable fails; the mount is gone."""
 PLACES: Final = ("work", "state")

@@ -24,6 +24,7 @@ ELSEWHERE = replace(BEGUN, archive_path="/elsewhere/a.tar.gz")
 MOVING = replace(BEGUN, completed_path="/done/a")
 WHOLE = replace(BEGUN, archive_size=100, content=CONTENT)
 OF_ANOTHER = replace(WHOLE, operation_id="of another", source_path="/x/a", fingerprint="other")
+KEPT_MOVING = replace(WHOLE, completed_path="/done/a", ended_as="kept")
 KEPT = replace(WHOLE, operation_id="kept", ended_as="kept")
 KEPT_OTHER = replace(KEPT, fingerprint="other")
 
@@ -54,7 +55,17 @@ UNREAD = replace(ARCHIVE, content_md5=None)
             "forgotten_id": "id", "replaced": replace(CHANGED, archive_size=100, content=CONTENT),
         }),
         # One that has ended is over, whatever it was.
-        *[({"newest": replace(each, ended_as="failed")}, {}, {}) for each in (BEGUN, CHANGED, ELSEWHERE, MOVING)],
+        *[({"newest": replace(each, ended_as="failed")}, {}, {}) for each in (BEGUN, CHANGED, ELSEWHERE)],
+        # But for its original, which could not be moved: that is made up for, and a kept archive stays.
+        ({"newest": KEPT_MOVING, "known": KEPT_MOVING}, {"sums": GOOD}, {
+            "operation_id": "id", "moving": KEPT_MOVING, "archive": ARCHIVE, "was_kept": True,
+        }),
+        ({"newest": replace(KEPT_MOVING, archive_path="/elsewhere/a.tar.gz")}, {}, {
+            "operation_id": "id", "moving": replace(KEPT_MOVING, archive_path="/elsewhere/a.tar.gz"),
+        }),
+        ({"newest": replace(KEPT_MOVING, fingerprint="other", archive_path="/elsewhere/a.tar.gz")}, {}, {
+            "moving": replace(KEPT_MOVING, fingerprint="other", archive_path="/elsewhere/a.tar.gz"),
+        }),
         # Its archive is whole.
         ({"newest": WHOLE, "known": WHOLE}, {"sums": GOOD}, {"operation_id": "id", "archive": ARCHIVE}),
         ({"newest": WHOLE, "known": WHOLE}, {}, {"operation_id": "id", "archive": UNREAD}),
