@@ -116,6 +116,21 @@ def test_an_archive_that_somebody_else_uploaded_comes_back_byte_for_byte(bert, l
     assert download_of(bert, "big.mov")["operation_id"] == record["operation_id"]
 
 
+@pytest.mark.parametrize("ways", [[], ["--extract"]], ids=["whole", "extracted"])
+def test_a_folder_of_any_name_takes_a_download_and_is_found_by_its_record(bert, tree, ways):
+    odd = bert.work / "take\n1"
+    odd.mkdir()
+    program = dying_in("mgmt.stored.archive.take_request = mgmt.download.whole.take_request")
+    died = bert.run("download", "--to", "take\n1", *ways, "DCIM", program=program)
+    assert died.exit_code == -signal.SIGKILL
+    assert names_in(odd) != []
+    record = download_of(bert, "DCIM")
+    assert (record["status"], record["target_path"]) == ("pending", f"take\\n1/DCIM{'' if ways else '.tar.gz'}")
+    assert bert.run("cancel", "--yes", record["operation_id"]).exit_code == 0
+    assert names_in(odd) == [], "the order is known by its record"
+    assert bert.run("download", "--to", "take\n1", *ways, "DCIM").exit_code == 0
+
+
 def test_an_archive_gets_the_rights_that_any_new_file_gets(bert, tree):
     (bert.work / "any").touch()
     assert bert.run("download", "DCIM").exit_code == 0

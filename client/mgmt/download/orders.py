@@ -19,6 +19,7 @@ from mgmt.journal import DownloadOrder, name_of_run, new_operation_id
 from mgmt.session import Session
 from mgmt.text import show_path
 from mgmt_contract.records import DownloadRecord
+from mgmt_contract.texts import fit_text
 
 
 class Orders:
@@ -95,7 +96,7 @@ def is_order_of(order: DownloadOrder, record: DownloadRecord) -> bool:
     read = read_options(order)
     if read is None or order.upload_id != record.upload_id:
         return False
-    return show_path(os.fspath(place_in(order, record)), read[1]) == record.target_path
+    return fit_text(show_path(os.fspath(place_in(order, record)), read[1])) == record.target_path
 
 
 def place_in(order: DownloadOrder, record: DownloadRecord) -> Path:

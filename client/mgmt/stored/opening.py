@@ -20,6 +20,7 @@ from mgmt_contract.messages import (
     SignedRequest,
 )
 from mgmt_contract.records import DownloadRecord, UploadRecord
+from mgmt_contract.texts import fit_text
 
 _log: Final = logging.getLogger(__name__)
 _RENEWABLE_CODES: Final = frozenset({"operation-differs", "operation-failed", "not-allowed"})
@@ -49,10 +50,12 @@ class NotReadableError(RefusedError):
 def ask_to_open(session: Session, operation_id: str, upload: UploadRecord, target_path: str) -> DownloadResult:
     """Begin a download, or go on with it under the same id.
 
+    File systems take names and paths that no message can carry; those are written as it can.
+
     Raises:
         MgmtError: The service's refusal of the whole call.
     """
-    item = DownloadItem(operation_id, upload.operation_id, target_path)
+    item = DownloadItem(operation_id, upload.operation_id, fit_text(target_path))
     return session.api.open_downloads(OpenDownloadsRequest([item])).results[0]
 
 
@@ -90,7 +93,7 @@ def report_end(
         record.operation_id,
         received_bytes,
         error_code=error.code if error is not None else None,
-        error_message=error.message if error is not None else None,
+        error_message=fit_text(error.message) if error is not None else None,
     )
     try:
         result = _report(session, end)

@@ -10,6 +10,7 @@ from mgmt.errors import CancelledError, IntegrityError, SourceError, Unavailable
 from mgmt.storage.receiving import GetOutcome, GetResult, Receiver
 from mgmt.stored.archive import open_archive
 from mgmt_contract.parts import KIB
+from mgmt_contract.texts import fit_text
 
 RANGE = 512 * KIB
 
@@ -133,3 +134,19 @@ def test_nothing_is_tried_again_for_a_reader_who_has_left(desk, card, monkeypatc
             thread.join(10)
             assert not thread.is_alive()
     assert threads
+
+
+def test_a_place_and_an_error_that_no_message_can_carry_are_recorded_as_they_can(desk, card):
+    place = "take\n1/" + "x" * 3000 + "/card"
+    why = "'a\nb' is damaged: " + "y" * 3000
+
+    def use():
+        with open_archive(desk.session, card.upload, place) as archive:
+            archive.read(0, 10)
+            raise IntegrityError(why, code="archive-damaged")
+
+    with pytest.raises(IntegrityError):
+        use()
+    [record] = desk.history()
+    assert (record.status, record.error_code) == ("failed", "archive-damaged")
+    assert (record.target_path, record.error_message) == (fit_text(place), fit_text(why))
