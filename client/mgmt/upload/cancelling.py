@@ -46,6 +46,13 @@ class Unwanted(Value):
         return self.left.operation_id if self.left is not None else None
 
     @property
+    def identity(self) -> tuple[str, ...]:
+        """What tells it from all others: one source may be on its way to several names."""
+        if self.operation_id is not None or self.left is None:
+            return (self.operation_id or "",)
+        return self.left.source_path, self.left.order.destination
+
+    @property
     def what(self) -> str:
         """Say which upload it is."""
         if self.record is not None:
@@ -93,7 +100,7 @@ def find_unwanted(
     Raises:
         MgmtError: For causes that stop everything, such as a name that fits several uploads.
     """
-    found: dict[str, Unwanted] = {}
+    found: dict[tuple[str, ...], Unwanted] = {}
     downloads: dict[str, DownloadRecord] = {}
     errors: list[MgmtError] = []
     for name in dict.fromkeys(names):
@@ -107,7 +114,7 @@ def find_unwanted(
             if isinstance(unwanted, DownloadRecord):
                 downloads[unwanted.operation_id] = unwanted
             else:
-                found.setdefault(unwanted.operation_id or unwanted.what, unwanted)
+                found.setdefault(unwanted.identity, unwanted)
     return Targets(list(found.values()), list(downloads.values()), errors)
 
 
