@@ -130,8 +130,7 @@ def history_row(record: OperationRecord, replaced: Container[str] = ()) -> Seque
         record: The operation.
         replaced: Ids of uploads whose object was replaced by a later one.
     """
-    s3_file = getattr(record, "s3_file_record", None)
-    size = s3_file.size if s3_file else getattr(record, "size", None)
+    size = _size_of(record)
     key = getattr(record, "s3_object_key", "") or record.target_path
     return (
         short_id(record),
@@ -144,6 +143,12 @@ def history_row(record: OperationRecord, replaced: Container[str] = ()) -> Seque
     )
 
 
+def _size_of(record: OperationRecord) -> int | None:
+    """Say how large the object is that an operation was about; None where that is not known."""
+    s3_file = getattr(record, "s3_file_record", None)
+    return s3_file.size if s3_file else getattr(record, "size", None)
+
+
 def _shown_status(record: OperationRecord, replaced: Container[str]) -> str:
     if getattr(record, "deleted_at", None) is not None:
         return _DELETED
@@ -152,12 +157,11 @@ def _shown_status(record: OperationRecord, replaced: Container[str]) -> str:
 
 def csv_row(record: OperationRecord, replaced: Container[str] = ()) -> Sequence[str]:
     """Put an operation into the columns for a spreadsheet; times are ISO-8601 in UTC."""
-    s3_file = getattr(record, "s3_file_record", None)
     values = {
         **vars(record),
         "started_at": format_time(record.started_at),
         "finished_at": format_time(record.finished_at) if record.finished_at else None,
-        "size": s3_file.size if s3_file else None,
+        "size": _size_of(record),
         "replaced": "yes" if record.operation_id in replaced else None,
         "deleted_at": format_time(deleted_at) if (deleted_at := getattr(record, "deleted_at", None)) else None,
     }

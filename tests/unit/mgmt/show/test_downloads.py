@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 import pytest
 
 from mgmt.show.downloads import describe_download
+from mgmt.show.history import CSV_FIELDS, csv_row
 from mgmt.show.underway import Transfer
 from mgmt_contract.records import DownloadRecord
 
@@ -42,3 +43,7 @@ def downloaded(received_bytes):
 def test_the_speed_is_that_of_the_bytes_that_were_fetched(received_bytes, moved_fraction, said):
     transfer = Transfer(seconds=10.0, moved_fraction=moved_fraction)
     assert describe_download(downloaded(received_bytes), transfer).endswith(said)
+
+
+def test_a_spreadsheet_has_the_size_of_what_was_downloaded():
+    assert dict(zip(CSV_FIELDS, csv_row(downloaded(20 * MB)), strict=True))["size"] == str(1000 * MB)
