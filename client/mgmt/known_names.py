@@ -38,9 +38,13 @@ class KnownNames:
         with contextlib.suppress(OSError, ValueError):
             self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             handle, temporary = tempfile.mkstemp(dir=self._path.parent, prefix=f".{_FILE_NAME}-")
-            with os.fdopen(handle, "w", encoding="utf-8") as file:
-                file.writelines(f"{key}\n" for key in kept)
-            Path(temporary).replace(self._path)
+            try:
+                with os.fdopen(handle, "w", encoding="utf-8") as file:
+                    file.writelines(f"{key}\n" for key in kept)
+                Path(temporary).replace(self._path)
+            except BaseException:  # such as a full disk, on which each command would leave one more
+                Path(temporary).unlink(missing_ok=True)
+                raise
 
     def complete(self, begun: str) -> list[str]:
         """Complete a begun text: to names as their owners know them, or to whole keys once it has a slash."""

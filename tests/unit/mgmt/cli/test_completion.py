@@ -1,5 +1,6 @@
 """What Tab completes, in the shells themselves."""
 
+import errno
 import os
 import pty
 import select
@@ -8,6 +9,7 @@ import subprocess
 import sys
 import time
 from contextlib import suppress
+from pathlib import Path
 
 import pytest
 
@@ -163,3 +165,14 @@ def test_a_script_is_printed_for_each_shell_and_no_other(capsys, shell):
     assert main(["completion", shell]) == 0
     assert capsys.readouterr().out.strip() == SCRIPTS[shell].strip()
     assert main(["completion", "cmd.exe"]) == 2
+
+
+def test_a_disk_that_takes_no_names_is_left_as_it_was(tmp_path, monkeypatch):
+    def refuse(*_):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(Path, "replace", refuse)
+    names = KnownNames(tmp_path)
+    names.add("DCIM.tar.gz")
+    names.save()
+    assert list(tmp_path.iterdir()) == []
