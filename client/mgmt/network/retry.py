@@ -189,7 +189,7 @@ def read_date(headers: Mapping[str, str]) -> datetime | None:
     """Read the time at which an answer was made, by the other side's clock; None where it says none."""
     try:
         moment = parsedate_to_datetime(headers.get("date", ""))
-    except ValueError:
+    except (ValueError, OverflowError):  # the second for numbers of many digits
         return None
     if moment.year not in _YEARS:
         return None

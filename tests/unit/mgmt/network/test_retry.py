@@ -4,7 +4,7 @@ import threading
 import pytest
 
 from mgmt.errors import CancelledError, UnavailableError
-from mgmt.network.retry import Patience
+from mgmt.network.retry import Patience, read_date
 
 
 class Clock:
@@ -161,3 +161,18 @@ def test_a_pause_that_is_asked_for_has_its_bound(stop, clock, asked_seconds):
     patience.note_progress()
     patience.wait(0, "throttled", retry_after_seconds=asked_seconds)
     assert sum(clock.waits) == pytest.approx(300)
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        "",
+        "now",
+        "Mon, 01 Jan 99999999999999999999 00:00:00 GMT",
+        "Mon, 01 Jan 2026 00:00:99999999999999999999 GMT",
+        "Mon, 01 Jan 2026 00:00:00 +99999999999999999999",
+        "Mon, 01 Jan 0001 00:00:00 GMT",
+    ],
+)
+def test_a_date_that_is_none_tells_no_time(said):
+    assert read_date({"date": said}) is None
