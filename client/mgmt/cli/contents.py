@@ -90,7 +90,7 @@ def _check(
         raise UsageError("--gzidx writes the index of the whole archive. Drop --csv and GLOB.", code="gzidx-alone")
     if gzidx is None and replaces:
         raise UsageError("--replace is for --gzidx FILE, which is not given.", code="nothing-to-replace")
-    if gzidx is not None and not os.path.isdir(gzidx.absolute().parent):  # noqa: PTH112  is_dir raises where a disk fails
+    if gzidx is not None and not os.path.isdir((current_directory() / gzidx).parent):  # noqa: PTH112  is_dir raises where a disk fails
         raise UsageError(f"--gzidx: there is no folder '{gzidx.parent}'. Create it.", code="no-folder")
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from mgmt.cli.history import complete_name
-from mgmt.cli.invocation import Invocation
+from mgmt.cli.invocation import Invocation, current_directory
 from mgmt.cli.upload import exit_code_of
 from mgmt.errors import EXIT_NO, UsageError
 
@@ -41,6 +41,7 @@ def safe(invocation: Invocation, paths: tuple[str, ...], against: tuple[str, ...
       path or upload, 5 sign-in, 7 unavailable, 9 local disk or state, 10 not
       configured, 11 not safe, 130 interrupted.
     """
+    current_directory()  # everything is named from here
     for name in (*paths, *against):
         if not name:
             raise UsageError("A path or name is empty; expected a file or folder, or an upload.", code="empty-name")

@@ -143,7 +143,7 @@ class CredentialStore:
             LocalStateError: If it cannot be removed.
         """
         path = self._file(service_url)
-        if not path.exists():
+        if self.version(service_url) is None:
             return
         with self.locked(service_url), _translate_errors(path):
             entry = self._entry_in(service_url)

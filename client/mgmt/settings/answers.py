@@ -45,7 +45,7 @@ def accept_answer(name: str, text: str, origin: str) -> str:
 
 def is_missing_folder(name: str, value: str) -> bool:
     """Say whether a setting names a folder that is not there (yet, or while a disk is not plugged in)."""
-    return name in FOLDERS and not Path(value).is_dir()
+    return name in FOLDERS and not os.path.isdir(value)  # noqa: PTH112  is_dir raises where a name is too long
 
 
 def _check_bucket(text: str, origin: str) -> None:
@@ -67,7 +67,7 @@ def _check_prefix(text: str, origin: str) -> None:
 
 def _accept_folder(name: str, text: str, origin: str) -> Path:
     path = _absolute(text)
-    if path.exists() and not path.is_dir():
+    if os.path.exists(path) and not os.path.isdir(path):  # noqa: PTH110, PTH112  as above
         raise UsageError(
             f"{VARIABLES[name].name} is {text!r} (from {origin}), and {path} is not a folder.", code="bad-path"
         )
@@ -75,4 +75,11 @@ def _accept_folder(name: str, text: str, origin: str) -> Path:
 
 
 def _absolute(text: str) -> Path:
-    return Path(os.path.abspath(Path(text).expanduser()))  # noqa: PTH100  without following links: they may change
+    try:
+        return Path(os.path.abspath(Path(text).expanduser()))  # noqa: PTH100  without following links: they may change
+    except OSError as error:
+        raise UsageError(
+            f"{text!r} is relative to the current directory, which cannot be used ({error.strerror or error}). Name "
+            "its whole path.",
+            code="no-directory",
+        ) from error

@@ -7,13 +7,13 @@ import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import BinaryIO, Final
+from typing import IO, BinaryIO, Final, cast
 
 from mgmt.archive.checksums import PartSums
 from mgmt.archive.index import Index, IndexWriter
 from mgmt.archive.rebuilding import rebuild_index
 from mgmt.archive.telling import Telling
-from mgmt.errors import IntegrityError, SourceError
+from mgmt.errors import IntegrityError, LocalStateError, SourceError
 from mgmt.events import Notice
 from mgmt.service import error_in
 from mgmt.session import Session
@@ -59,7 +59,7 @@ def open_index(  # noqa: PLR0913  one verb; all but its two objects are settings
     Raises:
         SourceError: other-format for an archive that has no index, or what is not stored any more.
         IntegrityError: content-differs or archive-damaged: what is stored is not what was uploaded.
-        LocalStateError: disk-full.
+        LocalStateError: disk-full or no-temporary-folder.
         MgmtError: The service's refusal, or no progress for too long, or the command was stopped.
     """
     if not has_this_format(upload):
@@ -68,14 +68,26 @@ def open_index(  # noqa: PLR0913  one verb; all but its two objects are settings
             f"and lists are of '{CODEC_BEGINNING} …'. `mgmt download` fetches it whole.",
             code="other-format",
         )
-    # Nameless; only Windows gives it a name, and removes it with the process.
-    with tempfile.TemporaryFile() as file:
+    with _open_list() as opened:
+        file = cast("BinaryIO", opened)
         index = None if reads_archive else _find_index(session, upload, file, seen, on_bytes)
         if index is None:
             if not reads_archive:
                 _announce(session, upload, on_read_archive)
             index = _read_archive(session, upload, file, target_path or f"list of {upload.s3_object_key}", on_bytes)
         yield index
+
+
+def _open_list() -> IO[bytes]:
+    """Make the file for the list: nameless; only Windows gives it a name, and removes it with the process."""
+    try:
+        return tempfile.TemporaryFile()
+    except OSError as error:
+        raise LocalStateError(
+            f"There is no place for the list of what is in the archive: {error.strerror or error}. Make room where "
+            "temporary files are, or set TMPDIR to a folder that can be written, then run the same command again.",
+            code="no-temporary-folder",
+        ) from error
 
 
 def _find_index(

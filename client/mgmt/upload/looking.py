@@ -371,8 +371,19 @@ def everything_in(
         known_archives: Paths of archives that the journal knows as ours.
         emit: Told of sockets, pipes and devices, and of what mgmt has made or keeps for itself.
         excludes: Globs of entries to leave out.
+
+    Raises:
+        SourceError: If the folder cannot be listed.
     """
-    for name in sorted(os.listdir(folder), key=os.fsencode):  # noqa: PTH208  names are what is wanted
+    try:
+        names = sorted(os.listdir(folder), key=os.fsencode)  # noqa: PTH208  names are what is wanted
+    except OSError as error:
+        raise SourceError(
+            f"'{shown(os.fspath(folder))}' cannot be listed: {error.strerror or error}. Make it readable, or name each "
+            "file and folder that is to be uploaded.",
+            code="source-unreadable",
+        ) from error
+    for name in names:
         if is_excluded(name, excludes):
             continue
         reason = _reason_to_skip(folder / name, known_archives)

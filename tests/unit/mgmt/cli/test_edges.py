@@ -61,13 +61,19 @@ def test_who_asks_for_the_traceback_of_a_bug_gets_it(capsys, monkeypatch):
     assert "Traceback" in said
 
 
-def test_a_current_directory_that_is_gone_is_said(capsys, monkeypatch, tmp_path, service):
+@pytest.mark.parametrize(
+    "command",
+    [("upload", "all"), ("safe", "DCIM"), ("contents", "--gzidx", "points", "DCIM"), ("download", "DCIM")],
+    ids=lambda command: command[0],
+)
+def test_a_current_directory_that_is_gone_is_said(capsys, monkeypatch, tmp_path, service, command):
     gone = tmp_path / "gone"
     gone.mkdir()
     monkeypatch.chdir(gone)
     gone.rmdir()
-    assert main(["--json", "upload", "all"]) == 9
+    assert main(["--json", *command]) == 9
     assert error_of(capsys)["code"] == "no-directory"
+    assert service.asked == []
 
 
 @pytest.mark.parametrize("option", ["--since", "--until"])

@@ -54,3 +54,19 @@ def test_a_folder_that_is_not_there_is_known(tmp_path):
     assert is_missing_folder("local_dir", str(tmp_path / "none"))
     assert not is_missing_folder("local_dir", str(tmp_path))
     assert not is_missing_folder("bucket", "none")
+
+
+def test_a_name_that_no_disk_takes_is_a_folder_that_is_not_there(tmp_path):
+    endless = str(tmp_path / ("x" * 300))
+    assert accept_answer("local_dir", endless, "x") == endless
+    assert is_missing_folder("local_dir", endless)
+
+
+def test_in_a_folder_that_is_gone_a_relative_one_means_nothing(tmp_path, monkeypatch):
+    gone = tmp_path / "gone"
+    gone.mkdir()
+    monkeypatch.chdir(gone)
+    gone.rmdir()
+    with pytest.raises(UsageError, match="whole path"):
+        accept_answer("local_dir", "footage", "x")
+    assert accept_answer("local_dir", str(tmp_path), "x") == str(tmp_path)

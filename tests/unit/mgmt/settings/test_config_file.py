@@ -120,6 +120,14 @@ def test_an_older_file_is_read_as_long_as_there_is_none_of_ours(home):
     assert config_source(ours, {}) == ours
 
 
+def test_a_config_folder_whose_name_no_disk_takes_is_a_sentence(home, monkeypatch):
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(home / ("x" * 300)))
+    ours = default_config_path({})
+    assert config_source(ours, {}) == home / ".config" / "mgmt" / "config"
+    with pytest.raises(LocalStateError, match="File name too long"):
+        read_config(ours)
+
+
 def test_who_names_a_file_means_that_one(home):
     named = home / "named"
     assert config_source(named, {"MGMT_CONFIG": str(named)}) == named

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import os
 import tarfile
@@ -169,3 +170,13 @@ def test_nothing_is_left_where_temporary_files_lie(desk, card, tmp_path, monkeyp
     with open_index(desk.session, card.upload) as index:
         assert listed(index)
         assert list((tmp_path / "temporary").iterdir()) == [], "also in the middle: a kill leaves nothing"
+
+
+def test_a_machine_without_a_folder_for_temporary_files_is_told_so(desk, indexed, monkeypatch):
+    def refuse(*_, **__):
+        raise FileNotFoundError(errno.ENOENT, "No usable temporary directory found")
+
+    monkeypatch.setattr("mgmt.stored.indexes.tempfile.TemporaryFile", refuse)
+    with pytest.raises(LocalStateError, match="TMPDIR"), open_index(desk.session, indexed.upload):
+        pass
+    assert desk.team.storage.gets == []

@@ -282,3 +282,9 @@ def test_paths_are_shown_relative_and_never_with_a_home(work, tmp_path):
     assert show_path("../other", work) == "other"
     assert show_path(os.fsdecode(b"\xff"), work) == "\\xff"
     assert show_path("cafe\u0301", work) == "café"
+
+
+def test_a_folder_that_cannot_be_listed_is_told_so(work):
+    with pytest.raises(SourceError, match="cannot be listed: No such file") as error:
+        list(everything_in(work / "none", set(), print))
+    assert error.value.code == "source-unreadable"
