@@ -41,16 +41,12 @@ class Fault:
     """Whether a command gets over it where it happens once."""
     ends_with: int = 7
     """How a command ends where it happens for ever."""
-    ends_put_with: int | None = None
-    """The same for bytes that are sent, where that is another end: the storage says one thing and has another."""
 
-    def expect(self, method: str, place: str, times: int) -> int:
+    def expect(self, place: str, times: int) -> int:
         """Say how a command ends."""
         if place in REPORTS:
             return 0
-        if times == 1 and self.passes:
-            return 0
-        return self.ends_put_with if method == "PUT" and self.ends_put_with is not None else self.ends_with
+        return 0 if times == 1 and self.passes else self.ends_with
 
 
 def broken(**how) -> Callable[[], None]:
@@ -91,10 +87,10 @@ OF_A_STORAGE = [
     Fault("400 ExpiredToken", said_by_s3(400, "ExpiredToken")),
     Fault("403 expired", said_by_s3(403, "AccessDenied")),
     Fault("403 skewed", said_by_s3(403, "RequestTimeTooSkewed")),
-    Fault("404", said_by_s3(404, "NoSuchKey"), ends_put_with=8),
-    Fault("404 of the upload", said_by_s3(404, "NoSuchUpload"), ends_put_with=8),
+    Fault("404", said_by_s3(404, "NoSuchKey")),
+    Fault("404 of the upload", said_by_s3(404, "NoSuchUpload")),
     Fault("409", said_by_s3(409, "ConditionalRequestConflict")),
-    Fault("412", said_by_s3(412, "PreconditionFailed"), ends_put_with=8),
+    Fault("412", said_by_s3(412, "PreconditionFailed")),
     Fault("429", said_by_s3(429, "SlowDown")),
     Fault("429 with Retry-After", said_by_s3(429, "SlowDown", retry_after=str(RETRY_AFTER_SECONDS))),
     Fault("503", said_by_s3(503, "SlowDown")),
@@ -293,7 +289,7 @@ def test_it_is_got_over_or_told_and_the_same_command_comes_to_its_end(at, comman
             exit_code, hits = run_with(at, fault, times, arguments, method, place)
             said = capsys.readouterr().err
             again = at.run(*arguments) if exit_code != 0 else 0
-            expected = fault.expect(method, place, times)
+            expected = fault.expect(place, times)
             waits_long = "with Retry-After" in fault.name and place not in REPORTS
             if exit_code == 0 and waits_long != (sum(at.paused_seconds) >= RETRY_AFTER_SECONDS):
                 wrong.append(f"{fault.name}, {times} times: waited {sum(at.paused_seconds)} s")
@@ -303,6 +299,25 @@ def test_it_is_got_over_or_told_and_the_same_command_comes_to_its_end(at, comman
                     f"{fault.name}, {times} times ({hits}): {exit_code} (expected {expected}), then {again}: {said}"
                 )
     assert not wrong, "\n".join(wrong)
+
+
+@pytest.mark.parametrize(
+    "fault", [each for each in OF_A_STORAGE if each.name[:3] in ("404", "412")], ids=lambda each: each.name
+)
+@pytest.mark.parametrize(("prepare", "place"), [(prepare_small, "object"), (prepare_large, "part")])
+def test_a_storage_that_contradicts_the_service_is_said_to_and_nothing_is_given_up(at, fault, prepare, place, capsys):
+    """It never said that it has the bytes: so it has lost none, and the upload stays as it is."""
+    case = Case(at, "source")
+    arguments = prepare(case)
+    exit_code, _ = run_with(at, fault, FOR_EVER, arguments, "PUT", place)
+    said = capsys.readouterr().err
+    assert (exit_code, [each.record.status for each in case.operations("upload")]) == (7, ["pending"])
+    answer = fault.happen()
+    assert f"the storage answers {answer.status}" in said
+    assert "still to be sent" in said
+    assert "the same command goes on from here" in said
+    assert "stored the bytes" not in said
+    assert sum(at.paused_seconds) > 0, "it is not asked five times in a row at once"
 
 
 def prepare_undelete(case):

@@ -40,7 +40,7 @@ from mgmt.upload.small import Small
 from mgmt_contract import messages
 
 SEND_ROUNDS_MAX: Final = 5
-"""How often parts are sent again that the storage had acknowledged and does not have."""
+"""How often bytes are sent again that the storage does not have, whatever it answered."""
 COMPLETING_MAX_SECONDS: Final = 3600.0
 """How long S3 may take to join parts; minutes are usual for the largest objects."""
 _RENEWABLE_CODES: Final = frozenset({"operation-differs", "operation-failed", "not-allowed"})
@@ -176,7 +176,8 @@ class Batch:
             MgmtError: For causes that stop everything. What was begun stays resumable.
         """
         jobs = self._packed
-        for _ in range(SEND_ROUNDS_MAX):
+        for number in range(SEND_ROUNDS_MAX):
+            self._wait_if_turned_away(jobs, number)
             granted = self._ask(jobs)
             sent, stopping_error = self._carry(granted)
             jobs = self._confirm(sent)
@@ -186,9 +187,39 @@ class Batch:
             jobs += self._begin_anew(renewing)
             if not jobs:
                 return
+        self._give_up(jobs)
+
+    def _wait_if_turned_away(self, jobs: Sequence[Job], number: int) -> None:
+        """Wait before another round, where the storage and the service have contradicted each other."""
+        reasons = [job.turned_away for job in jobs if job.turned_away is not None]
         for job in jobs:
-            message = f"{job.target_path}: the storage loses bytes that it has acknowledged. Tell the admin."
-            self.ending.end_failed(job, IntegrityError(message, code="parts-lost"))
+            job.turned_away = None
+        if reasons:
+            self.session.patience.wait(number, reasons[0])
+
+    def _give_up(self, jobs: Sequence[Job]) -> None:
+        """End jobs whose bytes the storage does not have after so many rounds.
+
+        Raises:
+            UnavailableError: If it did not say that it has them: nothing is wrong with them, so all stays resumable.
+        """
+        for job in jobs:
+            if job.turned_away is None:
+                message = (
+                    f"{job.target_path}: the storage said {SEND_ROUNDS_MAX} times that it has stored the bytes, and "
+                    "the service did not find them there. Tell the admin. The archive is kept at "
+                    f"{job.archive_path}; the same command sends it again."
+                )
+                self.ending.end_failed(job, IntegrityError(message, code="parts-lost"))
+        for job in jobs:
+            if job.turned_away is not None:
+                raise UnavailableError(
+                    f"{job.target_path}: the storage did not take the bytes for {SEND_ROUNDS_MAX} fresh URLs in a row "
+                    f"({job.turned_away}), and each time the service found that they are still to be sent. Tell the "
+                    "admin; nothing is lost, and the same command goes on from here.",
+                    code="storage-refuses",
+                    operation_id=job.operation_id,
+                )
 
     def _promise(self, jobs: Sequence[Job], *, instead_of: Iterable[str] = ()) -> None:
         """Write the jobs into the journal as they stand."""

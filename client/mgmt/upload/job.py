@@ -101,6 +101,8 @@ class Job:
     """Why the archive is made in the user's cache folder, in a sentence; None where it is not."""
     left_elsewhere: Sequence[str] = ()
     """What of an earlier run could not be removed from another folder, each in a sentence."""
+    turned_away: str | None = None
+    """Why the storage did not take the latest bytes, where only the service can tell whether it has them."""
     _entering: threading.Lock = field(default_factory=threading.Lock)
 
     @property

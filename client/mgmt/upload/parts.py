@@ -267,7 +267,8 @@ class PartsSender:
         span = PartSpan(part.number, (part.number - 1) * self._part_size_bytes, part.length)
         turn = nullcontext if self._pace is None else partial(self._pace.turn, part.number)
         delivery = deliver_slice(self._session, self._job, span, self._path, self._note_bytes, turn)
-        delivery.send(signed, signed_at, lambda: self._sign([part], None).parts[0].request)
+        turned_away = delivery.send(signed, signed_at, lambda: self._sign([part], None).parts[0].request)
+        self._job.turned_away = turned_away or self._job.turned_away
 
     def _note_bytes(self, size_bytes: int) -> None:
         if self._pace is not None:

@@ -120,13 +120,16 @@ class Delivery:
         signed: messages.SignedRequest,
         signed_at: float,
         sign_again: Callable[[], messages.SignedRequest | None],
-    ) -> None:
+    ) -> str | None:
         """Send until stored, or until only the service can tell.
 
         Args:
             signed: The URL to begin with.
             signed_at: When it was asked for, by `Patience.passed`.
             sign_again: Gets a fresh one; None where there is nothing to send.
+
+        Returns:
+            Why the storage did not take the bytes, where only the service can tell whether it has them.
 
         Raises:
             IntegrityError: If the bytes arrived corrupted too often.
@@ -139,10 +142,11 @@ class Delivery:
         while (result := self._try()) is not None:
             if result.outcome in (PutOutcome.STORED, PutOutcome.EXISTS, PutOutcome.GONE):
                 self._session.patience.note_progress()
-                return
+                return result.reason or None
             self._give_up_or_wait(result, attempt)
             attempt += 1
             self._renew()
+        return None
 
     def _try(self) -> PutResult | None:
         """Make one try; None where there is nothing to send any more."""
@@ -249,4 +253,5 @@ def send_whole(session: Session, job: Job, signed: messages.SignedRequest, meter
         return result.request if result.outcome == "put" else None
 
     span = PartSpan(1, 0, archive.size)
-    deliver_slice(session, job, span, lambda: archive.path, meter.add).send(signed, job.granted_at, sign_again)
+    delivery = deliver_slice(session, job, span, lambda: archive.path, meter.add)
+    job.turned_away = delivery.send(signed, job.granted_at, sign_again)
