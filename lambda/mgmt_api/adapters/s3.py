@@ -97,6 +97,7 @@ _HEAD_ERRORS: Final[Mapping[str, type[StorageError]]] = {
     "NoSuchVersion": _NoSuchObjectError,
     "MethodNotAllowed": _NoSuchObjectError,
     "405": _NoSuchObjectError,  # the version is a delete marker
+    "400": StorageUnavailableError,  # HEAD tells no code: it stands for ExpiredToken or RequestTimeout
 }
 """Source: Amazon S3 API Reference, "Error responses" and "CompleteMultipartUpload", read 2026-11."""
 

@@ -12,7 +12,7 @@ import logging
 from mgmt_api.calls.backends import Backends
 from mgmt_api.domain.checks import check_index
 from mgmt_api.domain.entities import Operation
-from mgmt_api.ports import NewObject, StorageError, StorageUnavailableError, StoredObject, WriteCondition
+from mgmt_api.ports import NewObject, StoredObject, WriteCondition
 from mgmt_contract.messages import IndexFile, SignedRequest
 from mgmt_contract.names import index_key
 from mgmt_contract.problems import ProblemError
@@ -53,18 +53,13 @@ def find_index(backends: Backends, operation: Operation) -> StoredObject | None:
     """Return the index as the storage states it; None where none was announced, or what is there is not that one.
 
     Raises:
-        StorageUnavailableError: If the storage does not answer: it did a moment ago, for the archive.
+        StorageError: If the storage does not say whether it is there. The upload is not done yet then: a record that
+            has no index never gets one.
     """
     index = operation.index
     if index is None:
         return None
-    try:
-        stored = backends.objects.head_object(index_key(backends.settings.root_prefix, operation.id))
-    except StorageUnavailableError:
-        raise
-    except StorageError as error:
-        logger.warning("an index was not seen", extra={"operation_id": operation.id, "reason": str(error)})
-        return None
+    stored = backends.objects.head_object(index_key(backends.settings.root_prefix, operation.id))
     promised = (operation.id, index.size, index.crc64nvme)
     if stored is None or (stored.operation_id, stored.size, stored.crc64nvme) != promised:
         logger.warning("an upload is done without its index", extra={"operation_id": operation.id})

@@ -81,6 +81,7 @@ CALLS: dict[str, Callable[[S3ObjectStore], object]] = {
         ("complete", 409, "SomethingNew", OperationInProgressError),
         ("complete", 400, "RequestTimeout", StorageUnavailableError),
         *[(call, 400, "ExpiredToken", StorageUnavailableError) for call in ("complete", "list", "create")],
+        ("head", 400, "ExpiredToken", StorageUnavailableError),  # without a body it is a bare 400
         *[(call, 403, "RequestTimeTooSkewed", StorageUnavailableError) for call in ("complete", "list", "create")],
         ("list", 404, "NoSuchUpload", NoSuchMultipartUploadError),
         *[(call, 503, "SlowDown", StorageUnavailableError) for call in CALLS],
