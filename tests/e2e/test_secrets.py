@@ -6,8 +6,10 @@ import itertools
 import json
 import logging
 import os
+import subprocess
+import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -17,7 +19,7 @@ import psutil  # type: ignore[import-untyped]  # its types are a distribution of
 import pytest
 
 from support.guarded import find_free_port, guarded_service, make_laptop
-from support.odd_issuer import DEVICE_CODE, OddIssuer, odd_issuer
+from support.odd_issuer import DEVICE_CODE, OddIssuer, odd_issuer, where_it_ends
 from support.programs import OPEN_TO_ALL, TELLS_ALL, TELLTALE
 from support.rotating_issuer import ROBOT, rotating_issuer
 from support.secrecy import MARKED, SECRET, find_secrets
@@ -241,6 +243,52 @@ def test_no_sign_in_writes_a_secret_anywhere_but_where_it_is_kept(tmp_path: Path
     words = " ".join(watch.commands)
     assert f"login {url}" in words
     assert not [secret for secret in watch.secrets if secret in words]
+
+
+def paste(laptop: Laptop, url: str, answer: Callable[[str], str]) -> Run:
+    """Sign in over SSH: open the printed address elsewhere, and paste what `answer` makes of where it has ended."""
+    process = subprocess.Popen(
+        [sys.executable, "-c", OPEN_TO_ALL, "-v", "login", url, "--no-browser"],
+        cwd=laptop.work,
+        env=laptop.whole_environment(),
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stderr is not None
+    told = list[str]()
+    for line in process.stderr:
+        told.append(line)
+        if "response_type=code" in line:
+            break
+    stdout, stderr = process.communicate(answer(where_it_ends(told[-1].strip())) + "\n", timeout=60)
+    return Run(process.returncode, stdout, "".join(told) + stderr)
+
+
+def test_no_code_that_is_pasted_is_written_anywhere(tmp_path: Path):
+    """Taken, of another sign-in, or refused by an issuer that tells the whole form; nor is it among the processes."""
+    with watched_sign_in(tmp_path / "laptop") as (watch, laptop, url):
+
+        def keep(address: str) -> str:
+            watch.secrets |= set(parse_qs(urlsplit(address).query)["code"])
+            return address
+
+        runs = [paste(laptop, url, keep)]
+        runs.append(paste(laptop, url, lambda address: keep(address).replace("state=", "state=x")))
+        watch.echoes = True
+        runs.append(paste(laptop, url, keep))
+        assert [run.exit_code for run in runs] == [0, 5, 5], [run.stderr for run in runs]
+        assert open_to_others(laptop.folder / "state") == []
+        [sign_in] = laptop.folder.rglob("sign-in.json")
+        assert any(secret in sign_in.read_text("utf-8") for secret in watch.secrets)
+        sign_in.unlink()
+    assert len(watch.secrets) > 6, "three codes, two verifiers, and tokens"
+    texts = [run.stdout + run.stderr for run in runs] + [" ".join(watch.commands)]
+    assert f"login {url} --no-browser" in texts[-1]
+    assert not [secret for secret in watch.secrets for text in texts if secret in text]
+    for path, text in written_in(laptop.folder).items():
+        assert not [secret for secret in watch.secrets | watch.told_addresses if secret.encode() in text], path
 
 
 def test_a_sign_in_in_the_keyring_is_there_alone(tmp_path: Path):

@@ -12,6 +12,8 @@ import hashlib
 import json
 import secrets
 import time
+import urllib.error
+import urllib.request
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
@@ -218,3 +220,17 @@ def odd_issuer() -> Iterator[OddIssuer]:
         yield issuer
     finally:
         issuer.close()
+
+
+class _Stay(urllib.request.HTTPRedirectHandler):
+    def redirect_request(self, *_: object) -> None:
+        return None
+
+
+def where_it_ends(address: str) -> str:
+    """Follow an issuer's address as a browser on another machine does: to the loopback one that it cannot show."""
+    try:
+        urllib.request.build_opener(_Stay).open(address, timeout=30)
+    except urllib.error.HTTPError as error:
+        return error.headers["location"] or ""
+    raise AssertionError("no redirect")

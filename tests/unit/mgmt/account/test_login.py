@@ -19,7 +19,7 @@ from mgmt.network import Connections
 from mgmt.network.retry import Patience
 from mgmt_contract.messages import Me, Service
 from mgmt_contract.sign_in import redirect_uri
-from support.odd_issuer import AUDIENCE, CLIENT_ID, SCOPE, encode, make_key, odd_issuer
+from support.odd_issuer import AUDIENCE, CLIENT_ID, SCOPE, encode, make_key, odd_issuer, where_it_ends
 
 SERVICE_URL = "https://uploads.example.com"
 PAGE = "https://login.example.com/page"
@@ -479,21 +479,6 @@ def test_a_wrong_clock_of_this_machine_does_no_harm(scene):
 
 
 # --- without a browser here ----------------------------------------------------------------------------
-
-
-def where_it_ends(address):
-    """Follow an address until the loopback one that no browser can show."""
-    opener = urllib.request.build_opener(_Stay)
-    try:
-        opener.open(address, timeout=30)
-    except urllib.error.HTTPError as error:
-        return error.headers["location"]
-    raise AssertionError("no redirect")
-
-
-class _Stay(urllib.request.HTTPRedirectHandler):
-    def redirect_request(self, *_):
-        return None
 
 
 class Person(Browser):

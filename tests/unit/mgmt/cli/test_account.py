@@ -18,7 +18,7 @@ import pytest
 from mgmt.cli.account import accept_address
 from mgmt_contract.sign_in import redirect_uri
 from support.guarded import find_free_port, guarded_service, make_laptop
-from support.odd_issuer import OddIssuer, odd_issuer
+from support.odd_issuer import OddIssuer, odd_issuer, where_it_ends
 
 
 @pytest.fixture(scope="module")
@@ -195,19 +195,6 @@ def test_a_token_in_the_environment_goes_first_and_that_is_said(login, issuer):
 
 
 # --- other ways ----------------------------------------------------------------------------------------
-
-
-class _Stay(urllib.request.HTTPRedirectHandler):
-    def redirect_request(self, *_):
-        return None
-
-
-def where_it_ends(address):
-    try:
-        urllib.request.build_opener(_Stay).open(address, timeout=30)
-    except urllib.error.HTTPError as error:
-        return error.headers["location"]
-    raise AssertionError("no redirect")
 
 
 def begin(laptop, *arguments, **environment):
