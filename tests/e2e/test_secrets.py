@@ -104,6 +104,19 @@ def test_no_command_writes_a_secret_anywhere(team: Team, anna: Laptop, caplog):
     assert not open_to_others(anna.folder / "state", team.folder)
 
 
+def test_what_tells_of_paths_and_names_is_the_owners_alone_in_a_state_folder_that_is_open_to_all(anna: Laptop):
+    state = anna.folder / "state"
+    for folder in (state, state / "log", state / "locks"):
+        folder.mkdir(exist_ok=True)
+        folder.chmod(0o777)
+    (anna.work / "clip.mov").write_bytes(b"footage")
+    assert anna.run("upload", "clip.mov", program=OPEN_TO_ALL).exit_code == 0
+    (anna.work / "back").mkdir()
+    assert anna.run("download", "clip.mov", "--to", "back", program=OPEN_TO_ALL).exit_code == 0
+    assert {"journal.sqlite", "known-names"} < {path.name for path in written_in(state)}
+    assert open_to_others(state) == []
+
+
 def test_the_search_finds_what_a_command_tells(team: Team, anna: Laptop):
     """Else the test above would prove nothing: a command that logs its token, with nothing to cut it out, and with."""
     token = anna.environment["MGMT_TOKEN"].encode()

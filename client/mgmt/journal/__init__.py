@@ -6,6 +6,7 @@ network, continues the same operation with the same archive, and mgmt recognises
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import sqlite3
@@ -21,6 +22,7 @@ import filelock
 
 from mgmt.errors import LocalStateError, RefusedError
 from mgmt.journal.locks import Locks
+from mgmt.machine.files import close_to_others, write_private
 from mgmt_contract.messages import CleanUp, Content, DownloadEnd, Existing
 from mgmt_contract.values import Value
 from mgmt_contract.wire import MessageError, from_json, to_json
@@ -218,6 +220,7 @@ class Journal:
             for folder in (state_dir, lock_folder):
                 folder.mkdir(parents=True, exist_ok=True, mode=0o700)
             path = state_dir / _FILE_NAME
+            _make_private(path)
             self._database = sqlite3.connect(path, isolation_level=None, timeout=30, check_same_thread=False)
             # No write-ahead log: SQLite maps its index into memory, and cutting a mapped file short kills the process.
             # A change costs a sync or two more, and a batch makes three.
@@ -251,7 +254,7 @@ class Journal:
             if known is not None:
                 return known
             # Two first runs at once: one id wins.
-            with filelock.FileLock(self._state_dir / "locks" / "machine-id.lock"):
+            with filelock.FileLock(self._state_dir / "locks" / "machine-id.lock", mode=0o600):
                 return _read_machine_id(path) or _make_machine_id(path)
 
     @contextmanager
@@ -547,17 +550,22 @@ def _read_machine_id(path: Path) -> str | None:
         return None
 
 
+def _make_private(path: Path) -> None:
+    """Make the file if it is not there, so that only its owner can read it; SQLite's files beside it get its mode.
+
+    A folder that a person has made may be open to others, and SQLite alone would go by the umask. One that is there is
+    not opened: closing it would end the locks of this process on it.
+    """
+    try:
+        os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600))
+    except FileExistsError:
+        with contextlib.suppress(OSError):  # somebody else's, or on a disk that knows no modes
+            close_to_others(path)
+
+
 def _make_machine_id(path: Path) -> str:
     made = str(uuid.uuid4())
-    temporary = path.with_suffix(f".{uuid.uuid4().hex}")
-    try:
-        with temporary.open("w", encoding="ascii") as file:
-            file.write(made)
-            file.flush()
-            os.fsync(file.fileno())  # an empty id after a power cut would be of no machine
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    write_private(path, made)  # whole and on the disk: an empty id after a power cut would be of no machine
     return made
 
 

@@ -1,6 +1,7 @@
 import multiprocessing
 import os
 import sqlite3
+import stat
 import subprocess
 import sys
 import threading
@@ -53,6 +54,44 @@ def test_what_was_written_down_is_found_again_by_another_run(journal, tmp_path):
     assert again.find("https://other", "/a/clip", "p/clip") is None
     assert again.find("https://s", "/a/clip", "q/clip") is None
     again.close()
+
+
+def modes_in(folder):
+    return {path.name: stat.S_IMODE(path.stat().st_mode) for path in folder.rglob("*") if path.is_file()}
+
+
+@pytest.mark.skipif(os.name == "nt", reason="a profile's folders are closed by their own lists")
+def test_its_files_are_the_owners_alone_also_in_a_folder_that_is_open_to_all(tmp_path):
+    """A folder that a person has made; the files tell of paths and names."""
+    state = tmp_path / "state"
+    state.mkdir()
+    state.chmod(0o777)
+    before = os.umask(0)
+    try:
+        with closing(Journal(state)) as journal:
+            assert journal.machine_id
+            with journal.hold("x", "x"):
+                journal.put([entry()])
+            journal._database.execute("BEGIN IMMEDIATE")
+            journal._database.execute("DELETE FROM uploads")
+            found = modes_in(state)
+            journal._database.execute("ROLLBACK")
+    finally:
+        os.umask(before)
+    assert {"journal.sqlite", "journal.sqlite-journal", "machine-id", "uploads.lock"} <= found.keys()
+    assert set(found.values()) == {0o600}, found
+    assert stat.S_IMODE(state.stat().st_mode) == 0o777, "the folder is the person's"
+
+
+@pytest.mark.skipif(os.name == "nt", reason="a profile's folders are closed by their own lists")
+def test_a_journal_that_was_open_to_others_is_closed_to_them(journal, tmp_path):
+    path = tmp_path / "state" / "journal.sqlite"
+    journal.put([entry()])
+    journal.close()
+    path.chmod(0o644)
+    with closing(Journal(tmp_path / "state")) as again:
+        assert again.find("https://s", "/a/clip", "p/clip") is not None
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
 
 
 def test_the_newest_of_several_is_found(journal):
