@@ -8,6 +8,7 @@ from concurrent.futures import Future, ThreadPoolExecutor, wait
 from typing import Final
 
 from mgmt.archive.blocks import Readable
+from mgmt.download.arriving import Arriving, Bringing
 from mgmt.download.unfinished import Span, Unfinished
 from mgmt.errors import INTERRUPTED, CancelledError, MgmtError
 from mgmt.events import Progress
@@ -76,20 +77,23 @@ class Fetching:
                 has found.
             OSError: What the disk met with.
         """
-        with self._unfinished.reading() as arriving, ThreadPoolExecutor(1, thread_name_prefix="check") as checker:
+        arriving = Arriving(self._unfinished, jobs, self._note_received)
+        with ThreadPoolExecutor(1, thread_name_prefix="check") as checker:
             checking = checker.submit(check, arriving)
             try:
-                self._fetch_all(jobs, checking)
+                self._fetch_all(arriving, jobs, checking)
                 checking.result()
             except BaseException:
-                self._unfinished.close()  # so that the check ends
+                arriving.close()  # so that the check ends
+                self._unfinished.close()
                 raise
 
-    def _fetch_all(self, jobs: int, checking: Future[object]) -> None:
+    def _fetch_all(self, arriving: Arriving, jobs: int, checking: Future[object]) -> None:
         self._note_received(0)
         pool = ThreadPoolExecutor(jobs, thread_name_prefix="fetch")
         try:
-            pending = {pool.submit(self._work) for _ in range(jobs)}
+            parts = [arriving.bring() for _ in range(jobs)]
+            pending = {pool.submit(self._work, arriving, part) for part in parts}
             while pending and not self._errors:
                 ended, pending = wait(pending, timeout=_LOOK_SECONDS)
                 for each in ended:
@@ -108,35 +112,24 @@ class Fetching:
         self.is_over = True
         self._unfinished.sync()
 
-    def _work(self) -> None:
+    def _work(self, arriving: Arriving, bringing: Bringing) -> None:
         try:
             while not self._errors:
                 with self._lock:
                     span = next(self._spans, None)
                 if span is None:
                     return
-                self._fetch(span)
-                self._unfinished.note_whole(span.number)
+                self._ranges.fetch(span.offset, span.length, bringing.begin(span), self._check_wanted)
+                arriving.note_whole(span)
         except (MgmtError, OSError) as error:  # raised by the thread that waits
             self._errors.append(error)
-
-    def _fetch(self, span: Span) -> None:
-        done_bytes = 0
-
-        def write(data: memoryview) -> None:
-            nonlocal done_bytes
-            self._check_wanted()
-            self._unfinished.write(span.offset + done_bytes, data)
-            done_bytes += len(data)
-            self._note_received(len(data))
-
-        self._ranges.fetch(span.offset, span.length, write, self._check_wanted)
 
     def _check_wanted(self) -> None:
         if self._errors:
             raise CancelledError(INTERRUPTED)
 
     def _note_received(self, size_bytes: int) -> None:
+        self._check_wanted()
         source = self._source
         with self._lock:
             self._done_bytes += size_bytes

@@ -14,23 +14,20 @@ import os
 import stat
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
 from io import FileIO
 from pathlib import Path
 from typing import Any, Final, NamedTuple, Self
 
 from mgmt.archive import sync_folder
-from mgmt.archive.blocks import Readable
 from mgmt.errors import INTERRUPTED, CancelledError, LocalStateError
 from mgmt.layout import temporary_name
+from mgmt.machine.direct import DirectWriter
 from mgmt.machine.files import open_regular, remove_file
 from mgmt.text import shown
 from mgmt_contract.parts import MIB
 
-RANGE_SIZE_BYTES: Final = 8 * MIB
-"""Large enough that answers cost little, small enough that little is fetched again after a crash."""
-_READ_SIZE_BYTES: Final = MIB
-"""Of what is read while it arrives: from the system's memory, into the same buffer over and over."""
+RANGE_SIZE_BYTES: Final = 4 * MIB
+"""Large enough that answers cost little, small enough that several fit into the memory."""
 _LIST_FORMAT: Final = "mgmt ranges 1"
 _TOKEN_HEX_DIGITS: Final = 8
 _MODE: Final = 0o600
@@ -79,8 +76,6 @@ class Unfinished:
         self.goal: Goal | None = None
         """What an earlier run has opened."""
         self._lock = threading.Lock()
-        self._has_changed = threading.Condition(self._lock)
-        """More was written, or everything was closed."""
         self._is_written = bytearray()
         """Which ranges are whole, on the disk or not."""
         self._writing = threading.Lock()
@@ -88,6 +83,7 @@ class Unfinished:
         self._noting = threading.Lock()
         self._waiting: list[int] = []
         self._descriptor: int | None = None
+        self._direct: DirectWriter | None = None
         self._list: FileIO | None = None
         self._read_list()
 
@@ -117,6 +113,7 @@ class Unfinished:
         self._descriptor = os.open(self.path, os.O_RDWR | made | _FLAGS, _MODE)
         if not stat.S_ISREG(os.fstat(self._descriptor).st_mode):
             raise LocalStateError(f"'{shown(os.fspath(self.path))}' is no file. Remove it.", code="no-file")
+        self._direct = DirectWriter(self.path, self._descriptor)
         lines = [] if is_known else [self._head]
         # A line that a crash has cut is none any more: the beginning of 12 must not be taken for 1.
         self._append(b"#\n" * is_known + b"".join(map(write_line, [*lines, goal._asdict()])))
@@ -136,7 +133,21 @@ class Unfinished:
         return (span for span in self._spans() if not self._is_done[span.number])
 
     def write(self, offset: int, data: bytes | memoryview) -> None:
-        """Write bytes of the archive to their place.
+        """Write bytes of the archive to their place, past the system's cache where possible.
+
+        Raises:
+            CancelledError: If everything was closed meanwhile.
+        """
+        with self._writing:
+            if self._descriptor is None or self._direct is None:
+                raise CancelledError(INTERRUPTED)
+            view = memoryview(data)
+            while view:
+                written_bytes = self._direct.write(offset, view) or _write_at(self._descriptor, view, offset)
+                view, offset = view[written_bytes:], offset + written_bytes
+
+    def read(self, offset: int, buffer: memoryview) -> memoryview:
+        """Read bytes of the archive that were written; fewer at its end.
 
         Raises:
             CancelledError: If everything was closed meanwhile.
@@ -144,22 +155,21 @@ class Unfinished:
         with self._writing:
             if self._descriptor is None:
                 raise CancelledError(INTERRUPTED)
-            view = memoryview(data)
-            while view:
-                written_bytes = _write_at(self._descriptor, view, offset)
-                view, offset = view[written_bytes:], offset + written_bytes
+            return buffer[: _read_at(self._descriptor, buffer, offset)]
+
+    def is_written(self, offset: int) -> bool:
+        """Tell whether the range that an offset lies in is whole."""
+        return bool(self._is_written[offset // RANGE_SIZE_BYTES])
 
     def differs(self, offset: int, data: bytes | memoryview) -> bool:
         """Tell whether other bytes than these are at their place."""
-        assert self._descriptor is not None  # noqa: S101  it was opened
-        return _read_at(self._descriptor, len(data), offset) != data
+        return self.read(offset, memoryview(bytearray(len(data)))) != data
 
     def note_whole(self, number: int) -> None:
         """Note that all of a range was written; whichever thread comes first syncs for the others."""
         with self._lock:
             self._waiting.append(number)
             self._is_written[number] = 1
-            self._has_changed.notify_all()
         if self._noting.acquire(blocking=False):
             try:
                 self._sync_waiting()
@@ -170,26 +180,6 @@ class Unfinished:
         """Have everything that was written on the disk, and listed."""
         with self._noting:
             self._sync_waiting()
-
-    @contextmanager
-    def reading(self) -> Iterator[Readable]:
-        """Read the archive from its beginning on, in another thread also while it arrives."""
-        with open_regular(self.path) as descriptor:
-            if descriptor is None:
-                raise FileNotFoundError(self.path)
-            with open(descriptor, "rb", buffering=0, closefd=False) as file:
-                yield _Arriving(self, file)
-
-    def wait_for(self, number: int) -> None:
-        """Wait until a range is whole.
-
-        Raises:
-            CancelledError: If everything was closed meanwhile.
-        """
-        with self._lock:
-            self._has_changed.wait_for(lambda: self._is_written[number] or self._descriptor is None)
-            if self._descriptor is None:
-                raise CancelledError(INTERRUPTED)
 
     def share(self) -> None:
         """Give the archive, which was private as long as it was not whole, the rights of any new file."""
@@ -213,10 +203,11 @@ class Unfinished:
         with self._noting, self._writing, self._lock:
             if self._descriptor is not None:
                 os.close(self._descriptor)
+            if self._direct is not None:
+                self._direct.close()
             if self._list is not None:
                 self._list.close()
-            self._descriptor = self._list = None
-            self._has_changed.notify_all()
+            self._descriptor = self._direct = self._list = None
 
     def discard(self) -> None:
         """Remove both; neither is there afterwards."""
@@ -271,32 +262,6 @@ class Unfinished:
         remove_file(self.path, lambda _: True)
 
 
-class _Arriving:
-    """An archive that is read from its beginning on, never further than it has arrived."""
-
-    def __init__(self, unfinished: Unfinished, file: FileIO) -> None:
-        self._unfinished = unfinished
-        self._file = file
-        self._offset = self._whole_bytes = 0
-        self._buffer = memoryview(bytearray(_READ_SIZE_BYTES))
-
-    def read(self, most_bytes: int, /) -> memoryview:
-        """Return the next bytes, none at the end, as a view that is good until the next; they are waited for.
-
-        Raises:
-            CancelledError: If everything was closed meanwhile.
-        """
-        size = self._unfinished.size
-        if self._offset == self._whole_bytes < size:
-            self._unfinished.wait_for(self._offset // RANGE_SIZE_BYTES)
-            self._whole_bytes = min(self._offset + RANGE_SIZE_BYTES, size)
-        if self._offset < size:
-            most_bytes = min(most_bytes, self._whole_bytes - self._offset)
-        count = self._file.readinto(self._buffer[:most_bytes]) or 0
-        self._offset += count
-        return self._buffer[:count]
-
-
 def _write_at(descriptor: int, data: memoryview, offset: int) -> int:
     if hasattr(os, "pwrite"):
         return os.pwrite(descriptor, data, offset)
@@ -304,11 +269,12 @@ def _write_at(descriptor: int, data: memoryview, offset: int) -> int:
     return os.write(descriptor, data)
 
 
-def _read_at(descriptor: int, size_bytes: int, offset: int) -> bytes:
-    if hasattr(os, "pread"):
-        return os.pread(descriptor, size_bytes, offset)
+def _read_at(descriptor: int, buffer: memoryview, offset: int) -> int:
+    if hasattr(os, "preadv"):
+        return os.preadv(descriptor, [buffer], offset)
     os.lseek(descriptor, offset, os.SEEK_SET)
-    return os.read(descriptor, size_bytes)
+    with FileIO(descriptor, closefd=False) as file:
+        return file.readinto(buffer) or 0
 
 
 def make_token(what: str, upload_id: str) -> str:

@@ -78,15 +78,16 @@ class WholeArchive:
             except IntegrityError as error:
                 if not mending.begin(error, goal.operation_id):
                     raise
-                unfinished.open(goal)
-                request = self._sign(goal)
-                ranges = Ranges(wanted.session, wanted.target_path, wanted.size, request, lambda: self._sign(goal))
-                is_other = mending.compare(unfinished, ranges.fetch, self._checked_bytes, goal.operation_id)
-                self._received_bytes += mending.fetched_bytes
-                if not is_other:
-                    raise
+                found = error.with_traceback(None)  # its frames hold the memory that the bytes came into
             else:
                 return
+            unfinished.open(goal)
+            request = self._sign(goal)
+            ranges = Ranges(wanted.session, wanted.target_path, wanted.size, request, lambda: self._sign(goal))
+            is_other = mending.compare(unfinished, ranges.fetch, self._checked_bytes, goal.operation_id)
+            self._received_bytes += mending.fetched_bytes
+            if not is_other:
+                raise found
 
     def _fetch_once(self, unfinished: Unfinished, goal: Goal, request: SignedRequest) -> None:
         wanted = self._wanted

@@ -18,11 +18,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, Final
 
-ALIGNMENT_BYTES: Final = 4096
-"""Offsets, lengths and memory of reads past the cache are multiples of this: the largest sector of today's disks."""
-
-_HUGE_PAGE_BYTES: Final = 2 * 1024 * 1024
-"""Of processors by Intel, AMD and most by ARM; elsewhere pages are as they are."""
+from mgmt.machine.memory import ALIGNMENT_BYTES
 
 # File systems, by the numbers of Linux' include/uapi/linux/magic.h and of their own sources (read in November 2026).
 _READ_DIRECTLY: Final = frozenset(
@@ -55,33 +51,6 @@ _MAP_FAILED: Final = ctypes.c_void_p(-1).value
 
 Kinds = dict[int, int]
 """The kind of each file system that was met in one reading, by its device: asked once, not once per small file."""
-
-
-def make_blocks(count: int, size_bytes: int) -> list[memoryview]:
-    """Make memory that disks fill with few requests.
-
-    A request names the pieces of memory that it fills, and may name few: 254 on a virtual disk. In pages of 4 KiB that
-    is 1 MiB, and half as fast as one huge page of 2 MiB (1 GiB in 0.8 s and 0.31 s, November 2026).
-
-    Args:
-        count: How many blocks.
-        size_bytes: Of each; a multiple of `ALIGNMENT_BYTES`.
-    """
-    pages = _map_memory(count * size_bytes + _HUGE_PAGE_BYTES)
-    first = -ctypes.addressof(ctypes.c_char.from_buffer(pages)) % _HUGE_PAGE_BYTES
-    starts = range(first, first + count * size_bytes, size_bytes)
-    return [memoryview(pages)[start : start + size_bytes] for start in starts]
-
-
-def _map_memory(size_bytes: int) -> mmap.mmap:
-    if sys.platform == "win32":
-        return mmap.mmap(-1, size_bytes)
-    # Shared memory, which is the default, has huge pages on few systems.
-    pages = mmap.mmap(-1, size_bytes, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
-    if sys.platform == "linux":
-        with contextlib.suppress(OSError):  # a kernel without them
-            pages.madvise(mmap.MADV_HUGEPAGE)
-    return pages
 
 
 def bypass_cache(descriptor: int, status: os.stat_result, kinds: Kinds | None = None) -> bool:

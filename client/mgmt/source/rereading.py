@@ -14,7 +14,8 @@ from typing import Final
 from mgmt.errors import INTERRUPTED, CancelledError, is_gone
 from mgmt.layout import NANOSECONDS, FileEnd, Finding, Member, Reread, has_changed
 from mgmt.machine.folders import MovedError
-from mgmt.source.medium import ALIGNMENT_BYTES, Kinds, bypass_cache, make_blocks, read_at, read_through_cache
+from mgmt.machine.memory import ALIGNMENT_BYTES, make_blocks
+from mgmt.source.medium import Kinds, bypass_cache, read_at, read_through_cache
 from mgmt.source.walk import Walk
 from mgmt_contract.parts import MIB
 

@@ -9,7 +9,7 @@ import re
 import threading
 import time
 from collections.abc import Callable
-from typing import Any, Final
+from typing import Any, Final, Protocol
 from urllib.parse import urlsplit
 
 import urllib3
@@ -47,26 +47,86 @@ class GetResult(Value):
     retry_after_seconds: float | None = None
 
 
+class Place(Protocol):
+    """Where the bytes of a range come to, in order."""
+
+    def room(self) -> memoryview:
+        """Return memory for the next bytes, at least for one."""
+
+    def note(self, size_bytes: int) -> None:
+        """Take note that so many bytes have come there."""
+
+
+class Memory:
+    """A place in memory, of the range's length; filled from its beginning on."""
+
+    def __init__(self, memory: memoryview) -> None:
+        self._left = memory
+
+    def room(self) -> memoryview:
+        """Return what is not filled yet."""
+        return self._left
+
+    def note(self, size_bytes: int) -> None:
+        """Take note of what has come."""
+        self._left = self._left[size_bytes:]
+
+
+class Noted:
+    """Another place, with somebody who is told of what has come there.
+
+    Args:
+        place: Where the bytes come to.
+        on_bytes: Gets the number of bytes of each piece, once they are taken.
+    """
+
+    def __init__(self, place: Place, on_bytes: Callable[[int], object]) -> None:
+        self.room = place.room
+        self._note = place.note
+        self._on_bytes = on_bytes
+
+    def note(self, size_bytes: int) -> None:
+        """Take note of what has come."""
+        self._note(size_bytes)
+        self._on_bytes(size_bytes)
+
+
+class HandedOn:
+    """A place whose bytes are handed on as they come.
+
+    Args:
+        take: Gets each piece, as a view that is good until it returns.
+    """
+
+    def __init__(self, take: Callable[[memoryview], object]) -> None:
+        self._memory = memoryview(bytearray(BLOCK_SIZE_BYTES))
+        self._take = take
+
+    def room(self) -> memoryview:
+        """Return the same memory over and over."""
+        return self._memory
+
+    def note(self, size_bytes: int) -> None:
+        """Hand on what has come."""
+        self._take(self._memory[:size_bytes])
+
+
 class Receiver:
     """Fetches ranges; one for a whole run, used from several threads.
 
-    Bytes come from the system straight into one buffer of each thread: a fresh one for every block, and a copy of it,
-    would cost as much as all else that a download does.
+    Bytes come from the system straight to where they are wanted: a copy of them would cost as much as all else that a
+    download does.
     """
 
     def __init__(self, connections: Connections, stop: threading.Event, rate_limit: RateLimit) -> None:
         self._connections = connections
         self._stop = stop
         self._rate_limit = rate_limit
-        self._of_thread = threading.local()
 
-    def get(
-        self, signed: SignedRequest, offset: int, length: int, size: int, write: Callable[[memoryview], object]
-    ) -> GetResult:
+    def get(self, signed: SignedRequest, offset: int, length: int, size: int, place: Place) -> GetResult:
         """Fetch `length` bytes of an object of `size` bytes, from `offset` on.
 
-        `write` gets them in order, as they come, as views that are good until it returns: what it got is good also
-        where the outcome is another than RECEIVED.
+        What came to its place is good also where the outcome is another than RECEIVED.
 
         Raises:
             CancelledError: If the command was stopped.
@@ -85,7 +145,7 @@ class Receiver:
                     timeout=make_timeout(None, READ_TIMEOUT_SECONDS),
                     preload_content=False,
                 )
-            result = self._read(response, offset, length, size, write)
+            result = self._read(response, offset, length, size, place)
         except urllib3.exceptions.HTTPError as error:
             refuse_hopeless(error, signed.url)
             result = _broken(signed.url, type(error).__name__)
@@ -95,29 +155,22 @@ class Receiver:
         _log.info("GET %d bytes from %d on: %s in %.3f s", length, offset, result.reason or "received", seconds)
         return result
 
-    def _read(
-        self,
-        response: urllib3.BaseHTTPResponse,
-        offset: int,
-        length: int,
-        size: int,
-        write: Callable[[memoryview], object],
-    ) -> GetResult:
+    def _read(self, response: urllib3.BaseHTTPResponse, offset: int, length: int, size: int, place: Place) -> GetResult:
         is_whole = False
         try:
             if not _has_range(response, offset, length, size):
                 return _refusal_of(response)
-            buffer, left_bytes = self._buffer(), length
+            left_bytes = length
             while left_bytes:
                 if self._stop.is_set():
                     raise CancelledError(INTERRUPTED)
                 most_bytes = self._rate_limit.most_bytes(min(left_bytes, BLOCK_SIZE_BYTES))
-                count = _read_into(response, buffer[:most_bytes])
+                count = _read_into(response, place.room()[:most_bytes])
                 if not count:
                     return _broken(response.url or "", f"it ended {left_bytes} bytes too early")
                 self._rate_limit.take(count)
                 left_bytes -= count
-                write(buffer[:count])
+                place.note(count)
             is_whole = True
             return GetResult(GetOutcome.RECEIVED, "")
         finally:
@@ -125,12 +178,6 @@ class Receiver:
                 response.release_conn()
             else:
                 response.close()  # the remaining bytes would be read as the next answer
-
-    def _buffer(self) -> memoryview:
-        found: memoryview | None = getattr(self._of_thread, "buffer", None)
-        if found is None:
-            found = self._of_thread.buffer = memoryview(bytearray(BLOCK_SIZE_BYTES))
-        return found
 
 
 class _BodyError(Exception):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import mmap
 import threading
 from collections import deque
 from collections.abc import Callable, Iterator
@@ -13,7 +12,9 @@ from typing import Final, Protocol
 from mgmt.archive.blocks import Readable
 from mgmt.errors import INTERRUPTED, CancelledError, MgmtError
 from mgmt.journal import new_operation_id
+from mgmt.machine.memory import make_blocks
 from mgmt.session import Session
+from mgmt.storage.receiving import Memory, Noted, Place
 from mgmt.stored.opening import ask_to_open, is_over, report_end, take_request
 from mgmt.stored.ranges import RANGES_AT_A_TIME, Ranges
 from mgmt.stored.recorded import size_of
@@ -107,7 +108,7 @@ class StoredArchive:
         self,
         offset: int,
         length: int,
-        write: Callable[[memoryview], object],
+        place: Place,
         check_wanted: Callable[[], object] = lambda: None,
     ) -> None:
         """Fetch a range, as `Ranges.fetch` does. From any thread.
@@ -116,13 +117,12 @@ class StoredArchive:
             MgmtError: The service's refusal, or no progress for too long, or the command was stopped.
         """
 
-        def take(data: memoryview) -> None:
-            write(data)
+        def count(size_bytes: int) -> None:
             with self._counting:
-                self.received_bytes += len(data)
-            self._on_bytes(len(data))
+                self.received_bytes += size_bytes
+            self._on_bytes(size_bytes)
 
-        self._open().fetch(offset, length, take, check_wanted)
+        self._open().fetch(offset, length, Noted(place, count), check_wanted)
 
     def read(self, offset: int, length: int) -> bytes:
         """Return a range that fits into the memory. From any thread.
@@ -130,8 +130,8 @@ class StoredArchive:
         Raises:
             MgmtError: As `fetch`.
         """
-        data = bytearray()
-        self.fetch(offset, length, data.extend)
+        data = bytearray(length)
+        self.fetch(offset, length, Memory(memoryview(data)))
         return bytes(data)
 
     @contextmanager
@@ -197,7 +197,7 @@ class Fetch(Protocol):
         self,
         offset: int,
         length: int,
-        write: Callable[[memoryview], object],
+        place: Place,
         check_wanted: Callable[[], object],
         /,
     ) -> None:
@@ -235,10 +235,10 @@ class _Ahead:
         self._spans = spans
         self._is_closed = False
         self._pool = ThreadPoolExecutor(jobs, thread_name_prefix="fetch")
-        self._coming: deque[tuple[mmap.mmap, Future[int]]] = deque()
+        self._coming: deque[tuple[memoryview, int, Future[None]]] = deque()
         # The same memory over and over: a heap from which several threads take such blocks grows to twice their size.
-        self._free = [mmap.mmap(-1, RANGE_SIZE_BYTES) for _ in range(jobs + 1)]
-        self._reading: mmap.mmap | None = None
+        self._free = make_blocks(jobs + 1, RANGE_SIZE_BYTES)
+        self._reading: memoryview | None = None
         self._view = memoryview(b"")
         for _ in range(jobs):
             self._begin_next()
@@ -259,30 +259,20 @@ class _Ahead:
         span = next(self._spans, None)
         if span is not None:
             block = self._free.pop()
-            self._coming.append((block, self._pool.submit(self._fetch, span, block)))
+            place = Noted(Memory(block), lambda _: self._check_open())
+            fetching = self._pool.submit(self._fetch_range, span.start, len(span), place, self._check_open)
+            self._coming.append((block, len(span), fetching))
 
     def _take_next(self) -> memoryview:
-        block, coming = self._coming.popleft()
+        block, size_bytes, coming = self._coming.popleft()
         while not wait([coming], timeout=_LOOK_SECONDS).done:
             self._check_stopped()
-        size_bytes = coming.result()
+        coming.result()
         if self._reading is not None:
             self._free.append(self._reading)
         self._reading = block
         self._begin_next()
-        return memoryview(block)[:size_bytes]
-
-    def _fetch(self, span: range, block: mmap.mmap) -> int:
-        size_bytes = 0
-
-        def write(piece: memoryview) -> None:
-            nonlocal size_bytes
-            self._check_open()
-            block[size_bytes : size_bytes + len(piece)] = piece
-            size_bytes += len(piece)
-
-        self._fetch_range(span.start, len(span), write, self._check_open)
-        return size_bytes
+        return block[:size_bytes]
 
     def _check_open(self) -> None:
         if self._is_closed:

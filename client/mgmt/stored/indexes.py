@@ -17,6 +17,7 @@ from mgmt.errors import IntegrityError, LocalStateError, SourceError
 from mgmt.events import Notice
 from mgmt.service import error_in
 from mgmt.session import Session
+from mgmt.storage.receiving import HandedOn
 from mgmt.stored.archive import ignore, open_archive
 from mgmt.stored.ranges import Ranges
 from mgmt.stored.recorded import CODEC_BEGINNING, has_this_format, refuse_other_content, size_of
@@ -150,7 +151,7 @@ def _fetch_once(ranges: Ranges, upload: UploadRecord, file: BinaryIO, on_bytes: 
         sums.add([data])
         on_bytes(len(data))
 
-    ranges.fetch(0, upload.index_size or 0, take)
+    ranges.fetch(0, upload.index_size or 0, HandedOn(take))
     sums.close()
     return sums.crc64nvme
 

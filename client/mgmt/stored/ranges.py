@@ -9,7 +9,7 @@ from typing import Final
 
 from mgmt.errors import UnavailableError
 from mgmt.session import Session
-from mgmt.storage.receiving import GetOutcome, GetResult
+from mgmt.storage.receiving import GetOutcome, GetResult, Noted, Place
 from mgmt_contract.messages import SignedRequest
 
 _log: Final = logging.getLogger(__name__)
@@ -46,7 +46,7 @@ class Ranges:
         self,
         offset: int,
         length: int,
-        write: Callable[[memoryview], object],
+        place: Place,
         check_wanted: Callable[[], object] = lambda: None,
     ) -> None:
         """Fetch a range.
@@ -54,7 +54,7 @@ class Ranges:
         Args:
             offset: Of its first byte.
             length: Bytes.
-            write: Gets the bytes in order, as they come, each once, as views that are good until it returns.
+            place: Where they come to, each once.
             check_wanted: Called before each try; raises where nobody waits for the range any more.
 
         Raises:
@@ -64,12 +64,12 @@ class Ranges:
         """
         done_bytes = 0
 
-        def take(data: memoryview) -> None:
+        def count(size_bytes: int) -> None:
             nonlocal done_bytes
-            write(data)
-            done_bytes += len(data)
+            done_bytes += size_bytes
             self._session.patience.note_progress()
 
+        counted = Noted(place, count)
         tries = _Tries(self._session, f"{self._shown}: bytes from {offset} on")
         while done_bytes < length:
             check_wanted()
@@ -77,7 +77,7 @@ class Ranges:
             if self._session.patience.is_over(signed_at, request.expires_in_seconds):
                 self._renew(request)
             before, (request, _) = done_bytes, self._signed
-            result = self._receiver.get(request, offset + done_bytes, length - done_bytes, self._size, take)
+            result = self._receiver.get(request, offset + before, length - before, self._size, counted)
             if result.outcome is GetOutcome.RECEIVED:
                 return
             if done_bytes > before:

@@ -7,7 +7,6 @@ import pytest
 from mgmt.download.unfinished import RANGE_SIZE_BYTES, Goal, Unfinished
 from mgmt.errors import CancelledError
 from mgmt.layout import is_temporary_name
-from support.trees import noise
 
 GOAL = Goal("01a2041b-befb-730e-9a3c-9ad5ec9c7240", "x.tar.gz")
 SIZE = 3 * RANGE_SIZE_BYTES + 5
@@ -43,45 +42,8 @@ def test_a_later_run_knows_the_ranges_that_were_whole_and_the_operation(begun):
         assert missing(found) == [0, 2, 3]
         assert found.done_bytes == RANGE_SIZE_BYTES
         assert [span.length for span in found.missing()][-1] == 5
-        found.note_whole(0)
-        with found.reading() as archive:
-            assert archive.read(4) == b"some"
-
-
-def test_an_archive_is_read_while_it_arrives_and_never_further(tmp_path):
-    content = noise(SIZE)
-    pieces = []
-    with unfinished(tmp_path) as found:
-        found.open(GOAL)
-        with found.reading() as archive, ThreadPoolExecutor(1) as reader:
-
-            def read() -> None:
-                while piece := bytes(archive.read(RANGE_SIZE_BYTES + 1)):
-                    pieces.append(piece)
-
-            reading = reader.submit(read)
-            for number in (1, 3, 0, 2):
-                assert not reading.done()
-                start = number * RANGE_SIZE_BYTES
-                found.write(start, content[start : start + RANGE_SIZE_BYTES])
-                found.note_whole(number)
-            reading.result(timeout=20)
-    assert b"".join(pieces) == content
-
-
-def test_whoever_waits_for_the_archive_is_sent_away_when_it_is_closed(tmp_path):
-    with unfinished(tmp_path) as found, ThreadPoolExecutor(1) as reader:
-        found.open(GOAL)
-        found.note_whole(0)
-        with found.reading() as archive:
-            found.write(0, bytes(RANGE_SIZE_BYTES))
-            left_bytes = RANGE_SIZE_BYTES
-            while left_bytes:
-                left_bytes -= len(archive.read(left_bytes))
-            waiting = reader.submit(archive.read, 1)
-            found.close()
-            with pytest.raises(CancelledError):
-                waiting.result(timeout=20)
+        assert [found.is_written(number * RANGE_SIZE_BYTES) for number in range(4)] == [False, True, False, False]
+        assert found.read(0, memoryview(bytearray(4))) == b"some"
 
 
 def test_both_files_are_private_and_left_out_of_uploads(begun):

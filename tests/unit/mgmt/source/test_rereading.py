@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
 import mmap
 import os
 import shutil
@@ -20,8 +19,9 @@ from mgmt.archive import compute_content_digest
 from mgmt.archive.member_digests import DigestedMember, Digests, digest_members
 from mgmt.errors import CancelledError
 from mgmt.layout import NANOSECONDS, FileEnd, Finding, Member
+from mgmt.machine.memory import ALIGNMENT_BYTES
 from mgmt.source import look, medium, rereading
-from mgmt.source.medium import ALIGNMENT_BYTES, count_pages, drop_pages
+from mgmt.source.medium import count_pages, drop_pages
 from mgmt.source.rereading import reread
 from mgmt.source.walk import Excludes, Walk
 from support.trees import awkward_tree, many_files, noise, open_descriptors
@@ -146,32 +146,6 @@ def test_of_files_in_memory_it_is_said_that_the_cache_may_have_answered(tmp_path
         shutil.rmtree(folder)
     assert (digests.file_count, digests.cached_count) == (2, 1)
     assert [member.is_from_medium for member in members] == [True, False, True]
-
-
-@only_linux
-def test_files_are_read_into_huge_pages_where_the_system_has_them():
-    allowed = Path("/sys/kernel/mm/transparent_hugepage/enabled")
-    if not allowed.exists() or "[never]" in allowed.read_text():
-        pytest.skip("this system has no huge pages")
-    before = huge_bytes()
-    blocks = medium.make_blocks(3, 2 * MIB)
-    for block in blocks:
-        block[::ALIGNMENT_BYTES] = bytes(2 * MIB // ALIGNMENT_BYTES)
-    assert huge_bytes() - before >= 3 * 2 * MIB
-
-
-def huge_bytes() -> int:
-    [line] = [line for line in Path("/proc/self/smaps_rollup").read_text().splitlines() if line.startswith("AnonHuge")]
-    return int(line.split()[1]) * 1024
-
-
-def test_blocks_are_aligned_and_apart():
-    blocks = medium.make_blocks(3, 3 * ALIGNMENT_BYTES)
-    places = [ctypes.addressof(ctypes.c_char.from_buffer(block)) for block in blocks]
-    assert not [place for place in places if place % ALIGNMENT_BYTES]
-    for number, block in enumerate(blocks):
-        block[:] = bytes([number]) * 3 * ALIGNMENT_BYTES
-    assert [set(block) for block in blocks] == [{0}, {1}, {2}]
 
 
 def test_digests_of_files_and_of_all_are_those_of_packing(tmp_path):

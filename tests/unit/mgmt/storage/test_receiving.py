@@ -1,13 +1,12 @@
 import threading
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 
 import pytest
 
 from mgmt.errors import CancelledError
 from mgmt.network import Connections
 from mgmt.storage import RateLimit
-from mgmt.storage.receiving import GetOutcome, GetResult, Receiver
+from mgmt.storage.receiving import GetOutcome, GetResult, HandedOn, Memory, Noted, Receiver
 from mgmt_contract.messages import SignedRequest
 from support.scripted_server import Answer, scripted_server
 
@@ -28,7 +27,7 @@ def getting(*answers):
 
         def get(offset=1000, size=SIZE):
             got = bytearray()
-            return receiver.get(signed, offset, len(BODY), size, got.extend), bytes(got)
+            return receiver.get(signed, offset, len(BODY), size, HandedOn(got.extend)), bytes(got)
 
         get.server, get.stop = server, stop
         yield get
@@ -60,6 +59,16 @@ def test_an_answer_with_other_bytes_than_were_asked_for_gives_none(answer):
     with getting(answer) as get:
         result, got = get()
     assert (result.outcome, got) == (GetOutcome.REFUSED, b"")
+
+
+def test_memory_is_filled_from_its_beginning_on_and_every_byte_is_told():
+    filled, told = bytearray(len(BODY)), []
+    stop, connections = threading.Event(), Connections()
+    with scripted_server(ranged(BODY)) as server, closing(connections):
+        receiver = Receiver(connections, stop, RateLimit(None, stop))
+        place = Noted(Memory(memoryview(filled)), told.append)
+        result = receiver.get(SignedRequest(f"{server.url}/key", {}, 900), 1000, len(BODY), SIZE, place)
+    assert (result.outcome, bytes(filled), sum(told)) == (GetOutcome.RECEIVED, BODY, len(BODY))
 
 
 def test_the_whole_may_come_from_a_server_without_ranges():
@@ -121,28 +130,3 @@ def test_a_body_that_is_none_breaks_only_its_own_connection(headers, body, taken
         assert result.outcome is (GetOutcome.RECEIVED if taken == BODY else GetOutcome.BROKEN)
         assert got == taken
         assert get() == (GetResult(GetOutcome.RECEIVED, ""), BODY)
-
-
-def test_threads_do_not_get_their_bytes_in_the_same_memory():
-    bodies, barrier, stop, connections = (
-        (b"a" * 100_000, b"b" * 100_000),
-        threading.Barrier(2),
-        threading.Event(),
-        Connections(),
-    )
-    with scripted_server(*map(ranged, bodies)) as server, ThreadPoolExecutor(2) as threads:
-        receiver = Receiver(connections, stop, RateLimit(None, stop))
-
-        def get(_):
-            got = []
-
-            def write(view):
-                barrier.wait(20)
-                got.append(bytes(view))
-                barrier.wait(20)
-
-            receiver.get(SignedRequest(f"{server.url}/key", {}, 900), 1000, 100_000, SIZE, write)
-            return b"".join(got)
-
-        assert sorted(threads.map(get, range(2))) == sorted(bodies)
-    connections.close()
