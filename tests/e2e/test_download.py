@@ -214,6 +214,29 @@ def test_nothing_that_exists_is_replaced_unasked_and_nothing_is_fetched_for_it(t
     assert names_in(bert.work) == [place.name]
 
 
+@pytest.mark.parametrize(
+    ("name", "options", "in_the_way"),
+    [
+        ("clip", [], "clip.tar.gz/"),
+        ("clip", ["--extract"], "clip/"),
+        ("DCIM", ["--extract"], "DCIM"),
+    ],
+)
+@pytest.mark.usefixtures("tree")
+def test_a_folder_is_no_place_for_a_file_nor_a_file_for_a_folder_and_nothing_is_fetched_for_it(
+    team, anna, bert, name, options, in_the_way
+):
+    (anna.work / "clip").write_bytes(b"footage")
+    assert anna.run("upload", "clip").exit_code == 0
+    place = bert.work / in_the_way
+    place.mkdir() if in_the_way.endswith("/") else place.write_bytes(b"theirs")
+    run = bert.run("--json", "download", "--replace", *options, name)
+    said = json.loads(run.stderr)
+    assert (run.exit_code, said["code"], "--replace" in said["message"]) == (9, "target-exists", False)
+    assert "Rename or remove it" in said["message"]
+    assert (names_in(bert.work), team.storage.gets) == ([place.name], [])
+
+
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells a process's own peak")
 @pytest.mark.parametrize("options", [[], ["--extract"], ["--only", "big.mov"]], ids=["whole", "extract", "only"])
 @pytest.mark.usefixtures("large")
@@ -578,6 +601,12 @@ def test_a_folder_to_put_it_in_must_exist(bert):
     assert (run.exit_code, "'file' is a file; expected a folder" in run.stderr) == (2, True)
 
 
+@pytest.mark.parametrize("command", [["download", "--to", "", "x"], ["upload", "--archive-dir", "", "x"]])
+def test_a_folder_without_a_name_is_no_word_for_the_folder_here(bert, command):
+    run = bert.run("--json", *command)
+    assert (run.exit_code, json.loads(run.stderr)["code"]) == (2, "empty-name")
+
+
 WAYS = pytest.mark.parametrize("options", [[], ["--extract"], ["--only", "clip.mov"]], ids=["archive", "tree", "only"])
 
 
@@ -604,7 +633,9 @@ os.open = open_read_only""",
         error=errno.EROFS,
     )
     run = bert.run("--json", "download", *options, "DCIM", program=refusing)
-    assert (run.exit_code, json.loads(run.stderr)["exit_code"]) == (9, 9)
+    said = json.loads(run.stderr)
+    assert (run.exit_code, said["exit_code"], said["code"]) == (9, 9, "not-writable")
+    assert "unpacked" not in said["message"], "an archive that is kept as it is is not unpacked"
     assert names_in(bert.work) == []
 
 

@@ -460,6 +460,8 @@ def test_a_download_that_ended_is_not_resumed_whatever_its_end(team: Team, anna:
     (anna.work / "small.mov.tar.gz").write_bytes(b"mine")
     assert anna.run("download", "big.mov", "nothing").exit_code == 3
     assert anna.run("download", "small.mov").exit_code == 9, "something is there"
+    assert anna.run("upload", "--prefix", "twice", "--archive-dir", "..", "big.mov").exit_code == 0
+    assert anna.run("download", "big.mov").exit_code == 2, "the name fits two"
     assert download_orders(anna) == 0
 
 

@@ -6,7 +6,7 @@ import os
 import stat
 from pathlib import Path
 
-from mgmt.archive.merging import merge
+from mgmt.archive.merging import merge, refuse_other_kind
 from mgmt.archive.rules import Rules
 from mgmt.archive.unfinished import free_bytes, rename_without_replacing, sync_folder
 from mgmt.errors import LocalStateError, TargetExistsError
@@ -24,8 +24,11 @@ def prepare(place: Path, part: bytes, placeholder: bytes, rules: Rules) -> None:
         OSError: What the disk met with.
     """
     _recover(place, place.with_name(os.fsdecode(part)), placeholder)
-    if not (rules.replaces or (rules.merges and place.is_dir())) and os.path.lexists(place):
-        raise _taken(place)
+    if os.path.lexists(place):
+        if not (rules.replaces or (rules.merges and place.is_dir())):
+            raise _taken(place)
+        if rules.makes_folder is not None:
+            _refuse_other_kind(place, is_folder=rules.makes_folder)
     if not rules.resumes:
         remove_tree(place.parent, part)
     free = free_bytes(place.parent)
@@ -48,8 +51,9 @@ def publish(place: Path, part: bytes, placeholder: bytes, *, replaces: bool, mer
     source = place.with_name(os.fsdecode(part))
     is_folder = stat.S_ISDIR(source.lstat().st_mode)
     if (replaces or merges) and os.path.lexists(place):
+        _refuse_other_kind(place, is_folder=is_folder)
         is_merged = stat.S_ISDIR(place.lstat().st_mode)
-        if is_folder != is_merged or not (is_merged or replaces):
+        if not (is_merged or replaces):
             raise _taken(place)
         if is_merged:
             merge(place.parent, part, os.fsencode(place.name), replaces=replaces)
@@ -61,6 +65,13 @@ def publish(place: Path, part: bytes, placeholder: bytes, *, replaces: bool, mer
         except FileExistsError as error:
             raise _taken(place) from error
     sync_folder(place.parent)
+
+
+def _refuse_other_kind(place: Path, *, is_folder: bool) -> None:
+    """Refuse a folder where a file is to come, or the other way round: no option replaces these."""
+    is_there = stat.S_ISDIR(place.lstat().st_mode)
+    if is_there != is_folder:
+        raise refuse_other_kind(place, is_folder=is_there)
 
 
 def _recover(place: Path, part: Path, placeholder: bytes) -> None:

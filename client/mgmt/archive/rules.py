@@ -33,6 +33,8 @@ class Rules(Value):
     resumes: bool = False
     """Files that an earlier run left are kept where their digests are right, and all is left for the next run when this
     one is interrupted. Members must have digests and come in an index's order."""
+    makes_folder: bool | None = None
+    """Whether a folder comes to the place, or a file; None where that is known only when it was made."""
     makes_links_out: bool = False
     """Symlinks that lead out of the tree are made too."""
 

@@ -24,7 +24,7 @@ class Telling:
     """A context in which the disk is asked for something on a member's behalf.
 
     Raises:
-        LocalStateError: disk-full, extraction-moved or not-possible-here.
+        LocalStateError: disk-full, extraction-moved, not-possible-here or not-writable.
     """
 
     def __init__(self, path: bytes) -> None:
@@ -50,4 +50,10 @@ class Telling:
                 "run the same command again.",
                 code="extraction-moved",
             ) from error
-        raise not_here(self._path, _WHY.get(error.errno or 0) or error.strerror or str(error)) from error
+        if error.errno in _WHY:
+            raise not_here(self._path, _WHY[error.errno]) from error
+        raise LocalStateError(
+            f"'{shown(self._path)}' cannot be written: {error.strerror or error}. See to its folder and its disk, or "
+            "choose another folder, then run the same command again.",
+            code="not-writable",
+        ) from error

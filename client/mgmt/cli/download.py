@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import os
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from mgmt.cli.history import complete_name
 from mgmt.cli.invocation import Invocation, current_directory, shown_base
-from mgmt.cli.upload import exit_code_of, parse_rate, saying_how_to_go_on
+from mgmt.cli.upload import FolderType, exit_code_of, parse_rate, saying_how_to_go_on
 from mgmt.errors import CancelledError, MgmtError, UsageError
 from mgmt.text import printable
 from mgmt_contract.restoring import DAYS_DEFAULT, DAYS_MAX
@@ -25,7 +24,7 @@ if TYPE_CHECKING:  # names for annotations only
 
 @click.command()
 @click.argument("names", nargs=-1, required=True, metavar="NAME|ID...", shell_complete=complete_name)
-@click.option("--to", "folder", type=click.Path(path_type=Path), metavar="DIR", help="Put it into this folder.")
+@click.option("--to", "folder", type=FolderType(), metavar="DIR", help="Put it into this folder.")
 @click.option("--extract", "extracts", is_flag=True, help="Extract the archive, and do not keep it.")
 @click.option("--version", "version_id", metavar="VERSION", help="Bring this version of NAME, also a replaced one.")
 @click.option("--only", multiple=True, metavar="GLOB", help="Bring only the files that fit, extracted; repeatable.")

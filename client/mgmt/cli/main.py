@@ -154,10 +154,16 @@ def main(arguments: Sequence[str]) -> int:
 
         answer_shells()
     as_json = "--json" in takewhile(lambda each: each != "--", arguments)
-    run = Run(tuple(arguments))
+    run, stdout = Run(tuple(arguments)), sys.stdout
     try:
         result = mgmt.main(args=list(arguments), prog_name="mgmt", standalone_mode=False, obj=run)
     except BrokenPipeError:
+        _silence_stdout()
+        return run.end(EXIT_OK)
+    except SystemExit:
+        if sys.stdout is stdout:
+            raise
+        # Nobody reads the help page any more: click has put another stdout in its place, and would end with 1.
         _silence_stdout()
         return run.end(EXIT_OK)
     except click.exceptions.NoArgsIsHelpError as error:

@@ -96,6 +96,20 @@ def make_options(given: Mapping[str, Any], settings: Settings) -> UploadOptions:
     )
 
 
+class FolderType(click.Path):
+    """A folder that an option names."""
+
+    def __init__(self) -> None:
+        super().__init__(path_type=Path)
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Refuse an empty name, such as a variable of a script that is not set: it would mean the folder here."""
+        if value == "" and param is not None:
+            option = param.opts[0]
+            raise UsageError(f"{option} names no folder; expected {option} DIR.", code="empty-name")
+        return super().convert(value, param, ctx)
+
+
 def check_completed_dir(named: str | None, *, is_moving: bool) -> None:
     """Refuse a folder for completed originals that has no name, or that nothing would be moved to.
 
@@ -234,7 +248,7 @@ def _parse_tag(text: str) -> tuple[str, str]:
 @click.option("--keep-archive", is_flag=True, help="Keep the .tar.gz after success.")
 @click.option(
     "--archive-dir",
-    type=click.Path(path_type=Path),
+    type=FolderType(),
     metavar="DIR",
     help="Make archives in this folder (instead of MGMT_ARCHIVE_DIR, or beside each TARGET).",
 )

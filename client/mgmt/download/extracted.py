@@ -127,9 +127,11 @@ class ExtractedTree:
 
     def _rules(self, *, resumes: bool) -> Rules:
         upload = self._wanted.upload
+        source = upload.source_file_record
         return Rules(
             recorded_members=upload.member_count,
             recorded_bytes=upload.uncompressed_size,
             replaces=self._wanted.options.replaces,
             resumes=resumes,
+            makes_folder=source.is_directory if source is not None else None,
         )

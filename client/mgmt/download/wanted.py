@@ -118,10 +118,12 @@ class Wanted:
         """Name symlinks that were not made."""
         if left_out.count:
             first = left_out.kept[0]
-            message = (
-                f"{self.target_path}: {left_out.count} symlinks were left out, because they lead out of it or cannot "
-                f"be made here, such as '{first.path}' to '{first.target}'."
-            )
+            link = f"'{first.path}' to '{first.target}'"
+            message = f"{self.target_path}: {left_out.count} symlinks were left out, because they lead out of it or "
+            message += f"cannot be made here, such as {link}."
+            if left_out.count == 1:
+                message = f"{self.target_path}: the symlink {link} was left out, because it leads out of it or cannot "
+                message += "be made here."
             self.session.emit(Notice(message, "links-left-out", operation_id))
 
     def earlier_record(self, operation_id: str) -> DownloadRecord:

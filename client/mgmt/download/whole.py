@@ -63,7 +63,7 @@ class WholeArchive:
             LocalStateError: target-exists or disk-full.
         """
         wanted = self._wanted
-        rules = Rules(recorded_bytes=wanted.size, replaces=wanted.options.replaces, resumes=True)
+        rules = Rules(recorded_bytes=wanted.size, replaces=wanted.options.replaces, resumes=True, makes_folder=False)
         prepare(wanted.place, os.fsencode(unfinished.path.name), self._placeholder, rules)
 
     def _fetch_and_check(self, unfinished: Unfinished) -> None:

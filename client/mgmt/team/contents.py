@@ -106,7 +106,8 @@ class PointsFile:
             LocalStateError: target-exists, or what the disk met with.
         """
         with self._telling():
-            prepare(self._place, os.fsencode(self._part.name), self._placeholder, Rules(replaces=self._replaces))
+            rules = Rules(replaces=self._replaces, makes_folder=False)
+            prepare(self._place, os.fsencode(self._part.name), self._placeholder, rules)
 
     def write(self, index: Index) -> None:
         """Write the points, and give the file its name.

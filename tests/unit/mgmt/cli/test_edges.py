@@ -277,6 +277,23 @@ def test_the_exit_code_stays_where_nothing_can_be_said_at_all(service, arguments
     assert run_in_shell(f"{arguments} > /dev/full 2> /dev/full").returncode == exit_code
 
 
+@pytest.mark.parametrize("arguments", [["--help"], ["--version"], ["upload", "--help"], ["completion", "bash"]])
+def test_a_reader_that_has_read_enough_is_no_failure(arguments):
+    reading, writing = os.pipe()
+    os.close(reading)
+    try:
+        done = subprocess.run(
+            [sys.executable, "-m", "mgmt", *arguments],
+            stdout=writing,
+            stderr=subprocess.PIPE,
+            check=False,
+            timeout=60,
+        )
+    finally:
+        os.close(writing)
+    assert (done.returncode, done.stderr) == (0, b"")
+
+
 @pytest.mark.skipif(os.name == "nt", reason="a shell of POSIX closes streams")
 @pytest.mark.parametrize(("arguments", "exit_code"), [("history", 0), ("--help", 0), ("", 2), ("upload", 2)])
 @pytest.mark.parametrize("closed", [">&-", ">&- 2>&-"])
