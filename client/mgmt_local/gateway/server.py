@@ -12,6 +12,7 @@ import io
 import json
 import logging
 import secrets
+import selectors
 import socket
 import threading
 import time
@@ -57,7 +58,6 @@ _CONNECTIONS_MAX: Final = 200
 """At once; each has a thread and a descriptor, of which a process on macOS has 256."""
 _BACKLOG: Final = 128
 _DRAIN_SECONDS: Final = 10
-_SHUTDOWN_POLL_SECONDS: Final = 0.1
 
 _logger = logging.getLogger(__name__)
 
@@ -111,9 +111,7 @@ class Gateway:
         """With it the gateway proves to a client that it is the one the client looks for."""
         self._activity = activity
         self._server = _Server(app, authorizer, activity, self.secret, listener or listen(), issuer)
-        self._thread = threading.Thread(
-            target=self._server.serve_forever, args=(_SHUTDOWN_POLL_SECONDS,), name="gateway", daemon=True
-        )
+        self._thread = threading.Thread(target=self._server.serve_until_stopped, name="gateway", daemon=True)
         self._thread.start()
 
     @property
@@ -124,7 +122,7 @@ class Gateway:
     def close(self) -> None:
         """Finish the requests that are running and take no more."""
         self._activity.close(_DRAIN_SECONDS)
-        self._server.shutdown()
+        self._server.stop()
         self._thread.join()
         self._server.server_close()
 
@@ -142,6 +140,7 @@ def url_of(listener: socket.socket) -> str:
 class _Server(ThreadingHTTPServer):
     daemon_threads = True
     block_on_close = False
+    timeout = 0  # a connection is there whenever one is taken
 
     def __init__(
         self,
@@ -164,10 +163,29 @@ class _Server(ThreadingHTTPServer):
         self.socket.close()
         self.socket = listener
         self.server_name, self.server_port = LOOPBACK, self.port
+        self._stopping, self._stopped = socket.socketpair()
+        """The second can be read once the first is closed."""
 
     @property
     def port(self) -> int:
         return int(self.socket.getsockname()[1])
+
+    def serve_until_stopped(self) -> None:
+        """Take connections until it is told to stop; nothing is polled for, so that an idle backend sleeps."""
+        with selectors.DefaultSelector() as selector:
+            for each in (self.socket, self._stopped):
+                selector.register(each, selectors.EVENT_READ)
+            while self._stopped not in [key.fileobj for key, _ in selector.select()]:
+                self.handle_request()
+
+    def stop(self) -> None:
+        """Take no more connections."""
+        self._stopping.close()
+
+    def server_close(self) -> None:
+        """Close what it listens on."""
+        super().server_close()
+        self._stopped.close()
 
     def process_request(self, request: Any, client_address: Any) -> None:
         """Serve a connection in a thread of its own; one too many is closed at once, and its client tries again."""
