@@ -4,6 +4,10 @@
 
 PYTHON ?= python3
 BIN := .venv/bin
+# Else each of the thousands of commands that tests run compiles mgmt anew.
+unexport PYTHONDONTWRITEBYTECODE
+# Tests wait for the processes they start: three workers keep two cores busy.
+WORKERS := 3
 
 .DEFAULT_GOAL := help
 .PHONY: help try setup test coverage lint format docs pictures bench mutation faults clean tools bench-tools
@@ -16,12 +20,12 @@ try: .venv/runtime.done  ## Upload a sample (or FILE=/path) to a service of your
 
 setup: .venv/tools.done  ## Make the whole development environment in .venv
 
-test: setup tools  ## Run all tests
-	$(BIN)/python -m pytest -n 2 --dist loadfile --inputs-table=build/inputs.md
+test: setup tools  ## Run all tests (WORKERS=6 on four cores)
+	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --inputs-table=build/inputs.md
 
 coverage: setup tools  ## Run all tests and say which lines and branches of client and service none of them reaches
 	@rm -f .coverage .coverage.*
-	$(BIN)/coverage run -m pytest -n 2 --dist loadfile
+	$(BIN)/coverage run -m pytest -n $(WORKERS) --dist loadfile
 	@echo "putting the processes' data together; of one that a test has killed there may be half a file, which is left out"
 	@$(BIN)/coverage combine --quiet
 	$(BIN)/coverage report

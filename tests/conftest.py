@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import os
 import signal
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -21,6 +22,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)  # else each of some thousand commands compiles mgmt anew
+    sys.dont_write_bytecode = False
     os.environ["PYTHON_KEYRING_BACKEND"] = "keyring.backends.fail.Keyring"  # never the one of the tests' user
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # started in the background, which commands would inherit
         signal.signal(signal.SIGINT, signal.default_int_handler)

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -19,6 +20,9 @@ from mgmt_local.records import SQLiteRecordStore
 from support.engine import connect, fetch, send, versioned_bucket
 from support.fakes import FakeObjectStore, FakeRecordStore
 from support.moto_table import create_table, moto_dynamodb
+
+if TYPE_CHECKING:
+    from mypy_boto3_dynamodb import DynamoDBClient
 
 MakeRecordStore = Callable[[], RecordStore]
 Send = Callable[[SignedRequest, bytes], int]
@@ -40,10 +44,18 @@ def _make_sqlite_stores(folder: Path, stack: ExitStack) -> MakeRecordStore:
     return make
 
 
-def _make_dynamodb_stores(shards: int, stack: ExitStack) -> MakeRecordStore:
-    client = stack.enter_context(moto_dynamodb())
-    numbers = itertools.count()
-    return lambda: DynamoDBRecordStore(client, create_table(client, f"records-{next(numbers)}"), shards)
+_TABLES = itertools.count()
+
+
+@pytest.fixture(scope="module")
+def dynamodb() -> Iterator[DynamoDBClient]:
+    """Give a client of a DynamoDB; each store has a table of its own in it."""
+    with moto_dynamodb() as client:
+        yield client
+
+
+def _make_dynamodb_stores(client: DynamoDBClient, shards: int) -> MakeRecordStore:
+    return lambda: DynamoDBRecordStore(client, create_table(client, f"records-{next(_TABLES)}"), shards)
 
 
 @pytest.fixture
@@ -53,8 +65,8 @@ def record_store_maker(request: pytest.FixtureRequest, tmp_path: Path) -> Iterat
         makers: dict[str, Callable[[], MakeRecordStore]] = {
             "fake": lambda: FakeRecordStore,
             "sqlite": lambda: _make_sqlite_stores(tmp_path, stack),
-            "dynamodb": lambda: _make_dynamodb_stores(1, stack),
-            "dynamodb-of-4-shards": lambda: _make_dynamodb_stores(4, stack),
+            "dynamodb": lambda: _make_dynamodb_stores(request.getfixturevalue("dynamodb"), 1),
+            "dynamodb-of-4-shards": lambda: _make_dynamodb_stores(request.getfixturevalue("dynamodb"), 4),
         }
         yield makers[request.param]()
 

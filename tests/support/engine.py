@@ -5,7 +5,7 @@ from __future__ import annotations
 import secrets
 from collections import deque
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 _RESTING_BUCKETS = 3
 _free_buckets: WeakKeyDictionary[StorageEngine, deque[str]] = WeakKeyDictionary()
+_own_clients: WeakKeyDictionary[StorageEngine, S3Client] = WeakKeyDictionary()
 
 
 @contextmanager
@@ -45,6 +46,13 @@ def connect(engine: StorageEngine) -> S3Client:
     )
 
 
+def own_client(engine: StorageEngine) -> S3Client:
+    """Return the one client with which tests themselves look at an engine: making one takes longer than most calls."""
+    if engine not in _own_clients:
+        _own_clients[engine] = connect(engine)
+    return _own_clients[engine]
+
+
 @contextmanager
 def versioned_bucket(engine: StorageEngine) -> Iterator[str]:
     """Lend an empty bucket that keeps versions.
@@ -54,10 +62,9 @@ def versioned_bucket(engine: StorageEngine) -> Iterator[str]:
     """
     free = _free_buckets.setdefault(engine, deque())
     bucket = free.popleft() if len(free) >= _RESTING_BUCKETS else _make_bucket(engine)
-    with closing(connect(engine)) as client:
-        _empty(client, bucket)
-        yield bucket
-        _empty(client, bucket)
+    _empty(own_client(engine), bucket)
+    yield bucket
+    _empty(own_client(engine), bucket)
     free.append(bucket)
 
 

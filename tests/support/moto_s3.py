@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 _RESTORES = "s3::keyrestore"
 
 
-@dataclass
+@dataclass(eq=False)
 class MotoS3:
     """A running S3 of moto's; stands where tests have the storage engine."""
 

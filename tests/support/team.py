@@ -29,7 +29,7 @@ from mgmt_local.process.activity import Activity
 from mgmt_local.process.state import open_state_folder
 from mgmt_local.records import SQLiteRecordStore
 from mgmt_local.worker import WORK_SECONDS, LocalQueue, WorkerThread
-from support.engine import connect
+from support.engine import own_client
 from support.faulty_storage import FaultyStorage
 from support.sign_in import make_authorizer, make_token
 
@@ -202,7 +202,7 @@ def team_at_work(
     """
     state = open_state_folder(folder)
     records = SQLiteRecordStore(state.records)
-    s3 = connect(engine)
+    s3 = own_client(engine)
     signer = make_s3_client(
         REGION, endpoint_url=storage.url, access_key=engine.access_key, secret_key=engine.secret_key
     )
@@ -225,4 +225,3 @@ def team_at_work(
         thread.close()
         records.close()
         signer.close()
-        s3.close()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import functools
 import hashlib
 import os
 import random
@@ -24,7 +25,16 @@ _TOOL_ENVIRONMENT = {"PATH": os.environ.get("PATH", os.defpath), "LC_ALL": "C.UT
 
 def noise(size_bytes: int, seed: int = 1) -> bytes:
     """Make bytes that do not shrink, as footage; the same for the same seed."""
+    return (_kept_noise if size_bytes <= _KEPT_MAX_BYTES else _make_noise)(size_bytes, seed)
+
+
+def _make_noise(size_bytes: int, seed: int) -> bytes:
     return random.Random(seed).randbytes(size_bytes)  # noqa: S311  noise, not a secret
+
+
+_KEPT_MAX_BYTES = 48 * 2**20
+_kept_noise = functools.lru_cache(maxsize=2)(_make_noise)
+"""Most tests of large files want the same one, which takes as long to make as to upload."""
 
 
 def text(size_bytes: int, seed: int = 1) -> bytes:
