@@ -8,7 +8,7 @@ import os
 import pytest
 
 from mgmt_local import control
-from support.local_backend import gateway_process
+from support.local_backend import gateway_process, kill_backend
 from support.sign_in import ask_for_tokens
 from support.team import Laptop
 
@@ -18,7 +18,7 @@ def backend(tmp_path_factory):
     """One backend for all tests that do not end it."""
     folder = tmp_path_factory.mktemp("backend")
     yield folder
-    control.stop(folder)
+    kill_backend(folder)
 
 
 @pytest.fixture

@@ -30,10 +30,13 @@ _own_clients: WeakKeyDictionary[StorageEngine, S3Client] = WeakKeyDictionary()
 
 @contextmanager
 def storage_engine(folder: Path) -> Iterator[StorageEngine]:
-    """Run an engine whose data lies in `folder`."""
+    """Run an engine whose data lies in `folder`; it is killed at the end, as one in order takes more than a second."""
     access_key, secret_key = secrets.token_hex(10), secrets.token_hex(20)
-    with StorageEngine.start(folder, access_key=access_key, secret_key=secret_key) as engine:
+    engine = StorageEngine.start(folder, access_key=access_key, secret_key=secret_key)
+    try:
         yield engine
+    finally:
+        engine.kill()
 
 
 def connect(engine: StorageEngine) -> S3Client:

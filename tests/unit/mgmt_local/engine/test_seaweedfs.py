@@ -10,6 +10,8 @@ import secrets
 import socket
 import ssl
 import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import psutil
@@ -29,6 +31,16 @@ HTTP2_PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes([0, 0, 0, 4, 0, 0, 0
 
 def start(folder: Path, ports: EnginePorts | None = None) -> StorageEngine:
     return StorageEngine.start(folder, access_key=ACCESS_KEY, secret_key=SECRET_KEY, ports=ports)
+
+
+@contextmanager
+def running(folder: Path, ports: EnginePorts | None = None) -> Iterator[StorageEngine]:
+    """Run an engine and kill it at the end, as one in order takes more than a second."""
+    engine = start(folder, ports)
+    try:
+        yield engine
+    finally:
+        engine.kill()
 
 
 def get(port: int, path: str, method: str = "GET", body: bytes | None = None) -> tuple[int, bytes]:
@@ -65,7 +77,7 @@ def tls_context(certificate: Path | None = None, key: Path | None = None) -> ssl
 
 def test_object_and_open_multipart_upload_survive_a_kill(tmp_path: Path):
     part = os.urandom(5 * 1024 * 1024)
-    with start(tmp_path) as engine:
+    with running(tmp_path) as engine:
         engine.ensure_bucket(BUCKET)
         client = engine.make_client()
         client.put_object(Bucket=BUCKET, Key="whole", Body=b"whole")
@@ -75,7 +87,7 @@ def test_object_and_open_multipart_upload_survive_a_kill(tmp_path: Path):
         client.close()
         psutil.Process(engine.pid).kill()
         engine.wait()
-    with start(tmp_path) as engine:
+    with running(tmp_path) as engine:
         client = engine.make_client()
         second = client.upload_part(**named, PartNumber=2, Body=b"tail")["ETag"]
         parts = [{"PartNumber": number, "ETag": etag} for number, etag in ((1, first), (2, second))]
@@ -182,7 +194,7 @@ def test_sockets_in_the_shared_folder_are_closed_to_others(engine: StorageEngine
 
 
 def test_almost_nothing_is_allocated_ahead(tmp_path: Path):
-    with start(tmp_path) as engine:
+    with running(tmp_path) as engine:
         engine.ensure_bucket(BUCKET)
         client = engine.make_client()
         client.put_object(Bucket=BUCKET, Key="small", Body=b"small")
@@ -203,7 +215,7 @@ def allocated_bytes(folder: Path) -> int:
 
 def test_any_folder_name_will_do(tmp_path: Path):
     """Longer than a socket's path may be, and with what the engine takes for a list of folders."""
-    with start(tmp_path / "a, b 'ü" / ("long-" * 30)) as engine:
+    with running(tmp_path / "a, b 'ü" / ("long-" * 30)) as engine:
         engine.ensure_bucket(BUCKET)
     assert {path.name for path in tmp_path.iterdir()} == {"a, b 'ü"}
 
@@ -224,21 +236,21 @@ def test_a_port_lost_between_choice_and_start_is_made_good(tmp_path: Path, monke
     taken = choose_ports()
     choices = iter([taken])
     monkeypatch.setattr(engine_module, "choose_ports", lambda: next(choices, None) or choose_ports())
-    with socket.create_server(("127.0.0.1", taken.filer)), start(tmp_path) as engine:
+    with socket.create_server(("127.0.0.1", taken.filer)), running(tmp_path) as engine:
         assert engine.ports != taken
 
 
 def test_comes_back_on_the_same_ports(tmp_path: Path):
-    with start(tmp_path) as engine:
+    with running(tmp_path) as engine:
         ports = engine.ports
         engine.kill()
-    with start(tmp_path, ports) as engine:
+    with running(tmp_path, ports) as engine:
         assert engine.ports == ports
 
 
 def test_engine_left_by_a_killed_process_is_ended_first(tmp_path: Path):
     left = start(tmp_path)
-    with start(tmp_path) as engine:
+    with running(tmp_path) as engine:
         assert left.wait(10) is not None
         assert engine.poll() is None
 
@@ -265,7 +277,7 @@ def test_a_configuration_of_the_whole_machine_is_not_read(tmp_path: Path, monkey
     (home / "filer.toml").write_text("[redis]\nenabled = true\naddress = '127.0.0.1:1'\n")
     monkeypatch.setenv("HOME", str(home.parent))
     monkeypatch.setenv("WEED_REDIS_ENABLED", "true")
-    with start(tmp_path / "data") as engine:
+    with running(tmp_path / "data") as engine:
         assert engine.poll() is None
 
 
