@@ -21,11 +21,11 @@ try: .venv/runtime.done  ## Upload a sample (or FILE=/path) to a service of your
 setup: .venv/tools.done  ## Make the whole development environment in .venv
 
 test: setup tools  ## Run all tests (WORKERS=6 on four cores)
-	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --inputs-table=build/inputs.md
+	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder --inputs-table=build/inputs.md
 
 coverage: setup tools  ## Run all tests and say which lines and branches of client and service none of them reaches
 	@rm -f .coverage .coverage.*
-	$(BIN)/coverage run -m pytest -n $(WORKERS) --dist loadfile
+	$(BIN)/coverage run -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 	@echo "putting the processes' data together; of one that a test has killed there may be half a file, which is left out"
 	@$(BIN)/coverage combine --quiet
 	$(BIN)/coverage report

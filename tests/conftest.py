@@ -6,6 +6,7 @@ import itertools
 import os
 import signal
 import sys
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -15,6 +16,20 @@ from mgmt_local.engine.seaweedfs import StorageEngine
 from support.engine import storage_engine
 from support.inputs_table import TITLE, as_lines, collect_rows, write_table
 from support.secrecy import find_secrets
+
+FOLDER = Path(__file__).parent
+LONG_FILES = (
+    "e2e/test_few_open_files.py",
+    "e2e/test_local.py",
+    "e2e/test_sign_in.py",
+    "e2e/test_try.py",
+    "faults/test_breaking.py",
+    "faults/test_disks.py",
+    "faults/test_download_kills.py",
+    "faults/test_killed_backend.py",
+    "inputs/test_sizes.py",
+)
+"""Few tests that take long (measured 2026-11): begun last, they would keep one worker busy and the others idle."""
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -30,6 +45,13 @@ def pytest_configure(config: pytest.Config) -> None:
     if hasattr(signal, "SIGHUP"):  # ignored under `nohup`, and likewise inherited
         signal.signal(signal.SIGHUP, signal.SIG_DFL)
     config.addinivalue_line("markers", "entry(name, given=''): which entry of the list of inputs a test is about")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with what takes longest: the long files, then those of many tests; within a file nothing changes."""
+    long_files = {FOLDER / name for name in LONG_FILES}
+    tests = Counter(item.path for item in items)
+    items.sort(key=lambda item: (item.path not in long_files, -tests[item.path]))
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
