@@ -7,12 +7,17 @@ import os
 import signal
 import sqlite3
 import subprocess
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import timedelta
 
 import pytest
 
+from mgmt_api.ports import NoSuchMultipartUploadError, OperationInProgressError, StorageError
+from mgmt_api.uploads import ending
 from support.person import people
+from support.programs import QUICK_WAITS
 from support.team import Laptop, Run, Team
 from support.trees import noise, small_disk
 
@@ -129,6 +134,60 @@ def test_a_running_upload_has_to_be_stopped_first(team: Team, anna: Laptop, clip
     assert remembered(anna) == (1, 1)
     assert anna.run("--json", "resume").records[0]["target_path"] == "clip.mov"
     assert len(team.objects()) == 1, "what was given up before it was begun is not resumed"
+
+
+@pytest.mark.parametrize("comes_through", [True, False], ids=["joined", "refused"])
+def test_an_upload_whose_parts_are_being_joined_is_stored_or_given_up_and_never_both(
+    team: Team, anna: Laptop, clip, comes_through, tmp_path, monkeypatch
+):
+    """Its client still waits for the join, another machine cancels, and only then the storage makes up its mind."""
+    complete, end = team.store.complete_multipart_upload, ending.end_unfinished
+    joins: list[tuple] = []
+    looks: list[str] = []
+    open_uploads: list[int] = []
+    """How many multipart uploads are open after each look."""
+    is_joining = threading.Event()
+
+    def join_slowly(*given, **named):
+        joins.append((given, named))
+        is_joining.set()
+        if looks:
+            raise StorageError("said by a test", code="InvalidPart")
+        raise OperationInProgressError("still at it")
+
+    def look_and_decide(*given):
+        ended = end(*given)
+        looks.append(ended.phase)
+        if len(looks) == 2 and comes_through:
+            complete(*joins[0][0], **joins[0][1])
+        elif len(looks) == 2:
+            team.ahead = timedelta(minutes=11)  # nobody waits for that join any longer: the next one is refused
+        open_uploads.append(team.multipart_uploads())
+        return ended
+
+    monkeypatch.setattr(team.store, "complete_multipart_upload", join_slowly)
+    monkeypatch.setattr(ending, "end_unfinished", look_and_decide)
+    waiting = anna.begin("--json", "upload", "clip.mov", program=QUICK_WAITS)
+    try:
+        assert is_joining.wait(30)
+        run = team.laptop(tmp_path / "other", "anna").run(
+            "--json", "cancel", "--yes", "clip.mov.tar.gz", program=QUICK_WAITS
+        )
+        waiting.communicate(timeout=60)
+    finally:
+        waiting.kill()
+        waiting.communicate()
+    assert looks[:2] == ["completing", "completing"], "it was asked again until it was known"
+    [record] = anna.run("--json", "history").records
+    if comes_through:
+        assert (run.exit_code, error_of(run)["code"], waiting.returncode) == (6, "already-stored", 0)
+        assert (record["status"], list(team.objects())) == ("success", ["clip.mov.tar.gz"])
+    else:
+        assert (run.exit_code, run.records[0]["error_code"], waiting.returncode) == (0, "cancelled", 6)
+        with pytest.raises(NoSuchMultipartUploadError):  # the first join comes late: there is nothing to join any more
+            complete(*joins[0][0], **joins[0][1])
+        assert (record["status"], record["error_code"], team.objects()) == ("failed", "cancelled", {})
+    assert (open_uploads[-1], team.multipart_uploads()) == (0, 0), "the parts go with it"
 
 
 def test_its_owner_cancels_from_any_machine_an_admin_anybodys_and_nobody_else(team, anna, bert, clip, tmp_path):

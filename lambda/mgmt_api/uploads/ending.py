@@ -59,7 +59,8 @@ def _end(backends: Backends, ahead: ReadAhead, operation: Operation, error_code:
     if ended.phase == "completing":
         raise ProblemError(
             "changed-meanwhile",
-            f"Operation {operation.id} is being completed. Ask for its completion again.",
+            f"Operation {operation.id} is being completed: its parts are being joined. Ask again until it is done, or "
+            "can be given up.",
             retry_after_seconds=COMPLETING_RETRY_SECONDS,
         )
     return ended
