@@ -13,7 +13,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import islice
-from typing import Literal, Protocol
+from typing import Final, Literal, Protocol
 
 from mgmt.errors import MgmtError, SourceError, UsageError
 from mgmt.events import Begun, Expected, Finished, Notice, Progress
@@ -35,6 +35,9 @@ class SafeOptions(Value):
     """Names, ids or prefixes of uploads; none is the uploads of the target's own name."""
     reads_back: bool = False
     """The stored bytes themselves are read and compared."""
+
+
+CHANGED_SINCE: Final = "something in it was added, changed or removed after it was checked"
 
 
 class Proof(Value):
@@ -66,6 +69,8 @@ class Verdict(Value):
     spool: Spool | None = field(default=None, repr=False)
     """The answers for each folder and file; None where nothing was read."""
     s3_object_key: str = ""
+    is_taken_back: bool = False
+    """Whether an earlier verdict of the same target was safe, and is no more."""
 
     @property
     def is_safe(self) -> bool:
@@ -134,10 +139,10 @@ def check_targets(
     targets = list(dict.fromkeys(targets))
     session.emit(Expected(dict.fromkeys(targets)))
     run = _Run(finder, options, session)
-    safe: list[tuple[Verdict, Uploads]] = []
+    safe: list[tuple[Verdict, Target, Uploads]] = []
     for number, target in enumerate(targets, 1):
         try:
-            verdict, uploads = run.check(target, f"safe-{number}")
+            verdict, looked_at, uploads = run.check(target, f"safe-{number}")
         except MgmtError as error:
             if error.stops_everything:
                 raise
@@ -146,11 +151,12 @@ def check_targets(
             session.emit(Finished(Verdict("", shown(target), "unsafe"), error))
         else:
             if verdict.is_safe:
-                safe.append((verdict, uploads))
+                safe.append((verdict, looked_at, uploads))
             else:
                 summary.unsafe.append(verdict.target_path)
-    summary.safe = [verdict.target_path for verdict, uploads in safe if len(safe) == 1 or run.stands(verdict, uploads)]
-    summary.unsafe += [verdict.target_path for verdict, _ in safe if verdict.target_path not in summary.safe]
+    # While later targets were checked, which may take hours, earlier ones may have changed.
+    summary.safe = [each[0].target_path for each in safe if len(targets) == 1 or run.stands(*each)]
+    summary.unsafe += [each[0].target_path for each in safe if each[0].target_path not in summary.safe]
 
 
 class _Run:
@@ -177,7 +183,7 @@ class _Run:
             found.update((record.operation_id, record) for record in records)
         return sorted(found.values(), key=lambda record: record.started_at, reverse=True)
 
-    def check(self, given: str, operation_id: str) -> tuple[Verdict, Uploads]:
+    def check(self, given: str, operation_id: str) -> tuple[Verdict, Target, Uploads]:
         """Give the verdict on one target.
 
         Raises:
@@ -189,7 +195,8 @@ class _Run:
         if not uploads.standing:
             verdict = _nothing_stands(operation_id, target, uploads)
             self._session.emit(Finished(verdict))
-            return verdict, uploads
+            return verdict, target, uploads
+        own_id = self._own_id  # asked here: no answer is waited for after the last look at the target
         total_bytes = target.count_bytes()
         task = _Task(self._session, operation_id, shown(given), total_bytes)
         with Spool() as spool:
@@ -206,27 +213,35 @@ class _Run:
                 operation_id,
                 shown(given),
                 "safe" if used and read.failure is None and next(spool.unsafe(), None) is None else "unsafe",
-                proofs=tuple(self._prove(uploads.all[number]) for number in sorted(used)),
+                proofs=tuple(_prove(uploads.all[number], own_id) for number in sorted(used)),
                 read=read,
                 found=tuple(uploads.all),
                 spool=spool,
             )
             self._session.emit(Finished(verdict))
-        return verdict, uploads
+        return verdict, target, uploads
 
-    def stands(self, verdict: Verdict, uploads: Uploads) -> bool:
-        """Look once more at the uploads that an earlier target of the command rests on; say it where one fell."""
+    def stands(self, verdict: Verdict, target: Target, uploads: Uploads) -> bool:
+        """Look once more at a target that was safe, and at the uploads that it rests on; say it where one fell."""
         ids = {proof.operation_id for proof in verdict.proofs}
         numbers = [each.number for each in uploads.all if each.record.operation_id in ids]
         fallen = uploads.look_again(numbers)
+        why: Unsafe | None = None
         if fallen:
             why = Unsafe(b"", fallen[0].loss or "unproven", None, fallen[0].number)
-            self._session.emit(
-                Finished(
-                    Verdict(verdict.operation_id, verdict.target_path, "unsafe", why=why, found=tuple(uploads.all))
-                )
+        elif not target.is_unchanged():
+            why = Unsafe(b"", "changed", CHANGED_SINCE, None)
+        if why is not None:
+            late = Verdict(
+                verdict.operation_id,
+                verdict.target_path,
+                "unsafe",
+                why=why,
+                found=tuple(uploads.all),
+                is_taken_back=True,
             )
-        return not fallen
+            self._session.emit(Finished(late))
+        return why is None
 
     def _find_uploads(self, target: Target) -> list[UploadRecord]:
         if self._options.against:
@@ -247,16 +262,17 @@ class _Run:
             self._session.emit(Notice(message, "uploads-cut"))
         return found[:UPLOADS_MAX]
 
-    def _prove(self, upload: FoundUpload) -> Proof:
-        record = upload.record
-        return Proof(
-            record.operation_id,
-            record.s3_object_key,
-            record.actor,
-            is_own=record.actor_id == self._own_id,
-            how=upload.how or "index",
-            size=upload.size,
-        )
+
+def _prove(upload: FoundUpload, own_id: str) -> Proof:
+    record = upload.record
+    return Proof(
+        record.operation_id,
+        record.s3_object_key,
+        record.actor,
+        is_own=record.actor_id == own_id,
+        how=upload.how or "index",
+        size=upload.size,
+    )
 
 
 class _Task:

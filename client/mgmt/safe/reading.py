@@ -8,14 +8,16 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import Final
 
+from blake3 import blake3
+
 from mgmt.archive.member_digests import Digests, digest_members
 from mgmt.errors import INTERRUPTED, CancelledError, SourceError, without_excluding
 from mgmt.layout import Member, Reread
 from mgmt.safe.deciding import Code
-from mgmt.safe.spool import Spool, below
+from mgmt.safe.spool import Spool, below, stamp_of
 from mgmt.source import look_at_entry
 from mgmt.source.rereading import reread
-from mgmt.source.walk import SYSTEM_FILE, Excludes, SkippedList, Walk
+from mgmt.source.walk import SYSTEM_FILE, Excludes, OnFailure, SkippedList, Walk
 from mgmt_contract.values import Value
 
 _NAMELESS: Final = "disk"
@@ -50,6 +52,7 @@ class Target:
         self._stop = stop
         self._device = self._find_device()
         self._failure: str | None = None
+        self._found: bytes | None = None
 
     def count_bytes(self) -> int:
         """Count the bytes that there are to read.
@@ -101,6 +104,22 @@ class Target:
         spool.refuse_emptiness()
         return self._note_failure(spool, replace(read, failure=self._failure))
 
+    def is_unchanged(self) -> bool:
+        """Tell whether the target is what `look_again` has found; of one that is safe, that is what was read.
+
+        Raises:
+            CancelledError: If `stop` was set.
+        """
+        if self._find_device() != self._device:
+            return False
+        found, skipped, failures = _Found(), SkippedList(), list[bytes]()
+        try:
+            for member in self._members(self._walk(skipped), lambda path, _: failures.append(path)):
+                found.add(member)
+        except SourceError:
+            return False
+        return not (failures or skipped.missed_count) and found.digest() == self._found
+
     def _note_failure(self, spool: Spool, read: Read) -> Read:
         if read.failure is not None:
             spool.note_problem(b"", "unreadable", read.failure)
@@ -117,14 +136,15 @@ class Target:
         try:
             if self._find_device() != self._device:
                 return "another disk is in its place"
-            walk = self._walk(_Skipping(spool))
-            spool.compare_again(self._members(walk))
+            found = _Found()
+            spool.compare_again(found.adding(self._members(self._walk(_Skipping(spool)))))
+            self._found = found.digest()
         except SourceError as error:
             return without_excluding(error.message)
         return None
 
-    def _members(self, walk: Walk) -> Iterator[Member]:
-        for member in walk.members(on_failure=lambda *_: None):
+    def _members(self, walk: Walk, on_failure: OnFailure = lambda *_: None) -> Iterator[Member]:
+        for member in walk.members(on_failure=on_failure):
             if self._stop.is_set():
                 raise CancelledError(INTERRUPTED)
             yield member
@@ -140,6 +160,27 @@ class Target:
             return os.stat(self.entry.path).st_dev  # noqa: PTH116  the path may hold bytes that pathlib would not keep
         except OSError:  # reading it tells what is wrong with it
             return None
+
+
+class _Found:
+    """A digest of all that a walk finds: after a change it is another one."""
+
+    def __init__(self) -> None:
+        self._hashed = blake3()
+
+    def add(self, member: Member) -> None:
+        """Take one more in."""
+        self._hashed.update(b"%b\0%b\0" % (below(member.path), stamp_of(member).encode()))
+
+    def adding(self, members: Iterator[Member]) -> Iterator[Member]:
+        """Take members in as they pass."""
+        for member in members:
+            self.add(member)
+            yield member
+
+    def digest(self) -> bytes:
+        """Return the digest."""
+        return self._hashed.digest()
 
 
 class _Skipping(SkippedList):

@@ -96,7 +96,7 @@ class Spool:
             target = below(target)
             self._flush()
             content = self._content_at("members", target)
-        row = (path, member.kind, member.mode, member.size_bytes, target, digested.digest, content, _stamp_of(member))
+        row = (path, member.kind, member.mode, member.size_bytes, target, digested.digest, content, stamp_of(member))
         self._waiting.append(row)
         if len(self._waiting) >= _BATCH:
             self._flush()
@@ -126,7 +126,7 @@ class Spool:
         """Note as problems what was added, changed or removed since it was read."""
         self._flush()
         with _explained():
-            rows = ((below(member.path), _stamp_of(member)) for member in members)
+            rows = ((below(member.path), stamp_of(member)) for member in members)
             self._database.executemany("INSERT OR IGNORE INTO again VALUES (?, ?)", rows)
             self._database.execute(
                 "INSERT OR IGNORE INTO problems SELECT path, 'changed', ? FROM again"
@@ -309,7 +309,7 @@ def _content_of(kind: str, target: bytes, digest: bytes | None) -> bytes | None:
     return b"s" + target if kind == "symlink" else b"d"
 
 
-def _stamp_of(member: Member) -> str:
+def stamp_of(member: Member) -> str:
     """Write what differs after a member was changed; without inode numbers, which some file systems make up anew."""
     if member.kind == "directory":
         return "directory"

@@ -132,6 +132,8 @@ def _sums(verdict: Verdict, folder: FolderSum | None) -> dict[str, Any]:
 
 def _describe(verdict: Verdict) -> str:
     total = verdict.total()
+    if verdict.is_taken_back:
+        return "NOT SAFE any more"
     if total is None:
         return "NOT SAFE; nothing was read"
     read = f"{count_in_words(total.file_count, 'file')}, {size_in_words(total.size_bytes)} read again"

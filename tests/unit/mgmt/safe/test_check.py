@@ -15,7 +15,7 @@ import pytest
 from mgmt.archive.index import Index
 from mgmt.archive.member_digests import DigestedMember
 from mgmt.errors import SourceError, UsageError
-from mgmt.events import Begun, Notice, Progress
+from mgmt.events import Begun, Finished, Notice, Progress
 from mgmt.layout import Member
 from mgmt.safe.reading import Target
 from mgmt.safe.spool import Spool
@@ -85,6 +85,38 @@ def test_a_second_card_of_the_same_name_is_not_taken_for_the_first(world, card, 
     assert said.unsafe == [(b"100CANON/a.mp4", "differs")]
     world.upload(pack(second, tmp_path), prefix="day2")
     assert [each.is_safe for each in world.ask(card, second)] == [True, True]
+
+
+@pytest.mark.parametrize("what", ["added", "changed", "removed", "special", "another card"])
+def test_a_card_that_changes_while_the_next_one_is_checked_is_not_safe_any_more(world, card, tmp_path, what):
+    second = tmp_path / "SECOND"
+    shutil.copytree(card, second)
+    world.upload(pack(card, tmp_path))
+    world.upload(pack(second, tmp_path))
+    clip = card / "100CANON" / "a.mp4"
+
+    def change(_: int) -> None:
+        if not [event for event in world.events if isinstance(event, Finished)]:
+            return
+        world.before_check = lambda _: None
+        if what == "added":
+            (card / "101CANON" / "new.mp4").write_bytes(b"new")
+        elif what == "changed":
+            status = clip.stat()
+            clip.write_bytes(b"x" * status.st_size)
+            os.utime(clip, ns=(status.st_atime_ns, status.st_mtime_ns))
+        elif what == "removed":
+            clip.unlink()
+        elif what == "special":
+            os.mkfifo(card / "100CANON" / "pipe")
+        else:
+            card.rename(tmp_path / "pulled")
+            card.mkdir()
+
+    world.before_check = change
+    said = world.ask(card, second)
+    assert [each.is_safe for each in said] == [True, True, False]
+    assert said[-1].unsafe == [(b"", "changed")]
 
 
 def test_one_half_in_one_upload_and_one_in_another_is_stored(world, card, tmp_path):
