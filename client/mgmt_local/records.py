@@ -255,30 +255,30 @@ class SQLiteRecordStore:
         self._write_row(*_name_write(name))
         return replace(name, revision=name.revision + 1)
 
-    # --- signed parts ----------------------------------------------------------------------------------
+    # --- signed parts: their `lease_epoch` is 1, since another machine goes on with the same parts ----------
 
-    def get_signed_parts(self, operation_id: str, lease_epoch: int) -> dict[int, Part]:
-        """Return every part signed so far in this epoch, by number."""
+    def get_signed_parts(self, operation_id: str) -> dict[int, Part]:
+        """Return every part signed so far, by number."""
         with self._read() as connection:
             rows = connection.execute(
                 "SELECT number, length, crc64nvme FROM signed_parts"
-                " WHERE operation_id = ? AND lease_epoch = ? ORDER BY number",
-                (operation_id, lease_epoch),
+                " WHERE operation_id = ? AND lease_epoch = 1 ORDER BY number",
+                (operation_id,),
             ).fetchall()
         return {number: Part(number, length, crc64nvme) for number, length, crc64nvme in rows}
 
-    def add_signed_parts(self, operation_id: str, lease_epoch: int, parts: Sequence[Part]) -> None:
+    def add_signed_parts(self, operation_id: str, parts: Sequence[Part]) -> None:
         """Store the parts that are about to be signed; all or nothing."""
         with self._write() as connection:
             for part in parts:
                 connection.execute(
-                    "INSERT INTO signed_parts VALUES (?, ?, ?, ?, ?) ON CONFLICT DO NOTHING",
-                    (operation_id, lease_epoch, part.number, part.length, part.crc64nvme),
+                    "INSERT INTO signed_parts VALUES (?, 1, ?, ?, ?) ON CONFLICT DO NOTHING",
+                    (operation_id, part.number, part.length, part.crc64nvme),
                 )
                 signed = connection.execute(
                     "SELECT number, length, crc64nvme FROM signed_parts"
-                    " WHERE operation_id = ? AND lease_epoch = ? AND number = ?",
-                    (operation_id, lease_epoch, part.number),
+                    " WHERE operation_id = ? AND lease_epoch = 1 AND number = ?",
+                    (operation_id, part.number),
                 ).fetchone()
                 if Part(*signed) != part:
                     raise ConflictError(f"part {part.number} was signed as {signed}, now asked for as {part}")

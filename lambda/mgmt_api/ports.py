@@ -90,13 +90,14 @@ class RecordStore(Protocol):
             ConflictError: If another revision is stored.
         """
 
-    def get_signed_parts(self, operation_id: str, lease_epoch: int) -> dict[int, Part]:
-        """Return every part signed so far in this epoch, by number."""
+    def get_signed_parts(self, operation_id: str) -> dict[int, Part]:
+        """Return every part signed so far, by number, whichever machine it was signed for."""
 
-    def add_signed_parts(self, operation_id: str, lease_epoch: int, parts: Sequence[Part]) -> None:
+    def add_signed_parts(self, operation_id: str, parts: Sequence[Part]) -> None:
         """Store the parts that are about to be signed. The same part again is no change.
 
-        Nothing is stored unless everything is. At most 100 parts.
+        Nothing is stored unless everything is. At most 100 parts. A part is only ever signed for the same bytes, so
+        parts stay when another machine takes the lease over.
 
         Raises:
             ConflictError: If a number was signed before for another length or checksum.

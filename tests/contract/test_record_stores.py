@@ -355,47 +355,46 @@ class TestOperationsAndNames:
 @every_store
 class TestSignedParts:
     def test_an_operation_begins_with_none(self, store: RecordStore):
-        assert store.get_signed_parts(make_id(1), 1) == {}
+        assert store.get_signed_parts(make_id(1)) == {}
 
-    def test_parts_add_up_within_their_epoch(self, store: RecordStore):
+    def test_parts_of_an_operation_add_up(self, store: RecordStore):
         first, second = Part(1, 5, "AAAAAAAAAAA="), Part(2, 7, "AAAAAAAAAAE=")
-        store.add_signed_parts(make_id(1), 1, [second])
-        store.add_signed_parts(make_id(1), 1, [first])
-        store.add_signed_parts(make_id(1), 10, [Part(1, 6, "AAAAAAAAAAI=")])
-        store.add_signed_parts(make_id(2), 1, [Part(3, 6, "AAAAAAAAAAI=")])
-        assert store.get_signed_parts(make_id(1), 1) == {1: first, 2: second}
+        store.add_signed_parts(make_id(1), [second])
+        store.add_signed_parts(make_id(1), [first])
+        store.add_signed_parts(make_id(2), [Part(3, 6, "AAAAAAAAAAI=")])
+        assert store.get_signed_parts(make_id(1)) == {1: first, 2: second}
 
     def test_the_same_part_again_is_no_change(self, store: RecordStore):
         parts = [Part(number, 5, "AAAAAAAAAAA=") for number in range(1, 4)]
         for _ in range(2):
-            store.add_signed_parts(make_id(1), 1, parts)
-        assert store.get_signed_parts(make_id(1), 1) == {part.number: part for part in parts}
+            store.add_signed_parts(make_id(1), parts)
+        assert store.get_signed_parts(make_id(1)) == {part.number: part for part in parts}
 
     @pytest.mark.parametrize("other", [Part(2, 6, "AAAAAAAAAAA="), Part(2, 5, "AAAAAAAAAAE=")])
     def test_other_bytes_are_refused_and_nothing_of_the_call_is_kept(self, store: RecordStore, other: Part):
         signed = Part(2, 5, "AAAAAAAAAAA=")
-        store.add_signed_parts(make_id(1), 1, [signed])
+        store.add_signed_parts(make_id(1), [signed])
         for parts in ([Part(1, 5, "AA=="), other, Part(300, 5, "AA==")], [Part(300, 5, "AA=="), other]):
             with pytest.raises(ConflictError):
-                store.add_signed_parts(make_id(1), 1, parts)
-        assert store.get_signed_parts(make_id(1), 1) == {2: signed}
+                store.add_signed_parts(make_id(1), parts)
+        assert store.get_signed_parts(make_id(1)) == {2: signed}
 
     def test_one_call_cannot_sign_a_part_twice_for_different_bytes(self, store: RecordStore):
         with pytest.raises(ConflictError):
-            store.add_signed_parts(make_id(1), 1, [Part(1, 5, "AA=="), Part(1, 6, "AA==")])
-        assert store.get_signed_parts(make_id(1), 1) == {}
+            store.add_signed_parts(make_id(1), [Part(1, 5, "AA=="), Part(1, 6, "AA==")])
+        assert store.get_signed_parts(make_id(1)) == {}
 
     @pytest.mark.parametrize("numbers", [range(1, 101), range(51, 151), range(100, 10_001, 100)])
     def test_a_hundred_parts_wherever_they_lie(self, store: RecordStore, numbers: range):
         parts = {number: Part(number, 5 + number, "AAAAAAAAAAA=") for number in numbers}
-        store.add_signed_parts(make_id(1), 1, list(parts.values()))
-        assert store.get_signed_parts(make_id(1), 1) == parts
+        store.add_signed_parts(make_id(1), list(parts.values()))
+        assert store.get_signed_parts(make_id(1)) == parts
 
-    def test_all_parts_of_an_epoch_are_read_at_once(self, store: RecordStore):
+    def test_all_parts_of_an_operation_are_read_at_once(self, store: RecordStore):
         parts = {number: Part(number, 2**33, "AAAAAAAAAAA=") for number in range(9_001, 10_001)}
         for begin in range(9_001, 10_001, 100):
-            store.add_signed_parts(make_id(1), 1, [parts[number] for number in range(begin, begin + 100)])
-        assert store.get_signed_parts(make_id(1), 1) == parts
+            store.add_signed_parts(make_id(1), [parts[number] for number in range(begin, begin + 100)])
+        assert store.get_signed_parts(make_id(1)) == parts
 
 
 @every_adapter
@@ -426,16 +425,16 @@ class TestManyAtOnce:
     def test_parts_signed_at_once_are_all_kept(self, store: RecordStore):
         parts = {number: Part(number, number, "AAAAAAAAAAA=") for number in range(96, 106)}
         pairs = [[parts[number], parts[number + 5]] for number in range(96, 101)]
-        assert count_wins([lambda p=p: store.add_signed_parts(make_id(1), 1, p) for p in pairs]) == 5
-        assert store.get_signed_parts(make_id(1), 1) == parts
+        assert count_wins([lambda p=p: store.add_signed_parts(make_id(1), p) for p in pairs]) == 5
+        assert store.get_signed_parts(make_id(1)) == parts
 
     def test_of_two_that_sign_one_part_for_different_bytes_one_wins(self, store: RecordStore):
         for number in range(1, 400, 99):
             rivals = [
                 [Part(number, length, "AAAAAAAAAAA="), Part(number + 1, length, "AAAAAAAAAAA=")] for length in (1, 2)
             ]
-            wins = count_wins([lambda r=r: store.add_signed_parts(make_id(1), 1, r) for r in rivals])
-            signed = store.get_signed_parts(make_id(1), 1)
+            wins = count_wins([lambda r=r: store.add_signed_parts(make_id(1), r) for r in rivals])
+            signed = store.get_signed_parts(make_id(1))
             assert wins == 1
             assert list(signed.values())[-2:] in rivals
 

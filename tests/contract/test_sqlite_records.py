@@ -32,7 +32,7 @@ store = SQLiteRecordStore(Path(sys.argv[1]))
 for number in itertools.count(int(sys.argv[2])):
     operation = store.update_operation(store.create_operation(make_operation(number)))
     store.put_name(Name(f"name-{number}"))
-    store.add_signed_parts(operation.id, 1, [Part(1, number, "AAAAAAAAAAA=")])
+    store.add_signed_parts(operation.id, [Part(1, number, "AAAAAAAAAAA=")])
     print(number, flush=True)
 """
 
@@ -74,7 +74,7 @@ def assert_holds(path: Path, numbers: list[int]) -> None:
         for number in numbers:
             [operation] = store.get_operations([make_id(number)]).values()
             [name] = store.get_names([f"name-{number}"]).values()
-            [part] = store.get_signed_parts(operation.id, 1).values()
+            [part] = store.get_signed_parts(operation.id).values()
             assert (operation.revision, name.revision, part.length) == (2, 1, number)
 
 

@@ -134,7 +134,7 @@ class FakeRecordStore:
     def __init__(self, *, examined_per_call: int | None = None) -> None:
         self.operations: dict[str, Recorded] = {}
         self.names: dict[str, Name] = {}
-        self.signed_parts: dict[tuple[str, int], dict[int, Part]] = {}
+        self.signed_parts: dict[str, dict[int, Part]] = {}
         self._examined_per_call = examined_per_call
 
     def get_operations(self, operation_ids: Iterable[str]) -> dict[str, Recorded]:
@@ -197,17 +197,17 @@ class FakeRecordStore:
         self.names[folded] = replace(name, revision=name.revision + 1)
         return self.names[folded]
 
-    def get_signed_parts(self, operation_id: str, lease_epoch: int) -> dict[int, Part]:
+    def get_signed_parts(self, operation_id: str) -> dict[int, Part]:
         """See `RecordStore`."""
-        return dict(self.signed_parts.get((operation_id, lease_epoch), {}))
+        return dict(self.signed_parts.get(operation_id, {}))
 
-    def add_signed_parts(self, operation_id: str, lease_epoch: int, parts: Sequence[Part]) -> None:
+    def add_signed_parts(self, operation_id: str, parts: Sequence[Part]) -> None:
         """See `RecordStore`."""
-        known = self.get_signed_parts(operation_id, lease_epoch)
+        known = self.get_signed_parts(operation_id)
         for part in parts:
             if known.setdefault(part.number, part) != part:
                 raise ConflictError(f"part {part.number} was signed for other bytes")
-        self.signed_parts[operation_id, lease_epoch] = known
+        self.signed_parts[operation_id] = known
 
     def find_operations(self, query: HistoryQuery) -> HistoryPage:
         """See `RecordStore`."""

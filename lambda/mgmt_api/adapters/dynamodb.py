@@ -21,6 +21,7 @@ from mgmt_api.adapters.people import People
 from mgmt_api.adapters.table import (
     AWAITS_REMOVAL,
     INDEXES,
+    PARTS_PREFIX,
     Item,
     actor_id_partition,
     base_name_partition,
@@ -34,7 +35,6 @@ from mgmt_api.adapters.table import (
     parts_bucket,
     parts_item,
     parts_key,
-    parts_prefix,
     read_name,
     read_operation,
     read_parts,
@@ -164,29 +164,29 @@ class DynamoDBRecordStore:
 
     # --- signed parts ----------------------------------------------------------------------------------
 
-    def get_signed_parts(self, operation_id: str, lease_epoch: int) -> dict[int, Part]:
-        """Return every part signed so far in this epoch, by number."""
+    def get_signed_parts(self, operation_id: str) -> dict[int, Part]:
+        """Return every part signed so far, by number."""
         with port_errors():
             pages = self._client.get_paginator("query").paginate(
                 TableName=self._table_name,
                 ConsistentRead=True,
-                KeyConditionExpression="pk = :operation AND begins_with(sk, :epoch)",
+                KeyConditionExpression="pk = :operation AND begins_with(sk, :parts)",
                 ExpressionAttributeValues={
                     ":operation": {"S": operation_key(operation_id)["pk"]},
-                    ":epoch": {"S": parts_prefix(lease_epoch)},
+                    ":parts": {"S": PARTS_PREFIX},
                 },
             )
             items = [from_attributes(item) for page in pages for item in page["Items"]]
         return {number: part for item in items for number, part in sorted(read_parts(item).items())}
 
-    def add_signed_parts(self, operation_id: str, lease_epoch: int, parts: Sequence[Part]) -> None:
+    def add_signed_parts(self, operation_id: str, parts: Sequence[Part]) -> None:
         """Store the parts that are about to be signed; all or nothing.
 
         Several calls may add parts of one bucket at once. A call that loses reads again: each round one of
         them wins, so the rounds are bounded by the number of callers.
         """
         for _ in range(LOST_RACES_MAX):
-            puts = self._plan_part_puts(operation_id, lease_epoch, parts)
+            puts = self._plan_part_puts(operation_id, parts)
             try:
                 self._items.put_all(puts)
             except ConflictError:
@@ -194,11 +194,11 @@ class DynamoDBRecordStore:
             return
         raise RecordsUnavailableError(f"operation {operation_id}: parts are being signed by too many at once")
 
-    def _plan_part_puts(self, operation_id: str, lease_epoch: int, parts: Sequence[Part]) -> list[dict[str, Any]]:
+    def _plan_part_puts(self, operation_id: str, parts: Sequence[Part]) -> list[dict[str, Any]]:
         added: defaultdict[int, list[Part]] = defaultdict(list)
         for part in parts:
             added[parts_bucket(part.number)].append(part)
-        keys = {bucket: parts_key(operation_id, lease_epoch, bucket) for bucket in added}
+        keys = {bucket: parts_key(operation_id, bucket) for bucket in added}
         stored = {item["sk"]: item for item in self._items.get(list(keys.values()))}
         puts = []
         for bucket, key in keys.items():

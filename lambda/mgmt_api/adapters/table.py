@@ -5,7 +5,7 @@ One table, strings as keys:
 | item | pk | sk |
 | --- | --- | --- |
 | operation | `OP#id` | `OP` |
-| signed parts, up to 100 numbers each | `OP#id` | `PARTS#epoch#bucket` |
+| signed parts, up to 100 numbers each | `OP#id` | `PARTS#1#bucket` |
 | name | `NAME#folded key` | `NAME` |
 | person: the subjects that a person's name was recorded with | `PERSON#folded name` | `PERSON` |
 | mark that all people are known: the table was empty when the first was noted | `PEOPLE` | `PEOPLE` |
@@ -75,6 +75,9 @@ PARTS_PER_ITEM: Final = 100
 SUBJECTS_MAX: Final = 20
 """A name of more people than that is looked for in the feed: a page of a person's history costs a query for each."""
 
+PARTS_PREFIX: Final = "PARTS#1#"
+"""The beginning of the sort keys of all signed parts of an operation. An earlier version numbered them by the lease
+under which they were signed: those of other numbers are not read."""
 _OPERATION_SORT: Final = "OP"
 _NAME_SORT: Final = "NAME"
 _PERSON_SORT: Final = "PERSON"
@@ -95,14 +98,9 @@ def name_key(key: str) -> Item:
     return {"pk": _partition("NAME", fold_key(key)), "sk": _NAME_SORT}
 
 
-def parts_prefix(lease_epoch: int) -> str:
-    """Return the beginning of the sort keys of all signed parts of an epoch."""
-    return f"PARTS#{lease_epoch}#"
-
-
-def parts_key(operation_id: str, lease_epoch: int, bucket: int) -> Item:
+def parts_key(operation_id: str, bucket: int) -> Item:
     """Return the key of the item that holds one bucket of signed parts."""
-    return {"pk": f"OP#{operation_id}", "sk": f"{parts_prefix(lease_epoch)}{bucket:02d}"}
+    return {"pk": f"OP#{operation_id}", "sk": f"{PARTS_PREFIX}{bucket:02d}"}
 
 
 def parts_bucket(number: int) -> int:

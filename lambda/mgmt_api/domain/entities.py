@@ -27,10 +27,6 @@ from mgmt_contract.texts import cut_text
 from mgmt_contract.values import Value
 from mgmt_contract.wire import format_time
 
-PARTS_EPOCH: Final = 1
-"""The epoch that all parts of an operation are signed under, whichever machine holds the lease: a part is only ever
-signed for the same bytes, so parts stay when another machine takes over."""
-
 
 class IllegalTransitionError(Exception):
     """A phase that may not follow the present one: a fault in the service, never a user's."""

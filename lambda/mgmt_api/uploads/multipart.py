@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from mgmt_api.calls.backends import Backends
-from mgmt_api.domain.entities import PARTS_EPOCH, Operation
+from mgmt_api.domain.entities import Operation
 from mgmt_api.ports import ConflictError, NewObject, RecordsUnavailableError, StorageError, StoredPart
 from mgmt_contract.messages import Part
 from mgmt_contract.parts import part_count, part_span
@@ -67,7 +67,7 @@ def list_whole_parts(backends: Backends, operation: Operation) -> list[StoredPar
         NoSuchMultipartUploadError: If the upload is gone.
     """
     stored = backends.objects.list_parts(operation.record.s3_object_key, operation.multipart_upload_id or "")
-    signed = backends.records.get_signed_parts(operation.id, PARTS_EPOCH)
+    signed = backends.records.get_signed_parts(operation.id)
     return find_whole_parts(stored, signed)
 
 

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from mgmt_api.calls.backends import Backends
 from mgmt_api.domain.access import Caller, require_reach
-from mgmt_api.domain.entities import PARTS_EPOCH, Name, Operation
+from mgmt_api.domain.entities import Name, Operation
 from mgmt_api.ports import NoSuchMultipartUploadError
 from mgmt_api.uploads.conditions import find_condition
 from mgmt_api.uploads.drafts import is_same_request
@@ -126,7 +126,7 @@ def _carry_on(backends: Backends, operation: Operation) -> StartResult:
         stored = backends.objects.list_parts(operation.record.s3_object_key, operation.multipart_upload_id)
     except NoSuchMultipartUploadError:
         return answer_ready(backends, open_multipart_upload(backends, renewed))
-    signed = backends.records.get_signed_parts(operation.id, PARTS_EPOCH)
+    signed = backends.records.get_signed_parts(operation.id)
     received = tuple(part.number for part in find_whole_parts(stored, signed))
     return answer_ready(backends, backends.records.update_operation(renewed), received)
 

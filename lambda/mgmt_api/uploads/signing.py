@@ -8,7 +8,7 @@ from mgmt_api.calls.backends import Backends, ReadAhead
 from mgmt_api.calls.items import answer_each
 from mgmt_api.domain.access import require_lease, require_reach
 from mgmt_api.domain.checks import check_checksum, check_content, check_count, check_machine_id
-from mgmt_api.domain.entities import PARTS_EPOCH, Actor, Operation
+from mgmt_api.domain.entities import Actor, Operation
 from mgmt_api.domain.work import FINAL_DELAY_SECONDS
 from mgmt_api.ports import ConflictError
 from mgmt_api.uploads.content import add_content
@@ -128,7 +128,7 @@ def _remember(backends: Backends, operation: Operation, parts: list[Part]) -> No
     if not parts:
         return
     try:
-        backends.records.add_signed_parts(operation.id, PARTS_EPOCH, parts)
+        backends.records.add_signed_parts(operation.id, parts)
     except ConflictError as error:
         raise ProblemError(
             "part-differs",

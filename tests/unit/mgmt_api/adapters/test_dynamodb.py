@@ -88,8 +88,8 @@ class TestItems:
     def test_a_person_can_read_a_name_and_signed_parts(self, client: DynamoDBClient, store: DynamoDBRecordStore):
         store.put_name(Name("Team/Clip.tar.gz"))
         assert self.read(client, "NAME#team/clip.tar.gz", "NAME")["key"] == {"S": "Team/Clip.tar.gz"}
-        store.add_signed_parts(make_id(1), 2, [Part(201, 5, "AAAAAAAAAAA=")])
-        parts = self.read(client, f"OP#{make_id(1)}", "PARTS#2#02")["parts"]
+        store.add_signed_parts(make_id(1), [Part(201, 5, "AAAAAAAAAAA=")])
+        parts = self.read(client, f"OP#{make_id(1)}", "PARTS#1#02")["parts"]
         assert parts == {"M": {"201": {"L": [{"N": "5"}, {"S": "AAAAAAAAAAA="}]}}}
 
     def test_success_leaves_the_index_of_what_is_open(self, client: DynamoDBClient, store: DynamoDBRecordStore):
@@ -108,7 +108,7 @@ class TestItems:
     ):
         operation = store.create_operation(make_operation(1))
         before = self.read(client, f"OP#{operation.id}", "OP")
-        store.add_signed_parts(operation.id, 1, [Part(n, 2**24, "AAAAAAAAAAA=") for n in range(1, 101)])
+        store.add_signed_parts(operation.id, [Part(n, 2**24, "AAAAAAAAAAA=") for n in range(1, 101)])
         assert self.read(client, f"OP#{operation.id}", "OP") == before
 
     def test_shards_are_used_about_evenly_and_an_id_keeps_its_own(self):
@@ -195,10 +195,10 @@ class TestCalls:
 
     def test_a_hundred_parts_cost_one_read_and_one_write(self, store: DynamoDBRecordStore, calls: Counter[str]):
         parts = [Part(number, 5, "AAAAAAAAAAA=") for number in range(1, 101)]
-        store.add_signed_parts(make_id(1), 1, parts)
+        store.add_signed_parts(make_id(1), parts)
         assert calls == {"BatchGetItem": 1, "PutItem": 1}
         calls.clear()
-        store.add_signed_parts(make_id(1), 1, parts)
+        store.add_signed_parts(make_id(1), parts)
         assert calls == {"BatchGetItem": 1}
 
     def test_reads_are_consistent(self, client: DynamoDBClient, store: DynamoDBRecordStore):
@@ -206,7 +206,7 @@ class TestCalls:
         client.meta.events.register("provide-client-params.dynamodb", lambda params, **_: seen.append(params) or None)
         store.get_operations([make_id(1)])
         store.get_names(["a"])
-        store.get_signed_parts(make_id(1), 1)
+        store.get_signed_parts(make_id(1))
         batches = [batch for params in seen[:2] for batch in params["RequestItems"].values()]
         assert [request["ConsistentRead"] for request in [*batches, seen[2]]] == [True] * 3
 
@@ -225,10 +225,10 @@ class TestLostAnswers:
         created = store.create_operation(make_operation(1))
         updated = store.update_operation(created.advance("completing"))
         name = store.put_name(Name("a"))
-        store.add_signed_parts(created.id, 1, [Part(1, 5, "AAAAAAAAAAA=")])
+        store.add_signed_parts(created.id, [Part(1, 5, "AAAAAAAAAAA=")])
         assert store.get_operations([created.id]) == {created.id: updated}
         assert store.get_names(["a"]) == {"a": name}
-        assert list(store.get_signed_parts(created.id, 1)) == [1]
+        assert list(store.get_signed_parts(created.id)) == [1]
 
     def test_the_same_write_by_another_call_is(self, store: DynamoDBRecordStore, loses_answers):
         operation = store.create_operation(make_operation(1))
@@ -287,7 +287,7 @@ CALLS: dict[str, Callable[[DynamoDBRecordStore], object]] = {
     "get": lambda store: store.get_operations([make_id(1)]),
     "create": lambda store: store.create_operation(make_operation(1)),
     "put_name": lambda store: store.put_name(Name("a")),
-    "get_parts": lambda store: store.get_signed_parts(make_id(1), 1),
+    "get_parts": lambda store: store.get_signed_parts(make_id(1)),
     "find": lambda store: store.find_operations(HistoryQuery(limit=1)),
 }
 FAILURES = {
@@ -341,7 +341,7 @@ def cancelled(*codes: str) -> Answer:
 def test_a_lost_race_for_parts_is_run_again(refusal: Answer):
     answers = (NOTHING_STORED, refusal, NOTHING_STORED, Answer(200, b"{}"))
     with scripted_server(*answers) as server:
-        make_store(server.url).add_signed_parts(make_id(1), 1, PARTS_IN_TWO_ITEMS)
+        make_store(server.url).add_signed_parts(make_id(1), PARTS_IN_TWO_ITEMS)
     assert [asked.headers["x-amz-target"].partition(".")[2] for asked in server.asked] == [
         "BatchGetItem",
         "TransactWriteItems",
@@ -351,7 +351,7 @@ def test_a_lost_race_for_parts_is_run_again(refusal: Answer):
 def test_races_for_parts_end():
     answers = [NOTHING_STORED, cancelled("None", "ConditionalCheckFailed")] * dynamodb.LOST_RACES_MAX
     with scripted_server(*answers) as server, pytest.raises(RecordsUnavailableError):
-        make_store(server.url).add_signed_parts(make_id(1), 1, PARTS_IN_TWO_ITEMS)
+        make_store(server.url).add_signed_parts(make_id(1), PARTS_IN_TWO_ITEMS)
 
 
 @pytest.mark.parametrize("code", ["ThrottlingError", "ProvisionedThroughputExceeded"])
@@ -360,7 +360,7 @@ def test_a_transaction_cancelled_by_load_is_unavailable(code: str):
         scripted_server(NOTHING_STORED, cancelled("None", code)) as server,
         pytest.raises(RecordsUnavailableError),
     ):
-        make_store(server.url).add_signed_parts(make_id(1), 1, PARTS_IN_TWO_ITEMS)
+        make_store(server.url).add_signed_parts(make_id(1), PARTS_IN_TWO_ITEMS)
     assert len(server.asked) == 2
 
 

@@ -57,10 +57,9 @@ def test_the_partitions_that_are_read_are_those_that_are_written():
 
 def test_signed_parts_lie_in_buckets_of_a_hundred_beside_their_operation():
     assert [table.parts_bucket(number) for number in (1, 100, 101, 10_000)] == [0, 0, 1, 99]
-    assert table.parts_key("x", 3, 7) == {"pk": "OP#x", "sk": "PARTS#3#07"}
-    assert table.parts_prefix(3) == "PARTS#3#"
+    assert table.parts_key("x", 7) == {"pk": "OP#x", "sk": "PARTS#1#07"}
     part = Part(101, 5, "AAAAAAAAAAA=")
-    item = table.parts_item(table.parts_key("x", 1, 1), [part], 4)
+    item = table.parts_item(table.parts_key("x", 1), [part], 4)
     assert item == {"pk": "OP#x", "sk": "PARTS#1#01", "parts": {"101": [5, "AAAAAAAAAAA="]}, "revision": 4}
     assert table.read_parts({"parts": {"101": [Decimal(5), "AAAAAAAAAAA="]}}) == {101: part}
 

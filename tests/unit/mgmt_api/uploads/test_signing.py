@@ -43,7 +43,7 @@ def test_a_signed_part_is_good_for_its_bytes_only(studio, ada):
 def test_what_is_signed_is_remembered_before(studio, ada, started):
     signed = ada.sign(started, [whole(1), whole(2)])
     assert [part.number for part in signed.parts] == [1, 2]
-    assert studio.records.get_signed_parts(started.operation_id, 1) == {1: whole(1), 2: whole(2)}
+    assert studio.records.get_signed_parts(started.operation_id) == {1: whole(1), 2: whole(2)}
 
 
 def test_the_same_part_is_signed_again_and_other_bytes_are_not(ada, started):
@@ -73,7 +73,7 @@ def test_a_part_of_impossible_number_or_length_is_refused(studio, ada, started, 
     final = None if final_size is None else content_of_size(final_size)
     result = ada.sign(started, [part], final)
     assert result.problem.code == "invalid-request"
-    assert studio.records.get_signed_parts(started.operation_id, 1) == {}
+    assert studio.records.get_signed_parts(started.operation_id) == {}
     assert studio.operation(started.operation_id).content is None
 
 
