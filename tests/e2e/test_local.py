@@ -8,20 +8,13 @@ import pytest
 
 from mgmt_local import control
 from mgmt_local.process.alive import list_holders
-from support.local_backend import wait_until
-from support.team import Laptop
+from support.local_backend import make_laptop, wait_until
 
 
 @pytest.fixture
 def laptop(tmp_path):
     """A machine with nothing configured; what it started in the background is stopped."""
-    (tmp_path / "work").mkdir()
-    environment = {
-        "MGMT_CONFIG": os.fspath(tmp_path / "config"),
-        "MGMT_STATE_DIR": os.fspath(tmp_path / "state"),
-        "MGMT_LOCAL_STATE_DIR": os.fspath(tmp_path / "backend"),
-    }
-    laptop = Laptop(tmp_path, tmp_path / "work", environment)
+    laptop = make_laptop(tmp_path)
     yield laptop
     assert laptop.run("local", "stop").exit_code == 0
 

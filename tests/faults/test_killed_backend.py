@@ -10,9 +10,8 @@ import os
 import pytest
 
 from mgmt_local import control
-from support.local_backend import engine_process, gateway_process, processes_in
+from support.local_backend import engine_process, gateway_process, make_laptop, processes_in
 from support.programs import PASS_PAUSES
-from support.team import Laptop
 from support.trees import noise
 
 MB = 1_000_000
@@ -50,13 +49,7 @@ run()
 @pytest.fixture
 def laptop(tmp_path):
     """A machine with an embedded backend that runs, and a file to upload."""
-    (tmp_path / "work").mkdir()
-    environment = {
-        "MGMT_CONFIG": os.fspath(tmp_path / "config"),
-        "MGMT_STATE_DIR": os.fspath(tmp_path / "state"),
-        "MGMT_LOCAL_STATE_DIR": os.fspath(tmp_path / "backend"),
-    }
-    laptop = Laptop(tmp_path, tmp_path / "work", environment)
+    laptop = make_laptop(tmp_path)
     (laptop.work / "big.mov").write_bytes(noise(SIZE))
     control.start(tmp_path / "backend")
     yield laptop

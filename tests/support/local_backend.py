@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import threading
 import time
 import uuid
@@ -43,6 +44,7 @@ from mgmt_contract.wire import from_json, to_plain
 from mgmt_local import control
 from mgmt_local.control import Endpoint
 from support.studio import content_of, item_for
+from support.team import Laptop
 
 T = TypeVar("T")
 
@@ -66,6 +68,13 @@ def kill_backend(state_dir: Path) -> None:
                 process.kill()
         psutil.wait_procs(running)
     control.stop(state_dir)
+
+
+def make_laptop(folder: Path) -> Laptop:
+    """Make a machine with nothing configured, whose embedded backend keeps its data in `folder / "backend"`."""
+    (folder / "work").mkdir()
+    places = {"MGMT_CONFIG": "config", "MGMT_STATE_DIR": "state", "MGMT_LOCAL_STATE_DIR": "backend"}
+    return Laptop(folder, folder / "work", {name: os.fspath(folder / place) for name, place in places.items()})
 
 
 def wait_until(condition: Callable[[], object], *, seconds: float = DEADLINE_SECONDS) -> None:

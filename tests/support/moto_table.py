@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from mypy_boto3_dynamodb.type_defs import KeySchemaElementTypeDef
 
 REGION = "eu-west-1"
+TABLE = "records"
 
 
 @contextmanager

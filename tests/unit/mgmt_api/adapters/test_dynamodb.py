@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import socket
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -19,34 +19,17 @@ from mgmt_api.adapters.table import feed_partitions, shard_of
 from mgmt_api.domain.entities import HistoryQuery, Name
 from mgmt_api.ports import ConflictError, RecordsUnavailableError
 from mgmt_contract.messages import Part
-from support.moto_table import create_table, moto_dynamodb
+from support.moto_table import TABLE
 from support.operations import make_id, make_operation
 from support.scripted_server import Answer, scripted_server
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
 
-TABLE = "records"
-
-
-@pytest.fixture
-def client() -> Iterator[DynamoDBClient]:
-    with moto_dynamodb() as client:
-        create_table(client, TABLE)
-        yield client
-
 
 @pytest.fixture
 def store(client: DynamoDBClient) -> DynamoDBRecordStore:
     return DynamoDBRecordStore(client, TABLE, 1)
-
-
-@pytest.fixture
-def calls(client: DynamoDBClient) -> Counter[str]:
-    """Count the calls by name."""
-    counted: Counter[str] = Counter()
-    client.meta.events.register("before-call.dynamodb", lambda model, **_: counted.update([model.name]))
-    return counted
 
 
 class TestUnreadableItems:

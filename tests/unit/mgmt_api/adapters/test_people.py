@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -15,33 +15,16 @@ from mgmt_api.adapters.dynamodb import DynamoDBRecordStore
 from mgmt_api.adapters.table import SUBJECTS_MAX
 from mgmt_api.domain.entities import HistoryQuery, Operation
 from mgmt_api.ports import ConflictError, RecordsUnavailableError
-from support.moto_table import create_table, moto_dynamodb
+from support.moto_table import TABLE
 from support.operations import make_operation
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
 
-TABLE = "records"
-
-
-@pytest.fixture
-def client() -> Iterator[DynamoDBClient]:
-    with moto_dynamodb() as client:
-        create_table(client, TABLE)
-        yield client
-
 
 @pytest.fixture
 def store(client: DynamoDBClient) -> DynamoDBRecordStore:
     return DynamoDBRecordStore(client, TABLE, 2)
-
-
-@pytest.fixture
-def calls(client: DynamoDBClient) -> Counter[str]:
-    """Count the calls by name."""
-    counted: Counter[str] = Counter()
-    client.meta.events.register("before-call.dynamodb", lambda model, **_: counted.update([model.name]))
-    return counted
 
 
 def by(actor: str, actor_id: str, number: int) -> Operation:
