@@ -13,10 +13,11 @@ import sqlite3
 import threading
 import time
 import uuid
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, TypeVar
 
 import filelock
 
@@ -26,6 +27,8 @@ from mgmt.machine.files import close_to_others, write_private
 from mgmt_contract.messages import CleanUp, Content, DownloadEnd, Existing
 from mgmt_contract.values import Value
 from mgmt_contract.wire import MessageError, from_json, to_json
+
+T = TypeVar("T")
 
 MOVED_KEPT_SECONDS: Final = 30 * 86_400.0
 """How long a repeated command is told that an original was uploaded and moved."""
@@ -295,7 +298,7 @@ class Journal:
     def find(self, service: str, source_path: str, destination: str) -> Entry | None:
         """Return the newest unfinished upload of this source to this destination."""
         query = "service = ? AND source_path = ? AND destination = ? ORDER BY began_at DESC LIMIT 1"
-        return next(self._select(query, (service, os.fsencode(source_path), destination)), None)
+        return _first(self._select(query, (service, os.fsencode(source_path), destination)))
 
     def find_archive(self, path: Path) -> Entry | None:
         """Return an upload whose finished archive is the file at this path, by path, size and time.
@@ -306,35 +309,35 @@ class Journal:
         if found is None:
             return None
         query = f"{_HAS_ARCHIVE} ORDER BY ended_as IS 'kept' DESC, began_at DESC LIMIT 1"
-        return next(self._select(query, (os.fsencode(path), *found)), None)
+        return _first(self._select(query, (os.fsencode(path), *found)))
 
     def begun_at(self, path: Path) -> list[Entry]:
         """Return the unfinished uploads, to any destination, with this archive path."""
-        return list(self._select("archive_path = ? AND ended_as IS NULL", (os.fsencode(path),)))
+        return self._select("archive_path = ? AND ended_as IS NULL", (os.fsencode(path),))
 
     def entries_at(self, path: str) -> list[Entry]:
         """Return the uploads, ended or not, whose archives are or were to be at a path."""
-        return list(self._select("archive_path = ?", (os.fsencode(path),)))
+        return self._select("archive_path = ?", (os.fsencode(path),))
 
     def moves(self, service: str) -> list[Entry]:
         """Return the uploads whose originals were about to be moved when the run that began them ended."""
-        return list(self._select("service = ? AND completed_path IS NOT NULL", (service,)))
+        return self._select("service = ? AND completed_path IS NOT NULL", (service,))
 
     def entries_in(self, folder: Path) -> list[Entry]:
         """Return the uploads, ended or not, whose archives are or were to be in a folder."""
         prefix = os.fsencode(folder / "_")[:-1]
-        return list(self._select("archive_path >= ? AND archive_path < ?", (prefix, prefix + b"\xff")))
+        return self._select("archive_path >= ? AND archive_path < ?", (prefix, prefix + b"\xff"))
 
     def unfinished(self, service: str) -> list[Entry]:
         """Return the uploads that have not ended, those that failed and left an archive, and those still to be moved.
 
         The oldest first.
         """
-        return list(self._select(f"service = ? AND {_UNFINISHED} ORDER BY began_at", (service,)))
+        return self._select(f"service = ? AND {_UNFINISHED} ORDER BY began_at", (service,))
 
     def remains(self, service: str) -> list[Entry]:
         """Return the uploads that are over and whose archives could not be removed then."""
-        return list(self._select("service = ? AND ended_as = 'left' AND completed_path IS NULL", (service,)))
+        return self._select("service = ? AND ended_as = 'left' AND completed_path IS NULL", (service,))
 
     def services_left(self) -> list[str]:
         """Return the names of all services with something that is left to do."""
@@ -342,29 +345,22 @@ class Journal:
             f"SELECT service FROM uploads WHERE {_UNFINISHED} UNION "  # noqa: S608  our own text
             "SELECT service FROM orders UNION SELECT service FROM download_orders ORDER BY service"
         )
-        with _translate_errors(self._state_dir), self._lock:
-            return [service for (service,) in self._database.execute(query)]
+        return self._read(query, (), str)
 
     def orders(self, service: str) -> list[Order]:
         """Return what commands were told to upload to a service and did not; the oldest first."""
         query = (
             "SELECT source_path, destination, options, run_id FROM orders WHERE service = ? ORDER BY given_at, rowid"
         )
-        with _translate_errors(self._state_dir), self._lock:
-            rows = self._database.execute(query, (service,)).fetchall()
-        return [Order(service, os.fsdecode(path), *others) for path, *others in rows]
+        return self._read(query, (service,), lambda path, *others: Order(service, os.fsdecode(path), *others))
 
     def take_orders(self, orders: Iterable[Order]) -> None:
         """Write down what is to be uploaded; a later order takes the place of the same one."""
-        now = time.time()
-        putting = (
-            (
-                "INSERT OR REPLACE INTO orders VALUES (?, ?, ?, ?, ?, ?)",
-                (each.service, os.fsencode(each.source_path), each.destination, each.options, each.run_id, now),
-            )
+        rows = (
+            (each.service, os.fsencode(each.source_path), each.destination, each.options, each.run_id)
             for each in orders
         )
-        self._change([("DELETE FROM orders WHERE given_at < ?", (now - ORDERS_KEPT_SECONDS,)), *putting])
+        self._take("orders", rows)
 
     def end_orders(self, service: str, ended: Iterable[tuple[str, str]]) -> None:
         """Cross out orders, each by its source's path and its destination."""
@@ -379,22 +375,13 @@ class Journal:
             "SELECT folder, name, options, run_id, upload_id FROM download_orders WHERE service = ? "
             "ORDER BY given_at, rowid"
         )
-        with _translate_errors(self._state_dir), self._lock:
-            rows = self._database.execute(query, (service,)).fetchall()
-        return [DownloadOrder(service, os.fsdecode(folder), *others) for folder, *others in rows]
+        return self._read(
+            query, (service,), lambda folder, *others: DownloadOrder(service, os.fsdecode(folder), *others)
+        )
 
     def take_download_orders(self, orders: Iterable[DownloadOrder]) -> None:
         """Write down what is to be downloaded, or found to be meant; it takes the place of the same order."""
-        now = time.time()
-        forgetting = "DELETE FROM download_orders WHERE given_at < ?", (now - ORDERS_KEPT_SECONDS,)
-        putting = (
-            (
-                "INSERT OR REPLACE INTO download_orders VALUES (?, ?, ?, ?, ?, ?, ?)",
-                (*_key_of(each), each.run_id, each.upload_id, now),
-            )
-            for each in orders
-        )
-        self._change([forgetting, *putting])
+        self._take("download_orders", ((*_key_of(each), each.run_id, each.upload_id) for each in orders))
 
     def end_download_orders(self, orders: Iterable[DownloadOrder]) -> None:
         """Cross out orders of downloads."""
@@ -435,24 +422,21 @@ class Journal:
 
     def find_moved(self, service: str, source_path: str, destination: str) -> Moved | None:
         """Return the original that lay at a path until its upload, to this destination, had it moved."""
-        with _translate_errors(self._state_dir), self._lock:
-            row = self._database.execute(
-                "SELECT operation_id, completed_path, object FROM moved "
-                "WHERE service = ? AND source_path = ? AND destination = ?",
-                (service, os.fsencode(source_path), destination),
-            ).fetchone()
-        if row is None:
-            return None
-        stored = from_json(Existing, row[2]) if row[2] else None
-        return Moved(row[0], service, source_path, destination, os.fsdecode(row[1]), stored)
+        query = (
+            "SELECT operation_id, completed_path, object FROM moved "
+            "WHERE service = ? AND source_path = ? AND destination = ?"
+        )
+
+        def make(operation_id: str, completed_path: bytes, stored: str | None) -> Moved:
+            known = from_json(Existing, stored) if stored else None
+            return Moved(operation_id, service, source_path, destination, os.fsdecode(completed_path), known)
+
+        return _first(self._read(query, (service, os.fsencode(source_path), destination), make))
 
     def unreported(self, service: str, limit: int) -> list[CleanUp]:
         """Return clean-ups that the service has not been told yet."""
-        with _translate_errors(self._state_dir), self._lock:
-            rows = self._database.execute(
-                "SELECT clean_up FROM clean_ups WHERE service = ? LIMIT ?", (service, limit)
-            ).fetchall()
-            return [from_json(CleanUp, row[0]) for row in rows]
+        query = "SELECT clean_up FROM clean_ups WHERE service = ? LIMIT ?"
+        return self._read(query, (service, limit), partial(from_json, CleanUp))
 
     def note_reported(self, clean_ups: Iterable[CleanUp]) -> None:
         """Cross out clean-ups that the service has been told."""
@@ -465,10 +449,8 @@ class Journal:
 
     def unreported_downloads(self, service: str, limit: int) -> list[DownloadEnd]:
         """Return ends of downloads that the service has not been told yet."""
-        with _translate_errors(self._state_dir), self._lock:
-            query = "SELECT download_end FROM download_ends WHERE service = ? LIMIT ?"
-            rows = self._database.execute(query, (service, limit)).fetchall()
-            return [from_json(DownloadEnd, row[0]) for row in rows]
+        query = "SELECT download_end FROM download_ends WHERE service = ? LIMIT ?"
+        return self._read(query, (service, limit), partial(from_json, DownloadEnd))
 
     def note_downloads_reported(self, operation_ids: Iterable[str]) -> None:
         """Cross out ends of downloads that the service has been told."""
@@ -476,10 +458,7 @@ class Journal:
 
     def speed(self, service: str) -> float | None:
         """Return the bytes per second of the last transfers to a service that were measured."""
-        with _translate_errors(self._state_dir), self._lock:
-            query = "SELECT bytes_per_second FROM speeds WHERE service = ?"
-            row = self._database.execute(query, (service,)).fetchone()
-        return row[0] if row else None
+        return _first(self._read("SELECT bytes_per_second FROM speeds WHERE service = ?", (service,), float))
 
     def note_speed(self, service: str, bytes_per_second: float) -> None:
         """Remember the measured speed, for later estimates."""
@@ -488,24 +467,29 @@ class Journal:
 
     def optional_fields(self, service: str) -> tuple[str, ...]:
         """Return the request fields that not every service takes and this one took in the last run."""
-        with _translate_errors(self._state_dir), self._lock:
-            query = "SELECT fields FROM optional_fields WHERE service = ?"
-            row = self._database.execute(query, (service,)).fetchone()
-        return tuple(json.loads(row[0])) if row else ()
+        query = "SELECT fields FROM optional_fields WHERE service = ?"
+        return _first(self._read(query, (service,), lambda fields: tuple(json.loads(fields)))) or ()
 
     def note_optional_fields(self, service: str, fields: tuple[str, ...]) -> None:
         """Remember the fields that a service takes, so that the next run sends them from its first call on."""
         self._change([("INSERT OR REPLACE INTO optional_fields VALUES (?, ?)", (service, json.dumps(fields)))])
 
-    def _select(self, condition: str, values: tuple[object, ...]) -> Iterator[Entry]:
-        columns = ", ".join(_COLUMNS)
+    def _select(self, condition: str, values: tuple[object, ...]) -> list[Entry]:
+        query = f"SELECT {', '.join(_COLUMNS)} FROM uploads WHERE {condition}"  # noqa: S608  both are our own text
+        return self._read(query, values, _entry_of)
+
+    def _read(self, query: str, values: tuple[object, ...], make: Callable[..., T]) -> list[T]:
+        """Read rows, and make of the columns of each what it stands for."""
         with _translate_errors(self._state_dir), self._lock:
-            rows = self._database.execute(
-                f"SELECT {columns} FROM uploads WHERE {condition}",  # noqa: S608  both are our own text
-                values,
-            ).fetchall()
-            entries = [_entry_of(row) for row in rows]
-        yield from entries
+            return [make(*row) for row in self._database.execute(query, values).fetchall()]
+
+    def _take(self, table: str, rows: Iterable[tuple[object, ...]]) -> None:
+        """Write orders down, each in the place of the same one, and forget old ones."""
+        now = time.time()
+        forgetting = f"DELETE FROM {table} WHERE given_at < ?", (now - ORDERS_KEPT_SECONDS,)  # noqa: S608  our own text
+        timed = [(*row, now) for row in rows]
+        putting = [(f"INSERT OR REPLACE INTO {table} VALUES ({', '.join('?' * len(row))})", row) for row in timed]  # noqa: S608  our own text
+        self._change([forgetting, *putting])
 
     def _change(self, statements: Iterable[_Statement]) -> None:
         with _translate_errors(self._state_dir), self._lock:
@@ -531,6 +515,10 @@ class Journal:
                 f"The journal in {self._state_dir} was written by a newer mgmt. Update mgmt on this machine.",
                 code="journal",
             )
+
+
+def _first(found: Sequence[T]) -> T | None:
+    return found[0] if found else None
 
 
 def _size_and_time(path: str | Path) -> tuple[int, int] | None:
@@ -632,7 +620,7 @@ def _row_of(entry: Entry) -> tuple[object, ...]:
     return (*values.values(), time.time())
 
 
-def _entry_of(row: tuple[object, ...]) -> Entry:
+def _entry_of(*row: object) -> Entry:
     values: dict[str, Any] = dict(zip(_COLUMNS, row, strict=True))
     values |= {name: os.fsdecode(values[name]) for name in _PATHS if values[name] is not None}
     values["content"] = from_json(Content, values["content"]) if values["content"] else None
@@ -659,7 +647,10 @@ def _translate_errors(state_dir: Path) -> Iterator[None]:
 
 def _is_damage(error: Exception) -> bool:
     """Distinguish a damaged file from one that cannot be reached or written."""
-    return isinstance(error, MessageError) or getattr(error, "sqlite_errorcode", None) in _DAMAGE_CODES
+    return (
+        isinstance(error, (MessageError, json.JSONDecodeError))
+        or getattr(error, "sqlite_errorcode", None) in _DAMAGE_CODES
+    )
 
 
 def _explain_damage(path: Path, error: Exception) -> str:

@@ -10,7 +10,7 @@ import pytest
 
 from mgmt.cli.main import main
 from mgmt.errors import LocalStateError
-from mgmt.journal import Entry, Journal, new_operation_id
+from mgmt.journal import Entry, Journal, Moved, new_operation_id
 from mgmt_contract.messages import CleanUp, Content
 from support.paper_service import paper_service
 
@@ -24,7 +24,9 @@ ENTRY = Entry(
 def state(tmp_path):
     with closing(Journal(tmp_path / "state")) as journal:
         journal.put([ENTRY])
-        journal.finish("https://s", [CleanUp(new_operation_id(), "completed", "deleted")])
+        moved = Moved(new_operation_id(), "https://s", "/a/clip", "p/clip", "/b/clip")
+        journal.finish("https://s", [CleanUp(new_operation_id(), "completed", "deleted")], moved=[moved])
+        journal.note_optional_fields("https://s", ("content_md5",))
     return tmp_path / "state"
 
 
@@ -67,10 +69,21 @@ def test_a_damaged_journal_is_named_with_what_to_do_and_a_new_one_works(state, d
         assert journal.find("https://s", "/a/clip", "p/clip") == ENTRY
 
 
-def test_a_report_that_is_none_is_damage_too(state):
-    change("UPDATE clean_ups SET clean_up = 'x'")(state / "journal.sqlite")
-    with pytest.raises(LocalStateError, match="damaged"), closing(Journal(state)) as journal:
-        journal.unreported("https://s", 10)
+@pytest.mark.parametrize(
+    ("statement", "read"),
+    [
+        ("UPDATE clean_ups SET clean_up = 'x'", lambda journal: journal.unreported("https://s", 10)),
+        ("UPDATE optional_fields SET fields = 'x'", lambda journal: journal.optional_fields("https://s")),
+        ("UPDATE moved SET object = 'x'", lambda journal: journal.find_moved("https://s", "/a/clip", "p/clip")),
+        ("UPDATE uploads SET excludes = 'x'", lambda journal: journal.unfinished("https://s")),
+    ],
+    ids=["report", "fields", "moved", "excludes"],
+)
+def test_a_text_that_is_none_is_damage_too(state, statement, read):
+    change(statement)(state / "journal.sqlite")
+    with pytest.raises(LocalStateError, match="damaged") as caught, closing(Journal(state)) as journal:
+        read(journal)
+    assert caught.value.code == "journal-damaged"
 
 
 CUT = """
