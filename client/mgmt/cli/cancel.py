@@ -12,13 +12,12 @@ import click
 from mgmt.cli.history import choices_in_a_table, complete_name
 from mgmt.cli.invocation import Invocation, shown_base
 from mgmt.cli.upload import exit_code_of, find_cache_dir
-from mgmt.errors import CancelledError, MgmtError, RefusedError, UsageError
+from mgmt.errors import MgmtError, RefusedError, UsageError
 
 if TYPE_CHECKING:  # names for annotations only
     from pathlib import Path
 
     from mgmt.session import Session
-    from mgmt.show.cancelling import CancellingView
     from mgmt.upload.cancelling import GivenUp, Targets
 
 _NOTHING_DONE: Final = "nothing was given up"
@@ -66,7 +65,8 @@ def cancel(invocation: Invocation, names: tuple[str, ...], *, is_agreed: bool) -
             output.error(error)
         if targets.count and not is_agreed:
             renderer.emit(Answered())  # the service may not have been asked: no wait is told of below the question
-            _agree(view, targets)
+            view.show_targets(targets)
+            invocation.require_agreement(view.ask(targets), _NOTHING_DONE)
         errors, done = list(targets.errors), 0
         for given_up in _give_up_all(session, targets, base):
             view.show(given_up)
@@ -133,13 +133,3 @@ def _give_up_downloads(session: Session, targets: Targets, base: Path) -> Iterat
             message = "Nothing of it lies in this folder. Where it went to, `.NAME.mgmt-*.part` can be deleted by hand."
             not_here = Notice(message, "not-here", record.operation_id)
             yield GivenUp(what, record.operation_id, ended, notices=() if was_here else (not_here,))
-
-
-def _agree(view: CancellingView, targets: Targets) -> None:
-    view.show_targets(targets)
-    try:
-        is_agreed = click.confirm(view.ask(targets), default=False, err=True)
-    except click.Abort as error:
-        raise CancelledError(f"Cancelled; {_NOTHING_DONE}.", code="not-agreed") from error
-    if not is_agreed:
-        raise CancelledError(f"You did not agree, so {_NOTHING_DONE}.", code="not-agreed")

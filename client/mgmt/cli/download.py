@@ -10,7 +10,7 @@ import click
 from mgmt.cli.history import complete_name
 from mgmt.cli.invocation import Invocation, current_directory, shown_base
 from mgmt.cli.upload import FolderType, exit_code_of, parse_rate, saying_how_to_go_on
-from mgmt.errors import CancelledError, MgmtError, UsageError
+from mgmt.errors import MgmtError, UsageError
 from mgmt.text import printable
 from mgmt_contract.restoring import DAYS_DEFAULT, DAYS_MAX
 from mgmt_contract.values import Value
@@ -197,9 +197,4 @@ def _agree(invocation: Invocation, offer: str) -> None:
             "where you agree.",
             code="nobody-to-ask",
         )
-    try:
-        is_agreed = click.confirm(f"{printable(offer)} Restore?", default=False, err=True)
-    except click.Abort as error:
-        raise CancelledError("Cancelled; nothing was restored.", code="not-agreed") from error
-    if not is_agreed:
-        raise CancelledError("You did not agree, so nothing was restored.", code="not-agreed")
+    invocation.require_agreement(f"{printable(offer)} Restore?", "nothing was restored")

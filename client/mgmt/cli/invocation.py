@@ -11,7 +11,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, TypedDict
 
-from mgmt.errors import LocalStateError, LoginRequiredError, UsageError
+from mgmt.errors import CancelledError, LocalStateError, LoginRequiredError, UsageError
 
 if TYPE_CHECKING:  # only names for annotations: none of this is needed for `mgmt --help`
     from mgmt.account.login import Way
@@ -372,6 +372,25 @@ class Invocation:
                 f"mgmt asks before it {does}, and here is nobody to ask: {nothing_done}. Name --yes where you are sure."
             )
             raise UsageError(message, code="nobody-to-ask")
+
+    def require_agreement(self, question: str, nothing_done: str) -> None:
+        """Ask a person who is there, and refuse to go on without a yes.
+
+        Args:
+            question: What is about to be done.
+            nothing_done: What has not been done, such as "nothing was deleted".
+
+        Raises:
+            CancelledError: not-agreed.
+        """
+        import click
+
+        try:
+            is_agreed = click.confirm(question, default=False, err=True)
+        except click.Abort as error:
+            raise CancelledError(f"Cancelled; {nothing_done}.", code="not-agreed") from error
+        if not is_agreed:
+            raise CancelledError(f"You did not agree, so {nothing_done}.", code="not-agreed")
 
 
 def only_notices(emit: Emit) -> Emit:

@@ -8,13 +8,12 @@ import click
 
 from mgmt.cli.history import choices_in_a_table, complete_name
 from mgmt.cli.invocation import Invocation
-from mgmt.errors import EXIT_OK, EXIT_PARTLY_FAILED, CancelledError, UsageError
+from mgmt.cli.upload import exit_code_of
+from mgmt.errors import UsageError
 
 if TYPE_CHECKING:  # names for annotations only
-    from mgmt.errors import MgmtError
-    from mgmt.removal import Targets, Verb
+    from mgmt.removal import Verb
     from mgmt.service import ServiceApi
-    from mgmt.show.removal import RemovalView
     from mgmt_contract.records import OperationRecord
 
 _NOTHING_DONE: Final = {"delete": "nothing was deleted", "undelete": "nothing was brought back"}
@@ -89,7 +88,8 @@ def _run(invocation: Invocation, verb: Verb, names: tuple[str, ...], *, is_agree
         for error in targets.errors:
             output.error(error)
         if targets.uploads and not is_agreed:
-            _agree(view, verb, targets, days)
+            view.show_targets(targets)
+            invocation.require_agreement(view.ask(len(targets.uploads), days), _NOTHING_DONE[verb])
         done, errors, unchanged = 0, list(targets.errors), 0
         for removed in remove(contact.api, verb, targets.uploads):
             view.show(removed)
@@ -101,26 +101,10 @@ def _run(invocation: Invocation, verb: Verb, names: tuple[str, ...], *, is_agree
             else:
                 done += 1
     view.summarize(done, unchanged, len(errors))
-    return _exit_code(errors, len(targets.errors) + len(targets.uploads))
+    return exit_code_of(errors, len(targets.errors) + len(targets.uploads))
 
 
 def _find(api: ServiceApi, name: str, verb: Verb) -> OperationRecord:
     from mgmt.team.history import find_upload
 
     return find_upload(api, name, "latest" if verb == "delete" else "deleted").record
-
-
-def _agree(view: RemovalView, verb: Verb, targets: Targets, days: int) -> None:
-    view.show_targets(targets)
-    try:
-        is_agreed = click.confirm(view.ask(len(targets.uploads), days), default=False, err=True)
-    except click.Abort as error:
-        raise CancelledError(f"Cancelled; {_NOTHING_DONE[verb]}.", code="not-agreed") from error
-    if not is_agreed:
-        raise CancelledError(f"You did not agree, so {_NOTHING_DONE[verb]}.", code="not-agreed")
-
-
-def _exit_code(errors: list[MgmtError], target_count: int) -> int:
-    if not errors:
-        return EXIT_OK
-    return errors[0].exit_code if target_count == 1 else EXIT_PARTLY_FAILED
