@@ -22,6 +22,7 @@ from mgmt.safe.reading import Read, Target
 from mgmt.safe.spool import FolderSum, Spool, Unsafe
 from mgmt.session import Session
 from mgmt.stored.indexes import open_index
+from mgmt.stored.recorded import size_of
 from mgmt.text import shown, size_in_words
 from mgmt_contract.messages import LookResult
 from mgmt_contract.records import OperationRecord, UploadRecord
@@ -297,8 +298,7 @@ class _Task:
 
     def open_archive(self, upload: UploadRecord, look: LookResult) -> AbstractContextManager[Listing]:
         """Read an upload's archive whole, and open the index of what came."""
-        size = upload.s3_file_record.size if upload.s3_file_record is not None else 0
-        message = f"{upload.s3_object_key} is read back whole: {size_in_words(size)}."
+        message = f"{upload.s3_object_key} is read back whole: {size_in_words(size_of(upload))}."
         self._session.emit(Notice(message, "read-back"))
         return open_index(
             self._session,
@@ -310,8 +310,7 @@ class _Task:
         )
 
     def _counting(self, upload: UploadRecord) -> Callable[[int], None]:
-        size = upload.s3_file_record.size if upload.s3_file_record is not None else None
-        done_bytes = 0
+        size, done_bytes = size_of(upload) or None, 0
 
         def count(more_bytes: int) -> None:
             nonlocal done_bytes

@@ -11,19 +11,17 @@ from typing import Final, Literal, Protocol
 
 from mgmt.archive.index import IndexedMember
 from mgmt.errors import MgmtError
-from mgmt.layout import FORMAT_VERSION
 from mgmt.safe.deciding import Loss, find_loss
 from mgmt.safe.spool import Spool
 from mgmt.service import ServiceApi
 from mgmt.source.walk import Excludes
+from mgmt.stored.recorded import has_this_format, size_of
 from mgmt_contract.messages import LookResult
 from mgmt_contract.names import ARCHIVE_SUFFIX
 from mgmt_contract.records import OperationRecord, UploadRecord
 
 UPLOADS_MAX: Final = 1_000
 """Uploads of one name that a target is compared with, the newest of them."""
-_DIGESTED_BY: Final = f"mgmt {FORMAT_VERSION},"
-"""The codec's beginning in records of uploads whose content digest is computed as here."""
 
 
 class Listing(Protocol):
@@ -56,7 +54,7 @@ class FoundUpload:
     @property
     def size(self) -> int:
         """Bytes of its object."""
-        return self.record.s3_file_record.size if self.record.s3_file_record is not None else 0
+        return size_of(self.record)
 
 
 class Uploads:
@@ -200,7 +198,7 @@ class Comparing:
 
     def _is_whole(self, each: FoundUpload) -> bool:
         """Tell whether an upload holds just what was read, by its content digest."""
-        if each.record.content_digest is None or not (each.record.codec or "").startswith(_DIGESTED_BY):
+        if each.record.content_digest is None or not has_this_format(each.record):
             return False
         return any(self._digest_under(root) == each.record.content_digest for root in _roots(self._name, each.record))
 

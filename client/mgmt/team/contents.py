@@ -21,6 +21,7 @@ from mgmt.machine.files import remove_file
 from mgmt.session import Session
 from mgmt.stored.globs import Globs
 from mgmt.stored.indexes import open_index
+from mgmt.stored.recorded import size_of
 from mgmt_contract.records import UploadRecord
 
 _MODE: Final = 0o600
@@ -76,8 +77,7 @@ def open_contents(session: Session, upload: UploadRecord) -> Iterator[Index]:
         nonlocal done_bytes
         if done_bytes is not None:
             done_bytes += count_bytes
-            size = upload.s3_file_record.size if upload.s3_file_record is not None else None
-            session.emit(Progress(upload.operation_id, key, "fetching", done_bytes, size))
+            session.emit(Progress(upload.operation_id, key, "fetching", done_bytes, size_of(upload)))
 
     with open_index(session, upload, on_read_archive=begin, on_bytes=note) as index:
         yield index
