@@ -23,11 +23,13 @@ from mgmt.events import Answered, Emit, Notice, Waiting
 from mgmt.logs import CUT
 from mgmt.network import Answer, Bounds, Connections, is_loopback, make_timeout
 from mgmt.network.retry import (
+    RETRY_STATUSES,
     Patience,
     describe_wrong_clock,
     explain_connection_error,
     proxy_login_error,
     read_date,
+    read_retry_after,
     refuse_hopeless,
 )
 from mgmt_contract.values import Value
@@ -44,7 +46,6 @@ _LIFE_MAX_SECONDS: Final = 10 * 366 * 86_400
 _ADDRESS_MAX_CHARACTERS: Final = 2000
 _SECRET_FIELDS: Final = ("code", "code_verifier", "device_code", "refresh_token", "token", "client_secret")
 _REASON_MAX_CHARACTERS: Final = 200
-_RETRY_STATUSES: Final = frozenset({408, 425, 429, 500, 502, 503, 504})
 _PASSING_REFUSALS: Final = frozenset({"server_error", "temporarily_unavailable"})
 """OAuth errors that say to come again (RFC 6749, 4.1.2.1)."""
 _OPENID_PATH: Final = "/.well-known/openid-configuration"
@@ -142,7 +143,7 @@ class IssuerApi:
         answer = self._ask("GET", origin + path + _OPENID_PATH, None, {})
         if answer.status == 404:
             answer = self._ask("GET", origin + _OAUTH_PATH + path, None, {})
-        if answer.status != 200 or not _is_json(answer):
+        if answer.status != 200 or not answer.may_be_json:
             raise _no_issuer(issuer, f"answers {answer.status} when asked to describe itself")
         try:
             metadata = from_json(Metadata, answer.body)
@@ -229,12 +230,11 @@ class IssuerApi:
                 self._note_clock(answer, where.netloc)
                 if answer.status == 407:
                     raise proxy_login_error(url)
-                if answer.status not in _RETRY_STATUSES and _refusal_of(_read_object(answer)) not in _PASSING_REFUSALS:
+                if answer.status not in RETRY_STATUSES and _refusal_of(_read_object(answer)) not in _PASSING_REFUSALS:
                     return answer
                 why = f"{where.netloc} answers {answer.status}"
             _log.info("%s %s%s: %s", method, where.netloc, where.path, why)
-            asked = answer.headers.get("retry-after", "") if answer is not None else ""
-            retry_after_seconds = float(asked) if asked.isdecimal() else None
+            retry_after_seconds = read_retry_after(answer.headers) if answer is not None else None
             if self._tries_once:
                 raise UnansweredError(why, retry_after_seconds)
             self._patience.wait(attempt, why, retry_after_seconds=retry_after_seconds)
@@ -329,14 +329,9 @@ def _is_private(address: str, *, allow_loopback: bool) -> bool:
     return parts.scheme == "https" or (allow_loopback and is_loopback(parts.hostname or ""))
 
 
-def _is_json(answer: Answer) -> bool:
-    kind = answer.headers.get("content-type", "")
-    return answer.is_whole and "json" in kind and "content-encoding" not in answer.headers
-
-
 def _read_object(answer: Answer) -> Mapping[str, Any] | None:
     """Read an answer that is a JSON object; None where it is none."""
-    if not _is_json(answer):
+    if not answer.may_be_json:
         return None
     try:
         document = json.loads(answer.body)

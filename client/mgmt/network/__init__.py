@@ -161,6 +161,12 @@ class Answer(NamedTuple):
     is_whole: bool
     """False where more bytes came than allowed."""
 
+    @property
+    def may_be_json(self) -> bool:
+        """Whether it says that it is JSON, has come whole, and is not compressed, which nobody has asked for."""
+        says_json = "json" in self.headers.get("content-type", "")
+        return self.is_whole and says_json and "content-encoding" not in self.headers
+
 
 class Connections:
     """Pools of connections to the service and the storage: direct, or through the proxy where one is set."""

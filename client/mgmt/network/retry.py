@@ -185,6 +185,16 @@ WRONG_FROM: Final = timedelta(minutes=5)
 _YEARS: Final = range(2020, 3000)
 
 
+RETRY_STATUSES: Final = frozenset({408, 425, 429, 500, 502, 503, 504})
+"""Of a service's and an issuer's answers: the same call may be answered later."""
+
+
+def read_retry_after(headers: Mapping[str, str]) -> float | None:
+    """Read for how many seconds the other side asks to wait; None where it does not say, or names a date."""
+    text = headers.get("retry-after", "")
+    return float(text) if text.isdecimal() else None
+
+
 def read_date(headers: Mapping[str, str]) -> datetime | None:
     """Read the time at which an answer was made, by the other side's clock; None where it says none."""
     try:

@@ -26,11 +26,13 @@ from mgmt.errors import (
 from mgmt.events import Answered, Emit, Waiting
 from mgmt.network import Answer, Bounds, Connections, make_timeout
 from mgmt.network.retry import (
+    RETRY_STATUSES,
     Patience,
     describe_wrong_clock,
     explain_connection_error,
     proxy_login_error,
     read_date,
+    read_retry_after,
     refuse_hopeless,
 )
 from mgmt.service import replies
@@ -106,7 +108,6 @@ _GATEWAY_ID_MAX_CHARACTERS: Final = 40
 _UNAUTHORIZED: Final = 401
 _TOO_LARGE: Final = 413
 _TOO_MANY: Final = 429
-_RETRY_STATUSES: Final = frozenset({408, 425, 429, 500, 502, 503, 504})
 ANSWER_MAX_SECONDS: Final = 120.0
 """For a whole answer: a page of history of 4 MB takes a minute on a slow line, and API Gateway half of one to begin."""
 _CONTENT_TYPE_MAX_CHARACTERS: Final = 100
@@ -394,7 +395,8 @@ class ServiceApi:
                     return result
                 why = self._explain_refusal(route, answer)
             _log.info("%s %s: %s; trying again", route.method, route.path, why)
-            self._patience.wait(attempt, why, retry_after_seconds=_retry_after_seconds(answer))
+            retry_after_seconds = read_retry_after(answer.headers) if answer is not None else None
+            self._patience.wait(attempt, why, retry_after_seconds=retry_after_seconds)
             attempt += 1
             token = self._token() if route.needs_sign_in else None
 
@@ -434,7 +436,7 @@ class ServiceApi:
         return answer, ""
 
     def _read(self, route: routes.Route, answer: Answer, kind: type[T], check: Callable[[T], None]) -> T:
-        if not _is_json(answer):
+        if not answer.may_be_json:
             raise self._no_service(answer)
         try:
             result = replies.read_reply(kind, answer.body)
@@ -463,23 +465,23 @@ class ServiceApi:
 
     def _explain_status(self, route: routes.Route, answer: Answer) -> str:
         """Do the same for answers without a problem of ours: API Gateway's own, a proxy's, another server's."""
-        if answer.status == _TOO_MANY and _is_json(answer):
+        if answer.status == _TOO_MANY and answer.may_be_json:
             self._patience.note_answer()
             return f"the service at {self._base_url} is asked by too many just now (429)"
-        if answer.status in _RETRY_STATUSES:
+        if answer.status in RETRY_STATUSES:
             return f"the service at {self._base_url} answers {answer.status}"
         if answer.status == 407:
             raise proxy_login_error(self._base_url)
         if answer.status == _UNAUTHORIZED:
             raise self._not_accepted(answer)
-        if answer.status == 403 and _is_json(answer):
+        if answer.status == 403 and answer.may_be_json:
             raise RefusedError("The service does not allow this with your sign-in. Ask the admin.", code="not-allowed")
-        if answer.status == _TOO_LARGE and _is_json(answer):
+        if answer.status == _TOO_LARGE and answer.may_be_json:
             raise RefusedError(
                 "The request is larger than the service takes. Name fewer files and folders at once.",
                 code="request-too-large",
             )
-        if _is_json(answer):
+        if answer.may_be_json:
             self._check_versions(route, answer)
         raise self._no_service(answer)
 
@@ -550,7 +552,7 @@ def _without_index(request: messages.SignRequest) -> messages.SignRequest:
 def _versions_of(answer: Answer) -> _Versions | None:
     """Read which versions a service speaks; None where it is none."""
     try:
-        return replies.read_reply(_Versions, answer.body) if _is_json(answer) else None
+        return replies.read_reply(_Versions, answer.body) if answer.may_be_json else None
     except MessageError:
         return None
 
@@ -566,11 +568,6 @@ def _accept_any(_: object, __: object) -> None:
 
 def _content_type(answer: Answer) -> str:
     return answer.headers.get("content-type", "")[:_CONTENT_TYPE_MAX_CHARACTERS]
-
-
-def _is_json(answer: Answer) -> bool:
-    """Tell whether an answer may be one of the service: whole, and neither a page nor compressed, unasked for."""
-    return answer.is_whole and "json" in _content_type(answer) and "content-encoding" not in answer.headers
 
 
 def _describe(answer: Answer) -> str:
@@ -589,7 +586,7 @@ def _query_of(request: messages.HistoryRequest) -> dict[str, str]:
 
 
 def _problem_of(answer: Answer) -> Problem | None:
-    if "problem+json" not in _content_type(answer) or not _is_json(answer):
+    if "problem+json" not in _content_type(answer) or not answer.may_be_json:
         return None
     try:
         return replies.read_reply(Problem, answer.body)
@@ -599,7 +596,7 @@ def _problem_of(answer: Answer) -> Problem | None:
 
 def _is_retryable(problem: Problem) -> bool:
     kind = PROBLEMS.get(problem.code)
-    return kind.retryable if kind else problem.status in _RETRY_STATUSES
+    return kind.retryable if kind else problem.status in RETRY_STATUSES
 
 
 def _passing_problem(result: Any) -> Problem | None:
@@ -610,8 +607,3 @@ def _passing_problem(result: Any) -> Problem | None:
 
 def _has_settled(response: Any) -> bool:
     return not all(map(_passing_problem, response.results))
-
-
-def _retry_after_seconds(answer: Answer | None) -> float | None:
-    text = answer.headers.get("retry-after", "") if answer else ""
-    return float(text) if text.isdecimal() else None

@@ -17,7 +17,7 @@ import urllib3
 
 from mgmt.errors import INTERRUPTED, CancelledError, archive_unreadable
 from mgmt.network import BLOCK_SIZE_BYTES, READ_TIMEOUT_SECONDS, Answer, Bounds, Connections, make_timeout
-from mgmt.network.retry import refuse_hopeless
+from mgmt.network.retry import read_retry_after, refuse_hopeless
 from mgmt.text import MEASURED_MIN_BYTES
 from mgmt_contract.messages import SignedRequest
 from mgmt_contract.values import Value
@@ -281,8 +281,7 @@ def _read_answer(answer: Answer) -> PutResult:
     if answer.status == 200 and not code:
         kind = answer.headers.get("content-type", "")[:_CONTENT_TYPE_MAX_CHARACTERS]
         return PutResult(PutOutcome.RETRY, f"{reason} with {kind or 'a body'}, expected nothing: is it the storage?")
-    retry_after = answer.headers.get("retry-after", "")
-    return PutResult(_outcome_of(answer.status, code), reason, float(retry_after) if retry_after.isdecimal() else None)
+    return PutResult(_outcome_of(answer.status, code), reason, read_retry_after(answer.headers))
 
 
 def _outcome_of(status: int, code: str) -> PutOutcome:

@@ -16,7 +16,7 @@ import urllib3
 
 from mgmt.errors import INTERRUPTED, CancelledError
 from mgmt.network import BLOCK_SIZE_BYTES, READ_TIMEOUT_SECONDS, Bounds, Connections, bounded, make_timeout
-from mgmt.network.retry import refuse_hopeless
+from mgmt.network.retry import read_retry_after, refuse_hopeless
 from mgmt.storage import RateLimit
 from mgmt_contract.messages import SignedRequest
 from mgmt_contract.values import Value
@@ -217,11 +217,10 @@ def _refusal_of(response: urllib3.BaseHTTPResponse) -> GetResult:
     found = re.search(rb"<Code>([A-Za-z0-9]{1,64})</Code>", _read_some(response))
     code = found[1].decode() if found else ""
     is_passing = code in _RETRY_CODES or response.status >= 500 or response.status == 429
-    after = response.headers.get("retry-after", "")
     return GetResult(
         GetOutcome.RETRY if is_passing else GetOutcome.REFUSED,
         f"the storage answers {response.status} {code}".rstrip(),
-        float(after) if after.isdecimal() else None,
+        read_retry_after(response.headers),
     )
 
 
