@@ -95,6 +95,7 @@ def send(part_count: int, received: list[int], desk: Desk | None = None, **of_jo
         lease=Lease(1, 600),
         enter=lambda _: None,
         archive=SimpleNamespace(size=size_bytes),
+        turned_away=None,
         **{"options": UploadOptions(), "adoption": Adoption(), **of_job},
     )
     feed = PartFeed(PART_BYTES)
