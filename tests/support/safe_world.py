@@ -72,6 +72,7 @@ class Said:
     system_count: int = 0
     cached_count: int = 0
     failure: str | None = None
+    trashes: tuple[bytes, ...] = ()
 
 
 @dataclass
@@ -178,6 +179,7 @@ def _copy(verdict: Any) -> Said:
         verdict.read.system_count if verdict.read is not None else 0,
         verdict.read.digests.cached_count if verdict.read is not None else 0,
         verdict.read.failure if verdict.read is not None else None,
+        verdict.read.trashes if verdict.read is not None else (),
     )
 
 

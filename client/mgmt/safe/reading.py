@@ -17,12 +17,17 @@ from mgmt.safe.deciding import Code
 from mgmt.safe.spool import Spool, below, stamp_of
 from mgmt.source import look_at_entry
 from mgmt.source.rereading import reread
-from mgmt.source.walk import SYSTEM_FILE, Excludes, OnFailure, SkippedList, Walk
+from mgmt.source.walk import SYSTEM_FILE, Excludes, OnFailure, SkippedList, Walk, is_system_name
 from mgmt_contract.values import Value
 
 _NAMELESS: Final = "disk"
 """The root of one; only paths below the root are compared."""
 _CODES: Final[dict[str, Code]] = {"source-unreadable": "unreadable", "source-changed": "changed"}
+
+
+_TRASHES: Final = (b".trashes", b"$recycle.bin")
+"""Folders into which macOS and Windows put what is deleted on a card."""
+_TRASHES_MAX: Final = 20
 
 
 class Read(Value):
@@ -33,6 +38,8 @@ class Read(Value):
     """System files and folders, which are never stored and not read."""
     failure: str | None
     """Why the target could not be read to its end, such as a card that was pulled out."""
+    trashes: tuple[bytes, ...] = ()
+    """Those of the system's folders for deleted files that hold some, by their paths below the target."""
 
 
 class Target:
@@ -86,7 +93,8 @@ class Target:
             on_finding=lambda found: spool.note_problem(below(found.path), _CODES[found.code], found.reason),
             on_progress=on_progress,
         )
-        return self._note_failure(spool, Read(digests, skipping.system_count, self._failure))
+        trashes = tuple(filter(self._holds_files, skipping.trashes))
+        return self._note_failure(spool, Read(digests, skipping.system_count, self._failure, trashes))
 
     def look_again(self, spool: Spool, read: Read) -> Read:
         """Find what was added, changed or removed since it was read, and whether it is there any more at all.
@@ -124,6 +132,14 @@ class Target:
         if read.failure is not None:
             spool.note_problem(b"", "unreadable", read.failure)
         return read
+
+    def _holds_files(self, trash: bytes) -> bool:
+        """Tell whether anything else than system files is in a folder for deleted files, as far as it can be seen."""
+        top = os.path.join(os.fsencode(self.entry.path), trash)  # noqa: PTH118  bytes
+        folders = [top]
+        if hasattr(os, "getuid"):  # macOS lets nobody list the folders of all people
+            folders.append(os.path.join(top, b"%d" % os.getuid()))  # noqa: PTH118  as above
+        return any(not is_system_name(name) for each in folders for *_, names in os.walk(each) for name in names)
 
     def _until_it_fails(self, items: Iterator[Reread]) -> Iterator[Reread]:
         try:
@@ -190,10 +206,13 @@ class _Skipping(SkippedList):
         super().__init__()
         self._spool = spool
         self.system_count = 0
+        self.trashes: list[bytes] = []
 
     def add(self, path: bytes, reason: str) -> None:
         """Note one more."""
         if reason == SYSTEM_FILE:
             self.system_count += 1
+            if path.rpartition(b"/")[2].lower() in _TRASHES and len(self.trashes) < _TRASHES_MAX:
+                self.trashes.append(below(path))
         else:
             self._spool.note_problem(below(path), "special", reason)

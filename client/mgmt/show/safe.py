@@ -113,6 +113,7 @@ def _verdict_fields(finished: Finished) -> dict[str, Any]:
         "is_safe": verdict.is_safe,
         "system_files": read.system_count if read is not None else None,
         "cached_files": read.digests.cached_count if read is not None else None,
+        "trashes": [_path_of(verdict, each) for each in read.trashes] if read is not None else None,
         "failure": read.failure if read is not None else None,
         "uploads": [vars(each) for each in verdict.proofs],
         "error_code": error.code if error is not None else None,
@@ -192,6 +193,9 @@ def _remarks(verdict: Verdict) -> Iterator[str]:
         yield f"For {files} the system's cache may have answered instead of the medium, as on network mounts."
     if verdict.read.system_count:
         yield f"{count_in_words(verdict.read.system_count, 'system file')} left out, as at every upload."
+    if verdict.read.trashes:
+        where = ", ".join(_path_of(verdict, each) for each in verdict.read.trashes)
+        yield f"Deleted files are in {where}: these are never stored, and were not read."
 
 
 def _are_all_missing(verdict: Verdict) -> bool:

@@ -119,6 +119,19 @@ def test_a_card_that_changes_while_the_next_one_is_checked_is_not_safe_any_more(
     assert said[-1].unsafe == [(b"", "changed")]
 
 
+@pytest.mark.parametrize("name", [".Trashes", "$RECYCLE.BIN"])
+def test_a_trash_with_deleted_files_in_it_is_named_and_one_without_is_not(world, card, tmp_path, name):
+    world.upload(pack(card, tmp_path))
+    deleted = card / name / "501"
+    deleted.mkdir(parents=True)
+    (deleted / ".DS_Store").write_bytes(b"")
+    [said] = world.ask(card)
+    assert (said.is_safe, said.system_count, said.trashes) == (True, 1, ())
+    (deleted / "C0001.MOV").write_bytes(b"footage")
+    [said] = world.ask(card)
+    assert (said.is_safe, said.system_count, said.trashes) == (True, 1, (name.encode(),))
+
+
 def test_one_half_in_one_upload_and_one_in_another_is_stored(world, card, tmp_path):
     first = world.upload(pack(card, tmp_path, excludes=["101CANON"]), prefix="day1", has_index=True)
     [said] = world.ask(card)
