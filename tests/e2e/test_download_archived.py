@@ -26,13 +26,15 @@ class Archive:
         self.ready_after_looks = 3
         self.tier: str | None = None
         """Of INTELLIGENT_TIERING."""
+        self.goes_after_looks: dict[str, int] = {}
+        """Objects that are gone once there were so many looks, by key."""
         self._head = team.store.head_object
         team.store.head_object = self.head_object  # type: ignore[method-assign]
         team.store.restore_object = self.restore_object  # type: ignore[method-assign]
 
     def head_object(self, key: str, version_id: str | None = None) -> object:
         stored = self._head(key, version_id)
-        if stored is None:
+        if stored is None or self.looks >= self.goes_after_looks.get(key, self.looks + 1):
             return None
         stored = replace(stored, archive_tier=self.tier)
         if not self.asked or stored.reading == "readable":
@@ -112,6 +114,16 @@ def test_with_wait_the_command_comes_back_and_downloads(bert, archive, clip, opt
     assert run.lines[-1] == {"type": "summary", "succeeded": 1, "failed": 0, "skipped": 0}
     [restore] = bert.run("--json", "history", "--type", "restore").records
     assert restore["status"] == "success"
+
+
+def test_one_that_is_gone_meanwhile_keeps_nobody_waiting(anna, bert, archive, clip):
+    (anna.work / "other").write_bytes(b"other")
+    assert anna.run("upload", "--storage-class", "GLACIER", "other").exit_code == 0
+    archive.ready_after_looks, archive.goes_after_looks = 12, {"other.tar.gz": 6}
+    run = bert.run("--json", "download", "--wait", "--yes", "clip", "other", program=QUICK_WAITS)
+    assert (run.exit_code, run.lines[-1]["succeeded"], run.lines[-1]["failed"]) == (3, 1, 1), run.stderr
+    assert json.loads(run.stderr)["code"] == "object-gone"
+    assert names_in(bert.work) == ["clip.tar.gz"]
 
 
 def test_what_needs_no_restore_comes_back_beside_what_does(anna, bert, archive, clip):

@@ -175,11 +175,11 @@ def _have_restored(
     with invocation.contact(renderer.emit) as contact:
         restores = ask_for_restores(contact.api, archived, options, errors)
         if restoring.waits and restores:
-            wait_for_one(restores, contact.patience, renderer.emit)
+            wait_for_one(restores, contact.patience, renderer.emit, errors)
     for name, restore in restores.items():
-        if restore.is_readable and name in readable:  # no third answer is to be expected
+        if restore.is_over and name in readable:  # no third answer is to be expected
             errors[name] = archived[name]
-        elif restore.is_readable:
+        elif restore.is_over:
             readable.add(name)
         elif not restoring.waits:
             errors[name] = still_restoring(restore)

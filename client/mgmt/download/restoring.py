@@ -55,9 +55,9 @@ class Restore:
         self._result = result
 
     @property
-    def is_readable(self) -> bool:
-        """Whether the object can be fetched now."""
-        return self._result is not None and self._result.outcome == "readable"
+    def is_over(self) -> bool:
+        """Whether there is nothing to wait for: the object can be fetched, or a download tells why it never can."""
+        return self._result is not None and self._result.outcome not in ("asked", "restoring")
 
     @property
     def left_seconds(self) -> float:
@@ -108,33 +108,38 @@ def ask_for_restores(
     restores = {}
     for name, each in archived.items():
         restore = Restore(api, each, options)
-        try:
-            restore.ask()
-        except MgmtError as error:
-            if error.stops_everything:
-                raise
-            errors[name] = error
-        else:
+        if _is_answered(name, restore, errors):
             restores[name] = restore
     return restores
 
 
-def wait_for_one(restores: Mapping[str, Restore], patience: Patience, emit: Emit) -> None:
-    """Wait until at least one of these objects can be read.
+def wait_for_one(restores: dict[str, Restore], patience: Patience, emit: Emit, errors: dict[str, MgmtError]) -> None:
+    """Wait until at least one of these restores is over; one that is refused meanwhile goes over to `errors`.
 
     Raises:
         CancelledError: If the command was stopped; the restores go on.
-        MgmtError: The service's refusal.
+        MgmtError: For causes that stop everything.
     """
-    if any(restore.is_readable for restore in restores.values()):
+    if any(restore.is_over for restore in restores.values()):
         return
     for restore in restores.values():
         emit(Notice(f"{restore.describe()} Waiting; the same command waits on after Ctrl-C.", "restoring"))
-    while not any(restore.is_readable for restore in restores.values()):
+    while restores and not any(restore.is_over for restore in restores.values()):
         left_seconds = min(restore.left_seconds for restore in restores.values())
         patience.pause(min(_LOOK_MAX_SECONDS, max(_LOOK_MIN_SECONDS, left_seconds / _LOOKS)))
-        for restore in restores.values():
-            restore.ask()
+        for name in [each for each, restore in restores.items() if not _is_answered(each, restore, errors)]:
+            del restores[name]
+
+
+def _is_answered(name: str, restore: Restore, errors: dict[str, MgmtError]) -> bool:
+    """Ask for a restore, or how it stands; tell whether the service has not refused it."""
+    try:
+        restore.ask()
+    except MgmtError as error:
+        if error.stops_everything:
+            raise
+        errors[name] = error
+    return name not in errors
 
 
 def still_restoring(restore: Restore) -> RestoringError:

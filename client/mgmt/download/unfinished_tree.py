@@ -211,7 +211,15 @@ class UnfinishedTree:
                 self._published.append(list(found["published"]))
             else:
                 self.goal = Goal(str(found["operation_id"]), str(found["target_path"]))
-        except (ValueError, TypeError, KeyError, AttributeError, RecursionError, IntegrityError):  # cut by a crash
+        except (
+            ValueError,
+            TypeError,
+            KeyError,
+            AttributeError,
+            OverflowError,
+            RecursionError,
+            IntegrityError,
+        ):  # cut by a crash
             return
 
     def _take_checkpoint(self, found: dict[str, Any]) -> None:

@@ -44,7 +44,7 @@ def find_place(source: Source, folder: Path, left_over: Path | None = None) -> P
         SourceError: If this source cannot be moved there.
         LocalStateError: If the folder cannot be used by any.
     """
-    if source.path.is_symlink():
+    if os.path.islink(source.path):  # noqa: PTH114  is_symlink raises where a disk fails
         return None
     _refuse_overlap(source, folder)
     _refuse_unusable(source, folder)
