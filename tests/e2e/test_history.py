@@ -116,6 +116,7 @@ def test_times_are_local_where_no_zone_is_given(told):
         ["--all", "--limit", "5"],
         ["--limit", "0"],
         ["--status", "lost"],
+        ["--by", ""],
     ],
 )
 def test_questions_without_a_meaning_are_usage_errors(arguments, anna, monkeypatch, capsys):

@@ -191,6 +191,8 @@ def _make_filters(options: dict[str, Any]) -> HistoryRequest:
     until = parse_moment(options.pop("until"), now, is_end=True)
     if since is not None and until is not None and since > until:
         raise UsageError("--since is after --until. Swap them.", code="bad-time")
+    if options["actor"] == "":  # such as a variable of a script that is not set
+        raise UsageError("--by names nobody; expected --by PERSON.", code="empty-name")
     return HistoryRequest(since=since, until=until, **options)
 
 
