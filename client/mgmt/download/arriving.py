@@ -17,6 +17,9 @@ _SMALL_BLOCK_SIZE_BYTES: Final = MIB // 4
 """For very many jobs."""
 _MEMORY_BYTES: Final = 16 * MIB
 """For all blocks: with it a download takes less than 64 MB."""
+_PATIENCE_SECONDS: Final = 0.005
+"""How long threads wait for one whose turn it is: mostly enough for the system to come back to it, and so short that
+no connection stands still."""
 
 
 class _Block:
@@ -78,8 +81,8 @@ class Arriving:
     def hand_over(self, offset: int, block: _Block) -> _Block:
         """Hand over a block that was written to the file, and return one to go on with.
 
-        A thread that is far ahead of the reader waits here until a block was read. But none waits while the reader has
-        nothing to read, such as behind a slow connection: then what it needs last is left to the file.
+        A thread that is far ahead of the reader waits here until a block was read. But none waits long while the reader
+        has nothing to read, such as behind a slow connection: then what it needs last is left to the file.
 
         Raises:
             CancelledError: If it was closed meanwhile.
@@ -87,7 +90,9 @@ class Arriving:
         with self._has_changed:
             self._fresh[offset] = block
             self._has_changed.notify_all()
-            self._has_changed.wait_for(lambda: self._free or self._is_closed or self._is_starved())
+            while not self._has_changed.wait_for(lambda: self._free or self._is_closed, _PATIENCE_SECONDS):
+                if self._is_starved():
+                    break
             if self._is_closed:
                 raise CancelledError(INTERRUPTED)
             following = self._free.pop() if self._free else self._fresh.pop(max(self._fresh))

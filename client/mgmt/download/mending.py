@@ -17,11 +17,13 @@ from mgmt.errors import IntegrityError
 from mgmt.events import Notice
 from mgmt.stored.archive import RANGE_SIZE_BYTES as STEP_BYTES
 from mgmt.stored.archive import Fetch, read_ahead
-from mgmt.stored.ranges import RANGES_AT_A_TIME
+from mgmt_contract.parts import MIB
 
 _log: Final = logging.getLogger(__name__)
 TIMES_MAX: Final = 2
 """How often a download fetches again what arrived wrong: more would hide a line or a memory that is broken."""
+_STEPS_AT_A_TIME: Final = 2
+"""Their memory comes beside that of the download itself, which may not be given back yet."""
 _CHANGED_CODES: Final = frozenset({"content-differs", "archive-damaged", "file-differs"})
 """What a byte that was changed on the way is found by."""
 
@@ -83,8 +85,7 @@ class Mending:
         self.fetched_bytes = 0
         numbers = [each for each in _backwards(unfinished.size, checked_bytes) if each not in missing]
         spans = (step for number in numbers for step in _steps(number, unfinished.size))
-        jobs = self._wanted.options.jobs or RANGES_AT_A_TIME
-        with read_ahead(fetch, spans, jobs, session.patience.check_stopped) as arriving:
+        with read_ahead(fetch, spans, _STEPS_AT_A_TIME, session.patience.check_stopped) as arriving:
             for number in numbers:
                 differing_bytes = 0
                 for step in _steps(number, unfinished.size):
@@ -103,7 +104,7 @@ def _replace(unfinished: Unfinished, step: range, arriving: Readable) -> int:
     """Write what comes for a step where it is other than what is there; return how much that is."""
     offset, differing_bytes = step.start, 0
     while offset < step.stop:
-        data = arriving.read(step.stop - offset)
+        data = arriving.read(min(MIB, step.stop - offset))
         if unfinished.differs(offset, data):
             unfinished.write(offset, data)
             differing_bytes += len(data)

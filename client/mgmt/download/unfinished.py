@@ -26,8 +26,8 @@ from mgmt.machine.files import open_regular, remove_file
 from mgmt.text import shown
 from mgmt_contract.parts import MIB
 
-RANGE_SIZE_BYTES: Final = 4 * MIB
-"""Large enough that answers cost little, small enough that several fit into the memory."""
+RANGE_SIZE_BYTES: Final = 8 * MIB
+"""Large enough that answers cost little, also far away, small enough that little is fetched again after a crash."""
 _LIST_FORMAT: Final = "mgmt ranges 1"
 _TOKEN_HEX_DIGITS: Final = 8
 _MODE: Final = 0o600

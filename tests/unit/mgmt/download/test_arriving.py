@@ -13,8 +13,8 @@ from support.trees import noise
 
 GOAL = Goal("01a2041b-befb-730e-9a3c-9ad5ec9c7240", "x.tar.gz")
 BLOCKS = _MEMORY_BYTES // MIB
-SIZE = (BLOCKS + 4) * MIB + 5
-"""More than fits into the memory."""
+SIZE = BLOCKS * MIB + RANGE_SIZE_BYTES + 5
+"""More than fits into the memory, also without the first range."""
 CONTENT = noise(SIZE)
 SECONDS = 20
 
@@ -33,11 +33,11 @@ class Delivery:
         self._wait_for = self.arriving._has_changed.wait_for
         self.arriving._has_changed.wait_for = self.wait_for
 
-    def wait_for(self, predicate):
+    def wait_for(self, predicate, timeout_seconds=None):
         """Tell the test that a thread waits, and wait."""
         if not predicate():
             self.is_anybody_waiting.set()
-        self._wait_for(predicate)
+        return self._wait_for(predicate, timeout_seconds)
 
     def bring_all(self, first=0, by=0):
         """Bring all ranges from one on."""
@@ -131,7 +131,7 @@ def test_a_thread_waits_for_a_reader_that_has_enough_to_read(deliver, threads):
     bringing.result(SECONDS)
 
 
-def test_no_thread_waits_while_the_reader_has_nothing_to_read(deliver, threads):
+def test_no_thread_waits_long_while_the_reader_has_nothing_to_read(deliver, threads):
     delivery = deliver(2)
     reading = threads.submit(delivery.read)
     assert delivery.is_anybody_waiting.wait(SECONDS)
