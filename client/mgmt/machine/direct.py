@@ -10,6 +10,7 @@ import contextlib
 import os
 from typing import Final
 
+from mgmt.machine.file_systems import DIRECT, file_system_of
 from mgmt.machine.memory import ALIGNMENT_BYTES
 
 _FLAG: Final[int] = getattr(os, "O_DIRECT", 0)
@@ -29,9 +30,11 @@ class DirectWriter:
         self._descriptor: int | None = None
         if _FLAG:
             with contextlib.suppress(OSError):  # many file systems do not know the flag
-                self._descriptor = os.open(path, _FLAGS)
-                if not os.path.samestat(os.fstat(self._descriptor), os.fstat(descriptor)):
-                    self.close()
+                # Others take it for a wish, or have caches of their own, such as network mounts.
+                if file_system_of(descriptor) in DIRECT:
+                    self._descriptor = os.open(path, _FLAGS)
+                    if not os.path.samestat(os.fstat(self._descriptor), os.fstat(descriptor)):
+                        self.close()
 
     def write(self, offset: int, data: memoryview) -> int:
         """Write as much of the data as goes past the cache, at an offset in the file; return how many bytes that is.

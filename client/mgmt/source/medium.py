@@ -18,27 +18,17 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, Final
 
+from mgmt.machine.file_systems import BTRFS, DIRECT, HFS_PLUS, ISO_9660, NTFS, UDF, file_system_of
 from mgmt.machine.memory import ALIGNMENT_BYTES
 
-# File systems, by the numbers of Linux' include/uapi/linux/magic.h and of their own sources (read in November 2026).
-_READ_DIRECTLY: Final = frozenset(
-    {
-        0xEF53,  # ext2, ext3, ext4
-        0x58465342,  # XFS
-        0xF2F52010,  # F2FS
-        0x4D44,  # FAT
-        0x2011BAB0,  # exFAT
-    }
-)
-"""Those on a disk of this machine, for which O_DIRECT means what it says."""
-_ON_A_DISK: Final = _READ_DIRECTLY | {
-    0x9123683E,  # Btrfs, which reads compressed files through the cache in spite of O_DIRECT
-    0x7366746E,  # NTFS, the kernel's own
-    0x482B,  # HFS+
-    0x15013346,  # UDF
-    0x9660,  # ISO 9660
+_ON_A_DISK: Final = DIRECT | {
+    BTRFS,  # which reads compressed files through the cache in spite of O_DIRECT
+    NTFS,
+    HFS_PLUS,
+    UDF,
+    ISO_9660,
 }
-"""And those whose only cache is the one with pages that can be dropped and counted."""
+"""File systems whose only cache is the one with pages that can be dropped and counted."""
 _LOOP_MAJOR: Final = 7
 """Devices that lie in a file, which has pages of its own."""
 
@@ -112,12 +102,12 @@ def _bypass_on_linux(descriptor: int, status: os.stat_result, kinds: Kinds) -> b
     """Read by O_DIRECT; where the file system does not, drop the file's pages first, and count what is left of them."""
     kind = kinds.get(status.st_dev)
     if kind is None:
-        kind = kinds[status.st_dev] = _file_system(descriptor)
+        kind = kinds[status.st_dev] = file_system_of(descriptor)
     is_in_file = os.major(status.st_dev) == _LOOP_MAJOR
     # For files that are read through the cache in spite of O_DIRECT, such as with ext4's data=journal.
     os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_DONTNEED)
     is_direct = _set_direct(descriptor)
-    if is_direct and kind in _READ_DIRECTLY:
+    if is_direct and kind in DIRECT:
         return not is_in_file
     is_dropped = drop_pages(descriptor, status.st_size)
     return is_dropped and kind in _ON_A_DISK and not is_in_file
@@ -166,13 +156,6 @@ def count_pages(descriptor: int, size_bytes: int) -> int:
             _check(_libc().mincore(address, ctypes.c_size_t(length), pages))
         counted += sum(page & 1 for page in pages.raw)
     return counted
-
-
-def _file_system(descriptor: int) -> int:
-    """Return the number of the file system's kind: `f_type`, which comes first in what fstatfs fills."""
-    filled = ctypes.create_string_buffer(512)
-    _check(_libc().fstatfs(descriptor, filled))
-    return ctypes.c_long.from_buffer(filled).value
 
 
 # ---- macOS (no such machine was at hand: its calls are replaced in the tests)

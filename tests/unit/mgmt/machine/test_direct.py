@@ -5,6 +5,7 @@ import sys
 
 import pytest
 
+from mgmt.machine import direct
 from mgmt.machine.direct import DirectWriter
 from mgmt.machine.memory import ALIGNMENT_BYTES, make_blocks
 from mgmt.source.medium import count_pages
@@ -71,3 +72,13 @@ def test_a_file_that_took_the_place_is_not_written(opened, block):
     assert writer.write(0, block) == 0
     writer.close()
     assert path.read_bytes() == b"theirs"
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux writes past its cache")
+def test_on_a_network_mount_all_is_left(opened, block, monkeypatch):
+    path, file = opened
+    nfs = 0x6969
+    monkeypatch.setattr(direct, "file_system_of", lambda _: nfs)
+    writer = DirectWriter(path, file.fileno())
+    assert writer.write(0, block) == 0
+    writer.close()

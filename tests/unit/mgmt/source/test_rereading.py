@@ -55,7 +55,7 @@ def bytes_from_disks() -> int:
 
 def is_on_memory(path: Path) -> bool:
     with path.open("rb") as file:
-        return medium._file_system(file.fileno()) not in medium._READ_DIRECTLY
+        return medium.file_system_of(file.fileno()) not in medium.DIRECT
 
 
 @pytest.fixture
@@ -384,7 +384,7 @@ def test_of_many_small_files_progress_is_told_once_in_a_while_and_in_the_end(tmp
 @only_linux
 def test_the_kind_of_a_file_system_is_asked_once_and_not_for_each_file(tmp_path, monkeypatch):
     asked: list[int] = []
-    monkeypatch.setattr(medium, "_file_system", lambda _: asked.append(1) or 0)  # one of no known kind
+    monkeypatch.setattr(medium, "file_system_of", lambda _: asked.append(1) or 0)  # one of no known kind
     digests, _, _ = read_all(many_files(tmp_path / "P", 30))
     assert len(asked) == 1
     assert digests.cached_count == digests.file_count
