@@ -18,8 +18,7 @@ ALLOWED = {
     "machine/filling.py": 7,  # what a folder of ours, entered without following links, can do with its entries
     "archive/publishing.py": 1,  # a file takes the place of one that exists, where that was asked for
     "archive/unfinished.py": 3,  # a file or folder gets its name: on Windows too, and in place of a placeholder of ours
-    "journal/__init__.py": 2,  # the machine's id, likewise
-    "known_names.py": 2,  # a list of names in the state folder, likewise; and its new one where it gets no name
+    "known_names.py": 2,  # a list of names in the state folder gets its name, or goes where it gets none
 }
 
 
