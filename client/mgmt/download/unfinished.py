@@ -26,8 +26,10 @@ from mgmt.machine.files import open_regular, remove_file
 from mgmt.text import shown
 from mgmt_contract.parts import MIB
 
-RANGE_SIZE_BYTES: Final = 8 * MIB
-"""Large enough that answers cost little, also far away, small enough that little is fetched again after a crash."""
+RANGE_SIZE_BYTES: Final = 4 * MIB
+"""Four at a time fill 1 Gbit/s at 100 ms, and most of what comes out of order fits into the memory."""
+_CACHED_WRITE_BYTES: Final = 256 * 1024
+"""Of more at a time, Linux takes larger pages for its cache, which took three times as long (6.18, November 2026)."""
 _LIST_FORMAT: Final = "mgmt ranges 1"
 _TOKEN_HEX_DIGITS: Final = 8
 _MODE: Final = 0o600
@@ -143,8 +145,12 @@ class Unfinished:
                 raise CancelledError(INTERRUPTED)
             view = memoryview(data)
             while view:
-                written_bytes = self._direct.write(offset, view) or _write_at(self._descriptor, view, offset)
+                written_bytes = self._direct.write(offset, view) or self._write_cached(offset, view)
                 view, offset = view[written_bytes:], offset + written_bytes
+
+    def _write_cached(self, offset: int, data: memoryview) -> int:
+        assert self._descriptor is not None  # noqa: S101  it was opened
+        return _write_at(self._descriptor, data[:_CACHED_WRITE_BYTES], offset)
 
     def read(self, offset: int, buffer: memoryview) -> memoryview:
         """Read bytes of the archive that were written; fewer at its end.
