@@ -86,6 +86,8 @@ def _check(
         raise UsageError("The name is empty; expected a name or an ID.", code="empty-name")
     if as_csv and invocation.as_json:
         raise UsageError("--csv and --json cannot be used together.", code="csv-or-json")
+    if gzidx is not None and not gzidx.name:
+        raise UsageError("--gzidx names no file; expected --gzidx FILE.", code="empty-name")
     if gzidx is not None and (as_csv or glob is not None):
         raise UsageError("--gzidx writes the index of the whole archive. Drop --csv and GLOB.", code="gzidx-alone")
     if gzidx is None and replaces:

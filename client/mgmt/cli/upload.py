@@ -168,11 +168,11 @@ def check_archive_dir(folder: Path | None, origin: str = "--archive-dir") -> Non
     Raises:
         UsageError: With what to do.
     """
-    if folder is not None and not os.path.isdir(folder):  # noqa: PTH112  is_dir raises where a disk fails
-        raise UsageError(
-            f"{origin}: there is no folder '{folder}'. Create it, or plug its disk in.",
-            code="no-archive-dir",
-        )
+    if folder is None or os.path.isdir(folder):  # noqa: PTH112  is_dir raises where a disk fails
+        return
+    if os.path.exists(folder):  # noqa: PTH110  as above
+        raise UsageError(f"{origin}: '{printable(str(folder))}' is a file; expected a folder.", code="no-archive-dir")
+    raise UsageError(f"{origin}: there is no folder '{folder}'. Create it, or plug its disk in.", code="no-archive-dir")
 
 
 def parse_tags(texts: tuple[str, ...]) -> dict[str, str]:

@@ -33,7 +33,7 @@ REASONS: Final[Mapping[Code, str]] = {
     "differs": "stored with other content",
     "excluded": "left out by --exclude",
     "unreadable": "cannot be read",
-    "changed": "changed while it was read",
+    "changed": "not as it was",
     "special": "never stored",
     "empty": "no file is in it",
 }

@@ -93,6 +93,7 @@ def test_a_bad_option_is_a_sentence_with_2(capsys):
         (["contents", ""], 2),
         (["contents", "a", "--replace"], 2),
         (["contents", "a", "--gzidx", "x", "--csv"], 2),
+        (["contents", "a", "--gzidx", ""], 2),
         (["contents", "a", "*", "--gzidx", "x"], 2),
         (["contents", "a", "--gzidx", "nowhere/x"], 2),
         (["config", "get", "MGMT_BUCKET"], 10),

@@ -71,7 +71,8 @@ def test_a_folder_for_archives_is_not_made(capsys, work):
     exit_code, said = refused(capsys, "clip", "--archive-dir", "none")
     assert exit_code == 2
     assert "Create it" in said
-    assert refused(capsys, "clip", "--archive-dir", "clip")[0] == 2
+    exit_code, said = refused(capsys, "clip", "--archive-dir", "clip")
+    assert (exit_code, "'clip' is a file; expected a folder" in said) == (2, True)
     assert [path.name for path in work.iterdir()] == ["clip"]
 
 
