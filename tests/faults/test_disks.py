@@ -39,3 +39,10 @@ def test_an_archive_on_a_disk_that_went_before_it_was_removed_goes_when_the_disk
     tried = [break_once(world, kind, at) for at in range(calls - 7, calls + 1, 2)]
     assert [wrong for *_, wrong in tried if wrong] == []
     assert [code for _, _, code, _ in tried].count(0) >= 3, "it was stored by then"
+
+
+def test_a_folder_whose_disk_went_before_anything_was_looked_at_is_not_said_to_be_missing(world):
+    """Exit code 2 would say that the command was wrong."""
+    [only] = [each for each in DISK_SCENARIOS if each.name == "download-only"]
+    *_, exit_code, wrong = break_once(world, DiskCase(only, "ESTALE", "work"), 1)
+    assert (exit_code in ENDS, wrong) == (True, [])

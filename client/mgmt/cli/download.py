@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from mgmt.cli.history import complete_name
 from mgmt.cli.invocation import Invocation, current_directory, shown_base
-from mgmt.cli.upload import FolderType, exit_code_of, parse_rate, saying_how_to_go_on
+from mgmt.cli.upload import FolderType, check_folder, exit_code_of, parse_rate, saying_how_to_go_on
 from mgmt.errors import MgmtError, UsageError
 from mgmt.text import printable
 from mgmt_contract.restoring import DAYS_DEFAULT, DAYS_MAX
@@ -83,15 +82,11 @@ def download(invocation: Invocation, /, names: tuple[str, ...], **options: Any) 
     version_id = options.pop("version_id")
     if version_id is not None and len(set(names)) > 1:
         raise UsageError("--version is of one name; name one alone.", code="several-names")
-    folder = options.pop("folder") or here
-    is_folder = os.path.isdir(folder)  # noqa: PTH112  is_dir raises where a disk fails
-    if os.path.exists(folder) and not is_folder:  # noqa: PTH110  as above
-        raise UsageError(f"--to: '{printable(str(folder))}' is a file; expected a folder.", code="no-folder")
-    if not is_folder:
-        raise UsageError(f"--to: there is no folder '{folder}'. Create it, or plug its disk in.", code="no-folder")
+    folder = options.pop("folder")
+    check_folder(folder, "--to", "no-folder")
     rate = parse_rate(options.pop("limit_rate"))
     restoring = _Restoring(*(options.pop(name) for name in ("tier", "days", "waits", "is_agreed")))
-    return _download(invocation, names, rate, version_id, restoring, folder=here / folder, **options)
+    return _download(invocation, names, rate, version_id, restoring, folder=here / (folder or ""), **options)
 
 
 class _Restoring(Value):

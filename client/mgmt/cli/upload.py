@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import re
+import stat
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,6 +18,7 @@ from mgmt.errors import (
     EXIT_OK,
     EXIT_PARTLY_FAILED,
     CancelledError,
+    LocalStateError,
     MgmtError,
     NotConfiguredError,
     UnavailableError,
@@ -36,6 +39,8 @@ if TYPE_CHECKING:  # names for annotations only
 _ANY_NAME = "x"
 _NAMED_MAX = 3
 """Targets that a line has room for."""
+_NOT_THERE = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENAMETOOLONG})
+"""What a system answers of a path that leads to nothing; anything else may be there."""
 _RATE_MAX_BYTES_PER_SECOND = 10**15
 """No line is as fast; more digits are a slip, and no number that Python can count with."""
 
@@ -150,7 +155,8 @@ def choose_archive_dir(settings: Settings) -> Path | None:
     Raises:
         UsageError: If it is not there.
     """
-    check_archive_dir(settings.archive_dir, f"MGMT_ARCHIVE_DIR (from {settings.origins.get('archive_dir')})")
+    origin = f"MGMT_ARCHIVE_DIR (from {settings.origins.get('archive_dir')})"
+    check_folder(settings.archive_dir, origin, "no-archive-dir")
     return settings.archive_dir
 
 
@@ -162,17 +168,30 @@ def find_cache_dir() -> Path | None:
     return real_folder(folder / "archives") if folder is not None else None
 
 
-def check_archive_dir(folder: Path | None, origin: str = "--archive-dir") -> None:
-    """Refuse a folder for archives that is not there: made anew, it might fill a disk that is not meant.
+def check_folder(folder: Path | None, origin: str, code: str) -> None:
+    """Refuse a folder that is not there: made anew, it might fill a disk that is not meant.
+
+    Args:
+        folder: As it was named, if it was.
+        origin: The option or setting that names it.
+        code: Of the usage error.
 
     Raises:
-        UsageError: With what to do.
+        UsageError: If it is not there, or no folder.
+        LocalStateError: If its disk does not say.
     """
-    if folder is None or os.path.isdir(folder):  # noqa: PTH112  is_dir raises where a disk fails
+    if folder is None:
         return
-    if os.path.exists(folder):  # noqa: PTH110  as above
-        raise UsageError(f"{origin}: '{printable(str(folder))}' is a file; expected a folder.", code="no-archive-dir")
-    raise UsageError(f"{origin}: there is no folder '{folder}'. Create it, or plug its disk in.", code="no-archive-dir")
+    try:
+        is_folder = stat.S_ISDIR(folder.stat().st_mode)
+    except OSError as error:
+        if error.errno not in _NOT_THERE:
+            message = f"{origin}: '{printable(str(folder))}' cannot be looked at: {error.strerror or error}. Fix that."
+            raise LocalStateError(message, code="folder-unusable") from error
+        message = f"{origin}: there is no folder '{printable(str(folder))}'. Create it, or plug its disk in."
+        raise UsageError(message, code=code) from error
+    if not is_folder:
+        raise UsageError(f"{origin}: '{printable(str(folder))}' is a file; expected a folder.", code=code)
 
 
 def parse_tags(texts: tuple[str, ...]) -> dict[str, str]:
@@ -293,7 +312,7 @@ def upload(invocation: Invocation, /, targets: tuple[str, ...], **options: Any) 
     """
     current_directory()  # everything is named from here
     check_names(targets, as_name=options["as_name"], prefix=options["prefix"], excludes=options["excludes"])
-    check_archive_dir(options["archive_dir"])
+    check_folder(options["archive_dir"], "--archive-dir", "no-archive-dir")
     check_completed_dir(options["completed_dir"], is_moving=options["move_completed"])
     parse_tags(options["tags"])
     rate = parse_rate(options.pop("limit_rate"))

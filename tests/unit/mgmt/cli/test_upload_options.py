@@ -1,8 +1,13 @@
 """`mgmt upload`'s options: what has no meaning is refused with 2, by its own name, before anything is looked at."""
 
+import errno
+from pathlib import Path
+
 import pytest
 
 from mgmt.cli.main import main
+from mgmt.cli.upload import check_folder
+from mgmt.errors import LocalStateError
 from mgmt_contract.storage import STORAGE_CLASSES
 
 
@@ -74,6 +79,15 @@ def test_a_folder_for_archives_is_not_made(capsys, work):
     exit_code, said = refused(capsys, "clip", "--archive-dir", "clip")
     assert (exit_code, "'clip' is a file; expected a folder" in said) == (2, True)
     assert [path.name for path in work.iterdir()] == ["clip"]
+
+
+def test_a_folder_whose_disk_does_not_answer_is_not_said_to_be_missing(monkeypatch):
+    def fail(*_):
+        raise OSError(errno.ESTALE, "Stale file handle")
+
+    monkeypatch.setattr(Path, "stat", fail)
+    with pytest.raises(LocalStateError, match="Stale file handle"):
+        check_folder(Path("mount"), "--to", "no-folder")
 
 
 @pytest.mark.parametrize("glob", ["clip", "cl*", "*"])
