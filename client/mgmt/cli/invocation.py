@@ -374,7 +374,7 @@ class Invocation:
             raise UsageError(message, code="nobody-to-ask")
 
     def require_agreement(self, question: str, nothing_done: str) -> None:
-        """Ask a person who is there, and refuse to go on without a yes.
+        """Ask a yes-or-no question on the terminal; anything but a yes ends the command.
 
         Args:
             question: What is about to be done.

@@ -73,7 +73,7 @@ class Memory:
 
 
 class Noted:
-    """Another place, with somebody who is told of what has come there.
+    """A place that also reports how many bytes each piece has, such as for a progress bar.
 
     Args:
         place: Where the bytes come to.

@@ -73,14 +73,14 @@ def move_originals(session: Session, proven: Mapping[Job, UploadRecord]) -> Move
     for job in proven:
         if job.options.completed_dir is not None and job.completed_path is None:
             _say_stays(session, job, "it is a link, and links are not moved.")
-    movable = [job for job in proven if job.completed_path is not None]
-    if movable:
-        session.journal.put([job.entry(session.service_url, is_moving=True) for job in movable])
+    places = {job: job.completed_path for job in proven if job.completed_path is not None}
+    if places:
+        session.journal.put([job.entry(session.service_url, is_moving=True) for job in places])
     moves = Moves(set(), set())
-    for job in movable:
+    for job, place in places.items():
         try:
             if _is_as_stored(session, job, proven[job]):
-                move_original(job.source, job.completed_path or Path(), placeholder_of(job.operation_id))
+                move_original(job.source, place, placeholder_of(job.operation_id))
                 moves.made.add(job)
         except CancelledError:
             raise  # the journal has it: the same command makes the move
