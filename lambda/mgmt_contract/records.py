@@ -179,6 +179,11 @@ class UploadRecord(OperationRecord):
         """Set the operation type: an upload is an upload, whatever it was built with."""
         self.operation_type = "upload"
 
+    @property
+    def object_size(self) -> int | None:
+        """Bytes of the stored object, 0 until it is stored; None where the record says nothing of one."""
+        return self.s3_file_record.size if self.s3_file_record is not None else None
+
 
 @dataclass
 class DownloadRecord(OperationRecord):

@@ -120,23 +120,19 @@ def _find_loss_of_object(compared: UploadRecord, look: LookResult) -> Loss | Non
         return "unproven"
     if (look.s3_object_key, look.version_id) != (compared.s3_object_key, compared.version_id):
         return "rewritten"
-    if compared.s3_file_record is None or (stored.size, stored.crc64nvme) != (
-        compared.s3_file_record.size,
-        compared.crc64nvme,
-    ):
+    if (stored.size, stored.crc64nvme) != (compared.object_size, compared.crc64nvme):
         return "altered"
     return None if stored.is_current else "replaced"
 
 
 def _proof_of(record: UploadRecord) -> tuple[object, ...]:
     """Name the fields that say which bytes were stored, and where."""
-    size = record.s3_file_record.size if record.s3_file_record is not None else None
     return (
         record.operation_id,
         record.s3_bucket,
         record.s3_object_key,
         record.version_id,
-        size,
+        record.object_size,
         record.crc64nvme,
         record.content_digest,
         record.codec,

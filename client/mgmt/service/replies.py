@@ -241,8 +241,8 @@ def check_download(
         require(result.upload.operation_id == item.upload_id, "upload is another one than was asked for")
     if result.outcome == "opened" and result.request is not None and result.stored is not None:
         require(result.stored.size >= 1, f"stored.size is {result.stored.size}")
-        recorded = result.upload.s3_file_record if result.upload is not None else None
-        require(recorded is None or recorded.size == result.stored.size, "stored.size is not the recorded one")
+        recorded = result.upload.object_size if result.upload is not None else None
+        require(recorded in (None, result.stored.size), "stored.size is not the recorded one")
         check_request(result.request, 0, service, service_url)
 
 

@@ -145,8 +145,7 @@ def history_row(record: OperationRecord, replaced: Container[str] = ()) -> Seque
 
 def _size_of(record: OperationRecord) -> int | None:
     """Say how large the object is that an operation was about; None where that is not known."""
-    s3_file = getattr(record, "s3_file_record", None)
-    return s3_file.size if s3_file else getattr(record, "size", None)
+    return record.object_size if isinstance(record, UploadRecord) else getattr(record, "size", None)
 
 
 def _shown_status(record: OperationRecord, replaced: Container[str]) -> str:
@@ -207,7 +206,6 @@ def _describe_status(record: OperationRecord, *, is_replaced: bool = False) -> s
 
 
 def _describe_upload(record: UploadRecord, *, is_replaced: bool) -> list[tuple[str, str]]:
-    size = record.s3_file_record.size if record.s3_file_record else None
     pairs = [
         ("operation", record.operation_id),
         ("short id", short_id(record)),
@@ -218,7 +216,7 @@ def _describe_upload(record: UploadRecord, *, is_replaced: bool) -> list[tuple[s
         ("object", _describe_object(record)),
         *_describe_index(record),
         ("content", _describe_content(record)),
-        ("ratio", ratio_in_words(size, record.uncompressed_size)),
+        ("ratio", ratio_in_words(record.object_size, record.uncompressed_size)),
         ("crc64nvme", record.crc64nvme or "-"),
         ("digest", record.content_digest or "-"),
         ("etag", record.etag or "-"),
@@ -274,7 +272,7 @@ def _describe_deletion(record: UploadRecord) -> list[tuple[str, str]]:
 
 def describe_version(record: UploadRecord) -> str:
     """Describe an earlier upload under the same key in a line."""
-    size = size_in_words(record.s3_file_record.size if record.s3_file_record else 0)
+    size = size_in_words(record.object_size or 0)
     said = f"{moment_in_words(record.finished_at or record.started_at)} by {record.actor or '-'}, {size}"
     deleted = ", deleted" if record.deleted_at is not None else ""
     return f"{said}{deleted}, operation {record.operation_id}"
@@ -283,8 +281,8 @@ def describe_version(record: UploadRecord) -> str:
 def version_line(record: UploadRecord) -> dict[str, Any]:
     """Say the same to a program: the fields that tell versions of one object apart."""
     plain = to_plain(record)
-    size = record.s3_file_record.size if record.s3_file_record else None
-    return {"operation_id": record.operation_id, "size": size, **{name: plain[name] for name in VERSION_FIELDS}}
+    chosen = {name: plain[name] for name in VERSION_FIELDS}
+    return {"operation_id": record.operation_id, "size": record.object_size, **chosen}
 
 
 def _describe_replaced(record: UploadRecord) -> str:

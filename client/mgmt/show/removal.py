@@ -78,7 +78,7 @@ class RemovalView:
 
     def _tell(self, removed: Removed) -> str:
         upload = removed.upload
-        size = size_in_words(upload.s3_file_record.size if upload.s3_file_record else 0)
+        size = size_in_words(upload.object_size or 0)
         place = f"s3://{upload.s3_bucket}/{upload.s3_object_key}"
         if self._verb == "delete":
             return f"{place} ({size}, uploaded by {upload.actor}) is deleted. {_tell_way_back(upload)}"

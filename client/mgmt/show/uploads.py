@@ -58,7 +58,7 @@ class UploadView:
             self._output.sentence(printable(describe_already_there(record)), self._output.paint("=", "green"))
             return
         self._source_bytes += record.uncompressed_size or 0
-        self._stored_bytes += _size_of(record)
+        self._stored_bytes += record.object_size or 0
         self._moved_bytes += (transfer.moved_fraction if transfer else 0) * (record.uncompressed_size or 0)
         self._show_success(record, transfer, is_alone=is_alone)
         if finished.moved_to is not None:
@@ -113,7 +113,11 @@ def describe_success(record: UploadRecord, transfer: Transfer | None, width: int
     """
     whole = _whole_name_of(record)
     key = printable(record.s3_object_key)
-    name, numbers, size = printable(record.target_path), _numbers_of(record, transfer), size_in_words(_size_of(record))
+    name, numbers, size = (
+        printable(record.target_path),
+        _numbers_of(record, transfer),
+        size_in_words(record.object_size or 0),
+    )
     if width is None:
         return f"{whole}  {numbers}"
     for label, said in [(whole, numbers), (key, numbers), (key, size)]:
@@ -141,16 +145,12 @@ def _whole_name_of(record: UploadRecord) -> str:
     return f"{printable(record.target_path)} → s3://{printable(record.s3_bucket)}/{printable(record.s3_object_key)}"
 
 
-def _size_of(record: UploadRecord) -> int:
-    return record.s3_file_record.size if record.s3_file_record else 0
-
-
 def _numbers_of(record: UploadRecord, transfer: Transfer | None) -> str:
     """Say the sizes, the time it took, and the speed: the source's bytes that were sent in that time.
 
     A small file has no speed: it goes with a hundred others, and shares their time.
     """
-    said = describe_sizes(record.uncompressed_size or 0, _size_of(record))
+    said = describe_sizes(record.uncompressed_size or 0, record.object_size or 0)
     if transfer is None:
         return said.removesuffix(",")
     seconds = _wall_seconds(record, transfer)

@@ -48,7 +48,7 @@ def require_stored(record: OperationRecord, name: str) -> UploadRecord:
 
 def size_of(upload: UploadRecord) -> int:
     """Return the recorded size of an upload's archive, in bytes."""
-    return upload.s3_file_record.size if upload.s3_file_record is not None else 0
+    return upload.object_size or 0
 
 
 def has_this_format(upload: UploadRecord) -> bool:

@@ -238,7 +238,7 @@ def check_proof(job: Job, record: UploadRecord) -> None:
     content = job.content
     if content is None:  # the operation had succeeded before: there is no archive of this run to delete
         return
-    stated = (record.s3_file_record.size if record.s3_file_record else None, record.crc64nvme)
+    stated = (record.object_size, record.crc64nvme)
     if record.status != "success" or stated != (content.size, content.crc64nvme):
         raise IntegrityError(
             f"{job.target_path}: the service states {stated[0]} bytes with checksum {stated[1]}, expected "

@@ -101,7 +101,7 @@ def describe_object(record: UploadRecord) -> Existing:
     """Describe the object of a successful upload as the service describes one that is there."""
     return Existing(
         s3_object_key=record.s3_object_key,
-        size=record.s3_file_record.size if record.s3_file_record else 0,
+        size=record.object_size or 0,
         etag=record.etag or "",
         operation_id=record.operation_id,
         actor=record.actor,

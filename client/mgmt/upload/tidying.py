@@ -128,8 +128,7 @@ def _is_proven(entry: Entry, record: UploadRecord, stop: threading.Event) -> boo
         sums = read_archive(entry.archive_path, stop=stop)
     except LocalStateError:
         return False
-    stated = record.s3_file_record.size if record.s3_file_record else None
-    return record.status == "success" and (stated, record.crc64nvme) == (sums.size, sums.crc64nvme)
+    return record.status == "success" and (record.object_size, record.crc64nvme) == (sums.size, sums.crc64nvme)
 
 
 def _is_whole(entry: Entry) -> bool:
