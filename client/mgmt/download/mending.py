@@ -7,22 +7,21 @@ nothing is tried again, and the download fails.
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterable
 from typing import Final
 
 from mgmt.archive.blocks import Readable
-from mgmt.download.unfinished import RANGE_SIZE_BYTES, Unfinished
+from mgmt.download.unfinished import Span, Unfinished
 from mgmt.download.wanted import Wanted
 from mgmt.errors import IntegrityError
 from mgmt.events import Notice
-from mgmt.stored.archive import RANGE_SIZE_BYTES as STEP_BYTES
 from mgmt.stored.archive import Fetch, read_ahead
 from mgmt_contract.parts import MIB
 
 _log: Final = logging.getLogger(__name__)
 TIMES_MAX: Final = 2
 """How often a download fetches again what arrived wrong: more would hide a line or a memory that is broken."""
-_STEPS_AT_A_TIME: Final = 2
+_RANGES_AT_A_TIME: Final = 2
 """Their memory comes beside that of the download itself, which may not be given back yet."""
 _CHANGED_CODES: Final = frozenset({"content-differs", "archive-damaged", "file-differs"})
 """What a byte that was changed on the way is found by."""
@@ -78,49 +77,38 @@ class Mending:
         Returns:
             Whether anything is other than it was.
         """
-        missing = {span.number for span in unfinished.missing()}
-        if any(number * RANGE_SIZE_BYTES < checked_bytes for number in missing):
+        if any(span.offset < checked_bytes for span in unfinished.missing()):
             return True  # of the ranges that it read, some were not synced yet, and are fetched again anyway
         session, has_found = self._wanted.session, False
         self.fetched_bytes = 0
-        numbers = [each for each in _backwards(unfinished.size, checked_bytes) if each not in missing]
-        spans = (step for number in numbers for step in _steps(number, unfinished.size))
-        with read_ahead(fetch, spans, _STEPS_AT_A_TIME, session.patience.check_stopped) as arriving:
-            for number in numbers:
-                differing_bytes = 0
-                for step in _steps(number, unfinished.size):
-                    differing_bytes += _replace(unfinished, step, arriving)
-                    self.fetched_bytes += len(step)
-                    self._wanted.note(operation_id, "checking", self.fetched_bytes)
-                if differing_bytes:
+        spans = _in_order_of_suspicion(unfinished.present(), checked_bytes)
+        ranges = (range(span.offset, span.offset + span.length) for span in spans)
+        with read_ahead(fetch, ranges, _RANGES_AT_A_TIME, session.patience.check_stopped) as arriving:
+            for span in spans:
+                is_other = _replace(unfinished, span, arriving)
+                self.fetched_bytes += span.length
+                self._wanted.note(operation_id, "checking", self.fetched_bytes)
+                if is_other:
                     has_found = True
-                    unfinished.note_whole(number)
+                    unfinished.note_whole(span.number)
                     if self._times < TIMES_MAX:
                         break
         return has_found
 
 
-def _replace(unfinished: Unfinished, step: range, arriving: Readable) -> int:
-    """Write what comes for a step where it is other than what is there; return how much that is."""
-    offset, differing_bytes = step.start, 0
-    while offset < step.stop:
-        data = arriving.read(min(MIB, step.stop - offset))
+def _replace(unfinished: Unfinished, span: Span, arriving: Readable) -> bool:
+    """Write what comes for a range where it is other than what is there; tell whether anything was."""
+    offset, stop, is_other = span.offset, span.offset + span.length, False
+    while offset < stop:
+        data = arriving.read(min(MIB, stop - offset))
         if unfinished.differs(offset, data):
             unfinished.write(offset, data)
-            differing_bytes += len(data)
+            is_other = True
         offset += len(data)
-    return differing_bytes
+    return is_other
 
 
-def _backwards(size: int, checked_bytes: int) -> Iterator[int]:
-    """Number the ranges, from the one that was read last on backwards, and then from the end."""
-    count = -(-size // RANGE_SIZE_BYTES)
-    last = max(0, min(checked_bytes - 1, size - 1)) // RANGE_SIZE_BYTES
-    yield from reversed(range(last + 1))
-    yield from reversed(range(last + 1, count))
-
-
-def _steps(number: int, size: int) -> Iterator[range]:
-    stop = min((number + 1) * RANGE_SIZE_BYTES, size)
-    for start in range(number * RANGE_SIZE_BYTES, stop, STEP_BYTES):
-        yield range(start, min(start + STEP_BYTES, stop))
+def _in_order_of_suspicion(spans: Iterable[Span], checked_bytes: int) -> list[Span]:
+    """Put ranges in order: from the one that was read last on backwards, and then from the end."""
+    read_bytes = max(1, checked_bytes)  # an archive whose first bytes are no archive's was read that far
+    return sorted(spans, key=lambda span: (span.offset < read_bytes, span.offset), reverse=True)

@@ -23,11 +23,10 @@ from mgmt.errors import INTERRUPTED, CancelledError, LocalStateError
 from mgmt.layout import temporary_name
 from mgmt.machine.direct import DirectWriter
 from mgmt.machine.files import open_regular, remove_file
+from mgmt.stored.archive import RANGE_SIZE_BYTES
 from mgmt.text import shown
 from mgmt_contract.parts import MIB
 
-RANGE_SIZE_BYTES: Final = 4 * MIB
-"""Four at a time fill 1 Gbit/s at 100 ms, and most of what comes out of order fits into the memory."""
 _CACHED_WRITE_BYTES: Final = 256 * 1024
 """Of more at a time, Linux takes larger pages for its cache, which took three times as long (6.18, November 2026)."""
 _LIST_FORMAT: Final = "mgmt ranges 1"
@@ -128,11 +127,15 @@ class Unfinished:
     @property
     def done_bytes(self) -> int:
         """Bytes that are on the disk."""
-        return sum(span.length for span in self._spans() if self._is_done[span.number])
+        return sum(span.length for span in self.present())
 
     def missing(self) -> Iterator[Span]:
-        """Yield what is still to be fetched."""
+        """Yield the ranges that are still to be fetched, in order."""
         return (span for span in self._spans() if not self._is_done[span.number])
+
+    def present(self) -> Iterator[Span]:
+        """Yield the ranges that are on the disk, in order."""
+        return (span for span in self._spans() if self._is_done[span.number])
 
     def write(self, offset: int, data: bytes | memoryview) -> None:
         """Write bytes of the archive to their place, past the system's cache where possible.

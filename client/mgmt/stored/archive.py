@@ -23,7 +23,8 @@ from mgmt_contract.parts import MIB
 from mgmt_contract.records import DownloadRecord, UploadRecord
 
 RANGE_SIZE_BYTES: Final = 4 * MIB
-"""Of what is fetched ahead: large enough that answers cost little; an extraction takes 58 MiB (measured 2026-11)."""
+"""Of one range that is fetched: four at a time fill 1 Gbit/s at 100 ms, and what waits for its turn fits into memory
+(an extraction takes 58 MiB, measured 2026-11)."""
 _LOOK_SECONDS: Final = 0.2
 """How soon a command that was stopped ends."""
 

@@ -6,8 +6,9 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from mgmt.download.arriving import _MEMORY_BYTES, Arriving
-from mgmt.download.unfinished import RANGE_SIZE_BYTES, Goal, Unfinished
+from mgmt.download.unfinished import Goal, Unfinished
 from mgmt.errors import CancelledError
+from mgmt.stored.archive import RANGE_SIZE_BYTES
 from mgmt_contract.parts import MIB
 from support.trees import noise
 

@@ -4,9 +4,10 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from mgmt.download.unfinished import RANGE_SIZE_BYTES, Goal, Unfinished
+from mgmt.download.unfinished import Goal, Unfinished
 from mgmt.errors import CancelledError
 from mgmt.layout import is_temporary_name
+from mgmt.stored.archive import RANGE_SIZE_BYTES
 
 GOAL = Goal("01a2041b-befb-730e-9a3c-9ad5ec9c7240", "x.tar.gz")
 SIZE = 3 * RANGE_SIZE_BYTES + 5
