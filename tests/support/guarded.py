@@ -14,10 +14,10 @@ from dataclasses import replace
 from pathlib import Path
 
 from mgmt_local.gateway.authorizer import TokenAuthorizer
-from mgmt_local.gateway.published_keys import PublishedKeys
 from mgmt_local.gateway.server import Gateway
 from mgmt_local.process.activity import Activity
 from support.odd_issuer import AUDIENCE, CLIENT_ID, SCOPE, OddIssuer
+from support.published_keys import PublishedKeys
 from support.studio import SETTINGS, Studio
 from support.team import Laptop
 

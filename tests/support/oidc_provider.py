@@ -17,8 +17,8 @@ import urllib3
 
 from mgmt_contract.sign_in import redirect_uris
 from mgmt_local.gateway.authorizer import TokenAuthorizer
-from mgmt_local.gateway.published_keys import PublishedKeys
 from support.node import ToolMissingError, script_command
+from support.published_keys import PublishedKeys
 from support.secrecy import MARKED
 
 AUDIENCE = "https://mgmt.example"

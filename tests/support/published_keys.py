@@ -1,4 +1,7 @@
-"""The public keys that an issuer publishes, found through its discovery document.
+"""The public keys that an issuer publishes, found through its discovery document as API Gateway finds them.
+
+With them the embedded backend's gateway, which itself trusts only its own issuer, stands in for API Gateway in tests of
+the sign-in.
 
 Source: API Gateway Developer Guide, "Control access to HTTP APIs with JWT authorizers", read 2026-11: keys are kept
 for two hours. Reported by users of slow issuers: it waits 1.5 s for an answer.

@@ -12,7 +12,7 @@ import pytest
 from joserfc.jwk import ECKey, RSAKey
 
 from mgmt_local.gateway.authorizer import RefusedError
-from mgmt_local.gateway.published_keys import KEYS_LIFE_SECONDS, UNKNOWN_KEY_PAUSE_SECONDS, PublishedKeys
+from support.published_keys import KEYS_LIFE_SECONDS, UNKNOWN_KEY_PAUSE_SECONDS, PublishedKeys
 
 DISCOVERY = "/pool/.well-known/openid-configuration"
 
