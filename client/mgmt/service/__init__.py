@@ -38,6 +38,7 @@ from mgmt.network.retry import (
 from mgmt.service import replies
 from mgmt_contract import messages, routes
 from mgmt_contract.problems import PROBLEMS, Problem
+from mgmt_contract.records import OperationRecord
 from mgmt_contract.values import Value
 from mgmt_contract.version import __version__
 from mgmt_contract.wire import MessageError, to_json, to_plain
@@ -283,6 +284,23 @@ class ServiceApi:
         """Fetch the records of operations."""
         request = messages.LookUpRequest(operation_ids)
         return self._call_list(routes.LOOK_UP, messages.RecordsResponse, request, _accept_any, items="operation_ids")
+
+    def find_records(self, operation_ids: Sequence[str]) -> dict[str, OperationRecord]:
+        """Fetch the records that the service has of operations, by their ids, in as many calls as that takes.
+
+        Raises:
+            MgmtError: If it does not tell of one; an operation that it does not know is only left out.
+        """
+        found = {}
+        most = self.learn_limits().items_max if len(operation_ids) > 1 else 1
+        for start in range(0, len(operation_ids), most):
+            for result in self.look_up(list(operation_ids[start : start + most])).results:
+                error = error_in(result)
+                if error is not None and error.code != "no-such-operation":
+                    raise error
+                if result.record is not None:
+                    found[result.operation_id] = result.record
+        return found
 
     def open_downloads(self, request: messages.OpenDownloadsRequest) -> messages.OpenDownloadsResponse:
         """Begin downloads, or go on with them: ask for the URLs to fetch with."""

@@ -13,8 +13,7 @@ from datetime import datetime, timedelta
 from typing import Final, Literal
 
 from mgmt.errors import SourceError, UnavailableError, UsageError
-from mgmt.service import ServiceApi, error_of, error_of_outcome
-from mgmt.service.replies import is_known
+from mgmt.service import ServiceApi
 from mgmt.team.short_ids import is_short_id, second_of, short_id
 from mgmt_contract.messages import HISTORY_LIMIT_MAX, HistoryRequest
 from mgmt_contract.names import ARCHIVE_SUFFIX, archive_name
@@ -309,8 +308,7 @@ def _find_operations(api: ServiceApi, typed: str, meaning: Meaning) -> Sequence[
 def _find_by_id(api: ServiceApi, typed: str) -> list[OperationRecord]:
     """Find the operations of an id or a short id; none where the text is neither."""
     if _is_operation_id(typed):
-        record = _look_up(api, typed)
-        return [record] if record is not None else []
+        return list(api.find_records([typed.lower()]).values())
     return _find_by_short_id(api, typed) if is_short_id(typed) else []
 
 
@@ -325,15 +323,6 @@ def _stored_under(api: ServiceApi, key: str) -> list[UploadRecord]:
     filters = HistoryRequest(name=key, operation_type="upload", status="success")
     found = [each for each in Found(api, filters, limit=_FOUND_MAX) if isinstance(each, UploadRecord)]
     return [each for each in found if each.s3_object_key == key]
-
-
-def _look_up(api: ServiceApi, operation_id: str) -> OperationRecord | None:
-    [result] = api.look_up([operation_id.lower()]).results
-    if result.problem is not None and result.problem.code != "no-such-operation":
-        raise error_of(result.problem)
-    if not is_known(result):
-        raise error_of_outcome(result.outcome, operation_id)
-    return result.record
 
 
 def _find_by_short_id(api: ServiceApi, text: str) -> list[OperationRecord]:

@@ -14,7 +14,7 @@ from typing import Final
 from mgmt.errors import MgmtError, RefusedError, SourceError
 from mgmt.events import Notice
 from mgmt.journal import DownloadOrder
-from mgmt.service import error_in, error_of
+from mgmt.service import error_in
 from mgmt.session import Session
 from mgmt.text import shown
 from mgmt.upload.left import Left, choose_named
@@ -142,7 +142,11 @@ def _find(
         _refuse_running(session, here)  # before anybody is asked
     if here is not None and here.operation_id is None:
         return Unwanted(None, here)
-    record = _look_up(session, here.operation_id) if here is not None and here.operation_id else find(name)
+    record: OperationRecord | None
+    if here is not None and here.operation_id is not None:
+        record = session.api.find_records([here.operation_id]).get(here.operation_id)
+    else:
+        record = find(name)
     if isinstance(record, DownloadRecord):
         return record
     if record is not None and not isinstance(record, UploadRecord):
@@ -162,13 +166,6 @@ def _find_remains(session: Session, record: UploadRecord | None) -> Left | None:
     remains = session.journal.remains(session.service_url) if record is not None else []
     entry = next((each for each in remains if record and each.operation_id == record.operation_id), None)
     return Left(order_of(entry, Path(entry.source_path).parent, None), entry) if entry is not None else None
-
-
-def _look_up(session: Session, operation_id: str) -> OperationRecord | None:
-    [result] = session.api.look_up([operation_id]).results
-    if result.problem is not None and result.problem.code != "no-such-operation":
-        raise error_of(result.problem)
-    return result.record
 
 
 def _require_unfinished(unwanted: Unwanted) -> None:

@@ -148,10 +148,10 @@ class EarlierMoves:
         return made if made is not None and os.path.lexists(made.completed_path) else None
 
     def look_up(self, operation_id: str) -> UploadRecord | None:
-        """Ask the service for an upload's record; None where it is not known.
+        """Ask the service for an upload's record; None where the id is another operation's.
 
         Raises:
-            MgmtError: If the service cannot be asked.
+            MgmtError: If the service cannot be asked, or does not know it.
         """
         [result] = self._session.api.look_up([operation_id]).results
         if result.problem is not None:

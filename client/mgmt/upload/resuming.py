@@ -17,7 +17,6 @@ from mgmt.errors import LocalStateError, MgmtError, RefusedError, SourceError
 from mgmt.events import Finished, Notice, Waiting
 from mgmt.journal import Entry, Order
 from mgmt.layout import archive_file_name
-from mgmt.service import error_of
 from mgmt.session import Session
 from mgmt.source import look
 from mgmt.text import shown
@@ -130,7 +129,7 @@ class Resuming:
             for each in journal.remains(self._session.service_url)
             if (each.source_path, each.destination) not in places and has_its_archive(each)
         ]
-        records = dict(self._look_up([each.operation_id for each in remains]))
+        records = self._session.api.find_records([each.operation_id for each in remains])
         for entry in remains:
             record = records.get(entry.operation_id)
             is_over = record is None or record.status != "pending"
@@ -231,8 +230,8 @@ class Resuming:
 
     def _without_ended(self, chosen: Sequence[Left]) -> Iterator[Left]:
         """Leave out what its owner or an admin has given up, what somebody else began, and what is stored already."""
-        begun = [each for each in chosen if each.operation_id is not None]
-        records = dict(self._look_up([each.operation_id for each in begun if each.operation_id is not None]))
+        begun = [each.operation_id for each in chosen if each.operation_id is not None]
+        records = self._session.api.find_records(begun)
         for left in chosen:
             record = records.get(left.operation_id or "")
             refusal = _refuse(record, self._my_id) if record is not None else None
@@ -240,17 +239,6 @@ class Resuming:
                 self._fail(left.source_path, refusal)
             elif not (isinstance(record, UploadRecord) and self._is_over(left, record)):
                 yield left
-
-    def _look_up(self, operation_ids: Sequence[str]) -> Iterator[tuple[str, OperationRecord]]:
-        """Fetch the records of operations that the service knows."""
-        api = self._session.api
-        most = api.learn_limits().items_max if len(operation_ids) > 1 else 1
-        for start in range(0, len(operation_ids), most):
-            for result in api.look_up(list(operation_ids[start : start + most])).results:
-                if result.problem is not None and result.problem.code != "no-such-operation":
-                    raise error_of(result.problem)
-                if result.record is not None:
-                    yield result.operation_id, result.record
 
     def _is_over(self, left: Left, record: UploadRecord) -> bool:
         """Tidy up after an upload that the service has found stored, and whose source is not here as it was.

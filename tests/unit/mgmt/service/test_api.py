@@ -22,6 +22,7 @@ from mgmt.service import ERROR_OF_PROBLEM, ServiceApi, error_of
 from mgmt.session import FixedToken
 from mgmt_contract.messages import HistoryRequest, Part, Service, SignItem, SignRequest
 from mgmt_contract.problems import PROBLEMS, make_problem
+from mgmt_contract.records import OperationRecord
 from mgmt_contract.wire import to_plain
 from support.scripted_server import Answer, json_answer, scripted_server
 
@@ -77,6 +78,38 @@ def test_the_token_is_asked_for_before_each_call_and_shown_only_where_needed(mak
     assert sent == [None, "Bearer first", "Bearer second"]
     assert len(caplog.messages) == 3
     assert "first" not in repr(emitted) + caplog.text
+
+
+def found(operation_id):
+    record = OperationRecord(
+        operation_id, "of tomorrow", "clip", datetime(2026, 11, 28, tzinfo=UTC), "failed", None, "-"
+    )
+    return {"operation_id": operation_id, "outcome": "record", "record": to_plain(record)}
+
+
+def test_records_are_found_in_as_many_calls_as_the_service_wants_and_unknown_ones_are_left_out(make_api):
+    service = json_answer(to_plain(replace(SERVICE, items_max=2)))
+    pages = [
+        json_answer({"results": list(results)}) for results in ((found("a"), no_such_operation("b")), [found("c")])
+    ]
+    with scripted_server(service, *pages) as server:
+        records = make_api(server.url).find_records(["a", "b", "c"])
+        assert [asked.path for asked in server.asked] == ["/v1/service", *["/v1/uploads/look-up"] * 2]
+    assert list(records) == ["a", "c"]
+    assert {type(each) for each in records.values()} == {OperationRecord}
+
+
+@pytest.mark.parametrize(
+    ("result", "error"),
+    [
+        ({"operation_id": "a", "outcome": "sealed"}, NewerServiceError),
+        (no_such_operation("a") | {"problem": to_plain(make_problem("not-allowed", "-"))}, RefusedError),
+    ],
+)
+def test_a_record_that_the_service_does_not_tell_is_not_taken_for_an_unknown_one(make_api, result, error):
+    """`mgmt cancel` removes what is left of an upload that the service does not know."""
+    with scripted_server(json_answer({"results": [result]})) as server, pytest.raises(error):
+        make_api(server.url).find_records(["a"])
 
 
 UNAUTHORIZED = json_answer({"message": "Unauthorized"}, 401)
