@@ -32,6 +32,8 @@ _CACHED_WRITE_BYTES: Final = 256 * 1024
 _LIST_FORMAT: Final = "mgmt ranges 1"
 _TOKEN_HEX_DIGITS: Final = 8
 _MODE: Final = 0o600
+_WRITERS_MAX: Final = 2
+"""Keep a disk busy: one GiB took 0.74 s, with one thread 0.94 s, and with four 0.81 s (ext4, November 2026)."""
 _NEW_FILE_MODE: Final = 0o666
 """Less what the user's umask takes away: that of any new file."""
 _FLAGS: Final = getattr(os, "O_BINARY", 0) | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_NOFOLLOW", 0)
@@ -79,8 +81,9 @@ class Unfinished:
         self._lock = threading.Lock()
         self._is_written = bytearray()
         """Which ranges are whole, on the disk or not."""
-        self._writing = threading.Lock()
-        """One thread writes at a time, as the file system has it: threads that wait in there cost processor time."""
+        self._writers = 1
+        """How many threads write at a time: to wait for each other in the file system costs processor time."""
+        self._writing = threading.Semaphore(self._writers)
         self._noting = threading.Lock()
         self._waiting: list[int] = []
         self._descriptor: int | None = None
@@ -115,6 +118,8 @@ class Unfinished:
         if not stat.S_ISREG(os.fstat(self._descriptor).st_mode):
             raise LocalStateError(f"'{shown(os.fspath(self.path))}' is no file. Remove it.", code="no-file")
         self._direct = DirectWriter(self.path, self._descriptor)
+        self._writers = _WRITERS_MAX if self._direct.reserve(self.size) else 1
+        self._writing = threading.Semaphore(self._writers)
         lines = [] if is_known else [self._head]
         # A line that a crash has cut is none any more: the beginning of 12 must not be taken for 1.
         self._append(b"#\n" * is_known + b"".join(map(write_line, [*lines, goal._asdict()])))
@@ -209,7 +214,9 @@ class Unfinished:
 
     def close(self) -> None:
         """Close the files; what was written and not yet listed is fetched again."""
-        with self._noting, self._writing, self._lock:
+        with self._noting, contextlib.ExitStack() as writing, self._lock:
+            for _ in range(self._writers):
+                writing.enter_context(self._writing)
             if self._descriptor is not None:
                 os.close(self._descriptor)
             if self._direct is not None:

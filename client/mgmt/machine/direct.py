@@ -7,6 +7,7 @@ anyway gains nothing by that. To write 1 GiB so took 0.04 s of a processor, and 
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import os
 from typing import Final
 
@@ -35,6 +36,21 @@ class DirectWriter:
                     self._descriptor = os.open(path, _FLAGS)
                     if not os.path.samestat(os.fstat(self._descriptor), os.fstat(descriptor)):
                         self.close()
+
+    def reserve(self, size_bytes: int) -> bool:
+        """Give the file its length, and room on the disk for all of it; tell whether that was done.
+
+        Several threads can write at once then: a write that makes a file longer, or fills a hole in it, keeps all
+        others out.
+        """
+        if self._descriptor is None:
+            return False
+        # Not `os.posix_fallocate`: for a file system that cannot do it, that writes to each of the file's blocks.
+        allocate = getattr(ctypes.CDLL(None), "fallocate", None)
+        if allocate is None:
+            return False
+        start, length = ctypes.c_longlong(0), ctypes.c_longlong(size_bytes)
+        return bool(allocate(self._descriptor, 0, start, length) == 0)
 
     def write(self, offset: int, data: memoryview) -> int:
         """Write as much of the data as goes past the cache, at an offset in the file; return how many bytes that is.

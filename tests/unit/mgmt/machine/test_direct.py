@@ -39,6 +39,29 @@ def test_whole_pages_are_written_and_none_of_them_is_in_the_cache(opened, block)
     assert path.read_bytes() == bytes(ALIGNMENT_BYTES) + bytes(block)
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux writes past its cache")
+def test_room_is_reserved_for_all_of_a_file_and_what_is_in_it_stays(opened, block):
+    path, file = opened
+    file.write(b"written before")
+    file.flush()
+    writer = DirectWriter(path, file.fileno())
+    if not writer.reserve(4 * SIZE):
+        pytest.skip("this file system does not")
+    writer.close()
+    assert path.read_bytes() == b"written before".ljust(4 * SIZE, b"\0")
+    assert path.stat().st_blocks * 512 >= 4 * SIZE
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux writes past its cache")
+def test_where_there_is_no_room_for_all_none_is_reserved_and_nothing_fails(opened):
+    path, file = opened
+    writer = DirectWriter(path, file.fileno())
+    assert not writer.reserve(2**62)
+    writer.close()
+    assert not writer.reserve(SIZE)
+    assert path.read_bytes() == b""
+
+
 def test_what_does_not_suit_the_disk_is_left(opened, block):
     path, file = opened
     writer = DirectWriter(path, file.fileno())
