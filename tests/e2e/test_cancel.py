@@ -448,3 +448,77 @@ def test_what_could_not_be_removed_goes_with_the_next_cancel(team: Team, anna: L
     again = anna.run("--json", "cancel", "--yes", operation_id)
     assert (again.exit_code, error_of(again)["code"]) == (4, "nothing-left")
     assert clip.stat().st_size == LARGE
+
+
+def cut_off(team: Team, laptop: Laptop, *arguments: str) -> str:
+    """Kill a download in the middle of the first archive; return its id."""
+    team.storage.get_fault = lambda get: "stall" if get.first > LARGE // 2 else "none"
+    process = laptop.begin("download", "--jobs", "1", *arguments)
+    assert team.storage.stalled.wait(30)
+    process.kill()
+    process.communicate()
+    team.storage.reset()
+    return laptop.run("--json", "history", "--mine", "--type", "download").records[0]["operation_id"]
+
+
+def short_id_of(laptop: Laptop, operation_id: str) -> str:
+    shown = laptop.run("show", operation_id).stdout
+    return next(line.split()[-1] for line in shown.splitlines() if "short id" in line)
+
+
+def test_a_download_is_given_up_by_the_name_or_id_of_what_it_fetches(team: Team, anna: Laptop, bert: Laptop, clip):
+    (anna.work / "other.mov").write_bytes(b"not come to")
+    assert anna.run("upload", "clip.mov", "other.mov").exit_code == 0
+    uploads = anna.run("--json", "history", "clip.mov").records
+    for name in ("./clip.mov", "clip.mov.tar.gz", short_id_of(anna, uploads[0]["operation_id"])):
+        operation_id = cut_off(team, bert, "clip.mov", "other.mov")
+        run = bert.run("--json", "cancel", "--yes", name)
+        assert run.exit_code == 0, (name, run.stderr)
+        assert [(each["operation_id"], each["error_code"]) for each in run.records] == [(operation_id, "cancelled")]
+        assert list(bert.work.iterdir()) == [], "what was fetched is gone"
+    assert bert.run("--json", "cancel", "--yes", "other.mov").lines[0]["type"] == "not_fetched"
+    again = bert.run("--json", "cancel", "--yes", "clip.mov")
+    assert (again.exit_code, error_of(again)["code"]) == (6, "already-stored")
+    assert "nothing left to resume" in bert.run("resume").stderr
+
+
+def test_a_download_that_could_not_begin_is_given_up_by_its_name(team: Team, anna: Laptop, bert: Laptop, clip):
+    """Which upload it means is known, and the service knows nothing of it."""
+    assert anna.run("upload", "clip.mov").exit_code == 0
+    operation_id = cut_off(team, bert, "clip.mov")
+    with sqlite3.connect(bert.folder / "state" / "journal.sqlite") as database:
+        database.execute("UPDATE download_orders SET folder = ?", [os.fsencode(bert.work / "elsewhere")])
+    run = bert.run("--json", "cancel", "--yes", "clip.mov")
+    assert [line.get("operation_id", line["type"]) for line in run.lines] == [operation_id, "not_fetched", "summary"]
+
+
+def test_a_name_that_fits_an_upload_and_a_download_is_not_guessed(team: Team, anna: Laptop, clip):
+    """Both of one person: the upload is asked for by its path, or found in the history from another machine."""
+    assert anna.run("upload", "clip.mov").exit_code == 0
+    download_id = cut_off(team, anna, "--to", os.fspath(anna.folder), "clip.mov")
+    clip.write_bytes(noise(LARGE, seed=9))
+    upload_id = killed(team, anna, "--replace", "clip.mov")
+    run = anna.run("--json", "cancel", "--yes", "clip.mov")
+    assert (run.exit_code, error_of(run)["code"]) == (2, "several-keys")
+    assert all(f"mgmt cancel {each}" in error_of(run)["message"] for each in (download_id, upload_id))
+    other = team.laptop(anna.folder.parent / "other", "anna")
+    elsewhere = other.run("--json", "cancel", "--yes", "clip.mov")
+    assert (elsewhere.exit_code, error_of(elsewhere)["code"]) == (2, "several-keys")
+    assert "fits 2 unfinished uploads and downloads. Name one by its ID" in error_of(elsewhere)["message"]
+    assert anna.run("cancel", "--yes", download_id).exit_code == 0
+    assert anna.run("--json", "cancel", "--yes", "clip.mov").records[0]["operation_id"] == upload_id
+
+
+def test_downloads_of_others_and_ended_ones_are_not_meant_by_a_name(team: Team, anna: Laptop, bert: Laptop, clip):
+    assert anna.run("upload", "clip.mov").exit_code == 0
+    operation_id = cut_off(team, bert, "clip.mov")
+    for folder in ("a", "b"):
+        (anna.work / folder).mkdir()
+    assert anna.run("download", "--to", "a", "clip.mov").exit_code == 0
+    run = anna.run("--json", "cancel", "--yes", "clip.mov")
+    assert (run.exit_code, error_of(run)["code"]) == (6, "already-stored")
+    assert bert.run("--json", "show", operation_id).records[0]["status"] == "pending"
+    both = {cut_off(team, anna, "--to", folder, "--replace", "clip.mov") for folder in ("a", "b")}
+    several = anna.run("--json", "cancel", "--yes", "clip.mov")
+    assert (several.exit_code, error_of(several)["code"]) == (2, "several-keys")
+    assert all(short_id_of(anna, each) in error_of(several)["message"] for each in both)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
+from functools import partial
 from itertools import chain
 from typing import TYPE_CHECKING, Final
 
@@ -28,11 +29,12 @@ _NOTHING_DONE: Final = "nothing was given up"
 @click.option("--yes", "is_agreed", is_flag=True, help="Do not ask; for scripts.")
 @click.pass_obj
 def cancel(invocation: Invocation, names: tuple[str, ...], *, is_agreed: bool) -> int:
-    """Give up uploads that have not ended, or have failed and left an archive; and downloads, by their ID.
+    """Give up uploads that have not ended, or have failed and left an archive; and downloads of yours.
 
-    NAME and ID are what `mgmt show` takes; NAME may also be the path of a source on this machine. What is to be
-    given up is shown first, and asked about. What was sent is thrown away, the archive on this machine is removed,
-    the history says that the upload was cancelled, and its name is free at once. Sources stay as they are.
+    NAME and ID are what `mgmt show` takes; NAME may also be the path of a source on this machine. A NAME that fits
+    an upload and a download that have not ended, or several of them, is not guessed: they are listed with their IDs.
+    What is to be given up is shown first, and asked about. What was sent is thrown away, the archive on this machine
+    is removed, the history says that the upload was cancelled, and its name is free at once. Sources stay as they are.
     Everybody cancels their own uploads, from any machine, an admin anybody's. What a download has fetched is removed
     where this machine knows of it, or the command is run in the folder that the download was.
 
@@ -80,16 +82,24 @@ def cancel(invocation: Invocation, names: tuple[str, ...], *, is_agreed: bool) -
 
 def _find_targets(session: Session, names: tuple[str, ...], base: Path) -> Targets:
     """Find what names mean: an upload that is left here, a download that was not begun, else what the service knows."""
-    from mgmt.download.cancelling import find_unbegun
-    from mgmt.team.history import find_unfinished
+    from mgmt.download.cancelling import find_unended
+    from mgmt.team.history import find_own_downloads, find_unfinished
     from mgmt.upload.cancelling import find_unwanted
     from mgmt.upload.left import find_left
 
     left = find_left(session, base, find_cache_dir())
-    unbegun = {name: find_unbegun(session, name) for name in names if not any(each.is_named(name) for each in left)}
-    others = [name for name in names if not unbegun.get(name)]
-    targets = find_unwanted(others, lambda name: find_unfinished(session.api, name), session, left)
-    return replace(targets, unbegun=list(chain.from_iterable(unbegun.values())))
+    unended = {
+        name: find_unended(
+            session,
+            name,
+            partial(find_own_downloads, session.api, name),
+            is_upload_left=any(each.is_named(name) for each in left),
+        )
+        for name in names
+    }
+    others = {name: each.begun for name, each in unended.items() if each.begun or not each.unbegun}
+    targets = find_unwanted(others, partial(find_unfinished, session.api), session, left)
+    return replace(targets, unbegun=list(chain.from_iterable(each.unbegun for each in unended.values())))
 
 
 def _give_up_all(session: Session, targets: Targets, base: Path) -> Iterator[GivenUp]:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, Final
@@ -40,6 +40,15 @@ class LeftOver(Value):
     """Identities of what was checked, and got its name or was about to."""
 
 
+class Unended(Value):
+    """The downloads by one name that have not ended."""
+
+    begun: tuple[DownloadRecord, ...]
+    """Pending, or failed and left on this machine."""
+    unbegun: tuple[DownloadOrder, ...]
+    """Those that their commands had not come to."""
+
+
 def give_up(session: Session, record: DownloadRecord, shown_base: Path) -> tuple[DownloadRecord, bool]:
     """Give a download up; return its record as it is now, and whether it was known here, or found.
 
@@ -53,7 +62,7 @@ def give_up(session: Session, record: DownloadRecord, shown_base: Path) -> tuple
         SourceError: If it has failed, and left nothing here.
         LocalStateError: If something cannot be removed.
     """
-    orders = [each for each in session.journal.download_orders(session.service_url) if is_order_of(each, record)]
+    orders = _find_orders(session.journal.download_orders(session.service_url), record)
     place = place_in(orders[0], record) if orders else shown_base / record.target_path
     if record.status == "success":
         message = f"The download of {record.s3_object_key} has succeeded: there is nothing to give up."
@@ -82,10 +91,34 @@ def give_up(session: Session, record: DownloadRecord, shown_base: Path) -> tuple
     return ended, left is not None or bool(orders)
 
 
-def find_unbegun(session: Session, name: str) -> list[DownloadOrder]:
-    """Find the orders by a name that their commands had not come to."""
+def find_unended(
+    session: Session, name: str, read: Callable[[], Sequence[DownloadRecord]], *, is_upload_left: bool
+) -> Unended:
+    """Find the downloads by a name that have not ended.
+
+    Args:
+        session: The wired organs.
+        name: The name, or the id of the upload that was downloaded.
+        read: Asks the service for all downloads of that name, newest first. It is not asked where what this machine
+            knows is enough: what was not begun can be given up without it.
+        is_upload_left: The name means an upload that is left on this machine. Then downloads count that were begun.
+    """
     orders = session.journal.download_orders(session.service_url)
-    return [each for each in orders if each.upload_id is None and each.name == name]
+    named = [] if is_upload_left else [each for each in orders if each.name == name]
+    if (is_upload_left and not orders) or (named and all(each.upload_id is None for each in named)):
+        return Unended((), tuple(named))
+    records = read()
+    newest: dict[tuple[str, str], DownloadRecord] = {}
+    for record in records:
+        newest.setdefault((record.upload_id, record.target_path), record)
+    failed = [each for each in newest.values() if each.status == "failed" and _find_orders(orders, each)]
+    begun = [each for each in records if each.status == "pending" or each in failed]
+    unbegun = [order for order in named if not any(is_order_of(order, each) for each in records)]
+    return Unended(tuple(begun), tuple(unbegun))
+
+
+def _find_orders(orders: Sequence[DownloadOrder], record: DownloadRecord) -> list[DownloadOrder]:
+    return [each for each in orders if is_order_of(each, record)]
 
 
 def forget(session: Session, order: DownloadOrder) -> None:

@@ -7,9 +7,10 @@ import re
 import shlex
 import unicodedata
 import uuid
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Container, Iterator, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
+from itertools import chain
 from typing import Final, Literal
 
 from mgmt.errors import SourceError, UnavailableError, UsageError
@@ -17,7 +18,7 @@ from mgmt.service import ServiceApi
 from mgmt.team.short_ids import is_short_id, second_of, short_id
 from mgmt_contract.messages import HISTORY_LIMIT_MAX, HistoryRequest
 from mgmt_contract.names import ARCHIVE_SUFFIX, archive_name
-from mgmt_contract.records import OperationRecord, UploadRecord
+from mgmt_contract.records import DownloadRecord, OperationRecord, UploadRecord
 from mgmt_contract.values import Value
 from mgmt_contract.wire import format_time
 
@@ -173,9 +174,16 @@ class SeveralUploadsError(UsageError):
         tell_id = short_id if self.is_told_by_short_ids else _whole_id
         listed = ", ".join(f"{_place_of(each)} (ID {tell_id(each)})" for each in records[:_LISTED_MAX])
         more = f" and {len(records) - _LISTED_MAX} more" if len(records) > _LISTED_MAX else ""
-        self.summary = f"'{typed}' fits {len(records)} uploads. Name one by its ID or its whole key"
+        self.summary = f"'{typed}' fits {_count(records)}"
         super().__init__(f"{self.summary}: {listed}{more}.")
         self.records = records
+
+
+def _count(records: Sequence[OperationRecord]) -> str:
+    """Say how many there are, and how one of them is named: a key does not tell a download from its upload."""
+    if any(isinstance(each, DownloadRecord) for each in records):
+        return f"{len(records)} unfinished uploads and downloads. Name one by its ID"
+    return f"{len(records)} uploads. Name one by its ID or its whole key"
 
 
 def _whole_id(record: OperationRecord) -> str:
@@ -226,10 +234,15 @@ def find_upload(api: ServiceApi, typed: str, meaning: Meaning = "stored") -> Sho
     return Shown(record, earlier, later[0] if later and record.status == "success" else None)
 
 
-def find_unfinished(api: ServiceApi, typed: str) -> OperationRecord:
+def find_unfinished(api: ServiceApi, typed: str, downloads: Sequence[DownloadRecord] = ()) -> OperationRecord:
     """Find an operation by its id or short id, or the upload under a name that has not ended.
 
     Where none under that name is pending, it means the newest.
+
+    Args:
+        api: The service.
+        typed: The name, or the id.
+        downloads: Unfinished downloads that are meant too: before an upload that has ended.
 
     Raises:
         SourceError: If there is none.
@@ -237,12 +250,34 @@ def find_unfinished(api: ServiceApi, typed: str) -> OperationRecord:
         UsageError: If the name is empty.
     """
     found = _find_operations(api, typed, "pending")
-    found = [each for each in found if each.status == "pending"] or found
+    found = [*(each for each in found if each.status == "pending"), *downloads] or found
     if len(found) > 1:
         raise SeveralUploadsError(typed, found)
     if not found:
         raise SourceError(f"No upload found for '{typed}'. `mgmt history` lists what is known.", code="not-found")
     return found[0]
+
+
+def find_own_downloads(api: ServiceApi, typed: str) -> list[DownloadRecord]:
+    """Find the caller's downloads, newest first, of what a name fits, or of the upload with an id."""
+    by_id = _find_by_id(api, typed)
+    if by_id or _is_operation_id(typed):
+        stored = [each for each in by_id if isinstance(each, UploadRecord) and each.status == "success"]
+        found = chain.from_iterable(_downloads_under(api, Name(each.s3_object_key)) for each in stored)
+        ids = {each.operation_id for each in stored}
+        return [each for each in found if each.upload_id in ids]
+    try:
+        name = replace(read_name(typed), is_folder=False)
+    except UsageError:  # such as `./`, the path of a source
+        return []
+    downloads = list(_downloads_under(api, name))
+    key = _exact_key(name, {each.s3_object_key for each in downloads})
+    return [each for each in downloads if key in (None, each.s3_object_key)]
+
+
+def _downloads_under(api: ServiceApi, name: Name) -> Iterator[DownloadRecord]:
+    found = Found(api, HistoryRequest(mine=True, operation_type="download"), _FOUND_MAX, name)
+    return (each for each in found if isinstance(each, DownloadRecord))
 
 
 def find_stored(api: ServiceApi, typed: str) -> OperationRecord:
@@ -342,9 +377,15 @@ def _find_by_name(api: ServiceApi, name: Name, meaning: Meaning) -> list[UploadR
         best = newest.setdefault(record.s3_object_key, record)
         if _rank(record, meaning) < _rank(best, meaning):
             newest[record.s3_object_key] = record
+    key = _exact_key(name, newest)
+    return [newest[key]] if key is not None else _leave_out_deleted([newest[each] for each in sorted(newest)], meaning)
+
+
+def _exact_key(name: Name, keys: Container[str]) -> str | None:
+    """Choose the key that a name is wholly, among those that it fits; None where it is none of them."""
     key = unicodedata.normalize("NFC", name.text).strip("/")
-    exact = newest.get(key) or (newest.get(archive_name(key)) if name.is_whole else None)
-    return [exact] if exact is not None else _leave_out_deleted([newest[each] for each in sorted(newest)], meaning)
+    whole = [key, archive_name(key)] if name.is_whole else [key]
+    return next((each for each in whole if each in keys), None)
 
 
 def _rank(record: UploadRecord, meaning: Meaning) -> int:

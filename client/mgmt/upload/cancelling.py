@@ -6,7 +6,7 @@ cancel` again finds the record failed, and removes what is left here.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Final
@@ -24,6 +24,9 @@ from mgmt_contract.messages import FailItem, FailRequest
 from mgmt_contract.names import fold_key
 from mgmt_contract.records import CANCELLED, DownloadRecord, OperationRecord, UploadRecord
 from mgmt_contract.values import Value
+
+Find = Callable[[str, Sequence[DownloadRecord]], OperationRecord]
+"""Finds the operation that a name means, which may be one of these downloads."""
 
 _NO_LEASE: Final = 0
 """Who cancels needs none."""
@@ -65,7 +68,6 @@ class Targets(Value):
 
     unwanted: list[Unwanted]
     downloads: list[DownloadRecord]
-    """Downloads, which only an id means."""
     errors: list[MgmtError]
     unbegun: Sequence[DownloadOrder] = ()
     """Downloads that their command had not come to."""
@@ -93,9 +95,15 @@ class GivenUp(Value):
 
 
 def find_unwanted(
-    names: Sequence[str], find: Callable[[str], OperationRecord], session: Session, left: Sequence[Left]
+    names: Mapping[str, Sequence[DownloadRecord]], find: Find, session: Session, left: Sequence[Left]
 ) -> Targets:
     """Find what names mean: what is left to do on this machine, else what the service knows.
+
+    Args:
+        names: The names, and the unfinished downloads that each fits.
+        find: Finds what the service knows.
+        session: The wired organs.
+        left: Uploads that are left to do on this machine.
 
     Raises:
         MgmtError: For causes that stop everything, such as a name that fits several uploads.
@@ -103,9 +111,9 @@ def find_unwanted(
     found: dict[tuple[str, ...], Unwanted] = {}
     downloads: dict[str, DownloadRecord] = {}
     errors: list[MgmtError] = []
-    for name in dict.fromkeys(names):
+    for name, unfinished in names.items():
         try:
-            unwanted = _find(name, find, session, left)
+            unwanted = _find(name, unfinished, find, session, left)
         except MgmtError as error:
             if error.stops_everything:
                 raise
@@ -135,9 +143,9 @@ def give_up(session: Session, unwanted: Sequence[Unwanted]) -> Iterator[GivenUp]
 
 
 def _find(
-    name: str, find: Callable[[str], OperationRecord], session: Session, left: Sequence[Left]
+    name: str, unfinished: Sequence[DownloadRecord], find: Find, session: Session, left: Sequence[Left]
 ) -> Unwanted | DownloadRecord:
-    here = choose_named(left, name, "mgmt cancel")
+    here = choose_named(left, name, "mgmt cancel", unfinished)
     if here is not None:
         _refuse_running(session, here)  # before anybody is asked
     if here is not None and here.operation_id is None:
@@ -146,7 +154,7 @@ def _find(
     if here is not None and here.operation_id is not None:
         record = session.api.find_records([here.operation_id]).get(here.operation_id)
     else:
-        record = find(name)
+        record = find(name, unfinished)
     if isinstance(record, DownloadRecord):
         return record
     if record is not None and not isinstance(record, UploadRecord):

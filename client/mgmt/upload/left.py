@@ -16,6 +16,7 @@ from mgmt.source import place_of
 from mgmt.text import printable, shown
 from mgmt.upload.orders import order_of
 from mgmt_contract.names import archive_name
+from mgmt_contract.records import DownloadRecord
 from mgmt_contract.values import Value
 
 _LISTED_MAX: Final = 20
@@ -76,17 +77,27 @@ def find_left(session: Session, shown_base: Path, cache_dir: Path | None) -> lis
     return left + [Left(order) for place, order in orders.items() if place not in begun]
 
 
-def choose_named(left: Sequence[Left], name: str, command: str) -> Left | None:
+def choose_named(
+    left: Sequence[Left], name: str, command: str, downloads: Sequence[DownloadRecord] = ()
+) -> Left | None:
     """Choose what a name means among what is left here; None where it means nothing of it.
 
+    Args:
+        left: Uploads that are left to do.
+        name: What a person has named.
+        command: What is named with each, where there are several.
+        downloads: Unfinished downloads that the name fits too.
+
     Raises:
-        UsageError: If it means several; `command` is named with each.
+        UsageError: If it means several.
     """
     here = [each for each in left if each.is_named(name)]
-    if len(here) > 1:
-        listed = ", ".join(f"{shown(each.source_path)} (`{command} {each.name}`)" for each in here[:_LISTED_MAX])
-        more = f" and {len(here) - _LISTED_MAX} more" if len(here) > _LISTED_MAX else ""
-        raise UsageError(
-            f"'{shown(name)}' fits {len(here)} uploads of this machine. Name one: {listed}{more}.", code="several-keys"
-        )
+    count = len(here) + len(downloads)
+    if here and count > 1:
+        ways = [f"{shown(each.source_path)} (`{command} {each.name}`)" for each in here]
+        ways += [f"the download to {each.target_path} (`{command} {each.operation_id}`)" for each in downloads]
+        more = f" and {count - _LISTED_MAX} more" if count > _LISTED_MAX else ""
+        what = "unfinished uploads and downloads" if downloads else "uploads of this machine"
+        listed = ", ".join(ways[:_LISTED_MAX])
+        raise UsageError(f"'{shown(name)}' fits {count} {what}. Name one: {listed}{more}.", code="several-keys")
     return here[0] if here else None
