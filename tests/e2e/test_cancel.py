@@ -522,3 +522,35 @@ def test_downloads_of_others_and_ended_ones_are_not_meant_by_a_name(team: Team, 
     several = anna.run("--json", "cancel", "--yes", "clip.mov")
     assert (several.exit_code, error_of(several)["code"]) == (2, "several-keys")
     assert all(short_id_of(anna, each) in error_of(several)["message"] for each in both)
+
+
+def test_of_a_download_that_is_not_known_here_no_folder_is_guessed(team: Team, anna: Laptop, bert: Laptop, clip):
+    assert anna.run("upload", "clip.mov").exit_code == 0
+    for folder in (bert.work / "out", bert.folder / "elsewhere"):
+        folder.mkdir()
+    operation_id = cut_off(team, bert, "--to", "out", "clip.mov")
+    stranger = team.laptop(bert.folder.parent / "other", "bert")
+    abroad = stranger.run("--json", "cancel", "--yes", operation_id)
+    assert abroad.exit_code == 0
+    [said] = [line["message"] for line in abroad.lines if line["type"] == "notice"]
+    assert bert.run("cancel", "--yes", operation_id, cwd=bert.folder / "elsewhere").exit_code == 0, "its journal knows"
+    assert list((bert.work / "out").iterdir()) == []
+    again = bert.run("--json", "cancel", "--yes", operation_id, cwd=bert.folder / "elsewhere")
+    assert (again.exit_code, error_of(again)["code"]) == (4, "nothing-left")
+    for message in (said, error_of(again)["message"]):
+        assert "its record says 'out/clip.mov.tar.gz'" in message
+        assert os.fspath(bert.folder) not in message
+
+
+def test_downloads_into_two_folders_of_one_name_are_told_apart(team: Team, anna: Laptop, bert: Laptop, clip, tmp_path):
+    """Their records say the same: they tell nobody of a person's folders above the current one."""
+    assert anna.run("upload", "clip.mov").exit_code == 0
+    folders = [tmp_path / disk / "out" for disk in ("one", "two")]
+    ids = []
+    for folder in folders:
+        folder.mkdir(parents=True)
+        ids.append(cut_off(team, bert, "--to", os.fspath(folder), "clip.mov"))
+    assert bert.run("cancel", "--yes", ids[1]).exit_code == 0
+    assert [bool(list(folder.iterdir())) for folder in folders] == [True, False]
+    assert bert.run("resume").exit_code == 0
+    assert [[path.name for path in folder.iterdir()] for folder in folders] == [["clip.mov.tar.gz"], []]

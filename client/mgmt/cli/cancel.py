@@ -127,7 +127,7 @@ def _forget_downloads(session: Session, targets: Targets) -> Iterator[GivenUp]:
 
 def _give_up_downloads(session: Session, targets: Targets, base: Path) -> Iterator[GivenUp]:
     """Give downloads up; what one of them has left is known only in the folder that it was to go to."""
-    from mgmt.download.cancelling import give_up
+    from mgmt.download.cancelling import give_up, tell_unknown_place
     from mgmt.events import Notice
     from mgmt.upload.cancelling import GivenUp
 
@@ -140,6 +140,5 @@ def _give_up_downloads(session: Session, targets: Targets, base: Path) -> Iterat
                 raise
             yield GivenUp(what, record.operation_id, error=error)
         else:
-            message = "Nothing of it lies in this folder. Where it went to, `.NAME.mgmt-*.part` can be deleted by hand."
-            not_here = Notice(message, "not-here", record.operation_id)
+            not_here = Notice(tell_unknown_place(record), "not-here", record.operation_id)
             yield GivenUp(what, record.operation_id, ended, notices=() if was_here else (not_here,))

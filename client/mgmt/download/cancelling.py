@@ -63,7 +63,8 @@ def give_up(session: Session, record: DownloadRecord, shown_base: Path) -> tuple
         LocalStateError: If something cannot be removed.
     """
     orders = _find_orders(session.journal.download_orders(session.service_url), record)
-    place = place_in(orders[0], record) if orders else shown_base / record.target_path
+    places = {place_in(order, record): order for order in orders}
+    place = _choose_place(list(places), record) if places else shown_base / record.target_path
     if record.status == "success":
         message = f"The download of {record.s3_object_key} has succeeded: there is nothing to give up."
         raise RefusedError(message, code="already-there", operation_id=record.operation_id)
@@ -79,16 +80,28 @@ def give_up(session: Session, record: DownloadRecord, shown_base: Path) -> tuple
             )
         if record.status != "pending" and left is None and not orders:
             raise SourceError(
-                f"The download of {record.s3_object_key} has failed already, and nothing of it is left in "
-                f"'{shown(os.fspath(place.parent))}'.",
+                f"The download of {record.s3_object_key} has failed already. {tell_unknown_place(record)}",
                 code="nothing-left",
                 operation_id=record.operation_id,
             )
         ended = _record_end(session, record) if record.status == "pending" else record
         for path in left.paths if left is not None else ():
             _remove(path)
-        session.journal.end_download_orders(orders)
+        session.journal.end_download_orders([places[place]] if places else [])
     return ended, left is not None or bool(orders)
+
+
+def _choose_place(places: Sequence[Path], record: DownloadRecord) -> Path:
+    """Choose where a download has left something: records tell folders that share their last name not apart."""
+    return next((each for each in places if _find_left_over(each.parent, record.operation_id) is not None), places[0])
+
+
+def tell_unknown_place(record: DownloadRecord) -> str:
+    """Say what to do about a download of which nothing is known here: its record names no whole path."""
+    return (
+        f"Where it was put is not known here: its record says '{record.target_path}', seen from the folder that its "
+        "`mgmt download` was run in. Run `mgmt cancel` there, or delete its `.NAME.mgmt-*.part` by hand."
+    )
 
 
 def find_unended(
