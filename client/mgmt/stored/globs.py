@@ -13,6 +13,7 @@ from mgmt.layout import decode_path
 _FOLDERS_KEPT_MAX: Final = 1_000
 """Folders whose answer is remembered: members of one folder stand together."""
 _SLASH: Final = ord("/")
+_HERE: Final = re.compile(r"^(\./+)+")
 
 
 class Globs:
@@ -20,11 +21,12 @@ class Globs:
 
     A glob is compared, as `--exclude` does, with an entry's name and with its path below the root; also with its
     whole path, as lists show it. A folder that matches takes everything below it along. Without globs all are chosen.
+    A `./` at its beginning, as shells complete paths, is no part of it.
     """
 
     def __init__(self, globs: Sequence[str] = ()) -> None:
         self._globs = tuple(globs)
-        self._patterns = [re.compile(fnmatch.translate(glob.rstrip("/"))) for glob in globs]
+        self._patterns = [re.compile(fnmatch.translate(_HERE.sub("", glob).rstrip("/"))) for glob in globs]
         self._unmatched = set(range(len(self._patterns)))
         self._takes_folder = lru_cache(_FOLDERS_KEPT_MAX)(self._takes_any_above)
 

@@ -26,6 +26,11 @@ def chosen(*globs):
         (("*.mov",), [PATHS[2], PATHS[5], PATHS[6]]),
         (("*.MOV",), []),
         (("/card",), []),
+        (("./a",), PATHS[1:4]),
+        (("./card/b/clip.mov",), PATHS[5:6]),
+        ((".//./clip.mov",), [PATHS[2], PATHS[5]]),
+        ((".*",), []),
+        (("../a",), []),
         (("a", "*.mov"), [*PATHS[1:4], PATHS[5], PATHS[6]]),
     ],
 )
@@ -39,10 +44,10 @@ def test_a_single_file_is_its_own_root():
 
 
 def test_a_glob_that_matches_nothing_is_named():
-    chosen_by = Globs(["*.mov", "nowhere/*", "a"])
+    chosen_by = Globs(["*.mov", "./nowhere/*", "a"])
     for path in PATHS:
         chosen_by.takes(path)
-    assert chosen_by.unmatched == ["nowhere/*"]
+    assert chosen_by.unmatched == ["./nowhere/*"], "as it was typed"
 
 
 def test_members_in_any_order_and_of_many_folders_get_the_same_answer():
