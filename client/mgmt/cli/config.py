@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Final
 
 import click
 
 from mgmt.cli import PointingGroup
 from mgmt.cli.invocation import Invocation
 from mgmt.errors import EXIT_OK, UsageError
+
+_NOBODY: Final = "here is nobody to ask: nothing was saved"
 
 
 @click.group(cls=PointingGroup, invoke_without_command=True)
@@ -17,7 +20,7 @@ def config(ctx: click.Context) -> int:
     """Choose the service and the folders to use; asks for each setting.
 
     Enter keeps what is there, a single - clears it. The service is asked whether it is one, and nothing is
-    written before the last answer.
+    written before the last answer. Without a terminal, and with --json or --no-input, nothing is asked.
 
     \b
     Examples:
@@ -25,23 +28,22 @@ def config(ctx: click.Context) -> int:
       mgmt config set MGMT_API_URL https://uploads.example.com
 
     \b
-    Exit codes: 0 done, 2 usage, 6 the service is of another version,
-      7 it does not answer, 9 the file cannot be written, 10 it stores into
-      another bucket than the pinned one, 130 interrupted: nothing is written.
+    Exit codes: 0 done, 2 usage, or nobody to ask, 9 the file cannot be written,
+      130 interrupted: nothing is written.
     """
     if ctx.invoked_subcommand is not None:
         return EXIT_OK
     invocation: Invocation = ctx.obj
-    if invocation.no_input:
+    path, source = invocation.config_path, invocation.config_source
+    if not invocation.can_ask:
+        why, code = ("--no-input is given", "no-input") if invocation.no_input else (_NOBODY, "nobody-to-ask")
         raise UsageError(
-            "`mgmt config` asks for each setting, and --no-input is given. `mgmt config set NAME VALUE` sets one.",
-            code="no-input",
+            f"`mgmt config` asks for each setting, and {why}. `mgmt config set NAME VALUE` sets one.", code=code
         )
     from mgmt.cli.questions import Questions
     from mgmt.settings import read_config, write_config
     from mgmt.show.waiting import WaitingRenderer
 
-    path, source = invocation.config_path, invocation.config_source
     present = read_config(source)
     # Not the settings in force: what is wrong with them is to be mended here.
     ca_bundle = invocation.environment.get("MGMT_CA_BUNDLE") or present.get("MGMT_CA_BUNDLE")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 import threading
 from collections.abc import Mapping
 from pathlib import Path
@@ -36,8 +35,7 @@ _NO_ANSWER: Final = "Cancelled; nothing saved. `mgmt config set NAME VALUE` sets
 class Questions:
     """One round of questions; nothing is written before the last is answered.
 
-    On a terminal a bad answer is told and asked for again, and one that only looks bad may be kept. Without a
-    terminal it ends the command.
+    A bad answer is told and asked for again, and one that only looks bad may be kept.
     """
 
     def __init__(
@@ -48,7 +46,6 @@ class Questions:
         self._emit = emit
         self._ca_bundle = ca_bundle
         self._run_id = run_id
-        self._is_terminal = sys.stdin is not None and sys.stdin.isatty()
         self._answers: dict[str, str | None] = {}
         self._folders: list[Path] = []
         self._service: Service | None = None
@@ -57,31 +54,20 @@ class Questions:
         """Ask everything and return what to write, None for what to remove; make the folders that were wished for.
 
         Raises:
-            UsageError: If an answer makes no sense.
-            UnavailableError: If the service does not answer, or is none.
-            RefusedError: If the service is of another version.
-            NotConfiguredError: If the bucket is pinned to another one than the service's.
             LocalStateError: If a folder cannot be made.
             CancelledError: If the answers end before the questions.
         """
-        if sys.stdin is None:  # the caller has closed it
-            raise CancelledError(_NO_ANSWER)
         self._output.aside(f"Enter keeps the value in brackets; {CLEARING} clears it.")
         try:
             for name in ASKED:
                 if name not in self._answers:
                     self._answers[name] = self._ask(name)
         except (click.Abort, KeyboardInterrupt) as error:
-            self._leave_prompt()
+            click.echo(err=True)  # the question that was not answered has no end of its line yet
             raise CancelledError(_NO_ANSWER) from error
         for folder in self._folders:
             _make_folder(folder)
         return {VARIABLES[name].name: self._answers[name] for name in ASKED}
-
-    def _leave_prompt(self) -> None:
-        """End the line of a question that was not answered; on a terminal nothing else does."""
-        if self._is_terminal and not self._output.style.as_json:
-            click.echo(err=True)
 
     def _ask(self, name: str) -> str | None:
         variable = VARIABLES[name]
@@ -93,7 +79,7 @@ class Questions:
             try:
                 answer = accept_answer(name, text, _ORIGIN) if text != before else text
             except MgmtError as error:
-                self._tell_or_raise(error)
+                self._output.error(error)
                 continue
             if self._is_kept(name, answer):
                 return answer
@@ -106,7 +92,7 @@ class Questions:
             elif name == "bucket":
                 self._compare_bucket(answer)
         except MgmtError as error:
-            self._tell_or_raise(error)
+            self._output.error(error)
             if error.code in ("untrusted-certificate", "ca-bundle") and "ca_bundle" not in self._answers:
                 return self._is_trusted_with_bundle(answer)
             return self._confirm("Keep this answer anyway?", default=False)
@@ -140,18 +126,11 @@ class Questions:
         return self._is_kept("api_url", url)
 
     def _offer_folder(self, folder: Path) -> bool:
-        if not self._is_terminal:
-            self._output.aside(f"note: {folder} does not exist yet.")
-        elif self._confirm(f"{folder} does not exist. Create it?", default=True):
+        if self._confirm(f"{folder} does not exist. Create it?", default=True):
             self._folders.append(folder)
         else:
             return self._confirm("Keep this answer anyway?", default=False)
         return True
-
-    def _tell_or_raise(self, error: MgmtError) -> None:
-        if not self._is_terminal:
-            raise error
-        self._output.error(error)
 
     def _confirm(self, question: str, *, default: bool) -> bool:
         return click.confirm(question, default=default, err=True)

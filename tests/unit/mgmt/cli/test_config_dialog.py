@@ -1,6 +1,7 @@
-"""`mgmt config`: answered by a pipe, and by a person at a terminal."""
+"""`mgmt config`: answered by a person at a terminal, and refused where nobody is."""
 
 import io
+import json
 import os
 import re
 import subprocess
@@ -9,8 +10,9 @@ import sys
 import pytest
 from click.testing import CliRunner
 
+from mgmt.cli.invocation import Invocation
 from mgmt.cli.main import main, mgmt
-from mgmt.errors import MgmtError
+from mgmt.errors import CancelledError
 from mgmt_contract.messages import Service
 from mgmt_contract.wire import to_plain
 from support.certificates import make_authority
@@ -33,11 +35,14 @@ def service():
         yield server
 
 
-def answer(*answers):
-    return CliRunner().invoke(mgmt, ["config"], input="".join(f"{each}\n" for each in answers))
+@pytest.fixture
+def answer(monkeypatch):
+    """Answer as somebody at a terminal does, who then goes away."""
+    monkeypatch.setattr(Invocation, "can_ask", True)
+    return lambda *answers: CliRunner().invoke(mgmt, ["config"], input="".join(f"{each}\n" for each in answers))
 
 
-def test_what_is_there_is_the_default_and_a_hyphen_clears_it(tmp_path, service):
+def test_what_is_there_is_the_default_and_a_hyphen_clears_it(tmp_path, service, answer):
     (tmp_path / "config").write_text(f"# ours\nMGMT_API_URL={service.url}\nMGMT_BUCKET=footage\nMGMT_LOCAL_DIR=/tmp\n")
     result = answer("", "", "shoots", "-", "", "", "")
     assert result.exit_code == 0, result.output
@@ -48,50 +53,61 @@ def test_what_is_there_is_the_default_and_a_hyphen_clears_it(tmp_path, service):
 
 
 @pytest.mark.parametrize(
-    ("found", "exit_code"),
+    ("found", "said"),
     [
-        (HTML, 7),
-        (Answer(302, b"", {"location": "http://portal.example"}), 7),
-        (json_answer({"hello": "world"}), 7),
-        (json_answer({**to_plain(SERVICE), "api_version_min": 2, "api_version_max": 2}), 6),
+        (HTML, "expected the mgmt service"),
+        (Answer(302, b"", {"location": "http://portal.example"}), "open any page in a browser"),
+        (json_answer({"hello": "world"}), "expected the mgmt service"),
+        (json_answer({**to_plain(SERVICE), "api_version_min": 2, "api_version_max": 2}), "version"),
     ],
 )
-def test_without_a_terminal_a_wrong_service_ends_it_and_nothing_is_written(tmp_path, found, exit_code):
+def test_a_wrong_service_is_told_and_not_kept_unless_somebody_says_so(tmp_path, found, said, answer):
     with scripted_server(found) as server:
-        result = answer(server.url, "", "", "", "", "", "")
-    assert isinstance(result.exception, MgmtError)
-    assert result.exception.exit_code == exit_code
+        result = answer(server.url, "", server.url)
+    assert said in result.output
+    assert "Keep this answer anyway?" in result.output
+    assert isinstance(result.exception, CancelledError), "the answers ran out"
     assert not (tmp_path / "config").exists()
 
 
-def test_a_pin_to_another_bucket_is_told_with_both_names(tmp_path, service):
-    result = answer(service.url, "other-bucket", "", "", "", "", "")
-    assert result.exception.exit_code == 10
-    assert "other-bucket" in result.exception.message
-    assert "footage" in result.exception.message
-    assert not (tmp_path / "config").exists()
+def test_a_pin_to_another_bucket_is_told_with_both_names(tmp_path, service, answer):
+    result = answer(service.url, "other-bucket", "n", "footage", "", "", "", "", "")
+    assert "MGMT_BUCKET is other-bucket, and the service stores into footage" in result.output
+    assert result.exit_code == 0
+    assert "MGMT_BUCKET=footage\n" in (tmp_path / "config").read_text()
 
 
-def test_answers_that_run_out_are_an_interrupt_and_nothing_is_written(tmp_path, service, monkeypatch, capfd):
+@pytest.mark.parametrize("options", [(), ("--json",)])
+def test_without_a_terminal_nothing_is_asked_and_nothing_written(tmp_path, service, options):
     done = subprocess.run(
-        [sys.executable, "-m", "mgmt", "config"],
+        [sys.executable, "-m", "mgmt", *options, "config"],
         input=f"{service.url}\n\n",
         capture_output=True,
         text=True,
         check=False,
         timeout=30,
     )
-    assert done.returncode == 130
+    assert (done.returncode, done.stdout, done.stderr.count("\n")) == (2, "", 1)
+    assert "here is nobody to ask: nothing was saved. `mgmt config set NAME VALUE` sets one." in done.stderr
+    if options:
+        assert json.loads(done.stderr)["code"] == "nobody-to-ask"
     assert not (tmp_path / "config").exists()
 
 
-def test_a_file_that_makes_no_sense_can_be_mended_here(tmp_path, service):
+def test_a_program_at_a_terminal_is_asked_nothing(tmp_path, person):
+    anna = person("--json", "config")
+    assert anna.end() == 2
+    assert json.loads(anna.seen)["code"] == "nobody-to-ask"
+    assert not (tmp_path / "config").exists()
+
+
+def test_a_file_that_makes_no_sense_can_be_mended_here(tmp_path, service, answer):
     (tmp_path / "config").write_text("MGMT_API_URL=nonsense\n")
     assert answer(service.url, "", "", "", "", "", "").exit_code == 0
     assert (tmp_path / "config").read_text() == f"MGMT_API_URL={service.url}\n"
 
 
-def test_what_the_environment_says_goes_first_and_one_is_told(service, monkeypatch):
+def test_what_the_environment_says_goes_first_and_one_is_told(service, monkeypatch, answer):
     monkeypatch.setenv("MGMT_BUCKET", "footage")
     assert "MGMT_BUCKET is also set in the environment" in answer(service.url, "", "", "", "", "", "").output
 
@@ -117,7 +133,7 @@ def test_config_set_keeps_whole_paths_and_says_what_is_not_there(tmp_path, capsy
     assert (tmp_path / "config").read_text() == f"MGMT_LOCAL_DIR={tmp_path / 'work' / 'footage'}\n"
 
 
-def test_an_older_mgmts_file_is_said_to_be_taken_over(tmp_path, monkeypatch, service, capsys):
+def test_an_older_mgmts_file_is_said_to_be_taken_over(tmp_path, monkeypatch, service, capsys, answer):
     monkeypatch.delenv("MGMT_CONFIG")
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "elsewhere"))
@@ -210,8 +226,6 @@ def test_behind_an_inspecting_proxy_the_certificate_is_asked_for_at_once(tmp_pat
 @pytest.mark.parametrize("stdin", ["ends", "is closed"])
 def test_where_nobody_answers_nothing_is_written_and_what_to_do_is_said(tmp_path, capsys, monkeypatch, stdin):
     monkeypatch.setattr(sys, "stdin", io.StringIO() if stdin == "ends" else None)
-    assert main(["config"]) == 130
-    said = capsys.readouterr().err
-    assert "Cancelled; nothing saved." in said
-    assert "mgmt config set" in said
+    assert main(["config"]) == 2
+    assert "mgmt config set" in capsys.readouterr().err
     assert not (tmp_path / "config").exists()
