@@ -95,10 +95,8 @@ class _LazyGroup(PointingGroup):
     def invoke(self, ctx: click.Context) -> Any:
         try:
             return super().invoke(ctx)
-        except KeyboardInterrupt as error:
-            if ctx.meta[RUN].invocation.as_json:  # click would write an empty line, which is no JSON
-                raise CancelledError(INTERRUPTED) from error
-            raise
+        except KeyboardInterrupt as error:  # click would write an empty line, which is no JSON and says nothing
+            raise CancelledError(INTERRUPTED) from error
 
     def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem[str]]:
         """Complete commands without loading them."""

@@ -14,7 +14,7 @@ from click.shell_completion import ShellComplete
 
 from mgmt.cli.invocation import Invocation
 from mgmt.cli.main import main, mgmt
-from mgmt.errors import UnavailableError, is_interrupt
+from mgmt.errors import INTERRUPTED, UnavailableError, is_interrupt
 from mgmt.team.short_ids import short_id
 from mgmt_contract.records import UploadRecord
 from mgmt_contract.wire import from_plain
@@ -224,6 +224,13 @@ def test_ctrl_c_in_a_command_is_nothing_but_json_for_a_program(tmp_path):
     done = run_with_module(tmp_path, "mgmt.cli.history", "raise KeyboardInterrupt", "--json", "history")
     [line] = done.stderr.splitlines()
     assert (done.returncode, json.loads(line)["code"]) == (130, "interrupted")
+
+
+@pytest.mark.parametrize("module", ["mgmt.cli.history", "mgmt.show.waiting"])
+def test_ctrl_c_in_a_commands_first_moments_is_one_line_for_a_person(tmp_path, module):
+    """Before a run takes interrupts for its own, click would write an empty line first."""
+    done = run_with_module(tmp_path, module, "raise KeyboardInterrupt", "history")
+    assert (done.returncode, done.stdout, done.stderr) == (130, "", f"mgmt: {INTERRUPTED}\n")
 
 
 def test_a_cause_of_itself_is_no_interrupt():
