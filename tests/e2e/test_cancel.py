@@ -554,3 +554,26 @@ def test_downloads_into_two_folders_of_one_name_are_told_apart(team: Team, anna:
     assert [bool(list(folder.iterdir())) for folder in folders] == [True, False]
     assert bert.run("resume").exit_code == 0
     assert [[path.name for path in folder.iterdir()] for folder in folders] == [["clip.mov.tar.gz"], []]
+
+
+STOPPED = """
+import mgmt.upload.cancelling
+give_up = mgmt.upload.cancelling.give_up
+def stop_after_one(*given):
+    yield next(give_up(*given))
+    raise KeyboardInterrupt
+mgmt.upload.cancelling.give_up = stop_after_one
+from mgmt.__main__ import run
+run()
+"""
+"""The command, with Ctrl-C when one of them is given up."""
+
+
+def test_stopped_in_between_a_program_reads_what_came_of_it(team: Team, anna: Laptop, clip):
+    (anna.work / "waiting.mov").write_bytes(b"not come to")
+    killed(team, anna, "clip.mov", "waiting.mov")
+    run = anna.run("--json", "cancel", "--yes", "waiting.mov", "clip.mov", program=STOPPED)
+    assert (run.exit_code, error_of(run)["code"]) == (130, "interrupted")
+    assert [line["type"] for line in run.lines] == ["not_sent", "summary"]
+    assert run.lines[-1] == {"type": "summary", "succeeded": 1, "failed": 0, "skipped": 0}
+    assert remembered(anna) == (1, 1)

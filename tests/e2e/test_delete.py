@@ -178,3 +178,26 @@ def test_an_interrupt_at_the_question_deletes_nothing(anna: Laptop, sit_down):
     person.interrupt()
     assert person.end() == 130
     assert anna.run("--json", "show", record["operation_id"]).records[0]["deleted_at"] is None
+
+
+STOPPED = """
+import mgmt.removal
+remove = mgmt.removal.remove
+def stop_after_one(*given):
+    yield next(remove(*given))
+    raise KeyboardInterrupt
+mgmt.removal.remove = stop_after_one
+from mgmt.__main__ import run
+run()
+"""
+"""The command, with Ctrl-C when the first of them is told."""
+
+
+def test_stopped_in_between_a_program_reads_what_came_of_it(anna: Laptop):
+    for name in ("a", "b"):
+        upload(anna, noise(100), name=name)
+    for verb in ("delete", "undelete"):
+        run = anna.run("--json", verb, "--yes", "nowhere", "a", "b", program=STOPPED)
+        assert (run.exit_code, error_of(run)["code"]) == (130, "interrupted")
+        assert [line["type"] for line in run.lines] == ["record", "summary"]
+        assert run.lines[-1] == {"type": "summary", "succeeded": 1, "failed": 1, "skipped": 0}

@@ -59,24 +59,28 @@ def cancel(invocation: Invocation, names: tuple[str, ...], *, is_agreed: bool) -
 
     output = invocation.output
     view = CancellingView(output)
-    with WaitingRenderer(output) as renderer, invocation.session(renderer.emit) as session:
-        base = shown_base(session.settings)
-        with choices_in_a_table(invocation):
-            targets = _find_targets(session, names, base)
-        for error in targets.errors:
-            output.error(error)
-        if targets.count and not is_agreed:
-            renderer.emit(Answered())  # the service may not have been asked: no wait is told of below the question
-            view.show_targets(targets)
-            invocation.require_agreement(view.ask(targets), _NOTHING_DONE)
-        errors, done = list(targets.errors), 0
-        for given_up in _give_up_all(session, targets, base):
-            view.show(given_up)
-            if given_up.error is not None:
-                errors.append(given_up.error)
-            else:
-                done += 1
-    view.summarize(done, len(errors))
+    errors: list[MgmtError] = []
+    done = 0
+    try:
+        with WaitingRenderer(output) as renderer, invocation.session(renderer.emit) as session:
+            base = shown_base(session.settings)
+            with choices_in_a_table(invocation):
+                targets = _find_targets(session, names, base)
+            for error in targets.errors:
+                output.error(error)
+                errors.append(error)
+            if targets.count and not is_agreed:
+                renderer.emit(Answered())  # the service may not have been asked: no wait is told of below the question
+                view.show_targets(targets)
+                invocation.require_agreement(view.ask(targets), _NOTHING_DONE)
+            for given_up in _give_up_all(session, targets, base):
+                view.show(given_up)
+                if given_up.error is not None:
+                    errors.append(given_up.error)
+                else:
+                    done += 1
+    finally:  # also of what was stopped, a program reads what came of it
+        view.summarize(done, len(errors))
     return exit_code_of(errors, done + len(errors))
 
 

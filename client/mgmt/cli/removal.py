@@ -12,8 +12,9 @@ from mgmt.cli.upload import exit_code_of
 from mgmt.errors import UsageError
 
 if TYPE_CHECKING:  # names for annotations only
-    from mgmt.removal import Verb
+    from mgmt.removal import Summary, Verb
     from mgmt.service import ServiceApi
+    from mgmt.show.removal import RemovalView
     from mgmt_contract.records import OperationRecord
 
 _NOTHING_DONE: Final = {"delete": "nothing was deleted", "undelete": "nothing was brought back"}
@@ -71,37 +72,44 @@ def undelete(invocation: Invocation, names: tuple[str, ...], *, is_agreed: bool)
 
 
 def _run(invocation: Invocation, verb: Verb, names: tuple[str, ...], *, is_agreed: bool) -> int:
-    from mgmt.removal import find_targets, remove, require_days
+    from mgmt.removal import Summary
     from mgmt.show.removal import RemovalView
-    from mgmt.show.waiting import WaitingRenderer
 
     if "" in names:
         raise UsageError("A name is empty; expected a name or an ID.", code="empty-name")
     if not is_agreed:
         invocation.require_somebody_to_ask(f"{verb}s", _NOTHING_DONE[verb])
+    view, summary = RemovalView(invocation.output, verb), Summary()
+    try:
+        target_count = _remove(invocation, view, verb, names, summary, is_agreed=is_agreed)
+    finally:  # also of what was stopped, a program reads what came of it
+        view.summarize(summary)
+    return exit_code_of(summary.errors, target_count)
+
+
+def _remove(
+    invocation: Invocation, view: RemovalView, verb: Verb, names: tuple[str, ...], summary: Summary, *, is_agreed: bool
+) -> int:
+    """Find what names mean, ask, and have it deleted or brought back; return how many targets there were."""
+    from mgmt.removal import find_targets, remove, require_days
+    from mgmt.show.waiting import WaitingRenderer
+
     output = invocation.output
-    view = RemovalView(output, verb)
     with WaitingRenderer(output) as renderer, invocation.contact(renderer.emit) as contact:
         days = require_days(contact.api.describe())
         with choices_in_a_table(invocation):
             targets = find_targets(names, lambda name: _find(contact.api, name, verb), verb)
         for error in targets.errors:
             output.error(error)
+            summary.errors.append(error)
         if targets.uploads and not is_agreed:
             view.show_targets(targets)
             invocation.require_agreement(view.ask(len(targets.uploads), days), _NOTHING_DONE[verb])
-        done, errors, unchanged = 0, list(targets.errors), 0
         for removed in remove(contact.api, verb, targets.uploads):
             view.show(removed)
             invocation.know(removed.upload.s3_object_key)
-            if removed.error is not None:
-                errors.append(removed.error)
-            elif removed.result is not None and removed.result.outcome == "already":
-                unchanged += 1
-            else:
-                done += 1
-    view.summarize(done, unchanged, len(errors))
-    return exit_code_of(errors, len(targets.errors) + len(targets.uploads))
+            summary.count(removed)
+    return len(targets.errors) + len(targets.uploads)
 
 
 def _find(api: ServiceApi, name: str, verb: Verb) -> OperationRecord:

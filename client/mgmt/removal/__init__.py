@@ -7,6 +7,7 @@ the service names.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
 from typing import Final, Literal
 
 from mgmt.errors import MgmtError, RefusedError, SourceError
@@ -41,6 +42,24 @@ class Removed(Value):
     upload: UploadRecord
     result: RemovalResult | None = None
     error: MgmtError | None = None
+
+
+@dataclass
+class Summary:
+    """What a run comes to, as far as it has come."""
+
+    succeeded: int = 0
+    unchanged: int = 0
+    errors: list[MgmtError] = field(default_factory=list)
+
+    def count(self, removed: Removed) -> None:
+        """Count what became of one upload."""
+        if removed.error is not None:
+            self.errors.append(removed.error)
+        elif removed.result is not None and removed.result.outcome == "already":
+            self.unchanged += 1
+        else:
+            self.succeeded += 1
 
 
 def require_days(service: Service) -> int:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shlex
 
-from mgmt.removal import Removed, Targets, Verb
+from mgmt.removal import Removed, Summary, Targets, Verb
 from mgmt.show import Output
 from mgmt.show.history import choices_table
 from mgmt.team.short_ids import short_id
@@ -49,8 +49,9 @@ class RemovalView:
         else:
             output.sentence(printable(self._tell(removed)), output.paint("✓", "green"))
 
-    def summarize(self, succeeded: int, unchanged: int, failed: int) -> None:
+    def summarize(self, summary: Summary) -> None:
         """Write what all of them came to: for a program always, for a person where they are several."""
+        succeeded, unchanged, failed = summary.succeeded, summary.unchanged, len(summary.errors)
         if self._output.style.as_json:
             counts = {"succeeded": succeeded, "failed": failed, "skipped": unchanged}
             self._output.json({"type": "summary", **counts})
