@@ -111,6 +111,7 @@ def _has_folder() -> bool:
 def _named_elsewhere(environment: Mapping[str, str], known: Path | None) -> list[Path]:
     """Name the files that other tools' variables name, without those that are read already."""
     store = ssl.get_default_verify_paths().cafile
-    seen = {Path(each).resolve() for each in (known, store if sys.platform not in _OWN_VERIFIERS else None) if each}
-    named = {Path(environment[name]).resolve() for name in _ADDED_BY if environment.get(name)}
-    return sorted(named - seen)
+    # Not Path.resolve, which raises RuntimeError where links lead round in a circle, before Python 3.13.
+    seen = {os.path.realpath(each) for each in (known, None if sys.platform in _OWN_VERIFIERS else store) if each}
+    named = {os.path.realpath(environment[name]) for name in _ADDED_BY if environment.get(name)}
+    return [Path(each) for each in sorted(named - seen)]

@@ -192,6 +192,32 @@ def test_what_other_tools_were_told_to_trust_is_trusted(behind, authority, ask, 
     assert ask() == SERVICE
 
 
+@pytest.fixture(params=["nowhere", "circle"])
+def unreadable(request, tmp_path):
+    """A file that is not there, or a link that leads to itself."""
+    (tmp_path / "circle").symlink_to("circle")
+    return tmp_path / request.param
+
+
+@pytest.mark.parametrize("variable", ["SSL_CERT_FILE", "REQUESTS_CA_BUNDLE"])
+def test_a_file_of_other_tools_that_cannot_be_read_adds_nothing(
+    behind, authority, ask, monkeypatch, unreadable, variable
+):
+    behind()
+    monkeypatch.setenv(variable, str(unreadable))
+    with pytest.raises(UnavailableError) as caught:
+        ask()
+    assert caught.value.code == "untrusted-certificate"
+    assert ask(ca_bundle=authority.bundle_path) == SERVICE
+
+
+def test_a_bundle_that_links_to_itself_cannot_be_read(ask, tmp_path):
+    (tmp_path / "circle").symlink_to("circle")
+    with pytest.raises(NotConfiguredError, match="it cannot be read") as caught:
+        ask(ca_bundle=tmp_path / "circle")
+    assert caught.value.code == "ca-bundle"
+
+
 def test_a_bundle_adds_to_what_is_trusted_and_takes_nothing_away(behind, authority, ask, monkeypatch, tmp_path):
     """SSL_CERT_FILE stands in for the system's store: a person behind an inspecting proxy needs both."""
     other = make_authority(tmp_path)
