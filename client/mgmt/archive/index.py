@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import IO, Any, BinaryIO, Final, NamedTuple, Self
 
 from mgmt.archive.checksums import ListDigest, Placed
-from mgmt.errors import IntegrityError
+from mgmt.errors import IntegrityError, LocalStateError
 from mgmt.layout import (
     BLOCK_SIZE_BYTES,
     FORMAT_VERSION,
@@ -195,6 +195,7 @@ class Index:
 
     Raises:
         IntegrityError: index-damaged, from every method too.
+        LocalStateError: list-unreadable, from every method too: its disk does not give back what was written.
     """
 
     def __init__(self, source: Path | BinaryIO) -> None:
@@ -291,6 +292,12 @@ def _read_line(file: gzip.GzipFile, most_bytes: int) -> bytes:
         line = file.readline(most_bytes + 1)
     except (EOFError, zlib.error, gzip.BadGzipFile) as error:
         raise _damaged(str(error)) from error
+    except OSError as error:
+        raise LocalStateError(
+            f"The list of what is in the archive cannot be read back: {error.strerror or error}. See to the disk that "
+            "temporary files are on, or set TMPDIR to a folder on another one, then run the same command again.",
+            code="list-unreadable",
+        ) from error
     if line and not line.endswith(b"\n"):
         raise _damaged("a line is too long or cut off")
     return line

@@ -60,7 +60,7 @@ def open_index(  # noqa: PLR0913  one verb; all but its two objects are settings
     Raises:
         SourceError: other-format for an archive that has no index, or what is not stored any more.
         IntegrityError: content-differs or archive-damaged: what is stored is not what was uploaded.
-        LocalStateError: disk-full or no-temporary-folder.
+        LocalStateError: disk-full, not-writable or no-temporary-folder; list-unreadable, from the index too.
         MgmtError: The service's refusal, or no progress for too long, or the command was stopped.
     """
     if not has_this_format(upload):
@@ -142,8 +142,9 @@ def _fetch_index(
 def _fetch_once(ranges: Ranges, upload: UploadRecord, file: BinaryIO, on_bytes: Callable[[int], object]) -> str:
     """Fetch an index into a file and return its checksum."""
     sums = PartSums(None)
-    file.seek(0)
-    file.truncate()
+    with Telling(_shown(upload)):
+        file.seek(0)
+        file.truncate()
 
     def take(data: memoryview) -> None:
         with Telling(_shown(upload)):
@@ -152,6 +153,8 @@ def _fetch_once(ranges: Ranges, upload: UploadRecord, file: BinaryIO, on_bytes: 
         on_bytes(len(data))
 
     ranges.fetch(0, upload.index_size or 0, HandedOn(take))
+    with Telling(_shown(upload)):
+        file.flush()  # a full disk is to be met here, not by whoever reads it
     sums.close()
     return sums.crc64nvme
 
@@ -185,6 +188,7 @@ def _read_archive(
             file.seek(0)
             file.truncate()
             writer.write(file)
+            file.flush()
         index = Index(file)
         facts = index.facts
         refuse_other_content(

@@ -6,7 +6,10 @@ import errno
 import io
 import os
 import tarfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
+from typing import Any, Self
 
 import pytest
 
@@ -180,3 +183,56 @@ def test_a_machine_without_a_folder_for_temporary_files_is_told_so(desk, indexed
     with pytest.raises(LocalStateError, match="TMPDIR"), open_index(desk.session, indexed.upload):
         pass
     assert desk.team.storage.gets == []
+
+
+@contextmanager
+def failing(method: str, error_number: int) -> Iterator[list[str]]:
+    """Make the files of lists, whose disk fails at one thing once it is told to."""
+    fails: list[str] = []
+
+    class Failing:
+        def __init__(self) -> None:
+            self._file = io.BytesIO()
+
+        def __getattr__(self, name: str) -> Any:
+            if name == method and fails:
+                raise OSError(error_number, os.strerror(error_number))
+            return getattr(self._file, name)
+
+        def __enter__(self) -> Self:
+            return self
+
+        def __exit__(self, *_: object) -> None:
+            pass
+
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr("mgmt.stored.indexes._open_list", Failing)
+        yield fails
+
+
+@pytest.mark.parametrize("upload", ["with an index", "without"])
+def test_a_list_that_its_disk_does_not_give_back_is_a_sentence_with_the_disks_words(desk, card, indexed, upload):
+    of = indexed if upload == "with an index" else card
+    with failing("read", errno.EIO) as fails:
+        fails.append("at once")
+        with (
+            pytest.raises(LocalStateError, match=os.strerror(errno.EIO)) as raised,
+            open_index(desk.session, of.upload),
+        ):
+            pass
+    assert (raised.value.exit_code, raised.value.code) == (9, "list-unreadable")
+    with failing("read", errno.EIO) as fails, open_index(desk.session, of.upload) as index:
+        fails.append("once it is open")
+        with pytest.raises(LocalStateError, match="TMPDIR"):
+            listed(index)
+
+
+@pytest.mark.parametrize("method", ["truncate", "flush", "write"])
+@pytest.mark.parametrize("upload", ["with an index", "without"])
+def test_a_list_that_its_disk_does_not_take_is_a_sentence(desk, card, indexed, upload, method):
+    of = indexed if upload == "with an index" else card
+    with failing(method, errno.ENOSPC) as fails:
+        fails.append("at once")
+        with pytest.raises(LocalStateError) as raised, open_index(desk.session, of.upload):
+            pass
+    assert raised.value.code == "disk-full"
