@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from mgmt_api.ports import StorageUnavailableError
 from support.fakes import content_md5
 from support.trees import noise
 
@@ -169,6 +170,12 @@ def test_a_large_one_is_refused_and_replaced_likewise(team, anna):
     assert team.versions("big.mov.tar.gz") == 2
 
 
+def calls_in(run):
+    """Count the calls about uploads that a run has told of, each once: a busy machine's may have to be repeated."""
+    answered = Counter(re.findall(r"POST /v1/uploads/([a-z-]+): 200 in ", run.stderr))
+    return answered - Counter(re.findall(r"/v1/uploads/([a-z-]+): \d+ of \d+ items: .*; trying again", run.stderr))
+
+
 def test_all_takes_every_entry_in_batches_of_few_calls(team, anna):
     for number in range(120):
         (anna.work / f"{number:03}.jpg").write_bytes(noise(1000, number))
@@ -176,14 +183,37 @@ def test_all_takes_every_entry_in_batches_of_few_calls(team, anna):
     run = anna.run("-v", "--json", "upload", "all")
     assert run.exit_code == 0
     assert run.lines[-1] == {"type": "summary", "succeeded": 120, "failed": 0, "skipped": 0}
-    calls = Counter(re.findall(r"POST /v1/uploads/([a-z-]+)", run.stderr))
-    assert (calls["start"], calls["complete"]) == (2, 2)
+    calls = calls_in(run)
+    assert (calls["start"], calls["complete"]) == (2, 2), run.stderr
     assert 1 <= calls["clean-up"] <= 2, "for the batches that were in flight together at the end"
-    assert calls.total() == 4 + calls["clean-up"]
+    assert calls.total() == 4 + calls["clean-up"], run.stderr
     assert len(team.objects()) == 120
     assert anna.left_overs() == []
     again = anna.run("--json", "upload", "all")
     assert again.lines[-1] == {"type": "summary", "succeeded": 0, "failed": 0, "skipped": 120}
+
+
+def test_a_storage_that_does_not_answer_in_time_is_asked_once_more_and_only_for_what_it_left_open(
+    team, anna, monkeypatch
+):
+    """As on a machine with too much to do: the call for the others is not repeated."""
+    head, silent = team.store.head_object, ["b.tar.gz"]
+
+    def time_out(key, *given, **named):
+        if key in silent and key in team.objects():
+            silent.remove(key)
+            raise StorageUnavailableError("no answer in 8 s")
+        return head(key, *given, **named)
+
+    monkeypatch.setattr(team.store, "head_object", time_out)
+    for name in ("a", "b", "c"):
+        (anna.work / name).write_bytes(noise(1000, ord(name)))
+    run = anna.run("-v", "--json", "upload", "a", "b", "c")
+    assert run.exit_code == 0
+    assert "/v1/uploads/complete: 1 of 3 items: The storage does not answer just now" in run.stderr
+    assert run.stderr.count("POST /v1/uploads/complete: 200 in ") == 2
+    assert calls_in(run) == {"start": 1, "complete": 1, "clean-up": 1}
+    assert [each["status"] for each in run.records] == ["success"] * 3
 
 
 @pytest.fixture
