@@ -289,6 +289,32 @@ def test_the_archive_of_a_source_that_is_not_there_as_it_was_stays_and_is_named(
     assert team.objects() == {}
 
 
+UNREADABLE = """
+import errno, os
+look = os.stat
+def fail(path, *given, **named):
+    if not isinstance(path, int) and os.fspath(path).endswith("clip.mov"):
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+    return look(path, *given, **named)
+os.stat = fail
+from mgmt.__main__ import run
+run()
+"""
+"""The command on a medium that does not give the source's entry just now."""
+
+
+def test_the_archive_of_a_source_that_cannot_be_read_just_now_goes_when_it_can_be(team: Team, anna: Laptop, clip):
+    killed(team, anna, "clip.mov")
+    run = anna.run("--json", "cancel", "--yes", "clip.mov", program=UNREADABLE)
+    assert (run.exit_code, run.records[0]["error_code"]) == (0, "cancelled"), run.stderr
+    [said] = [line for line in run.lines if line["type"] == "notice"]
+    assert (said["code"], "cannot be read now" in said["message"]) == ("archive-not-deleted", True)
+    assert (anna.left_overs(), remembered(anna)) == (["clip.mov.tar.gz"], (1, 0))
+    again = anna.run("--json", "resume")
+    assert (again.exit_code, anna.left_overs(), remembered(anna)) == (0, [], (0, 0))
+    assert clip.exists()
+
+
 def test_the_archive_of_a_write_protected_card_goes_from_the_cache_folder_and_of_an_unplugged_one_stays(team, anna):
     with small_disk(anna.work / "card", 64) as disk:
         if disk is None:

@@ -12,6 +12,7 @@ from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from typing import Literal
 
 from mgmt.archive import is_ours, read_archive
 from mgmt.errors import LocalStateError, SourceError, UsageError
@@ -28,13 +29,21 @@ from mgmt_contract.records import UploadRecord
 
 def has_its_source(entry: Entry, journal: Journal) -> bool:
     """Tell whether an upload's source is there as it was when the upload began."""
+    return _look_at_source(entry, journal) == "same"
+
+
+def _look_at_source(entry: Entry, journal: Journal) -> Literal["same", "other", "unreadable"]:
+    """Say what has become of an upload's source: `other` where it is gone or has changed."""
     name = entry.destination.rpartition("/")[2]
     is_own_archive = partial(is_known_archive, journal=journal)
     try:
         source = look(entry.source_path, name=name, excludes=entry.excludes, is_own_archive=is_own_archive)
-    except (SourceError, UsageError):
-        return False
-    return source.fingerprint == entry.fingerprint
+    except SourceError as error:
+        is_unreadable = error.code == "source-unreadable" or _is_away(entry)  # a disk that fails takes both along
+        return "unreadable" if is_unreadable else "other"
+    except UsageError:
+        return "other"
+    return "same" if source.fingerprint == entry.fingerprint else "other"
 
 
 def tidy_given_up(entry: Entry, journal: Journal) -> list[Notice]:
@@ -46,7 +55,11 @@ def tidy_given_up(entry: Entry, journal: Journal) -> list[Notice]:
         journal.put([replace(entry, ended_as="left")])
         return [_tell_away(entry)]
     is_there = _is_there(entry, journal)
-    if is_there and _is_whole(entry) and not has_its_source(entry, journal):
+    found = _look_at_source(entry, journal) if is_there and _is_whole(entry) else "same"
+    if found == "unreadable":
+        journal.put([replace(entry, ended_as="left")])
+        return [_tell_unreadable(entry)]
+    if found == "other":
         journal.put([_as_kept(entry)])
         message = (
             f"The archive stays, as '{shown(entry.source_path)}' is gone or has changed since: "
@@ -158,6 +171,14 @@ def _tell_away(entry: Entry) -> Notice:
     message = (
         f"The archive of '{shown(entry.source_path)}' was made in a folder that is not there now. If it is there when "
         f"the folder is back, `mgmt resume` deletes it: {shown(entry.archive_path)}."
+    )
+    return _notice(entry, "archive-not-deleted", message)
+
+
+def _tell_unreadable(entry: Entry) -> Notice:
+    message = (
+        f"'{shown(entry.source_path)}' cannot be read now, so its archive stays: {shown(entry.archive_path)}. "
+        "`mgmt resume` deletes it when the source can be read and is as it was."
     )
     return _notice(entry, "archive-not-deleted", message)
 

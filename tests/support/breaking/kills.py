@@ -223,11 +223,10 @@ def _kill_once(kill: _Kill) -> tuple[_Kill, list[str] | None, float]:
 def run_again(scenario: Scenario, case: Case, arguments: Sequence[str]) -> list[str]:
     """Run a command that did not come to its end once more; say all that is wrong after that."""
     again = case.run(arguments)
-    if any(f'"{code}"' in again.stderr for code in _DONE_BEFORE) and not look(scenario, case):
-        return []
-    if again.exit_code != 0:
-        return [f"the same command again ended with {again.exit_code}: {again.stderr}"]
-    return look(scenario, case)
+    wrong = look(scenario, case)
+    if again.exit_code != 0 and (wrong or not any(f'"{code}"' in again.stderr for code in _DONE_BEFORE)):
+        wrong.append(f"the same command again ended with {again.exit_code}: {again.stderr}")
+    return wrong
 
 
 def _kill_after(case: Case, arguments: Sequence[str], seconds: float) -> Run:
