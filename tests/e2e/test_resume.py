@@ -279,6 +279,34 @@ def test_an_upload_that_was_recorded_as_done_without_its_client_is_tidied_up_als
     assert {each["target_path"]: each["compressed_file_record"]["status"] for each in reported}["a.mov"] == "deleted"
 
 
+UNREADABLE = """
+import errno, io, os
+open_file = io.open
+def fail(path, *given, **named):
+    if not isinstance(path, int) and os.fspath(path).endswith(".tar.gz"):
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+    return open_file(path, *given, **named)
+io.open = fail
+from mgmt.__main__ import run
+run()
+"""
+"""The command on a medium that does not give the archive just now."""
+
+
+def test_an_archive_that_cannot_be_compared_just_now_goes_when_it_can_be(team: Team, anna: Laptop):
+    (anna.work / "clip").write_bytes(noise(1000))
+    killed(team, anna, "clip", stalls=lambda put: put.attempt == 1, first="lose-answer")
+    assert anna.run("--json", "cancel", "--yes", "clip").exit_code == 6, "all of it had arrived"
+    (anna.work / "clip").unlink()
+    run = anna.run("--json", "resume", program=UNREADABLE)
+    assert run.exit_code == 0, run.stderr
+    assert [line["code"] for line in run.lines if line["type"] == "notice"] == ["archive-not-deleted"]
+    assert anna.left_overs() == ["clip.tar.gz"]
+    again = anna.run("--json", "resume")
+    assert [line["code"] for line in again.lines if line["type"] == "notice"] == ["archive-deleted"], again.stderr
+    assert anna.left_overs() == []
+
+
 @pytest.mark.parametrize("is_source_there", [True, False])
 def test_an_archive_on_a_disk_that_is_away_when_its_upload_is_found_stored_goes_when_it_is_back(
     team: Team, anna: Laptop, is_source_there

@@ -86,9 +86,12 @@ def tidy_stored(
     """
     kept: list[Entry] = []
     is_there = _is_there(entry, journal)
-    if is_there and not keeps_archive and _is_proven(entry, record, stop):
+    found = _compare(entry, record, stop) if is_there and not keeps_archive else "other"
+    if found == "same":
         told = _remove(entry, is_archive_too=True)
         kept = [_as_left(_as_kept(entry))] if told else []
+    elif found == "unreadable":
+        told, kept = [_tell_uncompared(entry)], [_as_left(entry)]
     elif is_there:
         told, kept = _remove(entry, is_archive_too=False), [_as_kept(entry)]
         message = f"The archive of '{shown(entry.source_path)}' is kept: {shown(entry.archive_path)}."
@@ -131,7 +134,7 @@ def _is_there(entry: Entry, journal: Journal) -> bool:
     return not is_wanted and has_its_archive(entry)
 
 
-def _is_proven(entry: Entry, record: UploadRecord, stop: threading.Event) -> bool:
+def _compare(entry: Entry, record: UploadRecord, stop: threading.Event) -> Literal["same", "other", "unreadable"]:
     """Compare the archive, as it lies there, with what S3 has stated of the object.
 
     Raises:
@@ -140,8 +143,9 @@ def _is_proven(entry: Entry, record: UploadRecord, stop: threading.Event) -> boo
     try:
         sums = read_archive(entry.archive_path, stop=stop)
     except LocalStateError:
-        return False
-    return record.status == "success" and (record.object_size, record.crc64nvme) == (sums.size, sums.crc64nvme)
+        return "unreadable"
+    is_same = record.status == "success" and (record.object_size, record.crc64nvme) == (sums.size, sums.crc64nvme)
+    return "same" if is_same else "other"
 
 
 def _is_whole(entry: Entry) -> bool:
@@ -179,6 +183,14 @@ def _tell_unreadable(entry: Entry) -> Notice:
     message = (
         f"'{shown(entry.source_path)}' cannot be read now, so its archive stays: {shown(entry.archive_path)}. "
         "`mgmt resume` deletes it when the source can be read and is as it was."
+    )
+    return _notice(entry, "archive-not-deleted", message)
+
+
+def _tell_uncompared(entry: Entry) -> Notice:
+    message = (
+        f"The archive of '{shown(entry.source_path)}' cannot be read now, so it stays: {shown(entry.archive_path)}. "
+        "`mgmt resume` deletes it when it can be read and is what is stored."
     )
     return _notice(entry, "archive-not-deleted", message)
 
