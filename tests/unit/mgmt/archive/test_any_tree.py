@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import os
 import tarfile
 import tempfile
@@ -16,6 +17,7 @@ from mgmt.source import look
 from mgmt.source.walk import reason_to_skip
 from support.trees import describe, noise, text
 
+RECORD_BYTES = 512
 CONTENTS = {
     "empty": b"",
     "tiny": b"x",
@@ -58,6 +60,18 @@ def plant(path: bytes, entry: object) -> None:
             os.symlink(entry, path)  # noqa: PTH211  bytes
 
 
+def tell_difference(one: bytes, other: bytes) -> str:
+    """Say whether two archives differ in their tar streams, and by which record, or in the compression alone."""
+    if one == other:
+        return ""
+    streams = [gzip.decompress(each) for each in (one, other)]
+    for start in range(0, max(map(len, streams)), RECORD_BYTES):
+        records = [stream[start : start + RECORD_BYTES] for stream in streams]
+        if records[0] != records[1]:
+            return f"the record at byte {start} is once {records[0]!r} and once {records[1]!r}"
+    return f"the same tar stream was compressed to {len(one)} and {len(other)} bytes"
+
+
 @settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.dictionaries(NAMES, TREES, max_size=6), st.sampled_from(list(PLANS)))
 def test_it_comes_back_within_its_bound_and_the_same_for_any_number_of_workers(tmp_path, entries, plan):
@@ -67,7 +81,7 @@ def test_it_comes_back_within_its_bound_and_the_same_for_any_number_of_workers(t
         source = look(here / "T")
         one = pack(source, here / "1.tar.gz", plan=plan, workers=1)
         five = pack(source, here / "5.tar.gz", plan=plan, workers=5)
-        assert one.path.read_bytes() == five.path.read_bytes()
+        assert tell_difference(one.path.read_bytes(), five.path.read_bytes()) == ""
         assert one.content.content_digest == five.content.content_digest
         assert one.size <= source.upper_bound_bytes
         assert (one.content.member_count, one.content.uncompressed_size) == (
