@@ -572,6 +572,26 @@ def test_two_downloads_into_one_place_are_refused(team, bert, large):
     assert bert.run("download", "big.mov").exit_code == 0
 
 
+@pytest.mark.parametrize("options", [[], ["--extract"], ["--only", "clip.mov"]], ids=["archive", "tree", "only"])
+def test_two_people_download_into_one_folder_one_after_the_other(team, anna, bert, tree, tmp_path, options):
+    """Such as on a network disk: their journals do not know of each other, and both would use the same hidden names."""
+    shared = tmp_path / "shared"
+    shared.mkdir()
+    command = ("download", "--to", str(shared), *options, "DCIM")
+    team.storage.get_fault = lambda _: "stall"
+    first = bert.begin(*command)
+    assert team.storage.stalled.wait(60)
+    left = {path.name: path.lstat().st_ino for path in shared.iterdir()}
+    second = anna.run("--json", *command)
+    assert (second.exit_code, json.loads(second.stderr)["code"]) == (6, "busy-here")
+    assert {path.name: path.lstat().st_ino for path in shared.iterdir()} == left
+    first.kill()
+    first.communicate()
+    team.storage.get_fault = lambda _: "none"
+    assert anna.run(*command).exit_code == 0, "what a killed run has left keeps nobody away"
+    assert len(names_in(shared)) == 1
+
+
 def test_a_report_that_is_lost_is_no_failure(team, bert, tree):
     lost = PATCHED.format(
         what="""

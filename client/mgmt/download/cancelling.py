@@ -13,16 +13,18 @@ from pathlib import Path
 from typing import Any, Final
 
 from mgmt.download.orders import is_order_of, place_in
-from mgmt.download.unfinished import identity_of, make_token
+from mgmt.download.unfinished import identity_of, lock_path, make_token
 from mgmt.errors import LocalStateError, RefusedError, SourceError
 from mgmt.journal import DownloadOrder
-from mgmt.layout import is_temporary_name, token_of, with_token
+from mgmt.layout import archive_file_name, is_temporary_name, token_of, with_token
 from mgmt.machine.files import open_regular
 from mgmt.machine.filling import remove_tree
+from mgmt.machine.lock_files import hold_file
 from mgmt.service import error_in
 from mgmt.session import Session
 from mgmt.text import shown
 from mgmt_contract.messages import DownloadEnd, EndDownloadsRequest
+from mgmt_contract.names import ARCHIVE_SUFFIX
 from mgmt_contract.records import CANCELLED, DownloadRecord
 from mgmt_contract.values import Value
 
@@ -147,19 +149,21 @@ def forget(session: Session, order: DownloadOrder) -> None:
 
 def _make_running_error(place: str, operation_id: str | None) -> RefusedError:
     return RefusedError(
-        f"Another mgmt on this machine is downloading to '{shown(place)}' right now. Stop it first, with Ctrl-C where "
-        "it runs, then cancel.",
+        f"Another mgmt is downloading to '{shown(place)}' right now. Stop it first, with Ctrl-C where it runs, then "
+        "cancel.",
         code="busy-here",
         operation_id=operation_id,
     )
 
 
 def _hold(session: Session, record: DownloadRecord, place: Path, held: ExitStack) -> None:
-    archive = place.parent / record.s3_object_key.rpartition("/")[2]
+    name = record.s3_object_key.rpartition("/")[2]
+    archive = place.with_name(archive_file_name(name.removesuffix(ARCHIVE_SUFFIX)))
     try:
         for each in dict.fromkeys((archive, place)):
             held.enter_context(session.journal.hold(os.fspath(each), each.name))
-    except RefusedError as error:
+        held.enter_context(hold_file(lock_path(archive)))
+    except (RefusedError, BlockingIOError) as error:
         raise _make_running_error(os.fspath(place), record.operation_id) from error
 
 

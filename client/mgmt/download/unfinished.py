@@ -298,6 +298,11 @@ def make_token(what: str, upload_id: str) -> str:
     return hashlib.sha256(f"{what} {upload_id}".encode()).hexdigest()[:_TOKEN_HEX_DIGITS]
 
 
+def lock_path(archive_place: Path) -> Path:
+    """Say where the file lies by which the downloads of one name into one folder keep from each other."""
+    return archive_place.with_name(temporary_name(archive_place.name, make_token("lock", archive_place.name)))
+
+
 def write_line(value: Any) -> bytes:
     """Write a line of a list."""
     return json.dumps(value, ensure_ascii=True).encode() + b"\n"

@@ -10,10 +10,11 @@ from pathlib import Path
 from mgmt.archive.names_here import refuse_for_system
 from mgmt.archive.rules import LeftOutList
 from mgmt.download.results import REPORT_MAX_SECONDS
-from mgmt.download.unfinished import make_token
+from mgmt.download.unfinished import lock_path, make_token
 from mgmt.errors import RefusedError, SourceError
 from mgmt.events import Notice, Progress
 from mgmt.layout import archive_file_name
+from mgmt.machine.lock_files import hold_file
 from mgmt.session import Session
 from mgmt.stored.recorded import size_of
 from mgmt.text import show_path, shown
@@ -80,7 +81,7 @@ class Wanted:
 
     @contextmanager
     def holding(self) -> Iterator[None]:
-        """Keep other runs of this machine from these places.
+        """Keep other runs from these places: those of this user, of others, and of machines that share the folder.
 
         Raises:
             RefusedError: If one is at work there.
@@ -90,11 +91,11 @@ class Wanted:
                 try:
                     held.enter_context(self.session.journal.hold(os.fspath(place), place.name))
                 except RefusedError as error:
-                    raise RefusedError(
-                        f"Another mgmt on this machine is at work on '{shown(os.fspath(place))}' right now. Wait for "
-                        "it to end, or choose another folder with --to.",
-                        code="busy-here",
-                    ) from error
+                    raise _make_busy_error("Another mgmt on this machine", place) from error
+            try:
+                held.enter_context(hold_file(lock_path(self.archive_place)))
+            except BlockingIOError as error:
+                raise _make_busy_error("The mgmt of another user or machine", self.place) from error
             yield
 
     def hurry_report(self) -> None:
@@ -143,6 +144,14 @@ class Wanted:
             version_id=upload.version_id,
             size=self.size,
         )
+
+
+def _make_busy_error(who: str, place: Path) -> RefusedError:
+    return RefusedError(
+        f"{who} is at work on '{shown(os.fspath(place))}' right now. Wait for it to end, or choose another folder with "
+        "--to.",
+        code="busy-here",
+    )
 
 
 def _local_names(upload: UploadRecord) -> tuple[str, str]:
