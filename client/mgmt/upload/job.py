@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import random
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -45,6 +46,9 @@ class UploadOptions(Value):
     tags: Mapping[str, str] = field(default_factory=dict)
 
 
+_TIMES: Final = 1_800
+"""Of an hour, every other second."""
+
 Phase = Literal["prepared", "asked", "sending", "ended", "released"]
 """How far this run has come with an upload.
 
@@ -76,7 +80,7 @@ class Job:
     options: UploadOptions
     held: ExitStack = field(default_factory=ExitStack)
     """Keeps other processes of this machine away from the same archive; closed when the job ends."""
-    promised_mtime_ns: int = field(default_factory=lambda: _whole_seconds() * NANOSECONDS)
+    promised_mtime_ns: int = field(default_factory=lambda: _choose_seconds() * NANOSECONDS)
     """The archive's modification time, chosen beforehand: after a crash it tells the archive from other files."""
     whole_max_bytes: int = SINGLE_PUT_MAX_BYTES
     """What may become larger goes in parts."""
@@ -218,6 +222,9 @@ def say_unapplied(options: UploadOptions, already_there_count: int, emit: Emit) 
         emit(Notice(message, "option-not-applied"))
 
 
-def _whole_seconds() -> int:
-    """Say what time it is, in a number that every disk keeps: some know only every other second."""
-    return int(time.time()) // 2 * 2
+def _choose_seconds() -> int:
+    """Choose a time within the last hour, in a number that every disk keeps: some know only every other second.
+
+    Chosen, because a machine that shares the folder may pack the same source in the same second.
+    """
+    return (int(time.time()) // 2 - random.randrange(_TIMES)) * 2  # noqa: S311  only told apart

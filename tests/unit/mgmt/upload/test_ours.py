@@ -21,7 +21,14 @@ from mgmt.upload import Batch, small, upload
 from mgmt.upload.ending import Ending
 from mgmt.upload.job import UploadOptions
 from mgmt.upload.looking import Looking, make_job
-from mgmt.upload.ours import archives_in, placeholder_of, promises_at, remove_archive, unfinished_path
+from mgmt.upload.ours import (
+    archives_in,
+    placeholder_of,
+    promises_at,
+    remove_archive,
+    remove_interrupted,
+    unfinished_path,
+)
 from mgmt.upload.results import CleanUps, Summary
 from support.paper_service import paper_service
 
@@ -138,6 +145,24 @@ def test_what_another_process_has_just_made_elsewhere_is_not_taken_for_a_left_ov
         again.held.close()
         assert alive.archive.is_untouched()
     assert (again.operation_id, again.archive) == (killed.operation_id, None)
+
+
+def test_what_another_machine_has_packed_in_the_same_second_is_not_taken_for_ours(tmp_path, journal_of, monkeypatch):
+    """Such as on a network disk: neither's journal knows of the other's archive."""
+    monkeypatch.setattr("mgmt.upload.job.time.time", lambda: 1_800_000_000.0)
+    chosen = iter([3, 4])
+    monkeypatch.setattr("mgmt.upload.job.random.randrange", lambda _: next(chosen))
+    (tmp_path / "a").mkdir()
+    (tmp_path / "b").mkdir()
+    target = os.fspath(tmp_path / "a" / "work" / "clip")
+    journals = [journal_of(tmp_path / "a"), journal_of(tmp_path / "b")]
+    theirs, ours = (make_job(target, UploadOptions(), each, SERVICE, tmp_path) for each in journals)
+    with theirs.held, ours.held:
+        journals[1].put([ours.entry(SERVICE)])
+        archive = pack(theirs.source, theirs.archive_path, mtime_ns=theirs.promised_mtime_ns)
+        assert theirs.archive_path == ours.archive_path
+        remove_interrupted(ours.archive_path, ours.operation_id, journals[1])
+        assert archive.is_untouched()
 
 
 def test_what_cannot_be_removed_from_another_folder_is_named_and_stays(somebody, journal_of):
