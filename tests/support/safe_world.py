@@ -43,7 +43,7 @@ from mgmt_contract.messages import (
     SignedRequest,
 )
 from mgmt_contract.names import index_key
-from mgmt_contract.records import UploadRecord
+from mgmt_contract.records import OperationRecord, UploadRecord
 from support.fakes import FakeObjectStore, crc64nvme
 from support.studio import Machine, Studio, item_for
 
@@ -207,6 +207,10 @@ class _Api:
     def look_up(self, operation_ids: list[str]) -> RecordsResponse:
         self._note_check()
         return self._machine.call(routes.LOOK_UP, RecordsResponse, LookUpRequest(operation_ids))
+
+    def find_records(self, operation_ids: list[str]) -> dict[str, OperationRecord]:
+        results = self.look_up(operation_ids).results
+        return {each.operation_id: each.record for each in results if each.record is not None}
 
     def _note_check(self) -> None:
         self._world.before_check(self._check_count)
