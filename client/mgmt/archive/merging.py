@@ -71,7 +71,7 @@ class _Merging:
             was = self._old.status(name)
         is_folder, was_folder = stat.S_ISDIR(found.st_mode), was is not None and stat.S_ISDIR(was.st_mode)
         if was is not None and was_folder != is_folder:
-            raise refuse_other_kind(b"/".join(path), is_folder=was_folder)
+            raise refuse_other_kind(b"/".join(path), was.st_mode)
         if is_folder and was_folder:
             return True
         if was is not None and not self._replaces and not os.path.samestat(found, was):
@@ -104,11 +104,12 @@ class _Merging:
             self._old.step_out(look)
 
 
-def refuse_other_kind(path: bytes | Path, *, is_folder: bool) -> TargetExistsError:
-    """Make the error for a folder where a file has to be, or the other way round."""
+def refuse_other_kind(path: bytes | Path, mode: int) -> TargetExistsError:
+    """Make the error for a folder where a file has to be, or the other way round; `mode` is that of what is there."""
+    kind = "folder" if stat.S_ISDIR(mode) else "symlink" if stat.S_ISLNK(mode) else "file"
     return TargetExistsError(
-        f"'{shown(os.fspath(path))}' exists already as a {'folder' if is_folder else 'file'}, and cannot be "
-        "replaced by anything else. Rename or remove it, then run the same command again."
+        f"'{shown(os.fspath(path))}' exists already as a {kind}, and cannot be replaced by anything else. Rename or "
+        "remove it, then run the same command again."
     )
 
 

@@ -69,9 +69,9 @@ def publish(place: Path, part: bytes, placeholder: bytes, *, replaces: bool, mer
 
 def _refuse_other_kind(place: Path, *, is_folder: bool) -> None:
     """Refuse a folder where a file is to come, or the other way round: no option replaces these."""
-    is_there = stat.S_ISDIR(place.lstat().st_mode)
-    if is_there != is_folder:
-        raise refuse_other_kind(place, is_folder=is_there)
+    mode = place.lstat().st_mode
+    if stat.S_ISDIR(mode) != is_folder:
+        raise refuse_other_kind(place, mode)
 
 
 def _recover(place: Path, part: Path, placeholder: bytes) -> None:

@@ -115,7 +115,7 @@ class ChosenMembers:
                 continue
             is_folder = place.is_dir() and not place.is_symlink()
             if is_folder != (member.kind == "directory"):
-                raise refuse_other_kind(place, is_folder=is_folder)
+                raise refuse_other_kind(place, place.lstat().st_mode)
             if is_folder:
                 continue
             if self._is_equal(place, member, present):

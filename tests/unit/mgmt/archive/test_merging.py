@@ -72,6 +72,16 @@ def test_a_file_that_has_both_names_since_a_kill_keeps_the_new_one(folders, repl
     assert (old / "sub" / "clip").read_bytes() == b"ours"
 
 
+def test_a_symlink_where_a_folder_is_to_be_is_called_one(folders):
+    """It looks like a folder: a message that calls it a file would not be believed."""
+    new, old = folders
+    (old / "sub").rename(old / "elsewhere")
+    (old / "sub").symlink_to("elsewhere")
+    with pytest.raises(LocalStateError, match="old/sub' exists already as a symlink"):
+        merge_into(new, old)
+    assert (new / "sub" / "clip").exists()
+
+
 @pytest.mark.parametrize("replaces", [True, False])
 def test_nothing_is_moved_where_a_file_would_have_to_replace_a_folder(folders, replaces):
     new, old = folders
