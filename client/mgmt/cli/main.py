@@ -195,8 +195,8 @@ def _report_missing_results(run: Run, *, as_json: bool) -> int:
 def _describe_missing_results(failure: OSError) -> MgmtError:
     return LocalStateError(
         f"Results could not be written to stdout ({failure.strerror or failure}), so some are missing there. "
-        "Finished uploads are safe. Make room or write elsewhere, then run the same command again; finished "
-        "uploads are skipped.",
+        "What was done is done: uploads and downloads that have finished are safe. Make room or write elsewhere, then "
+        "run the same command again, or see `mgmt history`.",
         code="output-not-written",
     )
 

@@ -321,7 +321,7 @@ def test_uploads_go_on_where_their_results_cannot_be_written(capsys, tmp_path):
         done = run_in_shell("--local upload one two > /dev/full")
         assert done.returncode == 9
         assert "2 uploaded" in done.stderr
-        assert "Finished uploads are safe." in done.stderr
+        assert "downloads that have finished are safe." in done.stderr
         assert main(["--local", "upload", "one", "two"]) == 0
         assert capsys.readouterr().out.count("is already there") == 2
     finally:
