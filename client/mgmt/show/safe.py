@@ -160,7 +160,9 @@ def _describe_unsafe(unsafe: Unsafe, verdict: Verdict) -> str:
     if unsafe.code in LOSSES:
         where = _name(upload) if upload is not None else "an upload"
         problem = f" ({printable(upload.problem)})" if upload is not None and upload.problem is not None else ""
-        return f"stored only in {where}, {LOSSES[unsafe.code]}{problem}"
+        is_compared = verdict.spool is not None or verdict.is_taken_back
+        what = "stored only in" if is_compared else "nothing to compare with but"
+        return f"{what} {where}, {LOSSES[unsafe.code]}{problem}"
     said = REASONS[unsafe.code]
     if upload is not None:
         said += f", in {_name(upload)}"
