@@ -26,6 +26,7 @@ from mgmt.stored.recorded import size_of
 from mgmt.text import shown, size_in_words
 from mgmt_contract.messages import LookResult
 from mgmt_contract.records import OperationRecord, UploadRecord
+from mgmt_contract.texts import holds_control_character
 from mgmt_contract.values import Value
 
 
@@ -253,8 +254,11 @@ class _Run:
                 f"'{shown(target.given)}' has no name of its own to find its uploads by. Name them with --against.",
                 code="no-name",
             )
-        is_text = shown(name) == name  # no other name is in the history
-        return self._take(self._finder.by_name(name), name) if is_text else []
+        if holds_control_character(
+            name
+        ):  # half a character stands for a byte that is no text; no upload has such a name
+            return []
+        return self._take(self._finder.by_name(name), name)
 
     def _take(self, records: Iterable[OperationRecord], name: str) -> list[UploadRecord]:
         found = [each for each in islice(records, UPLOADS_MAX + 1) if isinstance(each, UploadRecord)]

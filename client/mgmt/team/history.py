@@ -19,6 +19,7 @@ from mgmt.team.short_ids import is_short_id, second_of, short_id
 from mgmt_contract.messages import HISTORY_LIMIT_MAX, HistoryRequest
 from mgmt_contract.names import ARCHIVE_SUFFIX, archive_name
 from mgmt_contract.records import DownloadRecord, OperationRecord, UploadRecord
+from mgmt_contract.texts import holds_control_character
 from mgmt_contract.values import Value
 from mgmt_contract.wire import format_time
 
@@ -48,7 +49,7 @@ def read_name(typed: str) -> Name:
     """Read `DCIM/`, `./clip.mp4`, `/day1/clip.mp4.tar.gz` or `s3://bucket/day1/`.
 
     Raises:
-        UsageError: If nothing is left of it.
+        UsageError: If nothing is left of it, or nothing can have it.
     """
     address = re.fullmatch(r"s3://([^/]+)/(.*)", typed, re.DOTALL)
     bucket, rest = (address[1], f"/{address[2]}") if address else (None, re.sub(r"^(\./+)+", "", typed))
@@ -56,6 +57,12 @@ def read_name(typed: str) -> Name:
     if not name:
         raise UsageError(
             f"{typed!r} is no name. Expected a file or folder name, an archive's name, or a whole key.", code="no-name"
+        )
+    if holds_control_character(name):
+        raise UsageError(
+            f"'{typed}' holds a control character or bytes that are no text, and no upload has such a name: it was "
+            "given another one with --as. `mgmt history` lists what is stored.",
+            code="bad-name",
         )
     is_whole = rest.startswith("/")
     text = f"/{name}" if is_whole and "/" not in name else name

@@ -270,6 +270,19 @@ def test_an_empty_name_is_no_name_instead_of_every_name(command, monkeypatch, ca
     assert server.asked == []
 
 
+@pytest.mark.parametrize("command", ["history", "show"])
+@pytest.mark.parametrize("typed", ["new\nline", "day1/\x1b[31mred"], ids=["line", "color"])
+def test_a_name_that_no_upload_can_have_is_said_to_be_none(command, typed, monkeypatch, capsys):
+    """As of a folder that was uploaded with --as, because its own name cannot be stored."""
+    with scripted_server(json_answer({"records": []})) as server:
+        monkeypatch.setenv("MGMT_API_URL", server.url)
+        monkeypatch.setenv("MGMT_TOKEN", "t")
+        assert main([command, typed]) == 2
+    said = " ".join(capsys.readouterr().err.split())
+    assert "no upload has such a name: it was given another one with --as" in said
+    assert not any(ord(each) < 32 for each in said)
+
+
 @pytest.mark.parametrize("group", [[], ["local"]])
 def test_who_names_no_command_reads_the_help_and_a_program_one_line(group, capsys):
     assert main(group) == 2

@@ -20,6 +20,7 @@ from mgmt.layout import Member
 from mgmt.safe.reading import Target
 from mgmt.safe.spool import Spool
 from mgmt.source import rereading
+from mgmt.team.history import UploadFinder
 from support.safe_world import World, pack_source
 from support.trees import litter, noise
 
@@ -211,6 +212,13 @@ def test_a_single_file_is_checked_as_a_card_is(world, card, tmp_path):
     clip.write_bytes(b"changed")
     [said] = world.ask(clip)
     assert said.unsafe == [(b"", "differs")]
+
+
+def test_a_card_whose_name_no_upload_can_have_is_not_stored_under_it(world, card, monkeypatch):
+    """The service refuses to look for such a name; --against still finds what was uploaded with --as."""
+    odd = card.rename(card.with_name("CARD\nA"))
+    monkeypatch.setattr(UploadFinder, "by_name", None)
+    assert world.ask(odd)[0].unsafe == [(b"", "not-stored")]
 
 
 def test_where_no_upload_stands_nothing_is_read_and_the_reason_is_said(world, card, tmp_path, monkeypatch):
