@@ -98,6 +98,10 @@ def test_a_name_means_its_newest_upload_and_never_an_older_one_behind_it(anna: L
     assert anna.run("--json", "show", "clip.mov").records[0]["operation_id"] == first["operation_id"]
     fetched = anna.run("download", "--extract", "--replace", "clip.mov")
     assert (fetched.exit_code, (anna.work / "clip.mov").read_bytes()) == (0, noise(100, seed=1))
+    said = "The newest upload of clip.mov.tar.gz, by anna, is deleted: this is the one of"
+    assert said in fetched.stderr, "its content is not what the name meant before"
+    assert said in anna.run("contents", "clip.mov").stderr
+    assert said not in anna.run("contents", first["operation_id"]).stderr
 
 
 def test_somebody_elses_is_refused_and_an_admin_deletes_it(team: Team, anna: Laptop, bert: Laptop, tmp_path):

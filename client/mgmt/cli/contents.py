@@ -63,7 +63,7 @@ def contents(
         with TaskRenderer(invocation.output, view) as renderer:
             session = held.enter_context(invocation.session(renderer.emit))
             with choices_in_a_table(invocation):
-                upload = require_stored(find_stored(session.api, name), name)
+                upload = require_stored(find_stored(session.api, name, renderer.emit), name)
             invocation.know(upload.s3_object_key)
             points = None
             if gzidx is not None:

@@ -16,7 +16,7 @@ from mgmt_contract.values import Value
 
 if TYPE_CHECKING:  # names for annotations only
     from mgmt.download.results import Summary
-    from mgmt.service import ServiceApi
+    from mgmt.session import Session
     from mgmt.show.progress import TaskRenderer
     from mgmt_contract.restoring import RestoreTier
 
@@ -122,10 +122,10 @@ def _download(
             try:
                 with renderer, invocation.session(renderer.emit, rate_limit_bytes_per_second=rate) as session:
 
-                    def find(name: str, api: ServiceApi = session.api) -> Any:
+                    def find(name: str, session: Session = session) -> Any:
                         if version_id is not None:
-                            return find_version(api, name, version_id)
-                        return find_stored(api, name)
+                            return find_version(session.api, name, version_id)
+                        return find_stored(session.api, name, session.emit)
 
                     base = shown_base(session.settings)
                     wanted = DownloadOptions(**options, version_id=version_id)

@@ -83,7 +83,9 @@ def _resume(
     from mgmt.upload.resuming import Resuming
 
     def find_upload(name: str, version_id: str | None) -> OperationRecord:
-        return find_stored(session.api, name) if version_id is None else find_version(session.api, name, version_id)
+        if version_id is not None:
+            return find_version(session.api, name, version_id)
+        return find_stored(session.api, name, session.emit)
 
     uploads = Resuming(session, sent, shown_base(session.settings), find_cache_dir(), jobs)
     downloads = ResumingDownloads(session, fetched, jobs)

@@ -14,6 +14,7 @@ from itertools import chain
 from typing import Final, Literal
 
 from mgmt.errors import SourceError, UnavailableError, UsageError
+from mgmt.events import Emit, Notice
 from mgmt.service import ServiceApi
 from mgmt.team.short_ids import is_short_id, second_of, short_id
 from mgmt_contract.messages import HISTORY_LIMIT_MAX, HistoryRequest
@@ -287,17 +288,28 @@ def _downloads_under(api: ServiceApi, name: Name) -> Iterator[DownloadRecord]:
     return (each for each in found if isinstance(each, DownloadRecord))
 
 
-def find_stored(api: ServiceApi, typed: str) -> OperationRecord:
+def find_stored(api: ServiceApi, typed: str, emit: Emit) -> OperationRecord:
     """Find an operation by its id or short id, or the upload that is stored under a name.
+
+    Where the newest of a name is deleted, an older one is meant, which has other content; that is said.
 
     Raises:
         SourceError: If there is none, or only deleted ones have the name: those are meant by their ids alone.
         SeveralUploadsError: If the name fits several keys, and is none of them whole.
         UsageError: If the name is empty.
     """
-    record = find_upload(api, typed).record
-    if isinstance(record, UploadRecord) and record.deleted_at is not None and not _is_id_of(record, typed):
+    found = find_upload(api, typed)
+    record, later = found.record, found.replaced_by
+    if not isinstance(record, UploadRecord) or _is_id_of(record, typed):
+        return record
+    if record.deleted_at is not None:
         raise SourceError(f"{describe_deletion(record)} {_tell_way_back(record)}", code="deleted")
+    if later is not None and later.deleted_at is not None:
+        message = (
+            f"The newest upload of {record.s3_object_key}, by {later.actor}, is deleted: this is the one of "
+            f"{format_time(record.started_at)}, by {record.actor} (ID {short_id(record)})."
+        )
+        emit(Notice(message, "older", record.operation_id))
     return record
 
 
