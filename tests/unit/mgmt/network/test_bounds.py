@@ -60,7 +60,7 @@ def make_api(connections):
 @pytest.mark.parametrize(("where", "has_answered"), [*((where, True) for where in DRIPS), ("the body", False)])
 def test_a_service_that_drips_is_given_up_at_the_deadline(make_api, monkeypatch, where, has_answered):
     """Each byte comes in time, and the answer never does."""
-    monkeypatch.setattr("mgmt.service.ANSWER_MAX_SECONDS", DEADLINE_SECONDS)
+    monkeypatch.setattr("mgmt.service.calls.ANSWER_MAX_SECONDS", DEADLINE_SECONDS)
     with raw_server(DRIPS[where], PAUSE_SECONDS) as server:
         service, patience = make_api(server.url, 0.0 if has_answered else 0.1)
         if has_answered:
