@@ -7,7 +7,7 @@ import sys
 
 from support.paper_service import paper_service
 
-MODULES_MAX = 49
+MODULES_MAX = 51
 """Of one upload of a small file with MGMT_TOKEN."""
 
 

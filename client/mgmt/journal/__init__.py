@@ -6,27 +6,48 @@ network, continues the same operation with the same archive, and mgmt recognises
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
-import sqlite3
-import threading
 import time
 import uuid
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
-from typing import Any, Final, Literal, TypeVar
+from typing import Final, TypeVar
 
 import filelock
 
-from mgmt.errors import LocalStateError, RefusedError
+from mgmt.errors import RefusedError
+from mgmt.journal.entries import (
+    COLUMNS,
+    DownloadOrder,
+    EndedAs,
+    Entry,
+    Moved,
+    Order,
+    entry_of,
+    key_of,
+    name_of_run,
+    new_operation_id,
+    row_of,
+)
+from mgmt.journal.file import JournalFile, Statement, translate_errors
 from mgmt.journal.locks import Locks
-from mgmt.machine.files import close_to_others, write_private
-from mgmt_contract.messages import CleanUp, Content, DownloadEnd, Existing
-from mgmt_contract.values import Value
-from mgmt_contract.wire import MessageError, from_json, to_json
+from mgmt.machine.files import write_private
+from mgmt_contract.messages import CleanUp, DownloadEnd, Existing
+from mgmt_contract.wire import from_json, to_json
+
+__all__ = [
+    "DownloadOrder",
+    "EndedAs",
+    "Entry",
+    "Journal",
+    "Moved",
+    "Order",
+    "name_of_run",
+    "new_operation_id",
+]
 
 T = TypeVar("T")
 
@@ -36,180 +57,21 @@ MOVED_KEPT_SECONDS: Final = 30 * 86_400.0
 ORDERS_KEPT_SECONDS: Final = 30 * 86_400.0
 """How long `mgmt resume` begins what a command was told to upload and never came to."""
 
-_FILE_NAME: Final = "journal.sqlite"
-_DAMAGE_CODES: Final = frozenset({sqlite3.SQLITE_ERROR, sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB})
-"""SQLite's results for a damaged file; the first is for tables that are missing."""
-_FIRST_SCHEMA: Final = """
-CREATE TABLE uploads (
-    operation_id TEXT PRIMARY KEY,
-    service      TEXT NOT NULL,
-    source_path  BLOB NOT NULL,
-    destination  TEXT NOT NULL,
-    archive_path BLOB NOT NULL,
-    fingerprint  TEXT NOT NULL,
-    plan         TEXT NOT NULL,
-    archive_size INTEGER,
-    archive_mtime_ns INTEGER,
-    ended_as     TEXT,
-    content      TEXT,
-    began_at     REAL NOT NULL
-) STRICT;
-CREATE INDEX uploads_by_source ON uploads (service, source_path, destination);
-CREATE INDEX uploads_by_archive ON uploads (archive_path);
-CREATE TABLE clean_ups (operation_id TEXT PRIMARY KEY, service TEXT NOT NULL, clean_up TEXT NOT NULL) STRICT;
-"""
-_SECOND_SCHEMA: Final = """
-ALTER TABLE uploads ADD COLUMN completed_path BLOB;
-CREATE TABLE speeds (service TEXT PRIMARY KEY, bytes_per_second REAL NOT NULL, measured_at REAL NOT NULL) STRICT;
-"""
-_THIRD_SCHEMA: Final = """
-ALTER TABLE uploads ADD COLUMN excludes TEXT NOT NULL DEFAULT '[]';
-CREATE TABLE moved (
-    operation_id   TEXT NOT NULL,
-    service        TEXT NOT NULL,
-    source_path    BLOB NOT NULL,
-    destination    TEXT NOT NULL,
-    completed_path BLOB NOT NULL,
-    object         TEXT,
-    moved_at       REAL NOT NULL,
-    PRIMARY KEY (service, source_path, destination)
-) STRICT;
-"""
-_FOURTH_SCHEMA: Final = """
-CREATE TABLE optional_fields (service TEXT PRIMARY KEY, fields TEXT NOT NULL) STRICT;
-"""
-_FIFTH_SCHEMA: Final = """
-CREATE TABLE orders (
-    service     TEXT NOT NULL,
-    source_path BLOB NOT NULL,
-    destination TEXT NOT NULL,
-    options     TEXT NOT NULL,
-    run_id      TEXT NOT NULL,
-    given_at    REAL NOT NULL,
-    PRIMARY KEY (service, source_path, destination)
-) STRICT;
-"""
-_SIXTH_SCHEMA: Final = """
-CREATE TABLE download_ends (operation_id TEXT PRIMARY KEY, service TEXT NOT NULL, download_end TEXT NOT NULL) STRICT;
-"""
-_SEVENTH_SCHEMA: Final = """
-CREATE TABLE download_orders (
-    service   TEXT NOT NULL,
-    folder    BLOB NOT NULL,
-    name      TEXT NOT NULL,
-    options   TEXT NOT NULL,
-    run_id    TEXT NOT NULL,
-    upload_id TEXT,
-    given_at  REAL NOT NULL,
-    PRIMARY KEY (service, folder, name, options)
-) STRICT;
-"""
-_SCHEMAS: Final = (
-    _FIRST_SCHEMA,
-    _SECOND_SCHEMA,
-    _THIRD_SCHEMA,
-    _FOURTH_SCHEMA,
-    _FIFTH_SCHEMA,
-    _SIXTH_SCHEMA,
-    _SEVENTH_SCHEMA,
+_PUT: Final = f"INSERT OR REPLACE INTO uploads ({', '.join(COLUMNS)}, began_at) VALUES ({'?, ' * len(COLUMNS)}?)"  # noqa: S608  our own text
+
+_END_ORDER_OF: Final = (
+    "DELETE FROM orders WHERE (service, source_path, destination) IN "
+    "(SELECT service, source_path, destination FROM uploads WHERE operation_id = ?)"
 )
-"""Each takes a journal from the version before to its own; a new one runs through all of them."""
 
-_Statement = tuple[str, tuple[object, ...]]
-"""With its values."""
-
-EndedAs = Literal["failed", "kept", "left"]
-"""Of an operation that has ended only the archive is still ours: it may be used again after a failure; it was kept by
-request; or it was left because it could not be deleted."""
-
-
-class Entry(Value):
-    """One upload that was begun here, kept as long as its operation or its archive is ours."""
-
-    operation_id: str
-    service: str
-    """The session's name of the operation's service: its address, or the embedded backend."""
-    source_path: str
-    destination: str
-    """Prefix and name, as far as the client decides them."""
-    archive_path: str
-    fingerprint: str
-    """Shows whether the source has changed since the upload began."""
-    plan: str
-    archive_size: int | None = None
-    archive_mtime_ns: int | None = None
-    """The archive's modification time; without a size, the one that it will get once it is whole."""
-    ended_as: EndedAs | None = None
-    content: Content | None = None
-    """The packed archive's content; None until it is whole."""
-    completed_path: str | None = None
-    """Where the original will be moved: the upload has succeeded, and the move was promised.
-
-    Such an upload is not over, also where `ended_as` tells of its archive."""
-    excludes: tuple[str, ...] = ()
-    """The globs that were left out of the source: by the same members it is recognised in another place."""
-
-
-class Order(Value):
-    """A source that a command was told to upload, kept until that has come to an end: `mgmt resume` knows it by this.
-
-    It is written down before the source is looked at, so it also tells of what a run that was stopped had not begun.
-    """
-
-    service: str
-    source_path: str
-    destination: str
-    options: str
-    """How it was to be uploaded: JSON, written and read by the upload alone."""
-    run_id: str
-    """The run of that command: held as long as it lasts."""
-
-
-class DownloadOrder(Value):
-    """What a command was told to download, kept until that has come to an end; the counterpart of `Order`."""
-
-    service: str
-    folder: str
-    """Where it is to be put."""
-    name: str
-    """As the user named the upload."""
-    options: str
-    """How it was to be downloaded: JSON, written and read by the download alone."""
-    run_id: str
-    """The run of that command: held as long as it lasts."""
-    upload_id: str | None = None
-    """The upload that the name was found to mean; None where it was not come to."""
-
-
-class Moved(Value):
-    """An original that was uploaded and moved away: the same command may name it again."""
-
-    operation_id: str
-    service: str
-    source_path: str
-    """Its path before the move."""
-    destination: str
-    completed_path: str
-    object: Existing | None = None
-    """The stored object; None where the service was not asked."""
-
-
-def new_operation_id() -> str:
-    """Mint a UUID of version 7: sortable by time, unique without a common counter (RFC 9562, section 5.7)."""
-    milliseconds = time.time_ns() // 1_000_000
-    value = (milliseconds & 0xFFFF_FFFF_FFFF) << 80 | int.from_bytes(os.urandom(10))
-    value = value & ~(0xF << 76) | 0x7 << 76
-    value = value & ~(0x3 << 62) | 0x2 << 62
-    return str(uuid.UUID(int=value))
-
-
-def name_of_run(run_id: str) -> str:
-    """Name what a run holds as long as its orders are its own."""
-    return f"run {run_id}"
+_UNFINISHED: Final = "(ended_as IS NULL OR ended_as = 'failed' OR completed_path IS NOT NULL)"
+_HAS_ARCHIVE: Final = "archive_path = ? AND archive_size = ? AND archive_mtime_ns = ?"
+"""An archive's identity among other files at its path."""
+_CROSS_OUT_ENDED: Final = f"DELETE FROM uploads WHERE {_HAS_ARCHIVE} AND ended_as IN ('failed', 'left', ?)"  # noqa: S608  our own text
 
 
 class Journal:
-    """This machine's unfinished uploads, in an SQLite file of the state folder; for any thread.
+    """This machine's unfinished uploads, in a file of the state folder; for any thread.
 
     Every method may raise LocalStateError where the file cannot be used.
     """
@@ -218,24 +80,14 @@ class Journal:
         self._state_dir = state_dir
         lock_folder = state_dir / "locks"
         self._locks = Locks(lock_folder / "uploads.lock")
-        self._lock = threading.Lock()
-        with _translate_errors(state_dir):
+        with translate_errors(state_dir):
             for folder in (state_dir, lock_folder):
                 folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-            path = state_dir / _FILE_NAME
-            _make_private(path)
-            self._database = sqlite3.connect(path, isolation_level=None, timeout=30, check_same_thread=False)
-            # No write-ahead log: SQLite maps its index into memory, and cutting a mapped file short kills the process.
-            # A change costs a sync or two more, and a batch makes three.
-            self._database.execute("PRAGMA journal_mode=DELETE")
-            self._database.execute("PRAGMA mmap_size=0")
-            self._database.execute("PRAGMA synchronous=FULL")
-            self._create_schema()
+        self._file = JournalFile(state_dir)
 
     def close(self) -> None:
         """Close the file, between two changes; a thread that makes one later gets an error."""
-        with self._lock:  # SQLite's library crashes where its connection goes away under a running statement
-            self._database.close()
+        self._file.close()
         self._locks.close()
 
     @property
@@ -252,7 +104,7 @@ class Journal:
     def machine_id(self) -> str:
         """This machine's id: kept apart from the journal, so that a lost journal keeps its leases."""
         path = self._state_dir / "machine-id"
-        with _translate_errors(self._state_dir):
+        with translate_errors(self._state_dir):
             known = _read_machine_id(path)
             if known is not None:
                 return known
@@ -273,7 +125,7 @@ class Journal:
         Raises:
             RefusedError: If another process holds it.
         """
-        with _translate_errors(self._state_dir):
+        with translate_errors(self._state_dir):
             is_ours = self._locks.take(what)
         if not is_ours:
             raise RefusedError(
@@ -289,7 +141,7 @@ class Journal:
     def is_running(self, run_id: str) -> bool:
         """Tell whether a run that gave orders has not ended; this one has not."""
         what = name_of_run(run_id)
-        with _translate_errors(self._state_dir):
+        with translate_errors(self._state_dir):
             if not self._locks.take(what):
                 return True
             self._locks.give_back(what)
@@ -345,14 +197,14 @@ class Journal:
             f"SELECT service FROM uploads WHERE {_UNFINISHED} UNION "  # noqa: S608  our own text
             "SELECT service FROM orders UNION SELECT service FROM download_orders ORDER BY service"
         )
-        return self._read(query, (), str)
+        return self._file.read(query, (), str)
 
     def orders(self, service: str) -> list[Order]:
         """Return what commands were told to upload to a service and did not; the oldest first."""
         query = (
             "SELECT source_path, destination, options, run_id FROM orders WHERE service = ? ORDER BY given_at, rowid"
         )
-        return self._read(query, (service,), lambda path, *others: Order(service, os.fsdecode(path), *others))
+        return self._file.read(query, (service,), lambda path, *others: Order(service, os.fsdecode(path), *others))
 
     def take_orders(self, orders: Iterable[Order]) -> None:
         """Write down what is to be uploaded; a later order takes the place of the same one."""
@@ -364,7 +216,7 @@ class Journal:
 
     def end_orders(self, service: str, ended: Iterable[tuple[str, str]]) -> None:
         """Cross out orders, each by its source's path and its destination."""
-        self._change(
+        self._file.change(
             ("DELETE FROM orders WHERE service = ? AND source_path = ? AND destination = ?", row)
             for row in ((service, os.fsencode(path), destination) for path, destination in ended)
         )
@@ -375,18 +227,18 @@ class Journal:
             "SELECT folder, name, options, run_id, upload_id FROM download_orders WHERE service = ? "
             "ORDER BY given_at, rowid"
         )
-        return self._read(
+        return self._file.read(
             query, (service,), lambda folder, *others: DownloadOrder(service, os.fsdecode(folder), *others)
         )
 
     def take_download_orders(self, orders: Iterable[DownloadOrder]) -> None:
         """Write down what is to be downloaded, or found to be meant; it takes the place of the same order."""
-        self._take("download_orders", ((*_key_of(each), each.run_id, each.upload_id) for each in orders))
+        self._take("download_orders", ((*key_of(each), each.run_id, each.upload_id) for each in orders))
 
     def end_download_orders(self, orders: Iterable[DownloadOrder]) -> None:
         """Cross out orders of downloads."""
-        self._change(
-            ("DELETE FROM download_orders WHERE (service, folder, name, options) = (?, ?, ?, ?)", _key_of(each))
+        self._file.change(
+            ("DELETE FROM download_orders WHERE (service, folder, name, options) = (?, ?, ?, ?)", key_of(each))
             for each in orders
         )
 
@@ -396,11 +248,11 @@ class Journal:
         An upload with a whole archive takes the place of those that ended with the very same one; but an archive that
         was kept on request stays known as kept until another entry says so.
         """
-        self._change([*map(_crossing_out, instead_of), *_writing_down(entries)])
+        self._file.change([*map(_crossing_out, instead_of), *_writing_down(entries)])
 
     def forget(self, operation_ids: Iterable[str]) -> None:
         """Cross out uploads that have ended."""
-        self._change([*map(_crossing_out, operation_ids)])
+        self._file.change([*map(_crossing_out, operation_ids)])
 
     def finish(
         self, service: str, clean_ups: Iterable[CleanUp], kept: Iterable[Entry] = (), moved: Iterable[Moved] = ()
@@ -411,14 +263,14 @@ class Journal:
         """
         kept = list(kept)
         moving = {each.operation_id for each in kept if each.completed_path is not None}
-        changes: list[_Statement] = []
+        changes: list[Statement] = []
         for each in clean_ups:
             if each.operation_id not in moving:
                 changes.append((_END_ORDER_OF, (each.operation_id,)))
             changes.append(_crossing_out(each.operation_id))
             row = (each.operation_id, service, to_json(each))
             changes.append(("INSERT OR REPLACE INTO clean_ups VALUES (?, ?, ?)", row))
-        self._change([*changes, *_writing_down(kept), *_remembering(moved)])
+        self._file.change([*changes, *_writing_down(kept), *_remembering(moved)])
 
     def find_moved(self, service: str, source_path: str, destination: str) -> Moved | None:
         """Return the original that lay at a path until its upload, to this destination, had it moved."""
@@ -431,57 +283,54 @@ class Journal:
             known = from_json(Existing, stored) if stored else None
             return Moved(operation_id, service, source_path, destination, os.fsdecode(completed_path), known)
 
-        return _first(self._read(query, (service, os.fsencode(source_path), destination), make))
+        return _first(self._file.read(query, (service, os.fsencode(source_path), destination), make))
 
     def unreported(self, service: str, limit: int) -> list[CleanUp]:
         """Return clean-ups that the service has not been told yet."""
         query = "SELECT clean_up FROM clean_ups WHERE service = ? LIMIT ?"
-        return self._read(query, (service, limit), partial(from_json, CleanUp))
+        return self._file.read(query, (service, limit), partial(from_json, CleanUp))
 
     def note_reported(self, clean_ups: Iterable[CleanUp]) -> None:
         """Cross out clean-ups that the service has been told."""
-        self._change([("DELETE FROM clean_ups WHERE operation_id = ?", (each.operation_id,)) for each in clean_ups])
+        self._file.change(
+            [("DELETE FROM clean_ups WHERE operation_id = ?", (each.operation_id,)) for each in clean_ups]
+        )
 
     def keep_download_end(self, service: str, end: DownloadEnd) -> None:
         """Remember the end of a download, of which the service could not be told."""
         row = (end.operation_id, service, to_json(end))
-        self._change([("INSERT OR REPLACE INTO download_ends VALUES (?, ?, ?)", row)])
+        self._file.change([("INSERT OR REPLACE INTO download_ends VALUES (?, ?, ?)", row)])
 
     def unreported_downloads(self, service: str, limit: int) -> list[DownloadEnd]:
         """Return ends of downloads that the service has not been told yet."""
         query = "SELECT download_end FROM download_ends WHERE service = ? LIMIT ?"
-        return self._read(query, (service, limit), partial(from_json, DownloadEnd))
+        return self._file.read(query, (service, limit), partial(from_json, DownloadEnd))
 
     def note_downloads_reported(self, operation_ids: Iterable[str]) -> None:
         """Cross out ends of downloads that the service has been told."""
-        self._change([("DELETE FROM download_ends WHERE operation_id = ?", (each,)) for each in operation_ids])
+        self._file.change([("DELETE FROM download_ends WHERE operation_id = ?", (each,)) for each in operation_ids])
 
     def speed(self, service: str) -> float | None:
         """Return the bytes per second of the last transfers to a service that were measured."""
-        return _first(self._read("SELECT bytes_per_second FROM speeds WHERE service = ?", (service,), float))
+        return _first(self._file.read("SELECT bytes_per_second FROM speeds WHERE service = ?", (service,), float))
 
     def note_speed(self, service: str, bytes_per_second: float) -> None:
         """Remember the measured speed, for later estimates."""
         row = (service, bytes_per_second, time.time())
-        self._change([("INSERT OR REPLACE INTO speeds VALUES (?, ?, ?)", row)])
+        self._file.change([("INSERT OR REPLACE INTO speeds VALUES (?, ?, ?)", row)])
 
     def optional_fields(self, service: str) -> tuple[str, ...]:
         """Return the request fields that not every service takes and this one took in the last run."""
         query = "SELECT fields FROM optional_fields WHERE service = ?"
-        return _first(self._read(query, (service,), lambda fields: tuple(json.loads(fields)))) or ()
+        return _first(self._file.read(query, (service,), lambda fields: tuple(json.loads(fields)))) or ()
 
     def note_optional_fields(self, service: str, fields: tuple[str, ...]) -> None:
         """Remember the fields that a service takes, so that the next run sends them from its first call on."""
-        self._change([("INSERT OR REPLACE INTO optional_fields VALUES (?, ?)", (service, json.dumps(fields)))])
+        self._file.change([("INSERT OR REPLACE INTO optional_fields VALUES (?, ?)", (service, json.dumps(fields)))])
 
     def _select(self, condition: str, values: tuple[object, ...]) -> list[Entry]:
-        query = f"SELECT {', '.join(_COLUMNS)} FROM uploads WHERE {condition}"  # noqa: S608  both are our own text
-        return self._read(query, values, _entry_of)
-
-    def _read(self, query: str, values: tuple[object, ...], make: Callable[..., T]) -> list[T]:
-        """Read rows, and make of the columns of each what it stands for."""
-        with _translate_errors(self._state_dir), self._lock:
-            return [make(*row) for row in self._database.execute(query, values).fetchall()]
+        query = f"SELECT {', '.join(COLUMNS)} FROM uploads WHERE {condition}"  # noqa: S608  both are our own text
+        return self._file.read(query, values, entry_of)
 
     def _take(self, table: str, rows: Iterable[tuple[object, ...]]) -> None:
         """Write orders down, each in the place of the same one, and forget old ones."""
@@ -489,32 +338,7 @@ class Journal:
         forgetting = f"DELETE FROM {table} WHERE given_at < ?", (now - ORDERS_KEPT_SECONDS,)  # noqa: S608  our own text
         timed = [(*row, now) for row in rows]
         putting = [(f"INSERT OR REPLACE INTO {table} VALUES ({', '.join('?' * len(row))})", row) for row in timed]  # noqa: S608  our own text
-        self._change([forgetting, *putting])
-
-    def _change(self, statements: Iterable[_Statement]) -> None:
-        with _translate_errors(self._state_dir), self._lock:
-            try:
-                self._database.execute("BEGIN IMMEDIATE")
-                for statement, values in statements:
-                    self._database.execute(statement, values)
-                self._database.execute("COMMIT")
-            except BaseException:  # such as Ctrl-C, after any of them
-                if self._database.in_transaction:
-                    self._database.execute("ROLLBACK")
-                raise
-
-    def _create_schema(self) -> None:
-        self._database.execute("BEGIN IMMEDIATE")  # two first runs at once: one creates
-        [version] = self._database.execute("PRAGMA user_version").fetchone()
-        for statement in ";".join(_SCHEMAS[version:]).split(";"):
-            self._database.execute(statement)
-        self._database.execute(f"PRAGMA user_version={max(version, len(_SCHEMAS))}")
-        self._database.execute("COMMIT")
-        if version > len(_SCHEMAS):
-            raise LocalStateError(
-                f"The journal in {self._state_dir} was written by a newer mgmt. Update mgmt on this machine.",
-                code="journal",
-            )
+        self._file.change([forgetting, *putting])
 
 
 def _first(found: Sequence[T]) -> T | None:
@@ -538,70 +362,25 @@ def _read_machine_id(path: Path) -> str | None:
         return None
 
 
-def _make_private(path: Path) -> None:
-    """Make the file if it is not there, so that only its owner can read it; SQLite's files beside it get its mode.
-
-    A folder that a person has made may be open to others, and SQLite alone would go by the umask. One that is there is
-    not opened: closing it would end the locks of this process on it.
-    """
-    try:
-        os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600))
-    except FileExistsError:
-        with contextlib.suppress(OSError):  # somebody else's, or on a disk that knows no modes
-            close_to_others(path)
-
-
 def _make_machine_id(path: Path) -> str:
     made = str(uuid.uuid4())
     write_private(path, made)  # whole and on the disk: an empty id after a power cut would be of no machine
     return made
 
 
-_COLUMNS: Final = (
-    "operation_id",
-    "service",
-    "source_path",
-    "destination",
-    "archive_path",
-    "fingerprint",
-    "plan",
-    "archive_size",
-    "archive_mtime_ns",
-    "ended_as",
-    "content",
-    "completed_path",
-    "excludes",
-)
-_PUT: Final = f"INSERT OR REPLACE INTO uploads ({', '.join(_COLUMNS)}, began_at) VALUES ({'?, ' * len(_COLUMNS)}?)"  # noqa: S608  our own text
-
-_END_ORDER_OF: Final = (
-    "DELETE FROM orders WHERE (service, source_path, destination) IN "
-    "(SELECT service, source_path, destination FROM uploads WHERE operation_id = ?)"
-)
-
-_UNFINISHED: Final = "(ended_as IS NULL OR ended_as = 'failed' OR completed_path IS NOT NULL)"
-_HAS_ARCHIVE: Final = "archive_path = ? AND archive_size = ? AND archive_mtime_ns = ?"
-"""An archive's identity among other files at its path."""
-_CROSS_OUT_ENDED: Final = f"DELETE FROM uploads WHERE {_HAS_ARCHIVE} AND ended_as IN ('failed', 'left', ?)"  # noqa: S608  our own text
-
-
-def _key_of(order: DownloadOrder) -> tuple[str, bytes, str, str]:
-    return order.service, os.fsencode(order.folder), order.name, order.options
-
-
-def _crossing_out(operation_id: str) -> _Statement:
+def _crossing_out(operation_id: str) -> Statement:
     return "DELETE FROM uploads WHERE operation_id = ?", (operation_id,)
 
 
-def _writing_down(entries: Iterable[Entry]) -> Iterator[_Statement]:
+def _writing_down(entries: Iterable[Entry]) -> Iterator[Statement]:
     for entry in entries:
         if entry.archive_size is not None:  # or each run that finds a kept archive would add one more
             archive = (os.fsencode(entry.archive_path), entry.archive_size, entry.archive_mtime_ns)
             yield _CROSS_OUT_ENDED, (*archive, entry.ended_as)
-        yield _PUT, _row_of(entry)
+        yield _PUT, row_of(entry)
 
 
-def _remembering(moved: Iterable[Moved]) -> Iterator[_Statement]:
+def _remembering(moved: Iterable[Moved]) -> Iterator[Statement]:
     now = time.time()
     yield "DELETE FROM moved WHERE moved_at < ?", (now - MOVED_KEPT_SECONDS,)
     for each in moved:
@@ -609,54 +388,3 @@ def _remembering(moved: Iterable[Moved]) -> Iterator[_Statement]:
         stored = to_json(each.object) if each.object else None
         row = (each.operation_id, each.service, *paths, stored, now)
         yield "INSERT OR REPLACE INTO moved VALUES (?, ?, ?, ?, ?, ?, ?)", row
-
-
-def _row_of(entry: Entry) -> tuple[object, ...]:
-    values = {name: getattr(entry, name) for name in _COLUMNS}
-    # Any file name works, text or not.
-    values |= {name: os.fsencode(values[name]) for name in _PATHS if values[name] is not None}
-    values["content"] = to_json(entry.content) if entry.content else None
-    values["excludes"] = json.dumps(entry.excludes)
-    return (*values.values(), time.time())
-
-
-def _entry_of(*row: object) -> Entry:
-    values: dict[str, Any] = dict(zip(_COLUMNS, row, strict=True))
-    values |= {name: os.fsdecode(values[name]) for name in _PATHS if values[name] is not None}
-    values["content"] = from_json(Content, values["content"]) if values["content"] else None
-    values["excludes"] = tuple(json.loads(values["excludes"]))
-    return Entry(**values)
-
-
-_PATHS: Final = ("source_path", "archive_path", "completed_path")
-
-
-@contextmanager
-def _translate_errors(state_dir: Path) -> Iterator[None]:
-    try:
-        yield
-    except (sqlite3.Error, OSError, ValueError) as error:
-        if _is_damage(error):
-            raise LocalStateError(_explain_damage(state_dir / _FILE_NAME, error), code="journal-damaged") from error
-        raise LocalStateError(
-            f"mgmt's own state in {state_dir} cannot be used: {error}. Free some space, fix its permissions, or "
-            "set MGMT_STATE_DIR to another folder.",
-            code="journal",
-        ) from error
-
-
-def _is_damage(error: Exception) -> bool:
-    """Distinguish a damaged file from one that cannot be reached or written."""
-    return (
-        isinstance(error, (MessageError, json.JSONDecodeError))
-        or getattr(error, "sqlite_errorcode", None) in _DAMAGE_CODES
-    )
-
-
-def _explain_damage(path: Path, error: Exception) -> str:
-    return (
-        f"The journal of this machine's unfinished uploads, {path}, is damaged ({error}). Nothing that was "
-        f"uploaded is lost. Rename it to {path.name}.damaged and run the same command again: unfinished uploads "
-        "then start from the beginning, and you have to delete an archive that one of them has left beside its "
-        "source."
-    )

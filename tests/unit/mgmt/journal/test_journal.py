@@ -72,10 +72,10 @@ def test_its_files_are_the_owners_alone_also_in_a_folder_that_is_open_to_all(tmp
             assert journal.machine_id
             with journal.hold("x", "x"):
                 journal.put([entry()])
-            journal._database.execute("BEGIN IMMEDIATE")
-            journal._database.execute("DELETE FROM uploads")
+            journal._file._database.execute("BEGIN IMMEDIATE")
+            journal._file._database.execute("DELETE FROM uploads")
             found = modes_in(state)
-            journal._database.execute("ROLLBACK")
+            journal._file._database.execute("ROLLBACK")
     finally:
         os.umask(before)
     assert {"journal.sqlite", "journal.sqlite-journal", "machine-id", "uploads.lock"} <= found.keys()
@@ -356,7 +356,7 @@ def test_writers_in_two_threads_wait_for_each_other(tmp_path):
 def test_closing_waits_for_a_change_of_another_thread(journal, tmp_path):
     """Ctrl-C closes the journal while batches may still be carried."""
     begun = threading.Event()
-    journal._database.set_trace_callback(lambda _: begun.set())
+    journal._file._database.set_trace_callback(lambda _: begun.set())
     other = sqlite3.connect(tmp_path / "state" / "journal.sqlite", isolation_level=None)
     other.execute("BEGIN IMMEDIATE")
     with ThreadPoolExecutor(2) as pool:

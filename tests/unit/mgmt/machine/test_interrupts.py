@@ -44,7 +44,7 @@ def test_an_interrupt_when_the_work_is_just_done_is_no_bug(monkeypatch):
 @pytest.mark.parametrize("statement", ["BEGIN IMMEDIATE", "COMMIT"])
 def test_an_interrupt_between_two_statements_leaves_the_journal_usable(tmp_path, statement):
     journal = Journal(tmp_path)
-    database, due = journal._database, [statement]
+    database, due = journal._file._database, [statement]
 
     class Interrupting:
         in_transaction = property(lambda _: database.in_transaction)
@@ -58,7 +58,7 @@ def test_an_interrupt_between_two_statements_leaves_the_journal_usable(tmp_path,
 
         close = database.close
 
-    journal._database = Interrupting()
+    journal._file._database = Interrupting()
     with pytest.raises(KeyboardInterrupt):
         journal.note_speed("https://service.example", 5.0)
     assert not due

@@ -434,7 +434,7 @@ def packed_batch(folder, events):
 def test_the_archive_of_a_run_killed_while_it_begins_anew_is_recognised(tmp_path, monkeypatch):
     """Under its new id or its former one, between whichever changes of the journal it was."""
     with packed_batch(tmp_path, []) as (of_one, journal):
-        monkeypatch.setattr(journal, "_change", interrupt_after(journal._change))
+        monkeypatch.setattr(journal._file, "change", interrupt_after(journal._file.change))
         with pytest.raises(KeyboardInterrupt):
             of_one._begin_anew(of_one.jobs)
         assert journal.find_archive(of_one.jobs[0].archive_path) is not None
