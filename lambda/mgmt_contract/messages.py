@@ -628,7 +628,7 @@ class RemovalItem(Value):
     __pydantic_config__: ClassVar[dict[str, Any]] = STRICT
 
     operation_id: str
-    """Minted by the client for this deletion, or for its end."""
+    """Minted by the client for this deletion or undeletion."""
     upload_id: str
     """The upload whose object it is about: the version that it stored, also where a later one replaced it."""
 
@@ -651,7 +651,7 @@ class NewerUpload(Value):
 
 
 class RemovalResult(Value):
-    """How one deletion, or its end, stands.
+    """How one deletion or undeletion stands.
 
     `done`: it is recorded. `already`: the upload was deleted before (`upload` says by whom and until when), or is not
     deleted; nothing was recorded. `problem`: refused.

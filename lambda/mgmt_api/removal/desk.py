@@ -1,4 +1,4 @@
-"""What deleting and its end have in common: the upload, its name, the right to it, and the answer when asked again."""
+"""What deleting and undeleting share: the upload, its name, the right to it, and the answer when asked again."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ class Desk(Value):
         raise ProblemError("not-allowed", sentence)
 
     def draft(self, item: RemovalItem, upload: Operation, phase: Phase, **more: Any) -> Removal:
-        """Draft the record of a deletion, or of its end."""
+        """Draft the record of a deletion or an undeletion."""
         record, now = upload.record, self.backends.now()
         kind = _RECORDS[self.verb]
         return _ENTITIES[self.verb](
