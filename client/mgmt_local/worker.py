@@ -33,6 +33,8 @@ _logger = logging.getLogger(__name__)
 
 @dataclass(order=True)
 class _Waiting:
+    """A piece of work that waits for its time: compared by that, and then by its number."""
+
     due_at: float
     number: int
     work: Work = field(compare=False)
@@ -52,6 +54,7 @@ class LocalQueue:
         self._numbers = itertools.count()
         self._changed = threading.Condition()
         self._is_taken = False
+        """The thread is at work, and has not come back for more."""
         self._is_closed = False
 
     def send(self, work: Work, *, delay_seconds: float = 0) -> bool:
@@ -99,7 +102,7 @@ class LocalQueue:
             return self._changed.wait_for(lambda: self._is_closed or not self.is_busy(), timeout_seconds)
 
     def wake(self) -> None:
-        """Have whoever waits look at the clock again."""
+        """Have the waiting threads look at the clock again, which has jumped."""
         with self._changed:
             self._changed.notify_all()
 

@@ -16,17 +16,13 @@ from mgmt_api.calls.versions import Version, look_at, require_stored, sign_index
 from mgmt_api.domain.checks import check_count, check_operation_id, check_path
 from mgmt_api.domain.entities import Actor, Download, Operation
 from mgmt_api.domain.policy import may_act_on
-from mgmt_contract.messages import (
-    DownloadItem,
-    DownloadResult,
-    OpenDownloadsRequest,
-    OpenDownloadsResponse,
-)
+from mgmt_contract.messages import DownloadItem, DownloadResult, OpenDownloadsRequest, OpenDownloadsResponse
 from mgmt_contract.problems import Problem, ProblemError
 from mgmt_contract.records import DownloadRecord
 from mgmt_contract.values import Value
 
 _NOTED_AFTER: Final = timedelta(days=1)
+"""How long a download goes on before that is written down again."""
 
 
 def open_downloads(
@@ -71,22 +67,19 @@ class _Desk(Value):
             raise ProblemError("not-allowed", f"{self.actor.name} may not download {upload.record.s3_object_key}.")
         version = look_at(self.backends, upload)
         if version.standing != "there":
-            return self._answer_unfit(item, version)
+            return DownloadResult(
+                item.operation_id,
+                version.standing,
+                upload=upload.record,
+                stored=version.describe(),
+                problem=version.make_problem(item.operation_id),
+            )
         if version.reading != "readable":
             return DownloadResult(
                 item.operation_id, version.reading, upload=upload.record, stored=version.describe(), record=_of(known)
             )
         download = self._begin(item, upload) if known is None else self._go_on(known)
         return self._answer_opened(download, version)
-
-    def _answer_unfit(self, item: DownloadItem, version: Version) -> DownloadResult:
-        return DownloadResult(
-            item.operation_id,
-            "gone" if version.standing == "gone" else "differs",
-            upload=version.upload.record,
-            stored=version.describe(),
-            problem=version.make_problem(item.operation_id),
-        )
 
     def _begin(self, item: DownloadItem, upload: Operation) -> Download:
         record = upload.record

@@ -13,7 +13,7 @@ from mgmt_api.domain.entities import Actor, HistoryQuery, Operation, Restore
 from mgmt_api.ports import NotArchivedError, StoredObject
 from mgmt_contract.messages import RestoreItem, RestoreRequest, RestoreResponse, RestoreResult
 from mgmt_contract.problems import Problem, ProblemError
-from mgmt_contract.records import RestoreRecord
+from mgmt_contract.records import Phase, RestoreRecord
 from mgmt_contract.restoring import PRICES_OF, TERMS, ArchiveKind, RestoreTerms, RestoreTier, price_of
 from mgmt_contract.values import Value
 
@@ -61,7 +61,7 @@ class _Desk(Value):
         if version.standing != "there":
             return RestoreResult(
                 item.operation_id,
-                "gone" if version.standing == "gone" else "differs",
+                version.standing,
                 stored=version.describe(),
                 problem=version.make_problem(item.operation_id),
             )
@@ -131,9 +131,10 @@ class _Desk(Value):
             stored=version.describe(),
         )
 
-    def _end(self, restore: Restore, phase: str, **changes: object) -> Restore:
-        ended = restore.advance("done" if phase == "done" else "failed", finished_at=self.backends.now(), **changes)
-        return self.backends.records.update_operation(ended)
+    def _end(self, restore: Restore, phase: Phase, **changes: object) -> Restore:
+        return self.backends.records.update_operation(
+            restore.advance(phase, finished_at=self.backends.now(), **changes)
+        )
 
     def _find_earlier(self, upload: Operation) -> Restore | None:
         """Find the latest restore of this very version that has not failed."""

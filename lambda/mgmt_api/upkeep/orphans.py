@@ -9,6 +9,7 @@ import dataclasses
 import logging
 from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Final
 
 from mgmt_api.calls.backends import Backends
@@ -78,8 +79,7 @@ def _search_archives(backends: Backends, listed: Sequence[ListedObject]) -> None
         name = names.get(fold_key(each.key))
         current = name.current if name is not None and name.key == each.key else None
         if current is None or current.etag != each.etag:
-            key = each.key
-            decide(lambda key=key: settle_arrival(backends, key, None))  # type: ignore[misc]  # bound at once
+            decide(partial(settle_arrival, backends, each.key, None))
 
 
 def _search_indexes(backends: Backends, listed: Sequence[ListedObject]) -> None:

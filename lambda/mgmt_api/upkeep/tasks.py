@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable
+from functools import partial
 from typing import Final
 
 from mgmt_api.calls.backends import Backends
@@ -48,11 +49,9 @@ class Worker:
             Exception: As the stores raise; the work has to be done again.
         """
         if work.task == "settle" and work.operation_id is not None:
-            operation_id = work.operation_id
-            decide(lambda: settle_by_id(self._joining, operation_id))
+            decide(partial(settle_by_id, self._joining, work.operation_id))
         elif work.task == "arrival" and work.key is not None:
-            key = work.key
-            decide(lambda: settle_arrival(self._handing_over, key, work.version_id))
+            decide(partial(settle_arrival, self._handing_over, work.key, work.version_id))
         elif work.task in _ROUNDS:
             after = _ROUNDS[work.task](self._handing_over, work.after)
             if after is not None:

@@ -18,6 +18,7 @@ from mgmt_contract.problems import Problem, ProblemError, make_problem
 _PAUSES: Final = ((30, 5), (10, COMPLETING_RETRY_SECONDS), (2, 1), (float("-inf"), 0))
 """Seconds that the worker has had, and seconds until the client asks again: most joins take moments."""
 _SERVICE_CODES: Final = frozenset({"name-taken", "content-differs"})
+"""Codes of failures that are problems of the protocol as well; any other is answered as operation-failed."""
 
 
 def complete_uploads(backends: Backends, actor: Actor, request: CompleteRequest) -> CompleteResponse:
