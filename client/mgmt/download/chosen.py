@@ -1,4 +1,4 @@
-"""Brings single members back: of the archive only the blocks that they lie in are fetched.
+"""Downloads single members: of their archive, only the blocks that hold them are fetched.
 
 They are made below a hidden name, each is checked by its digest, and then all of them get their names. What is at its
 place already, with the same content, is not fetched again.
@@ -44,7 +44,7 @@ _AHEAD_MAX: Final = 1_000
 
 
 class ChosenMembers:
-    """The way back of some members of one archive."""
+    """The download of some members of one archive."""
 
     def __init__(self, wanted: Wanted) -> None:
         self._wanted = wanted
@@ -213,7 +213,7 @@ class _Piece(NamedTuple):
 
 
 class _Plan:
-    """What is made next, and which bytes of the archive are fetched for it; these are a few ranges ahead."""
+    """The members to make, in order, and the ranges to fetch for them, which are planned a few ahead."""
 
     def __init__(self, index: Index, members: Iterator[IndexedMember], part: Path) -> None:
         self._index = index

@@ -1,4 +1,4 @@
-"""Brings a tree back: its archive is unpacked while it arrives, and no byte of the archive itself is kept."""
+"""Downloads a tree: its archive is unpacked while it arrives, and no byte of the archive itself is kept."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from mgmt_contract.records import DownloadRecord
 
 
 class ExtractedTree:
-    """One tree's way back."""
+    """The download of one tree."""
 
     def __init__(self, wanted: Wanted) -> None:
         self._wanted = wanted

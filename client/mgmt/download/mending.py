@@ -1,4 +1,4 @@
-"""Brings bytes again, within the run, that arrived other than they were uploaded.
+"""Fetches bytes again, within the run, that arrived other than they were uploaded.
 
 TCP and TLS let few such bytes pass, but proxies and memory make some. The same bytes twice are what is stored: then
 nothing is tried again, and the download fails.
@@ -28,7 +28,7 @@ _CHANGED_CODES: Final = frozenset({"content-differs", "archive-damaged", "file-d
 
 
 class Mending:
-    """The tries of one download to get rid of wrong bytes.
+    """What one download does about bytes that arrived wrong.
 
     Args:
         wanted: The download.
@@ -42,7 +42,7 @@ class Mending:
         """Bytes that the latest comparison has fetched."""
 
     def begin(self, error: IntegrityError, operation_id: str, *, seen: tuple[int, int] | None = None) -> bool:
-        """Tell whether it is worth to fetch again, and say so if it is.
+        """Tell whether fetching again may help; if so, the user is told as well.
 
         Args:
             error: What the check has found.

@@ -33,7 +33,7 @@ class Orders:
 
     @contextmanager
     def keeping(self, names: Sequence[str]) -> Iterator[None]:
-        """Have what is to be done in the journal.
+        """Have the orders of these names in the journal, as those of a running command, while the context lasts.
 
         Raises:
             LocalStateError: If the journal cannot be used.

@@ -63,6 +63,7 @@ class Selection:
             yield self._as_made(member, first_names)
 
     def _as_made(self, member: IndexedMember, first_names: dict[bytes, bytes]) -> IndexedMember:
+        """Return a member as it is made: of the links to a file that is not chosen, the first becomes that file."""
         source = self._sources.get(member.target) if member.kind == "hardlink" else None
         if source is None:
             return member

@@ -40,7 +40,7 @@ class UnfinishedTree:
         folder: Where the tree will be.
         tree_name: The tree's final name.
         upload_id: The upload that is fetched.
-        size: The archive's size in bytes.
+        size: The archive's size in bytes; 0 where no checkpoints are to be kept.
 
     Raises:
         OSError: What the disk met with; from every method too.

@@ -1,4 +1,4 @@
-"""What a download wants: which upload, to which place, and how."""
+"""One download as it was asked for: which upload, to which place, and how."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class DownloadOptions(Value):
 
 
 class Wanted:
-    """One upload that is wanted back.
+    """One upload that is to be downloaded.
 
     Args:
         name: What the user named.
@@ -116,16 +116,17 @@ class Wanted:
         self.session.emit(Progress(operation_id, self.target_path, stage, done_bytes, total_bytes, carried_over_bytes))
 
     def tell_left_out(self, left_out: LeftOutList, operation_id: str) -> None:
-        """Name symlinks that were not made."""
-        if left_out.count:
-            first = left_out.kept[0]
-            link = f"'{first.path}' to '{first.target}'"
-            message = f"{self.target_path}: {left_out.count} symlinks were left out, because they lead out of it or "
-            message += f"cannot be made here, such as {link}."
-            if left_out.count == 1:
-                message = f"{self.target_path}: the symlink {link} was left out, because it leads out of it or cannot "
-                message += "be made here."
-            self.session.emit(Notice(message, "links-left-out", operation_id))
+        """Say that symlinks were not made, and name one."""
+        if not left_out.count:
+            return
+        first = left_out.kept[0]
+        link = f"'{first.path}' to '{first.target}'"
+        if left_out.count == 1:
+            said = f"the symlink {link} was left out, because it leads out of it or cannot be made here."
+        else:
+            said = f"{left_out.count} symlinks were left out, because they lead out of it or cannot be made here, "
+            said += f"such as {link}."
+        self.session.emit(Notice(f"{self.target_path}: {said}", "links-left-out", operation_id))
 
     def earlier_record(self, operation_id: str) -> DownloadRecord:
         """Describe a download whose end an earlier run could not report."""

@@ -1,4 +1,4 @@
-"""Brings a whole archive back: fetched by ranges into an unfinished file, read while it arrives, and then named."""
+"""Downloads a whole archive: fetched by ranges into an unfinished file, checked while it arrives, and then named."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from mgmt_contract.records import DownloadRecord
 
 
 class WholeArchive:
-    """One archive's way back."""
+    """The download of one whole archive."""
 
     def __init__(self, wanted: Wanted) -> None:
         self._wanted = wanted

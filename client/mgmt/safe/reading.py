@@ -21,13 +21,12 @@ from mgmt.source.walk import SYSTEM_FILE, Excludes, OnFailure, SkippedList, Walk
 from mgmt_contract.values import Value
 
 _NAMELESS: Final = "disk"
-"""The root of one; only paths below the root are compared."""
+"""The root's name for a target that has none, such as a whole card; only paths below the root are compared."""
 _CODES: Final[dict[str, Code]] = {"source-unreadable": "unreadable", "source-changed": "changed"}
-
-
 _TRASHES: Final = (b".trashes", b"$recycle.bin")
 """Folders into which macOS and Windows put what is deleted on a card."""
 _TRASHES_MAX: Final = 20
+"""Such folders that a verdict names: a card has one or two."""
 
 
 class Read(Value):

@@ -29,7 +29,7 @@ Find = Callable[[str, Sequence[DownloadRecord]], OperationRecord]
 """Finds the operation that a name means, which may be one of these downloads."""
 
 _NO_LEASE: Final = 0
-"""Who cancels needs none."""
+"""Cancelling needs none: it is also done when the machine with the lease is lost."""
 _MESSAGE: Final = "Given up with `mgmt cancel`."
 
 

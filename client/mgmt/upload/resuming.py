@@ -38,7 +38,7 @@ Find = Callable[[str], OperationRecord]
 
 
 class _Round(NamedTuple):
-    """Uploads that can go beside each other."""
+    """Uploads that can be made at the same time."""
 
     taken: set[str]
     """Their sources and destinations."""
