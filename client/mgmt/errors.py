@@ -10,6 +10,8 @@
     │   └── RestoringError        S3 is restoring an archived object; later it can be read
     ├── IntegrityError        8   bytes disagree
     ├── LocalStateError       9   local disk or state
+    │   ├── StorageFullError      the disk of the embedded backend is full
+    │   └── TargetExistsError     something lies where a download is to go
     ├── NotConfiguredError   10   no service known
     └── CancelledError      130   Ctrl-C or a termination signal; resumable
 
@@ -127,6 +129,12 @@ class LocalStateError(MgmtError):
 
     exit_code = 9
     default_code = "local-state"
+
+
+class StorageFullError(LocalStateError):
+    """The embedded backend has no room on its disk: the same command goes on once there is some."""
+
+    default_code = "storage-full"
 
 
 class TargetExistsError(LocalStateError):

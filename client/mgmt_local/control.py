@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import IO, Any, Final
 
 from mgmt_contract.values import Value
+from mgmt_local.engine.room import Room, read_room
 from mgmt_local.errors import BadNameError, InUseError, LocalBackendError
 from mgmt_local.gateway.owner import own_secret
 from mgmt_local.issuer import ISSUER_PATH
@@ -46,7 +47,9 @@ __all__ = [
     "Endpoint",
     "InUseError",
     "LocalBackendError",
+    "Room",
     "Status",
+    "find_room",
     "hold",
     "issue_token",
     "make_ticket",
@@ -169,6 +172,14 @@ def status(state_dir: Path | None = None) -> Status:
         pid=endpoint["pid"],
         started_at=endpoint["started_at"],
     )
+
+
+def find_room(state_dir: Path | None = None) -> Room | None:
+    """Look how much room the disk has on which the backend keeps what is stored; None where the disk does not say."""
+    try:
+        return read_room(open_state_folder(state_dir).engine)
+    except OSError:
+        return None
 
 
 def make_ticket(name: str, *, admin: bool = False, state_dir: Path | None = None) -> str:

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from mgmt_api.domain.entities import HistoryPage, HistoryQuery, Name, Operation, Recorded, RecordedT, entity_of
-from mgmt_api.ports import ConflictError, RecordsUnavailableError
+from mgmt_api.ports import ConflictError, RecordsFullError, RecordsUnavailableError
 from mgmt_contract.messages import Part
 from mgmt_contract.names import fold_key, fold_person
 from mgmt_contract.wire import format_time, from_json, from_plain, to_json
@@ -34,6 +34,12 @@ SCHEMA_VERSION: Final = 3
 BUSY_TIMEOUT_SECONDS: Final = 5.0
 """How long a write waits for another process's."""
 _RETRY_SECONDS: Final = 0.01
+_FULL_CODES: Final = frozenset({sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR_SHMSIZE})
+"""What SQLite says on a full disk, of the file and its log, and of the log's index."""
+_FULL: Final = (
+    "The disk on which the embedded backend keeps its records is full. Free some space on it, then run the same "
+    "command again: it goes on, and nothing is lost."
+)
 
 _SCHEMA: Final = (
     """
@@ -413,6 +419,8 @@ def _port_errors() -> Iterator[None]:
     except sqlite3.IntegrityError as error:
         raise ConflictError(f"stored already: {error}") from error
     except sqlite3.OperationalError as error:
+        if error.sqlite_errorcode in _FULL_CODES:
+            raise RecordsFullError(_FULL) from error
         raise RecordsUnavailableError(f"the records cannot be read or written now: {error}") from error
     except sqlite3.DatabaseError as error:
         raise LocalBackendError(f"the records cannot be used: {error}") from error

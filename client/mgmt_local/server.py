@@ -237,13 +237,14 @@ def _open_app(
 ) -> Iterator[tuple[App, WorkerThread, FindExpired]]:
     """Put the service and its worker together as on AWS, over the local stores; and what finds deleted uploads."""
     from mgmt_api.adapters.clients import make_s3_client
-    from mgmt_api.adapters.s3 import S3ObjectStore
     from mgmt_api.calls.backends import Backends
     from mgmt_api.domain.settings import Settings
     from mgmt_api.upkeep.tasks import Worker
     from mgmt_api.wiring import build_app
     from mgmt_local.deleted import find_deleted
+    from mgmt_local.engine.room import read_room
     from mgmt_local.engine.seaweedfs import REGION
+    from mgmt_local.objects import LocalObjectStore
     from mgmt_local.records import SQLiteRecordStore
 
     client = make_s3_client(
@@ -262,7 +263,7 @@ def _open_app(
         sign_in_scopes=SCOPES,
     )
     with contextlib.closing(client), contextlib.closing(SQLiteRecordStore(records_path)) as records:
-        queue, objects = LocalQueue(), S3ObjectStore(client, BUCKET)
+        queue, objects = LocalQueue(), LocalObjectStore(client, BUCKET, partial(read_room, engine.data_dir))
         app = build_app(settings, records, objects, _now, worker=AwaitedQueue(queue))
         backends = Backends(settings, records, objects, _now, remaining_seconds=lambda: WORK_SECONDS)
         thread = WorkerThread(queue, Worker(backends, queue).do, after_each=records.sync)

@@ -31,6 +31,10 @@ class RecordsUnavailableError(Exception):
     """The record store does not answer or throttles; asking again may help."""
 
 
+class RecordsFullError(RecordsUnavailableError):
+    """The record store's disk has no room for more; the sentence is for a person. DynamoDB never says this."""
+
+
 class RecordStore(Protocol):
     """Operations, names and signed parts, every write conditional. Reads are consistent, queries eventually.
 
@@ -145,6 +149,10 @@ class NotArchivedError(StorageError):
 
 class StorageUnavailableError(StorageError):
     """The store does not answer or throttles; asking again may help."""
+
+
+class StorageFullError(StorageError):
+    """The store's disk has no room for more; the sentence is for a person. S3 never says this."""
 
 
 class WriteCondition(Value):

@@ -261,9 +261,9 @@ class Problems:
         return self._answer(make_problem("no-such-route", "This service has no such path, or not for this method."))
 
     def answer_unavailable(self, error: Exception) -> Response[str]:
-        """Answer for a store that does not answer."""
+        """Answer for a store that does not answer, or has no room."""
         logger.warning("a store does not answer", extra={"reason": str(error)})
-        return self._answer(make_unavailable_problem())
+        return self._answer(make_unavailable_problem(error))
 
     def answer_fault(self, error: Exception) -> Response[str]:
         """Answer an unforeseen error."""

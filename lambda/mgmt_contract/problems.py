@@ -55,6 +55,7 @@ PROBLEMS: Final[Mapping[str, ProblemKind]] = {
     "internal-error": ProblemKind(500, "The service failed; the fault is on its side", retryable=True),
     "answer-too-large": ProblemKind(503, "The answers to this list are too large to come together", retryable=True),
     "storage-unavailable": ProblemKind(503, "The storage does not answer", retryable=True),
+    "storage-full": ProblemKind(507, "The storage has no room", retryable=False),
 }
 
 

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from mgmt_api.domain.entities import HistoryQuery, Name
-from mgmt_api.ports import RecordsUnavailableError
+from mgmt_api.ports import RecordsFullError, RecordsUnavailableError
 from mgmt_local import records
 from mgmt_local.errors import LocalBackendError
 from mgmt_local.records import SCHEMA_VERSION, SQLiteRecordStore
@@ -117,6 +117,20 @@ def test_another_process_that_keeps_the_file_makes_it_unavailable(path: Path, mo
 
 
 @pytest.mark.skipif(os.name != "posix", reason="other systems keep rights elsewhere than in a mode")
+def test_a_full_disk_is_told_from_other_trouble_and_takes_writes_again_when_there_is_room(path: Path):
+    with closing(SQLiteRecordStore(path)) as store:
+        kept = store.create_operation(make_operation(0))
+        # As on a disk without a free block: the file may not become larger.
+        store._connection.execute("PRAGMA max_page_count = 1")
+        with pytest.raises(RecordsFullError, match="Free some space on it, then run the same command again"):
+            list(map(store.create_operation, map(make_operation, range(1, 100))))
+        assert store.get_operations([kept.id]) == {kept.id: kept}
+        store._connection.execute("PRAGMA max_page_count = 1000")
+        last = store.create_operation(make_operation(100))
+        store.sync()
+        assert store.get_operations([last.id]) == {last.id: last}
+
+
 def test_only_the_owner_can_read_the_file_and_its_log(path: Path):
     umask = os.umask(0)
     try:

@@ -14,7 +14,7 @@ from xml.sax.saxutils import escape
 
 from support.loopback import LoopbackServer, QuietHandler
 
-Fault = Literal["none", "flip", "cut", "lose-answer", "refuse", "stall", "swallow"]
+Fault = Literal["none", "flip", "cut", "lose-answer", "refuse", "stall", "swallow", "fail"]
 
 
 @dataclass(frozen=True)
@@ -120,6 +120,8 @@ class _Handler(QuietHandler):
             self.close_connection = True
         elif fault == "refuse":
             self._answer(403, [], self._refusal())
+        elif fault == "fail":
+            self._answer(500, [], b"<Error><Code>InternalError</Code><Message>Please try again.</Message></Error>")
         elif fault == "swallow":
             self._answer(200, [], b"")
         else:

@@ -21,10 +21,12 @@ from mgmt_api.domain.work import Work
 from mgmt_api.upkeep.tasks import Worker
 from mgmt_api.wiring import build_app
 from mgmt_contract.names import OWN_FOLDER
+from mgmt_local.engine.room import Room
 from mgmt_local.engine.seaweedfs import REGION, StorageEngine
 from mgmt_local.gateway.authorizer import Authorizer
 from mgmt_local.gateway.server import App, Gateway
 from mgmt_local.issuer.signing import SCOPE
+from mgmt_local.objects import LocalObjectStore
 from mgmt_local.process.activity import Activity
 from mgmt_local.process.state import open_state_folder
 from mgmt_local.records import SQLiteRecordStore
@@ -55,6 +57,8 @@ class Team:
     ahead: timedelta = field(default=timedelta())
     """How far the service's clock is ahead of the real one."""
     queue: LocalQueue = field(default_factory=LocalQueue)
+    room: Room = field(default_factory=lambda: Room(Path("/"), 10**15, 10**15))
+    """What the service finds when it looks at the disk of the storage."""
     own_faults: int = 0
     """How many answers of 500 and more the service has given."""
 
@@ -208,7 +212,8 @@ def team_at_work(
     )
     deployed = {"scopes": (SCOPE,), "restores_archived": False, **deployed}
     settings = Settings(bucket=bucket, table="", region=REGION, key_part_max_bytes=255, **deployed)
-    team = Team("", bucket, s3, records, S3ObjectStore(signer, bucket), storage, folder)
+    store = LocalObjectStore(signer, bucket, lambda: team.room)
+    team = Team("", bucket, s3, records, store, storage, folder)
 
     def clock() -> datetime:
         return datetime.now(UTC) + team.ahead

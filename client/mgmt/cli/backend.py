@@ -21,8 +21,9 @@ if TYPE_CHECKING:  # names for annotations only
     from mgmt.service import TokenProvider
     from mgmt.settings import Settings
 
-LOCAL_PATIENCE_SECONDS: Final = 60.0
-"""An embedded backend that was stopped comes back at another port, so there is little to wait for."""
+LOCAL_PATIENCE_SECONDS: Final = 90.0
+"""An embedded backend that was stopped comes back at another port, so there is little to wait for. Its storage engine
+needs up to a minute to notice that a full disk has room again."""
 
 _LOCAL_MODULES = ("aws_lambda_powertools", "boto3", "cryptography", "joserfc", "psutil", "pydantic")
 """What `[local]` brings and a plain install does not."""

@@ -47,7 +47,10 @@ def local_start(invocation: Invocation) -> int:
     trace(f"The log of the backend is {_control(lambda control: control.status()).log}")
     endpoint = _control(lambda control: control.start())
     trace(f"It answers after {time.monotonic() - began:.1f} s")
-    _say(invocation, {"running": True, "url": endpoint.url}, f"The embedded backend answers at {endpoint.url}")
+    room = _control(lambda control: control.find_room())
+    value = {"running": True, "url": endpoint.url, **_size_of(room)}
+    _say(invocation, value, f"The embedded backend answers at {endpoint.url}")
+    _warn_of_too_little(invocation, room)
     return EXIT_OK
 
 
@@ -85,7 +88,10 @@ def local_status(invocation: Invocation) -> int:
     trace = _trace_to(invocation)
     trace(f"Everything it keeps lies in {status.state_dir}; its log is {status.log}")
     said = f"Running at {status.url} (process {status.pid})." if status.running else "Not running."
-    _say(invocation, {"running": status.running, "url": status.url, "pid": status.pid}, said)
+    room = _control(lambda control: control.find_room())
+    value = {"running": status.running, "url": status.url, "pid": status.pid, **_size_of(room)}
+    _say(invocation, value, said)
+    _warn_of_too_little(invocation, room)
     return EXIT_OK
 
 
@@ -122,6 +128,17 @@ def _trace_to(invocation: Invocation) -> Callable[[str], None]:
     """Return a function that shows a detail with --verbose."""
     output = invocation.output
     return lambda said: output.aside(said) if invocation.verbose else None
+
+
+def _size_of(room: Any) -> dict[str, int]:
+    """Return what a program is told of the disk on which the backend keeps what is stored."""
+    return {} if room is None else {"free_bytes": room.free_bytes, "kept_free_bytes": room.kept_free_bytes}
+
+
+def _warn_of_too_little(invocation: Invocation, room: Any) -> None:
+    """Tell a person of a disk that is so full that nothing can be stored."""
+    if room is not None and room.lacks_bytes() and not invocation.as_json:
+        invocation.output.note(f"{room.explain_lack()}; what is stored can be read meanwhile.")
 
 
 def _say(invocation: Invocation, value: dict[str, Any], said: str) -> None:

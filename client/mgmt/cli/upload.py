@@ -21,6 +21,7 @@ from mgmt.errors import (
     LocalStateError,
     MgmtError,
     NotConfiguredError,
+    StorageFullError,
     UnavailableError,
     UsageError,
     is_interrupt,
@@ -354,7 +355,7 @@ def saying_how_to_go_on(output: Output) -> Iterator[None]:
     try:
         yield
     except BaseException as error:
-        can_go_on = isinstance(error, (CancelledError, UnavailableError)) or is_interrupt(error)
+        can_go_on = isinstance(error, (CancelledError, StorageFullError, UnavailableError)) or is_interrupt(error)
         if can_go_on and not output.style.as_json:
             output.aside("`mgmt resume` goes on with all of it, in any folder.")
         raise

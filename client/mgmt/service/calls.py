@@ -24,6 +24,7 @@ from mgmt.errors import (
     NotConfiguredError,
     RefusedError,
     SourceError,
+    StorageFullError,
     UnavailableError,
 )
 from mgmt.events import Answered, Emit, Waiting
@@ -99,6 +100,7 @@ ERROR_OF_PROBLEM: Final[Mapping[str, type[MgmtError]]] = {
     "internal-error": UnavailableError,
     "answer-too-large": UnavailableError,
     "storage-unavailable": UnavailableError,
+    "storage-full": StorageFullError,
 }
 """The exit code of every problem the service can answer, by way of its error class."""
 

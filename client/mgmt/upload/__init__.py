@@ -141,6 +141,8 @@ class Batch:
     pool: ThreadPoolExecutor
     _packed: list[Job] = field(default_factory=list)
     _renewing: list[Job] = field(default_factory=list)
+    _stopping_error: MgmtError | None = None
+    """What stops the run, once the jobs that it does not concern have come to their end."""
 
     @property
     def is_begun(self) -> bool:
@@ -178,11 +180,9 @@ class Batch:
         jobs = self._packed
         for number in range(SEND_ROUNDS_MAX):
             self._wait_if_turned_away(jobs, number)
-            granted = self._ask(jobs)
-            sent, stopping_error = self._carry(granted)
-            jobs = self._confirm(sent)
-            if stopping_error is not None:
-                raise stopping_error
+            jobs = self._confirm(self._carry(self._ask(jobs)))
+            if self._stopping_error is not None:
+                raise self._stopping_error
             renewing, self._renewing = self._renewing, []
             jobs += self._begin_anew(renewing)
             if not jobs:
@@ -251,6 +251,9 @@ class Batch:
     def _take_answer(self, job: Job, result: messages.StartResult) -> None:
         """Note what the service has recorded; end a job that needs nothing more."""
         error = error_in(result)
+        if error is not None and error.stops_everything:  # what was recorded is gone on with by a later run
+            self._stopping_error = self._stopping_error or error
+            return
         if not isinstance(error, NewerServiceError):
             job.lease = result.lease
             if result.lease is None:
@@ -280,10 +283,9 @@ class Batch:
                         job.enter("prepared")
                 raise
 
-    def _carry(self, granted: Sequence[Granted]) -> tuple[list[Job], MgmtError | None]:
-        """Carry every job's bytes; return the jobs whose bytes are all sent, and what stops the run after that."""
+    def _carry(self, granted: Sequence[Granted]) -> list[Job]:
+        """Carry every job's bytes; return the jobs whose bytes are all sent."""
         sent: list[Job] = []
-        stopping_error: MgmtError | None = None
         for job, finish in self.strategy.carry(self.session, granted, self.pool):
             try:
                 with self._surviving(job):
@@ -291,8 +293,8 @@ class Batch:
                     sent.append(job)
             except MgmtError as error:
                 self.session.patience.check_stopped()
-                stopping_error = stopping_error or error
-        return sent, stopping_error
+                self._stopping_error = self._stopping_error or error
+        return sent
 
     def _confirm(self, jobs: list[Job]) -> list[Job]:
         """Have the service compare what the storage holds; return the jobs of which bytes are missing."""

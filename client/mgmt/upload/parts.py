@@ -16,9 +16,10 @@ from pathlib import Path
 from typing import Final
 
 from mgmt.archive import read_archive
-from mgmt.errors import CancelledError, IntegrityError, LocalStateError, UnavailableError
+from mgmt.errors import CancelledError, IntegrityError, LocalStateError, StorageFullError, UnavailableError
 from mgmt.service import error_in
 from mgmt.session import Session
+from mgmt.text import size_in_words
 from mgmt.upload.index_file import ArchiveIndex
 from mgmt.upload.job import Job
 from mgmt.upload.pace import Pace
@@ -255,7 +256,10 @@ class PartsSender:
         item = messages.SignItem(self._job.operation_id, self._job.lease.epoch, list(parts), content, index)
         [result] = self._session.api.sign(messages.SignRequest(self._session.journal.machine_id, [item])).results
         error = error_in(result)
-        if error is not None and index is not None:  # such as index-differs: the archive goes without
+        if isinstance(error, StorageFullError):
+            left = size_in_words(self._meter.left_bytes)
+            error.message += f" {left} of {self._job.target_path} are still to be sent."
+        elif error is not None and index is not None:  # such as index-differs: the archive goes without
             _log.info("The index is refused: %s", error.message)
             return self._sign(parts, content)
         if error is not None:
@@ -287,6 +291,8 @@ class PartsSender:
         delivery = Delivery(self._session, self._job, "the index", self._index.put, lambda _: None)
         try:
             delivery.send(signed, signed_at, lambda: self._sign([], content, self._index.finish()).index_request)
+        except StorageFullError:  # once there is room, the index goes before the last part
+            raise
         except (UnavailableError, IntegrityError, LocalStateError) as error:
             self._index.give_up(error)
         for deliver in then:

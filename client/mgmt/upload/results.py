@@ -11,6 +11,7 @@ from typing import ClassVar, Final
 
 from mgmt.errors import CancelledError, MgmtError
 from mgmt.events import Finished
+from mgmt.service import error_in
 from mgmt.session import Session
 from mgmt_contract.messages import CleanUp, CleanUpRequest
 from mgmt_contract.records import UploadRecord
@@ -90,7 +91,10 @@ class CleanUps:
             while is_more:
                 with self.reporting() as clean_ups:
                     if clean_ups:
-                        self._session.api.clean_up(CleanUpRequest(clean_ups))
+                        for result in self._session.api.clean_up(CleanUpRequest(clean_ups)).results:
+                            error = error_in(result)
+                            if error is not None and error.stops_everything:  # it can be recorded later
+                                raise error
                 is_more = bool(clean_ups)
         except CancelledError:
             raise

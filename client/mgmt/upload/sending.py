@@ -72,6 +72,12 @@ class Meter:
             )
 
     @property
+    def left_bytes(self) -> int:
+        """Bytes that are neither there nor on their way; a guess as long as the archive is not whole."""
+        with self._lock:
+            return max(0, self.total_bytes - self._done_bytes)
+
+    @property
     def total_bytes(self) -> int:
         """Bytes to send; a guess as long as the archive is not whole."""
         if self._job.archive is not None:

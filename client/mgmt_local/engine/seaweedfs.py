@@ -22,6 +22,7 @@ from types import TracebackType
 from typing import IO, TYPE_CHECKING, Any, Final, Self
 
 from mgmt_local.engine.certificates import write_certificate
+from mgmt_local.engine.room import OBJECTS_FOLDER
 from mgmt_local.errors import LocalBackendError
 from mgmt_local.process.leftovers import end_left_engine, forget_engine, record_engine
 from mgmt_local.process.ports import LOOPBACK, EnginePorts, choose_ports
@@ -304,11 +305,11 @@ def _require_open_files() -> None:
 
 
 def _prepare_folder(data_dir: Path) -> None:
-    for folder in (data_dir, data_dir / "objects", data_dir / "tmp", data_dir / "logs"):
+    for folder in (data_dir, data_dir / OBJECTS_FOLDER, data_dir / "tmp", data_dir / "logs"):
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     for name in _CONFIGURATION_FILES:
         (data_dir / f"{name}.toml").write_text(_CONFIGURATION, "utf-8")
-    objects = data_dir / "objects"
+    objects = data_dir / OBJECTS_FOLDER
     # The engine keeps the last start's options and would mix them with this one's,
     (objects / "mini.options").unlink(missing_ok=True)
     # and a folder per master port with nothing in it that the volumes do not tell it again.
@@ -317,7 +318,7 @@ def _prepare_folder(data_dir: Path) -> None:
 
 
 def _launch(data_dir: Path, ports: EnginePorts, access_key: str, secret_key: str) -> subprocess.Popen[bytes]:
-    command = [os.fspath(find_engine()), *_LOG_OPTIONS, "mini", "-dir=objects", *_OPTIONS]
+    command = [os.fspath(find_engine()), *_LOG_OPTIONS, "mini", f"-dir={OBJECTS_FOLDER}", *_OPTIONS]
     command += [f"-{service}.port={port}" for service, port in ports._asdict().items()]
     with _open_output(data_dir) as output:
         process = subprocess.Popen(

@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Final, Protocol, TypeVar
 
 from mgmt_api.domain.checks import check_texts
-from mgmt_api.ports import ConflictError, RecordsUnavailableError, StorageError
+from mgmt_api.ports import ConflictError, RecordsFullError, RecordsUnavailableError, StorageError, StorageFullError
 from mgmt_contract.problems import Problem, ProblemError, make_problem
 from mgmt_contract.texts import fit_text
 
@@ -56,7 +56,7 @@ def _answer(item: ItemT, answer: Callable[[ItemT], ResultT], refuse: Callable[[s
         problem = error.problem
     except (RecordsUnavailableError, StorageError) as error:
         logger.warning("a store does not answer", extra={"operation_id": item.operation_id, "reason": str(error)})
-        problem = make_unavailable_problem()
+        problem = make_unavailable_problem(error)
     except Exception:  # the edge of an item: the others keep their answers, whatever the error
         logger.exception("the service failed at an item", extra={"operation_id": item.operation_id})
         problem = make_fault_problem()
@@ -80,8 +80,10 @@ def decide(decision: Callable[[], ResultT]) -> ResultT:
     )
 
 
-def make_unavailable_problem() -> Problem:
-    """Fill the problem of a store that does not answer."""
+def make_unavailable_problem(error: Exception) -> Problem:
+    """Fill the problem of a store that does not answer, or has no room."""
+    if isinstance(error, (RecordsFullError, StorageFullError)):
+        return make_problem("storage-full", str(error))
     return make_problem(
         "storage-unavailable", "The storage does not answer just now. Ask again.", retry_after_seconds=2
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import logging
+from typing import Final
 
 from mgmt_api.calls.backends import Backends, ReadAhead
 from mgmt_api.calls.items import answer_each
@@ -14,6 +15,10 @@ from mgmt_contract.messages import CleanUp, CleanUpRequest, RecordResult, Record
 from mgmt_contract.problems import PROBLEMS, Problem, ProblemError
 
 logger = logging.getLogger(__name__)
+_RECORDED_LATER: Final = {code for code, kind in PROBLEMS.items() if kind.retryable} - {"internal-error"} | {
+    "storage-full"
+}
+"""Problems that pass, by themselves or when somebody has made room."""
 
 
 def clean_up(backends: Backends, actor: Actor, request: CleanUpRequest) -> RecordsResponse:
@@ -39,7 +44,7 @@ def apply_riding_clean_ups(backends: Backends, actor: Actor, items: list[CleanUp
     for result in _record_each(backends, actor, items):
         if result.problem is not None:
             problem = result.problem
-            if PROBLEMS[problem.code].retryable and problem.code != "internal-error":
+            if problem.code in _RECORDED_LATER:
                 raise ProblemError(problem.code, problem.detail, retry_after_seconds=problem.retry_after_seconds)
             logger.warning(
                 "a clean-up was not recorded",

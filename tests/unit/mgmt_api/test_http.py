@@ -10,7 +10,7 @@ import pytest
 
 from mgmt_api import routes as api_routes
 from mgmt_api.domain.answers import BODY_MAX_BYTES
-from mgmt_api.ports import RecordsUnavailableError, StorageUnavailableError
+from mgmt_api.ports import RecordsFullError, RecordsUnavailableError, StorageFullError, StorageUnavailableError
 from mgmt_contract import routes
 from mgmt_contract.problems import PROBLEMS
 from support.events import make_claims, make_event
@@ -156,6 +156,21 @@ def test_a_storage_that_does_not_answer_concerns_one_item(studio, ada):
     assert [result.outcome for result in results] == ["problem", "multipart"]
     assert results[0].problem.code == "storage-unavailable"
     assert ada.start(items[0]).outcome == "multipart"
+
+
+def test_a_disk_without_room_is_told_in_its_own_words_and_not_to_be_asked_again(studio, ada):
+    full = fail_at("find_operations", RecordsFullError("No room for records."))
+    studio.serve(interpose_records(studio.records, before=full), studio.objects)
+    answered = answer(studio, routes.HISTORY)
+    assert assert_problem(answered, "storage-full")["detail"] == "No room for records."
+    assert "Retry-After" not in answered["headers"]
+
+    full = fail_at("create_multipart_upload", StorageFullError("No room for bytes."))
+    studio.serve(studio.records, interpose_objects(studio.objects, before=full))
+    items = [item_for("a", upper_bound=1), item_for("b", upper_bound=1)]
+    refused, started = ada.start_all(items).results
+    assert (refused.problem.code, refused.problem.detail) == ("storage-full", "No room for bytes.")
+    assert (started.outcome, ada.start(items[0]).outcome) == ("multipart", "multipart")
 
 
 def test_a_fault_of_the_service_says_nothing_of_its_inside(studio):

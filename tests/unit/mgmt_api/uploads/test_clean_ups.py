@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from mgmt_api.ports import RecordsUnavailableError
+from mgmt_api.ports import RecordsFullError, RecordsUnavailableError
 from mgmt_contract.messages import CleanUp
 from support.studio import RefusedError, item_for
 
@@ -46,17 +46,21 @@ def test_an_empty_list_is_refused(ada):
         ada.clean_up()
 
 
-def test_what_could_not_be_recorded_just_now_has_the_call_it_rides_on_made_again(studio, ada, monkeypatch):
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [(RecordsUnavailableError("throttled"), "storage-unavailable"), (RecordsFullError("No room."), "storage-full")],
+)
+def test_what_could_not_be_recorded_just_now_has_the_call_it_rides_on_made_again(studio, ada, monkeypatch, error, code):
     """When that call has come back, the client crosses out all that rode on it."""
     done = ada.upload(item_for("clip", BODY), BODY)
     report = CleanUp(done.operation_id, "moved", "deleted")
 
     def refuse(_):
-        raise RecordsUnavailableError("throttled")
+        raise error
 
     with monkeypatch.context() as patched:
         patched.setattr(studio.records, "update_operation", refuse)
-        with pytest.raises(RefusedError, match="storage-unavailable"):
+        with pytest.raises(RefusedError, match=code):
             ada.start_all([item_for("next", BODY)], clean_ups=[report])
     ada.start_all([item_for("next", BODY)], clean_ups=[report, CleanUp("nonsense", "moved", "deleted")])
     assert studio.operation(done.operation_id).record.source_file_record.status == "moved"
