@@ -493,6 +493,20 @@ def test_a_download_that_ended_is_not_resumed_whatever_its_end(team: Team, anna:
     assert download_orders(anna) == 0
 
 
+def test_what_has_come_is_not_replaced_by_what_an_earlier_command_meant(team: Team, anna: Laptop):
+    """The two commands differ in words alone; between them the name got another upload."""
+    stored_clips(anna)
+    (anna.work / "out").mkdir()
+    interrupted_download(team, anna, "big.mov", "--to", "out", "--replace")
+    (anna.work / "big.mov").write_bytes(b"new")
+    assert anna.run("upload", "--replace", "big.mov").exit_code == 0
+    assert anna.run("download", "big.mov", "--replace", cwd=anna.work / "out").exit_code == 0
+    newest = (anna.work / "out" / "big.mov.tar.gz").read_bytes()
+    assert download_orders(anna) == 0
+    assert anna.run("resume").exit_code == 0
+    assert (anna.work / "out" / "big.mov.tar.gz").read_bytes() == newest
+
+
 def test_a_download_that_was_given_up_is_not_resumed_and_is_tidied_up_from_any_folder(team: Team, anna: Laptop):
     stored_clips(anna)
     (anna.folder / "far").mkdir()

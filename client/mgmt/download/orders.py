@@ -28,6 +28,7 @@ class Orders:
     def __init__(self, session: Session, options: DownloadOptions, shown_base: Path) -> None:
         self._session = session
         self._folder = os.path.abspath(options.folder)  # noqa: PTH100  links stay links
+        self._way = (options.extracts, options.only)
         self._options = write_options(options, shown_base)
         self._run_id = new_operation_id()
 
@@ -48,9 +49,24 @@ class Orders:
         self._session.journal.take_download_orders(orders)
 
     def end(self, name: str, error: MgmtError | None = None) -> None:
-        """Note that there is nothing left to do for a name, unless its failure can pass."""
-        if error is None or not _can_pass(error):
+        """Note that there is nothing left to do for a name, unless its failure can pass.
+
+        What has come to a place ends what earlier commands were to put there, whatever else they said: they may have
+        meant an older upload, and would replace it.
+        """
+        if error is None:
+            self._session.journal.end_download_orders([*self._make(name), *self._earlier(name)])
+        elif not _can_pass(error):
             self._session.journal.end_download_orders(self._make(name))
+
+    def _earlier(self, name: str) -> Iterator[DownloadOrder]:
+        """Find what commands that have ended were to put into the same place."""
+        journal = self._session.journal
+        for order in journal.download_orders(self._session.service_url):
+            read = read_options(order) if (order.folder, order.name) == (self._folder, name) else None
+            is_same_place = read is not None and (read[0].extracts, read[0].only) == self._way
+            if is_same_place and not journal.is_running(order.run_id):
+                yield order
 
     def _make(self, name: str) -> list[DownloadOrder]:
         """Make the order of a name; none of what is no text, which means nothing."""
