@@ -23,7 +23,7 @@ if TYPE_CHECKING:  # names for annotations only
 
 @click.command()
 @click.argument("names", nargs=-1, required=True, metavar="NAME|ID...", shell_complete=complete_name)
-@click.option("--to", "folder", type=FolderType(), metavar="DIR", help="Put it into this folder.")
+@click.option("--to", "folder", type=FolderType(), metavar="DIR", help="Put it into this folder, which must be there.")
 @click.option("--extract", "extracts", is_flag=True, help="Extract the archive, and do not keep it.")
 @click.option("--version", "version_id", metavar="VERSION", help="Bring this version of NAME, also a replaced one.")
 @click.option("--only", multiple=True, metavar="GLOB", help="Bring only the files that fit, extracted; repeatable.")
