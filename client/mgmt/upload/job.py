@@ -46,8 +46,8 @@ class UploadOptions(Value):
     tags: Mapping[str, str] = field(default_factory=dict)
 
 
-_TIMES: Final = 1_800
-"""Of an hour, every other second."""
+_TIMES: Final = 256
+"""Enough for machines that seldom meet, and few enough that an archive that is kept is dated about right."""
 
 Phase = Literal["prepared", "asked", "sending", "ended", "released"]
 """How far this run has come with an upload.
@@ -223,7 +223,7 @@ def say_unapplied(options: UploadOptions, already_there_count: int, emit: Emit) 
 
 
 def _choose_seconds() -> int:
-    """Choose a time within the last hour, in a number that every disk keeps: some know only every other second.
+    """Choose a time within the last ten minutes, in a number that every disk keeps: some know only every other second.
 
     Chosen, because a machine that shares the folder may pack the same source in the same second.
     """
