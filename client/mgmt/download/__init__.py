@@ -54,37 +54,69 @@ def download(
     raise_limit()
     names = list(dict.fromkeys(names))
     session.emit(Expected(dict.fromkeys(names)))
-    orders, fetched = Orders(session, options, shown_base), set[str]()
-    with orders.keeping(names):
+    run = _Run(find, options, session, shown_base, summary)
+    with run.orders.keeping(names):
         for name in names:
-            task: WholeArchive | ExtractedTree | ChosenMembers | None = None
-            try:
-                upload = require_stored(find(name), name)
-                if upload.operation_id in fetched:
-                    session.emit(Repeated(name))
-                    orders.end(name)
-                    continue
-                fetched.add(upload.operation_id)
-                orders.note_upload(name, upload.operation_id)
-                _note_deletion(upload, session)
-                wanted = Wanted(name, upload, options, session, shown_base, is_last=name == names[-1])
-                task = _choose_way(wanted)
-                with wanted.holding(), Telling(os.fsencode(wanted.place)):
-                    record = task.run()
-            except NotReadableError as error:
-                summary.archived[name] = error
-                orders.end(name)
-            except MgmtError as error:
-                orders.end(name, error)
-                if error.stops_everything:
-                    raise
-                summary.errors.append(error)
-                failed = task.failed_record if task is not None else None
-                session.emit(Finished(failed if failed is not None else not_begun(name, error), error))
-            else:
-                summary.succeeded += 1
-                orders.end(name)
-                session.emit(Finished(record))
+            run.download(name, is_last=name == names[-1])
+
+
+class _Run:
+    """What all downloads of one command share."""
+
+    def __init__(
+        self,
+        find: Callable[[str], OperationRecord],
+        options: DownloadOptions,
+        session: Session,
+        shown_base: Path,
+        summary: Summary,
+    ) -> None:
+        self.orders = Orders(session, options, shown_base)
+        self._find = find
+        self._options = options
+        self._session = session
+        self._shown_base = shown_base
+        self._summary = summary
+        self._begun: set[str] = set()
+        """The uploads that names meant so far."""
+
+    def download(self, name: str, *, is_last: bool) -> None:
+        """Download the upload that a name means, and tell how that ended.
+
+        Raises:
+            MgmtError: For causes that stop everything.
+        """
+        task: WholeArchive | ExtractedTree | ChosenMembers | None = None
+        try:
+            upload = require_stored(self._find(name), name)
+            if upload.operation_id in self._begun:
+                self._session.emit(Repeated(name))
+                self.orders.end(name)
+                return
+            wanted = self._begin(name, upload, is_last=is_last)
+            task = _choose_way(wanted)
+            with wanted.holding(), Telling(os.fsencode(wanted.place)):
+                record = task.run()
+        except NotReadableError as error:
+            self._summary.archived[name] = error
+            self.orders.end(name)
+        except MgmtError as error:
+            self.orders.end(name, error)
+            if error.stops_everything:
+                raise
+            self._summary.errors.append(error)
+            failed = task.failed_record if task is not None else None
+            self._session.emit(Finished(failed if failed is not None else not_begun(name, error), error))
+        else:
+            self._summary.succeeded += 1
+            self.orders.end(name)
+            self._session.emit(Finished(record))
+
+    def _begin(self, name: str, upload: UploadRecord, *, is_last: bool) -> Wanted:
+        self._begun.add(upload.operation_id)
+        self.orders.note_upload(name, upload.operation_id)
+        _note_deletion(upload, self._session)
+        return Wanted(name, upload, self._options, self._session, self._shown_base, is_last=is_last)
 
 
 def _choose_way(wanted: Wanted) -> WholeArchive | ExtractedTree | ChosenMembers:

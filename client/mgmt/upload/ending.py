@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -21,10 +21,10 @@ from mgmt.machine.files import remove_file
 from mgmt.session import Session
 from mgmt.upload.job import Job
 from mgmt.upload.orders import Orders
-from mgmt.upload.originals import move_originals, moved_by
+from mgmt.upload.originals import Moves, move_originals, moved_by
 from mgmt.upload.ours import remove_interrupted
 from mgmt.upload.results import AlreadyThere, Summary, note_clean_up
-from mgmt_contract import messages
+from mgmt_contract.messages import CleanUp, Existing, FailItem, FailRequest
 from mgmt_contract.records import FileRecord, UploadRecord
 from mgmt_contract.texts import fit_text
 from mgmt_contract.wire import format_time
@@ -62,41 +62,35 @@ class Ending:
             except IntegrityError as error:
                 self.end_failed(job, error)
         with self.holding(list(records)) as jobs:
+            proven = {job: records[job] for job in jobs}
             # The originals last: until they move the same command finds them.
             deleted = {job for job in jobs if _kept_or_left(job) == "left" and self._clear_place(job)}
-            moves = move_originals(self._session, {job: records[job] for job in jobs})
-            clean_ups = {
-                job: messages.CleanUp(
-                    job.operation_id,
-                    "moved" if job in moves.made else "completed",
-                    "deleted" if job in deleted else "completed",
-                )
-                for job in jobs
-            }
-            url = self._session.service_url
-            kept = {job for job in jobs if job not in deleted and _lies_there(job)}
-            entries = [
-                job.entry(url, ended_as=_kept_or_left(job) if job in kept else None, is_moving=job in moves.waiting)
-                for job in jobs
-                if job in kept | moves.waiting
-            ]
-            remembered = [moved_by(job.entry(url, is_moving=True), records[job]) for job in moves.made]
-            self._journal.finish(url, clean_ups.values(), entries, remembered)
-            for job in jobs:
+            moves = move_originals(self._session, proven)
+            clean_ups = {job: _clean_up_of(job, has_moved=job in moves.made, is_deleted=job in deleted) for job in jobs}
+            self._write_down(proven, clean_ups, deleted, moves)
+            for job, record in proven.items():
                 job.enter("ended")
-                if job.options.keep_archive and job.archive is None:
-                    self._say(
-                        job,
-                        "archive-not-made",
-                        f"{job.target_path} was uploaded before, so there is no archive to keep. "
-                        "Run `tar czf` if you need one.",
-                    )
+                self._say_not_made(job)
                 self._say_kept(job)
-                note_clean_up(records[job], clean_ups[job])
+                note_clean_up(record, clean_ups[job])
                 moved_to = os.fspath(job.completed_path or "") if job in moves.made else None
-                self._tell(Finished(records[job], moved_to=moved_to))
+                self._tell(Finished(record, moved_to=moved_to))
 
-    def end_already_there(self, job: Job, existing: messages.Existing) -> None:
+    def _write_down(
+        self, proven: Mapping[Job, UploadRecord], clean_ups: Mapping[Job, CleanUp], deleted: set[Job], moves: Moves
+    ) -> None:
+        """Cross the jobs out of the journal, but for archives that stay and originals that are still to be moved."""
+        url = self._session.service_url
+        kept = {job for job in proven if job not in deleted and _lies_there(job)}
+        entries = [
+            job.entry(url, ended_as=_kept_or_left(job) if job in kept else None, is_moving=job in moves.waiting)
+            for job in proven
+            if job in kept | moves.waiting
+        ]
+        remembered = [moved_by(job.entry(url, is_moving=True), proven[job]) for job in moves.made]
+        self._journal.finish(url, clean_ups.values(), entries, remembered)
+
+    def end_already_there(self, job: Job, existing: Existing) -> None:
         """End a job whose content is stored under its name already."""
         finished_at = format_time(existing.finished_at) if existing.finished_at else None
         key, actor = existing.s3_object_key, existing.actor
@@ -143,6 +137,14 @@ class Ending:
             first, count = self._left_archives[0], len(self._left_archives)
             what = f"Partial upload kept at {first}" if count == 1 else f"{count} partial uploads kept, such as {first}"
             self._session.emit(Notice(f"{what}. Run the same command to resume.", "archive-kept"))
+
+    def _say_not_made(self, job: Job) -> None:
+        """Say of an upload that had succeeded before that its archive was not made, where one was to be kept."""
+        if job.options.keep_archive and job.archive is None:
+            message = (
+                f"{job.target_path} was uploaded before, so there is no archive to keep. Run `tar czf` if you need one."
+            )
+            self._say(job, "archive-not-made", message)
 
     def _say_kept(self, job: Job) -> None:
         """Say where an archive is kept that nobody would look for."""
@@ -202,9 +204,9 @@ class Ending:
     def _report_failure(self, job: Job, error: MgmtError) -> UploadRecord | None:
         if job.lease is None:
             return None
-        item = messages.FailItem(job.operation_id, job.lease.epoch, error.code, fit_text(error.message))
+        item = FailItem(job.operation_id, job.lease.epoch, error.code, fit_text(error.message))
         try:  # without holding the job: a Ctrl-C meanwhile releases it
-            [result] = self._session.api.fail(messages.FailRequest(self._journal.machine_id, [item])).results
+            [result] = self._session.api.fail(FailRequest(self._journal.machine_id, [item])).results
         except MgmtError as second:
             with self.holding([job]) as held:
                 if held:
@@ -246,6 +248,10 @@ def check_proof(job: Job, record: UploadRecord) -> None:
             code="proof-missing",
             operation_id=job.operation_id,
         )
+
+
+def _clean_up_of(job: Job, *, has_moved: bool, is_deleted: bool) -> CleanUp:
+    return CleanUp(job.operation_id, "moved" if has_moved else "completed", "deleted" if is_deleted else "completed")
 
 
 def _kept_or_left(job: Job) -> EndedAs:
