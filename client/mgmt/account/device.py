@@ -47,17 +47,7 @@ def sign_in_elsewhere(
         CancelledError: If the command is stopped meanwhile.
     """
     host = urlsplit(metadata.issuer).netloc
-    if metadata.device_authorization_endpoint is None:
-        raise LoginRequiredError(
-            f"{host} offers no device codes. Where this machine has no browser: `mgmt login --no-browser`.",
-            code="no-device-code",
-        )
-    asked = {
-        "client_id": service.client_id or "",
-        "scope": " ".join(choose_scopes(service)),
-        **name_audience(service),
-    }
-    answer = issuer.post(metadata.device_authorization_endpoint, asked)
+    answer = _ask_for_code(issuer, metadata, service)
     secret, code = str(answer.get("device_code") or ""), _read_code(answer)
     if not secret or code is None:
         raise LoginRequiredError(f"{host} answers what is no device code. Tell the admin.", code="no-device-code")
@@ -84,6 +74,21 @@ def sign_in_elsewhere(
         f"Nobody signed in at {host} before the code ran out. Run `mgmt login --device` for a new one.",
         code="sign-in-timeout",
     )
+
+
+def _ask_for_code(issuer: IssuerApi, metadata: Metadata, service: Service) -> Mapping[str, Any]:
+    if metadata.device_authorization_endpoint is None:
+        raise LoginRequiredError(
+            f"{urlsplit(metadata.issuer).netloc} offers no device codes. Where this machine has no browser: "
+            "`mgmt login --no-browser`.",
+            code="no-device-code",
+        )
+    form = {
+        "client_id": service.client_id or "",
+        "scope": " ".join(choose_scopes(service)),
+        **name_audience(service),
+    }
+    return issuer.post(metadata.device_authorization_endpoint, form)
 
 
 def _wait(seconds: float, stop: threading.Event, monotonic: Callable[[], float]) -> None:
