@@ -58,11 +58,11 @@ class FoundUpload:
 
 
 class Uploads:
-    """All uploads that one target is compared with, newest first.
+    """All uploads that one target is compared with; of several that prove the same, a verdict rests on the first.
 
     Args:
         api: The service.
-        records: Those of uploads with the target's name, newest first.
+        records: Those of uploads with the target's name.
     """
 
     def __init__(self, api: ServiceApi, records: Iterable[UploadRecord]) -> None:

@@ -221,6 +221,16 @@ def test_a_card_whose_name_no_upload_can_have_is_not_stored_under_it(world, card
     assert world.ask(odd)[0].unsafe == [(b"", "not-stored")]
 
 
+def test_a_verdict_rests_on_ones_own_upload_where_somebody_else_has_stored_the_same_since(world, card, tmp_path):
+    own = world.upload(pack(card, tmp_path), prefix="day1")
+    later = world.upload(pack(card, tmp_path), prefix="day2", person="bob")
+    assert [proof.operation_id for proof in world.ask(card)[0].proofs] == [own.operation_id]
+    world.rewrite(own, deleted_at=NOW, deleted_by="ada", recoverable_until=NOW)
+    assert [proof.operation_id for proof in world.ask(card)[0].proofs] == [later.operation_id]
+    world.rewrite(later, deleted_at=NOW, deleted_by="bob", recoverable_until=NOW)
+    assert world.ask(card)[0].unsafe == [(b"", "deleted")]
+
+
 def test_where_no_upload_stands_nothing_is_read_and_the_reason_is_said(world, card, tmp_path, monkeypatch):
     monkeypatch.setattr(rereading, "read_at", None)
     assert world.ask(card)[0].unsafe == [(b"", "not-stored")]
