@@ -181,7 +181,7 @@ class UploadRecord(OperationRecord):
 
     @property
     def object_size(self) -> int | None:
-        """Bytes of the stored object, 0 until it is stored; None where the record says nothing of one."""
+        """Bytes of the stored object, before that those announced, or 0; None where the record says nothing of one."""
         return self.s3_file_record.size if self.s3_file_record is not None else None
 
 
