@@ -9,7 +9,7 @@ from mgmt_api.domain.checks import is_operation_id
 from mgmt_api.domain.entities import Name, Operation
 from mgmt_api.ports import StoredObject
 from mgmt_api.upkeep.settling import settle_upload
-from mgmt_api.uploads.settlement import adopt_late, is_as_promised
+from mgmt_api.uploads.recording import adopt_late, is_as_promised
 from mgmt_contract.names import fold_key
 from mgmt_contract.records import CANCELLED
 

@@ -11,7 +11,8 @@ from mgmt_api.domain.checks import check_content, check_count, check_machine_id
 from mgmt_api.domain.entities import Actor, Operation
 from mgmt_api.uploads.clean_ups import apply_riding_clean_ups
 from mgmt_api.uploads.content import add_content
-from mgmt_api.uploads.settlement import COMPLETING_RETRY_SECONDS, Standing, discard_parts, finish
+from mgmt_api.uploads.recording import discard_parts
+from mgmt_api.uploads.settlement import COMPLETING_RETRY_SECONDS, Standing, finish
 from mgmt_contract.messages import CompleteItem, CompleteRequest, CompleteResponse, CompleteResult, Content
 from mgmt_contract.problems import Problem, ProblemError, make_problem
 

@@ -1,4 +1,4 @@
-"""Entering a whole archive's content into its operation."""
+"""The content of a whole archive in its operation: entered once it is known, required where the upload ends."""
 
 from __future__ import annotations
 
@@ -42,3 +42,10 @@ def change_file(
     if file is None:
         return None
     return dataclasses.replace(file, status=status or file.status, size=file.size if size is None else size)
+
+
+def require_content(operation: Operation) -> Content:
+    """Return the content of an upload that is about to end: it is known by then."""
+    if operation.content is None:
+        raise ValueError(f"the content of {operation.id} is not known")
+    return operation.content

@@ -11,7 +11,8 @@ from mgmt_api.calls.items import answer_each
 from mgmt_api.domain.access import require_lease, require_reach
 from mgmt_api.domain.checks import check_count, check_error_code, check_machine_id
 from mgmt_api.domain.entities import Actor, Operation
-from mgmt_api.uploads.settlement import COMPLETING_RETRY_SECONDS, discard_parts, end_unfinished
+from mgmt_api.uploads.recording import discard_parts
+from mgmt_api.uploads.settlement import COMPLETING_RETRY_SECONDS, end_unfinished
 from mgmt_contract.messages import FailItem, FailRequest, RecordResult, RecordsResponse
 from mgmt_contract.problems import Problem, ProblemError
 from mgmt_contract.records import CANCELLED

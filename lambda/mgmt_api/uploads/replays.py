@@ -15,7 +15,8 @@ from mgmt_api.uploads.multipart import (
     make_new_object,
     open_multipart_upload,
 )
-from mgmt_api.uploads.settlement import COMPLETING_RETRY_SECONDS, discard_parts, finish
+from mgmt_api.uploads.recording import discard_parts
+from mgmt_api.uploads.settlement import COMPLETING_RETRY_SECONDS, finish
 from mgmt_contract.messages import Lease, Multipart, SignedRequest, StartItem, StartResult
 from mgmt_contract.parts import part_count
 from mgmt_contract.problems import ProblemError

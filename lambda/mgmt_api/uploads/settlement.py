@@ -1,4 +1,4 @@
-"""How an upload ends: the service looks at the storage, compares, and records what is true.
+"""How an upload ends: the service looks at the storage, compares, and has recorded (`recording`) what is true.
 
 Every step can be repeated from the start: the records are read first, the storage after them, and every
 write names the revision that was read. A call that is interrupted, or loses a write, looks again.
@@ -12,8 +12,7 @@ from datetime import timedelta
 from typing import Final
 
 from mgmt_api.calls.backends import Backends
-from mgmt_api.domain.entities import CurrentVersion, Name, Operation
-from mgmt_api.domain.redaction import redact
+from mgmt_api.domain.entities import Name, Operation
 from mgmt_api.ports import (
     ContentRefusedError,
     NoSuchMultipartUploadError,
@@ -26,16 +25,16 @@ from mgmt_api.ports import (
     StoredPart,
 )
 from mgmt_api.uploads.conditions import find_condition
-from mgmt_api.uploads.content import change_file
-from mgmt_api.uploads.existing import describe_existing, tell_owner
-from mgmt_api.uploads.index import find_index
-from mgmt_api.uploads.multipart import (
-    discard_multipart_upload,
-    find_missing_parts,
-    list_whole_parts,
-    open_multipart_upload,
+from mgmt_api.uploads.content import require_content
+from mgmt_api.uploads.multipart import find_missing_parts, list_whole_parts, open_multipart_upload
+from mgmt_api.uploads.recording import (
+    fail_for_content,
+    fail_for_name,
+    is_as_promised,
+    record_failure,
+    record_outcome,
+    record_success,
 )
-from mgmt_contract.messages import Content
 from mgmt_contract.parts import part_count
 from mgmt_contract.records import Phase
 from mgmt_contract.values import Value
@@ -67,9 +66,6 @@ class Standing(Value):
         return self.operation.phase
 
 
-# --- finishing -----------------------------------------------------------------------------------------
-
-
 def finish(backends: Backends, operation: Operation, name: Name) -> Standing:
     """Finish an upload of known content, as far as the storage lets.
 
@@ -87,11 +83,32 @@ def finish(backends: Backends, operation: Operation, name: Name) -> Standing:
     return _finish_multipart(backends, operation, name)
 
 
+def end_unfinished(
+    backends: Backends, operation: Operation, name: Name, error_code: str, error_message: str
+) -> Operation:
+    """End an abandoned upload: failed, unless its object turns out to be there.
+
+    One that is completing is finished and never overwritten; it may come back completing still.
+
+    Raises:
+        ConflictError: If another call has changed the operation or the name.
+    """
+    if operation.phase == "completing":
+        operation = finish(backends, operation, name).operation
+        if operation.phase != "carrying":
+            return operation
+    elif operation.phase == "carrying" and operation.part_size is None:
+        stored = backends.objects.head_object(operation.record.s3_object_key)
+        if stored is not None and is_as_promised(operation, stored):
+            return record_success(backends, operation, name, stored)
+    return record_failure(backends, operation, name, error_code, error_message)
+
+
 def _finish_whole(backends: Backends, operation: Operation, name: Name) -> Standing:
     stored = backends.objects.head_object(operation.record.s3_object_key)
     if _is_open(operation, stored):
         return Standing(_fall_back(backends, operation), missing_parts=(1,))
-    return Standing(_judge(backends, operation, name, stored))
+    return Standing(record_outcome(backends, operation, name, stored))
 
 
 def _finish_multipart(backends: Backends, operation: Operation, name: Name) -> Standing:
@@ -113,7 +130,7 @@ def _look_at_join(backends: Backends, operation: Operation, name: Name) -> Stand
     if operation.phase == "completing":
         stored = backends.objects.head_object(operation.record.s3_object_key)
         if stored is not None and stored.operation_id == operation.id:
-            return Standing(_judge(backends, operation, name, stored))
+            return Standing(record_outcome(backends, operation, name, stored))
         if _may_be_joining(backends, operation) or _is_handed_over(backends, operation):
             return Standing(operation)
     elif operation.refusal is not None and _is_handed_over(backends, operation):
@@ -183,7 +200,7 @@ def _note_answer(backends: Backends, operation: Operation) -> Operation:
 
 
 def _join_parts(backends: Backends, operation: Operation, parts: list[StoredPart]) -> StorageError | None:
-    content = _content_of(operation)
+    content = require_content(operation)
     wanted = part_count(content.size, operation.part_size or 1)
     try:
         backends.objects.complete_multipart_upload(
@@ -204,12 +221,12 @@ def _look_again(backends: Backends, operation: Operation, name: Name, refusal: S
     """Judge a completion by the object under the key; the storage's answer counts only after that."""
     stored = backends.objects.head_object(operation.record.s3_object_key)
     if stored is not None and stored.operation_id == operation.id:
-        return Standing(_judge(backends, operation, name, stored))
+        return Standing(record_outcome(backends, operation, name, stored))
     if isinstance(refusal, OperationInProgressError):
         return Standing(operation)
     if isinstance(refusal, ContentRefusedError):
         finding = f"the storage refused to join the parts: {refusal}"
-        return Standing(_fail_for_content(backends, operation, name, finding))
+        return Standing(fail_for_content(backends, operation, name, finding))
     if isinstance(refusal, StorageUnavailableError):
         _note_answer(backends, operation)
         raise refusal
@@ -224,7 +241,7 @@ def _weigh(
     if isinstance(refusal, NoSuchMultipartUploadError) and still_open:
         return _reopen(backends, operation)
     if isinstance(refusal, (NoSuchMultipartUploadError, PreconditionFailedError)) and not still_open:
-        return Standing(_fail_for_name(backends, operation, name, stored))
+        return Standing(fail_for_name(backends, operation, name, stored))
     if refusal is None or isinstance(refusal, PreconditionFailedError):
         # The joined object, or the one in the way, was removed at once: ask again.
         return Standing(_note_answer(backends, operation))
@@ -248,184 +265,7 @@ def _is_open(operation: Operation, stored: StoredObject | None) -> bool:
     return stored.operation_id != operation.id and stored.etag == operation.replaces_etag
 
 
-def _judge(backends: Backends, operation: Operation, name: Name, stored: StoredObject | None) -> Operation:
-    if stored is None or stored.operation_id != operation.id:
-        return _fail_for_name(backends, operation, name, stored)
-    if not is_as_promised(operation, stored):
-        states = f"{stored.size} bytes, checksum {stored.crc64nvme or 'unknown'}"
-        return _fail_for_content(backends, operation, name, f"the storage states {states}")
-    return _record_success(backends, operation, name, stored)
-
-
-def is_as_promised(operation: Operation, stored: StoredObject) -> bool:
-    """Tell whether an object is this operation's, with the size and checksum the client computed."""
-    content = operation.content
-    return content is not None and (stored.operation_id, stored.size, stored.crc64nvme) == (
-        operation.id,
-        content.size,
-        content.crc64nvme,
-    )
-
-
-def _enter_completing(backends: Backends, operation: Operation) -> Operation:
-    """Note that an upload in parts is about to be done; one that was sent whole needs no note (`record_failure`)."""
-    if operation.phase != "carrying" or operation.part_size is None:
-        return operation
-    return backends.records.update_operation(operation.advance("completing"))
-
-
 def _fall_back(backends: Backends, operation: Operation, *, refusal: str | None = None) -> Operation:
     if operation.phase == "carrying":
         return operation
     return backends.records.update_operation(dataclasses.replace(operation.advance("carrying"), refusal=refusal))
-
-
-# --- success -------------------------------------------------------------------------------------------
-
-
-def _record_success(backends: Backends, operation: Operation, name: Name, stored: StoredObject) -> Operation:
-    """Record the name's current version, then the operation as done.
-
-    In between no other call can end it otherwise, and the name stays reserved for it: one in parts is completing, and
-    the failure of one that was sent whole is written with its name. One that had failed stays so until then.
-    """
-    index = find_index(backends, operation)
-    operation = _enter_completing(backends, operation)
-    current = _make_current(backends, operation, name, stored)
-    backends.records.put_name(dataclasses.replace(name, key=stored.key, current=current))
-    record = operation.record
-    done = operation.advance(
-        "done",
-        result_path=stored.key,
-        finished_at=current.finished_at,
-        etag=stored.etag,
-        version_id=stored.version_id,
-        index_size=index.size if index else None,
-        index_crc64nvme=index.crc64nvme if index else None,
-        index_version_id=index.version_id if index else None,
-        index_missing=index is None and operation.index is not None,
-        error_code=None,
-        error_message=None,
-        source_file_record=change_file(record.source_file_record, status="completed"),
-        s3_file_record=change_file(record.s3_file_record, status="completed", size=stored.size),
-    )
-    done = backends.records.update_operation(done)
-    backends.metrics.count("UploadsDone")
-    backends.metrics.count("BytesStored", stored.size)
-    return done
-
-
-def _make_current(backends: Backends, operation: Operation, name: Name, stored: StoredObject) -> CurrentVersion:
-    content = _content_of(operation)
-    known = name.current
-    # An interrupted call may have recorded this very version: its time is kept.
-    finished_at = known.finished_at if known is not None and known.operation_id == operation.id else backends.now()
-    return CurrentVersion(
-        operation_id=operation.id,
-        actor=operation.record.actor,
-        actor_id=operation.record.actor_id,
-        finished_at=finished_at,
-        size=stored.size,
-        crc64nvme=content.crc64nvme,
-        content_digest=content.content_digest,
-        etag=stored.etag,
-        version_id=stored.version_id,
-    )
-
-
-def adopt_late(backends: Backends, operation: Operation, name: Name, stored: StoredObject) -> Operation:
-    """Record an upload that had failed as done: its object has arrived, is as promised, and has the name to itself.
-
-    Raises:
-        ConflictError: If another call has changed the operation or the name.
-    """
-    record = dataclasses.replace(operation.record, late_at=backends.now(), late_version_id=stored.version_id)
-    return _record_success(backends, dataclasses.replace(operation, record=record), name, stored)
-
-
-# --- failure -------------------------------------------------------------------------------------------
-
-
-def end_unfinished(
-    backends: Backends, operation: Operation, name: Name, error_code: str, error_message: str
-) -> Operation:
-    """End an abandoned upload: failed, unless its object turns out to be there.
-
-    One that is completing is finished and never overwritten; it may come back completing still.
-
-    Raises:
-        ConflictError: If another call has changed the operation or the name.
-    """
-    if operation.phase == "completing":
-        operation = finish(backends, operation, name).operation
-        if operation.phase != "carrying":
-            return operation
-    elif operation.phase == "carrying" and operation.part_size is None:
-        stored = backends.objects.head_object(operation.record.s3_object_key)
-        if stored is not None and is_as_promised(operation, stored):
-            return _record_success(backends, operation, name, stored)
-    return record_failure(backends, operation, name, error_code, error_message)
-
-
-def record_failure(
-    backends: Backends, operation: Operation, name: Name, error_code: str, error_message: str
-) -> Operation:
-    """Record an operation as failed and throw its parts away. Its name is free from then on.
-
-    The failure of an upload that was sent whole is written together with its name: another call that has found the
-    object writes the name, then the operation as done, and so neither comes between the two writes of the other.
-
-    Args:
-        backends: The stores.
-        operation: Not ended yet.
-        name: Read before the look at the storage that found no object of the operation.
-        error_code: Why it has failed.
-        error_message: The same for a person.
-
-    Raises:
-        ConflictError: If another call has changed the operation or the name.
-    """
-    failed = operation.advance(
-        "failed",
-        finished_at=backends.now(),
-        error_code=error_code,
-        error_message=redact(error_message),
-        s3_file_record=change_file(operation.record.s3_file_record, status="failed"),
-    )
-    if operation.part_size is None:
-        failed = backends.records.update_with_name(failed, name)
-    else:
-        failed = backends.records.update_operation(failed)
-    backends.metrics.count("UploadsFailed", code=error_code)
-    discard_parts(backends, failed)
-    return failed
-
-
-def discard_parts(backends: Backends, operation: Operation) -> None:
-    """Throw the parts of a failed operation away; again, where an earlier call was interrupted."""
-    discard_multipart_upload(backends, operation.record.s3_object_key, operation.multipart_upload_id)
-
-
-def _fail_for_name(backends: Backends, operation: Operation, name: Name, stored: StoredObject | None) -> Operation:
-    key = operation.record.s3_object_key
-    if stored is None:
-        sentence = f"The object under {key} that was to be replaced is gone. Start the upload again."
-    else:
-        owner = tell_owner(describe_existing(backends, name, stored, operation.record.actor_id))
-        sentence = (
-            f"Another object was stored under {key} meanwhile, by {owner}. "
-            "Upload under another name with --as, or replace it with --replace."
-        )
-    return record_failure(backends, operation, name, "name-taken", sentence)
-
-
-def _fail_for_content(backends: Backends, operation: Operation, name: Name, finding: str) -> Operation:
-    content = _content_of(operation)
-    sentence = f"The client computed {content.size} bytes, checksum {content.crc64nvme}; {finding}. Upload it again."
-    return record_failure(backends, operation, name, "content-differs", sentence)
-
-
-def _content_of(operation: Operation) -> Content:
-    if operation.content is None:
-        raise ValueError(f"the content of {operation.id} is not known")
-    return operation.content

@@ -21,9 +21,10 @@ from mgmt_api.uploads.clean_ups import apply_riding_clean_ups
 from mgmt_api.uploads.drafts import draft_operation, is_whole_put
 from mgmt_api.uploads.existing import describe_existing, refuse_replacement, tell_owner
 from mgmt_api.uploads.multipart import open_multipart_upload
+from mgmt_api.uploads.recording import discard_parts
 from mgmt_api.uploads.replays import answer_ready, replay
 from mgmt_api.uploads.reservations import AskedNames, check_request, refuse_twin
-from mgmt_api.uploads.settlement import COMPLETING_RETRY_SECONDS, discard_parts, end_unfinished
+from mgmt_api.uploads.settlement import COMPLETING_RETRY_SECONDS, end_unfinished
 from mgmt_contract.messages import (
     Existing,
     StartItem,
