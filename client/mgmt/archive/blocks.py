@@ -19,6 +19,8 @@ _FLUSHED: Final = b"\x00\x00\xff\xff"
 block too."""
 _STORED_HEADER: Final = struct.Struct("<BHH")
 _END: Final = len(LAST_BLOCK) + len(gzip_trailer(0, 0))
+_CRC32: Final = slice(len(LAST_BLOCK), len(LAST_BLOCK) + 4)
+"""Where in the end gzip's checksum stands."""
 
 
 class Readable(Protocol):
@@ -44,9 +46,9 @@ class Place(NamedTuple):
     tar_offset: int = 0
     crc32: int = 0
 
-    def after(self, block: ReadBlock) -> Place:
+    def after(self, block: ReadBlock, *, counts_crc32: bool = True) -> Place:
         """Return where the next block begins."""
-        crc32 = checksum_crc32(block.content, self.crc32)
+        crc32 = checksum_crc32(block.content, self.crc32) if counts_crc32 else 0
         return Place(self.archive_offset + block.length, self.tar_offset + len(block.content), crc32)
 
 
@@ -66,23 +68,30 @@ def inflate_block(encoded: bytes) -> bytes:
     return content
 
 
-def read_blocks(file: Readable) -> Iterator[ReadBlock]:
+def read_blocks(file: Readable, *, counts_crc32: bool = True) -> Iterator[ReadBlock]:
     """Read the blocks of a whole archive of this format, and check its gzip trailer.
 
     Every block is inflated without the ones before it, which proves that it can be read alone.
 
+    Args:
+        file: The archive, from its beginning on.
+        counts_crc32: Whether gzip's own checksum is compared too; it need not be where better ones are.
+
     Raises:
         IntegrityError: archive-damaged, or other-format where it is another format's, or not mgmt's.
     """
-    return (block for _, block in read_placed_blocks(file))
+    return (block for _, block in read_placed_blocks(file, counts_crc32=counts_crc32))
 
 
-def read_placed_blocks(file: Readable, start: Place | None = None) -> Iterator[tuple[Place, ReadBlock]]:
+def read_placed_blocks(
+    file: Readable, start: Place | None = None, *, counts_crc32: bool = True
+) -> Iterator[tuple[Place, ReadBlock]]:
     """Read the blocks as `read_blocks` does, each with its place.
 
     Args:
         file: The archive, from its beginning on, or from `start` on.
         start: The place of the first block, where an earlier reading has ended.
+        counts_crc32: As above.
     """
     window = _Window(file)
     if start is None:
@@ -93,10 +102,14 @@ def read_placed_blocks(file: Readable, start: Place | None = None) -> Iterator[t
     while not window.is_at_end():
         block = _read_stored(window, room) or _read_deflated(window)
         yield place, block
-        place = place.after(block)
+        place = place.after(block, counts_crc32=counts_crc32)
         if len(block.content) < BLOCK_SIZE_BYTES:
             break
-    if window.take(_END + 1) != LAST_BLOCK + gzip_trailer(place.crc32, place.tar_offset):
+    end = bytearray(window.take(_END + 1))
+    expected = LAST_BLOCK + gzip_trailer(place.crc32, place.tar_offset)
+    if not counts_crc32:
+        end[_CRC32] = expected[_CRC32]
+    if end != expected:
         raise damaged("it does not end as it should, or its bytes were changed")
 
 

@@ -61,12 +61,18 @@ def unpack(archive: Readable, extraction: Extraction, *, is_wanted: Callable[[by
 def read_through(archive: Readable, *, rules: Rules) -> Unpacked:
     """Read an archive of this format from its beginning to its end, and make nothing of it.
 
+    For archives whose every byte is compared with the recorded CRC64NVME, and their content with the recorded digest.
+    Gzip's CRC-32 is not computed here as well. Of what may happen to an archive after it was packed, it finds nothing
+    that these two do not; it is in the recorded bytes itself, and took a tenth of a download's processor time. What it
+    alone can find is a packer that has counted wrong: then the content is right nevertheless, and such an archive can
+    still be had. Whatever unpacks it, mgmt too, tells of it.
+
     Raises:
         IntegrityError: hostile-archive, archive-damaged or other-format.
     """
     listed, size_bytes = ListDigest(), 0
     counted = Counted(rules)
-    reader = TarReader(block.content for block in read_blocks(archive))
+    reader = TarReader(block.content for block in read_blocks(archive, counts_crc32=False))
     for member in reader.members():
         counted.add_member(member.size_bytes)
         digest = reader.digest_content() if member.kind == "file" else b""

@@ -23,11 +23,16 @@ no connection stands still."""
 
 
 class _Block:
-    """Memory that bytes of the archive come into, one behind the other."""
+    """Memory that bytes of the archive come into, one behind the other; free again when they were written and read."""
 
     def __init__(self, memory: memoryview) -> None:
         self.memory = memory
+        self.empty()
+
+    def empty(self) -> None:
+        """Begin anew."""
         self.filled_bytes = 0
+        self.is_written = self.is_read = False
 
 
 class Arriving:
@@ -47,7 +52,7 @@ class Arriving:
         self._on_bytes = on_bytes
         self._has_changed = threading.Condition()
         self._fresh: dict[int, _Block] = {}
-        """By their offsets: written to the file, and not read yet."""
+        """By their offsets: full, and not read yet."""
         self._awaited: int | None = None
         """The offset that the reader waits at."""
         self._is_closed = False
@@ -78,8 +83,15 @@ class Arriving:
             self._is_closed = True
             self._has_changed.notify_all()
 
-    def hand_over(self, offset: int, block: _Block) -> _Block:
-        """Hand over a block that was written to the file, and return one to go on with.
+    def show(self, offset: int, block: _Block) -> None:
+        """Let the reader have a block that is full, while it is written to the file."""
+        with self._has_changed:
+            self._fresh[offset] = block
+            if offset == self._awaited:
+                self._has_changed.notify_all()
+
+    def exchange(self, block: _Block) -> _Block:
+        """Give back a block that was written to the file, and return one to go on with.
 
         A thread that is far ahead of the reader waits here until a block was read. But none waits long while the reader
         has nothing to read, such as behind a slow connection: then what it needs last is left to the file.
@@ -88,15 +100,16 @@ class Arriving:
             CancelledError: If it was closed meanwhile.
         """
         with self._has_changed:
-            self._fresh[offset] = block
-            self._has_changed.notify_all()
+            block.is_written = True
+            if block.is_read:
+                self._free.append(block)
             while not self._has_changed.wait_for(lambda: self._free or self._is_closed, _PATIENCE_SECONDS):
                 if self._is_starved():
                     break
             if self._is_closed:
                 raise CancelledError(INTERRUPTED)
-            following = self._free.pop() if self._free else self._fresh.pop(max(self._fresh))
-            following.filled_bytes = 0
+            following = self._free.pop() if self._free else self._fresh.pop(self._last_written())
+            following.empty()
             return following
 
     def note_whole(self, span: Span) -> None:
@@ -108,13 +121,19 @@ class Arriving:
     def _is_starved(self) -> bool:
         return self._awaited is not None and not self._is_there(self._awaited)
 
+    def _last_written(self) -> int:
+        """Find the block that the reader needs last of those in the file: there is one, as no thread has two."""
+        return max(offset for offset, block in self._fresh.items() if block.is_written)
+
     def _is_there(self, offset: int) -> bool:
         return offset in self._fresh or self._unfinished.is_written(offset)
 
     def _take_next(self) -> memoryview:
         with self._has_changed:
             if self._reading is not None:
-                self._free.append(self._reading)
+                self._reading.is_read = True
+                if self._reading.is_written:
+                    self._free.append(self._reading)
             self._awaited = offset = self._offset
             self._has_changed.notify_all()
             self._has_changed.wait_for(lambda: self._is_closed or self._is_there(offset))
@@ -129,7 +148,7 @@ class Arriving:
 
 
 class Bringing:
-    """The way of ranges through one thread: into a block, from there into the file, and to the reader."""
+    """The way of ranges through one thread: into a block, and from there to the reader and into the file."""
 
     def __init__(
         self, arriving: Arriving, unfinished: Unfinished, block: _Block, on_bytes: Callable[[int], object]
@@ -155,6 +174,7 @@ class Bringing:
         block = self._block
         block.filled_bytes += size_bytes
         if not self.room():
+            self._arriving.show(self._offset, block)
             self._unfinished.write(self._offset, block.memory[: block.filled_bytes])
-            offset, self._offset = self._offset, self._offset + block.filled_bytes
-            self._block = self._arriving.hand_over(offset, block)
+            self._offset += block.filled_bytes
+            self._block = self._arriving.exchange(block)

@@ -106,6 +106,24 @@ def test_a_changed_added_or_missing_byte_is_noticed_wherever_it_is(tmp_path):
         list(read_blocks(io.BytesIO(data + b"\x00")))
 
 
+def test_without_gzips_checksum_all_else_of_the_end_is_still_compared(tmp_path):
+    packed = pack(look(write(tmp_path / "P", noise(300_000))), tmp_path / "P.tar.gz")
+    data = packed.path.read_bytes()
+    passed = set()
+    for place in range(-13, 0):
+        changed = bytearray(data)
+        changed[place] ^= 1
+        with contextlib.suppress(IntegrityError):
+            list(read_blocks(io.BytesIO(changed), counts_crc32=False))
+            passed.add(place)
+        with pytest.raises(IntegrityError):
+            list(read_blocks(io.BytesIO(changed)))
+    assert passed == set(range(-8, -4))
+    for other in (data[:-1], data[:-8], data + b"\x00"):
+        with pytest.raises(IntegrityError):
+            list(read_blocks(io.BytesIO(other), counts_crc32=False))
+
+
 @pytest.mark.parametrize(
     "data", [b"", gzip.compress(b"other", mtime=0), GZIP_HEADER.replace(b"mgmt 3", b"mgmt 2") + bytes(20)], ids=repr
 )

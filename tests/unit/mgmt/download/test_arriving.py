@@ -132,6 +132,51 @@ def test_a_thread_waits_for_a_reader_that_has_enough_to_read(deliver, threads):
     bringing.result(SECONDS)
 
 
+class SlowFile:
+    """Writes to the file that wait for the test, where they begin at an offset."""
+
+    def __init__(self, monkeypatch, offset):
+        self.has_begun, self.may_go_on = threading.Event(), threading.Event()
+        write = Unfinished.write
+
+        def write_slowly(unfinished, at, data):
+            if at == offset:
+                self.has_begun.set()
+                assert self.may_go_on.wait(SECONDS)
+            write(unfinished, at, data)
+
+        monkeypatch.setattr(Unfinished, "write", write_slowly)
+
+
+def test_what_has_come_is_read_while_it_is_written(deliver, threads, monkeypatch):
+    disk = SlowFile(monkeypatch, 0)
+    delivery = deliver(1)
+    bringing = threads.submit(delivery.bring_all)
+    try:
+        assert disk.has_begun.wait(SECONDS)
+        assert bytes(threads.submit(delivery.arriving.read, MIB).result(SECONDS)) == CONTENT[:MIB]
+        assert sum(delivery.told) == MIB
+    finally:
+        disk.may_go_on.set()
+    assert threads.submit(delivery.read).result(SECONDS) == CONTENT[MIB:]
+    bringing.result(SECONDS)
+
+
+def test_what_was_read_before_it_was_written_gets_into_the_file(unfinished, deliver, threads, monkeypatch):
+    disk = SlowFile(monkeypatch, RANGE_SIZE_BYTES - MIB)
+    delivery = deliver(2)
+    reading = threads.submit(delivery.read)
+    slow = threads.submit(delivery.bring, 0)
+    try:
+        assert disk.has_begun.wait(SECONDS)
+        threads.submit(delivery.bring_all, 1, by=1).result(SECONDS)
+        assert reading.result(SECONDS) == CONTENT
+    finally:
+        disk.may_go_on.set()
+    slow.result(SECONDS)
+    assert unfinished.path.read_bytes() == CONTENT
+
+
 def test_no_thread_waits_long_while_the_reader_has_nothing_to_read(deliver, threads):
     delivery = deliver(2)
     reading = threads.submit(delivery.read)

@@ -5,6 +5,7 @@ from dataclasses import replace
 import pytest
 
 from mgmt.archive import inflating, pack, read_archive
+from mgmt.archive.checksums import crc64nvme, written
 from mgmt.download.checking import check_archive
 from mgmt.errors import IntegrityError
 from mgmt.source import look
@@ -46,6 +47,21 @@ def test_size_checksum_and_digest_must_each_be_the_recorded_ones(zeros):
             check(data, other)
     with pytest.raises(IntegrityError, match="size"):
         check(data, record, size=1)
+
+
+@pytest.mark.parametrize("distance", [1, 5, 9, 14, 4_000])
+def test_one_changed_bit_is_found_wherever_it_is(zeros, distance):
+    data, record = zeros
+    changed = bytearray(data)
+    changed[-distance] ^= 1
+    with pytest.raises(IntegrityError):
+        check(bytes(changed), record)
+
+
+def test_where_only_gzips_checksum_was_counted_wrong_by_its_packer_the_archive_comes_back(zeros):
+    data, record = zeros
+    data = data[:-8] + b"fake" + data[-4:]
+    check(data, replace(record, crc64nvme=written(crc64nvme(data))))
 
 
 def test_of_another_programs_archive_size_and_checksum_are_compared(zeros):
