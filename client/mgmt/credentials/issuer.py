@@ -28,9 +28,9 @@ from mgmt.network.retry import (
     describe_wrong_clock,
     explain_connection_error,
     proxy_login_error,
+    raise_if_permanent,
     read_date,
     read_retry_after,
-    refuse_hopeless,
 )
 from mgmt_contract.values import Value
 from mgmt_contract.wire import MessageError, from_json
@@ -249,7 +249,7 @@ class IssuerApi:
                 method, url, body, headers, make_timeout(try_seconds), Bounds(try_seconds, _ANSWER_MAX_BYTES)
             )
         except urllib3.exceptions.HTTPError as error:
-            refuse_hopeless(error, url)
+            raise_if_permanent(error, url)
             return None, explain_connection_error(error, url)
         _log.info("%s %s%s: %s", method, where.netloc, where.path, answer.status)
         self._emit(Answered())

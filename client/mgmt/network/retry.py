@@ -235,7 +235,7 @@ def explain_connection_error(error: urllib3.exceptions.HTTPError, url: str) -> s
     return _explain(_root_of(error), address)
 
 
-def refuse_hopeless(error: urllib3.exceptions.HTTPError, url: str) -> None:
+def raise_if_permanent(error: urllib3.exceptions.HTTPError, url: str) -> None:
     """Raise at once for errors that last until a setting is changed.
 
     A certificate counts only where its verification failed, which happens before the first byte of a request;

@@ -33,7 +33,7 @@ R = TypeVar("R", messages.PreviewRequest, messages.StartRequest)
 
 
 class ServiceApi:
-    """The service's routes. Every call is repeated, as the protocol allows, until it is answered or hopeless.
+    """The service's routes. Every call is repeated, as the protocol allows, until it is answered or cannot succeed.
 
     Every method may raise LoginRequiredError, RefusedError, NotConfiguredError, UnavailableError and
     CancelledError; problems of single items are in the results.

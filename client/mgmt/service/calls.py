@@ -1,4 +1,4 @@
-"""Calls of the service: each is sent, and sent again as the protocol allows, until it is answered or hopeless.
+"""Calls of the service: each is sent, and sent again as the protocol allows, until it is answered or cannot succeed.
 
 A good answer is read by `replies`; a refusal becomes one of mgmt's errors here.
 """
@@ -35,9 +35,9 @@ from mgmt.network.retry import (
     describe_wrong_clock,
     explain_connection_error,
     proxy_login_error,
+    raise_if_permanent,
     read_date,
     read_retry_after,
-    refuse_hopeless,
 )
 from mgmt.service import replies
 from mgmt_contract import messages, routes
@@ -283,7 +283,7 @@ class Calls:
         try:
             answer = self._connections.ask(route.method, url, body, headers, make_timeout(try_seconds), bounds)
         except urllib3.exceptions.HTTPError as error:
-            refuse_hopeless(error, url)
+            raise_if_permanent(error, url)
             return None, explain_connection_error(error, url)
         gateway_id = answer.headers.get(_GATEWAY_ID_HEADER)
         quoted = f" (request {gateway_id[:_GATEWAY_ID_MAX_CHARACTERS]})" if gateway_id else ""

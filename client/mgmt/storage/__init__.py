@@ -17,7 +17,7 @@ import urllib3
 
 from mgmt.errors import INTERRUPTED, CancelledError, archive_unreadable
 from mgmt.network import BLOCK_SIZE_BYTES, READ_TIMEOUT_SECONDS, Answer, Bounds, Connections, make_timeout
-from mgmt.network.retry import read_retry_after, refuse_hopeless
+from mgmt.network.retry import raise_if_permanent, read_retry_after
 from mgmt.text import MEASURED_MIN_BYTES
 from mgmt_contract.messages import SignedRequest
 from mgmt_contract.values import Value
@@ -224,7 +224,7 @@ class Carrier:
         except urllib3.exceptions.HTTPError as error:
             if isinstance(error, urllib3.exceptions.ReadTimeoutError):
                 self._answer_seconds = min(2 * answer_seconds, ANSWER_MAX_SECONDS)
-            refuse_hopeless(error, signed.url)
+            raise_if_permanent(error, signed.url)
             host = urlsplit(signed.url).hostname
             return PutResult(PutOutcome.BROKEN, f"the connection to {host} broke ({type(error).__name__})")
         return _read_answer(answer)

@@ -16,7 +16,7 @@ import urllib3
 
 from mgmt.errors import INTERRUPTED, CancelledError
 from mgmt.network import BLOCK_SIZE_BYTES, READ_TIMEOUT_SECONDS, Bounds, Connections, bounded, make_timeout
-from mgmt.network.retry import read_retry_after, refuse_hopeless
+from mgmt.network.retry import raise_if_permanent, read_retry_after
 from mgmt.storage import RateLimit
 from mgmt_contract.messages import SignedRequest
 from mgmt_contract.values import Value
@@ -150,7 +150,7 @@ class Receiver:
                 )
             result = self._read(response, offset, length, size, place)
         except urllib3.exceptions.HTTPError as error:
-            refuse_hopeless(error, signed.url)
+            raise_if_permanent(error, signed.url)
             result = _broken(signed.url, type(error).__name__)
         except _BodyError as error:
             result = _broken(signed.url, str(error))

@@ -24,7 +24,7 @@ RENAMES_OPEN_FILES: Final = os.name != "nt"
 
 
 class Large:
-    """The way of one large source."""
+    """Uploads one large source at a time: its parts are sent while it is packed."""
 
     goes_alone = True
 

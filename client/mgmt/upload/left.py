@@ -1,4 +1,4 @@
-"""What is left to do on this machine: uploads that were begun and have not ended, and orders that were not come to."""
+"""What is left to do on this machine: begun uploads that have not ended, and orders that no run has come to."""
 
 from __future__ import annotations
 

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 class Small:
-    """The way of many small sources together."""
+    """Uploads many small sources together: packed first, then begun and confirmed with one call for all."""
 
     goes_alone = False
 
