@@ -9,7 +9,7 @@ from mgmt.archive.blocks import Readable
 from mgmt.archive.rules import Rules
 from mgmt.archive.summed import Summed
 from mgmt.archive.unpacking import Unpacked, read_through
-from mgmt.stored.recorded import has_this_format, refuse_other_content, size_of
+from mgmt.stored.recorded import has_this_format, refuse_other_content
 from mgmt_contract.parts import MIB
 from mgmt_contract.records import UploadRecord
 
@@ -45,7 +45,6 @@ def check_end(archive: Summed, record: UploadRecord, found: Unpacked | None) -> 
         pass
     refuse_other_content(
         record,
-        size_of(record),
         size=archive.offset,
         crc64nvme=archive.crc64nvme,
         content_digest=found.content_digest if found is not None and has_this_format(record) else None,

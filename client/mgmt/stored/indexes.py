@@ -192,11 +192,7 @@ def _read_archive(
         index = Index(file)
         facts = index.facts
         refuse_other_content(
-            upload,
-            size_of(upload),
-            size=facts.archive_size,
-            crc64nvme=facts.crc64nvme,
-            content_digest=facts.content_digest,
+            upload, size=facts.archive_size, crc64nvme=facts.crc64nvme, content_digest=facts.content_digest
         )
         return index
 

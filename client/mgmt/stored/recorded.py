@@ -56,16 +56,14 @@ def has_this_format(upload: UploadRecord) -> bool:
     return (upload.codec or "").startswith(CODEC_BEGINNING)
 
 
-def refuse_other_content(
-    upload: UploadRecord, recorded_size: int, *, size: int, crc64nvme: str, content_digest: str | None
-) -> None:
+def refuse_other_content(upload: UploadRecord, *, size: int, crc64nvme: str, content_digest: str | None) -> None:
     """Compare an archive that was read whole with its record; without the digest where that is None.
 
     Raises:
         IntegrityError: content-differs.
     """
     compared = {
-        "size": (size, recorded_size),
+        "size": (size, size_of(upload)),
         "crc64nvme": (crc64nvme, upload.crc64nvme),
         "content digest": (content_digest, upload.content_digest),
     }
