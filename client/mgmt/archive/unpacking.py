@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from contextlib import closing
 
 from mgmt.archive.blocks import Readable, read_blocks
@@ -12,14 +11,12 @@ from mgmt.archive.index import IndexedMember
 from mgmt.archive.inflating import inflate
 from mgmt.archive.rules import Counted, Rules
 from mgmt.archive.tar_reading import TarReader
-from mgmt.errors import SourceError
 from mgmt.layout import frame
-from mgmt.text import shown
 from mgmt_contract.values import Value
 
 
 class Unpacked(Value):
-    """What an archive was found to hold, all of it, extracted or not."""
+    """What an archive was found to hold."""
 
     content_digest: str
     """To be compared with the archive's record before the extraction is published."""
@@ -27,32 +24,27 @@ class Unpacked(Value):
     uncompressed_size: int
 
 
-def unpack(archive: Readable, extraction: Extraction, *, is_wanted: Callable[[bytes], bool] | None = None) -> Unpacked:
+def unpack(archive: Readable, extraction: Extraction) -> Unpacked:
     """Read an archive from its beginning to its end, and extract it; nothing is published.
 
     Args:
         archive: Any `.tar.gz`.
         extraction: Where its members are made.
-        is_wanted: Tells of a path whether it is extracted; the folders that lead there are too. Everything by default.
 
     Raises:
         IntegrityError: hostile-archive, archive-damaged or other-format.
         LocalStateError: If this system or its disk cannot have a member.
-        SourceError: link-without-file, for a wanted hard link whose file is not.
         CancelledError: If the extraction was stopped.
     """
     listed, size_bytes = ListDigest(), 0
-    choice = _Choice(extraction, is_wanted)
     with closing(inflate(archive, ratio_max=extraction.rules.ratio_max, stop=extraction.stop)) as pieces:
         reader = TarReader(pieces)
         for member in reader.members():
             digest = b""
-            if member.kind != "file":
-                choice.add(member)
-            elif choice.includes(member):
+            if member.kind == "file":
                 digest = _extract(reader, extraction, member)
             else:
-                digest = reader.digest_content()
+                extraction.add(member)
             listed.add(frame(member), digest)
             size_bytes += member.size_bytes
     return Unpacked(listed.text(), listed.member_count, size_bytes)
@@ -79,43 +71,6 @@ def read_through(archive: Readable, *, rules: Rules) -> Unpacked:
         listed.add(frame(member), digest)
         size_bytes += member.size_bytes
     return Unpacked(listed.text(), listed.member_count, size_bytes)
-
-
-class _Choice:
-    """Extracts the members that are wanted, and the folders that lead to them before."""
-
-    def __init__(self, extraction: Extraction, is_wanted: Callable[[bytes], bool] | None) -> None:
-        self._extraction = extraction
-        self._is_wanted = is_wanted
-        self._waiting: list[IndexedMember] = []
-        """Folders from the root on to here that were not asked for themselves."""
-
-    def includes(self, member: IndexedMember) -> bool:
-        """Tell whether a member is wanted; if so, the folders that lead to it are there."""
-        if self._is_wanted is None:
-            return True
-        while self._waiting and not member.path.startswith(self._waiting[-1].path + b"/"):
-            self._waiting.pop()
-        if not self._is_wanted(member.path):
-            return False
-        for folder in self._waiting:
-            self._extraction.add(folder)
-        self._waiting.clear()
-        return True
-
-    def add(self, member: IndexedMember) -> None:
-        """Extract a member that is no file, if it is wanted."""
-        if not self.includes(member):
-            if member.kind == "directory":
-                self._waiting.append(member)
-            return
-        if member.kind == "hardlink" and self._is_wanted is not None and not self._is_wanted(member.target):
-            raise SourceError(
-                f"'{shown(member.path)}' is a second name of '{shown(member.target)}', which was not chosen. Choose "
-                "that one too.",
-                code="link-without-file",
-            )
-        self._extraction.add(member)
 
 
 def _extract(reader: TarReader, extraction: Extraction, member: IndexedMember) -> bytes:

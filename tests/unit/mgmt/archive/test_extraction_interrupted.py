@@ -17,8 +17,7 @@ from mgmt.archive import pack
 from mgmt.archive.extraction import Extraction
 from mgmt.archive.index import IndexedMember
 from mgmt.archive.rules import Rules
-from mgmt.archive.unpacking import Unpacked, unpack
-from mgmt.errors import CancelledError, IntegrityError, SourceError
+from mgmt.errors import CancelledError, IntegrityError
 from mgmt.layout import placeholder
 from mgmt.source import look
 from support.extracting import TOKEN, bring, extract, members_of, without_special_bits
@@ -262,26 +261,3 @@ def test_a_list_that_is_not_in_an_indexs_order_is_refused(tmp_path, to, order):
     with pytest.raises(IntegrityError, match="out of order"):
         bring_all(to / "P", tmp_path / "P", [members[number] for number in order])
     assert not list(to.iterdir())
-
-
-def unpack_only(archive: Path, place: Path, wanted: list[bytes]) -> Unpacked:
-    """Extract what is wanted of a whole archive."""
-    with archive.open("rb") as stream, Extraction(place, token=TOKEN) as extraction:
-        found = unpack(stream, extraction, is_wanted=lambda path: path in wanted)
-        extraction.publish()
-    return found
-
-
-def test_only_what_is_wanted_is_unpacked_and_the_folders_that_lead_there(tree, tmp_path, to):
-    packed = pack(look(tree), tmp_path / "P.tar.gz")
-    wanted = [b"P/sizes/text-1048577", b"P/names/apple", b"P/links/sub/twin", b"P/links/data"]
-    found = unpack_only(packed.path, to / "P", wanted)
-    assert found.content_digest == packed.content.content_digest
-    leading = {b"", b"/sizes", b"/names", b"/links", b"/links/sub"} | {path[1:] for path in wanted}
-    assert describe(to / "P") == {path: facts for path, facts in describe(tree).items() if path in leading}
-
-
-def test_a_hard_link_whose_file_is_not_wanted_says_so(tree, tmp_path, to):
-    packed = pack(look(tree), tmp_path / "P.tar.gz")
-    with pytest.raises(SourceError, match=r"P/links/sub/twin.*'P/links/data'"):
-        unpack_only(packed.path, to / "P", [b"P/links/sub/twin"])
