@@ -197,7 +197,6 @@ def find_tokens(  # noqa: PLR0913  all that tokens are found by
         return FixedToken(settings.token)
     from mgmt.credentials.place import service_name
     from mgmt.credentials.provider import ClientToken, StoredToken
-    from mgmt.credentials.store import CredentialStore
 
     service_url = settings.require_api_url()
     patience = Patience(stop, budget_seconds=patience_seconds, on_wait=lambda why: emit(Waiting(why)))
@@ -214,27 +213,49 @@ def find_tokens(  # noqa: PLR0913  all that tokens are found by
             return ServiceApi(service_url, FixedToken(""), connections, patience, emit).describe().issuer
 
     if settings.client_id is not None or settings.client_secret is not None:
-        if settings.client_id is None or settings.client_secret is None:
-            raise UsageError(
-                "MGMT_CLIENT_ID and MGMT_CLIENT_SECRET belong together, and only one of them is set.", code="bad-client"
-            )
+        client_id, client_secret = _require_client(settings)
         return ClientToken(
-            settings.client_id,
-            settings.client_secret,
+            client_id,
+            client_secret,
             find_issuer,
             open_issuer,
             scope=settings.client_scope,
             patience=patience,
             learn=learn,
         )
+    name = kept_as or service_name(service_url)
+    store = _require_sign_in(settings, environment, name, emit)
+    return StoredToken(store, name, open_issuer, patience=patience, emit=emit, learn=learn)
+
+
+def _require_client(settings: Settings) -> tuple[str, str]:
+    """Return the id and the secret of a client, such as a CI job.
+
+    Raises:
+        UsageError: If only one of them is set.
+    """
+    if settings.client_id is None or settings.client_secret is None:
+        raise UsageError(
+            "MGMT_CLIENT_ID and MGMT_CLIENT_SECRET belong together, and only one of them is set.", code="bad-client"
+        )
+    return settings.client_id, settings.client_secret
+
+
+def _require_sign_in(settings: Settings, environment: Mapping[str, str], name: str, emit: Emit) -> CredentialStore:
+    """Return where sign-ins are kept, with one of that name.
+
+    Raises:
+        LoginRequiredError: If there is none, or none that can be read.
+    """
+    from mgmt.credentials.store import CredentialStore
+
     try:
         store = CredentialStore(state_directory(environment), emit)
     except LocalStateError:  # a user without a home has signed in nowhere
         raise settings.no_sign_in() from None
-    name = kept_as or service_name(service_url)
     if store.version(name) is None:
         raise settings.no_sign_in()
-    return StoredToken(store, name, open_issuer, patience=patience, emit=emit, learn=learn)
+    return store
 
 
 def follow_issuer(store: CredentialStore, kept_as: str, issuer: str) -> bool:
