@@ -10,32 +10,22 @@ from typing import Final
 from mgmt.archive.blocks import Readable
 from mgmt.download.arriving import Arriving, Bringing
 from mgmt.download.unfinished import Span, Unfinished
+from mgmt.download.wanted import Wanted
 from mgmt.errors import INTERRUPTED, CancelledError, MgmtError
-from mgmt.events import Progress
-from mgmt.session import Session
 from mgmt.stored.ranges import Ranges
 from mgmt_contract.messages import SignedRequest
 from mgmt_contract.parts import MIB
-from mgmt_contract.values import Value
 
 _LOOK_SECONDS: Final = 0.2
 """How soon a command that was stopped ends."""
-
-
-class Source(Value):
-    """An archive to fetch, and how it is shown."""
-
-    operation_id: str
-    target_path: str
-    size: int
 
 
 class Fetching:
     """Fetches what is missing of one archive.
 
     Args:
-        session: The wired organs.
-        source: What to fetch.
+        wanted: What to fetch.
+        operation_id: The download's.
         unfinished: Where it is written.
         request: The URL to begin with.
         sign_again: Opens the download again and returns its fresh URL.
@@ -43,16 +33,16 @@ class Fetching:
 
     def __init__(
         self,
-        session: Session,
-        source: Source,
+        wanted: Wanted,
+        operation_id: str,
         unfinished: Unfinished,
         request: SignedRequest,
         sign_again: Callable[[], SignedRequest],
     ) -> None:
-        self._session = session
-        self._source = source
+        self._wanted = wanted
+        self._operation_id = operation_id
         self._unfinished = unfinished
-        self._ranges = Ranges(session, source.target_path, source.size, request, sign_again)
+        self._ranges = Ranges(wanted.session, wanted.target_path, wanted.size, request, sign_again)
         self._spans: Iterator[Span] = unfinished.missing()
         self._lock = threading.Lock()
         self._carried_over_bytes = self._done_bytes = self._told_bytes = unfinished.done_bytes
@@ -100,7 +90,7 @@ class Fetching:
                     each.result()
                 if checking.done():  # before all was there: it has found something
                     checking.result()
-                self._session.patience.check_stopped()
+                self._wanted.session.patience.check_stopped()
         except BaseException:
             self._errors.append(CancelledError(INTERRUPTED))
             raise
@@ -130,19 +120,10 @@ class Fetching:
 
     def _note_received(self, size_bytes: int) -> None:
         self._check_wanted()
-        source = self._source
         with self._lock:
             self._done_bytes += size_bytes
-            if size_bytes and self._done_bytes - self._told_bytes < MIB and self._done_bytes < source.size:
+            if size_bytes and self._done_bytes - self._told_bytes < MIB and self._done_bytes < self._wanted.size:
                 return
             self._told_bytes = self._done_bytes
-            self._session.emit(  # before another thread's, or progress would seem to go back
-                Progress(
-                    source.operation_id,
-                    source.target_path,
-                    "fetching",
-                    self._done_bytes,
-                    source.size,
-                    self._carried_over_bytes,
-                )
-            )
+            # Before another thread's, or progress would seem to go back.
+            self._wanted.note(self._operation_id, "fetching", self._done_bytes, self._carried_over_bytes)

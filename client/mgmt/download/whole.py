@@ -8,7 +8,7 @@ from mgmt.archive.blocks import Readable
 from mgmt.archive.publishing import prepare, publish
 from mgmt.archive.rules import Rules
 from mgmt.download.checking import check_archive
-from mgmt.download.fetching import Fetching, Source
+from mgmt.download.fetching import Fetching
 from mgmt.download.mending import Mending
 from mgmt.download.unfinished import Goal, Unfinished
 from mgmt.download.wanted import Wanted
@@ -91,8 +91,7 @@ class WholeArchive:
 
     def _fetch_once(self, unfinished: Unfinished, goal: Goal, request: SignedRequest) -> None:
         wanted = self._wanted
-        source = Source(goal.operation_id, wanted.target_path, wanted.size)
-        fetching = Fetching(wanted.session, source, unfinished, request, lambda: self._sign(goal))
+        fetching = Fetching(wanted, goal.operation_id, unfinished, request, lambda: self._sign(goal))
 
         def note_checked(done_bytes: int) -> None:
             self._checked_bytes = done_bytes
