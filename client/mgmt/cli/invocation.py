@@ -386,7 +386,7 @@ class Invocation:
         import click
 
         try:
-            is_agreed = click.confirm(question, default=False, err=True)
+            is_agreed = click.confirm(self.output.question(question), default=False, err=True)
         except click.Abort as error:
             raise CancelledError(f"Cancelled; {nothing_done}.", code="not-agreed") from error
         if not is_agreed:

@@ -34,6 +34,7 @@ _HALF_CHARACTER: Final = re.compile("[\ud800-\udfff]")
 """How Python holds a byte of a name that is no text; many readers of JSON refuse it, so it becomes \\xNN."""
 _UNSEEN: Final = re.compile("[\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069]")
 """What a terminal obeys, and what ends a line for some readers, beside what JSON itself escapes."""
+_ANSWER_COLUMNS: Final = len(" [y/N]: y")
 _LABELS: Final = {"mgmt:": "red", "note:": "magenta"}
 
 
@@ -110,6 +111,11 @@ class Output:
         text, width = self.with_commands(text), self.width
         room = width - 2 if mark and width is not None else width
         self.line(f"{mark} {fold(text, room, '  ')}" if mark else fold(text, room, "  "))
+
+    def question(self, text: str) -> str:
+        """Break a yes-or-no question between words on a narrow terminal; its last line has room for the answer."""
+        width = _width_of(self.stderr)
+        return fold(text, None if width is None else width - _ANSWER_COLUMNS, "  ")
 
     def with_commands(self, text: str) -> str:
         """Write the commands that a text names so that they reach the service that this one did."""

@@ -40,3 +40,15 @@ def test_a_json_line_is_one_line_that_no_terminal_obeys_and_says_the_same(sign):
     assert json.loads(out.getvalue()) == value
     assert out.getvalue() == f'{{"name":"a\\u{ord(sign):04x}2Jb"}}\n'
     assert len(out.getvalue().splitlines()) == 1
+
+
+@pytest.mark.parametrize("columns", [None, 20, 40, 200])
+def test_a_question_breaks_between_words_and_leaves_room_for_the_answer(columns, monkeypatch):
+    monkeypatch.setattr("mgmt.show._width_of", lambda _: columns)
+    question = "Delete 1 upload? For 30 days `mgmt undelete` brings back what is deleted."
+    lines = Output(Style()).question(question).split("\n")
+    assert " ".join(" ".join(lines).split()) == question
+    if columns is None or columns == 200:
+        assert lines == [question]
+    else:
+        assert max(len(f"{line} [y/N]: y") for line in lines) <= columns
