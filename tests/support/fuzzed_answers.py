@@ -31,10 +31,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
-from mgmt import service, session, storage
+from mgmt import session, storage
 from mgmt.cli.main import main as run_mgmt
 from mgmt.network import Bounds, make_timeout
 from mgmt.network.retry import Patience
+from mgmt.service import calls
 from mgmt.storage import receiving
 from mgmt_contract.parts import MIB
 from support.paper_service import PaperService
@@ -299,8 +300,8 @@ class _SkippingPatience(Patience):
 def _patched() -> Iterator[None]:
     """Shorten the product's times, so that thousands of runs end today."""
     replaced = [
-        (service, "ANSWER_MAX_SECONDS", ANSWER_SECONDS),
-        (service, "make_timeout", lambda seconds: make_timeout(seconds, ANSWER_SECONDS)),
+        (calls, "ANSWER_MAX_SECONDS", ANSWER_SECONDS),
+        (calls, "make_timeout", lambda seconds: make_timeout(seconds, ANSWER_SECONDS)),
         (storage, "READ_TIMEOUT_SECONDS", ANSWER_SECONDS),
         (storage, "ANSWER_MAX_SECONDS", ANSWER_SECONDS),
         (storage, "_ANSWER_BOUNDS", Bounds(ANSWER_SECONDS, 64 * 1024)),

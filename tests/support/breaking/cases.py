@@ -26,13 +26,14 @@ ALLOWED: Final = frozenset({0, 3, 4, 5, 6, 7, 8, 9})
 """What a command may end with that a network or a server has failed."""
 
 IMPATIENT: Final = """
-from mgmt import service, storage
+from mgmt import storage
 from mgmt.network import Bounds, make_timeout
+from mgmt.service import calls
 from mgmt.storage import receiving
 seconds = 1.0
-service.ANSWER_MAX_SECONDS = storage.ANSWER_MAX_SECONDS = storage.READ_TIMEOUT_SECONDS = seconds
+calls.ANSWER_MAX_SECONDS = storage.ANSWER_MAX_SECONDS = storage.READ_TIMEOUT_SECONDS = seconds
 receiving.ANSWER_MAX_SECONDS = receiving.READ_TIMEOUT_SECONDS = seconds
-service.make_timeout = lambda tried: make_timeout(tried, seconds)
+calls.make_timeout = lambda tried: make_timeout(tried, seconds)
 storage._ANSWER_BOUNDS = Bounds(seconds, 64 * 1024)
 """
 """A command for which an answer that takes a second takes too long."""
