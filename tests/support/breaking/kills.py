@@ -54,7 +54,7 @@ def watch(owner, name):
         return result
     setattr(owner, name, watched)
 from mgmt.archive import extraction, publishing, unfinished
-from mgmt.journal import Journal
+from mgmt.journal.file import JournalFile
 from mgmt.network import Connections
 from mgmt.storage import _Body
 from mgmt.storage.receiving import Receiver
@@ -64,7 +64,7 @@ for name in ("rename", "replace", "link", "unlink", "remove", "rmdir", "mkdir", 
 watch(Connections, "ask")
 watch(Receiver, "get")
 watch(_Body, "read")
-watch(Journal, "_change")
+watch(JournalFile, "change")
 from mgmt.__main__ import run
 run()
 """
