@@ -274,8 +274,9 @@ class Unfinished:
             self.goal = Goal(value["operation_id"], value["target_path"])
 
     def _remove_both(self) -> None:
-        remove_file(self._list_path, lambda _: True)
         remove_file(self.path, lambda _: True)
+        # The list last: while it is there, the next run, or `mgmt cancel`, finds what is to be removed.
+        remove_file(self._list_path, lambda _: True)
 
 
 def _write_at(descriptor: int, data: memoryview, offset: int) -> int:

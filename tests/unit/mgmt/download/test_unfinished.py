@@ -4,6 +4,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
+from mgmt.download import unfinished as unfinished_module
 from mgmt.download.unfinished import Goal, Unfinished
 from mgmt.errors import CancelledError
 from mgmt.layout import is_temporary_name
@@ -200,3 +201,19 @@ def test_what_an_earlier_run_has_written_stays_when_room_is_reserved_again(begun
     with unfinished(begun) as found:
         found.open(GOAL)
         assert found.read(RANGE_SIZE_BYTES, memoryview(bytearray(7))) == b"range 1"
+
+
+def test_the_list_is_removed_last_so_that_what_a_killed_run_leaves_of_it_is_still_found(begun, monkeypatch):
+    """`mgmt cancel` finds an archive by its list alone."""
+
+    def remove_and_die(path, is_ours):
+        remove(path, is_ours)
+        raise KeyboardInterrupt
+
+    remove = unfinished_module.remove_file
+    with unfinished(begun) as found:
+        found.open(GOAL)
+        monkeypatch.setattr(unfinished_module, "remove_file", remove_and_die)
+        with pytest.raises(KeyboardInterrupt):
+            found.discard()
+    assert list(begun.iterdir()) == [list_in(begun)]
