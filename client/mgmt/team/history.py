@@ -50,7 +50,8 @@ def read_name(typed: str) -> Name:
     """Read `DCIM/`, `./clip.mp4`, `/day1/clip.mp4.tar.gz` or `s3://bucket/day1/`.
 
     Raises:
-        UsageError: If nothing is left of it, or nothing can have it.
+        UsageError: If nothing is left of it.
+        SourceError: not-found, if no upload can have it.
     """
     address = re.fullmatch(r"s3://([^/]+)/(.*)", typed, re.DOTALL)
     bucket, rest = (address[1], f"/{address[2]}") if address else (None, re.sub(r"^(\./+)+", "", typed))
@@ -60,10 +61,10 @@ def read_name(typed: str) -> Name:
             f"{typed!r} is no name. Expected a file or folder name, an archive's name, or a whole key.", code="no-name"
         )
     if holds_control_character(name):
-        raise UsageError(
+        raise SourceError(
             f"'{typed}' holds a control character or bytes that are no text, and no upload has such a name: it was "
             "given another one with --as. `mgmt history` lists what is stored.",
-            code="bad-name",
+            code="not-found",
         )
     is_whole = rest.startswith("/")
     text = f"/{name}" if is_whole and "/" not in name else name

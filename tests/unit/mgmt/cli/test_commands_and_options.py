@@ -277,7 +277,7 @@ def test_a_name_that_no_upload_can_have_is_said_to_be_none(command, typed, monke
     with scripted_server(json_answer({"records": []})) as server:
         monkeypatch.setenv("MGMT_API_URL", server.url)
         monkeypatch.setenv("MGMT_TOKEN", "t")
-        assert main([command, typed]) == 2
+        assert main([command, typed]) == 4
     said = " ".join(capsys.readouterr().err.split())
     assert "no upload has such a name: it was given another one with --as" in said
     assert not any(ord(each) < 32 for each in said)
