@@ -80,11 +80,14 @@ def _open(path: Path) -> int:
 
 
 def _let_go(path: Path, descriptor: int) -> None:
-    known = os.fstat(descriptor)
+    known = None
+    with contextlib.suppress(OSError):  # a disk that fails: what it leaves of the file locks nothing
+        known = os.fstat(descriptor)
     # Removed first: who opens it from then on opens another one. Windows removes no file that is open.
     if os.name == "nt":
         os.close(descriptor)
-    with contextlib.suppress(OSError):
-        remove_same(path, known)
+    if known is not None:
+        with contextlib.suppress(OSError):
+            remove_same(path, known)
     if os.name != "nt":
         os.close(descriptor)

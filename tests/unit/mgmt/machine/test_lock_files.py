@@ -59,6 +59,19 @@ def test_a_folder_that_takes_no_file_keeps_nobody_away(tmp_path):
         pass
 
 
+def test_a_disk_that_fails_while_it_is_held_is_no_error_of_the_work(tmp_path, monkeypatch):
+    def fail(_):
+        raise OSError(errno.ESTALE, os.strerror(errno.ESTALE))
+
+    path = tmp_path / "lock"
+    with hold_file(path):
+        monkeypatch.setattr(os, "fstat", fail)
+    monkeypatch.undo()
+    with hold_file(path):
+        pass
+    assert not path.exists()
+
+
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write to any file")
 def test_that_of_another_user_is_respected(tmp_path):
     path = tmp_path / "lock"
