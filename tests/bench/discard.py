@@ -316,8 +316,14 @@ class _Connection:
                 self._connection.sendfile(file, piece.offset, piece.size)
 
 
+_EMPTY_TABLE: Final[Mapping[str, bytes]] = {
+    "BatchGetItem": b'{"Responses": {}, "UnprocessedKeys": {}}',
+    "Query": b'{"Items": [], "Count": 0, "ScannedCount": 0}',
+}
+
+
 def _answer_table(call: str) -> Answer:
-    body = b'{"Responses": {}, "UnprocessedKeys": {}}' if call == "BatchGetItem" else b"{}"
+    body = _EMPTY_TABLE.get(call, b"{}")
     return Answer(body=body, headers={"content-type": "application/x-amz-json-1.0"})
 
 
