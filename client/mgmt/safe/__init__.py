@@ -254,9 +254,8 @@ class _Run:
                 f"'{shown(target.given)}' has no name of its own to find its uploads by. Name them with --against.",
                 code="no-name",
             )
-        if holds_control_character(
-            name
-        ):  # half a character stands for a byte that is no text; no upload has such a name
+        # Half a character stands for a byte that is no text: no upload has such a name, and the service looks for none.
+        if holds_control_character(name):
             return []
         return self._take(self._finder.by_name(name), name)
 
