@@ -22,13 +22,6 @@ CONTENT = content_of(BODY)
 LARGE = bytes(PART_SIZE) + b"tail"
 
 
-def carried(machine, **changes):
-    """An upload in parts whose only part has arrived."""
-    started = machine.start(item_for("clip", upper_bound=100, **changes))
-    machine.carry(started, BODY)
-    return started
-
-
 def test_success_is_recorded_with_what_the_storage_states(studio, ada):
     item = item_for("clip", BODY)
     started = ada.start(item)
