@@ -42,6 +42,40 @@ def interpose_objects(store: ObjectStore, *, before: Hook = _pass, after: Hook =
     return cast("ObjectStore", _Interposed(store, before, after))
 
 
+class CrashError(Exception):
+    """The function's process is gone."""
+
+
+class Crash:
+    """A crash of the service, planned for one of the next calls of its stores."""
+
+    def __init__(self) -> None:
+        self._calls_left = 0
+        self._when = ""
+        self.count = 0
+        """Crashes so far."""
+        self.hooks = {"before": self._make_hook("before"), "after": self._make_hook("after")}
+        """Hooks for `interpose_records` and `interpose_objects`, which count the calls of both."""
+
+    def plan(self, number: int, when: str) -> None:
+        """Crash "before" or "after" the call with this number from now on; the first is 1."""
+        self._calls_left, self._when = number, when
+
+    def call_off(self) -> None:
+        """Crash in no call that comes."""
+        self._calls_left = 0
+
+    def _make_hook(self, when: str) -> Hook:
+        def meet(_: str) -> None:
+            if self._calls_left and self._when == when:
+                self._calls_left -= 1
+                if not self._calls_left:
+                    self.count += 1
+                    raise CrashError
+
+        return meet
+
+
 def fail_at(method: str, error: Exception, *, times: int = 1) -> Hook:
     """Make a hook that raises at the first calls of one method."""
     left = [error] * times

@@ -26,6 +26,14 @@ Mangle = Callable[[str, bytes], Iterable[bytes] | None]
 """Takes what is asked for and the whole right answer as bytes, and returns others; None leaves it as it is."""
 
 NOT_STORED: Plain = to_plain(make_problem("not-stored", "The upload has stored no object."))
+RECORD: Plain = {
+    "operation_id": "01a2041b-befb-730e-9a3c-9ad5ec9c722f", "operation_type": "upload", "target_path": "clip",
+    "started_at": "2026-01-01T00:00:00Z", "status": "success", "result_path": "clip.tar.gz", "error_message": None,
+    "compression_type": "gzip", "compressed_file_path": "clip.tar.gz", "s3_bucket": "b",
+    "s3_object_key": "clip.tar.gz", "source_file_record": None, "compressed_file_record": None,
+    "s3_file_record": None,
+}  # fmt: skip
+"""The record of an upload that has succeeded, with what every record has and no more."""
 LEASE: Plain = {"epoch": 1, "expires_in_seconds": 600}
 
 

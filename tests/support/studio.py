@@ -7,7 +7,7 @@ import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
-from typing import Any, TypeVar, cast
+from typing import Any, Final, TypeVar, cast
 
 from mgmt_api.calls.backends import CALL_MAX_SECONDS, Backends
 from mgmt_api.domain.metrics import Metrics
@@ -64,7 +64,7 @@ from mgmt_contract.messages import (
     StartResponse,
     StartResult,
 )
-from mgmt_contract.parts import part_count, part_span
+from mgmt_contract.parts import MIB, part_count, part_span
 from mgmt_contract.problems import Problem
 from mgmt_contract.records import FileRecord
 from mgmt_contract.routes import Route
@@ -337,6 +337,16 @@ class Machine:
         return self.complete(started, content_of(body))
 
 
+@dataclass
+class Attempt:
+    """One upload as its client knows it."""
+
+    machine: Machine
+    item: StartItem
+    body: bytes
+    started: StartResult | None = None
+
+
 def download_of(upload_id: str, operation_id: str | None = None) -> DownloadItem:
     """A request for one download, under an id of its own unless one is given."""
     return DownloadItem(operation_id or str(uuid.uuid4()), upload_id, "restored/clip.tar.gz")
@@ -374,7 +384,16 @@ def parts_of(body: bytes, part_size: int) -> list[Part]:
     return [part_of(span.number, body[span.offset : span.offset + span.length]) for span in spans]
 
 
-def item_for(name: str = "clip.mp4", body: bytes | None = b"bytes", **changes: Any) -> StartItem:
+BODY: Final = b"bytes"
+"""An archive that is sent whole."""
+CONTENT: Final = content_of(BODY)
+PART_SIZE: Final = 16 * MIB
+"""Bytes of each part but the last, as the service wants them of an archive of no great size."""
+LARGE: Final = bytes(PART_SIZE) + b"tail"
+"""An archive of two parts."""
+
+
+def item_for(name: str = "clip.mp4", body: bytes | None = BODY, **changes: Any) -> StartItem:
     """A start request; with `upper_bound` among the changes, of an archive still being packed."""
     known = body is not None and "upper_bound" not in changes
     item = StartItem(

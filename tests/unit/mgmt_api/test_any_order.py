@@ -24,16 +24,16 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from mgmt_api.domain.entities import Delete, Name, Operation, Restore, Undelete
 from mgmt_api.domain.work import ROUND_SECONDS, Work
 from mgmt_api.ports import RecordStore, StoredObject
-from mgmt_contract.messages import CleanUp, DownloadResult, SignedRequest, StartItem, StartResult
+from mgmt_contract.messages import CleanUp, DownloadResult, SignedRequest
 from mgmt_contract.names import OWN_FOLDER, fold_key
 from mgmt_contract.records import UploadRecord
 from mgmt_contract.storage import EXPIRED_TAG
 from mgmt_local.records import SQLiteRecordStore
 from support.fakes import FakeRecordStore
-from support.interposed import interpose_objects, interpose_records
+from support.interposed import Crash, CrashError, interpose_objects, interpose_records
 from support.ledger import Ledger, LedgerObjects, note_records
 from support.operations import make_id
-from support.studio import SETTINGS, Machine, RefusedError, Studio, content_of, index_of, item_for, part_of
+from support.studio import SETTINGS, Attempt, Machine, RefusedError, Studio, content_of, index_of, item_for, part_of
 
 WALKS = int(os.environ.get("MGMT_ANY_ORDER", "80"))
 STEPS = 50
@@ -46,20 +46,6 @@ DAY = 24 * 3600
 QUARTER_OF_A_DAY_ROUNDS = DAY // 4 // ROUND_SECONDS + 1
 WAITS_SECONDS = (1, 300, 600, 900, 3600, -300, 8 * DAY, 31 * DAY, 31 * DAY)
 ROUNDS = (Work("pending"), Work("deleted"), Work("orphans"))
-
-
-class CrashError(Exception):
-    """The function's process is gone."""
-
-
-@dataclass
-class Attempt:
-    """One upload as its client knows it."""
-
-    machine: Machine
-    item: StartItem
-    body: bytes
-    started: StartResult | None = None
 
 
 @dataclass
@@ -94,8 +80,7 @@ class AnyOrder(RuleBasedStateMachine):
         self.confirmed: set[str] = set()
         self.ever_deleted: set[str] = set()
         self.destroyed: set[str | None] = set()
-        self.crash_at: tuple[int, str] | None = None
-        self.has_crashed = self.ever_crashed = False
+        self.crash = Crash()
         # The same choices must make the same walk, whose order of operations is that of their ids.
         self.ids = patch("uuid.uuid4", map(make_id, itertools.count(1)).__next__)
         self.ids.start()
@@ -111,10 +96,9 @@ class AnyOrder(RuleBasedStateMachine):
         self.ledger = Ledger(studio.clock)
         self.objects = studio.objects = LedgerObjects(studio.clock, self.ledger)
         self.records = self.make_records()
-        hooks = {"before": self._hook("before"), "after": self._hook("after")}
         studio.serve(
-            interpose_records(note_records(self.records, self.ledger), **hooks),
-            interpose_objects(self.objects, **hooks),
+            interpose_records(note_records(self.records, self.ledger), **self.crash.hooks),
+            interpose_objects(self.objects, **self.crash.hooks),
         )
         ada = studio.person("ada")
         chief = studio.person("chief", groups=("admins",))
@@ -125,37 +109,24 @@ class AnyOrder(RuleBasedStateMachine):
 
     # --- crashes, and answers in general ----------------------------------------------------------------
 
-    def _hook(self, when: str) -> Callable[[str], None]:
-        def meet(_: str) -> None:
-            if self.crash_at is None or self.crash_at[1] != when:
-                return
-            left = self.crash_at[0] - 1
-            self.crash_at = (left, when) if left else None
-            if not left:
-                self.has_crashed = self.ever_crashed = True
-                raise CrashError
-
-        return meet
-
     def _call(self, call: Callable[[], Any]) -> Any:
         """Make a call; None where the service died over it. Nothing else may be its own fault."""
-        self.has_crashed = False
-        result = None
+        earlier_crashes, result = self.crash.count, None
         try:
             result = call()
             problem = result.problem
         except RefusedError as refused:
             problem = refused.problem
-        self.crash_at = None
+        self.crash.call_off()
         if problem is not None and problem.code == "internal-error":
-            assert self.has_crashed, problem
+            assert self.crash.count > earlier_crashes, problem
             return None
         assert problem is None or problem.status < 500, problem
         return result
 
     @rule(number=st.integers(1, 8), when=st.sampled_from(["before", "after"]))
     def crash_in_the_next_call(self, number, when) -> None:
-        self.crash_at = (number, when)
+        self.crash.plan(number, when)
 
     @rule(seconds=st.sampled_from(WAITS_SECONDS), rounds=st.sampled_from(((), ROUNDS)), lays_marker=st.booleans())
     def wait(self, seconds, rounds, lays_marker) -> None:
@@ -445,7 +416,7 @@ class AnyOrder(RuleBasedStateMachine):
     @rule(who=st.integers(0, 3), limit=st.integers(1, 9))
     def count(self, who, limit) -> None:
         """The lists say what was written, each once, and the statuses come to the whole."""
-        self.crash_at = None
+        self.crash.call_off()
         everything = list(self._list(self.machines[who], limit))
         assert {each.operation_id: each for each in everything} == {
             id_: each.record for id_, each in self.ledger.operations.items()
@@ -502,7 +473,7 @@ class AnyOrder(RuleBasedStateMachine):
                 self.studio.queue.waiting += [(self.studio.clock(), each) for each in waiting]
                 break
             finally:
-                self.crash_at = None
+                self.crash.call_off()
             waiting = [*waiting[1:], *self.studio.queue.take_due()]
 
     # --- what always holds ------------------------------------------------------------------------------
@@ -614,7 +585,7 @@ class AnyOrder(RuleBasedStateMachine):
             self.ids.stop()
 
     def _come_to_the_end(self) -> None:
-        self.crash_at = None
+        self.crash.call_off()
         self.studio.clock.advance(8 * DAY)
         self._work(*self._arrivals())
         for _ in range(QUARTER_OF_A_DAY_ROUNDS):  # in each of them one after another has its turn
@@ -625,7 +596,7 @@ class AnyOrder(RuleBasedStateMachine):
         assert self._pending == []
         for stored in self._versions().values():
             self._require_recorded(stored)
-        if not self.ever_crashed:
+        if not self.crash.count:
             assert not self.objects.uploads
         self.studio.clock.advance(2 * DAY)
         self._work(Work("orphans"))

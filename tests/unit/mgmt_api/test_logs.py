@@ -2,12 +2,6 @@
 
 from __future__ import annotations
 
-import io
-import json
-
-import pytest
-
-from mgmt_api import routes as api_routes
 from mgmt_api.ports import ConflictError, RecordsUnavailableError, StorageError, StorageUnavailableError
 from mgmt_contract import routes
 from mgmt_contract.messages import CleanUp
@@ -16,15 +10,6 @@ from support.interposed import fail_at, interpose_objects, interpose_records
 from support.studio import content_of, item_for
 
 UNKNOWN = "00000000-0000-7000-8000-000000000000"
-
-
-@pytest.fixture
-def lines(monkeypatch):
-    """Read the lines that the service prints, so far."""
-    log = io.StringIO()
-    for handler in api_routes.logger.handlers:
-        monkeypatch.setattr(handler, "stream", log)
-    return lambda: [json.loads(line) for line in log.getvalue().splitlines()]
 
 
 def only(lines, level="WARNING"):

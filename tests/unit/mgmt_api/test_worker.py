@@ -14,9 +14,7 @@ from mgmt_api.domain.work import Work, write_work
 from mgmt_api.ports import QueueUnavailableError, StorageUnavailableError
 from mgmt_api.wiring import build_worker
 from support.interposed import fail_at, interpose_objects
-from support.studio import Studio, content_of, item_for
-
-BODY = b"bytes"
+from support.studio import BODY, CONTENT, Studio, item_for
 
 
 class Context:
@@ -81,7 +79,7 @@ def test_a_join_gets_the_time_that_is_left(studio, ada, monkeypatch):
     )
     started = ada.start(item_for("clip", upper_bound=100))
     ada.carry(started, BODY)
-    ada.complete(started, content_of(BODY))
+    ada.complete(started, CONTENT)
     make_worker(studio)(batch(write_work(Work("settle", started.operation_id))), Context(100))
     assert waits == [91]
 

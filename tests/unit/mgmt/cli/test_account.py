@@ -17,14 +17,8 @@ import pytest
 
 from mgmt.cli.account import accept_address
 from mgmt_contract.sign_in import redirect_uri
-from support.guarded import find_free_port, guarded_service, make_laptop
-from support.odd_issuer import OddIssuer, odd_issuer, where_it_ends
-
-
-@pytest.fixture(scope="module")
-def parties():
-    with odd_issuer() as issuer, guarded_service(issuer) as url:
-        yield issuer, url
+from support.guarded import find_free_port, guarded_service
+from support.odd_issuer import OddIssuer, where_it_ends
 
 
 @pytest.fixture
@@ -34,16 +28,6 @@ def issuer(parties):
     issuer.reset()
     assert issuer.url == address
     return issuer
-
-
-@pytest.fixture
-def url(parties):
-    return parties[1]
-
-
-@pytest.fixture
-def laptop(tmp_path):
-    return make_laptop(tmp_path / "laptop")
 
 
 @pytest.fixture

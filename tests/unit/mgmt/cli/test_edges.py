@@ -20,26 +20,10 @@ from mgmt_contract.records import UploadRecord
 from mgmt_contract.wire import from_plain
 from mgmt_local.control import Endpoint
 from mgmt_local.errors import LocalBackendError
-from support.scripted_server import json_answer, scripted_server
-
-RECORD = {
-    "operation_id": "01a2041b-befb-730e-9a3c-9ad5ec9c722f", "operation_type": "upload", "target_path": "clip",
-    "started_at": "2026-01-01T00:00:00Z", "status": "success", "result_path": "clip.tar.gz", "error_message": None,
-    "compression_type": "gzip", "compressed_file_path": "clip.tar.gz", "s3_bucket": "b",
-    "s3_object_key": "clip.tar.gz", "source_file_record": None, "compressed_file_record": None,
-    "s3_file_record": None,
-}  # fmt: skip
-
+from support.paper_service import RECORD
+from support.scripted_server import json_answer
 
 pytestmark = pytest.mark.usefixtures("machine_without_settings")
-
-
-@pytest.fixture
-def service(monkeypatch):
-    with scripted_server(json_answer({"records": []})) as server:
-        monkeypatch.setenv("MGMT_API_URL", server.url)
-        monkeypatch.setenv("MGMT_TOKEN", "sesame")
-        yield server
 
 
 def error_of(capsys):

@@ -11,17 +11,8 @@ import pytest
 from mgmt.cli.main import COMMANDS, main, mgmt
 from mgmt.cli.pointers import POINTERS
 from mgmt.errors import NotConfiguredError
-from support.scripted_server import json_answer, scripted_server
 
 pytestmark = pytest.mark.usefixtures("machine_without_settings")
-
-
-@pytest.fixture
-def service(monkeypatch):
-    with scripted_server(json_answer({"records": []})) as server:
-        monkeypatch.setenv("MGMT_API_URL", server.url)
-        monkeypatch.setenv("MGMT_TOKEN", "sesame")
-        yield server
 
 
 # --- options of every command --------------------------------------------------------------------------

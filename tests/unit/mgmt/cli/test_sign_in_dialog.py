@@ -6,31 +6,15 @@ import re
 import pytest
 
 from mgmt_contract.sign_in import redirect_uri
-from support.guarded import find_free_port, guarded_service, make_laptop
+from support.guarded import find_free_port, guarded_service
 from support.odd_issuer import odd_issuer
 from support.person import people
-
-
-@pytest.fixture(scope="module")
-def parties():
-    with odd_issuer() as issuer, guarded_service(issuer) as url:
-        yield issuer, url
 
 
 @pytest.fixture(autouse=True)
 def issuer(parties):
     parties[0].reset()
     return parties[0]
-
-
-@pytest.fixture
-def url(parties):
-    return parties[1]
-
-
-@pytest.fixture
-def laptop(tmp_path):
-    return make_laptop(tmp_path / "laptop")
 
 
 @pytest.fixture

@@ -17,22 +17,11 @@ from mgmt.errors import LoginRequiredError, NotConfiguredError, UnavailableError
 from mgmt.events import Notice
 from mgmt.network import Connections, retry
 from mgmt.network.retry import Patience
-from support.rotating_issuer import CLIENT_ID, ROBOT, rotating_issuer
+from support.rotating_issuer import CLIENT_ID, ROBOT
 from support.scripted_server import Answer, json_answer, scripted_server
 
 NOON = datetime(2026, 1, 2, 12, tzinfo=UTC)
 TOKENS = {"access_token": "access", "token_type": "Bearer", "expires_in": 3600, "refresh_token": "refresh"}
-
-
-@pytest.fixture
-def issuer():
-    with rotating_issuer() as running:
-        yield running
-
-
-@pytest.fixture
-def events():
-    return []
 
 
 @pytest.fixture

@@ -11,18 +11,11 @@ from support.trees import noise
 
 
 @pytest.fixture
-def service(tmp_path, monkeypatch):
-    (tmp_path / "work").mkdir()
-    (tmp_path / "work" / "clip.mov").write_bytes(noise(10_000))
-    monkeypatch.chdir(tmp_path / "work")
+def service(machine_without_settings, monkeypatch):
+    (machine_without_settings / "clip.mov").write_bytes(noise(10_000))
     with paper_service() as running:
-        for name, value in {
-            "MGMT_CONFIG": tmp_path / "config",
-            "MGMT_STATE_DIR": tmp_path / "state",
-            "MGMT_TOKEN": "sesame",
-            "MGMT_API_URL": running.url,
-        }.items():
-            monkeypatch.setenv(name, str(value))
+        monkeypatch.setenv("MGMT_TOKEN", "sesame")
+        monkeypatch.setenv("MGMT_API_URL", running.url)
         yield running
 
 

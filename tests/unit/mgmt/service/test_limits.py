@@ -19,18 +19,11 @@ ITEMS_MAX, SIGN_PARTS_MAX = 7, 3
 
 
 @pytest.fixture
-def service(tmp_path, monkeypatch):
-    (tmp_path / "work").mkdir()
-    monkeypatch.chdir(tmp_path / "work")
+def service(machine_without_settings, monkeypatch):
     with paper_service() as running:
         running.limits.update(items_max=ITEMS_MAX, sign_parts_max=SIGN_PARTS_MAX, single_put_max_bytes=MIB)
-        for name, value in {
-            "MGMT_CONFIG": tmp_path / "config",
-            "MGMT_STATE_DIR": tmp_path / "state",
-            "MGMT_TOKEN": "sesame",
-            "MGMT_API_URL": running.url,
-        }.items():
-            monkeypatch.setenv(name, str(value))
+        monkeypatch.setenv("MGMT_TOKEN", "sesame")
+        monkeypatch.setenv("MGMT_API_URL", running.url)
         yield running
 
 

@@ -5,17 +5,19 @@ import json
 import pytest
 
 from mgmt.cli.main import main
-from support.paper_service import paper_service
+from support.paper_service import RECORD, paper_service
 from support.scripted_server import json_answer, scripted_server
 
-UPLOAD = {
-    "operation_id": "01a2041b-befb-730e-9a3c-9ad5ec9c722f", "operation_type": "upload", "target_path": "clip",
-    "started_at": "2026-01-01T00:00:00Z", "status": "success", "result_path": "clip.tar.gz", "error_message": None,
-    "compression_type": "gzip", "compressed_file_path": "clip.tar.gz", "s3_bucket": "b",
-    "s3_object_key": "clip.tar.gz", "source_file_record": None, "compressed_file_record": None,
-    "s3_file_record": {"name": "clip.tar.gz", "path": "clip.tar.gz", "location": "glacier-of-tomorrow", "size": 9,
-                       "is_directory": False, "status": "restoring"},
-}  # fmt: skip
+UPLOAD = RECORD | {
+    "s3_file_record": {
+        "name": "clip.tar.gz",
+        "path": "clip.tar.gz",
+        "location": "glacier-of-tomorrow",
+        "size": 9,
+        "is_directory": False,
+        "status": "restoring",
+    },
+}
 TOMORROW = UPLOAD | {
     "operation_id": "01a2041b-befb-730e-9a3c-9ad5ec9c7230",
     "operation_type": "verify",
@@ -28,12 +30,8 @@ TOMORROW = UPLOAD | {
 
 
 @pytest.fixture(autouse=True)
-def a_machine_without_settings(tmp_path, monkeypatch):
-    monkeypatch.setenv("MGMT_CONFIG", str(tmp_path / "config"))
-    monkeypatch.setenv("MGMT_STATE_DIR", str(tmp_path / "state"))
+def token(machine_without_settings, monkeypatch):
     monkeypatch.setenv("MGMT_TOKEN", "sesame")
-    (tmp_path / "work").mkdir()
-    monkeypatch.chdir(tmp_path / "work")
 
 
 def ask(monkeypatch, answers, *arguments):

@@ -8,23 +8,12 @@ import pytest
 from mgmt.cli.main import main
 from mgmt.team import history
 from mgmt.text import fold
-from support.paper_service import paper_service
-
-RECORD = {
-    "operation_id": "01a2041b-befb-730e-9a3c-9ad5ec9c722f", "operation_type": "upload", "target_path": "clip",
-    "started_at": "2026-01-01T00:00:00Z", "status": "success", "result_path": "clip.tar.gz", "error_message": None,
-    "compression_type": "gzip", "compressed_file_path": "clip.tar.gz", "s3_bucket": "b",
-    "s3_object_key": "clip.tar.gz", "source_file_record": None, "compressed_file_record": None,
-    "s3_file_record": None,
-}  # fmt: skip
+from support.paper_service import RECORD, paper_service
 
 
 @pytest.fixture
-def service(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
+def service(machine_without_settings, monkeypatch):
     with paper_service() as running:
-        monkeypatch.setenv("MGMT_CONFIG", str(tmp_path / "config"))
-        monkeypatch.setenv("MGMT_STATE_DIR", str(tmp_path / "state"))
         monkeypatch.setenv("MGMT_TOKEN", "sesame")
         monkeypatch.setenv("MGMT_API_URL", running.url)
         yield running

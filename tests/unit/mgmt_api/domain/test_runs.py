@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import io
 import json
 from dataclasses import replace
 
 import pytest
 
-from mgmt_api import routes as api_routes
 from mgmt_api.ports import RecordsUnavailableError
 from mgmt_contract import routes
 from mgmt_contract.messages import CleanUp
@@ -20,15 +18,6 @@ RUN_ID = "8c1f07a2b3d4e5f6"
 UNKNOWN = "00000000-0000-7000-8000-000000000000"
 ODD = ["", " ", "a b", "a_b", "über", "a\nb", 'a","level":"', "<script>", "a" * 65, "one,two"]
 """None of these may get into a line, a record or an answer."""
-
-
-@pytest.fixture
-def lines(monkeypatch):
-    """Read the lines that the service prints, so far."""
-    log = io.StringIO()
-    for handler in api_routes.logger.handlers:
-        monkeypatch.setattr(handler, "stream", log)
-    return lambda: [json.loads(line) for line in log.getvalue().splitlines()]
 
 
 @pytest.fixture

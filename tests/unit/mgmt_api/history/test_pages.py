@@ -9,9 +9,8 @@ import json
 import pytest
 
 from support.fakes import FakeRecordStore
-from support.studio import SETTINGS, RefusedError, Studio, item_for
+from support.studio import BODY, SETTINGS, RefusedError, Studio, item_for
 
-BODY = b"bytes"
 NOWHERE = "00000000-0000-7000-8000-000000000000"
 
 

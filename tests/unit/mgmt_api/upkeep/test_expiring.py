@@ -11,9 +11,8 @@ from mgmt_api.domain.work import Work
 from mgmt_api.ports import ConflictError, StorageUnavailableError
 from mgmt_contract.names import index_key
 from support.interposed import fail_at, interpose_objects, interpose_records
-from support.studio import content_of, index_of, item_for, parts_of
+from support.studio import BODY, CONTENT, index_of, item_for, parts_of
 
-BODY = b"bytes"
 DELETED = Work("deleted")
 DAYS = 30 * 24 * 3600 + REMOVAL_MARGIN.total_seconds()
 TAG = {"mgmt-expired": "true"}
@@ -60,10 +59,10 @@ def test_a_later_version_under_the_name_is_not_tagged(studio, ada, deleted):
 def test_the_index_goes_with_its_archive(studio, ada):
     started = ada.start(item_for("clip", upper_bound=100))
     part_size = started.multipart.part_size
-    signed = ada.sign(started, parts_of(BODY, part_size), content_of(BODY), index=index_of(b"index"))
+    signed = ada.sign(started, parts_of(BODY, part_size), CONTENT, index=index_of(b"index"))
     ada.send_parts(signed, BODY, part_size)
     assert studio.objects.put(signed.index_request, b"index") == 200
-    ada.complete(started, content_of(BODY))
+    ada.complete(started, CONTENT)
     studio.work()
     record = studio.operation(started.operation_id).record
     ada.delete(started.operation_id)

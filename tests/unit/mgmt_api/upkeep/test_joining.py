@@ -9,10 +9,7 @@ import pytest
 from mgmt_api.domain.work import Work
 from mgmt_api.ports import OperationInProgressError, StorageError, StorageUnavailableError, WriteCondition
 from support.interposed import fail_at, interpose_objects
-from support.studio import content_of, index_of, item_for, parts_of
-
-BODY = b"bytes"
-CONTENT = content_of(BODY)
+from support.studio import BODY, CONTENT, index_of, item_for, parts_of
 
 
 def carried(machine, **changes):

@@ -10,9 +10,8 @@ import pytest
 from mgmt_api.domain.work import Work
 from mgmt_api.ports import NewObject
 from mgmt_contract.names import index_key
-from support.studio import content_of, index_of, item_for, parts_of
+from support.studio import BODY, CONTENT, index_of, item_for, parts_of
 
-BODY = b"bytes"
 ORPHANS = Work("orphans")
 DAY = 24 * 3600
 UNKNOWN = "01a2041b-befb-730e-9a3c-9ad5ec9c722f"
@@ -44,10 +43,10 @@ def told(studio, caplog):
 def store_with_an_index(studio, ada, name="large"):
     started = ada.start(item_for(name, upper_bound=100))
     part_size = started.multipart.part_size
-    signed = ada.sign(started, parts_of(BODY, part_size), content_of(BODY), index=index_of(b"index"))
+    signed = ada.sign(started, parts_of(BODY, part_size), CONTENT, index=index_of(b"index"))
     ada.send_parts(signed, BODY, part_size)
     studio.objects.put(signed.index_request, b"index")
-    ada.complete(started, content_of(BODY))
+    ada.complete(started, CONTENT)
     studio.work()
     return studio.operation(started.operation_id).record
 
@@ -81,7 +80,7 @@ def test_objects_that_no_record_knows(studio, told):
 def test_the_index_of_a_failed_upload_is_known(studio, ada, told):
     started = ada.start(item_for("large", upper_bound=100))
     part_size = started.multipart.part_size
-    signed = ada.sign(started, parts_of(BODY, part_size), content_of(BODY), index=index_of(b"index"))
+    signed = ada.sign(started, parts_of(BODY, part_size), CONTENT, index=index_of(b"index"))
     studio.objects.put(signed.index_request, b"index")
     ada.fail(started)
     studio.clock.advance(DAY)

@@ -12,10 +12,8 @@ from mgmt_api.ports import ConflictError, StorageError, StorageUnavailableError
 from mgmt_api.upkeep import rounds
 from mgmt_contract.messages import CleanUp
 from support.interposed import fail_at, interpose_objects, interpose_records
-from support.studio import content_of, item_for, part_of
+from support.studio import BODY, CONTENT, item_for, part_of
 
-BODY = b"bytes"
-CONTENT = content_of(BODY)
 MINUTE, DAY = 60, 24 * 3600
 PENDING = Work("pending")
 ARRIVED = Work("arrival", key="clip.tar.gz")

@@ -6,9 +6,7 @@ import pytest
 
 from mgmt_api.ports import RecordsFullError, RecordsUnavailableError
 from mgmt_contract.messages import CleanUp
-from support.studio import RefusedError, item_for
-
-BODY = b"bytes"
+from support.studio import BODY, RefusedError, item_for
 
 
 def test_both_files_end_as_reported(ada):

@@ -10,16 +10,10 @@ import pytest
 from mgmt_api.ports import RecordsUnavailableError
 from mgmt_contract import routes
 from mgmt_contract.messages import CleanUp, CompleteItem, CompleteRequest, CompleteResponse
-from mgmt_contract.parts import MIB
 from mgmt_contract.records import FileRecord
 from support.fakes import ManualClock
 from support.interposed import fail_at, interpose_objects, interpose_records
-from support.studio import RefusedError, Studio, content_of, item_for, part_of
-
-PART_SIZE = 16 * MIB
-BODY = b"bytes"
-CONTENT = content_of(BODY)
-LARGE = bytes(PART_SIZE) + b"tail"
+from support.studio import BODY, CONTENT, LARGE, PART_SIZE, RefusedError, Studio, content_of, item_for, part_of
 
 
 def test_success_is_recorded_with_what_the_storage_states(studio, ada):

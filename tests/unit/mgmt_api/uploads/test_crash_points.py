@@ -13,7 +13,7 @@ import pytest
 from mgmt_api.ports import RecordsUnavailableError, StorageUnavailableError
 from mgmt_contract.messages import CleanUp, StartItem
 from support.fakes import StrictRecordStore
-from support.interposed import interpose_objects, interpose_records
+from support.interposed import CrashError, interpose_objects, interpose_records
 from support.studio import Machine, RefusedError, Studio, content_of, index_of, item_for, part_of
 
 LEASE_SECONDS = 600
@@ -28,11 +28,7 @@ OBJECT_CALLS = {
 }
 
 
-class CrashError(Exception):
-    """The function's process is gone."""
-
-
-class Crash:
+class OneCrash:
     """Lets one call in a run fail, and remembers which."""
 
     def __init__(self, number: int, when: str, kind: str) -> None:
@@ -181,7 +177,7 @@ def test_every_point_can_be_died_at(scenario, when, kind):
     number, points = 0, set()
     while True:
         number += 1
-        crash = Crash(number, when, kind)
+        crash = OneCrash(number, when, kind)
         studio = Studio(records=StrictRecordStore())
         hooks = {"before": crash.hook("before"), "after": crash.hook("after")}
         studio.serve(interpose_records(studio.records, **hooks), interpose_objects(studio.objects, **hooks))
@@ -193,7 +189,7 @@ def test_every_point_can_be_died_at(scenario, when, kind):
     assert {"put_name", "create_operation", "update_operation", "head_object", "get_operations"} <= points
 
 
-def assert_all_is_well(studio: Studio, crash: Crash, unreachable_uploads) -> None:
+def assert_all_is_well(studio: Studio, crash: OneCrash, unreachable_uploads) -> None:
     stored, body = studio.objects.versions["clip.tar.gz"][-1]
     assert body == b"bytes"
     records = [operation.record for operation in studio.records.operations.values()]

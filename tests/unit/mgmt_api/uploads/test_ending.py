@@ -11,10 +11,7 @@ from mgmt_api.ports import OperationInProgressError, StorageUnavailableError
 from mgmt_contract import routes
 from mgmt_contract.messages import FailItem, FailRequest, RecordsResponse
 from support.interposed import fail_at, interpose_objects
-from support.studio import RefusedError, content_of, item_for
-
-BODY = b"bytes"
-CONTENT = content_of(BODY)
+from support.studio import BODY, CONTENT, RefusedError, item_for
 
 
 def test_a_failure_is_recorded_with_its_reason(studio, ada):

@@ -20,16 +20,10 @@ from mgmt_api.ports import (
 )
 from mgmt_contract import routes
 from mgmt_contract.messages import CompleteItem, CompleteRequest, CompleteResponse
-from mgmt_contract.parts import MIB
 from mgmt_contract.wire import from_json
 from support.events import make_event
 from support.interposed import fail_at, interpose_objects, interpose_records
-from support.studio import content_of, item_for, part_of
-
-PART_SIZE = 16 * MIB
-BODY = b"bytes"
-CONTENT = content_of(BODY)
-LARGE = bytes(PART_SIZE) + b"tail"
+from support.studio import BODY, CONTENT, LARGE, PART_SIZE, content_of, item_for, part_of
 
 
 def carried(machine, **changes):
@@ -39,8 +33,8 @@ def carried(machine, **changes):
     return started
 
 
-def with_storage_error(studio, error, *, after=False):
-    hook = fail_at("complete_multipart_upload", error)
+def with_storage_error(studio, error, *, times=1, after=False):
+    hook = fail_at("complete_multipart_upload", error, times=times)
     hooks = {"after": hook} if after else {"before": hook}
     studio.serve(studio.records, interpose_objects(studio.objects, **hooks))
 
@@ -299,13 +293,7 @@ def test_while_completing_nothing_else_is_done(studio, ada, bob):
 
 def test_an_upload_that_is_completing_is_never_superseded(studio, ada, bob):
     started = carried(ada)
-    studio.serve(
-        studio.records,
-        interpose_objects(
-            studio.objects,
-            before=fail_at("complete_multipart_upload", OperationInProgressError("at work"), times=3),
-        ),
-    )
+    with_storage_error(studio, OperationInProgressError("at work"), times=3)
     ada.complete(started, CONTENT)
     studio.clock.advance(600)
     problem = bob.start(item_for("clip", b"bobs")).problem
@@ -325,13 +313,7 @@ def test_starting_again_while_completing_finds_nothing_left_to_send(studio, ada)
     item = item_for("clip", upper_bound=100)
     started = ada.start(item)
     ada.carry(started, BODY)
-    studio.serve(
-        studio.records,
-        interpose_objects(
-            studio.objects,
-            before=fail_at("complete_multipart_upload", OperationInProgressError("at work"), times=3),
-        ),
-    )
+    with_storage_error(studio, OperationInProgressError("at work"), times=3)
     ada.complete(started, CONTENT)
     again = ada.start(item)
     assert (again.outcome, again.multipart.received_parts) == ("multipart", (1,))

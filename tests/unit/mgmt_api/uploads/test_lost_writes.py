@@ -8,9 +8,7 @@ import pytest
 
 from mgmt_api.ports import ConflictError, RecordsUnavailableError
 from support.interposed import fail_at, interpose_objects, interpose_records
-from support.studio import content_of, item_for
-
-BODY = b"bytes"
+from support.studio import BODY, CONTENT, item_for
 
 
 @pytest.mark.parametrize("error", [RecordsUnavailableError("the answer was lost"), ConflictError("it met itself")])
@@ -25,7 +23,7 @@ def test_a_multipart_upload_whose_id_was_stored_is_the_one_that_goes_on(studio, 
     assert "abort_multipart_upload" not in asked
     assert list(studio.objects.uploads) == [studio.operation(item.operation_id).multipart_upload_id]
     ada.carry(started, BODY)
-    assert ada.complete(started, content_of(BODY)).outcome == "done"
+    assert ada.complete(started, CONTENT).outcome == "done"
 
 
 def test_it_goes_on_also_where_another_call_has_written_since(studio, ada):
@@ -62,7 +60,7 @@ def test_what_cannot_be_read_now_is_not_thrown_away(studio, ada):
     assert studio.operation(item.operation_id).multipart_upload_id == upload_id
     started = ada.start(item)
     ada.carry(started, BODY)
-    assert ada.complete(started, content_of(BODY)).outcome == "done"
+    assert ada.complete(started, CONTENT).outcome == "done"
 
 
 def test_what_was_not_stored_is_thrown_away(studio, ada):

@@ -3,35 +3,19 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass
 
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from mgmt_api.domain.entities import Delete, Operation, Undelete
-from mgmt_contract.messages import StartItem, StartResult
 from support.fakes import StrictRecordStore
-from support.interposed import interpose_objects, interpose_records
-from support.studio import Machine, RefusedError, Studio, content_of, item_for, part_of
+from support.interposed import Crash, interpose_objects, interpose_records
+from support.studio import Attempt, Machine, RefusedError, Studio, content_of, item_for, part_of
 
 KEY = "clip.tar.gz"
 BODIES = (b"one", b"two", b"three")
 ENDED = ("done", "failed")
-
-
-class CrashError(Exception):
-    """The function's process is gone."""
-
-
-@dataclass
-class Attempt:
-    """One upload as its client knows it."""
-
-    machine: Machine
-    item: StartItem
-    body: bytes
-    started: StartResult | None = None
 
 
 class OneName(RuleBasedStateMachine):
@@ -41,22 +25,11 @@ class OneName(RuleBasedStateMachine):
         self.attempts: list[Attempt] = []
         self.confirmed: set[str] = set()
         self.ever_deleted: set[str] = set()
-        self.crash_at: tuple[int, str] | None = None
-        hooks = {"before": self._hook("before"), "after": self._hook("after")}
+        self.crash = Crash()
         self.studio.serve(
-            interpose_records(self.studio.records, **hooks), interpose_objects(self.studio.objects, **hooks)
+            interpose_records(self.studio.records, **self.crash.hooks),
+            interpose_objects(self.studio.objects, **self.crash.hooks),
         )
-
-    def _hook(self, when: str):
-        def meet(_: str) -> None:
-            if self.crash_at is None or self.crash_at[1] != when:
-                return
-            left = self.crash_at[0] - 1
-            self.crash_at = (left, when) if left else None
-            if not left:
-                raise CrashError
-
-        return meet
 
     def _call(self, call):
         """Make a call; None where the service died over it."""
@@ -67,7 +40,7 @@ class OneName(RuleBasedStateMachine):
                 raise
             return None
         finally:
-            self.crash_at = None
+            self.crash.call_off()
 
     @initialize()
     def sit_down(self) -> None:
@@ -166,7 +139,7 @@ class OneName(RuleBasedStateMachine):
 
     @rule(number=st.integers(1, 8), when=st.sampled_from(["before", "after"]))
     def crash_in_the_next_call(self, number, when) -> None:
-        self.crash_at = (number, when)
+        self.crash.plan(number, when)
 
     # What always holds.
 
@@ -237,7 +210,7 @@ class OneName(RuleBasedStateMachine):
 
     def teardown(self) -> None:
         """Whatever happened, the next person gets through, and nothing stays pending."""
-        self.crash_at = None
+        self.crash.call_off()
         self.studio.clock.advance(3600)
         body = b"the last word"
         assert self.studio.person("eve").upload(item_for("clip", body, replace=True), body).outcome == "done"

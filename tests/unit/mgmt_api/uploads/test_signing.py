@@ -8,11 +8,9 @@ import pytest
 
 from mgmt_contract import routes
 from mgmt_contract.messages import Part, SignItem, SignRequest, SignResponse
-from mgmt_contract.parts import MIB
 from support.fakes import crc64nvme
-from support.studio import RefusedError, content_of, item_for, part_of
+from support.studio import PART_SIZE, RefusedError, content_of, item_for, part_of
 
-PART_SIZE = 16 * MIB
 CHECKSUM = crc64nvme(b"x")
 
 
