@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING
 
 from mgmt_api.adapters.s3 import S3ObjectStore
 from mgmt_api.ports import NewObject, StorageFullError, WriteCondition
-from mgmt_contract.messages import Part, SignedRequest
+from mgmt_contract.messages.objects import SignedRequest
+from mgmt_contract.messages.uploads import Part
 from mgmt_local.engine.room import Room
 
 if TYPE_CHECKING:

@@ -22,7 +22,7 @@ from typing import Any, Final
 
 from mgmt_api.domain.entities import HistoryPage, HistoryQuery, Name, Operation, Recorded, RecordedT, entity_of
 from mgmt_api.ports import ConflictError, RecordsFullError, RecordsUnavailableError
-from mgmt_contract.messages import Part
+from mgmt_contract.messages.uploads import Part
 from mgmt_contract.names import fold_key, fold_person
 from mgmt_contract.wire import format_time, from_json, from_plain, to_json
 from mgmt_local.errors import LocalBackendError

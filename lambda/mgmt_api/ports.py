@@ -11,7 +11,8 @@ from typing import Literal, Protocol
 
 from mgmt_api.domain.entities import HistoryPage, HistoryQuery, Name, Operation, Recorded, RecordedT
 from mgmt_api.domain.work import Work
-from mgmt_contract.messages import Part, SignedRequest
+from mgmt_contract.messages.objects import SignedRequest
+from mgmt_contract.messages.uploads import Part
 from mgmt_contract.restoring import RestoreTier
 from mgmt_contract.storage import ARCHIVED_CLASSES
 from mgmt_contract.values import Value

@@ -39,7 +39,24 @@ from mgmt_api.uploads.ending import fail_uploads
 from mgmt_api.uploads.preview import preview_uploads
 from mgmt_api.uploads.signing import sign_parts
 from mgmt_api.uploads.starting import start_uploads
-from mgmt_contract import messages, routes
+from mgmt_contract import routes
+from mgmt_contract.messages.downloads import EndDownloadsRequest, OpenDownloadsRequest, OpenDownloadsResponse
+from mgmt_contract.messages.history import HistoryRequest, HistoryResponse, LookUpRequest, RecordsResponse
+from mgmt_contract.messages.objects import LookRequest, LookResponse, RestoreRequest, RestoreResponse
+from mgmt_contract.messages.removal import RemovalRequest, RemovalResponse
+from mgmt_contract.messages.service import Me, Service
+from mgmt_contract.messages.uploads import (
+    CleanUpRequest,
+    CompleteRequest,
+    CompleteResponse,
+    FailRequest,
+    PreviewRequest,
+    PreviewResponse,
+    SignRequest,
+    SignResponse,
+    StartRequest,
+    StartResponse,
+)
 from mgmt_contract.problems import Problem, ProblemError, make_problem
 
 logger = Logger(service="mgmt_api")
@@ -52,7 +69,7 @@ def mark_lines(event: Mapping[str, Any]) -> None:
     logger.append_keys(run_id=read_run_id(event), request_id=read_request_id(event))
 
 
-HISTORY_FILTERS: Final = TypeAdapter(messages.HistoryRequest)
+HISTORY_FILTERS: Final = TypeAdapter(HistoryRequest)
 """Validates query parameters, whose values are all texts."""
 
 
@@ -67,72 +84,72 @@ class Api:
         """Describe the service itself; needs no sign-in."""
         return answer(describe_service(self._backends.settings))
 
-    def preview(self, request: Annotated[messages.PreviewRequest, Body()]) -> Response[str]:
+    def preview(self, request: Annotated[PreviewRequest, Body()]) -> Response[str]:
         """Preview uploads: the result that starting them would have; nothing is written."""
         actor = self._admit(routes.PREVIEW)
         return self._answer_list(actor, preview_uploads(self._backends, actor, request))
 
-    def start(self, request: Annotated[messages.StartRequest, Body()]) -> Response[str]:
+    def start(self, request: Annotated[StartRequest, Body()]) -> Response[str]:
         """Start uploads, or start them again under the same ids."""
         actor = self._admit(routes.START)
         run_id = read_run_id(self._resolver.current_event.raw_event)
         return self._answer_list(actor, start_uploads(self._backends, actor, request, run_id))
 
-    def sign(self, request: Annotated[messages.SignRequest, Body()]) -> Response[str]:
+    def sign(self, request: Annotated[SignRequest, Body()]) -> Response[str]:
         """Sign the URLs of parts."""
         actor = self._admit(routes.SIGN)
         return self._answer_list(actor, sign_parts(self._backends, actor, request))
 
-    def complete(self, request: Annotated[messages.CompleteRequest, Body()]) -> Response[str]:
+    def complete(self, request: Annotated[CompleteRequest, Body()]) -> Response[str]:
         """Complete uploads: look at the storage, compare, and record."""
         actor = self._admit(routes.COMPLETE)
         return self._answer_list(actor, complete_uploads(self._backends, actor, request))
 
-    def fail(self, request: Annotated[messages.FailRequest, Body()]) -> Response[str]:
+    def fail(self, request: Annotated[FailRequest, Body()]) -> Response[str]:
         """Record failures."""
         actor = self._admit(routes.FAIL)
         return self._answer_list(actor, fail_uploads(self._backends, actor, request))
 
-    def clean_up(self, request: Annotated[messages.CleanUpRequest, Body()]) -> Response[str]:
+    def clean_up(self, request: Annotated[CleanUpRequest, Body()]) -> Response[str]:
         """Record what became of local files."""
         actor = self._admit(routes.CLEAN_UP)
         return self._answer_list(actor, clean_up(self._backends, actor, request))
 
-    def look_up(self, request: Annotated[messages.LookUpRequest, Body()]) -> Response[str]:
+    def look_up(self, request: Annotated[LookUpRequest, Body()]) -> Response[str]:
         """Return the records of operations."""
         self._admit(routes.LOOK_UP)
         return answer_list(look_up(self._backends, request))
 
-    def delete(self, request: Annotated[messages.RemovalRequest, Body()]) -> Response[str]:
+    def delete(self, request: Annotated[RemovalRequest, Body()]) -> Response[str]:
         """Delete uploads: recorded, with the date until which they can be brought back; the storage is not asked."""
         actor = self._admit(routes.DELETE)
         run_id = read_run_id(self._resolver.current_event.raw_event)
         return self._answer_list(actor, delete_uploads(self._backends, actor, request, run_id))
 
-    def undelete(self, request: Annotated[messages.RemovalRequest, Body()]) -> Response[str]:
+    def undelete(self, request: Annotated[RemovalRequest, Body()]) -> Response[str]:
         """Bring deleted uploads back."""
         actor = self._admit(routes.UNDELETE)
         run_id = read_run_id(self._resolver.current_event.raw_event)
         return self._answer_list(actor, undelete_uploads(self._backends, actor, request, run_id))
 
-    def open_downloads(self, request: Annotated[messages.OpenDownloadsRequest, Body()]) -> Response[str]:
+    def open_downloads(self, request: Annotated[OpenDownloadsRequest, Body()]) -> Response[str]:
         """Open downloads, or open them again under the same ids for fresh URLs."""
         actor = self._admit(routes.OPEN_DOWNLOADS)
         run_id = read_run_id(self._resolver.current_event.raw_event)
         return self._answer_list(actor, open_downloads(self._backends, actor, request, run_id))
 
-    def end_downloads(self, request: Annotated[messages.EndDownloadsRequest, Body()]) -> Response[str]:
+    def end_downloads(self, request: Annotated[EndDownloadsRequest, Body()]) -> Response[str]:
         """Record how downloads ended."""
         actor = self._admit(routes.END_DOWNLOADS)
         return self._answer_list(actor, end_downloads(self._backends, actor, request))
 
-    def restore(self, request: Annotated[messages.RestoreRequest, Body()]) -> Response[str]:
+    def restore(self, request: Annotated[RestoreRequest, Body()]) -> Response[str]:
         """Ask the storage to make archived objects readable, once for the whole team."""
         actor = self._admit(routes.RESTORE)
         run_id = read_run_id(self._resolver.current_event.raw_event)
         return self._answer_list(actor, restore_objects(self._backends, actor, request, run_id))
 
-    def look(self, request: Annotated[messages.LookRequest, Body()]) -> Response[str]:
+    def look(self, request: Annotated[LookRequest, Body()]) -> Response[str]:
         """Look at stored objects: compare what S3 states now with the records; nothing is written."""
         actor = self._admit(routes.LOOK)
         return self._answer_list(actor, look_at_objects(self._backends, request))
@@ -188,22 +205,22 @@ def add_routes(resolver: APIGatewayHttpResolver, backends: Backends) -> None:
     """Register every route of the contract."""
     api = Api(resolver, backends)
     calls = (
-        (routes.DESCRIBE, api.describe, messages.Service),
-        (routes.PREVIEW, api.preview, messages.PreviewResponse),
-        (routes.START, api.start, messages.StartResponse),
-        (routes.SIGN, api.sign, messages.SignResponse),
-        (routes.COMPLETE, api.complete, messages.CompleteResponse),
-        (routes.FAIL, api.fail, messages.RecordsResponse),
-        (routes.CLEAN_UP, api.clean_up, messages.RecordsResponse),
-        (routes.LOOK_UP, api.look_up, messages.RecordsResponse),
-        (routes.DELETE, api.delete, messages.RemovalResponse),
-        (routes.UNDELETE, api.undelete, messages.RemovalResponse),
-        (routes.OPEN_DOWNLOADS, api.open_downloads, messages.OpenDownloadsResponse),
-        (routes.END_DOWNLOADS, api.end_downloads, messages.RecordsResponse),
-        (routes.RESTORE, api.restore, messages.RestoreResponse),
-        (routes.LOOK, api.look, messages.LookResponse),
-        (routes.HISTORY, api.history, messages.HistoryResponse),
-        (routes.ME, api.me, messages.Me),
+        (routes.DESCRIBE, api.describe, Service),
+        (routes.PREVIEW, api.preview, PreviewResponse),
+        (routes.START, api.start, StartResponse),
+        (routes.SIGN, api.sign, SignResponse),
+        (routes.COMPLETE, api.complete, CompleteResponse),
+        (routes.FAIL, api.fail, RecordsResponse),
+        (routes.CLEAN_UP, api.clean_up, RecordsResponse),
+        (routes.LOOK_UP, api.look_up, RecordsResponse),
+        (routes.DELETE, api.delete, RemovalResponse),
+        (routes.UNDELETE, api.undelete, RemovalResponse),
+        (routes.OPEN_DOWNLOADS, api.open_downloads, OpenDownloadsResponse),
+        (routes.END_DOWNLOADS, api.end_downloads, RecordsResponse),
+        (routes.RESTORE, api.restore, RestoreResponse),
+        (routes.LOOK, api.look, LookResponse),
+        (routes.HISTORY, api.history, HistoryResponse),
+        (routes.ME, api.me, Me),
     )
     for route, call, message in calls:
         resolver.route(

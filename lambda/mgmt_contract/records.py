@@ -12,6 +12,8 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, ClassVar, Literal
 
+from mgmt_contract.values import StrictValue
+
 FileLocation = Literal["local", "s3"]
 FileStatus = Literal["pending", "completed", "failed", "deleted", "moved"]
 OperationType = Literal["upload", "download", "restore", "delete", "undelete"]
@@ -78,8 +80,8 @@ def may_follow(operation_type: OperationType, before: Phase | None, after: Phase
 class FileRecord:
     """A file or directory at one stage of its life: source, archive or S3 object."""
 
-    __pydantic_config__: ClassVar[dict[str, Any]] = {"extra": "forbid", "strict": False}
-    """As for every request: the service refuses a field it does not know."""
+    __pydantic_config__: ClassVar[dict[str, Any]] = StrictValue.__pydantic_config__
+    """It stands in requests: the service refuses a field that it does not know."""
 
     name: str
     path: str

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from mgmt_contract.messages import Content, Existing
+from mgmt_contract.messages.uploads import Content, Existing
 
 Sameness = Literal["same", "claimed", "other"]
 """`same`: already there. `claimed`: reported as the same content, with other bytes. `other`: other content."""

@@ -87,6 +87,13 @@ class Value:
         return tuple(getattr(self, each.name) for each in fields(self))
 
 
+class StrictValue(Value):
+    """A value that stands in requests: the service refuses a field of it that it does not know."""
+
+    __pydantic_config__: ClassVar[dict[str, Any]] = {"extra": "forbid", "strict": False}
+    """Read by the service's validation; a plain dictionary needs no import."""
+
+
 def _misfit(kind: type[Value], values: tuple[object, ...], named: Mapping[str, object]) -> TypeError:
     """Make the error for values that are not those of the fields."""
     names, _, defaults, factories = _learn_shape(kind)

@@ -71,7 +71,7 @@ def carry_file(path: str, url: str, certificate: str | None = None) -> None:
     """Carry a file with one PUT and print what that took of the processor."""
     from mgmt.network import Connections
     from mgmt.storage import Carrier, PutOutcome, RateLimit
-    from mgmt_contract.messages import SignedRequest
+    from mgmt_contract.messages.objects import SignedRequest
 
     stop = threading.Event()
     connections = Connections(ca_bundle=Path(certificate) if certificate else None)

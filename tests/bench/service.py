@@ -24,7 +24,8 @@ from mgmt_api.domain.settings import Settings
 from mgmt_api.ports import NewObject, WriteCondition
 from mgmt_api.upkeep.tasks import Worker
 from mgmt_api.wiring import App, build_app
-from mgmt_contract.messages import Part, SignedRequest
+from mgmt_contract.messages.objects import SignedRequest
+from mgmt_contract.messages.uploads import Part
 from mgmt_local.gateway.owner import own_secret
 from mgmt_local.gateway.server import Gateway
 from mgmt_local.issuer.signing import SCOPE

@@ -59,7 +59,7 @@ def import_service() -> float:
 def start_upload() -> float:
     """Answer start requests, each for one upload, and return the median of the warm ones."""
     from mgmt_api.handler import lambda_handler
-    from mgmt_contract.messages import StartRequest
+    from mgmt_contract.messages.uploads import StartRequest
     from mgmt_contract.routes import START
     from support.events import make_claims, make_event
 
@@ -75,7 +75,7 @@ def sign_urls() -> float:
     """Sign the URLs of a hundred parts."""
     from mgmt_api.adapters.clients import make_s3_client
     from mgmt_api.adapters.s3 import S3ObjectStore
-    from mgmt_contract.messages import Part
+    from mgmt_contract.messages.uploads import Part
 
     store = S3ObjectStore(make_s3_client(os.environ["AWS_REGION"]), os.environ["MGMT_BUCKET"])
 
@@ -92,7 +92,7 @@ def sign_request() -> float:
     from mgmt_api.adapters.s3 import S3ObjectStore
     from mgmt_api.domain.settings import read_settings
     from mgmt_api.wiring import build_app
-    from mgmt_contract.messages import Part, SignItem, SignRequest, StartRequest, StartResponse
+    from mgmt_contract.messages.uploads import Part, SignItem, SignRequest, StartRequest, StartResponse
     from mgmt_contract.routes import SIGN, START
     from mgmt_contract.wire import from_json
     from mgmt_local.records import SQLiteRecordStore
@@ -144,7 +144,7 @@ def zip_service() -> float:
 
 
 def _start_item(name: str) -> Any:
-    from mgmt_contract.messages import Content, Packing, StartItem
+    from mgmt_contract.messages.uploads import Content, Packing, StartItem
     from mgmt_contract.records import FileRecord
 
     return StartItem(

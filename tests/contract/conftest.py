@@ -14,7 +14,7 @@ import pytest
 from mgmt_api.adapters.dynamodb import DynamoDBRecordStore
 from mgmt_api.adapters.s3 import S3ObjectStore
 from mgmt_api.ports import ObjectStore, RecordStore
-from mgmt_contract.messages import SignedRequest
+from mgmt_contract.messages.objects import SignedRequest
 from mgmt_local.engine.seaweedfs import StorageEngine
 from mgmt_local.records import SQLiteRecordStore
 from support.engine import connect, fetch, send, versioned_bucket

@@ -21,7 +21,8 @@ from mgmt_api.ports import (
     StoredPart,
     WriteCondition,
 )
-from mgmt_contract.messages import Part, SignedRequest
+from mgmt_contract.messages.objects import SignedRequest
+from mgmt_contract.messages.uploads import Part
 from mgmt_contract.parts import PART_SIZE_MIN_BYTES
 from mgmt_local.engine.seaweedfs import StorageEngine
 from support.engine import connect, send, sign_in_the_past

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from mgmt_api.domain.entities import CurrentVersion, HistoryQuery, Name, Operation, PendingUpload, Recorded, RecordedT
 from mgmt_api.ports import ConflictError, RecordStore
-from mgmt_contract.messages import Content, IndexFile, Part
+from mgmt_contract.messages.uploads import Content, IndexFile, Part
 from mgmt_contract.names import fold_key, fold_person
 from mgmt_contract.records import FileRecord, Phase
 from mgmt_contract.texts import TEXT_MAX_BYTES, is_short

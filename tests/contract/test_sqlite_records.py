@@ -24,7 +24,7 @@ WRITER = """
 import itertools, sys
 from pathlib import Path
 from mgmt_api.domain.entities import Name
-from mgmt_contract.messages import Part
+from mgmt_contract.messages.uploads import Part
 from mgmt_local.records import SQLiteRecordStore
 from support.operations import make_operation
 

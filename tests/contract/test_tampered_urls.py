@@ -14,7 +14,8 @@ import urllib3
 
 from mgmt_api.adapters.s3 import S3ObjectStore
 from mgmt_api.ports import NewObject, ObjectStore, WriteCondition
-from mgmt_contract.messages import Part, SignedRequest
+from mgmt_contract.messages.objects import SignedRequest
+from mgmt_contract.messages.uploads import Part
 from mgmt_contract.names import index_key
 from support.engine import connect, sign_in_the_past
 from support.fakes import content_md5, crc64nvme

@@ -17,7 +17,7 @@ sys.modules["awscrt"] = None  # any import of it fails
 from mgmt_api.adapters.clients import make_s3_client
 from mgmt_api.adapters.s3 import S3ObjectStore
 from mgmt_api.ports import NewObject, WriteCondition
-from mgmt_contract.messages import Part
+from mgmt_contract.messages.uploads import Part
 from support.engine import send
 from support.fakes import crc64nvme
 

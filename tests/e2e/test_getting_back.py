@@ -10,17 +10,19 @@ from dataclasses import replace
 import pytest
 
 from mgmt_contract import routes
-from mgmt_contract.messages import (
+from mgmt_contract.messages.downloads import (
     DownloadEnd,
     DownloadItem,
     DownloadResult,
     EndDownloadsRequest,
+    OpenDownloadsRequest,
+    OpenDownloadsResponse,
+)
+from mgmt_contract.messages.history import RecordsResponse
+from mgmt_contract.messages.objects import (
     LookRequest,
     LookResponse,
     LookResult,
-    OpenDownloadsRequest,
-    OpenDownloadsResponse,
-    RecordsResponse,
     RestoreItem,
     RestoreRequest,
     RestoreResponse,

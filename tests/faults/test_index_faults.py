@@ -7,7 +7,7 @@ import dataclasses
 import pytest
 
 from mgmt.archive.index import Index
-from mgmt_contract.messages import IndexFile
+from mgmt_contract.messages.uploads import IndexFile
 from support.programs import QUICK_WAITS
 from support.trees import noise
 

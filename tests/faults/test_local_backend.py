@@ -16,7 +16,8 @@ import psutil
 import pytest
 import urllib3
 
-from mgmt_contract.messages import HistoryResponse, StartItem, StartRequest, StartResponse, StartResult
+from mgmt_contract.messages.history import HistoryResponse
+from mgmt_contract.messages.uploads import StartItem, StartRequest, StartResponse, StartResult
 from mgmt_contract.parts import PART_SIZE_DEFAULT_BYTES
 from mgmt_contract.routes import HISTORY, START
 from mgmt_local import control

@@ -29,7 +29,7 @@ import urllib3
 from app import find_deployment
 from mgmt_api.domain.access import read_actor
 from mgmt_contract import routes
-from mgmt_contract.messages import Service
+from mgmt_contract.messages.service import Service
 from mgmt_contract.parts import MIB
 from mgmt_contract.records import UploadRecord
 from mgmt_contract.routes import Route

@@ -22,7 +22,8 @@ from mgmt_api.calls.backends import Backends
 from mgmt_api.domain.work import Work
 from mgmt_api.ports import Clock, StorageError
 from mgmt_api.upkeep.tasks import Worker
-from mgmt_contract.messages import CleanUp, SignedRequest, StartItem
+from mgmt_contract.messages.objects import SignedRequest
+from mgmt_contract.messages.uploads import CleanUp, StartItem
 from mgmt_contract.parts import MIB
 from mgmt_contract.records import UploadRecord
 from mgmt_local.engine.seaweedfs import StorageEngine

@@ -4,7 +4,7 @@ import socket
 
 import pytest
 
-from mgmt_contract.messages import Service
+from mgmt_contract.messages.service import Service
 from mgmt_contract.wire import to_plain
 from mgmt_local.engine.seaweedfs import REGION
 from support.certificates import make_authority

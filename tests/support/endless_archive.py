@@ -15,18 +15,14 @@ from mgmt.archive import current_codec
 from mgmt.archive.checksums import BEGINNING
 from mgmt.archive.index import IndexedMember, IndexWriter
 from mgmt.layout import BLOCK_SIZE_BYTES, GZIP_HEADER_BYTES, frame_of
-from mgmt_contract.messages import (
+from mgmt_contract.messages.downloads import (
     DownloadResult,
     EndDownloadsRequest,
-    LookResponse,
-    LookResult,
     OpenDownloadsRequest,
     OpenDownloadsResponse,
-    RecordResult,
-    RecordsResponse,
-    SignedRequest,
-    StoredVersion,
 )
+from mgmt_contract.messages.history import RecordResult, RecordsResponse
+from mgmt_contract.messages.objects import LookResponse, LookResult, SignedRequest, StoredVersion
 from mgmt_contract.parts import GIB, MIB
 from mgmt_contract.records import DownloadRecord, FileRecord, UploadRecord
 from support.fakes import crc64nvme

@@ -15,7 +15,7 @@ import pytest
 import urllib3
 
 from mgmt_api.adapters.clients import make_s3_client
-from mgmt_contract.messages import SignedRequest
+from mgmt_contract.messages.objects import SignedRequest
 from mgmt_local.engine.seaweedfs import REGION, StorageEngine
 
 if TYPE_CHECKING:

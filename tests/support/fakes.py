@@ -36,7 +36,8 @@ from mgmt_api.ports import (
     StoredPart,
     WriteCondition,
 )
-from mgmt_contract.messages import Part, SignedRequest
+from mgmt_contract.messages.objects import SignedRequest
+from mgmt_contract.messages.uploads import Part
 from mgmt_contract.names import fold_key, fold_person
 from mgmt_contract.parts import PART_SIZE_MIN_BYTES
 from mgmt_contract.records import STATUS_OF_PHASE, may_follow

@@ -6,23 +6,18 @@ from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
 from mgmt_contract import routes
-from mgmt_contract.messages import (
+from mgmt_contract.messages.downloads import DownloadEnd, EndDownloadsRequest, OpenDownloadsRequest
+from mgmt_contract.messages.history import LookUpRequest
+from mgmt_contract.messages.objects import LookRequest, RestoreItem, RestoreRequest
+from mgmt_contract.messages.removal import RemovalItem, RemovalRequest
+from mgmt_contract.messages.uploads import (
     CleanUp,
     CleanUpRequest,
     CompleteItem,
     CompleteRequest,
-    DownloadEnd,
-    EndDownloadsRequest,
     FailItem,
     FailRequest,
-    LookRequest,
-    LookUpRequest,
-    OpenDownloadsRequest,
     PreviewRequest,
-    RemovalItem,
-    RemovalRequest,
-    RestoreItem,
-    RestoreRequest,
     SignItem,
     SignRequest,
     StartRequest,

@@ -17,20 +17,16 @@ from typing import Any, TypeVar
 import psutil  # type: ignore[import-untyped]  # its types are a distribution of their own
 import urllib3
 
-from mgmt_contract.messages import (
+from mgmt_contract.messages.history import LookUpRequest, RecordsResponse
+from mgmt_contract.messages.objects import SignedRequest
+from mgmt_contract.messages.removal import RemovalItem, RemovalRequest, RemovalResponse, RemovalResult
+from mgmt_contract.messages.uploads import (
     CompleteItem,
     CompleteRequest,
     CompleteResponse,
     CompleteResult,
     Content,
-    LookUpRequest,
     Part,
-    RecordsResponse,
-    RemovalItem,
-    RemovalRequest,
-    RemovalResponse,
-    RemovalResult,
-    SignedRequest,
     SignItem,
     SignRequest,
     SignResponse,

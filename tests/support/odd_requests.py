@@ -11,29 +11,35 @@ from urllib.parse import urlencode
 
 from hypothesis import strategies as st
 
-from mgmt_contract import messages, routes
+from mgmt_contract import routes
+from mgmt_contract.messages.downloads import OpenDownloadsResponse
+from mgmt_contract.messages.history import HistoryResponse, RecordsResponse
+from mgmt_contract.messages.objects import LookResponse, RestoreResponse
+from mgmt_contract.messages.removal import RemovalResponse
+from mgmt_contract.messages.service import Me, Service
+from mgmt_contract.messages.uploads import CompleteResponse, PreviewResponse, SignResponse, StartResponse
 from mgmt_contract.routes import Route
 from mgmt_contract.wire import to_plain
 from support.events import make_event
 from support.good_requests import Good
 
 ANSWERS: dict[Route, type[Any]] = {
-    routes.DESCRIBE: messages.Service,
-    routes.PREVIEW: messages.PreviewResponse,
-    routes.START: messages.StartResponse,
-    routes.SIGN: messages.SignResponse,
-    routes.COMPLETE: messages.CompleteResponse,
-    routes.FAIL: messages.RecordsResponse,
-    routes.CLEAN_UP: messages.RecordsResponse,
-    routes.LOOK_UP: messages.RecordsResponse,
-    routes.DELETE: messages.RemovalResponse,
-    routes.UNDELETE: messages.RemovalResponse,
-    routes.OPEN_DOWNLOADS: messages.OpenDownloadsResponse,
-    routes.END_DOWNLOADS: messages.RecordsResponse,
-    routes.RESTORE: messages.RestoreResponse,
-    routes.LOOK: messages.LookResponse,
-    routes.HISTORY: messages.HistoryResponse,
-    routes.ME: messages.Me,
+    routes.DESCRIBE: Service,
+    routes.PREVIEW: PreviewResponse,
+    routes.START: StartResponse,
+    routes.SIGN: SignResponse,
+    routes.COMPLETE: CompleteResponse,
+    routes.FAIL: RecordsResponse,
+    routes.CLEAN_UP: RecordsResponse,
+    routes.LOOK_UP: RecordsResponse,
+    routes.DELETE: RemovalResponse,
+    routes.UNDELETE: RemovalResponse,
+    routes.OPEN_DOWNLOADS: OpenDownloadsResponse,
+    routes.END_DOWNLOADS: RecordsResponse,
+    routes.RESTORE: RestoreResponse,
+    routes.LOOK: LookResponse,
+    routes.HISTORY: HistoryResponse,
+    routes.ME: Me,
 }
 """What each route answers where it answers no problem."""
 

@@ -28,7 +28,7 @@ from mgmt.cli.main import main
 from mgmt.network import Answer
 from mgmt.network.retry import PROGRESS_BUDGET_SECONDS, Patience
 from mgmt.service import replies
-from mgmt_contract.messages import SignedRequest
+from mgmt_contract.messages.objects import SignedRequest
 from mgmt_contract.parts import KIB, MIB
 from support.events import make_claims, make_event
 from support.fakes import FakeObjectStore

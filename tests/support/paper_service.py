@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
-from mgmt_contract.messages import Service
+from mgmt_contract.messages.service import Service
 from mgmt_contract.parts import MIB
 from mgmt_contract.problems import make_problem
 from mgmt_contract.wire import format_time, to_plain

@@ -27,21 +27,11 @@ from mgmt.storage.receiving import GetOutcome, GetResult, Place
 from mgmt.team.history import UploadFinder
 from mgmt_api.domain.entities import Operation
 from mgmt_contract import routes
-from mgmt_contract.messages import (
-    Content,
-    EndDownloadsRequest,
-    HistoryRequest,
-    HistoryResponse,
-    LookRequest,
-    LookResponse,
-    LookUpRequest,
-    Me,
-    OpenDownloadsRequest,
-    OpenDownloadsResponse,
-    Packing,
-    RecordsResponse,
-    SignedRequest,
-)
+from mgmt_contract.messages.downloads import EndDownloadsRequest, OpenDownloadsRequest, OpenDownloadsResponse
+from mgmt_contract.messages.history import HistoryRequest, HistoryResponse, LookUpRequest, RecordsResponse
+from mgmt_contract.messages.objects import LookRequest, LookResponse, SignedRequest
+from mgmt_contract.messages.service import Me
+from mgmt_contract.messages.uploads import Content, Packing
 from mgmt_contract.names import index_key
 from mgmt_contract.records import OperationRecord, UploadRecord
 from support.fakes import FakeObjectStore, crc64nvme

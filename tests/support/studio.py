@@ -17,7 +17,26 @@ from mgmt_api.ports import ObjectStore, RecordStore, WorkQueue
 from mgmt_api.upkeep.tasks import Worker
 from mgmt_api.wiring import App, build_app
 from mgmt_contract import routes
-from mgmt_contract.messages import (
+from mgmt_contract.messages.downloads import (
+    DownloadEnd,
+    DownloadItem,
+    DownloadResult,
+    EndDownloadsRequest,
+    OpenDownloadsRequest,
+    OpenDownloadsResponse,
+)
+from mgmt_contract.messages.history import HistoryResponse, LookUpRequest, RecordResult, RecordsResponse
+from mgmt_contract.messages.objects import (
+    LookRequest,
+    LookResponse,
+    LookResult,
+    RestoreItem,
+    RestoreRequest,
+    RestoreResponse,
+    RestoreResult,
+)
+from mgmt_contract.messages.removal import RemovalItem, RemovalRequest, RemovalResponse, RemovalResult
+from mgmt_contract.messages.uploads import (
     CleanUp,
     CleanUpRequest,
     CompleteItem,
@@ -25,35 +44,14 @@ from mgmt_contract.messages import (
     CompleteResponse,
     CompleteResult,
     Content,
-    DownloadEnd,
-    DownloadItem,
-    DownloadResult,
-    EndDownloadsRequest,
     FailItem,
     FailRequest,
-    HistoryResponse,
     IndexFile,
-    LookRequest,
-    LookResponse,
-    LookResult,
-    LookUpRequest,
-    OpenDownloadsRequest,
-    OpenDownloadsResponse,
     Packing,
     Part,
     PreviewRequest,
     PreviewResponse,
     PreviewResult,
-    RecordResult,
-    RecordsResponse,
-    RemovalItem,
-    RemovalRequest,
-    RemovalResponse,
-    RemovalResult,
-    RestoreItem,
-    RestoreRequest,
-    RestoreResponse,
-    RestoreResult,
     SignedPart,
     SignItem,
     SignRequest,

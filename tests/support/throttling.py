@@ -20,7 +20,7 @@ from typing import NamedTuple
 
 from mgmt_api.adapters.dynamodb import DynamoDBRecordStore
 from mgmt_api.adapters.table import shard_of
-from mgmt_contract.messages import CleanUp
+from mgmt_contract.messages.uploads import CleanUp
 from support.moto_table import create_table, moto_dynamodb
 from support.studio import SETTINGS, Machine, Studio, content_of, item_for
 from support.write_units import Charge, WriteUnits

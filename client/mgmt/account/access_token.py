@@ -11,7 +11,7 @@ from typing import Any
 from mgmt.credentials.claims import read_claims
 from mgmt.credentials.tokens import TokenSet
 from mgmt.errors import LoginRequiredError
-from mgmt_contract.messages import Service
+from mgmt_contract.messages.service import Service
 
 
 def check_access_token(tokens: TokenSet, service: Service, issuer_host: str) -> None:

@@ -16,7 +16,7 @@ from urllib.parse import parse_qsl, urlencode, urlsplit
 
 from mgmt.credentials.issuer import Metadata
 from mgmt.errors import LoginRequiredError
-from mgmt_contract.messages import Service
+from mgmt_contract.messages.service import Service
 from mgmt_contract.sign_in import callback_path
 from mgmt_contract.values import Value
 

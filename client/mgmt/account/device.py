@@ -12,7 +12,7 @@ from mgmt.account.authorization import choose_scopes, name_audience
 from mgmt.credentials.issuer import IssuerApi, Metadata, TokenRefusedError
 from mgmt.credentials.tokens import TokenSet
 from mgmt.errors import INTERRUPTED, CancelledError, LoginRequiredError
-from mgmt_contract.messages import Service
+from mgmt_contract.messages.service import Service
 from mgmt_contract.values import Value
 
 _GRANT: Final = "urn:ietf:params:oauth:grant-type:device_code"

@@ -31,7 +31,7 @@ from mgmt.credentials.issuer import IssuerApi, Metadata, TokenRefusedError
 from mgmt.credentials.store import Known
 from mgmt.credentials.tokens import Credentials, TokenSet
 from mgmt.errors import LoginRequiredError, NotConfiguredError
-from mgmt_contract.messages import Me, Service
+from mgmt_contract.messages.service import Me, Service
 from mgmt_contract.sign_in import CALLBACK_PORTS, redirect_uri
 from mgmt_contract.values import Value
 

@@ -11,7 +11,7 @@ from mgmt.credentials.place import read_plain
 
 if TYPE_CHECKING:  # names for annotations: to tell who is signed in is to import little
     from mgmt.credentials.tokens import Credentials
-    from mgmt_contract.messages import Me
+    from mgmt_contract.messages.service import Me
 
 
 class Person(NamedTuple):

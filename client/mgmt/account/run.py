@@ -20,7 +20,7 @@ from mgmt.network import Connections
 from mgmt.network.retry import Patience
 from mgmt.service import ServiceApi
 from mgmt.session import FixedToken
-from mgmt_contract.messages import Me
+from mgmt_contract.messages.service import Me
 from mgmt_contract.values import Value
 
 _PATIENCE_SECONDS: Final = 60.0

@@ -25,7 +25,7 @@ from blake3 import blake3
 
 from mgmt.errors import INTERRUPTED, CancelledError, archive_unreadable
 from mgmt.layout import Member
-from mgmt_contract.messages import Part
+from mgmt_contract.messages.uploads import Part
 from mgmt_contract.parts import MIB, SINGLE_PUT_MAX_BYTES
 from mgmt_contract.values import Value
 

@@ -19,7 +19,7 @@ from mgmt.errors import INTERRUPTED, CancelledError, SourceError
 from mgmt.layout import BLOCK_SIZE_BYTES, Packable, Survey, frame, temporary_name
 from mgmt.machine.files import remove_same
 from mgmt.text import shown
-from mgmt_contract.messages import Content, Packing, Part
+from mgmt_contract.messages.uploads import Content, Packing, Part
 from mgmt_contract.parts import MIB
 from mgmt_contract.values import Value
 

@@ -19,7 +19,7 @@ if TYPE_CHECKING:  # names for annotations only
     from mgmt.account.run import Run as AccountRun
     from mgmt.events import Emit
     from mgmt.settings import Settings
-    from mgmt_contract.messages import Me
+    from mgmt_contract.messages.service import Me
 
 
 @click.command()

@@ -14,7 +14,7 @@ import click
 from mgmt.cli.invocation import Invocation
 from mgmt.errors import EXIT_OK, LocalStateError, UsageError
 from mgmt.text import shorten
-from mgmt_contract.messages import HISTORY_LIMIT_DEFAULT, HistoryRequest
+from mgmt_contract.messages.history import HISTORY_LIMIT_DEFAULT, HistoryRequest
 
 if TYPE_CHECKING:  # names for annotations only
     from mgmt.session import Contact

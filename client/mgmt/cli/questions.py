@@ -21,7 +21,7 @@ from mgmt.text import printable
 if TYPE_CHECKING:
     from mgmt.events import Emit
     from mgmt.show import Output
-    from mgmt_contract.messages import Service
+    from mgmt_contract.messages.service import Service
 
 ASKED: Final = ("api_url", "bucket", "object_prefix", "local_dir", "completed_dir", "archive_dir", "ca_bundle")
 CLEARING: Final = "-"

@@ -23,7 +23,7 @@ from mgmt.machine.lock_files import hold_file
 from mgmt.service import error_in
 from mgmt.session import Session
 from mgmt.text import shown
-from mgmt_contract.messages import DownloadEnd, EndDownloadsRequest
+from mgmt_contract.messages.downloads import DownloadEnd, EndDownloadsRequest
 from mgmt_contract.names import ARCHIVE_SUFFIX
 from mgmt_contract.records import CANCELLED, DownloadRecord
 from mgmt_contract.values import Value

@@ -13,7 +13,7 @@ from mgmt.download.unfinished import Span, Unfinished
 from mgmt.download.wanted import Wanted
 from mgmt.errors import INTERRUPTED, CancelledError, MgmtError
 from mgmt.stored.ranges import Ranges
-from mgmt_contract.messages import SignedRequest
+from mgmt_contract.messages.objects import SignedRequest
 from mgmt_contract.parts import MIB
 
 _LOOK_SECONDS: Final = 0.2

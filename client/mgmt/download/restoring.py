@@ -14,7 +14,7 @@ from mgmt.service import ServiceApi, error_in
 from mgmt.stored.opening import NotReadableError
 from mgmt.stored.recorded import size_of
 from mgmt.text import duration_in_words, size_in_words
-from mgmt_contract.messages import RestoreItem, RestoreRequest, RestoreResult
+from mgmt_contract.messages.objects import RestoreItem, RestoreRequest, RestoreResult
 from mgmt_contract.restoring import PRICES_OF, TERMS, ArchiveKind, RestoreTerms, RestoreTier, price_of
 from mgmt_contract.values import Value
 from mgmt_contract.wire import format_time

@@ -18,7 +18,8 @@ from mgmt.journal import new_operation_id
 from mgmt.layout import placeholder
 from mgmt.stored.opening import ask_to_open, is_over, report_end, take_request
 from mgmt.stored.ranges import RANGES_AT_A_TIME, Ranges
-from mgmt_contract.messages import DownloadResult, SignedRequest
+from mgmt_contract.messages.downloads import DownloadResult
+from mgmt_contract.messages.objects import SignedRequest
 from mgmt_contract.records import DownloadRecord
 
 

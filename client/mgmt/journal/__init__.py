@@ -35,7 +35,8 @@ from mgmt.journal.entries import (
 from mgmt.journal.file import JournalFile, Statement, translate_errors
 from mgmt.journal.locks import Locks
 from mgmt.machine.files import write_private
-from mgmt_contract.messages import CleanUp, DownloadEnd, Existing
+from mgmt_contract.messages.downloads import DownloadEnd
+from mgmt_contract.messages.uploads import CleanUp, Existing
 from mgmt_contract.wire import from_json, to_json
 
 __all__ = [

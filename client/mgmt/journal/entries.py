@@ -8,7 +8,7 @@ import time
 import uuid
 from typing import Any, Final, Literal
 
-from mgmt_contract.messages import Content, Existing
+from mgmt_contract.messages.uploads import Content, Existing
 from mgmt_contract.values import Value
 from mgmt_contract.wire import from_json, to_json
 

@@ -14,7 +14,8 @@ from mgmt.errors import MgmtError, RefusedError, SourceError
 from mgmt.journal import new_operation_id
 from mgmt.service import ServiceApi, error_in
 from mgmt.stored.recorded import require_upload
-from mgmt_contract.messages import RemovalItem, RemovalRequest, RemovalResult, Service
+from mgmt_contract.messages.removal import RemovalItem, RemovalRequest, RemovalResult
+from mgmt_contract.messages.service import Service
 from mgmt_contract.records import OperationRecord, UploadRecord
 from mgmt_contract.values import Value
 from mgmt_contract.version import __version__

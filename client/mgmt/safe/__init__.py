@@ -24,7 +24,7 @@ from mgmt.session import Session
 from mgmt.stored.indexes import open_index
 from mgmt.stored.recorded import size_of
 from mgmt.text import shown, size_in_words
-from mgmt_contract.messages import LookResult
+from mgmt_contract.messages.objects import LookResult
 from mgmt_contract.records import OperationRecord, UploadRecord
 from mgmt_contract.texts import holds_control_character
 from mgmt_contract.values import Value

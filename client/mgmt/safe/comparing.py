@@ -16,7 +16,7 @@ from mgmt.safe.spool import Spool
 from mgmt.service import ServiceApi
 from mgmt.source.walk import Excludes
 from mgmt.stored.recorded import has_this_format, size_of
-from mgmt_contract.messages import LookResult
+from mgmt_contract.messages.objects import LookResult
 from mgmt_contract.names import ARCHIVE_SUFFIX
 from mgmt_contract.records import OperationRecord, UploadRecord
 

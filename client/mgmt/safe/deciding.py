@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Final, Literal, NamedTuple
 
-from mgmt_contract.messages import LookResult
+from mgmt_contract.messages.objects import LookResult
 from mgmt_contract.records import OperationRecord, UploadRecord
 
 Loss = Literal["deleted", "failed", "pending", "gone", "altered", "replaced", "rewritten", "unproven", "unusable"]

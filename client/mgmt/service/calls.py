@@ -40,7 +40,12 @@ from mgmt.network.retry import (
     read_retry_after,
 )
 from mgmt.service import replies
-from mgmt_contract import messages, routes
+from mgmt_contract import routes
+from mgmt_contract.messages.downloads import OpenDownloadsResponse
+from mgmt_contract.messages.history import RecordsResponse
+from mgmt_contract.messages.objects import LookResponse, RestoreResponse
+from mgmt_contract.messages.removal import RemovalResponse
+from mgmt_contract.messages.uploads import CompleteResponse, PreviewResponse, SignResponse, StartResponse
 from mgmt_contract.problems import PROBLEMS, Problem
 from mgmt_contract.values import Value
 from mgmt_contract.version import __version__
@@ -50,15 +55,15 @@ _log: Final = logging.getLogger(__name__)
 T = TypeVar("T")
 L = TypeVar(
     "L",
-    messages.PreviewResponse,
-    messages.StartResponse,
-    messages.SignResponse,
-    messages.CompleteResponse,
-    messages.OpenDownloadsResponse,
-    messages.RestoreResponse,
-    messages.RecordsResponse,
-    messages.LookResponse,
-    messages.RemovalResponse,
+    PreviewResponse,
+    StartResponse,
+    SignResponse,
+    CompleteResponse,
+    OpenDownloadsResponse,
+    RestoreResponse,
+    RecordsResponse,
+    LookResponse,
+    RemovalResponse,
 )
 
 

@@ -13,8 +13,21 @@ from typing import Any, Final, TypeVar
 from urllib.parse import SplitResult, urlsplit
 
 from mgmt.network import is_loopback
-from mgmt_contract import messages
-from mgmt_contract.messages import Service
+from mgmt_contract.messages.downloads import DownloadItem, DownloadResult
+from mgmt_contract.messages.history import HISTORY_LIMIT_MAX, HistoryResponse, RecordResult
+from mgmt_contract.messages.objects import LookResult, RestoreResult, SignedRequest
+from mgmt_contract.messages.removal import RemovalItem, RemovalResponse, RemovalResult
+from mgmt_contract.messages.service import Me, Service
+from mgmt_contract.messages.uploads import (
+    CompleteResult,
+    Lease,
+    Multipart,
+    PreviewResult,
+    SignItem,
+    SignResult,
+    StartItem,
+    StartResult,
+)
 from mgmt_contract.parts import (
     ITEMS_MAX,
     PART_COUNT_MAX,
@@ -60,7 +73,7 @@ _CURSOR_MAX_CHARACTERS: Final = 8000
 """Longer ones would not fit into an address that API Gateway takes."""
 
 _NEEDS: Final[Mapping[type[Any], Mapping[str, tuple[str, ...]]]] = {
-    messages.StartResult: {
+    StartResult: {
         "put": ("lease", "request"),
         "multipart": ("lease", "multipart"),
         "already_there": ("existing",),
@@ -69,15 +82,15 @@ _NEEDS: Final[Mapping[type[Any], Mapping[str, tuple[str, ...]]]] = {
         "done": ("record",),
         "problem": ("problem",),
     },
-    messages.PreviewResult: {"free": (), "taken": ("existing",), "problem": ("problem",)},
-    messages.SignResult: {"signed": ("lease",), "problem": ("problem",)},
-    messages.CompleteResult: {
+    PreviewResult: {"free": (), "taken": ("existing",), "problem": ("problem",)},
+    SignResult: {"signed": ("lease",), "problem": ("problem",)},
+    CompleteResult: {
         "done": ("record",),
         "completing": (),
         "incomplete": ("missing_parts",),
         "problem": ("problem",),
     },
-    messages.DownloadResult: {
+    DownloadResult: {
         "opened": ("upload", "request", "stored", "record"),
         "archived": ("upload", "stored"),
         "restoring": ("upload", "stored"),
@@ -86,7 +99,7 @@ _NEEDS: Final[Mapping[type[Any], Mapping[str, tuple[str, ...]]]] = {
         "done": ("record",),
         "problem": ("problem",),
     },
-    messages.RestoreResult: {
+    RestoreResult: {
         "asked": ("record",),
         "restoring": (),
         "readable": (),
@@ -94,14 +107,14 @@ _NEEDS: Final[Mapping[type[Any], Mapping[str, tuple[str, ...]]]] = {
         "differs": ("problem",),
         "problem": ("problem",),
     },
-    messages.LookResult: {
+    LookResult: {
         "there": ("stored",),
         "differs": ("stored", "problem"),
         "gone": ("problem",),
         "problem": ("problem",),
     },
-    messages.RemovalResult: {"done": ("record", "upload"), "already": ("upload",), "problem": ("problem",)},
-    messages.RecordResult: {"record": ("record",), "problem": ("problem",)},
+    RemovalResult: {"done": ("record", "upload"), "already": ("upload",), "problem": ("problem",)},
+    RecordResult: {"record": ("record",), "problem": ("problem",)},
 }
 """The fields that each outcome needs. An outcome that is not here is a newer service's."""
 
@@ -137,21 +150,21 @@ def is_known(result: Any) -> bool:
     return result.outcome in _NEEDS[type(result)]
 
 
-def check_service(service: messages.Service) -> None:
+def check_service(service: Service) -> None:
     """Refuse limits that are too small for any upload."""
     for name in ("single_put_max_bytes", "part_count_max", "sign_parts_max", "items_max", "lease_seconds"):
         require(getattr(service, name) >= 1, f"service.{name} is 0")
 
 
-def check_person(person: messages.Me) -> None:
+def check_person(person: Me) -> None:
     """Refuse a person without a name."""
     require(bool(person.id and person.name and person.role), "id, name or role is empty")
 
 
-def check_page(page: messages.HistoryResponse) -> None:
+def check_page(page: HistoryResponse) -> None:
     """Refuse a page that is too large, speaks of records that are not on it, or has a cursor that cannot be sent."""
     count = len(page.records)
-    require(count <= messages.HISTORY_LIMIT_MAX, f"{count} records, expected {messages.HISTORY_LIMIT_MAX} at most")
+    require(count <= HISTORY_LIMIT_MAX, f"{count} records, expected {HISTORY_LIMIT_MAX} at most")
     require(page.cursor is None or 0 < len(page.cursor) <= _CURSOR_MAX_CHARACTERS, "cursor is empty, or too long")
     ids = {record.operation_id for record in page.records}
     require(ids.issuperset(page.replaced), "replaced names what is not on the page")
@@ -175,7 +188,7 @@ def _check_result(where: str, result: Any) -> None:
         require(getattr(result, name) not in (None, []), f"{where}.{name} is missing, for {result.outcome}")
     require(("problem" in needs) == (result.problem is not None), f"{where} has a problem, and is {result.outcome}")
     record = getattr(result, "record", None)
-    if record is not None and not isinstance(result, messages.RestoreResult):  # whose record is the team's
+    if record is not None and not isinstance(result, RestoreResult):  # whose record is the team's
         require(record.operation_id == result.operation_id, f"{where}.record is of another operation")
 
 
@@ -201,9 +214,7 @@ _OWN_HEADERS: Final = frozenset(
 """They are the connection's own; those that begin with proxy- as well."""
 
 
-def check_start(
-    result: messages.StartResult, item: messages.StartItem, service: messages.Service, service_url: str
-) -> None:
+def check_start(result: StartResult, item: StartItem, service: Service, service_url: str) -> None:
     """Refuse an answer to a start that contradicts the request or the service's description."""
     _check_lease(result.lease)
     if result.outcome == "name_taken":
@@ -217,9 +228,7 @@ def check_start(
         _check_multipart(result.multipart, bound or 0, min(service.part_count_max, PART_COUNT_MAX))
 
 
-def check_sign(
-    result: messages.SignResult, item: messages.SignItem, service: messages.Service, service_url: str
-) -> None:
+def check_sign(result: SignResult, item: SignItem, service: Service, service_url: str) -> None:
     """Refuse an answer that lacks the URL of a part that was asked for, or has one that cannot be used."""
     _check_lease(result.lease)
     if result.outcome != "signed":
@@ -233,9 +242,7 @@ def check_sign(
         check_request(result.index_request, item.index.size if item.index else 0, service, service_url)
 
 
-def check_download(
-    result: messages.DownloadResult, item: messages.DownloadItem, service: messages.Service, service_url: str
-) -> None:
+def check_download(result: DownloadResult, item: DownloadItem, service: Service, service_url: str) -> None:
     """Refuse an opened download of another upload, without a size, or with an address that is not the bucket's."""
     if result.upload is not None:
         require(result.upload.operation_id == item.upload_id, "upload is another one than was asked for")
@@ -246,27 +253,27 @@ def check_download(
         check_request(result.request, 0, service, service_url)
 
 
-def check_looks(results: Iterable[messages.LookResult], service: messages.Service, service_url: str) -> None:
+def check_looks(results: Iterable[LookResult], service: Service, service_url: str) -> None:
     """Refuse an address of an index that is not the bucket's."""
     for result in results:
         if result.index_request is not None:
             check_request(result.index_request, 0, service, service_url)
 
 
-def check_removals(response: messages.RemovalResponse, items: Sequence[messages.RemovalItem]) -> None:
+def check_removals(response: RemovalResponse, items: Sequence[RemovalItem]) -> None:
     """Refuse an answer about another upload than was asked for."""
     for result, item in zip(response.results, items, strict=True):
         is_same = result.upload is None or result.upload.operation_id == item.upload_id
         require(is_same, "upload is another one than was asked for")
 
 
-def check_complete(results: Iterable[messages.CompleteResult]) -> None:
+def check_complete(results: Iterable[CompleteResult]) -> None:
     """Refuse missing parts that no upload has."""
     for result in results:
         _check_numbers("missing_parts", result.missing_parts)
 
 
-def check_request(request: messages.SignedRequest, length: int, service: messages.Service, service_url: str) -> None:
+def check_request(request: SignedRequest, length: int, service: Service, service_url: str) -> None:
     """Refuse a presigned request that cannot be sent, or should not be.
 
     It should not be sent in the clear, to a host that is not the bucket's, or with the connection's headers.
@@ -311,7 +318,7 @@ def _is_of_bucket(parts: SplitResult, bucket: str, region: str) -> bool:
     return by_path or parts.hostname in [f"{bucket}.{host}" for host in of_region]
 
 
-def _check_multipart(multipart: messages.Multipart, bound_bytes: int, part_count_max: int) -> None:
+def _check_multipart(multipart: Multipart, bound_bytes: int, part_count_max: int) -> None:
     size = multipart.part_size
     require(PART_SIZE_MIN_BYTES <= size <= PART_SIZE_MAX_BYTES, f"multipart.part_size is {size}")
     require(part_count(bound_bytes, size) <= part_count_max, f"multipart.part_size is {size}: too small")
@@ -323,7 +330,7 @@ def _check_numbers(what: str, numbers: Sequence[int]) -> None:
     require(right, f"{what} holds what is no number of a part")
 
 
-def _check_lease(lease: messages.Lease | None) -> None:
+def _check_lease(lease: Lease | None) -> None:
     if lease is not None:
         _check_life("lease.expires_in_seconds", lease.expires_in_seconds)
 

@@ -19,7 +19,7 @@ from mgmt.errors import INTERRUPTED, CancelledError, archive_unreadable
 from mgmt.network import BLOCK_SIZE_BYTES, READ_TIMEOUT_SECONDS, Answer, Bounds, Connections, make_timeout
 from mgmt.network.retry import raise_if_permanent, read_retry_after
 from mgmt.text import MEASURED_MIN_BYTES
-from mgmt_contract.messages import SignedRequest
+from mgmt_contract.messages.objects import SignedRequest
 from mgmt_contract.values import Value
 
 

@@ -18,7 +18,7 @@ from mgmt.errors import INTERRUPTED, CancelledError
 from mgmt.network import BLOCK_SIZE_BYTES, READ_TIMEOUT_SECONDS, Bounds, Connections, bounded, make_timeout
 from mgmt.network.retry import raise_if_permanent, read_retry_after
 from mgmt.storage import RateLimit
-from mgmt_contract.messages import SignedRequest
+from mgmt_contract.messages.objects import SignedRequest
 from mgmt_contract.values import Value
 
 _log: Final = logging.getLogger(__name__)

@@ -22,7 +22,7 @@ from mgmt.stored.archive import ignore, open_archive
 from mgmt.stored.ranges import Ranges
 from mgmt.stored.recorded import CODEC_BEGINNING, has_this_format, refuse_other_content, size_of
 from mgmt.text import size_in_words
-from mgmt_contract.messages import LookResult, SignedRequest
+from mgmt_contract.messages.objects import LookResult, SignedRequest
 from mgmt_contract.parts import INDEX_SIZE_MAX_BYTES, SINGLE_PUT_MAX_BYTES
 from mgmt_contract.records import UploadRecord
 

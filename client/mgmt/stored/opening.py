@@ -10,15 +10,15 @@ from typing import Final
 from mgmt.errors import CancelledError, LocalStateError, MgmtError, RefusedError, UnavailableError
 from mgmt.service import error_in
 from mgmt.session import Session
-from mgmt_contract.messages import (
+from mgmt_contract.messages.downloads import (
     DownloadEnd,
     DownloadItem,
     DownloadResult,
     EndDownloadsRequest,
     OpenDownloadsRequest,
-    RecordResult,
-    SignedRequest,
 )
+from mgmt_contract.messages.history import RecordResult
+from mgmt_contract.messages.objects import SignedRequest
 from mgmt_contract.records import DownloadRecord, UploadRecord
 from mgmt_contract.texts import fit_text
 

@@ -10,7 +10,7 @@ from typing import Final
 from mgmt.errors import UnavailableError
 from mgmt.session import Session
 from mgmt.storage.receiving import GetOutcome, GetResult, Noted, Place
-from mgmt_contract.messages import SignedRequest
+from mgmt_contract.messages.objects import SignedRequest
 
 _log: Final = logging.getLogger(__name__)
 RANGES_AT_A_TIME: Final = 4

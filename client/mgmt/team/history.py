@@ -17,7 +17,7 @@ from mgmt.errors import SourceError, UnavailableError, UsageError
 from mgmt.events import Emit, Notice
 from mgmt.service import ServiceApi
 from mgmt.team.short_ids import is_short_id, second_of, short_id
-from mgmt_contract.messages import HISTORY_LIMIT_MAX, HistoryRequest
+from mgmt_contract.messages.history import HISTORY_LIMIT_MAX, HistoryRequest
 from mgmt_contract.names import ARCHIVE_SUFFIX, archive_name
 from mgmt_contract.records import DownloadRecord, OperationRecord, UploadRecord
 from mgmt_contract.texts import holds_control_character

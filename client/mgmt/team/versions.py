@@ -7,7 +7,7 @@ from typing import Final
 from mgmt.errors import SourceError
 from mgmt.service import ServiceApi
 from mgmt.team.history import Found, find_upload
-from mgmt_contract.messages import HistoryRequest
+from mgmt_contract.messages.history import HistoryRequest
 from mgmt_contract.records import UploadRecord
 
 _VERSIONS_MAX: Final = 10_000

@@ -37,7 +37,7 @@ from mgmt.upload.results import CleanUps, Summary
 from mgmt.upload.schedule import Strategy, carry_beside, group
 from mgmt.upload.sending import WHOLE_ARCHIVES_AT_A_TIME, sending_pool
 from mgmt.upload.small import Small
-from mgmt_contract import messages
+from mgmt_contract.messages.uploads import CompleteItem, CompleteRequest, CompleteResult, StartRequest, StartResult
 
 SEND_ROUNDS_MAX: Final = 5
 """How often bytes are sent again that the storage does not have, whatever it answered."""
@@ -248,7 +248,7 @@ class Batch:
         again += self._begin_anew(renewing)
         return granted + self._ask(again) if again else granted
 
-    def _take_answer(self, job: Job, result: messages.StartResult) -> None:
+    def _take_answer(self, job: Job, result: StartResult) -> None:
         """Note what the service has recorded; end a job that needs nothing more."""
         error = error_in(result)
         if error is not None and error.stops_everything:  # what was recorded is gone on with by a later run
@@ -265,13 +265,13 @@ class Batch:
         elif result.outcome == "done" and result.record is not None:
             self.ending.end_done([(job, result.record)])
 
-    def _start(self, jobs: Sequence[Job]) -> Sequence[messages.StartResult]:
+    def _start(self, jobs: Sequence[Job]) -> Sequence[StartResult]:
         if not jobs:
             return []
         items = [job.start_item() for job in jobs]
         bucket, machine_id = self.session.settings.bucket, self.session.journal.machine_id
         with self.clean_ups.reporting() as clean_ups:
-            request = messages.StartRequest(machine_id, items, expected_bucket=bucket, clean_ups=clean_ups)
+            request = StartRequest(machine_id, items, expected_bucket=bucket, clean_ups=clean_ups)
             for job in jobs:
                 job.enter("asked")
                 job.granted_at = self.session.patience.passed()
@@ -318,15 +318,15 @@ class Batch:
                 self.session.patience.wait(0, "the storage is joining parts", retry_after_seconds=pause_seconds)
         return incomplete
 
-    def _complete(self, jobs: Sequence[Job]) -> list[messages.CompleteResult]:
+    def _complete(self, jobs: Sequence[Job]) -> list[CompleteResult]:
         items = []
         for job in jobs:
             assert job.lease is not None  # noqa: S101  all its bytes were sent under a lease
             assert job.content is not None  # noqa: S101  and out of a whole archive
             self.session.emit(Progress(job.operation_id, job.target_path, "confirming", 0, job.content.size))
-            items.append(messages.CompleteItem(job.operation_id, job.lease.epoch, job.content))
+            items.append(CompleteItem(job.operation_id, job.lease.epoch, job.content))
         with self.clean_ups.reporting() as clean_ups:
-            request = messages.CompleteRequest(self.session.journal.machine_id, items, clean_ups=clean_ups)
+            request = CompleteRequest(self.session.journal.machine_id, items, clean_ups=clean_ups)
             return self.session.api.complete(request).results
 
     @contextmanager

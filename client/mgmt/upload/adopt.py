@@ -21,7 +21,7 @@ from mgmt.upload.ours import (
     remove_elsewhere,
     remove_unfinished,
 )
-from mgmt_contract.messages import Packing
+from mgmt_contract.messages.uploads import Packing
 from mgmt_contract.values import Value
 from mgmt_contract.wire import to_json
 

@@ -20,7 +20,7 @@ from mgmt.text import shown
 from mgmt.upload.left import Left, choose_named
 from mgmt.upload.orders import order_of
 from mgmt.upload.tidying import tidy_given_up
-from mgmt_contract.messages import FailItem, FailRequest
+from mgmt_contract.messages.uploads import FailItem, FailRequest
 from mgmt_contract.names import fold_key
 from mgmt_contract.records import CANCELLED, DownloadRecord, OperationRecord, UploadRecord
 from mgmt_contract.values import Value

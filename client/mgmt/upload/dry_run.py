@@ -18,7 +18,7 @@ from mgmt.upload.looking import Looking
 from mgmt.upload.originals import EarlierMoves, describe_object
 from mgmt.upload.results import Summary
 from mgmt.upload.schedule import strategy_for
-from mgmt_contract import messages
+from mgmt_contract.messages.uploads import Existing, PreviewRequest, PreviewResult
 from mgmt_contract.sameness import Sameness, compare_content, explain_claimed
 from mgmt_contract.values import Value
 
@@ -39,7 +39,7 @@ class Plan(Value):
     """Bytes that the archive will not exceed; how well it compresses shows only when it is packed."""
     skipped_count: int = 0
     """Entries that stay out of the archive without having been excluded; system files are not counted."""
-    existing: messages.Existing | None = None
+    existing: Existing | None = None
     moves_to: str | None = None
     """Where the original would go."""
     estimated_seconds: float | None = None
@@ -164,12 +164,12 @@ class _Planner:
         if not jobs:
             return
         items, bucket = [job.start_item() for job in jobs], self._session.settings.bucket
-        request = messages.PreviewRequest(self._session.journal.machine_id, items, expected_bucket=bucket)
+        request = PreviewRequest(self._session.journal.machine_id, items, expected_bucket=bucket)
         response = self._session.api.preview(request)
         for job, result in zip(jobs, response.results, strict=True):
             yield self._make_plan(job, result, response.service.bucket)
 
-    def _make_plan(self, job: Job, result: messages.PreviewResult, bucket: str) -> Plan:
+    def _make_plan(self, job: Job, result: PreviewResult, bucket: str) -> Plan:
         outcome, error = self._judge(job, result)
         is_sent = outcome in ("upload", "replace")
         # Where this very upload has stored what is there, its end is still to come, and the move with it.
@@ -191,7 +191,7 @@ class _Planner:
             error=error,
         )
 
-    def _judge(self, job: Job, result: messages.PreviewResult) -> tuple[PlanOutcome, MgmtError | None]:
+    def _judge(self, job: Job, result: PreviewResult) -> tuple[PlanOutcome, MgmtError | None]:
         problem = error_in(result)
         sameness: Sameness = "other"
         if problem is None or not strategy_for(job).goes_alone:  # small ones are packed before the service is asked
@@ -218,7 +218,7 @@ class _Planner:
         if not os.path.lexists(job.archive_path):
             refuse_without_room(job.source, job.archive_path, plan=job.options.plan, stop=self._session.stop)
 
-    def _compare(self, job: Job, existing: messages.Existing) -> Sameness:
+    def _compare(self, job: Job, existing: Existing) -> Sameness:
         """Compare the source with what is stored; one that cannot become as large need not be read."""
         if existing.content_digest is None or existing.size > job.source.upper_bound_bytes:
             return "other"
@@ -232,7 +232,7 @@ class _Planner:
         return compare_content(existing, content)
 
 
-def _make_refusal(existing: messages.Existing, sameness: Sameness) -> MgmtError:
+def _make_refusal(existing: Existing, sameness: Sameness) -> MgmtError:
     if sameness == "claimed":
         owner = existing.actor or "somebody outside this service"
         return RefusedError(explain_claimed(existing, owner), code="claimed-same")

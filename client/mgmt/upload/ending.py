@@ -24,7 +24,7 @@ from mgmt.upload.orders import Orders
 from mgmt.upload.originals import Moves, move_originals, moved_by
 from mgmt.upload.ours import remove_interrupted
 from mgmt.upload.results import AlreadyThere, Summary, note_clean_up
-from mgmt_contract.messages import CleanUp, Existing, FailItem, FailRequest
+from mgmt_contract.messages.uploads import CleanUp, Existing, FailItem, FailRequest
 from mgmt_contract.records import FileRecord, UploadRecord
 from mgmt_contract.texts import fit_text
 from mgmt_contract.wire import format_time

@@ -18,7 +18,9 @@ from mgmt.events import Notice
 from mgmt.session import Session
 from mgmt.storage import PutResult
 from mgmt.upload.job import Job
-from mgmt_contract.messages import SIGN_INDEX_FIELD, IndexFile, SignedRequest
+from mgmt_contract.messages.objects import SignedRequest
+from mgmt_contract.messages.service import SIGN_INDEX_FIELD
+from mgmt_contract.messages.uploads import IndexFile
 from mgmt_contract.parts import INDEX_SIZE_MAX_BYTES, MIB
 
 _log: Final = logging.getLogger(__name__)

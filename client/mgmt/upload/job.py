@@ -18,7 +18,7 @@ from mgmt.journal import EndedAs, Entry, new_operation_id
 from mgmt.layout import NANOSECONDS
 from mgmt.source import Source
 from mgmt.upload.adopt import Adoption
-from mgmt_contract.messages import Content, Lease, Packing, StartItem, StartResult
+from mgmt_contract.messages.uploads import Content, Lease, Packing, StartItem, StartResult
 from mgmt_contract.parts import SINGLE_PUT_MAX_BYTES
 from mgmt_contract.texts import fit_globs, fit_text
 from mgmt_contract.values import Value

@@ -17,7 +17,7 @@ from mgmt.upload.job import Carrying, Granted, Job
 from mgmt.upload.parts import PartFeed, PartsSender
 from mgmt.upload.sending import Meter
 from mgmt.upload.small import pack_job, send_packed
-from mgmt_contract import messages
+from mgmt_contract.messages.uploads import Content, Part, StartResult
 
 RENAMES_OPEN_FILES: Final = os.name != "nt"
 """Where a file that is being read can get its final name; elsewhere nothing is sent before the archive has it."""
@@ -36,7 +36,7 @@ class Large:
         return [(job, partial(_pack_and_send, session, job, result)) for job, result in granted]
 
 
-def _pack_and_send(session: Session, job: Job, result: messages.StartResult) -> None:
+def _pack_and_send(session: Session, job: Job, result: StartResult) -> None:
     """Send parts as they reach the disk, where the system allows; return when all are sent and the archive is whole.
 
     Where the storage is out of reach or bytes arrive corrupted, packing goes on to the end: the archive is then
@@ -50,11 +50,11 @@ def _pack_and_send(session: Session, job: Job, result: messages.StartResult) -> 
     feed, index = PartFeed(multipart.part_size), ArchiveIndex(session, job)
     opened: list[Path] = []
 
-    def offer(part: messages.Part) -> None:
+    def offer(part: Part) -> None:
         job.note_packed((part.number - 1) * multipart.part_size + part.length)
         feed.put(part)
 
-    def pack_parts(stop: threading.Event) -> messages.Content:
+    def pack_parts(stop: threading.Event) -> Content:
         on_part = offer if RENAMES_OPEN_FILES else None
         size_bytes = multipart.part_size
         job.archive = pack_job(

@@ -19,7 +19,7 @@ from mgmt.journal import Entry, Order, name_of_run, new_operation_id
 from mgmt.session import Session
 from mgmt.source import place_of
 from mgmt.upload.job import Job, UploadOptions
-from mgmt_contract.messages import Packing
+from mgmt_contract.messages.uploads import Packing
 from mgmt_contract.values import Value
 from mgmt_contract.wire import MessageError, from_json
 

@@ -24,7 +24,7 @@ from mgmt.text import shown
 from mgmt.upload.job import Job, UploadOptions
 from mgmt.upload.ours import has_moved, placeholder_of
 from mgmt.upload.results import AlreadyThere, Summary, note_clean_up
-from mgmt_contract.messages import CleanUp, Existing
+from mgmt_contract.messages.uploads import CleanUp, Existing
 from mgmt_contract.records import UploadRecord
 from mgmt_contract.values import Value
 from mgmt_contract.wire import format_time

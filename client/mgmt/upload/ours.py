@@ -28,7 +28,7 @@ from mgmt.layout import archive_file_name, placeholder, temporary_name
 from mgmt.machine.files import is_same_file, open_regular, remove_empty_folder, remove_file
 from mgmt.source import Source, look, real_folder
 from mgmt.text import shown, size_in_words
-from mgmt_contract.messages import Packing
+from mgmt_contract.messages.uploads import Packing
 from mgmt_contract.values import Value
 from mgmt_contract.wire import to_json
 

@@ -24,7 +24,8 @@ from mgmt.upload.index_file import ArchiveIndex
 from mgmt.upload.job import Job
 from mgmt.upload.pace import Pace
 from mgmt.upload.sending import Delivery, Meter, deliver_slice, sending_pool
-from mgmt_contract import messages
+from mgmt_contract.messages.objects import SignedRequest
+from mgmt_contract.messages.uploads import Content, IndexFile, Multipart, Part, SignItem, SignRequest, SignResult
 from mgmt_contract.parts import PartSpan
 
 _log: Final = logging.getLogger(__name__)
@@ -37,11 +38,11 @@ GATHERING_SECONDS: Final = 0.05
 """While others are on their way, a part waits so long at most for more to be signed together with."""
 
 
-def send_packed_parts(session: Session, job: Job, multipart: messages.Multipart) -> None:
+def send_packed_parts(session: Session, job: Job, multipart: Multipart) -> None:
     """Send an archive that lies packed on the disk in parts."""
     feed, index = PartFeed(multipart.part_size), ArchiveIndex(session, job)
 
-    def read_parts(stop: threading.Event) -> messages.Content | None:
+    def read_parts(stop: threading.Event) -> Content | None:
         read_archive(job.archive_path, multipart.part_size, on_part=feed.put, stop=stop)
         index.rebuild(stop)  # while the parts are on their way: the last one waits for it
         return job.content
@@ -60,8 +61,8 @@ class PartFeed:
 
     def __init__(self, part_size_bytes: int) -> None:
         self._part_size_bytes = part_size_bytes
-        self._parts: list[messages.Part] = []
-        self._content: messages.Content | None = None
+        self._parts: list[Part] = []
+        self._content: Content | None = None
         self._is_closed = False
         self._error: BaseException | None = None
         self._changed = threading.Condition()
@@ -69,7 +70,7 @@ class PartFeed:
     @contextmanager
     def filled_by(
         self,
-        produce: Callable[[threading.Event], messages.Content | None],
+        produce: Callable[[threading.Event], Content | None],
         *,
         goes_on_after: tuple[type[BaseException], ...] = (),
     ) -> Iterator[None]:
@@ -95,7 +96,7 @@ class PartFeed:
                 thread.join()
                 raise
 
-    def _fill(self, produce: Callable[[threading.Event], messages.Content | None], stop: threading.Event) -> None:
+    def _fill(self, produce: Callable[[threading.Event], Content | None], stop: threading.Event) -> None:
         try:
             content = produce(stop)
         except BaseException as error:  # noqa: BLE001  handed to the sending thread, which raises it
@@ -103,13 +104,13 @@ class PartFeed:
         else:
             self.close(content)
 
-    def put(self, part: messages.Part) -> None:
+    def put(self, part: Part) -> None:
         """Offer one more part."""
         with self._changed:
             self._parts.append(part)
             self._changed.notify_all()
 
-    def close(self, content: messages.Content | None, error: BaseException | None = None) -> None:
+    def close(self, content: Content | None, error: BaseException | None = None) -> None:
         """Say that no more parts come, and what the whole is or why there is none."""
         with self._changed:
             self._content, self._error, self._is_closed = content, error, True
@@ -121,9 +122,7 @@ class PartFeed:
             if self._error is not None and not isinstance(self._error, CancelledError):
                 raise self._error
 
-    def take(
-        self, most: int, *, enough: int = 1, gathering_seconds: float = 0.0
-    ) -> tuple[list[messages.Part], messages.Content | None]:
+    def take(self, most: int, *, enough: int = 1, gathering_seconds: float = 0.0) -> tuple[list[Part], Content | None]:
         """Wait for parts and take what there is, up to `most`; fewer than `enough` only after `gathering_seconds`.
 
         With the last parts comes the content; no parts and a content mean that everything was taken. Neither the one
@@ -148,7 +147,7 @@ class PartFeed:
             is_last = self._is_closed and not self._parts
             return taken, self._content if is_last else None
 
-    def _ready(self) -> list[messages.Part]:
+    def _ready(self) -> list[Part]:
         if self._is_closed or not self._parts or self._parts[-1].length == self._part_size_bytes:
             return self._parts
         return self._parts[:-1]
@@ -187,7 +186,7 @@ class PartsSender:
         with sending_pool(workers) as pool:
             under_way: set[Future[None]] = set()
             content = None
-            parts: list[messages.Part] = []
+            parts: list[Part] = []
             most = self._session.api.limits.sign_parts_max
             window = min(most, 4 * workers)
             while content is None:
@@ -224,7 +223,7 @@ class PartsSender:
             wait(under_way, timeout=1.0, return_when=FIRST_COMPLETED)
 
     def _prepare(
-        self, asked: Sequence[messages.Part], content: messages.Content | None, there: frozenset[int]
+        self, asked: Sequence[Part], content: Content | None, there: frozenset[int]
     ) -> Sequence[Callable[[], None]]:
         """Have parts signed; return what sends each that is not there, the index before the last."""
         index = self._index.finish() if content is not None else None
@@ -247,14 +246,14 @@ class PartsSender:
 
     def _sign(
         self,
-        parts: Sequence[messages.Part],
-        content: messages.Content | None,
-        index: messages.IndexFile | None = None,
-    ) -> messages.SignResult:
+        parts: Sequence[Part],
+        content: Content | None,
+        index: IndexFile | None = None,
+    ) -> SignResult:
         assert self._job.lease is not None  # noqa: S101  parts are only sent under a lease
         self._lease_renewed_at = self._session.patience.passed()
-        item = messages.SignItem(self._job.operation_id, self._job.lease.epoch, list(parts), content, index)
-        [result] = self._session.api.sign(messages.SignRequest(self._session.journal.machine_id, [item])).results
+        item = SignItem(self._job.operation_id, self._job.lease.epoch, list(parts), content, index)
+        [result] = self._session.api.sign(SignRequest(self._session.journal.machine_id, [item])).results
         error = error_in(result)
         if isinstance(error, StorageFullError):
             left = size_in_words(self._meter.left_bytes)
@@ -266,7 +265,7 @@ class PartsSender:
             raise error
         return result
 
-    def _send_part(self, part: messages.Part, signed: messages.SignedRequest, signed_at: float) -> None:
+    def _send_part(self, part: Part, signed: SignedRequest, signed_at: float) -> None:
         self._session.patience.check_stopped()
         span = PartSpan(part.number, (part.number - 1) * self._part_size_bytes, part.length)
         turn = nullcontext if self._pace is None else partial(self._pace.turn, part.number)
@@ -281,9 +280,9 @@ class PartsSender:
 
     def _send_index(
         self,
-        signed: messages.SignedRequest,
+        signed: SignedRequest,
         signed_at: float,
-        content: messages.Content,
+        content: Content,
         then: Sequence[Callable[[], None]],
     ) -> None:
         """Send the index, and then the last part: when the archive is whole, its index is there."""

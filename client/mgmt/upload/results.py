@@ -13,7 +13,7 @@ from mgmt.errors import CancelledError, MgmtError
 from mgmt.events import Finished
 from mgmt.service import error_in
 from mgmt.session import Session
-from mgmt_contract.messages import CleanUp, CleanUpRequest
+from mgmt_contract.messages.uploads import CleanUp, CleanUpRequest
 from mgmt_contract.records import UploadRecord
 from mgmt_contract.values import Value
 

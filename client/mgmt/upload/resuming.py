@@ -28,7 +28,7 @@ from mgmt.upload.orders import Errand, order_of, read_options, write_options
 from mgmt.upload.ours import has_its_archive, is_known_archive
 from mgmt.upload.results import CleanUps, Summary
 from mgmt.upload.tidying import has_its_source, tidy_remains, tidy_stored
-from mgmt_contract.messages import Packing
+from mgmt_contract.messages.uploads import Packing
 from mgmt_contract.names import ARCHIVE_SUFFIX, fold_key
 from mgmt_contract.records import CANCELLED, OperationRecord, UploadRecord
 from mgmt_contract.wire import to_json

@@ -22,7 +22,8 @@ from mgmt.service import error_of
 from mgmt.session import Session
 from mgmt.storage import PutOutcome, PutResult
 from mgmt.upload.job import Job
-from mgmt_contract import messages
+from mgmt_contract.messages.objects import SignedRequest
+from mgmt_contract.messages.uploads import StartRequest
 from mgmt_contract.parts import PartSpan
 
 _log: Final = logging.getLogger(__name__)
@@ -34,7 +35,7 @@ STUBBORN_TRIES: Final = 4
 """After so many failures of one kind in a row a person is told."""
 REFUSED_TRIES_MAX: Final = 5
 """How many fresh URLs in a row may be refused."""
-PutOnce = Callable[[messages.SignedRequest, Callable[[int], None]], PutResult]
+PutOnce = Callable[[SignedRequest, Callable[[int], None]], PutResult]
 """Makes one try; tells the function how many bytes went out, or a negative number of those that went in vain."""
 
 
@@ -117,15 +118,15 @@ class Delivery:
         self._last_outcome = PutOutcome.STORED
         self._times_in_a_row = 0
         self._moved_at = session.patience.now()
-        self._signed: messages.SignedRequest | None = None
+        self._signed: SignedRequest | None = None
         self._signed_at = 0.0
-        self._sign_again: Callable[[], messages.SignedRequest | None] = lambda: None
+        self._sign_again: Callable[[], SignedRequest | None] = lambda: None
 
     def send(
         self,
-        signed: messages.SignedRequest,
+        signed: SignedRequest,
         signed_at: float,
-        sign_again: Callable[[], messages.SignedRequest | None],
+        sign_again: Callable[[], SignedRequest | None],
     ) -> str | None:
         """Send until stored, or until only the service can tell.
 
@@ -167,7 +168,7 @@ class Delivery:
             self._job.enter("sending")
             return self._put(self._signed, self._note_bytes)
 
-    def _is_old(self, signed: messages.SignedRequest) -> bool:
+    def _is_old(self, signed: SignedRequest) -> bool:
         """Tell whether a URL has nearly ended, or the lease under which it was given."""
         lives = [signed.expires_in_seconds, *([self._job.lease.expires_in_seconds] if self._job.lease else [])]
         return self._session.patience.is_over(self._signed_at, min(lives))
@@ -233,7 +234,7 @@ def deliver_slice(
         turn: Waits for the turn of a try, and keeps it meanwhile.
     """
 
-    def put(signed: messages.SignedRequest, on_bytes: Callable[[int], None]) -> PutResult:
+    def put(signed: SignedRequest, on_bytes: Callable[[int], None]) -> PutResult:
         try:
             with suppress(FileNotFoundError):  # it got its final name between asking for the path and opening it
                 return session.carrier.put(signed, path(), span.offset, span.length, on_bytes)
@@ -245,13 +246,13 @@ def deliver_slice(
     return Delivery(session, job, f"part {span.number}", put, on_bytes, turn)
 
 
-def send_whole(session: Session, job: Job, signed: messages.SignedRequest, meter: Meter) -> None:
+def send_whole(session: Session, job: Job, signed: SignedRequest, meter: Meter) -> None:
     """Send a whole archive with one PUT: with the URL that came with the job's start, or a fresh one."""
     archive = job.archive
     assert archive is not None  # noqa: S101  a whole archive is what this function sends
 
-    def sign_again() -> messages.SignedRequest | None:
-        request = messages.StartRequest(session.journal.machine_id, [job.start_item()])
+    def sign_again() -> SignedRequest | None:
+        request = StartRequest(session.journal.machine_id, [job.start_item()])
         [result] = session.api.start(request).results
         if result.problem is not None:
             raise error_of(result.problem)

@@ -14,7 +14,7 @@ from mgmt.session import Session
 from mgmt.upload.job import Carrying, Granted, Job
 from mgmt.upload.ours import make_cache_folder, unfinished_token
 from mgmt.upload.sending import Meter, send_whole
-from mgmt_contract.messages import Part, StartResult
+from mgmt_contract.messages.uploads import Part, StartResult
 
 if TYPE_CHECKING:
     from mgmt.archive.index import IndexWriter

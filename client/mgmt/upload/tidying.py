@@ -23,7 +23,7 @@ from mgmt.source import look
 from mgmt.text import shown
 from mgmt.upload.ours import cache_folder_name, has_its_archive, is_known_archive, remove_all
 from mgmt.upload.results import note_clean_up
-from mgmt_contract.messages import CleanUp
+from mgmt_contract.messages.uploads import CleanUp
 from mgmt_contract.records import UploadRecord
 
 

@@ -41,7 +41,7 @@ from mgmt_api.adapters.table import (
 )
 from mgmt_api.domain.entities import HistoryPage, HistoryQuery, Name, Operation, Recorded, RecordedT
 from mgmt_api.ports import ConflictError, RecordsUnavailableError
-from mgmt_contract.messages import Part
+from mgmt_contract.messages.uploads import Part
 from mgmt_contract.names import fold_key, fold_person
 from mgmt_contract.wire import format_time
 

@@ -37,7 +37,8 @@ from mgmt_api.ports import (
     StoredPart,
     WriteCondition,
 )
-from mgmt_contract.messages import Part, SignedRequest
+from mgmt_contract.messages.objects import SignedRequest
+from mgmt_contract.messages.uploads import Part
 from mgmt_contract.restoring import RestoreTier
 from mgmt_contract.storage import TAGS_MAX
 

@@ -28,7 +28,7 @@ from typing import Any, Final, NamedTuple
 
 from mgmt_api.adapters.derived import leave_out_derived, set_derived
 from mgmt_api.domain.entities import Name, Operation, Recorded, entity_of
-from mgmt_contract.messages import Part
+from mgmt_contract.messages.uploads import Part
 from mgmt_contract.names import fold_key, fold_person
 from mgmt_contract.records import (
     DeleteRecord,

@@ -8,7 +8,7 @@ from mgmt_api.calls.backends import Backends
 from mgmt_api.domain.checks import is_operation_id
 from mgmt_api.domain.entities import Operation, Recorded
 from mgmt_api.ports import Reading, StoredObject
-from mgmt_contract.messages import SignedRequest, StoredVersion
+from mgmt_contract.messages.objects import SignedRequest, StoredVersion
 from mgmt_contract.names import index_key
 from mgmt_contract.problems import Problem, ProblemError, make_problem
 from mgmt_contract.records import UploadRecord

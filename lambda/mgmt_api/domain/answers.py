@@ -11,7 +11,11 @@ from typing import Any, Final
 from aws_lambda_powertools.event_handler import Response, content_types
 
 from mgmt_api.domain.redaction import redact
-from mgmt_contract import messages
+from mgmt_contract.messages.downloads import OpenDownloadsResponse
+from mgmt_contract.messages.history import RecordsResponse
+from mgmt_contract.messages.objects import LookResponse, RestoreResponse
+from mgmt_contract.messages.removal import RemovalResponse
+from mgmt_contract.messages.uploads import CompleteResponse, PreviewResponse, SignResponse, StartResponse
 from mgmt_contract.problems import PROBLEM_CONTENT_TYPE, Problem, ProblemError, make_problem
 from mgmt_contract.wire import to_json, to_plain
 
@@ -24,15 +28,15 @@ _FAULTS_TOLD: Final = 5
 _NOT_STORED: Final = {"Cache-Control": "no-store"}
 
 ListResponse = (
-    messages.PreviewResponse
-    | messages.StartResponse
-    | messages.SignResponse
-    | messages.CompleteResponse
-    | messages.RecordsResponse
-    | messages.OpenDownloadsResponse
-    | messages.LookResponse
-    | messages.RestoreResponse
-    | messages.RemovalResponse
+    PreviewResponse
+    | StartResponse
+    | SignResponse
+    | CompleteResponse
+    | RecordsResponse
+    | OpenDownloadsResponse
+    | LookResponse
+    | RestoreResponse
+    | RemovalResponse
 )
 
 

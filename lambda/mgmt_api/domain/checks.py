@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
 from mgmt_api.domain.settings import Settings
-from mgmt_contract.messages import Content, IndexFile, StartItem
+from mgmt_contract.messages.uploads import Content, IndexFile, StartItem
 from mgmt_contract.names import InvalidNameError, join_key
 from mgmt_contract.parts import INDEX_SIZE_MAX_BYTES, ITEMS_MAX, OBJECT_SIZE_MAX_BYTES
 from mgmt_contract.problems import ProblemError

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from mgmt_api.domain.entities import Actor
 from mgmt_api.domain.settings import Settings
-from mgmt_contract.messages import CONTENT_MD5_FIELD, SIGN_INDEX_FIELD, Me, Service
+from mgmt_contract.messages.service import CONTENT_MD5_FIELD, SIGN_INDEX_FIELD, Me, Service
 from mgmt_contract.parts import ITEMS_MAX, PART_COUNT_MAX, SIGN_PARTS_MAX, SINGLE_PUT_MAX_BYTES
 from mgmt_contract.routes import API_VERSION
 from mgmt_contract.texts import fit_text

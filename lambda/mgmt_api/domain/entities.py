@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Final, Literal, Self, TypeVar
 
-from mgmt_contract.messages import Content, IndexFile
+from mgmt_contract.messages.uploads import Content, IndexFile
 from mgmt_contract.names import base_name
 from mgmt_contract.records import (
     STATUS_OF_PHASE,

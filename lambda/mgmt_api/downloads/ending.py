@@ -8,7 +8,8 @@ from mgmt_api.domain.access import require_reach
 from mgmt_api.domain.checks import check_amount, check_count, check_error_code
 from mgmt_api.domain.entities import Actor, Download
 from mgmt_api.domain.redaction import redact
-from mgmt_contract.messages import DownloadEnd, EndDownloadsRequest, RecordResult, RecordsResponse
+from mgmt_contract.messages.downloads import DownloadEnd, EndDownloadsRequest
+from mgmt_contract.messages.history import RecordResult, RecordsResponse
 from mgmt_contract.problems import Problem, ProblemError
 
 

@@ -6,7 +6,7 @@ from mgmt_api.calls.backends import Backends, ReadAhead
 from mgmt_api.calls.items import answer_each
 from mgmt_api.calls.versions import look_at, look_at_index, require_stored, sign_index
 from mgmt_api.domain.checks import check_count
-from mgmt_contract.messages import LookRequest, LookResponse, LookResult
+from mgmt_contract.messages.objects import LookRequest, LookResponse, LookResult
 from mgmt_contract.problems import Problem
 from mgmt_contract.values import Value
 

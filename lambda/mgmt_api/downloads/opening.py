@@ -16,7 +16,7 @@ from mgmt_api.calls.versions import Version, look_at, require_stored, sign_index
 from mgmt_api.domain.checks import check_count, check_operation_id, check_path
 from mgmt_api.domain.entities import Actor, Download, Operation
 from mgmt_api.domain.policy import may_act_on
-from mgmt_contract.messages import DownloadItem, DownloadResult, OpenDownloadsRequest, OpenDownloadsResponse
+from mgmt_contract.messages.downloads import DownloadItem, DownloadResult, OpenDownloadsRequest, OpenDownloadsResponse
 from mgmt_contract.problems import Problem, ProblemError
 from mgmt_contract.records import DownloadRecord
 from mgmt_contract.values import Value

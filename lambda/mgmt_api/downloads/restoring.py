@@ -11,7 +11,7 @@ from mgmt_api.calls.versions import Version, look_at, require_stored
 from mgmt_api.domain.checks import check_count, check_days, check_operation_id
 from mgmt_api.domain.entities import Actor, HistoryQuery, Operation, Restore
 from mgmt_api.ports import NotArchivedError, StoredObject
-from mgmt_contract.messages import RestoreItem, RestoreRequest, RestoreResponse, RestoreResult
+from mgmt_contract.messages.objects import RestoreItem, RestoreRequest, RestoreResponse, RestoreResult
 from mgmt_contract.problems import Problem, ProblemError
 from mgmt_contract.records import Phase, RestoreRecord
 from mgmt_contract.restoring import PRICES_OF, TERMS, ArchiveKind, RestoreTerms, RestoreTier, price_of

@@ -17,7 +17,7 @@ from mgmt_api.calls.items import answer_each
 from mgmt_api.domain.answers import count_fitting
 from mgmt_api.domain.checks import check_count, check_texts
 from mgmt_api.domain.entities import Actor, HistoryPage, HistoryQuery, Name, Operation, Recorded
-from mgmt_contract.messages import (
+from mgmt_contract.messages.history import (
     HISTORY_LIMIT_MAX,
     HistoryRequest,
     HistoryResponse,

@@ -12,7 +12,7 @@ from mgmt_api.calls.backends import Backends, ReadAhead
 from mgmt_api.domain.entities import Actor, Name, Operation
 from mgmt_api.domain.removal import recoverable_until
 from mgmt_api.removal.desk import Desk, answer_removals
-from mgmt_contract.messages import RemovalItem, RemovalRequest, RemovalResponse, RemovalResult
+from mgmt_contract.messages.removal import RemovalItem, RemovalRequest, RemovalResponse, RemovalResult
 
 
 def delete_uploads(

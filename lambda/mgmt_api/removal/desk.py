@@ -10,7 +10,7 @@ from mgmt_api.calls.items import answer_each
 from mgmt_api.domain.checks import check_count, check_operation_id, is_operation_id
 from mgmt_api.domain.entities import Actor, Delete, Operation, Recorded, Undelete
 from mgmt_api.domain.policy import may_act_on
-from mgmt_contract.messages import RemovalItem, RemovalRequest, RemovalResponse, RemovalResult
+from mgmt_contract.messages.removal import RemovalItem, RemovalRequest, RemovalResponse, RemovalResult
 from mgmt_contract.problems import Problem, ProblemError
 from mgmt_contract.records import STATUS_OF_PHASE, DeleteRecord, Phase, UndeleteRecord
 from mgmt_contract.values import Value

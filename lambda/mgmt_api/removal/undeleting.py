@@ -12,7 +12,7 @@ from mgmt_api.domain.entities import Actor, Name, Operation
 from mgmt_api.domain.removal import may_be_brought_back
 from mgmt_api.removal.deleting import mark_name
 from mgmt_api.removal.desk import Desk, answer_removals
-from mgmt_contract.messages import NewerUpload, RemovalItem, RemovalRequest, RemovalResponse, RemovalResult
+from mgmt_contract.messages.removal import NewerUpload, RemovalItem, RemovalRequest, RemovalResponse, RemovalResult
 from mgmt_contract.problems import ProblemError
 from mgmt_contract.records import UploadRecord
 from mgmt_contract.wire import format_time

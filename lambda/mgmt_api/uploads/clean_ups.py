@@ -11,7 +11,8 @@ from mgmt_api.calls.items import answer_each
 from mgmt_api.domain.access import require_reach
 from mgmt_api.domain.checks import check_count
 from mgmt_api.domain.entities import Actor, Operation
-from mgmt_contract.messages import CleanUp, CleanUpRequest, RecordResult, RecordsResponse
+from mgmt_contract.messages.history import RecordResult, RecordsResponse
+from mgmt_contract.messages.uploads import CleanUp, CleanUpRequest
 from mgmt_contract.problems import PROBLEMS, Problem, ProblemError
 
 logger = logging.getLogger(__name__)

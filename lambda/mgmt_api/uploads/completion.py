@@ -13,7 +13,7 @@ from mgmt_api.uploads.clean_ups import apply_riding_clean_ups
 from mgmt_api.uploads.content import add_content
 from mgmt_api.uploads.recording import discard_parts
 from mgmt_api.uploads.settlement import COMPLETING_RETRY_SECONDS, Standing, finish
-from mgmt_contract.messages import CompleteItem, CompleteRequest, CompleteResponse, CompleteResult, Content
+from mgmt_contract.messages.uploads import CompleteItem, CompleteRequest, CompleteResponse, CompleteResult, Content
 from mgmt_contract.problems import Problem, ProblemError, make_problem
 
 _PAUSES: Final = ((30, 5), (10, COMPLETING_RETRY_SECONDS), (2, 1), (float("-inf"), 0))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 
 from mgmt_api.domain.entities import Operation
-from mgmt_contract.messages import Content
+from mgmt_contract.messages.uploads import Content
 from mgmt_contract.problems import ProblemError
 from mgmt_contract.records import FileRecord, FileStatus
 

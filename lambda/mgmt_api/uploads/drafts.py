@@ -7,7 +7,7 @@ import dataclasses
 from mgmt_api.calls.backends import Backends
 from mgmt_api.domain.access import Caller
 from mgmt_api.domain.entities import Operation
-from mgmt_contract.messages import Existing, StartItem
+from mgmt_contract.messages.uploads import Existing, StartItem
 from mgmt_contract.names import archive_name
 from mgmt_contract.parts import SINGLE_PUT_MAX_BYTES, part_size_for
 from mgmt_contract.records import FileLocation, FileRecord, UploadRecord

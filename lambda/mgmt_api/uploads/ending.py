@@ -13,7 +13,8 @@ from mgmt_api.domain.checks import check_count, check_error_code, check_machine_
 from mgmt_api.domain.entities import Actor, Operation
 from mgmt_api.uploads.recording import discard_parts
 from mgmt_api.uploads.settlement import COMPLETING_RETRY_SECONDS, end_unfinished
-from mgmt_contract.messages import FailItem, FailRequest, RecordResult, RecordsResponse
+from mgmt_contract.messages.history import RecordResult, RecordsResponse
+from mgmt_contract.messages.uploads import FailItem, FailRequest
 from mgmt_contract.problems import Problem, ProblemError
 from mgmt_contract.records import CANCELLED
 from mgmt_contract.texts import cut_text

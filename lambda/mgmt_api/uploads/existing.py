@@ -7,7 +7,7 @@ from mgmt_api.domain.checks import is_operation_id
 from mgmt_api.domain.entities import Actor, CurrentVersion, Name, Operation
 from mgmt_api.domain.policy import may_act_on
 from mgmt_api.ports import StoredObject
-from mgmt_contract.messages import Existing
+from mgmt_contract.messages.uploads import Existing
 from mgmt_contract.problems import Problem, make_problem
 from mgmt_contract.wire import format_time
 

@@ -13,7 +13,8 @@ from mgmt_api.calls.backends import Backends
 from mgmt_api.domain.checks import check_index
 from mgmt_api.domain.entities import Operation
 from mgmt_api.ports import NewObject, StoredObject, WriteCondition
-from mgmt_contract.messages import IndexFile, SignedRequest
+from mgmt_contract.messages.objects import SignedRequest
+from mgmt_contract.messages.uploads import IndexFile
 from mgmt_contract.names import index_key
 from mgmt_contract.problems import ProblemError
 

@@ -9,7 +9,7 @@ from dataclasses import replace
 from mgmt_api.calls.backends import Backends
 from mgmt_api.domain.entities import Operation
 from mgmt_api.ports import ConflictError, NewObject, RecordsUnavailableError, StorageError, StoredPart
-from mgmt_contract.messages import Part
+from mgmt_contract.messages.uploads import Part
 from mgmt_contract.parts import part_count, part_span
 
 logger = logging.getLogger(__name__)

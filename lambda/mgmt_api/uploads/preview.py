@@ -11,7 +11,7 @@ from mgmt_api.domain.description import describe_service
 from mgmt_api.domain.entities import Actor
 from mgmt_api.uploads.existing import describe_existing, refuse_replacement
 from mgmt_api.uploads.reservations import AskedNames, check_request, refuse_twin
-from mgmt_contract.messages import PreviewRequest, PreviewResponse, PreviewResult, StartItem
+from mgmt_contract.messages.uploads import PreviewRequest, PreviewResponse, PreviewResult, StartItem
 from mgmt_contract.problems import Problem
 from mgmt_contract.sameness import compare_content
 

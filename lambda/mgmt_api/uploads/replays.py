@@ -17,7 +17,8 @@ from mgmt_api.uploads.multipart import (
 )
 from mgmt_api.uploads.recording import discard_parts
 from mgmt_api.uploads.settlement import COMPLETING_RETRY_SECONDS, finish
-from mgmt_contract.messages import Lease, Multipart, SignedRequest, StartItem, StartResult
+from mgmt_contract.messages.objects import SignedRequest
+from mgmt_contract.messages.uploads import Lease, Multipart, StartItem, StartResult
 from mgmt_contract.parts import part_count
 from mgmt_contract.problems import ProblemError
 

@@ -9,7 +9,7 @@ from mgmt_api.calls.backends import Backends, ReadAhead
 from mgmt_api.domain.access import Caller
 from mgmt_api.domain.checks import check_count, check_machine_id, check_start_item, check_texts, make_key
 from mgmt_api.domain.entities import Name, Operation, PendingUpload
-from mgmt_contract.messages import StartItem
+from mgmt_contract.messages.uploads import StartItem
 from mgmt_contract.names import fold_key
 from mgmt_contract.problems import ProblemError
 

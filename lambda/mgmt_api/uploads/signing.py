@@ -14,7 +14,7 @@ from mgmt_api.ports import ConflictError
 from mgmt_api.uploads.content import add_content
 from mgmt_api.uploads.index import add_index, sign_index
 from mgmt_api.uploads.replays import make_failed_error
-from mgmt_contract.messages import (
+from mgmt_contract.messages.uploads import (
     Content,
     Lease,
     Part,

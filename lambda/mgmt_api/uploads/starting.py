@@ -25,14 +25,7 @@ from mgmt_api.uploads.recording import discard_parts
 from mgmt_api.uploads.replays import answer_ready, replay
 from mgmt_api.uploads.reservations import AskedNames, check_request, refuse_twin
 from mgmt_api.uploads.settlement import COMPLETING_RETRY_SECONDS, end_unfinished
-from mgmt_contract.messages import (
-    Existing,
-    StartItem,
-    StartOutcome,
-    StartRequest,
-    StartResponse,
-    StartResult,
-)
+from mgmt_contract.messages.uploads import Existing, StartItem, StartOutcome, StartRequest, StartResponse, StartResult
 from mgmt_contract.problems import Problem, ProblemError, make_problem
 from mgmt_contract.sameness import compare_content, explain_claimed
 

@@ -28,7 +28,7 @@ from schemathesis.checks import not_a_server_error
 from schemathesis.specs.openapi import checks as documented
 
 from mgmt_api.openapi import make_openapi
-from mgmt_contract.messages import SignedRequest
+from mgmt_contract.messages.objects import SignedRequest
 from mgmt_contract.problems import PROBLEM_CONTENT_TYPE, PROBLEMS
 from mgmt_contract.wire import to_plain
 from support.engine import send, storage_engine, versioned_bucket

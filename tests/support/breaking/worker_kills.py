@@ -26,7 +26,9 @@ from mgmt_api.calls.backends import Backends
 from mgmt_api.domain.settings import Settings
 from mgmt_api.domain.work import Work
 from mgmt_api.upkeep.tasks import Worker
-from mgmt_contract import messages
+from mgmt_contract.messages.downloads import DownloadItem, OpenDownloadsRequest, OpenDownloadsResponse
+from mgmt_contract.messages.history import RecordsResponse
+from mgmt_contract.messages.uploads import FailItem, FailRequest, SignItem, SignRequest, SignResponse, StartResult
 from mgmt_contract.names import index_key
 from mgmt_contract.parts import PART_SIZE_MIN_BYTES
 from mgmt_contract.routes import DELETE, FAIL, OPEN_DOWNLOADS, SIGN
@@ -277,21 +279,21 @@ BODY: Final = noise(PART_SIZE_MIN_BYTES + 1000, seed=3)
 INDEX: Final = b"the index"
 
 
-def _send_parts(killing: WorkerKills, name: str, *, count: int = 2) -> messages.StartResult:
+def _send_parts(killing: WorkerKills, name: str, *, count: int = 2) -> StartResult:
     """Send an upload in parts, with its index, or only the first of its parts."""
     person = killing.person
     started = person.start(item_for(name, None, upper_bound=len(BODY)))
     assert started.lease is not None
     parts = parts_of(BODY, PART_SIZE_MIN_BYTES)[:count]
     whole = count == 2
-    item = messages.SignItem(
+    item = SignItem(
         started.operation_id,
         started.lease.epoch,
         parts,
         content_of(BODY) if whole else None,
         index_of(INDEX) if whole else None,
     )
-    [signed] = person.call(SIGN, messages.SignResponse, messages.SignRequest(person.machine_id, [item])).results
+    [signed] = person.call(SIGN, SignResponse, SignRequest(person.machine_id, [item])).results
     assert signed.problem is None, signed.problem
     for part in signed.parts:
         first = (part.number - 1) * PART_SIZE_MIN_BYTES
@@ -334,8 +336,8 @@ def _prepare_late(killing: WorkerKills, name: str) -> Found:
     started = person.start(item_for(name, body))
     assert started.request is not None
     assert started.lease is not None
-    item = messages.FailItem(started.operation_id, started.lease.epoch, "unavailable", "It went away.")
-    [failed] = person.call(FAIL, messages.RecordsResponse, messages.FailRequest(person.machine_id, [item])).results
+    item = FailItem(started.operation_id, started.lease.epoch, "unavailable", "It went away.")
+    [failed] = person.call(FAIL, RecordsResponse, FailRequest(person.machine_id, [item])).results
     assert failed.problem is None, failed.problem
     assert person.send(started.request, body) == 200
     works = [Work("arrival", key=f"{name}.tar.gz", version_id=killing.team.version_id(f"{name}.tar.gz"))]
@@ -353,9 +355,9 @@ def _prepare_download(killing: WorkerKills, name: str) -> Found:
     """A download whose client never came back."""
     person, body = killing.person, name.encode()
     upload = person.upload(name, body)
-    item = messages.DownloadItem(str(uuid.uuid4()), upload.operation_id, name)
-    request = messages.OpenDownloadsRequest([item])
-    [opened] = person.call(OPEN_DOWNLOADS, messages.OpenDownloadsResponse, request).results
+    item = DownloadItem(str(uuid.uuid4()), upload.operation_id, name)
+    request = OpenDownloadsRequest([item])
+    [opened] = person.call(OPEN_DOWNLOADS, OpenDownloadsResponse, request).results
     assert opened.problem is None, opened.problem
     return Found(ROUND, LAPSED + timedelta(days=7), opened.operation_id, "failed", body, "abandoned")
 

@@ -24,7 +24,9 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from mgmt_api.domain.entities import Delete, Name, Operation, Restore, Undelete
 from mgmt_api.domain.work import ROUND_SECONDS, Work
 from mgmt_api.ports import RecordStore, StoredObject
-from mgmt_contract.messages import CleanUp, DownloadResult, SignedRequest
+from mgmt_contract.messages.downloads import DownloadResult
+from mgmt_contract.messages.objects import SignedRequest
+from mgmt_contract.messages.uploads import CleanUp
 from mgmt_contract.names import OWN_FOLDER, fold_key
 from mgmt_contract.records import UploadRecord
 from mgmt_contract.storage import EXPIRED_TAG

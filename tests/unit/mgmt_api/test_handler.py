@@ -55,7 +55,7 @@ def refuse(*_):
     raise AttributeError("moved")
 presigner.presign = refuse
 import mgmt_api.handler as handler
-from mgmt_contract.messages import Part
+from mgmt_contract.messages.uploads import Part
 handler._objects.presign_part("key", "upload", Part(1, 5, "AAAAAAAAAAA="), expires_in_seconds=60)
 handler._metrics.flush()
 """

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from mgmt_api.ports import ConflictError, RecordsUnavailableError, StorageError, StorageUnavailableError
 from mgmt_contract import routes
-from mgmt_contract.messages import CleanUp
+from mgmt_contract.messages.uploads import CleanUp
 from support.events import make_claims, make_event
 from support.interposed import fail_at, interpose_objects, interpose_records
 from support.studio import content_of, item_for

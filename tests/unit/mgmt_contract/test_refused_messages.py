@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from mgmt_contract.messages import HistoryResponse, RecordsResponse, Service, StartResult
+from mgmt_contract.messages.history import HistoryResponse, RecordsResponse
+from mgmt_contract.messages.service import Service
+from mgmt_contract.messages.uploads import StartResult
 from mgmt_contract.records import DeleteRecord, DownloadRecord, OperationRecord, UploadRecord
 from mgmt_contract.wire import MessageError, from_json, from_plain, to_json
 

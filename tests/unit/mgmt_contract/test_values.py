@@ -11,7 +11,9 @@ from dataclasses import dataclass, field
 import pytest
 from pydantic import TypeAdapter, ValidationError
 
-from mgmt_contract.messages import HistoryRequest, Part, SignedRequest
+from mgmt_contract.messages.history import HistoryRequest
+from mgmt_contract.messages.objects import SignedRequest
+from mgmt_contract.messages.uploads import Part
 from mgmt_contract.values import Value
 
 

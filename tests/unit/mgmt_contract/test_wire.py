@@ -6,13 +6,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mgmt_contract.messages import (
+from mgmt_contract.messages.history import HistoryResponse, RecordResult
+from mgmt_contract.messages.service import Service
+from mgmt_contract.messages.uploads import (
     CompleteResponse,
     CompleteResult,
-    HistoryResponse,
     PreviewResult,
-    RecordResult,
-    Service,
     SignResult,
     StartItem,
     StartResult,

@@ -19,7 +19,7 @@ import filelock
 import psutil
 import pytest
 
-from mgmt_contract.messages import HistoryResponse
+from mgmt_contract.messages.history import HistoryResponse
 from mgmt_contract.routes import DESCRIBE, HISTORY
 from mgmt_local import control
 from mgmt_local.control import Endpoint

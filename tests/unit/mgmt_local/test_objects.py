@@ -6,7 +6,7 @@ from contextlib import closing
 import pytest
 
 from mgmt_api.ports import NewObject, StorageFullError, WriteCondition
-from mgmt_contract.messages import Part
+from mgmt_contract.messages.uploads import Part
 from mgmt_local.engine.room import Room
 from mgmt_local.engine.seaweedfs import StorageEngine
 from mgmt_local.objects import LocalObjectStore

@@ -8,7 +8,7 @@ import pytest
 from mgmt.account.access_token import check_access_token
 from mgmt.credentials.tokens import TokenSet
 from mgmt.errors import LoginRequiredError
-from mgmt_contract.messages import Service
+from mgmt_contract.messages.service import Service
 from support.events import make_token
 
 SERVICE = Service(

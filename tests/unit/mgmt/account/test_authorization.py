@@ -18,7 +18,7 @@ from mgmt.account.authorization import (
 )
 from mgmt.credentials.issuer import Metadata
 from mgmt.errors import LoginRequiredError
-from mgmt_contract.messages import Service
+from mgmt_contract.messages.service import Service
 
 ISSUER = "https://login.example.com"
 METADATA = Metadata(

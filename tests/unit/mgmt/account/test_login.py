@@ -17,7 +17,7 @@ from mgmt.credentials.store import Known
 from mgmt.errors import CancelledError, LoginRequiredError, NotConfiguredError, UnavailableError
 from mgmt.network import Connections
 from mgmt.network.retry import Patience
-from mgmt_contract.messages import Me, Service
+from mgmt_contract.messages.service import Me, Service
 from mgmt_contract.sign_in import redirect_uri
 from support.odd_issuer import AUDIENCE, CLIENT_ID, SCOPE, encode, make_key, odd_issuer, where_it_ends
 

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mgmt.archive.checksums import PartSums, crc64nvme, written
-from mgmt_contract.messages import Part
+from mgmt_contract.messages.uploads import Part
 from mgmt_contract.parts import part_count, part_span
 
 PIECES = st.lists(st.binary(max_size=50), max_size=12)

@@ -14,7 +14,7 @@ from mgmt.archive.checksums import written
 from mgmt.errors import CancelledError, LocalStateError, MgmtError, SourceError, UsageError
 from mgmt.layout import archive_file_name, is_temporary_name, temporary_name
 from mgmt.source import look
-from mgmt_contract.messages import Part
+from mgmt_contract.messages.uploads import Part
 from mgmt_contract.parts import MIB, part_span
 from support.fakes import content_md5
 from support.trees import LONG_NAME, many_files, noise, open_descriptors, small_disk, text

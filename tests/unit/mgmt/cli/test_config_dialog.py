@@ -13,7 +13,7 @@ from click.testing import CliRunner
 from mgmt.cli.invocation import Invocation
 from mgmt.cli.main import main, mgmt
 from mgmt.errors import CancelledError
-from mgmt_contract.messages import Service
+from mgmt_contract.messages.service import Service
 from mgmt_contract.wire import to_plain
 from support.certificates import make_authority
 from support.company_network import company_network

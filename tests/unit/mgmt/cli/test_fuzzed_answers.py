@@ -14,7 +14,20 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mgmt.service import replies
-from mgmt_contract import messages
+from mgmt_contract.messages.history import HistoryResponse, RecordsResponse
+from mgmt_contract.messages.service import Service
+from mgmt_contract.messages.uploads import (
+    CompleteResponse,
+    Packing,
+    Part,
+    PreviewResponse,
+    SignItem,
+    SignResponse,
+    SignResult,
+    StartItem,
+    StartResponse,
+    StartResult,
+)
 from mgmt_contract.wire import MessageError, from_plain, to_json, to_plain
 from support.paper_service import PaperService
 
@@ -55,13 +68,13 @@ scalars = (
 )
 values = st.recursive(scalars, lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner), max_leaves=10)
 KINDS = (
-    messages.Service,
-    messages.PreviewResponse,
-    messages.StartResponse,
-    messages.SignResponse,
-    messages.CompleteResponse,
-    messages.RecordsResponse,
-    messages.HistoryResponse,
+    Service,
+    PreviewResponse,
+    StartResponse,
+    SignResponse,
+    CompleteResponse,
+    RecordsResponse,
+    HistoryResponse,
 )
 
 
@@ -82,8 +95,8 @@ def make_right_answers():
     listed = {"service": described, "results": [whole]}
     return {
         **dict.fromkeys(KINDS, listed),
-        messages.Service: described,
-        messages.HistoryResponse: {"records": [record], "cursor": "c", "replaced": ["x"]},
+        Service: described,
+        HistoryResponse: {"records": [record], "cursor": "c", "replaced": ["x"]},
     }
 
 
@@ -140,22 +153,22 @@ def refuse_or_read(kind, body):
     return message
 
 
-SERVICE = messages.Service(1, 1, "9", "paper", "eu-west-1", "", 1, 1, 1, 1, 1)
+SERVICE = Service(1, 1, "9", "paper", "eu-west-1", "", 1, 1, 1, 1, 1)
 
 
 def check(message):
-    if isinstance(message, messages.HistoryResponse):
+    if isinstance(message, HistoryResponse):
         replies.check_page(message)
-    elif isinstance(message, messages.Service):
+    elif isinstance(message, Service):
         replies.check_service(message)
     else:
         replies.check_results(message.results, ["x"])
         for result in message.results:
-            if isinstance(result, messages.StartResult):
-                item = messages.StartItem("x", "n", "t", None, "p", messages.Packing("c", "p"), upper_bound=10**9)
+            if isinstance(result, StartResult):
+                item = StartItem("x", "n", "t", None, "p", Packing("c", "p"), upper_bound=10**9)
                 replies.check_start(result, item, message.service, "https://h")
-            elif isinstance(result, messages.SignResult):
-                item = messages.SignItem("x", 1, [messages.Part(1, 5, "AAAAAAAAAAA=")])
+            elif isinstance(result, SignResult):
+                item = SignItem("x", 1, [Part(1, 5, "AAAAAAAAAAA=")])
                 replies.check_sign(result, item, SERVICE, "https://h")
-        if isinstance(message, messages.CompleteResponse):
+        if isinstance(message, CompleteResponse):
             replies.check_complete(message.results)

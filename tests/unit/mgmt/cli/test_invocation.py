@@ -8,7 +8,7 @@ from mgmt.cli.invocation import Invocation
 from mgmt.cli.main import main
 from mgmt.credentials.store import CredentialStore
 from mgmt.errors import LoginRequiredError, UsageError
-from mgmt_contract.messages import Service
+from mgmt_contract.messages.service import Service
 from mgmt_contract.wire import to_plain
 from support.rotating_issuer import ROBOT, rotating_issuer
 from support.scripted_server import json_answer, scripted_server

@@ -11,7 +11,7 @@ import pytest
 from mgmt.cli.main import main
 from mgmt.errors import LocalStateError
 from mgmt.journal import Entry, Journal, Moved, new_operation_id
-from mgmt_contract.messages import CleanUp, Content
+from mgmt_contract.messages.uploads import CleanUp, Content
 from support.paper_service import paper_service
 
 CONTENT = Content(10, "AAAAAAAAAAA=", "blake3:" + "0" * 64, 5, 1)

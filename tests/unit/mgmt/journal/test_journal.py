@@ -16,7 +16,8 @@ import pytest
 
 from mgmt.errors import LocalStateError, RefusedError
 from mgmt.journal import ORDERS_KEPT_SECONDS, DownloadOrder, Entry, Journal, Order, name_of_run, new_operation_id
-from mgmt_contract.messages import CleanUp, Content, DownloadEnd
+from mgmt_contract.messages.downloads import DownloadEnd
+from mgmt_contract.messages.uploads import CleanUp, Content
 
 CONTENT = Content(10, "AAAAAAAAAAA=", "blake3:" + "0" * 64, 5, 1)
 

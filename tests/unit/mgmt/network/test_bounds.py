@@ -15,7 +15,8 @@ from mgmt.network.retry import Patience
 from mgmt.service import ServiceApi
 from mgmt.service.replies import REPLY_MAX_BYTES
 from mgmt.storage import Carrier, PutOutcome, RateLimit
-from mgmt_contract.messages import Service, SignedRequest
+from mgmt_contract.messages.objects import SignedRequest
+from mgmt_contract.messages.service import Service
 from mgmt_contract.parts import MIB
 from mgmt_contract.wire import to_json
 from support.raw_server import raw_server

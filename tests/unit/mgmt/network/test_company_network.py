@@ -14,7 +14,8 @@ from mgmt.network.retry import Patience
 from mgmt.network.trust import make_tls_context
 from mgmt.service import ServiceApi
 from mgmt.storage import Carrier, PutOutcome, RateLimit
-from mgmt_contract.messages import Service, SignedRequest
+from mgmt_contract.messages.objects import SignedRequest
+from mgmt_contract.messages.service import Service
 from mgmt_contract.wire import to_plain
 from support.certificates import make_authority
 from support.company_network import company_network

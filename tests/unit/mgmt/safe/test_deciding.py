@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 import pytest
 
 from mgmt.safe.deciding import LOSSES, REASONS, Answer, MemberFacts, find_loss, judge_member
-from mgmt_contract.messages import LookResult, StoredVersion
+from mgmt_contract.messages.objects import LookResult, StoredVersion
 from mgmt_contract.problems import make_problem
 from mgmt_contract.records import FileRecord, OperationRecord, UploadRecord
 

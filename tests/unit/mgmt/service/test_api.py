@@ -20,7 +20,9 @@ from mgmt.network import Connections
 from mgmt.network.retry import Patience
 from mgmt.service import ERROR_OF_PROBLEM, ServiceApi, error_of
 from mgmt.session import FixedToken
-from mgmt_contract.messages import HistoryRequest, Part, Service, SignItem, SignRequest
+from mgmt_contract.messages.history import HistoryRequest
+from mgmt_contract.messages.service import Service
+from mgmt_contract.messages.uploads import Part, SignItem, SignRequest
 from mgmt_contract.problems import PROBLEMS, make_problem
 from mgmt_contract.records import OperationRecord
 from mgmt_contract.wire import to_plain

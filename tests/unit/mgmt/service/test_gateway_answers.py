@@ -14,7 +14,8 @@ from mgmt.network import Connections
 from mgmt.network.retry import Patience
 from mgmt.service import ServiceApi
 from mgmt.session import FixedToken
-from mgmt_contract.messages import HistoryRequest, Service
+from mgmt_contract.messages.history import HistoryRequest
+from mgmt_contract.messages.service import Service
 from mgmt_contract.wire import to_plain
 from support.scripted_server import Answer, json_answer, scripted_server
 

@@ -5,7 +5,9 @@ from dataclasses import replace
 import pytest
 
 from mgmt.service.replies import check_download, check_request
-from mgmt_contract.messages import DownloadItem, DownloadResult, Service, SignedRequest, StoredVersion
+from mgmt_contract.messages.downloads import DownloadItem, DownloadResult
+from mgmt_contract.messages.objects import SignedRequest, StoredVersion
+from mgmt_contract.messages.service import Service
 from mgmt_contract.wire import MessageError
 from support.operations import make_download, make_id, make_operation
 

@@ -7,7 +7,8 @@ import pytest
 from mgmt.cli.main import main
 from mgmt.journal import Journal
 from mgmt.service.replies import Limits, limits_of
-from mgmt_contract.messages import CleanUp, Service
+from mgmt_contract.messages.service import Service
+from mgmt_contract.messages.uploads import CleanUp
 from mgmt_contract.parts import MIB, SINGLE_PUT_MAX_BYTES
 from mgmt_contract.problems import PROBLEM_CONTENT_TYPE, make_problem
 from mgmt_contract.wire import to_json

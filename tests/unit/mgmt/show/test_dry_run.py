@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 from mgmt.errors import RefusedError
 from mgmt.show.dry_run import describe_plan, describe_summary
 from mgmt.upload.dry_run import Plan, PlanSummary
-from mgmt_contract.messages import Existing
+from mgmt_contract.messages.uploads import Existing
 
 FREE = Plan("DCIM", "upload", "bucket", "p/DCIM.tar.gz", 5_000_000, 3, 5_010_000, estimated_seconds=90)
 STORED = Existing("p/DCIM.tar.gz", 5, "etag", actor="anna", finished_at=datetime(2026, 11, 1, tzinfo=UTC))

@@ -7,7 +7,7 @@ from mgmt.errors import CancelledError
 from mgmt.network import Connections
 from mgmt.storage import RateLimit
 from mgmt.storage.receiving import GetOutcome, GetResult, HandedOn, Memory, Noted, Receiver
-from mgmt_contract.messages import SignedRequest
+from mgmt_contract.messages.objects import SignedRequest
 from support.scripted_server import Answer, scripted_server
 
 SIZE = 1_000_000

@@ -10,7 +10,7 @@ from mgmt import network, storage
 from mgmt.errors import CancelledError, LocalStateError
 from mgmt.network import Connections
 from mgmt.storage import Carrier, PutOutcome, RateLimit
-from mgmt_contract.messages import SignedRequest
+from mgmt_contract.messages.objects import SignedRequest
 from mgmt_contract.parts import KIB, MIB
 from support.certificates import make_certificate
 from support.scripted_server import Answer, scripted_server

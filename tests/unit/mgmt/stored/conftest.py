@@ -16,7 +16,7 @@ from mgmt.session import Session, open_session
 from mgmt.settings import Settings
 from mgmt.source import look
 from mgmt.stored import archive, indexes
-from mgmt_contract.messages import HistoryRequest
+from mgmt_contract.messages.history import HistoryRequest
 from mgmt_contract.parts import KIB
 from mgmt_contract.records import DownloadRecord, UploadRecord
 from support.stored import store_upload

@@ -8,7 +8,7 @@ import pytest
 from mgmt.archive import ArchiveSums, PackedArchive
 from mgmt.journal import Entry
 from mgmt.upload.adopt import Adoption, Facts, decide, explain
-from mgmt_contract.messages import Content, Packing
+from mgmt_contract.messages.uploads import Content, Packing
 from mgmt_contract.wire import to_json
 
 PLACE = Path("/w/a.tar.gz")

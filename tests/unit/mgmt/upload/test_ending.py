@@ -25,7 +25,8 @@ from mgmt.upload.looking import make_job
 from mgmt.upload.ours import archives_in, unfinished_path
 from mgmt.upload.results import CleanUps, Summary
 from mgmt.upload.small import Small
-from mgmt_contract.messages import Existing, Lease, RecordResult, RecordsResponse
+from mgmt_contract.messages.history import RecordResult, RecordsResponse
+from mgmt_contract.messages.uploads import Existing, Lease
 from mgmt_contract.records import FileRecord, UploadRecord
 from mgmt_contract.wire import to_plain
 from support.scripted_server import Answer, json_answer, scripted_server

@@ -17,7 +17,8 @@ from mgmt.source import look
 from mgmt.storage import PutOutcome, PutResult
 from mgmt.upload import index_file
 from mgmt.upload.index_file import ArchiveIndex
-from mgmt_contract.messages import SIGN_INDEX_FIELD, SignedRequest
+from mgmt_contract.messages.objects import SignedRequest
+from mgmt_contract.messages.service import SIGN_INDEX_FIELD
 from support.trees import awkward_tree
 
 FOR_THE_INDEX = SignedRequest("https://bucket.invalid/index", {}, 900)

@@ -8,7 +8,7 @@ import pytest
 
 from mgmt.errors import LocalStateError
 from mgmt.upload.parts import PartFeed
-from mgmt_contract.messages import Content, Part
+from mgmt_contract.messages.uploads import Content, Part
 
 WHOLE = [Part(number, 100, "AAAAAAAAAAA=") for number in (1, 2, 3)]
 SHORT = Part(4, 7, "AAAAAAAAAAA=")

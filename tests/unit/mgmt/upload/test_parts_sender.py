@@ -18,16 +18,8 @@ from mgmt.upload.index_file import ArchiveIndex
 from mgmt.upload.job import UploadOptions
 from mgmt.upload.parts import PartFeed, PartsSender
 from mgmt.upload.sending import Meter
-from mgmt_contract.messages import (
-    Content,
-    Lease,
-    Part,
-    SignedPart,
-    SignedRequest,
-    SignRequest,
-    SignResponse,
-    SignResult,
-)
+from mgmt_contract.messages.objects import SignedRequest
+from mgmt_contract.messages.uploads import Content, Lease, Part, SignedPart, SignRequest, SignResponse, SignResult
 from mgmt_contract.parts import SIGN_PARTS_MAX
 
 PART_BYTES = 100

@@ -17,7 +17,7 @@ from mgmt.network import Connections
 from mgmt.network.retry import Patience
 from mgmt.storage import Carrier, RateLimit
 from mgmt.upload.sending import Meter, send_whole
-from mgmt_contract.messages import SignedRequest
+from mgmt_contract.messages.objects import SignedRequest
 from support.scripted_server import Answer, scripted_server
 
 SIZE_BYTES = 1000

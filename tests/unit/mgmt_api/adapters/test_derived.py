@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from mgmt_api.adapters import table
-from mgmt_contract.messages import Content
+from mgmt_contract.messages.uploads import Content
 from mgmt_contract.records import STATUS_OF_PHASE, FileRecord, UploadRecord
 from support.operations import make_id, make_operation
 from support.write_units import UNIT_BYTES, size_of

@@ -18,7 +18,7 @@ from mgmt_api.adapters.dynamodb import DynamoDBRecordStore
 from mgmt_api.adapters.table import feed_partitions, shard_of
 from mgmt_api.domain.entities import HistoryQuery, Name
 from mgmt_api.ports import ConflictError, RecordsUnavailableError
-from mgmt_contract.messages import Part
+from mgmt_contract.messages.uploads import Part
 from support.moto_table import TABLE
 from support.operations import make_id, make_operation
 from support.scripted_server import Answer, scripted_server

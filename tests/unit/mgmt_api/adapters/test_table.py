@@ -11,7 +11,7 @@ import pytest
 
 from mgmt_api.adapters import table
 from mgmt_api.domain.entities import CurrentVersion, Name, PendingUpload
-from mgmt_contract.messages import Part
+from mgmt_contract.messages.uploads import Part
 from support.operations import make_id, make_operation
 
 MOMENT = datetime(2026, 11, 1, 12, tzinfo=UTC)

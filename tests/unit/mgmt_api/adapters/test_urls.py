@@ -9,7 +9,8 @@ import pytest
 from mgmt_api.adapters.clients import make_s3_client
 from mgmt_api.adapters.s3 import S3ObjectStore
 from mgmt_api.ports import NewObject, WriteCondition
-from mgmt_contract.messages import Part, SignedRequest
+from mgmt_contract.messages.objects import SignedRequest
+from mgmt_contract.messages.uploads import Part
 
 BUCKET = "team-footage"
 KEY = "shoots/day 1/clip é+&=.tar.gz"

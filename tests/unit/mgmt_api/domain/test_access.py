@@ -9,7 +9,8 @@ import pytest
 
 from mgmt_api.domain.access import read_actor
 from mgmt_api.domain.entities import Actor
-from mgmt_contract import messages, routes
+from mgmt_contract import routes
+from mgmt_contract.messages.service import Me
 from mgmt_contract.problems import ProblemError
 from mgmt_contract.routes import ROUTES
 from mgmt_contract.texts import is_short
@@ -66,8 +67,8 @@ def test_admins_are_those_whose_token_lists_the_group(groups, is_admin):
     ("groups", "role"), [(("editors", "admins"), "admin"), (("editors",), "member"), ((), "member")]
 )
 def test_a_person_is_told_name_groups_and_role_as_the_records_and_the_policy_have_them(studio, groups, role):
-    answer = studio.person("ada", groups=groups).call(routes.ME, messages.Me)
-    assert answer == messages.Me("sub-ada", "ada", role, tuple(sorted(groups)))
+    answer = studio.person("ada", groups=groups).call(routes.ME, Me)
+    assert answer == Me("sub-ada", "ada", role, tuple(sorted(groups)))
 
 
 def test_who_lists_no_groups_is_no_admin():

@@ -10,8 +10,11 @@ import pytest
 
 from mgmt_api.domain.access import read_actor
 from mgmt_api.domain.policy import ACTION_OF_ROUTE, POLICY, scopes_for
-from mgmt_contract import messages, routes
-from mgmt_contract.messages import CleanUp
+from mgmt_contract import routes
+from mgmt_contract.messages.downloads import DownloadResult
+from mgmt_contract.messages.history import RecordResult
+from mgmt_contract.messages.service import Me
+from mgmt_contract.messages.uploads import CleanUp, StartItem, StartResult
 from mgmt_contract.routes import ROUTES, Route
 from support.events import make_claims, make_event
 from support.studio import SETTINGS, Machine, RefusedError, Studio, content_of, item_for, part_of
@@ -89,19 +92,19 @@ class Stage:
         """The caller while they were a member still."""
         return replace(self.caller, claims=make_claims(self.caller.claims["sub"], "x", ["editors"]))
 
-    def _start_own(self) -> messages.StartResult:
+    def _start_own(self) -> StartResult:
         return self._was_member().start(item_for("own", BODY))
 
-    def _open(self, person: Machine) -> messages.DownloadResult:
+    def _open(self, person: Machine) -> DownloadResult:
         item = item_for(f"stored by {person.claims['sub']}", BODY)
         assert person.upload(item, BODY).outcome == "done"
         return person.open_download(item.operation_id)
 
-    def opened(self, started: messages.StartResult) -> messages.DownloadResult:
+    def opened(self, started: StartResult) -> DownloadResult:
         """Return the download of the person to whom this upload belongs."""
         return self._downloads["own" if started is self._own else "other's"]
 
-    def started(self, whose: str) -> messages.StartResult:
+    def started(self, whose: str) -> StartResult:
         return self._own if whose == "own" else self._theirs
 
     def call(self, route: Route, whose: str) -> str:
@@ -117,11 +120,11 @@ class Stage:
         return result.problem.code if result.problem is not None else result.outcome
 
 
-def _clean_up(caller: Machine, started: messages.StartResult) -> messages.RecordResult:
+def _clean_up(caller: Machine, started: StartResult) -> RecordResult:
     return caller.clean_up(CleanUp(started.operation_id, "completed", "deleted"))[0]
 
 
-def _start_again(caller: Machine, started: messages.StartResult) -> messages.StartResult:
+def _start_again(caller: Machine, started: StartResult) -> StartResult:
     name = "own" if started.s3_object_key == "own.tar.gz" else "theirs"
     return caller.start(item_for(name, BODY, operation_id=started.operation_id))
 
@@ -135,7 +138,7 @@ _CALLS: dict[Route, Any] = {
     routes.CLEAN_UP: _clean_up,
     routes.LOOK_UP: lambda caller, started: caller.look_up(started.operation_id)[0],
     routes.HISTORY: lambda caller, _: None if caller.history() else "",
-    routes.ME: lambda caller, _: None if caller.call(routes.ME, messages.Me) else "",
+    routes.ME: lambda caller, _: None if caller.call(routes.ME, Me) else "",
 }
 _DOWNLOAD_CALLS: dict[Route, Any] = {
     routes.OPEN_DOWNLOADS: lambda caller, opened: caller.open_download(opened.upload.operation_id),
@@ -280,7 +283,7 @@ def test_a_route_asks_the_gateway_for_the_scopes_of_its_right():
 # --- replacing -----------------------------------------------------------------------------------------
 
 
-def replacing_item(**changes: Any) -> messages.StartItem:
+def replacing_item(**changes: Any) -> StartItem:
     return item_for("clip", OTHER_BODY, replace=True, **changes)
 
 

@@ -11,14 +11,14 @@ import pytest
 
 from mgmt_api.domain.answers import ANSWER_MAX_BYTES
 from mgmt_contract import routes
-from mgmt_contract.messages import (
+from mgmt_contract.messages.history import LookUpRequest
+from mgmt_contract.messages.uploads import (
     CleanUp,
     CleanUpRequest,
     CompleteItem,
     CompleteRequest,
     FailItem,
     FailRequest,
-    LookUpRequest,
     Packing,
     Part,
     PreviewRequest,

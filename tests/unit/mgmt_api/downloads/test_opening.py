@@ -8,7 +8,9 @@ from datetime import UTC, datetime
 
 import pytest
 
-from mgmt_contract.messages import DownloadResult, HistoryResponse, StartResult
+from mgmt_contract.messages.downloads import DownloadResult
+from mgmt_contract.messages.history import HistoryResponse
+from mgmt_contract.messages.uploads import StartResult
 from mgmt_contract.records import DownloadRecord, OperationRecord, UploadRecord
 from mgmt_contract.wire import from_plain, to_plain
 from support.fakes import crc64nvme

@@ -7,7 +7,7 @@ from datetime import timedelta
 
 import pytest
 
-from mgmt_contract.messages import RestoreItem, RestoreRequest, RestoreResponse, RestoreResult
+from mgmt_contract.messages.objects import RestoreItem, RestoreRequest, RestoreResponse, RestoreResult
 from mgmt_contract.records import RestoreRecord
 from mgmt_contract.restoring import PRICES_OF, TERMS, price_of
 from mgmt_contract.routes import RESTORE

@@ -9,7 +9,10 @@ from datetime import timedelta
 import pytest
 
 from mgmt_api.ports import ConflictError
-from mgmt_contract import messages, routes
+from mgmt_contract import routes
+from mgmt_contract.messages.removal import RemovalItem, RemovalRequest, RemovalResponse
+from mgmt_contract.messages.service import Service
+from mgmt_contract.messages.uploads import CleanUp
 from mgmt_contract.records import DeleteRecord
 from support.fakes import StrictRecordStore
 from support.studio import SETTINGS, Machine, RefusedError, Studio, item_for
@@ -52,7 +55,7 @@ def test_the_deployment_decides_the_days(ada: Machine):
     item = item_for("clip", BODY)
     ada.upload(item, BODY)
     assert ada.delete(item.operation_id).record.recoverable_until == studio.clock() + timedelta(days=3)
-    assert ada.call(routes.DESCRIBE, messages.Service).recoverable_days == 3
+    assert ada.call(routes.DESCRIBE, Service).recoverable_days == 3
 
 
 def test_the_same_call_again_records_no_more(studio: Studio, ada: Machine, upload_id: str):
@@ -121,16 +124,16 @@ def test_an_id_that_is_another_operations_is_refused(studio: Studio, ada: Machin
     assert ada.look_up(upload_id)[0].record.deleted_at is None
 
 
-@pytest.mark.parametrize("items", [[], [messages.RemovalItem(str(uuid.uuid4()), "x")] * 101])
-def test_a_list_that_is_empty_or_too_long_is_refused(ada: Machine, items: list[messages.RemovalItem]):
+@pytest.mark.parametrize("items", [[], [RemovalItem(str(uuid.uuid4()), "x")] * 101])
+def test_a_list_that_is_empty_or_too_long_is_refused(ada: Machine, items: list[RemovalItem]):
     with pytest.raises(RefusedError, match="invalid-request"):
-        ada.call(routes.DELETE, messages.RemovalResponse, messages.RemovalRequest(items))
+        ada.call(routes.DELETE, RemovalResponse, RemovalRequest(items))
 
 
 def test_one_of_several_that_fails_does_not_keep_the_others(ada: Machine, upload_id: str):
-    items = [messages.RemovalItem(str(uuid.uuid4()), id_) for id_ in (str(uuid.uuid4()), upload_id)]
-    items.append(messages.RemovalItem("no id", upload_id))
-    results = ada.call(routes.DELETE, messages.RemovalResponse, messages.RemovalRequest(items)).results
+    items = [RemovalItem(str(uuid.uuid4()), id_) for id_ in (str(uuid.uuid4()), upload_id)]
+    items.append(RemovalItem("no id", upload_id))
+    results = ada.call(routes.DELETE, RemovalResponse, RemovalRequest(items)).results
     assert [each.problem.code if each.problem else each.outcome for each in results] == [
         "no-such-operation", "done", "invalid-request",
     ]  # fmt: skip
@@ -161,6 +164,6 @@ def test_a_record_that_changes_all_the_time_is_to_be_asked_for_again(studio, ada
 
 def test_the_clean_up_of_a_deleted_upload_is_still_recorded(ada: Machine, upload_id: str):
     ada.delete(upload_id)
-    [result] = ada.clean_up(messages.CleanUp(upload_id, "moved", "deleted"))
+    [result] = ada.clean_up(CleanUp(upload_id, "moved", "deleted"))
     assert result.record.source_file_record.status == "moved"
     assert result.record.deleted_by == "ada"

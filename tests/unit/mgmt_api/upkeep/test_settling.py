@@ -10,7 +10,7 @@ import pytest
 from mgmt_api.domain.work import Work
 from mgmt_api.ports import ConflictError, StorageError, StorageUnavailableError
 from mgmt_api.upkeep import rounds
-from mgmt_contract.messages import CleanUp
+from mgmt_contract.messages.uploads import CleanUp
 from support.interposed import fail_at, interpose_objects, interpose_records
 from support.studio import BODY, CONTENT, item_for, part_of
 

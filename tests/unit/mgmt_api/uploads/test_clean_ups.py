@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from mgmt_api.ports import RecordsFullError, RecordsUnavailableError
-from mgmt_contract.messages import CleanUp
+from mgmt_contract.messages.uploads import CleanUp
 from support.studio import BODY, RefusedError, item_for
 
 

@@ -9,7 +9,7 @@ import pytest
 
 from mgmt_api.ports import RecordsUnavailableError
 from mgmt_contract import routes
-from mgmt_contract.messages import CleanUp, CompleteItem, CompleteRequest, CompleteResponse
+from mgmt_contract.messages.uploads import CleanUp, CompleteItem, CompleteRequest, CompleteResponse
 from mgmt_contract.records import FileRecord
 from support.fakes import ManualClock
 from support.interposed import fail_at, interpose_objects, interpose_records

@@ -11,7 +11,7 @@ from collections.abc import Callable
 import pytest
 
 from mgmt_api.ports import RecordsUnavailableError, StorageUnavailableError
-from mgmt_contract.messages import CleanUp, StartItem
+from mgmt_contract.messages.uploads import CleanUp, StartItem
 from support.fakes import StrictRecordStore
 from support.interposed import CrashError, interpose_objects, interpose_records
 from support.studio import Machine, RefusedError, Studio, content_of, index_of, item_for, part_of

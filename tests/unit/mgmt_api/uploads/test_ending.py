@@ -9,7 +9,8 @@ import pytest
 
 from mgmt_api.ports import OperationInProgressError, StorageUnavailableError
 from mgmt_contract import routes
-from mgmt_contract.messages import FailItem, FailRequest, RecordsResponse
+from mgmt_contract.messages.history import RecordsResponse
+from mgmt_contract.messages.uploads import FailItem, FailRequest
 from support.interposed import fail_at, interpose_objects
 from support.studio import BODY, CONTENT, RefusedError, item_for
 

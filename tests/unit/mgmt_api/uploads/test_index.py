@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 
 from mgmt_api.ports import StorageError, StorageUnavailableError
-from mgmt_contract.messages import IndexFile, SignResult, StartResult
+from mgmt_contract.messages.uploads import IndexFile, SignResult, StartResult
 from mgmt_contract.names import index_key
 from mgmt_contract.parts import GIB, MIB
 from support.fakes import crc64nvme

@@ -16,19 +16,10 @@ from mgmt_api import routes as api_routes
 from mgmt_api.adapters.dynamodb import DynamoDBRecordStore
 from mgmt_api.ports import RecordsUnavailableError, StorageUnavailableError
 from mgmt_contract import routes
-from mgmt_contract.messages import (
-    CleanUp,
-    CleanUpRequest,
-    DownloadEnd,
-    EndDownloadsRequest,
-    LookRequest,
-    LookUpRequest,
-    OpenDownloadsRequest,
-    PreviewRequest,
-    RestoreItem,
-    RestoreRequest,
-    StartRequest,
-)
+from mgmt_contract.messages.downloads import DownloadEnd, EndDownloadsRequest, OpenDownloadsRequest
+from mgmt_contract.messages.history import LookUpRequest
+from mgmt_contract.messages.objects import LookRequest, RestoreItem, RestoreRequest
+from mgmt_contract.messages.uploads import CleanUp, CleanUpRequest, PreviewRequest, StartRequest
 from mgmt_contract.wire import MessageError
 from support.events import make_event
 from support.fakes import FakeRecordStore

@@ -19,7 +19,7 @@ from mgmt_api.ports import (
     WriteCondition,
 )
 from mgmt_contract import routes
-from mgmt_contract.messages import CompleteItem, CompleteRequest, CompleteResponse
+from mgmt_contract.messages.uploads import CompleteItem, CompleteRequest, CompleteResponse
 from mgmt_contract.wire import from_json
 from support.events import make_event
 from support.interposed import fail_at, interpose_objects, interpose_records

@@ -13,7 +13,7 @@ from mgmt_api.domain.answers import BODY_MAX_BYTES
 from mgmt_api.domain.checks import COUNT_MAX, LABEL_MAX_CHARACTERS
 from mgmt_api.ports import WriteCondition
 from mgmt_contract import routes
-from mgmt_contract.messages import CleanUp, Packing
+from mgmt_contract.messages.uploads import CleanUp, Packing
 from mgmt_contract.parts import MIB, OBJECT_SIZE_MAX_BYTES, SINGLE_PUT_MAX_BYTES
 from mgmt_contract.texts import TEXT_MAX_BYTES
 from support.events import make_claims, make_event

@@ -16,7 +16,7 @@ from mgmt_api.uploads.completion import complete_uploads
 from mgmt_api.uploads.ending import fail_uploads
 from mgmt_api.uploads.signing import sign_parts
 from mgmt_api.uploads.starting import start_uploads
-from mgmt_contract.messages import (
+from mgmt_contract.messages.uploads import (
     CompleteItem,
     CompleteRequest,
     FailItem,

@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from mgmt_contract import routes
-from mgmt_contract.messages import Part, SignItem, SignRequest, SignResponse
+from mgmt_contract.messages.uploads import Part, SignItem, SignRequest, SignResponse
 from support.fakes import crc64nvme
 from support.studio import PART_SIZE, RefusedError, content_of, item_for, part_of
 

@@ -6,7 +6,8 @@ from dataclasses import replace
 
 import pytest
 
-from mgmt_contract.messages import CONTENT_MD5_FIELD, SIGN_INDEX_FIELD, StartItem
+from mgmt_contract.messages.service import CONTENT_MD5_FIELD, SIGN_INDEX_FIELD
+from mgmt_contract.messages.uploads import StartItem
 from mgmt_contract.parts import MIB, OBJECT_SIZE_MAX_BYTES, SINGLE_PUT_MAX_BYTES
 from mgmt_contract.records import FileRecord
 from support.fakes import content_md5

@@ -6,7 +6,7 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 from mgmt_api.domain.entities import CurrentVersion, PendingUpload
-from mgmt_contract.messages import CleanUp, Existing, Packing
+from mgmt_contract.messages.uploads import CleanUp, Existing, Packing
 from mgmt_contract.parts import MIB
 from mgmt_contract.records import FileRecord, UploadRecord
 from support.fakes import crc64nvme
