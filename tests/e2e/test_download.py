@@ -174,6 +174,28 @@ def test_one_that_is_there_already_does_not_keep_the_others_from_coming(anna, be
     assert bert.run("download", *options, "a").exit_code == 9
 
 
+@pytest.mark.parametrize("options", [[], ["--extract"], ["--only", "*"]], ids=["archive", "extracted", "only"])
+def test_two_uploads_of_one_name_never_take_each_others_place(anna, bert, options):
+    """Cards are called alike: with --replace the second one would lie where the first is said to be."""
+    for day in ("day1", "day2"):
+        (anna.work / "DCIM").mkdir(exist_ok=True)
+        (anna.work / "DCIM" / "clip.mov").write_bytes(day.encode())
+        assert anna.run("upload", "--prefix", day, "DCIM").exit_code == 0
+    keys = [f"{day}/DCIM.tar.gz" for day in ("day1", "day2")]
+    run = bert.run("--json", "download", "--replace", *options, *keys)
+    assert (run.exit_code, json.loads(run.stderr)["code"]) == (3, "place-taken")
+    assert [each["status"] for each in run.records] == ["success", "failed"]
+    assert names_in(bert.work) == ["DCIM" if options else "DCIM.tar.gz"]
+    if options:
+        assert (bert.work / "DCIM" / "clip.mov").read_bytes() == b"day1"
+    else:
+        (bert.work / "DCIM.tar.gz").rename(bert.work / "first")
+        assert bert.run("download", keys[0]).exit_code == 0
+        assert (bert.work / "DCIM.tar.gz").read_bytes() == (bert.work / "first").read_bytes()
+    (bert.work / "other").mkdir()
+    assert bert.run("download", *options, "--to", "other", keys[1]).exit_code == 0
+
+
 def test_an_upload_is_found_by_its_id_also_after_it_was_replaced(anna, bert):
     (anna.work / "clip").write_bytes(b"first")
     [first] = anna.run("--json", "upload", "clip").records

@@ -17,12 +17,13 @@ from mgmt.download.orders import Orders
 from mgmt.download.results import Summary, not_begun
 from mgmt.download.wanted import DownloadOptions, Wanted
 from mgmt.download.whole import WholeArchive
-from mgmt.errors import MgmtError
+from mgmt.errors import MgmtError, TargetExistsError
 from mgmt.events import Expected, Finished, Notice, Repeated
 from mgmt.machine.files import raise_limit
 from mgmt.session import Session
 from mgmt.stored.opening import NotReadableError
 from mgmt.stored.recorded import require_stored
+from mgmt.text import shown
 from mgmt_contract.records import OperationRecord, UploadRecord
 from mgmt_contract.wire import format_time
 
@@ -79,6 +80,8 @@ class _Run:
         self._summary = summary
         self._begun: set[str] = set()
         """The uploads that names meant so far."""
+        self._places: dict[Path, str] = {}
+        """Where they go, and the name of each."""
 
     def download(self, name: str, *, is_last: bool) -> None:
         """Download the upload that a name means, and tell how that ended.
@@ -94,6 +97,7 @@ class _Run:
                 self.orders.end(name)
                 return
             wanted = self._begin(name, upload, is_last=is_last)
+            self._refuse_second(wanted)
             task = _choose_way(wanted)
             with wanted.holding(), Telling(os.fsencode(wanted.place)):
                 record = task.run()
@@ -117,6 +121,23 @@ class _Run:
         self.orders.note_upload(name, upload.operation_id)
         _note_deletion(upload, self._session)
         return Wanted(name, upload, self._options, self._session, self._shown_base, is_last=is_last)
+
+    def _refuse_second(self, wanted: Wanted) -> None:
+        """Refuse an upload that would take the place of another one of this very command, as --replace would let it.
+
+        Raises:
+            TargetExistsError: If it would.
+        """
+        if wanted.options.only and not wanted.options.replaces:
+            return  # the files of both come to lie side by side
+        first = self._places.setdefault(wanted.place, wanted.name)
+        if first != wanted.name:
+            raise TargetExistsError(
+                f"'{shown(os.fspath(wanted.place))}' is the place of '{shown(first)}' in this command, so "
+                f"'{shown(wanted.name)}' cannot go there too. Download it by a command of its own, to another folder "
+                "with --to.",
+                code="place-taken",
+            )
 
 
 def _choose_way(wanted: Wanted) -> WholeArchive | ExtractedTree | ChosenMembers:

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from mgmt.download.wanted import DownloadOptions
-from mgmt.errors import IntegrityError, MgmtError, UsageError
+from mgmt.errors import IntegrityError, MgmtError, TargetExistsError, UsageError
 from mgmt.journal import DownloadOrder, name_of_run, new_operation_id
 from mgmt.session import Session
 from mgmt.text import show_path
@@ -79,7 +79,7 @@ class Orders:
 
 def _can_pass(error: MgmtError) -> bool:
     """Tell whether the very same download may succeed another time."""
-    if error.code == "target-exists" or isinstance(error, UsageError):  # another command is needed
+    if isinstance(error, (TargetExistsError, UsageError)):  # another command is needed
         return False
     return error.stops_everything or isinstance(error, IntegrityError) or error.code == "busy-here"
 
