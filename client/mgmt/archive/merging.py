@@ -20,7 +20,8 @@ def merge(parent: Path, source: bytes, target: bytes, *, replaces: bool = True) 
     """Move all that is in one folder into another one in the same `parent`, and remove the first.
 
     Every file is replaced in one step, so that a run that is killed leaves old files and new ones, all of them whole.
-    Nothing is moved before it is known that no file has to replace a folder, or a folder a file. Without `replaces` a
+    Nothing is moved before it is known that no file has to replace a folder, or a folder a file, and that no other disk
+    is mounted in the second. Without `replaces` a
     file that comes to lie there in between is not replaced either, where the disk knows hard links.
 
     Raises:
@@ -73,6 +74,8 @@ class _Merging:
         if was is not None and was_folder != is_folder:
             raise refuse_other_kind(b"/".join(path), was.st_mode)
         if is_folder and was_folder:
+            if was is not None and was.st_dev != found.st_dev:
+                raise on_other_disk(b"/".join(path))
             return True
         if was is not None and not self._replaces and not os.path.samestat(found, was):
             raise _taken(path)
@@ -110,6 +113,14 @@ def refuse_other_kind(path: bytes | Path, mode: int) -> TargetExistsError:
     return TargetExistsError(
         f"'{shown(os.fspath(path))}' exists already as a {kind}, and cannot be replaced by anything else. Rename or "
         "remove it, then run the same command again."
+    )
+
+
+def on_other_disk(path: bytes | Path) -> TargetExistsError:
+    """Make the error for a folder that a file cannot be moved into, as another disk is mounted there."""
+    return TargetExistsError(
+        f"'{shown(os.fspath(path))}' exists already, and is on another disk than the folder that it lies in: nothing "
+        "can be moved into it. Unmount that disk, or choose another folder with --to."
     )
 
 

@@ -6,7 +6,7 @@ import os
 import stat
 from pathlib import Path
 
-from mgmt.archive.merging import merge, refuse_other_kind
+from mgmt.archive.merging import merge, on_other_disk, refuse_other_kind
 from mgmt.archive.rules import Rules
 from mgmt.archive.unfinished import free_bytes, rename_without_replacing, sync_folder
 from mgmt.errors import LocalStateError, TargetExistsError
@@ -68,10 +68,12 @@ def publish(place: Path, part: bytes, placeholder: bytes, *, replaces: bool, mer
 
 
 def _refuse_other_kind(place: Path, *, is_folder: bool) -> None:
-    """Refuse a folder where a file is to come, or the other way round: no option replaces these."""
-    mode = place.lstat().st_mode
-    if stat.S_ISDIR(mode) != is_folder:
-        raise refuse_other_kind(place, mode)
+    """Refuse a folder where a file is to come, or the other way round, and one that nothing can be moved into."""
+    status = place.lstat()
+    if stat.S_ISDIR(status.st_mode) != is_folder:
+        raise refuse_other_kind(place, status.st_mode)
+    if is_folder and status.st_dev != place.parent.stat().st_dev:
+        raise on_other_disk(place)
 
 
 def _recover(place: Path, part: Path, placeholder: bytes) -> None:

@@ -90,3 +90,23 @@ def test_nothing_is_moved_where_a_file_would_have_to_replace_a_folder(folders, r
         merge_into(new, old, replaces=replaces)
     assert (new / "sub" / "clip").exists()
     assert not (old / "sub" / "clip").exists()
+
+
+@pytest.mark.parametrize("replaces", [True, False])
+def test_nothing_is_moved_where_another_disk_is_mounted_in_the_folder(folders, monkeypatch, replaces):
+    """Renaming into it would fail in the middle of the merge, and each time again."""
+    new, old = folders
+    (new / "clip").write_bytes(b"ours")
+    elsewhere = list((old / "sub").lstat())
+    elsewhere[2] += 1  # st_dev
+    look = _DescriptorFilling.status
+
+    def look_at_a_mount(self, name):
+        found = look(self, name)
+        return os.stat_result(elsewhere) if os.path.samestat(found, (old / "sub").lstat()) else found
+
+    monkeypatch.setattr(_DescriptorFilling, "status", look_at_a_mount)
+    with pytest.raises(LocalStateError, match="old/sub' exists already, and is on another disk"):
+        merge_into(new, old, replaces=replaces)
+    assert (new / "clip").exists()
+    assert not (old / "clip").exists()
