@@ -21,12 +21,13 @@ class Globs:
 
     A glob is compared, as `--exclude` does, with an entry's name and with its path below the root; also with its
     whole path, as lists show it. A folder that matches takes everything below it along. Without globs all are chosen.
-    A `./` at its beginning, as shells complete paths, is no part of it.
+    A `./` at its beginning, as shells complete paths, is no part of it. What is typed just as it is called is chosen
+    too: brackets are part of many names.
     """
 
     def __init__(self, globs: Sequence[str] = ()) -> None:
         self._globs = tuple(globs)
-        self._patterns = [re.compile(fnmatch.translate(_HERE.sub("", glob).rstrip("/"))) for glob in globs]
+        self._patterns = [_compile(_HERE.sub("", glob).rstrip("/")) for glob in globs]
         self._unmatched = set(range(len(self._patterns)))
         self._takes_folder = lru_cache(_FOLDERS_KEPT_MAX)(self._takes_any_above)
 
@@ -54,3 +55,7 @@ class Globs:
         found = [number for number, pattern in enumerate(self._patterns) if any(map(pattern.match, texts))]
         self._unmatched.difference_update(found)
         return bool(found)
+
+
+def _compile(glob: str) -> re.Pattern[str]:
+    return re.compile(rf"{re.escape(glob)}\Z|{fnmatch.translate(glob)}")

@@ -38,6 +38,14 @@ def test_a_name_a_path_or_a_folder_selects(globs, expected):
     assert chosen(*globs) == expected
 
 
+@pytest.mark.parametrize("typed", ["Take [1].mov", "card/Take [1].mov", "./Take [1].mov", "b[2]", "b[2]/"])
+def test_a_name_with_brackets_in_it_is_chosen_as_it_is_called(typed):
+    chosen_by = Globs([typed])
+    paths = [b"card/Take [1].mov", b"card/Take 1.mov", b"card/b[2]", b"card/b[2]/clip.mov", b"card/b"]
+    expected = paths[:2] if "Take" in typed else paths[2:4]  # as a glob it means Take 1 as well
+    assert [path for path in paths if chosen_by.takes(path)] == expected
+
+
 def test_a_single_file_is_its_own_root():
     assert Globs(["*.mov"]).takes(b"clip.mov")
     assert not Globs(["*.txt"]).takes(b"clip.mov")
