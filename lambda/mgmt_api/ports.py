@@ -148,6 +148,10 @@ class NotArchivedError(StorageError):
     """The object is not archived, or is being restored already: look at it again."""
 
 
+class TierUnavailableError(StorageError):
+    """The store has no capacity for restores at this tier just now; nothing was asked for."""
+
+
 class StorageUnavailableError(StorageError):
     """The store does not answer or throttles; asking again may help."""
 
@@ -304,7 +308,9 @@ class ObjectStore(Protocol):
         """Ask for a readable copy of an archived object that stays for some days.
 
         Raises:
-            NotArchivedError: If there is nothing to restore, or it is being restored already.
+            NotArchivedError: If there is nothing to restore, or it is being restored already: perhaps by this very
+                call, which is repeated where its answer was lost.
+            TierUnavailableError: If there is no capacity for this tier.
         """
 
     def head_object(self, key: str, version_id: str | None = None) -> StoredObject | None:

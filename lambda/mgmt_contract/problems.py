@@ -49,6 +49,9 @@ PROBLEMS: Final[Mapping[str, ProblemKind]] = {
     "index-differs": ProblemKind(409, "Another index was announced for this upload before", retryable=False),
     "content-differs": ProblemKind(409, "The stored object is not what the client computed", retryable=False),
     "changed-meanwhile": ProblemKind(409, "The record was changed by another call", retryable=True),
+    "tier-unavailable": ProblemKind(
+        409, "The storage has no capacity for restores at this tier just now", retryable=False
+    ),
     "invalid-name": ProblemKind(422, "The name cannot be a key", retryable=False),
     "too-large": ProblemKind(422, "The object is larger than S3 takes", retryable=False),
     "too-many-requests": ProblemKind(429, "Too many requests", retryable=True),

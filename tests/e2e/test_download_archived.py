@@ -78,7 +78,7 @@ def test_nobody_spends_money_unasked_and_the_price_is_said(team, bert, archive, 
     run = bert.run("--json", "download", "--tier", "expedited", "clip")
     error = json.loads(run.stderr)
     assert (run.exit_code, error["code"], archive.asked) == (2, "nobody-to-ask", [])
-    assert "about $0.01 at the tier Expedited (prices of us-east-1, May 2026)" in error["message"]
+    assert "about $0.01 at the tier Expedited (prices of us-east-1, May 2026, without the transfer)" in error["message"]
     assert "--yes" in error["message"]
     assert run.lines[-1]["type"] == "summary"
     assert (names_in(bert.work), team.storage.gets) == ([], [])

@@ -34,6 +34,7 @@ from mgmt_api.ports import (
     StorageError,
     StoredObject,
     StoredPart,
+    TierUnavailableError,
     WriteCondition,
 )
 from mgmt_contract.messages.objects import SignedRequest
@@ -305,6 +306,7 @@ class FakeObjectStore:
         self.uploads: dict[str, _Upload] = {}
         self._clock: Clock = clock or ManualClock()
         self._tells_part_checksums = tells_part_checksums
+        self.tiers_without_capacity: set[RestoreTier] = set()
         self.restores: list[tuple[str, RestoreTier, int | None]] = []
         self._promises: dict[str, _Promise] = {}
         self._readable: dict[str, _Readable] = {}
@@ -415,6 +417,8 @@ class FakeObjectStore:
         stored = self.head_object(key, version_id)
         if stored is None or stored.reading != "archived":
             raise NotArchivedError(f"{key} is not archived")
+        if tier in self.tiers_without_capacity:
+            raise TierUnavailableError(f"no capacity for {tier}")
         self.restores.append((key, tier, days))
         self.state(key, stored.version_id, is_restoring=True)
 

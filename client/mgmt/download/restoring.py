@@ -16,6 +16,7 @@ from mgmt.stored.recorded import size_of
 from mgmt.text import duration_in_words, size_in_words
 from mgmt_contract.messages.objects import RestoreItem, RestoreRequest, RestoreResult
 from mgmt_contract.restoring import PRICES_OF, TERMS, ArchiveKind, RestoreTerms, RestoreTier, price_of
+from mgmt_contract.storage import ARCHIVED_CLASSES
 from mgmt_contract.values import Value
 from mgmt_contract.wire import format_time
 
@@ -92,8 +93,8 @@ def describe_offer(archived: Sequence[NotReadableError], options: RestoreOptions
     hours = duration_in_words(max(term.ready_in_seconds for term in terms))
     return (
         f"{names}, {size_in_words(sum(sizes))}, must be restored by S3 from {kinds}: {_say_price(dollars)} at the tier "
-        f"{options.tier} (prices of {PRICES_OF}), ready in about {hours}, readable for {options.days} days, each of "
-        "which costs as in STANDARD."
+        f"{options.tier} (prices of {PRICES_OF}, without the transfer), ready in about {hours}, "
+        f"{_say_until(archived, options)}."
     )
 
 
@@ -145,6 +146,13 @@ def _is_answered(name: str, restore: Restore, errors: dict[str, MgmtError]) -> b
 def still_restoring(restore: Restore) -> RestoringError:
     """Make the error for an object that cannot be read yet."""
     return RestoringError(f"{restore.describe()} Run the same command again then, or at once with --wait.")
+
+
+def _say_until(archived: Sequence[NotReadableError], options: RestoreOptions) -> str:
+    """Say how long what is restored can be read: INTELLIGENT_TIERING moves it, and makes no copy for some days."""
+    if not any(each.kind in ARCHIVED_CLASSES for each in archived):
+        return "readable from then on"
+    return f"readable for {options.days} days, each of which costs as in STANDARD"
 
 
 def _say_price(dollars: float) -> str:

@@ -99,6 +99,7 @@ ERROR_OF_PROBLEM: Final[Mapping[str, type[MgmtError]]] = {
     "index-differs": RefusedError,
     "content-differs": IntegrityError,
     "changed-meanwhile": UnavailableError,
+    "tier-unavailable": RefusedError,
     "invalid-name": SourceError,
     "too-large": SourceError,
     "too-many-requests": UnavailableError,

@@ -1,10 +1,10 @@
 """The object store on S3, or on a storage engine that speaks its language.
 
 Actions used: s3:PutObject, s3:PutObjectTagging (where tags are given), s3:GetObject (HEAD, If-Match),
-s3:GetObjectVersion (HEAD and GET of one version), s3:ListBucket (so that HEAD on nothing is 404 and not 403),
-s3:ListMultipartUploadParts, s3:AbortMultipartUpload, s3:RestoreObject. The presigned URLs have the rights of the role
-that signs them, and no more. The worker also uses s3:GetObjectVersionTagging, s3:PutObjectVersionTagging and
-s3:ListBucketMultipartUploads.
+s3:GetObjectVersion (HEAD and GET of one version), s3:ListBucket and s3:ListBucketVersions (so that HEAD on nothing is
+404 and not 403), s3:ListMultipartUploadParts, s3:AbortMultipartUpload, s3:RestoreObject. The presigned URLs have the
+rights of the role that signs them, and no more. The worker also uses s3:GetObjectVersionTagging,
+s3:PutObjectVersionTagging and s3:ListBucketMultipartUploads.
 """
 
 from __future__ import annotations
@@ -35,6 +35,7 @@ from mgmt_api.ports import (
     StorageUnavailableError,
     StoredObject,
     StoredPart,
+    TierUnavailableError,
     WriteCondition,
 )
 from mgmt_contract.messages.objects import SignedRequest
@@ -88,9 +89,12 @@ _COMPLETION_ERRORS: Final[Mapping[str, type[StorageError]]] = {
 }
 _RESTORE_ERRORS: Final[Mapping[str, type[StorageError]]] = {
     **_ERRORS,
+    "GlacierExpeditedRetrievalNotAvailable": TierUnavailableError,  # a 503, which is no outage
     "InvalidObjectState": NotArchivedError,
+    "ObjectAlreadyInActiveTierError": NotArchivedError,  # of INTELLIGENT_TIERING
     "RestoreAlreadyInProgress": NotArchivedError,
 }
+"""Source: Amazon S3 API Reference, "RestoreObject", and botocore's model of it, read 2026-11."""
 _HEAD_ERRORS: Final[Mapping[str, type[StorageError]]] = {
     **_ERRORS,
     "404": _NoSuchObjectError,

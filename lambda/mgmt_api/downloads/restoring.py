@@ -10,7 +10,7 @@ from mgmt_api.calls.items import answer_each
 from mgmt_api.calls.versions import Version, look_at, require_stored
 from mgmt_api.domain.checks import check_count, check_days, check_operation_id
 from mgmt_api.domain.entities import Actor, HistoryQuery, Operation, Restore
-from mgmt_api.ports import NotArchivedError, StoredObject
+from mgmt_api.ports import NotArchivedError, StoredObject, TierUnavailableError
 from mgmt_contract.messages.objects import RestoreItem, RestoreRequest, RestoreResponse, RestoreResult
 from mgmt_contract.problems import Problem, ProblemError
 from mgmt_contract.records import Phase, RestoreRecord
@@ -67,7 +67,7 @@ class _Desk(Value):
             )
         if version.reading == "archived":
             return self._ask(item, version, known)
-        return self._answer_underway(item, version, known or self._find_earlier(upload))
+        return self._answer_underway(item, version, self._find_teams(version, known))
 
     def _ask(self, item: RestoreItem, version: Version, known: Restore | None) -> RestoreResult:
         """Record the restore, then ask for it: a call that dies in between is made again, and asks."""
@@ -82,10 +82,10 @@ class _Desk(Value):
         record = restore.record
         try:
             self.backends.objects.restore_object(record.s3_object_key, record.version_id, item.tier, days)
-        except NotArchivedError:  # somebody else's call was faster: theirs is the team's
-            self._end(restore, "failed", error_code="asked-already", error_message="Somebody else has asked first.")
-            version = look_at(self.backends, version.upload)
-            return self._answer_underway(item, version, self._find_earlier(version.upload))
+        except NotArchivedError:
+            return self._answer_asked_before(item, look_at(self.backends, version.upload), restore)
+        except TierUnavailableError as error:
+            raise self._refuse_tier(restore, item.tier) from error
         return RestoreResult(
             item.operation_id,
             "asked",
@@ -94,6 +94,23 @@ class _Desk(Value):
             price_dollars=price_of(terms, record.size),
             prices_of=PRICES_OF,
         )
+
+    def _answer_asked_before(self, item: RestoreItem, version: Version, own: Restore) -> RestoreResult:
+        """Answer whose restore is under way: somebody else's whose call was faster, or else the caller's own.
+
+        It is the caller's own where the storage was asked and its answer was lost: the same request is then sent twice.
+        """
+        others = self._find_earlier(version, but=own.id)
+        if others is None:
+            return self._answer_underway(item, version, own)
+        self._end(own, "failed", error_code="asked-already", error_message="Somebody else has asked first.")
+        return self._answer_underway(item, version, others)
+
+    def _refuse_tier(self, restore: Restore, tier: RestoreTier) -> ProblemError:
+        """Record that the storage has no capacity, and return what is answered."""
+        sentence = f"S3 has no capacity for {tier} restores just now, and restores nothing. Take another tier, or wait."
+        self._end(restore, "failed", error_code="tier-unavailable", error_message=sentence)
+        return ProblemError("tier-unavailable", sentence)
 
     def _begin(self, item: RestoreItem, upload: Operation, terms: RestoreTerms, days: int | None) -> Restore:
         record, now = upload.record, self.backends.now()
@@ -136,8 +153,17 @@ class _Desk(Value):
             restore.advance(phase, finished_at=self.backends.now(), **changes)
         )
 
-    def _find_earlier(self, upload: Operation) -> Restore | None:
-        """Find the latest restore of this very version that has not failed."""
+    def _find_teams(self, version: Version, known: Restore | None) -> Restore | None:
+        """Return the caller's own restore unless it has failed; then, or without one, the team's latest."""
+        return known if known is not None and known.phase != "failed" else self._find_earlier(version)
+
+    def _find_earlier(self, version: Version, but: str | None = None) -> Restore | None:
+        """Find the latest restore of this very version, other than one, that may be why it is as it is now.
+
+        One that has ended is why it can be read; it is not why the storage is restoring it again.
+        """
+        upload = version.upload
+        phases = ("carrying",) if version.reading == "restoring" else ("carrying", "done")
         query = HistoryQuery(
             _EARLIER_MAX,
             base_name=upload.base_name,
@@ -145,8 +171,8 @@ class _Desk(Value):
             operation_type="restore",
         )
         found = self.backends.records.find_operations(query).operations
-        restores = (each for each in found if isinstance(each, Restore) and each.phase != "failed")
-        return next((each for each in restores if each.record.upload_id == upload.id), None)
+        restores = (each for each in found if isinstance(each, Restore) and each.phase in phases)
+        return next((each for each in restores if each.record.upload_id == upload.id and each.id != but), None)
 
 
 def _kind_of(version: Version) -> ArchiveKind:

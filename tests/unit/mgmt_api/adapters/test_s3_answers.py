@@ -16,11 +16,13 @@ from mgmt_api.ports import (
     ContentRefusedError,
     NewObject,
     NoSuchMultipartUploadError,
+    NotArchivedError,
     OperationInProgressError,
     PreconditionFailedError,
     StorageError,
     StorageUnavailableError,
     StoredPart,
+    TierUnavailableError,
     WriteCondition,
 )
 from support.scripted_server import Answer, scripted_server
@@ -62,6 +64,7 @@ CALLS: dict[str, Callable[[S3ObjectStore], object]] = {
     "complete": complete,
     "abort": lambda store: store.abort_multipart_upload(NEW.key, "upload-1"),
     "head": lambda store: store.head_object(NEW.key),
+    "restore": lambda store: store.restore_object(NEW.key, "version-1", "Expedited", 7),
 }
 
 
@@ -89,6 +92,11 @@ CALLS: dict[str, Callable[[S3ObjectStore], object]] = {
         *[(call, 429, "TooManyRequests", StorageUnavailableError) for call in CALLS],
         *[(call, 403, "AccessDenied", StorageError) for call in CALLS],
         ("create", 400, "InvalidRequest", StorageError),
+        ("restore", 409, "RestoreAlreadyInProgress", NotArchivedError),
+        ("restore", 403, "InvalidObjectState", NotArchivedError),
+        ("restore", 403, "ObjectAlreadyInActiveTierError", NotArchivedError),
+        ("restore", 503, "GlacierExpeditedRetrievalNotAvailable", TierUnavailableError),
+        ("restore", 400, "InvalidArgument", StorageError),
     ],
 )
 def test_each_error_is_the_ports(call: str, status: int, code: str, expected: type[StorageError]):

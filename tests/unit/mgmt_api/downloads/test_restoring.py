@@ -110,6 +110,50 @@ def test_where_another_call_was_faster_its_restore_is_the_teams(
     assert (second.outcome, second.record) == ("restoring", first[0].record)
     own = studio.operation(second.operation_id).record
     assert (own.status, own.error_code) == ("failed", "asked-already")
+    again = restore(bob, upload_id, second.operation_id)
+    assert (again.outcome, again.record) == ("restoring", first[0].record), "not one's own, which has failed"
+
+
+def test_where_the_storages_answer_was_lost_the_restore_is_the_callers_own(
+    studio, ada: Machine, bob: Machine, upload_id, monkeypatch
+):
+    """The same request is sent twice then, and the second one is told that the object is being restored."""
+    ask = studio.objects.restore_object
+
+    def ask_twice(*words) -> None:
+        ask(*words)
+        ask(*words)
+
+    monkeypatch.setattr(studio.objects, "restore_object", ask_twice)
+    result = restore(bob, upload_id, tier="Bulk")
+    assert (result.outcome, len(studio.objects.restores)) == ("restoring", 1)
+    assert (result.record.actor, result.record.tier, result.record.status) == ("bob", "Bulk", "pending")
+    assert restore(ada, upload_id).record == result.record
+
+
+def test_a_restore_that_was_asked_past_the_service_is_not_an_earlier_ones(studio: Studio, ada: Machine, upload_id: str):
+    restore(ada, upload_id)
+    finish(studio, upload_id)
+    assert restore(ada, upload_id).outcome == "readable"
+    state(studio, upload_id, restored_until=None, is_restoring=True)
+    result = restore(ada, upload_id)
+    assert (result.outcome, result.record) == ("restoring", None)
+
+
+def test_a_tier_without_capacity_is_told_and_recorded_and_another_one_can_be_asked_for(
+    studio: Studio, ada: Machine, upload_id: str
+):
+    state(studio, upload_id, storage_class="GLACIER")
+    studio.objects.tiers_without_capacity.add("Expedited")
+    refused = restore(ada, upload_id, tier="Expedited")
+    assert (refused.problem.code, studio.objects.restores) == ("tier-unavailable", [])
+    record = studio.operation(refused.operation_id).record
+    assert (record.status, record.error_code, record.error_message) == (
+        "failed",
+        "tier-unavailable",
+        refused.problem.detail,
+    )
+    assert restore(ada, upload_id, tier="Standard").outcome == "asked"
 
 
 def test_what_is_not_archived_needs_no_restore(studio: Studio, ada: Machine):
