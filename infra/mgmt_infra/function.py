@@ -17,6 +17,11 @@ from mgmt_infra.storage import Storage
 
 MEMORY_MB = 512
 
+MISSING_ACTIONS = ("s3:ListBucket", "s3:ListBucketVersions")
+"""Without the first, S3 answers HEAD of a missing object with 403 instead of 404. Source: Amazon S3 API Reference,
+"HeadObject", read 2026-11. It does not say which right a missing version needs: the second is the one that lists
+versions. With 403 a lost version would never be told as lost, only as one that cannot be looked at just now."""
+
 
 def make_log(scope: Construct) -> logs.LogGroup:
     """Make a function's log, which is kept for a while."""

@@ -7,7 +7,16 @@ from constructs import Construct
 
 from mgmt_api.adapters.table import INDEXES
 from mgmt_infra.deployment import Deployment
-from mgmt_infra.function import allow, allow_log, make_function, make_log, make_role, resource_of, set_keys_aside
+from mgmt_infra.function import (
+    MISSING_ACTIONS,
+    allow,
+    allow_log,
+    make_function,
+    make_log,
+    make_role,
+    resource_of,
+    set_keys_aside,
+)
 from mgmt_infra.queues import Queues
 from mgmt_infra.storage import Storage
 
@@ -67,9 +76,8 @@ class Service(Construct):
         keys = f"{prefix}/*" if prefix else "*"
         indexes = [f"{table.table_arn}/index/{name}" for name in INDEXES]
         allow(role, "Objects", OBJECT_ACTIONS, [bucket.arn_for_objects(keys)])
-        # Without it S3 answers HEAD of a missing object with 403 instead of 404. A condition on s3:prefix
-        # would not hold there, for HEAD sends none.
-        allow(role, "MissingObjects", ("s3:ListBucket",), [bucket.bucket_arn])
+        # A condition on s3:prefix would not hold, for HEAD sends none.
+        allow(role, "MissingObjects", MISSING_ACTIONS, [bucket.bucket_arn])
         allow(role, "Records", TABLE_ACTIONS, [table.table_arn])
         allow(role, "History", ("dynamodb:Query",), indexes)
         allow(role, "Joins", ("sqs:SendMessage",), [self._queues.joins.queue_arn])

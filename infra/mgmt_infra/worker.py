@@ -8,7 +8,15 @@ from aws_cdk import aws_sqs as sqs
 from constructs import Construct
 
 from mgmt_infra.deployment import Deployment
-from mgmt_infra.function import allow, allow_log, make_function, make_log, make_role, set_keys_aside
+from mgmt_infra.function import (
+    MISSING_ACTIONS,
+    allow,
+    allow_log,
+    make_function,
+    make_log,
+    make_role,
+    set_keys_aside,
+)
 from mgmt_infra.queues import WORK_MAX_SECONDS, Queues
 from mgmt_infra.storage import Storage
 
@@ -27,7 +35,7 @@ OBJECT_ACTIONS = (
     "s3:GetObjectVersionTagging",
     "s3:PutObjectVersionTagging",  # of what was deleted longer ago than promised
 )
-BUCKET_ACTIONS = ("s3:ListBucket", "s3:ListBucketMultipartUploads")
+BUCKET_ACTIONS = (*MISSING_ACTIONS, "s3:ListBucketMultipartUploads")
 TABLE_ACTIONS = ("dynamodb:BatchGetItem", "dynamodb:PutItem", "dynamodb:Query")
 INDEXES_USED = ("open", "by_name", "feed")
 QUEUE_ACTIONS = ("sqs:ReceiveMessage", "sqs:DeleteMessage", "sqs:GetQueueAttributes")

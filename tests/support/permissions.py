@@ -53,6 +53,8 @@ def _s3_requests(operation: str, call: Call) -> Iterator[Request]:
         yield Request("s3:GetObject", resource)
     if operation == "HeadObject":
         yield Request("s3:ListBucket", bucket)  # else a missing object is 403 instead of 404
+        if of_version:
+            yield Request("s3:ListBucketVersions", bucket)  # the same for a version; AWS does not say
 
 
 def _s3_keys(operation: str, call: Call) -> dict[str, str]:
