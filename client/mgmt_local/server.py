@@ -20,6 +20,7 @@ from typing import Any, Final, Literal
 
 import filelock
 
+from mgmt_contract.storage import EMBEDDED_CLASSES
 from mgmt_local.engine.expiry import Expiry, FindExpired
 from mgmt_local.engine.seaweedfs import OUTPUT_FILE, StorageEngine
 from mgmt_local.errors import LocalBackendError
@@ -257,6 +258,7 @@ def _open_app(
         key_part_max_bytes=KEY_PART_MAX_BYTES,
         join_patience_seconds=JOIN_PATIENCE_SECONDS,
         restores_archived=False,
+        storage_classes=EMBEDDED_CLASSES,
         issuer=issuer,
         client_id=CLIENT_ID,
         scopes=(SCOPE,),

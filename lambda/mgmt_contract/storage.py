@@ -19,6 +19,8 @@ STORAGE_CLASSES: Final = (
     "GLACIER",
     "DEEP_ARCHIVE",
 )
+EMBEDDED_CLASSES: Final = ("STANDARD",)
+"""What the embedded backend has: its engine would write down any other class, and store in the same way."""
 ARCHIVED_CLASSES: Final = ("GLACIER", "DEEP_ARCHIVE")
 """Classes whose objects S3 makes readable only when it is asked for a restore, which takes minutes to days."""
 TAGS_MAX: Final = 10

@@ -70,6 +70,18 @@ def test_one_machine_can_play_a_team(laptop):
     assert record["actor"] == "anna"
 
 
+def test_it_records_no_storage_class_that_it_does_not_have(laptop):
+    """Also of a client that does not know that it talks to an embedded backend."""
+    (laptop.work / "clip.mp4").write_bytes(b"x")
+    assert laptop.run("--local", "upload", "--storage-class", "GLACIER", "clip.mp4").exit_code == 2
+    token = laptop.run("local", "token", "anna").stdout.strip()
+    url = control.start(laptop.folder / "backend").url
+    upload = ("upload", "--storage-class", "GLACIER", "clip.mp4")
+    refused = laptop.run(*upload, MGMT_API_URL=url, MGMT_TOKEN=token)
+    assert (refused.exit_code, "storage_class" in refused.stderr) == (6, True)
+    assert laptop.run("--local", "--json", "history").records == []
+
+
 def test_two_commands_at_once_share_one_backend(laptop):
     for name in ("a", "b"):
         (laptop.work / name).write_text(name)

@@ -29,7 +29,7 @@ from mgmt.errors import (
 from mgmt.settings import check_value, find_own_folder
 from mgmt.text import printable, shorten
 from mgmt_contract.names import InvalidNameError, join_key, trim_prefix
-from mgmt_contract.storage import STORAGE_CLASSES, InvalidTagError, check_tags
+from mgmt_contract.storage import EMBEDDED_CLASSES, STORAGE_CLASSES, InvalidTagError, check_tags
 
 if TYPE_CHECKING:  # names for annotations only
     from mgmt.session import Session
@@ -195,6 +195,20 @@ def check_folder(folder: Path | None, origin: str, code: str) -> None:
         raise UsageError(f"{origin}: '{printable(str(folder))}' is a file; expected a folder.", code=code)
 
 
+def check_embedded_class(storage_class: str | None) -> None:
+    """Refuse a storage class that the embedded backend does not have, before anything is packed.
+
+    Raises:
+        UsageError: With those that it has.
+    """
+    if storage_class is not None and storage_class not in EMBEDDED_CLASSES:
+        raise UsageError(
+            f"The embedded backend has no storage class {storage_class}: all that it stores is {EMBEDDED_CLASSES[0]}, "
+            "on this machine's disk. Leave out --storage-class, or upload to a service in AWS (without --local).",
+            code="no-such-class",
+        )
+
+
 def parse_tags(texts: tuple[str, ...]) -> dict[str, str]:
     """Read `KEY=VALUE` pairs.
 
@@ -315,6 +329,8 @@ def upload(invocation: Invocation, /, targets: tuple[str, ...], **options: Any) 
     check_names(targets, as_name=options["as_name"], prefix=options["prefix"], excludes=options["excludes"])
     check_folder(options["archive_dir"], "--archive-dir", "no-archive-dir")
     check_completed_dir(options["completed_dir"], is_moving=options["move_completed"])
+    if invocation.use_local:
+        check_embedded_class(options["storage_class"])
     parse_tags(options["tags"])
     rate = parse_rate(options.pop("limit_rate"))
     is_dry_run = options.pop("dry_run")

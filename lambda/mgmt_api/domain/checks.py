@@ -6,7 +6,7 @@ import base64
 import binascii
 import dataclasses
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 
 from mgmt_api.domain.settings import Settings
@@ -15,7 +15,7 @@ from mgmt_contract.names import InvalidNameError, join_key
 from mgmt_contract.parts import INDEX_SIZE_MAX_BYTES, ITEMS_MAX, OBJECT_SIZE_MAX_BYTES
 from mgmt_contract.problems import ProblemError
 from mgmt_contract.restoring import DAYS_MAX
-from mgmt_contract.storage import STORAGE_CLASSES, InvalidTagError, check_tags
+from mgmt_contract.storage import InvalidTagError, check_tags
 from mgmt_contract.texts import GLOBS_MAX_BYTES, TEXT_MAX_BYTES, globs_size, holds_control_character, is_short
 
 LABEL_MAX_CHARACTERS: Final = 200
@@ -121,8 +121,12 @@ def _find_texts(field: str, value: Any) -> Iterator[tuple[str, str]]:
             yield from _find_texts(f"{field}.{each.name}".lstrip("."), getattr(value, each.name))
 
 
-def check_start_item(item: StartItem) -> None:
+def check_start_item(item: StartItem, storage_classes: Sequence[str]) -> None:
     """Refuse an upload that makes no sense.
+
+    Args:
+        item: The upload.
+        storage_classes: Those that the storage has.
 
     Raises:
         ProblemError: invalid-request or too-large.
@@ -142,7 +146,7 @@ def check_start_item(item: StartItem) -> None:
     _check_source(item)
     _check_label("packing.codec", item.packing.codec)
     _check_label("packing.plan", item.packing.plan)
-    _check_storage(item)
+    _check_storage(item, storage_classes)
 
 
 def check_content(content: Content) -> None:
@@ -234,10 +238,10 @@ def _check_source(item: StartItem) -> None:
     _require(size <= GLOBS_MAX_BYTES, f"excludes take {size} bytes, expected {GLOBS_MAX_BYTES} at most")
 
 
-def _check_storage(item: StartItem) -> None:
+def _check_storage(item: StartItem, storage_classes: Sequence[str]) -> None:
     if item.storage_class is not None:
-        known = ", ".join(STORAGE_CLASSES)
-        _require(item.storage_class in STORAGE_CLASSES, f"storage_class is none of {known}")
+        known = ", ".join(storage_classes)
+        _require(item.storage_class in storage_classes, f"storage_class is none that this storage has: {known}")
     try:
         check_tags(item.tags)
     except InvalidTagError as error:

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Literal
 
 from mgmt_contract.parts import ABANDONED_AFTER_DAYS
+from mgmt_contract.storage import STORAGE_CLASSES
 from mgmt_contract.values import Value
 
 MINUTE_SECONDS = 60
@@ -51,6 +52,8 @@ class Settings(Value):
     """Longest part of a key between slashes that the storage takes; S3 itself has no such limit."""
     restores_archived: bool = True
     """False for a storage that keeps an archived class as a mere label: its objects can be read at any time."""
+    storage_classes: tuple[str, ...] = STORAGE_CLASSES
+    """The classes that the storage has; an upload that asks for another one is refused."""
     issuer: str | None = None
     client_id: str | None = None
     audience: str | None = None

@@ -52,7 +52,7 @@ class AskedNames:
         Raises:
             ProblemError: invalid-request, too-large, invalid-name, or that an earlier item has the name.
         """
-        check_start_item(item)
+        check_start_item(item, self._backends.settings.storage_classes)
         key = make_key(self._backends.settings, item)
         operation_id, first_key = self._first_by_name[fold_key(key)]
         if operation_id != item.operation_id:

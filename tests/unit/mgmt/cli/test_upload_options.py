@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from mgmt.cli.main import main
-from mgmt.cli.upload import check_folder
+from mgmt.cli.upload import check_embedded_class, check_folder
 from mgmt.errors import LocalStateError
 from mgmt_contract.storage import STORAGE_CLASSES
 
@@ -70,6 +70,17 @@ def test_a_storage_class_is_one_that_s3_knows(capsys):
     exit_code, said = refused(capsys, "clip", "--storage-class", "CHEAP")
     assert exit_code == 2
     assert all(name in said for name in STORAGE_CLASSES)
+
+
+@pytest.mark.parametrize("storage_class", [each for each in STORAGE_CLASSES if each != "STANDARD"])
+@pytest.mark.parametrize("more", [(), ("--dry-run",)])
+def test_the_embedded_backend_says_at_once_which_storage_class_it_has(capsys, work, storage_class, more):
+    exit_code, said = refused(capsys, "clip", "--local", "--storage-class", storage_class, *more)
+    assert exit_code == 2
+    assert f"The embedded backend has no storage class {storage_class}: all that it stores is STANDARD" in said
+    assert {each.name for each in work.iterdir()} == {"clip"}
+    check_embedded_class("STANDARD")
+    check_embedded_class(None)
 
 
 def test_a_folder_for_archives_is_not_made(capsys, work):

@@ -10,9 +10,10 @@ from mgmt_contract.messages.service import CONTENT_MD5_FIELD, SIGN_INDEX_FIELD
 from mgmt_contract.messages.uploads import StartItem
 from mgmt_contract.parts import MIB, OBJECT_SIZE_MAX_BYTES, SINGLE_PUT_MAX_BYTES
 from mgmt_contract.records import FileRecord
+from mgmt_contract.storage import EMBEDDED_CLASSES
 from support.fakes import content_md5
 from support.interposed import interpose_objects, interpose_records
-from support.studio import Machine, RefusedError, content_of, item_for
+from support.studio import SETTINGS, Machine, RefusedError, Studio, content_of, item_for
 
 LEASE_SECONDS = 600
 
@@ -200,6 +201,15 @@ def test_what_no_upload_can_be_is_refused_and_not_recorded(studio, ada, changes,
     assert code_of(ada, replace(item_for(), **changes)) == code
     assert not studio.records.operations
     assert not studio.records.names
+
+
+def test_a_storage_of_few_classes_is_asked_for_no_other():
+    """The record would say what is not true: the embedded backend's engine keeps any class as a mere label."""
+    studio = Studio(replace(SETTINGS, storage_classes=EMBEDDED_CLASSES))
+    ada = studio.person("ada")
+    assert code_of(ada, item_for(storage_class="GLACIER")) == "invalid-request"
+    assert not studio.records.operations
+    ada.start(item_for(storage_class="STANDARD"))
 
 
 @pytest.mark.parametrize(
