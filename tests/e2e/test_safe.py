@@ -224,6 +224,8 @@ def test_an_interrupted_check_gives_no_verdict(anna, card):
     assert anna.run("upload", "CARD_A").exit_code == 0
     run = anna.run("safe", "CARD_A", program=AT_THE_FIRST_READ.format(what="os.kill(os.getpid(), signal.SIGINT)"))
     assert (run.exit_code, "SAFE" in run.stdout) == (130, False)
+    assert "Interrupted. Nothing was changed; run the same command again." in run.stderr
+    assert "resume" not in run.stderr
 
 
 def test_a_large_archive_is_compared_by_its_index_or_by_itself(anna, card):

@@ -59,11 +59,19 @@ COMMANDS: Final = {
 }
 
 
+_GO_ON: Final = frozenset({"upload", "resume", "cancel", "download", "delete", "undelete"})
+"""Commands that go on with what an interrupt has left of them; all others begin anew."""
+_ONLY_READ: Final = frozenset({"safe", "history", "show", "contents", "whoami", "completion"})
+"""Commands that an interrupt can leave nothing of."""
+
+
 class Run:
     """One call of the command, as the outermost edge knows it."""
 
     def __init__(self, arguments: tuple[str, ...] = ()) -> None:
         self.arguments = arguments
+        self.command: str | None = None
+        """None until one is found and begins."""
         self.invocation: Invocation | None = None
         """None until the global options are read."""
 
@@ -135,6 +143,7 @@ def mgmt(ctx: click.Context, /, **flags: Any) -> None:
     from mgmt.cli.invocation import Invocation
 
     run: Run = ctx.obj or Run()
+    run.command = ctx.invoked_subcommand
     ctx.obj = run.invocation = Invocation(os.environ, arguments=run.arguments, **flags)
     ctx.meta[RUN] = run
 
@@ -267,9 +276,24 @@ def _log_bug(traceback: str, run: Run) -> Path | None:
     return run.invocation.log.path
 
 
+def explain_interrupt(command: str | None) -> str:
+    """Say what an interrupt has left of a command, and what to do next.
+
+    Args:
+        command: The command's name; None where none had begun.
+    """
+    if command in _GO_ON:
+        return INTERRUPTED
+    if command is None or command in _ONLY_READ:
+        return "Interrupted. Nothing was changed; run the same command again."
+    return "Interrupted. Run the same command again."
+
+
 def _report(error: MgmtError, run: Run, *, as_json: bool) -> int:
     from mgmt.show import Output, Style
 
+    if error.message == INTERRUPTED:  # wherever it hit: only here it is known what was interrupted
+        error.message = explain_interrupt(run.command)
     if as_json and run.invocation is not None and isinstance(error, UsageError):
         run.turn_on("as_json")  # click stops at the first fault, which may stand before the option
     if run.invocation is not None:

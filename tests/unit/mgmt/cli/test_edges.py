@@ -13,7 +13,7 @@ import pytest
 from click.shell_completion import ShellComplete
 
 from mgmt.cli.invocation import Invocation
-from mgmt.cli.main import main, mgmt
+from mgmt.cli.main import COMMANDS, explain_interrupt, main, mgmt
 from mgmt.errors import INTERRUPTED, UnavailableError, is_interrupt
 from mgmt.team.short_ids import short_id
 from mgmt_contract.records import UploadRecord
@@ -214,7 +214,21 @@ def test_ctrl_c_in_a_command_is_nothing_but_json_for_a_program(tmp_path):
 def test_ctrl_c_in_a_commands_first_moments_is_one_line_for_a_person(tmp_path, module):
     """Before a run takes interrupts for its own, click would write an empty line first."""
     done = run_with_module(tmp_path, module, "raise KeyboardInterrupt", "history")
-    assert (done.returncode, done.stdout, done.stderr) == (130, "", f"mgmt: {INTERRUPTED}\n")
+    assert (done.returncode, done.stdout, done.stderr) == (130, "", f"mgmt: {explain_interrupt('history')}\n")
+
+
+@pytest.mark.parametrize("command", [None, *COMMANDS])
+def test_an_interrupt_promises_to_resume_only_where_there_is_something_to_resume(command):
+    goes_on = command in ("upload", "resume", "cancel", "download", "delete", "undelete")
+    changes = goes_on or command in ("login", "logout", "config", "local")
+    said = explain_interrupt(command)
+    assert ("to resume" in said, "Nothing was changed" in said) == (goes_on, not changes)
+    assert "run the same command" in said.lower()
+
+
+def test_an_interrupted_upload_is_still_said_to_be_resumed(tmp_path):
+    done = run_with_module(tmp_path, "mgmt.upload", "raise KeyboardInterrupt", "upload", "x")
+    assert (done.returncode, done.stderr) == (130, f"mgmt: {INTERRUPTED}\n")
 
 
 def test_a_cause_of_itself_is_no_interrupt():
