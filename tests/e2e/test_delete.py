@@ -128,6 +128,13 @@ def test_several_at_once_and_one_that_means_nothing(anna: Laptop):
     assert anna.run("--json", "undelete", "--yes", "a.mov", "b.mov").exit_code == 0
 
 
+@pytest.mark.parametrize("command", ["delete", "undelete"])
+def test_a_name_longer_than_any_key_is_one_that_means_nothing(anna: Laptop, command: str):
+    run = anna.run("--json", command, "--yes", "n" * 3000)
+    assert (run.exit_code, error_of(run)["code"]) == (4, "not-found")
+    assert "a key in S3 has 1,024 at most" in error_of(run)["message"]
+
+
 def test_a_name_that_fits_several_keys_is_not_guessed(anna: Laptop):
     for prefix in ("day1", "day2"):
         upload(anna, noise(100), "--prefix", prefix)

@@ -13,8 +13,9 @@ import click
 
 from mgmt.cli.invocation import Invocation
 from mgmt.errors import EXIT_OK, LocalStateError, UsageError
-from mgmt.text import shorten
+from mgmt.text import printable, shorten
 from mgmt_contract.messages.history import HISTORY_LIMIT_DEFAULT, HistoryRequest
+from mgmt_contract.texts import holds_control_character, is_short
 
 if TYPE_CHECKING:  # names for annotations only
     from mgmt.session import Contact
@@ -193,6 +194,13 @@ def _make_filters(options: dict[str, Any]) -> HistoryRequest:
         raise UsageError("--since is after --until. Swap them.", code="bad-time")
     if options["actor"] == "":  # such as a variable of a script that is not set
         raise UsageError("--by names nobody; expected --by PERSON.", code="empty-name")
+    actor = options["actor"] or ""
+    if not is_short(actor) or holds_control_character(actor):
+        raise UsageError(
+            f"--by '{shorten(printable(actor), 40)}': nobody has so long a name, or one with a control character. "
+            "`mgmt history` shows who has uploaded.",
+            code="bad-name",
+        )
     return HistoryRequest(since=since, until=until, **options)
 
 

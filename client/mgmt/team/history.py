@@ -17,8 +17,9 @@ from mgmt.errors import SourceError, UnavailableError, UsageError
 from mgmt.events import Emit, Notice
 from mgmt.service import ServiceApi
 from mgmt.team.short_ids import is_short_id, second_of, short_id
+from mgmt.text import shorten
 from mgmt_contract.messages.history import HISTORY_LIMIT_MAX, HistoryRequest
-from mgmt_contract.names import ARCHIVE_SUFFIX, archive_name
+from mgmt_contract.names import ARCHIVE_SUFFIX, KEY_MAX_BYTES, archive_name
 from mgmt_contract.records import DownloadRecord, OperationRecord, UploadRecord
 from mgmt_contract.texts import holds_control_character
 from mgmt_contract.values import Value
@@ -31,6 +32,10 @@ _EMPTY_PAGES_MAX: Final = 10_000
 _FOUND_MAX: Final = 5_000
 """Operations that `show` reads at most: it keeps them all in memory."""
 _LISTED_MAX: Final = 20
+_NAME_SHOWN_MAX: Final = 60
+"""Columns of a name that is too long for any upload."""
+_DECOMPOSED_MAX: Final = 4
+"""Characters that NFC makes one of at most. Source: the tables of Unicode 14, read 2026-11."""
 
 
 class Name(Value):
@@ -60,6 +65,7 @@ def read_name(typed: str) -> Name:
         raise UsageError(
             f"{typed!r} is no name. Expected a file or folder name, an archive's name, or a whole key.", code="no-name"
         )
+    name = _spell_as_key(name)
     if holds_control_character(name):
         raise SourceError(
             f"'{typed}' holds a control character or bytes that are no text, and no upload has such a name: it was "
@@ -69,6 +75,26 @@ def read_name(typed: str) -> Name:
     is_whole = rest.startswith("/")
     text = f"/{name}" if is_whole and "/" not in name else name
     return Name(text, bucket, is_whole=is_whole, is_folder=rest.endswith("/"))
+
+
+def _spell_as_key(name: str) -> str:
+    """Bring a name into NFC, as keys are; one that is longer than any key would be refused by the service.
+
+    Raises:
+        SourceError: not-found.
+    """
+    is_far_too_long = len(name) > _DECOMPOSED_MAX * KEY_MAX_BYTES  # bringing a megabyte into NFC can take minutes
+    spelled = name if is_far_too_long else unicodedata.normalize("NFC", name)
+    key = spelled if spelled.endswith(ARCHIVE_SUFFIX) else archive_name(spelled)
+    size_bytes = len(key.encode("utf-8", "surrogatepass"))
+    if size_bytes > KEY_MAX_BYTES:
+        raise SourceError(
+            f"'{shorten(name, _NAME_SHOWN_MAX)}' is too long: no upload has such a name. With {ARCHIVE_SUFFIX} at its "
+            f"end it has {size_bytes:,} bytes, and a key in S3 has {KEY_MAX_BYTES:,} at most. `mgmt history` lists "
+            "what is stored.",
+            code="not-found",
+        )
+    return spelled
 
 
 class Found:
@@ -277,7 +303,7 @@ def find_own_downloads(api: ServiceApi, typed: str) -> list[DownloadRecord]:
         return [each for each in found if each.upload_id in ids]
     try:
         name = replace(read_name(typed), is_folder=False)
-    except UsageError:  # such as `./`, the path of a source
+    except (UsageError, SourceError):  # such as `./` or a long path: that of a source
         return []
     downloads = list(_downloads_under(api, name))
     key = _exact_key(name, {each.s3_object_key for each in downloads})

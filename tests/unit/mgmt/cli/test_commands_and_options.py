@@ -14,7 +14,9 @@ from click.testing import CliRunner
 
 from mgmt.cli.main import COMMANDS, main, mgmt
 from mgmt.errors import EXIT_NO, MgmtError
+from mgmt.team.history import read_name
 from mgmt.text import with_local_option
+from mgmt_contract.texts import is_short
 from support.generated_docs import GENERATED, PROJECT, SCRIPTS_PAGE, filled_in
 from support.interrupts import INTERRUPTS
 from support.scripted_server import Answer, json_answer, scripted_server
@@ -281,6 +283,53 @@ def test_a_name_that_no_upload_can_have_is_said_to_be_none(command, typed, monke
     said = " ".join(capsys.readouterr().err.split())
     assert "no upload has such a name: it was given another one with --as" in said
     assert not any(ord(each) < 32 for each in said)
+
+
+TAKING_A_NAME = ["history", "show", "contents", "download", "cancel --yes", "resume", "safe . --against"]
+
+
+@pytest.mark.usefixtures("machine_without_settings")
+@pytest.mark.parametrize("command", TAKING_A_NAME)
+@pytest.mark.parametrize("typed", ["n" * 1018, "ü" * 509, "s3://footage/" + "/".join(["n" * 100] * 11), "n" * 10_000])
+def test_a_name_longer_than_any_key_is_said_to_be_none_with_the_limit(command, typed, monkeypatch, capsys):
+    """The service would refuse the request, in words for a program."""
+    with scripted_server(json_answer({"records": []})) as server:
+        monkeypatch.setenv("MGMT_API_URL", server.url)
+        monkeypatch.setenv("MGMT_TOKEN", "t")
+        assert main([*command.split(), typed]) == 4
+    said = " ".join(capsys.readouterr().err.split())
+    size = len(typed.removeprefix("s3://footage/").encode()) + len(".tar.gz")
+    assert f"is too long: no upload has such a name. With .tar.gz at its end it has {size:,} bytes" in said
+    assert "a key in S3 has 1,024 at most" in said
+    assert len(said) < 400
+
+
+@pytest.mark.parametrize(
+    "typed",
+    [
+        "n" * 1017,
+        "n" * 1017 + ".tar.gz",
+        "u\u0308" * 508,
+        "\u03b1\u0313\u0300\u0345" * 339,
+        '"' * 1016 + "/",
+        "/" + '"' * 1017,
+    ],
+)
+def test_a_name_as_long_as_a_key_is_looked_for(typed, monkeypatch):
+    with scripted_server(json_answer({"records": []})) as server:
+        monkeypatch.setenv("MGMT_API_URL", server.url)
+        monkeypatch.setenv("MGMT_TOKEN", "t")
+        assert main(["history", typed]) == 0
+        assert server.asked
+    assert is_short(read_name(typed).text)
+
+
+@pytest.mark.parametrize("person", ["n" * 2049, "a\nb", "\udcff"])
+def test_a_person_whom_no_record_can_name_is_refused_in_plain_words(person, capsys, monkeypatch):
+    monkeypatch.setenv("MGMT_API_URL", "http://127.0.0.1:1")
+    monkeypatch.setenv("MGMT_TOKEN", "t")
+    assert main(["history", "--by", person]) == 2
+    assert "nobody has so long a name, or one with a control character" in " ".join(capsys.readouterr().err.split())
 
 
 @pytest.mark.parametrize("group", [[], ["local"]])
