@@ -1,4 +1,4 @@
-"""What an archive is recognised by: CRC64NVME of its bytes and parts, as S3 computes it, and the digest of its content.
+"""Checksums of an archive: CRC64NVME of its bytes and parts, as S3 computes it, and the digest of its content.
 
 The content digest is the same for the same content, however and whenever it is packed. Every file has a BLAKE3 digest
 of its own. The content digest is BLAKE3 over the members in order: each one's frame (see `mgmt.layout.frame`),

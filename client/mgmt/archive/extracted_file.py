@@ -11,9 +11,9 @@ from typing import Final, Self
 
 from blake3 import blake3
 
+from mgmt.archive.disk_errors import DiskErrors
 from mgmt.archive.index import IndexedMember
 from mgmt.archive.names_here import PERMISSIONS
-from mgmt.archive.telling import Telling
 from mgmt.archive.tree_sync import TreeSync
 from mgmt.archive.unfinished import EARLY_SYNC_BYTES, EarlySync
 from mgmt.errors import IntegrityError
@@ -85,7 +85,7 @@ class ExtractedFile:
             self._early = EarlySync(descriptor)
 
     def adopt(self, refuse_stopped: Callable[[], None]) -> None:
-        """Go on with what an earlier run has left under this name, as far as it can be of use."""
+        """Continue the file that an earlier run has left under this name, as far as its bytes can be used."""
         found = self._folder.status(self._name)
         size_bytes = self._member.size_bytes
         if self._member.digest is not None and stat.S_ISREG(found.st_mode) and found.st_size <= size_bytes:
@@ -140,7 +140,7 @@ class ExtractedFile:
         if self.done_bytes + len(data) > self._member.size_bytes:
             raise self._differs()
         self._hash.update(data)
-        with Telling(self._member.path):
+        with DiskErrors(self._member.path):
             written_bytes = 0
             while written_bytes < len(data):
                 is_small = len(data) <= _WRITE_SIZE_BYTES
@@ -164,7 +164,7 @@ class ExtractedFile:
         """
         digest = self._hash.digest()
         is_right = self.is_whole and self._member.digest in (None, digest)
-        with Telling(self._member.path):
+        with DiskErrors(self._member.path):
             if not is_right and self._was_adopted and self.is_whole:
                 self._begin_anew()
                 return None

@@ -17,13 +17,13 @@ from pathlib import Path
 from types import TracebackType
 from typing import Final, Self
 
+from mgmt.archive.disk_errors import DiskErrors
 from mgmt.archive.extracted_file import ExtractedFile
 from mgmt.archive.index import IndexedMember
 from mgmt.archive.names_here import PERMISSIONS, hostile, leads_out, refuse_for_system, split_path
 from mgmt.archive.position import Position
 from mgmt.archive.publishing import prepare, publish
 from mgmt.archive.rules import Counted, LeftOutList, Rules
-from mgmt.archive.telling import Telling
 from mgmt.archive.tree_sync import TreeSync
 from mgmt.errors import INTERRUPTED, CancelledError, IntegrityError
 from mgmt.layout import NANOSECONDS, placeholder, temporary_name
@@ -40,7 +40,7 @@ _STAND_IN: Final = b"left out"
 
 
 class LeftDifferentError(IntegrityError):
-    """An earlier run's extraction is not as it left it, so that it cannot be gone on with."""
+    """Raised if an earlier run's extraction was changed since, so that it cannot be continued."""
 
     def __init__(self) -> None:
         super().__init__("What is unpacked so far was changed meanwhile.", code="left-different")
@@ -86,7 +86,7 @@ class Extraction:
         self._done_bytes = self._told_bytes = 0
         self._file: ExtractedFile | None = None
         self._is_published = False
-        with Telling(os.fsencode(place)), contextlib.ExitStack() as opened:
+        with DiskErrors(os.fsencode(place)), contextlib.ExitStack() as opened:
             prepare(place, self._part, self._placeholder, self.rules)
             self._sync = TreeSync(place.parent)
             self._stand_ins = opened.enter_context(_StandIns(place.parent))
@@ -117,7 +117,7 @@ class Extraction:
             CancelledError: If the extraction was stopped.
         """
         parts = self._begin_member(member)
-        with Telling(member.path):
+        with DiskErrors(member.path):
             if member.kind == "directory":
                 self._position.go_to(parts)
                 self._position.set_look(Look(member.mode & PERMISSIONS, member.mtime_seconds * NANOSECONDS))
@@ -139,7 +139,7 @@ class Extraction:
         parts = self._begin_member(member)
         folder, name = self._position.folder, self._position.name_of(parts)
         file = ExtractedFile(folder, name, member, sync=self._sync, note=self._note_written)
-        with Telling(member.path):
+        with DiskErrors(member.path):
             self._position.go_to(parts[:-1])
             descriptor = self._position.make(parts, lambda: folder.create_file(name))
             self._file = file
@@ -151,7 +151,7 @@ class Extraction:
         return file
 
     def go_on_in_file(self, member: IndexedMember, done_bytes: int, digest: bytes) -> ExtractedFile:
-        """Go on with a file whose first bytes an earlier run has written.
+        """Continue a file whose first bytes an earlier run has written.
 
         Args:
             member: The file.
@@ -168,7 +168,7 @@ class Extraction:
         folder, name = self._position.folder, self._position.name_of(parts)
         file = ExtractedFile(folder, name, member, sync=self._sync, note=self._note_written)
         self._file = file
-        with Telling(member.path):
+        with DiskErrors(member.path):
             try:
                 self._position.go_to(parts[:-1], makes=False)
                 is_there = file.adopt_part(done_bytes, digest, self.refuse_stopped)
@@ -199,7 +199,7 @@ class Extraction:
         self.refuse_stopped()
         if self._root is None:
             raise hostile("it holds nothing")
-        with Telling(os.fsencode(self._place)):
+        with DiskErrors(os.fsencode(self._place)):
             for parts in self._stand_ins.read():
                 self._position.go_to(parts[:-1])
                 self._position.folder.remove(parts[-1])
@@ -214,7 +214,7 @@ class Extraction:
             self._on_progress(self._done_bytes)
 
     def refuse_stopped(self) -> None:
-        """End here if the extraction was stopped.
+        """Raise if the extraction was stopped.
 
         Raises:
             CancelledError: If so.

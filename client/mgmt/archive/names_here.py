@@ -1,4 +1,4 @@
-"""Names that an archive brings: which of them are an attack, and which this system cannot have.
+"""Checks the names in an archive: refuses those that are an attack, and those that this system cannot have.
 
 Pure functions of the bytes alone, so that every system tests what another one refuses.
 """
@@ -24,7 +24,7 @@ _NOT_ON_WINDOWS: Final = re.compile(r'[<>:"|?*\\\x00-\x1f]')
 
 
 def hostile(why: str) -> IntegrityError:
-    """Make the error for an archive that asks for what no upload holds."""
+    """Make the error for an archive that has names or links which no upload has."""
     return IntegrityError(
         f"The archive cannot be unpacked safely: {why}. mgmt packs no such thing, so ask for its origin. Nothing of it "
         "was unpacked.",

@@ -1,4 +1,4 @@
-"""How an extracted tree comes to its final place, and what an earlier run may have left there."""
+"""Gives an extracted tree its final name, and clears what an earlier run has left in its place."""
 
 from __future__ import annotations
 

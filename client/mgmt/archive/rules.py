@@ -61,7 +61,7 @@ class LeftOutList:
 
 
 class Counted:
-    """Counts what an archive asks for, and refuses more than the rules allow."""
+    """Counts an archive's members and bytes, and refuses more than the rules allow."""
 
     def __init__(self, rules: Rules) -> None:
         self._rules = rules

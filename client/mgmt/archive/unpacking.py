@@ -16,7 +16,7 @@ from mgmt_contract.values import Value
 
 
 class Unpacked(Value):
-    """What an archive was found to hold."""
+    """What unpacking an archive found: its content digest, members and bytes."""
 
     content_digest: str
     """To be compared with the archive's record before the extraction is published."""

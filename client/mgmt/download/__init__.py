@@ -1,7 +1,7 @@
 """The download use case: find, prepare, open, fetch, check, publish.
 
-A whole archive is fetched by ranges into an unfinished file beside its final place, or unpacked while it arrives;
-or single members are fetched. A later run goes on with each. Only what equals its record gets a name.
+A whole archive is fetched by ranges into an unfinished file; a tree is unpacked while its archive arrives; of single
+members only their blocks are fetched. A later run continues each. Only what equals its record gets its final name.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from mgmt.archive.telling import Telling
+from mgmt.archive.disk_errors import DiskErrors
 from mgmt.download.chosen import ChosenMembers
 from mgmt.download.extracted import ExtractedTree
 from mgmt.download.orders import Orders
@@ -46,8 +46,8 @@ def download(
         options: How to download.
         session: The wired organs.
         shown_base: Folder that paths in the team's records are relative to.
-        summary: Filled in as downloads end, so that it also tells of a run that was stopped. What is archived is left
-            to the caller there, as restoring it costs money.
+        summary: Filled in as downloads end, so that it is right for a stopped run too. Archived objects are left in
+            it to the caller, as restoring them costs money.
 
     Raises:
         MgmtError: For causes that stop everything. What was begun stays resumable.
@@ -84,7 +84,7 @@ class _Run:
         """Where they go, and the name of each."""
 
     def download(self, name: str, *, is_last: bool) -> None:
-        """Download the upload that a name means, and tell how that ended.
+        """Download the upload that a name means, and report how that ended.
 
         Raises:
             MgmtError: For causes that stop everything.
@@ -99,7 +99,7 @@ class _Run:
             wanted = self._begin(name, upload, is_last=is_last)
             self._refuse_second(wanted)
             task = _choose_way(wanted)
-            with wanted.holding(), Telling(os.fsencode(wanted.place)):
+            with wanted.holding(), DiskErrors(os.fsencode(wanted.place)):
                 record = task.run()
         except NotReadableError as error:
             self._summary.archived[name] = error

@@ -1,6 +1,6 @@
-"""Cancelling: a download that has not ended is given up, in the team's records and in the folder that it was to go to.
+"""Cancels downloads that have not ended: records that, and removes their unfinished files.
 
-What it has left there is known by its operation's id, which stands in the list of what has arrived.
+The files are found by the operation's id, which stands in the list of what has arrived.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from mgmt_contract.values import Value
 
 _MESSAGE: Final = "Given up with `mgmt cancel`."
 _LINE_MAX_BYTES: Final = 2**20
-"""More than any line that is looked for has; the list of a tree may have longer ones."""
+"""Longer than any line that is read; the list of a tree may have longer ones."""
 
 
 class LeftOver(Value):
@@ -94,12 +94,12 @@ def give_up(session: Session, record: DownloadRecord, shown_base: Path) -> tuple
 
 
 def _choose_place(places: Sequence[Path], record: DownloadRecord) -> Path:
-    """Choose where a download has left something: records tell folders that share their last name not apart."""
+    """Choose the place with unfinished files: a record does not tell folders apart that share their last name."""
     return next((each for each in places if _find_left_over(each.parent, record.operation_id) is not None), places[0])
 
 
 def tell_unknown_place(record: DownloadRecord) -> str:
-    """Say what to do about a download of which nothing is known here: its record names no whole path."""
+    """Say what to do about a download that this machine does not know: its record has no whole path."""
     return (
         f"Where it was put is not known here: its record says '{record.target_path}', seen from the folder that its "
         "`mgmt download` was run in. Run `mgmt cancel` there, or delete its `.NAME.mgmt-*.part` by hand."
@@ -137,7 +137,7 @@ def _find_orders(orders: Sequence[DownloadOrder], record: DownloadRecord) -> lis
 
 
 def forget(session: Session, order: DownloadOrder) -> None:
-    """Cross out the order of a download that was not begun.
+    """Remove the order of a download that was not begun.
 
     Raises:
         RefusedError: If its command is still running.
@@ -180,7 +180,7 @@ def _record_end(session: Session, record: DownloadRecord) -> DownloadRecord:
 
 
 def _find_left_over(folder: Path, operation_id: str) -> LeftOver | None:
-    """Find the list that names an operation, and what belongs to it."""
+    """Find the list that names an operation, and the files that belong to it."""
     try:
         lists = sorted(path for path in folder.iterdir() if is_temporary_name(path.name))
     except OSError:
@@ -191,15 +191,15 @@ def _find_left_over(folder: Path, operation_id: str) -> LeftOver | None:
         if head is None or not isinstance(head.get("upload_id"), str):
             continue
         left = list(lines)
-        goals = [line["operation_id"] for line in left if "operation_id" in line]
-        if goals and goals[-1] == operation_id:
+        openings = [line["operation_id"] for line in left if "operation_id" in line]
+        if openings and openings[-1] == operation_id:
             published = tuple(line["published"] for line in left if isinstance(line.get("published"), list))
             return LeftOver((*_others_of(path, head["upload_id"]), path), published)
     return None
 
 
 def _others_of(path: Path, list_name: str) -> Iterator[Path]:
-    """Name what a list speaks of; which kind of list it is, its name tells."""
+    """Return the files that a list is about; its name tells which kind of list it is."""
     token = token_of(path.name)
     upload_id, _, choice = list_name.partition(" ")
     if token == make_token("ranges", list_name):
@@ -214,7 +214,7 @@ def _others_of(path: Path, list_name: str) -> Iterator[Path]:
 
 
 def _read_lines(path: Path) -> Iterator[dict[str, Any]]:
-    """Read the lines of a list that may tell whose it is; none of a file that is no list."""
+    """Read the short lines of a list, which name its download; none of a file that is no list."""
     try:
         with open_regular(path) as descriptor:
             if descriptor is None:

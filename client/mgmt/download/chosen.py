@@ -1,7 +1,7 @@
 """Downloads single members: of their archive, only the blocks that hold them are fetched.
 
-They are made below a hidden name, each is checked by its digest, and then all of them get their names. What is at its
-place already, with the same content, is not fetched again.
+They are made below a hidden name, each is checked by its digest, and then all of them get their names. Members that are
+in their places already, with the same content, are not fetched again.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ from mgmt.archive.index import Index, IndexedMember
 from mgmt.archive.merging import refuse_other_kind
 from mgmt.archive.names_here import split_path
 from mgmt.archive.rules import Rules
-from mgmt.download.mending import Mending
+from mgmt.download.refetching import Refetching
 from mgmt.download.selection import Selection
-from mgmt.download.unfinished import Goal
+from mgmt.download.unfinished import Opened
 from mgmt.download.unfinished_tree import UnfinishedTree
 from mgmt.download.wanted import Wanted
 from mgmt.errors import INTERRUPTED, CancelledError, IntegrityError, MgmtError, TargetExistsError
@@ -68,7 +68,7 @@ class ChosenMembers:
         wanted = self._wanted
         list_name = f"{wanted.upload.operation_id} {self._choice}"
         with UnfinishedTree(wanted.options.folder, wanted.tree_name, list_name, 0) as unfinished:
-            earlier = unfinished.goal
+            earlier = unfinished.opened
             try:
                 with open_index(wanted.session, wanted.upload, target_path=wanted.target_path) as index:
                     record = self._bring(index, unfinished)
@@ -81,7 +81,7 @@ class ChosenMembers:
             return record
 
     def _bring(self, index: Index, unfinished: UnfinishedTree) -> DownloadRecord:
-        wanted, earlier = self._wanted, unfinished.goal
+        wanted, earlier = self._wanted, unfinished.opened
         selection = Selection(index, wanted.options.only)
         present = self._find_present(selection)
         is_missing = any(not self._is_there(member, present) for member in selection.members())
@@ -92,7 +92,7 @@ class ChosenMembers:
             operation_id=earlier.operation_id if earlier is not None else None,
         ) as archive:
             self._archive = archive
-            archive.begin(lambda begun_id: unfinished.open(Goal(begun_id, wanted.target_path)))
+            archive.begin(lambda begun_id: unfinished.open(Opened(begun_id, wanted.target_path)))
             wanted.session.emit(Begun(wanted.name, archive.operation_id, selection.size_bytes))
             if is_missing:
                 self._extract_until_right(index, archive, selection, present)
@@ -103,7 +103,7 @@ class ChosenMembers:
         return archive.record
 
     def _find_present(self, selection: Selection) -> dict[bytes, IndexedMember]:
-        """Find what is at its place already, with the same content.
+        """Find the members that are in their places already, with the same content.
 
         Raises:
             TargetExistsError: If something else is there and is not, or cannot be, replaced.
@@ -155,13 +155,13 @@ class ChosenMembers:
     def _extract_until_right(
         self, index: Index, archive: StoredArchive, selection: Selection, present: dict[bytes, IndexedMember]
     ) -> None:
-        """Extract, and fetch again what arrived wrong; files that are right are not fetched again."""
-        mending = Mending(self._wanted)
+        """Extract, and fetch damaged files again; the others are not fetched again."""
+        refetching = Refetching(self._wanted)
         while True:
             try:
                 self._extract(index, archive, selection, present)
             except IntegrityError as error:
-                if not mending.begin(error, archive.operation_id):
+                if not refetching.begin(error, archive.operation_id):
                     raise
             else:
                 return
@@ -195,7 +195,7 @@ class ChosenMembers:
 
 
 def _without(present: dict[bytes, IndexedMember], selection: Selection) -> Iterator[IndexedMember]:
-    """Yield what is still to be made; a link to a file that is there comes as a file of its own."""
+    """Yield the members still to be made; a link to a file that is there comes as a file of its own."""
     for member in selection.members():
         source = present.get(member.target) if member.kind == "hardlink" else None
         if member.path not in present:
@@ -224,7 +224,7 @@ class _Plan:
         self._next_block = 0
 
     def pieces(self) -> Iterator[_Piece]:
-        """Yield what to make."""
+        """Yield the members to make."""
         while self._pieces or self._advance():
             yield self._pieces.popleft()
 
@@ -291,7 +291,7 @@ class _Blocks:
         self._content = memoryview(b"")
 
     def read(self, piece: _Piece) -> Iterator[memoryview]:
-        """Yield what a file still needs."""
+        """Yield the bytes that a file still needs."""
         size_bytes = self._index.facts.block_size_bytes
         offset = piece.member.content_offset + piece.done_bytes
         left_bytes = piece.member.size_bytes - piece.done_bytes

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import os
 
+from mgmt.archive.checkpoints import unpack_resumably
 from mgmt.archive.extraction import Extraction, LeftDifferentError
-from mgmt.archive.going_on import unpack_going_on
 from mgmt.archive.publishing import prepare
 from mgmt.archive.rules import Rules
 from mgmt.archive.summed import Summed
 from mgmt.archive.unpacking import unpack
 from mgmt.download.checking import check_end
-from mgmt.download.mending import Mending
-from mgmt.download.unfinished import Goal
+from mgmt.download.refetching import Refetching
+from mgmt.download.unfinished import Opened
 from mgmt.download.unfinished_tree import STEP_BYTES, UnfinishedTree
 from mgmt.download.wanted import Wanted
 from mgmt.errors import IntegrityError, MgmtError
@@ -60,12 +60,12 @@ class ExtractedTree:
     def _report_earlier(self, unfinished: UnfinishedTree) -> DownloadRecord:
         """Report the end that an earlier run could not report."""
         wanted = self._wanted
-        assert unfinished.goal is not None  # noqa: S101  it was opened before anything was published
+        assert unfinished.opened is not None  # noqa: S101  it was opened before anything was published
         wanted.hurry_report()
-        return report_end(wanted.session, wanted.earlier_record(unfinished.goal.operation_id), wanted.size, None)
+        return report_end(wanted.session, wanted.earlier_record(unfinished.opened.operation_id), wanted.size, None)
 
     def _bring(self, unfinished: UnfinishedTree) -> DownloadRecord:
-        wanted, earlier = self._wanted, unfinished.goal
+        wanted, earlier = self._wanted, unfinished.opened
         # The place is looked at before anything is fetched.
         prepare(wanted.place, self._part, placeholder(self._token), self._rules(resumes=True))
         is_same = earlier is not None and earlier.target_path == wanted.target_path
@@ -73,7 +73,7 @@ class ExtractedTree:
         try:
             with open_archive(wanted.session, wanted.upload, wanted.target_path, operation_id=operation_id) as archive:
                 self._archive = archive
-                archive.begin(lambda begun_id: unfinished.open(Goal(begun_id, wanted.target_path)))
+                archive.begin(lambda begun_id: unfinished.open(Opened(begun_id, wanted.target_path)))
                 wanted.session.emit(Begun(wanted.name, archive.operation_id, wanted.size))
                 self._extract(archive, unfinished)
                 wanted.hurry_report()
@@ -88,7 +88,7 @@ class ExtractedTree:
     def _extract(self, archive: StoredArchive, unfinished: UnfinishedTree) -> None:
         received_bytes = archive.received_bytes
         archive.received_bytes += unfinished.done_bytes
-        mending = Mending(self._wanted)
+        refetching = Refetching(self._wanted)
         while True:
             try:
                 self._extract_on(archive, unfinished)
@@ -97,7 +97,7 @@ class ExtractedTree:
             except IntegrityError as error:
                 summed = self._summed
                 seen = (summed.offset, summed.crc) if summed is not None else None
-                if not mending.begin(error, archive.operation_id, seen=seen):
+                if not refetching.begin(error, archive.operation_id, seen=seen):
                     raise
             else:
                 return
@@ -119,7 +119,7 @@ class ExtractedTree:
             archive.stream(offset, jobs=wanted.options.jobs or RANGES_AT_A_TIME) as arriving,
         ):
             self._summed = summed = Summed(arriving, offset=offset, crc=crc, stop=stop, on_bytes=note)
-            found = unpack_going_on(summed, extraction, unfinished) if resumes else unpack(summed, extraction)
+            found = unpack_resumably(summed, extraction, unfinished) if resumes else unpack(summed, extraction)
             check_end(summed, wanted.upload, found)
             extraction.publish(unfinished.promise)
         unfinished.promise(wanted.place)  # what was merged into a folder has this one's identity

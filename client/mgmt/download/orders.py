@@ -1,6 +1,6 @@
-"""What commands were told to download: written down before anything is asked for, and crossed out when it has ended.
+"""Orders of downloads: the names that a command was given, in the journal until their downloads have ended.
 
-By these orders `mgmt resume` finishes a whole command that was stopped, and `mgmt cancel` finds what it has fetched.
+With them `mgmt resume` finishes a whole command that was stopped, and `mgmt cancel` finds what it has fetched.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ class Orders:
 
     @contextmanager
     def keeping(self, names: Sequence[str]) -> Iterator[None]:
-        """Have the orders of these names in the journal, as those of a running command, while the context lasts.
+        """Write the orders of these names into the journal; while the context lasts they belong to a running command.
 
         Raises:
             LocalStateError: If the journal cannot be used.
@@ -44,7 +44,7 @@ class Orders:
             yield
 
     def note_upload(self, name: str, upload_id: str) -> None:
-        """Note which upload a name means: a later run goes on with that one, whatever the name means by then."""
+        """Note which upload a name means: a later run continues that one, whatever the name means by then."""
         orders = [replace(order, upload_id=upload_id) for order in self._make(name)]
         self._session.journal.take_download_orders(orders)
 
@@ -60,7 +60,7 @@ class Orders:
             self._session.journal.end_download_orders(self._make(name))
 
     def _earlier(self, name: str) -> Iterator[DownloadOrder]:
-        """Find what commands that have ended were to put into the same place."""
+        """Find the orders of ended commands for the same place."""
         journal = self._session.journal
         for order in journal.download_orders(self._session.service_url):
             read = read_options(order) if (order.folder, order.name) == (self._folder, name) else None
@@ -69,7 +69,7 @@ class Orders:
                 yield order
 
     def _make(self, name: str) -> list[DownloadOrder]:
-        """Make the order of a name; none of what is no text, which means nothing."""
+        """Make the order of a name; none of a name that is no text, as no upload has one."""
         try:
             name.encode()
         except UnicodeEncodeError:
@@ -78,7 +78,7 @@ class Orders:
 
 
 def _can_pass(error: MgmtError) -> bool:
-    """Tell whether the very same download may succeed another time."""
+    """Tell whether the same download may succeed another time."""
     if isinstance(error, (TargetExistsError, UsageError)):  # another command is needed
         return False
     return error.stops_everything or isinstance(error, IntegrityError) or error.code == "busy-here"
@@ -97,7 +97,7 @@ def write_options(options: DownloadOptions, shown_base: Path) -> str:
 
 
 def read_options(order: DownloadOrder, jobs: int | None = None) -> tuple[DownloadOptions, Path] | None:
-    """Read how an order was to be downloaded, and what its paths are shown relative to; None where that is damaged."""
+    """Read an order's options, and the folder that paths are shown relative to; None where they are damaged."""
     try:
         values: dict[str, Any] = json.loads(order.options)
         shown_base = Path(values.pop("shown_base"))
@@ -108,7 +108,7 @@ def read_options(order: DownloadOrder, jobs: int | None = None) -> tuple[Downloa
 
 
 def is_order_of(order: DownloadOrder, record: DownloadRecord) -> bool:
-    """Tell whether a download came of an order: the same upload, to the same place."""
+    """Tell whether a download and an order are the same: one upload, to one place."""
     read = read_options(order)
     if read is None or order.upload_id != record.upload_id:
         return False
@@ -116,5 +116,5 @@ def is_order_of(order: DownloadOrder, record: DownloadRecord) -> bool:
 
 
 def place_in(order: DownloadOrder, record: DownloadRecord) -> Path:
-    """Say where a download is put that came of an order."""
+    """Return the place of an order's download."""
     return Path(order.folder) / Path(record.target_path).name

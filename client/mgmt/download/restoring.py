@@ -1,4 +1,4 @@
-"""Has archived objects restored, so that they can be downloaded: what that costs, asking for it, and waiting."""
+"""Restores archived objects, so that they can be downloaded: price, request, and waiting."""
 
 from __future__ import annotations
 
@@ -101,7 +101,7 @@ def describe_offer(archived: Sequence[NotReadableError], options: RestoreOptions
 def ask_for_restores(
     api: ServiceApi, archived: Mapping[str, NotReadableError], options: RestoreOptions, errors: dict[str, MgmtError]
 ) -> dict[str, Restore]:
-    """Ask for the restores of objects; what is refused for one alone is put into `errors`.
+    """Ask for the restores of objects; a refusal of one alone is put into `errors`.
 
     Raises:
         MgmtError: For causes that stop everything.
@@ -115,7 +115,7 @@ def ask_for_restores(
 
 
 def wait_for_one(restores: dict[str, Restore], patience: Patience, emit: Emit, errors: dict[str, MgmtError]) -> None:
-    """Wait until at least one of these restores is over; one that is refused meanwhile goes over to `errors`.
+    """Wait until at least one of these restores is over; one that is refused meanwhile moves to `errors`.
 
     Raises:
         CancelledError: If the command was stopped; the restores go on.
@@ -133,7 +133,7 @@ def wait_for_one(restores: dict[str, Restore], patience: Patience, emit: Emit, e
 
 
 def _is_answered(name: str, restore: Restore, errors: dict[str, MgmtError]) -> bool:
-    """Ask for a restore, or how it stands; tell whether the service has not refused it."""
+    """Ask for a restore, or how it stands; tell whether the service accepted that."""
     try:
         restore.ask()
     except MgmtError as error:

@@ -1,4 +1,4 @@
-"""What downloads came to: for the person, in the run's summary, and in reports to the service."""
+"""Results of downloads: the run's summary, the record of one that was not begun, and the time for the last report."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ REPORT_MAX_SECONDS: Final = 5.0
 
 @dataclass
 class Summary:
-    """What a command's downloads came to."""
+    """Results of a command's downloads."""
 
     succeeded: int = 0
     errors: list[MgmtError] = field(default_factory=list)
     archived: dict[str, NotReadableError] = field(default_factory=dict)
-    """What has to be restored first, by the name that the user gave it."""
+    """Objects that have to be restored first, by the name that the user gave."""
 
 
 def not_begun(name: str, error: MgmtError) -> DownloadRecord:

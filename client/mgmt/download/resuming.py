@@ -1,4 +1,4 @@
-"""Resuming: the downloads that this machine was told to make and has not brought to their end."""
+"""Resumes the downloads of this machine that have not ended."""
 
 from __future__ import annotations
 

@@ -48,7 +48,7 @@ class Selection:
             )
 
     def members(self) -> Iterator[IndexedMember]:
-        """Yield what is to be made, in the archive's order."""
+        """Yield the members to make, in the archive's order."""
         leading: list[IndexedMember] = []
         first_names: dict[bytes, bytes] = {}
         for member, is_chosen in self._walk():

@@ -1,8 +1,8 @@
-"""An archive as far as it has arrived, beside its final place, and the list of its ranges that are on the disk.
+"""An archive while it is fetched: its file beside the final place, and the list of its ranges that are on the disk.
 
 Both names are those of unfinished archives, which `mgmt upload all` leaves out, and follow from the upload that is
-fetched: so the next run finds them. A range is listed only after its bytes were synced, so a list never says too much.
-It may say too little, and then those ranges are fetched again.
+fetched: so the next run finds them. A range is listed only after its bytes were synced, so each listed range is there.
+One that is there and not listed is fetched again.
 """
 
 from __future__ import annotations
@@ -49,8 +49,8 @@ class Span(NamedTuple):
     length: int
 
 
-class Goal(NamedTuple):
-    """A download as the service knows it: opened again, it must be the same."""
+class Opened(NamedTuple):
+    """The id and the place under which the service knows a download: they must be the same when it is opened again."""
 
     operation_id: str
     target_path: str
@@ -76,8 +76,8 @@ class Unfinished:
         self.size = size
         self._is_done = bytearray(-(-size // RANGE_SIZE_BYTES))
         self._published: list[int] | None = None
-        self.goal: Goal | None = None
-        """What an earlier run has opened."""
+        self.opened: Opened | None = None
+        """The download that an earlier run has opened."""
         self._lock = threading.Lock()
         self._is_written = bytearray()
         """Which ranges are whole, on the disk or not."""
@@ -106,9 +106,9 @@ class Unfinished:
         except FileNotFoundError:
             return False
 
-    def open(self, goal: Goal) -> None:
-        """Go on with what an earlier run has left, or begin."""
-        is_known = self._list is None and self.goal is not None and self.path.exists()
+    def open(self, opened: Opened) -> None:
+        """Open the files that an earlier run has left, or make new ones."""
+        is_known = self._list is None and self.opened is not None and self.path.exists()
         if not is_known:
             self._is_done = bytearray(len(self._is_done))
             self._remove_both()
@@ -122,10 +122,10 @@ class Unfinished:
         self._writing = threading.Semaphore(self._writers)
         lines = [] if is_known else [self._head]
         # A line that a crash has cut is none any more: the beginning of 12 must not be taken for 1.
-        self._append(b"#\n" * is_known + b"".join(map(write_line, [*lines, goal._asdict()])))
+        self._append(b"#\n" * is_known + b"".join(map(write_line, [*lines, opened._asdict()])))
         os.fsync(self._list.fileno())
         self._is_written = bytearray(self._is_done)
-        self.goal = goal
+        self.opened = opened
         if not is_known:
             sync_folder(self.path.parent)
 
@@ -180,7 +180,7 @@ class Unfinished:
         return self.read(offset, memoryview(bytearray(len(data)))) != data
 
     def note_whole(self, number: int) -> None:
-        """Note that all of a range was written; whichever thread comes first syncs for the others."""
+        """Note that all of a range was written; the first thread syncs for the others."""
         with self._lock:
             self._waiting.append(number)
             self._is_written[number] = 1
@@ -191,19 +191,19 @@ class Unfinished:
                 self._noting.release()
 
     def sync(self) -> None:
-        """Have everything that was written on the disk, and listed."""
+        """Sync everything that was written, and list it."""
         with self._noting:
             self._sync_waiting()
 
     def share(self) -> None:
-        """Give the archive, which was private as long as it was not whole, the rights of any new file."""
+        """Give the archive the permissions of any new file; until then only its owner could read it."""
         if self._descriptor is not None and hasattr(os, "fchmod"):
             umask = os.umask(0o077)  # there is no other way to ask for it
             os.umask(umask)
             os.fchmod(self._descriptor, _NEW_FILE_MODE & ~umask)
 
     def promise(self, part: Path) -> None:
-        """Write down which file or tree gets the final name: after a crash it is known to be checked.
+        """List the identity of the checked file or tree before it gets its name: a later run need not check it.
 
         Args:
             part: Its path before it gets the name.
@@ -226,7 +226,7 @@ class Unfinished:
             self._descriptor = self._direct = self._list = None
 
     def discard(self) -> None:
-        """Remove both; neither is there afterwards."""
+        """Remove both files, if they are there."""
         self.close()
         self._remove_both()
 
@@ -252,7 +252,7 @@ class Unfinished:
         self._list.write(data)
 
     def _read_list(self) -> None:
-        """Learn what an earlier run has left; a list that is another's, or damaged at its beginning, is none."""
+        """Read the list of an earlier run; one of another upload, or damaged at its beginning, does not count."""
         with contextlib.suppress(FileNotFoundError), open_regular(self._list_path) as descriptor:
             if descriptor is None or os.fstat(descriptor).st_size > _LIST_MAX_BYTES:
                 return
@@ -270,8 +270,8 @@ class Unfinished:
             self._is_done[value] = 1
         elif isinstance(value, dict) and isinstance(value.get("published"), list):
             self._published = value["published"]
-        elif isinstance(value, dict) and all(isinstance(value.get(name), str) for name in Goal._fields):
-            self.goal = Goal(value["operation_id"], value["target_path"])
+        elif isinstance(value, dict) and all(isinstance(value.get(name), str) for name in Opened._fields):
+            self.opened = Opened(value["operation_id"], value["target_path"])
 
     def _remove_both(self) -> None:
         remove_file(self.path, lambda _: True)
@@ -295,12 +295,12 @@ def _read_at(descriptor: int, buffer: memoryview, offset: int) -> int:
 
 
 def make_token(what: str, upload_id: str) -> str:
-    """Make the part of an unfinished file's name that tells which upload it belongs to."""
+    """Make the part of an unfinished file's name that depends on its upload and its purpose."""
     return hashlib.sha256(f"{what} {upload_id}".encode()).hexdigest()[:_TOKEN_HEX_DIGITS]
 
 
 def lock_path(archive_place: Path) -> Path:
-    """Say where the file lies by which the downloads of one name into one folder keep from each other."""
+    """Return the path of the lock file that all downloads of one name into one folder use."""
     return archive_place.with_name(temporary_name(archive_place.name, make_token("lock", archive_place.name)))
 
 
@@ -310,6 +310,6 @@ def write_line(value: Any) -> bytes:
 
 
 def identity_of(path: Path) -> list[int]:
-    """Return what stays the same of a file or folder when it is renamed, and is another's for another one."""
+    """Return the identity of a file or folder: it survives a rename, and no other one has it."""
     found = path.lstat()
     return [found.st_dev, found.st_ino, found.st_mtime_ns]

@@ -1,8 +1,8 @@
-"""The list of what is unpacked of an archive that is extracted while it arrives, by which a later run goes on.
+"""The list of a tree's unpacked members and its checkpoints, from which a later run continues.
 
 Two files lie beside the tree's final place, under names of unfinished archives. One has a line for each member that is
-whole. The other has the download's id and the checkpoints, each written only after all that it speaks of was synced:
-so they never say too much. What is noted behind the last checkpoint is forgotten.
+whole. The other has the download's id and the checkpoints, each written only after all members before it were synced.
+Members that are noted after the last checkpoint do not count.
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ from typing import IO, Any, Final, Self
 
 from mgmt.archive import sync_folder
 from mgmt.archive.blocks import Place
+from mgmt.archive.checkpoints import Checkpoint, Mark
 from mgmt.archive.extraction import LeftDifferentError
-from mgmt.archive.going_on import Checkpoint, Mark
 from mgmt.archive.index import LINE_MAX_BYTES, IndexedMember, parse_member, write_member
-from mgmt.download.unfinished import Goal, identity_of, make_token, write_line
+from mgmt.download.unfinished import Opened, identity_of, make_token, write_line
 from mgmt.errors import IntegrityError
 from mgmt.layout import temporary_name
 from mgmt.machine.files import open_regular, remove_file
@@ -34,7 +34,7 @@ _FLAGS: Final = os.O_RDWR | getattr(os, "O_BINARY", 0) | getattr(os, "O_CLOEXEC"
 
 
 class UnfinishedTree:
-    """What is unpacked of one archive; used by one thread.
+    """The list and the checkpoints of one tree; used by one thread.
 
     Args:
         folder: Where the tree will be.
@@ -51,8 +51,8 @@ class UnfinishedTree:
         self._members_path = folder / temporary_name(tree_name, make_token("members", upload_id))
         self._head = {"format": _LIST_FORMAT, "upload_id": upload_id, "size": size}
         self._is_worth_it = size > STEP_BYTES
-        self.goal: Goal | None = None
-        """What an earlier run has opened."""
+        self.opened: Opened | None = None
+        """The download that an earlier run has opened."""
         self._published: list[list[int]] = []
         self._checkpoint: Checkpoint | None = None
         self._members_bytes = 0
@@ -71,7 +71,7 @@ class UnfinishedTree:
 
     @property
     def checkpoint(self) -> Checkpoint | None:
-        """Where an earlier run can be gone on with."""
+        """The checkpoint that an earlier run has left."""
         return self._checkpoint
 
     @property
@@ -86,10 +86,10 @@ class UnfinishedTree:
         except FileNotFoundError:
             return False
 
-    def open(self, goal: Goal) -> None:
-        """Go on with what an earlier run has left, or begin; opened once more, it goes on under another goal."""
+    def open(self, opened: Opened) -> None:
+        """Open the lists of an earlier run, or make new ones; a second call continues under another operation."""
         self._close_files()
-        is_known = self.goal is not None
+        is_known = self.opened is not None
         if not is_known:
             self._remove_both()
         self._list = _open(self._list_path, 0 if is_known else os.O_CREAT | os.O_EXCL)
@@ -97,14 +97,14 @@ class UnfinishedTree:
         self._cut_members(self._members_bytes)
         lines = [] if is_known else [self._head]
         # A line that a crash has cut is none any more: the beginning of 12 must not be taken for 1.
-        self._append(b"#\n" * is_known + b"".join(map(write_line, [*lines, goal._asdict()])))
-        self.goal = goal
+        self._append(b"#\n" * is_known + b"".join(map(write_line, [*lines, opened._asdict()])))
+        self.opened = opened
         self._saved_offset = self.done_bytes
         if not is_known:
             sync_folder(self._list_path.parent)
 
     def begin_anew(self) -> None:
-        """Forget what was unpacked: nothing of it is there any more."""
+        """Forget all members and checkpoints: the tree is not there any more."""
         self._wait()
         self._append(write_line({"checkpoint": None}))
         self._cut_members(0)
@@ -143,7 +143,7 @@ class UnfinishedTree:
         self._saving = self._pool.submit(self._save, checkpoint, self._members.tell(), sync)
 
     def promise(self, tree: Path) -> None:
-        """Write down which tree is checked: the one that gets the final name, or has got it."""
+        """List the identity of the checked tree, before it gets its final name or after."""
         self._wait()
         self._append(write_line({"published": identity_of(tree)}))
 
@@ -155,7 +155,7 @@ class UnfinishedTree:
         self._close_files()
 
     def discard(self) -> None:
-        """Remove both files; neither is there afterwards."""
+        """Remove both files, if they are there."""
         self.close()
         self._remove_both()
 
@@ -191,7 +191,7 @@ class UnfinishedTree:
         os.fsync(self._list.fileno())
 
     def _read_list(self) -> None:
-        """Learn what an earlier run has left; a list that is another's, or damaged at its beginning, is none."""
+        """Read the list of an earlier run; one of another upload, or damaged at its beginning, does not count."""
         with contextlib.suppress(FileNotFoundError), open_regular(self._list_path) as descriptor:
             if descriptor is None:
                 return
@@ -210,7 +210,7 @@ class UnfinishedTree:
             elif "published" in found:
                 self._published.append(list(found["published"]))
             else:
-                self.goal = Goal(str(found["operation_id"]), str(found["target_path"]))
+                self.opened = Opened(str(found["operation_id"]), str(found["target_path"]))
         except (
             ValueError,
             TypeError,

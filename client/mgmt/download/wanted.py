@@ -1,4 +1,4 @@
-"""One download as it was asked for: which upload, to which place, and how."""
+"""One requested download: the upload, the place, and the options."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ class Wanted:
 
     @contextmanager
     def holding(self) -> Iterator[None]:
-        """Keep other runs from these places: those of this user, of others, and of machines that share the folder.
+        """Lock these places against other runs: of this user, of others, and of machines that share the folder.
 
         Raises:
             RefusedError: If one is at work there.
@@ -99,7 +99,7 @@ class Wanted:
             yield
 
     def hurry_report(self) -> None:
-        """Limit the time that reporting the end may take: the command stays for nothing else."""
+        """Limit the time for reporting the last end: the command waits for nothing else."""
         if self._is_last:
             self.session.patience.hurry(REPORT_MAX_SECONDS)
 
@@ -111,12 +111,12 @@ class Wanted:
         carried_over_bytes: int = 0,
         total_bytes: int | None = None,
     ) -> None:
-        """Show how far it is; the total is the archive's size unless another one is given."""
+        """Show the progress; the total is the archive's size unless another one is given."""
         total_bytes = self.size if total_bytes is None else total_bytes
         self.session.emit(Progress(operation_id, self.target_path, stage, done_bytes, total_bytes, carried_over_bytes))
 
     def tell_left_out(self, left_out: LeftOutList, operation_id: str) -> None:
-        """Say that symlinks were not made, and name one."""
+        """Show a note about symlinks that were not made, with the first of them."""
         if not left_out.count:
             return
         first = left_out.kept[0]

@@ -9,8 +9,8 @@ from mgmt.archive.publishing import prepare, publish
 from mgmt.archive.rules import Rules
 from mgmt.download.checking import check_archive
 from mgmt.download.fetching import Fetching
-from mgmt.download.mending import Mending
-from mgmt.download.unfinished import Goal, Unfinished
+from mgmt.download.refetching import Refetching
+from mgmt.download.unfinished import Opened, Unfinished
 from mgmt.download.wanted import Wanted
 from mgmt.errors import IntegrityError, MgmtError
 from mgmt.events import Begun
@@ -69,35 +69,35 @@ class WholeArchive:
 
     def _fetch_and_check(self, unfinished: Unfinished) -> None:
         wanted = self._wanted
-        goal, request = self._open(unfinished)
-        wanted.session.emit(Begun(wanted.name, goal.operation_id, wanted.size))
+        opened, request = self._open(unfinished)
+        wanted.session.emit(Begun(wanted.name, opened.operation_id, wanted.size))
         self._received_bytes = unfinished.done_bytes
-        mending = Mending(wanted)
+        refetching = Refetching(wanted)
         while True:
             try:
-                self._fetch_once(unfinished, goal, request)
+                self._fetch_once(unfinished, opened, request)
             except IntegrityError as error:
-                if not mending.begin(error, goal.operation_id):
+                if not refetching.begin(error, opened.operation_id):
                     raise
                 found = error.with_traceback(None)  # its frames hold the memory that the bytes came into
             else:
                 return
-            unfinished.open(goal)
-            request = self._sign(goal)
-            ranges = Ranges(wanted.session, wanted.target_path, wanted.size, request, lambda: self._sign(goal))
-            is_other = mending.compare(unfinished, ranges.fetch, self._checked_bytes, goal.operation_id)
-            self._received_bytes += mending.fetched_bytes
+            unfinished.open(opened)
+            request = self._sign(opened)
+            ranges = Ranges(wanted.session, wanted.target_path, wanted.size, request, lambda: self._sign(opened))
+            is_other = refetching.compare(unfinished, ranges.fetch, self._checked_bytes, opened.operation_id)
+            self._received_bytes += refetching.fetched_bytes
             if not is_other:
                 raise found
 
-    def _fetch_once(self, unfinished: Unfinished, goal: Goal, request: SignedRequest) -> None:
+    def _fetch_once(self, unfinished: Unfinished, opened: Opened, request: SignedRequest) -> None:
         wanted = self._wanted
-        fetching = Fetching(wanted, goal.operation_id, unfinished, request, lambda: self._sign(goal))
+        fetching = Fetching(wanted, opened.operation_id, unfinished, request, lambda: self._sign(opened))
 
         def note_checked(done_bytes: int) -> None:
             self._checked_bytes = done_bytes
             if fetching.is_over:
-                wanted.note(goal.operation_id, "checking", done_bytes)
+                wanted.note(opened.operation_id, "checking", done_bytes)
 
         def check(archive: Readable) -> None:
             check_archive(archive, wanted.upload, note_checked, wanted.session.stop)
@@ -107,32 +107,32 @@ class WholeArchive:
         finally:
             self._received_bytes += fetching.received_bytes
 
-    def _open(self, unfinished: Unfinished) -> tuple[Goal, SignedRequest]:
-        """Open the download: the one that an earlier run has begun, or else a new one.
+    def _open(self, unfinished: Unfinished) -> tuple[Opened, SignedRequest]:
+        """Open the download of an earlier run, or else a new one.
 
-        The id of a new one is on the disk before the service is asked: after a crash the next run goes on under it.
+        The id of a new one is on the disk before the service is asked: after a crash the next run continues it.
         """
-        earlier, target_path = unfinished.goal, self._wanted.target_path
+        earlier, target_path = unfinished.opened, self._wanted.target_path
         if earlier is not None and earlier.target_path == target_path:
             result = self._ask(earlier)
             if not is_over(result):
                 request = self._take(result)
                 unfinished.open(earlier)
                 return earlier, request
-        goal = Goal(new_operation_id(), target_path)
-        unfinished.open(goal)
+        opened = Opened(new_operation_id(), target_path)
+        unfinished.open(opened)
         try:
-            return goal, self._sign(goal)
+            return opened, self._sign(opened)
         except MgmtError as error:
             if earlier is None and not error.stops_everything:
                 unfinished.discard()  # refused: nothing was recorded, and nothing is left
             raise
 
-    def _sign(self, goal: Goal) -> SignedRequest:
-        return self._take(self._ask(goal))
+    def _sign(self, opened: Opened) -> SignedRequest:
+        return self._take(self._ask(opened))
 
-    def _ask(self, goal: Goal) -> DownloadResult:
-        return ask_to_open(self._wanted.session, goal.operation_id, self._wanted.upload, goal.target_path)
+    def _ask(self, opened: Opened) -> DownloadResult:
+        return ask_to_open(self._wanted.session, opened.operation_id, self._wanted.upload, opened.target_path)
 
     def _take(self, result: DownloadResult) -> SignedRequest:
         request = take_request(self._wanted.upload, result)
@@ -147,16 +147,16 @@ class WholeArchive:
         publish(wanted.place, os.fsencode(unfinished.path.name), self._placeholder, replaces=wanted.options.replaces)
 
     def _give_up(self, unfinished: Unfinished, error: MgmtError) -> None:
-        """Record a failure that running again does not go on from; what is fetched stays where it is good."""
+        """Record a failure that another run cannot continue; fetched bytes stay where they are good."""
         if isinstance(error, IntegrityError) or error.code == "object-gone":
             unfinished.discard()
         if not error.stops_everything and self._record is not None:
             self.failed_record = report_end(self._wanted.session, self._record, self._received_bytes, error)
 
     def _earlier_record(self, unfinished: Unfinished) -> DownloadRecord:
-        assert unfinished.goal is not None  # noqa: S101  it was opened before anything was published
+        assert unfinished.opened is not None  # noqa: S101  it was opened before anything was published
         self._received_bytes = self._wanted.size
-        return self._wanted.earlier_record(unfinished.goal.operation_id)
+        return self._wanted.earlier_record(unfinished.opened.operation_id)
 
     @property
     def _placeholder(self) -> bytes:

@@ -55,7 +55,7 @@ def undisturbed() -> Iterator[None]:
 
 
 def _endings() -> _Handlers:
-    """Say how to take being told to end: as Ctrl-C is taken, so that everything stays resumable."""
+    """Choose the handlers of signals that end a process: like Ctrl-C, so that everything stays resumable."""
     handlers: dict[int, Callable[..., object]] = {signal.SIGTERM: _interrupt}
     if hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # `nohup` wants it to go on
         handlers[signal.SIGHUP] = partial(_hang_up, [each for each in (1, 2) if os.isatty(each)])

@@ -85,7 +85,7 @@ def make_private_folder(path: Path) -> None:
 
 
 def close_to_others(path: Path) -> bool:
-    """Take the rights of all others away from a file or folder; tell whether they had any.
+    """Take all permissions of others away from a file or folder; tell whether they had any.
 
     Raises:
         OSError: If that is not allowed.
@@ -100,7 +100,7 @@ def close_to_others(path: Path) -> bool:
 
 
 def _sync_folder(folder: Path) -> None:
-    """Have the new name on the disk: after a power cut the old file would come back, with tokens that are spent."""
+    """Make the new name durable: after a power cut the old file would come back, with tokens that are spent."""
     if os.name == "nt":  # where folders cannot be synced
         return
     descriptor = os.open(folder, os.O_RDONLY)

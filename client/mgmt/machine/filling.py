@@ -44,7 +44,7 @@ class Look(NamedTuple):
 
 
 class Anchor(NamedTuple):
-    """A folder that stays known while another one is entered."""
+    """A folder that stays open while another one is entered."""
 
     descriptor: int = -1
     path: bytes = b""
@@ -61,7 +61,7 @@ class Filling(Protocol):
         """List the entries as they are now, in the order of their bytes."""
 
     def make_folder(self, name: bytes) -> None:
-        """Make a folder as anybody makes one."""
+        """Make a folder with the permissions of any new one."""
 
     def create_file(self, name: bytes) -> int:
         """Make a file that only we may read, and open it; fails where the name is in use."""
@@ -110,10 +110,10 @@ class Filling(Protocol):
         """Give the folder its look, and go back to the one that it was entered from."""
 
     def anchor(self) -> Anchor:
-        """Keep this folder known until `drop`."""
+        """Keep this folder open until `drop`."""
 
     def close(self) -> None:
-        """Let go of everything."""
+        """Close everything that is open."""
 
 
 def open_filling(path: str | os.PathLike[str]) -> Filling:
@@ -122,7 +122,7 @@ def open_filling(path: str | os.PathLike[str]) -> Filling:
 
 
 def drop(anchor: Anchor) -> None:
-    """Let go of a folder that was kept known."""
+    """Close a folder that was kept open."""
     if anchor.descriptor >= 0:
         os.close(anchor.descriptor)
 

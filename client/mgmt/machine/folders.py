@@ -64,7 +64,7 @@ class Folder(Protocol):
         """Go back to the folder that this one was entered from."""
 
     def close(self) -> None:
-        """Let go of everything."""
+        """Close everything that is open."""
 
 
 def open_folder(path: str) -> Folder:

@@ -51,7 +51,7 @@ class GetResult(Value):
 
 
 class Place(Protocol):
-    """Where the bytes of a range come to, in order."""
+    """Takes the bytes of a range, in order."""
 
     def room(self) -> memoryview:
         """Return memory for the next bytes, at least for one."""

@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import IO, BinaryIO, Final, cast
 
 from mgmt.archive.checksums import PartSums
+from mgmt.archive.disk_errors import DiskErrors
 from mgmt.archive.index import Index, IndexWriter
 from mgmt.archive.rebuilding import rebuild_index
-from mgmt.archive.telling import Telling
 from mgmt.errors import IntegrityError, LocalStateError, SourceError
 from mgmt.events import Notice
 from mgmt.service import error_in
@@ -142,18 +142,18 @@ def _fetch_index(
 def _fetch_once(ranges: Ranges, upload: UploadRecord, file: BinaryIO, on_bytes: Callable[[int], object]) -> str:
     """Fetch an index into a file and return its checksum."""
     sums = PartSums(None)
-    with Telling(_shown(upload)):
+    with DiskErrors(_shown(upload)):
         file.seek(0)
         file.truncate()
 
     def take(data: memoryview) -> None:
-        with Telling(_shown(upload)):
+        with DiskErrors(_shown(upload)):
             file.write(data)
         sums.add([data])
         on_bytes(len(data))
 
     ranges.fetch(0, upload.index_size or 0, HandedOn(take))
-    with Telling(_shown(upload)):
+    with DiskErrors(_shown(upload)):
         file.flush()  # a full disk is to be met here, not by whoever reads it
     sums.close()
     return sums.crc64nvme
@@ -182,7 +182,7 @@ def _read_archive(
     session: Session, upload: UploadRecord, file: BinaryIO, target_path: str, on_bytes: Callable[[int], object]
 ) -> Index:
     with open_archive(session, upload, target_path, on_bytes=on_bytes) as archive:
-        with Telling(_shown(upload)), IndexWriter(Path(tempfile.gettempdir())) as writer:
+        with DiskErrors(_shown(upload)), IndexWriter(Path(tempfile.gettempdir())) as writer:
             with archive.stream() as stream:
                 rebuild_index(stream, writer, stop=session.stop)
             file.seek(0)

@@ -9,11 +9,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Final
 
+from mgmt.archive.disk_errors import DiskErrors
 from mgmt.archive.gzidx import write_gzidx
 from mgmt.archive.index import Index, IndexedMember
 from mgmt.archive.publishing import prepare, publish
 from mgmt.archive.rules import Rules
-from mgmt.archive.telling import Telling
 from mgmt.errors import SourceError
 from mgmt.events import Begun, Progress
 from mgmt.layout import placeholder, temporary_name
@@ -105,7 +105,7 @@ class PointsFile:
         Raises:
             LocalStateError: target-exists, or what the disk met with.
         """
-        with self._telling():
+        with self._disk_errors():
             rules = Rules(replaces=self._replaces, makes_folder=False)
             prepare(self._place, os.fsencode(self._part.name), self._placeholder, rules)
 
@@ -115,7 +115,7 @@ class PointsFile:
         Raises:
             LocalStateError: disk-full or target-exists.
         """
-        with self._telling():
+        with self._disk_errors():
             try:
                 with self._create() as file:
                     write_gzidx(index.facts, file)
@@ -129,5 +129,5 @@ class PointsFile:
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0) | getattr(os, "O_CLOEXEC", 0)
         return os.fdopen(os.open(self._part, flags, _MODE), "wb")
 
-    def _telling(self) -> Telling:
-        return Telling(os.fsencode(self._place))
+    def _disk_errors(self) -> DiskErrors:
+        return DiskErrors(os.fsencode(self._place))

@@ -121,7 +121,7 @@ def connect_watched(path, *given, **named):
 import mgmt.__main__
 from mgmt.cli import download, contents, upload, removal
 from mgmt import archive, download, journal, machine, source, storage, stored, upload
-from mgmt.archive import extraction, going_on, index, packing, publishing, tree_sync, unfinished
+from mgmt.archive import extraction, checkpoints, index, packing, publishing, tree_sync, unfinished
 from mgmt.download import checking, chosen, extracted, fetching, unfinished, unfinished_tree, whole
 from mgmt.machine import files, filling, folders
 from mgmt.upload import ending, index_file, large, originals, ours, small

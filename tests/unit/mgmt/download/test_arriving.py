@@ -6,13 +6,13 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from mgmt.download.arriving import _MEMORY_BYTES, Arriving
-from mgmt.download.unfinished import Goal, Unfinished
+from mgmt.download.unfinished import Opened, Unfinished
 from mgmt.errors import CancelledError
 from mgmt.stored.archive import RANGE_SIZE_BYTES
 from mgmt_contract.parts import MIB
 from support.trees import noise
 
-GOAL = Goal("01a2041b-befb-730e-9a3c-9ad5ec9c7240", "x.tar.gz")
+OPENED = Opened("01a2041b-befb-730e-9a3c-9ad5ec9c7240", "x.tar.gz")
 BLOCKS = _MEMORY_BYTES // MIB
 SIZE = BLOCKS * MIB + RANGE_SIZE_BYTES + 5
 """More than fits into the memory, also without the first range."""
@@ -66,7 +66,7 @@ class Delivery:
 @pytest.fixture
 def unfinished(tmp_path):
     with Unfinished(tmp_path, "x.tar.gz", "upload", SIZE) as found:
-        found.open(GOAL)
+        found.open(OPENED)
         yield found
 
 
@@ -119,7 +119,7 @@ def test_what_an_earlier_run_has_brought_is_read_from_the_file(unfinished, deliv
     unfinished.sync()
     unfinished.close()
     with Unfinished(unfinished.path.parent, "x.tar.gz", "upload", SIZE) as found:
-        found.open(GOAL)
+        found.open(OPENED)
         assert deliver(4, of=found).read() == CONTENT
 
 

@@ -5,12 +5,12 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from mgmt.download import unfinished as unfinished_module
-from mgmt.download.unfinished import Goal, Unfinished
+from mgmt.download.unfinished import Opened, Unfinished
 from mgmt.errors import CancelledError
 from mgmt.layout import is_temporary_name
 from mgmt.stored.archive import RANGE_SIZE_BYTES
 
-GOAL = Goal("01a2041b-befb-730e-9a3c-9ad5ec9c7240", "x.tar.gz")
+OPENED = Opened("01a2041b-befb-730e-9a3c-9ad5ec9c7240", "x.tar.gz")
 SIZE = 3 * RANGE_SIZE_BYTES + 5
 
 
@@ -30,7 +30,7 @@ def missing(found):
 @pytest.fixture
 def begun(tmp_path):
     with unfinished(tmp_path) as found:
-        found.open(GOAL)
+        found.open(OPENED)
         found.write(RANGE_SIZE_BYTES, b"range 1")
         found.note_whole(1)
         found.write(0, b"some of range 0")
@@ -39,8 +39,8 @@ def begun(tmp_path):
 
 def test_a_later_run_knows_the_ranges_that_were_whole_and_the_operation(begun):
     with unfinished(begun) as found:
-        assert (missing(found), found.goal) == ([0, 2, 3], GOAL)
-        found.open(GOAL)
+        assert (missing(found), found.opened) == ([0, 2, 3], OPENED)
+        found.open(OPENED)
         assert missing(found) == [0, 2, 3]
         assert found.done_bytes == RANGE_SIZE_BYTES
         assert [span.length for span in found.missing()][-1] == 5
@@ -58,7 +58,7 @@ def test_both_files_are_private_and_left_out_of_uploads(begun):
 def test_a_range_is_listed_only_after_its_bytes_were_synced(tmp_path, monkeypatch):
     order, sync = [], os.fsync
     with unfinished(tmp_path) as found:
-        found.open(GOAL)
+        found.open(OPENED)
         path = list_in(tmp_path)
         monkeypatch.setattr(os, "fsync", lambda descriptor: (order.append(path.read_bytes()), sync(descriptor)))
         found.note_whole(2)
@@ -71,7 +71,7 @@ def test_a_range_whose_sync_fails_is_not_listed(tmp_path, monkeypatch):
         raise OSError(5, "the disk is broken")
 
     with unfinished(tmp_path) as found:
-        found.open(GOAL)
+        found.open(OPENED)
         with monkeypatch.context() as patched:
             patched.setattr(os, "fsync", fail)
             with pytest.raises(OSError, match="broken"):
@@ -86,7 +86,7 @@ def test_a_line_that_a_crash_has_cut_or_that_makes_no_sense_says_nothing(begun, 
         file.write(damage)
     with unfinished(begun) as found:
         assert missing(found) == [0, 2, 3]
-        found.open(GOAL)
+        found.open(OPENED)
         found.note_whole(3)
     with unfinished(begun) as found:
         assert missing(found) == [0, 2]
@@ -94,9 +94,9 @@ def test_a_line_that_a_crash_has_cut_or_that_makes_no_sense_says_nothing(begun, 
 
 def test_what_belongs_to_another_upload_or_size_is_not_gone_on_with(begun):
     for other in (unfinished(begun, upload_id="other"), unfinished(begun, size=SIZE + 1)):
-        assert (missing(other), other.goal) == ([0, 1, 2, 3], None)
+        assert (missing(other), other.opened) == ([0, 1, 2, 3], None)
     with unfinished(begun, size=SIZE + 1) as found:
-        found.open(GOAL)
+        found.open(OPENED)
         assert missing(found) == [0, 1, 2, 3]
         assert not any(found.path.read_bytes())
 
@@ -105,7 +105,7 @@ def test_what_belongs_to_another_upload_or_size_is_not_gone_on_with(begun):
 def test_where_one_of_the_two_is_lost_all_is_fetched(begun, lost):
     sorted(begun.iterdir(), key=lambda path: path == list_in(begun))[lost].unlink()
     with unfinished(begun) as found:
-        found.open(GOAL)
+        found.open(OPENED)
         assert missing(found) == [0, 1, 2, 3]
 
 
@@ -116,13 +116,13 @@ def test_a_link_in_place_of_the_unfinished_file_is_not_followed(begun):
         (begun / "precious").write_bytes(b"theirs")
         found.path.symlink_to("precious")
         with pytest.raises(OSError, match="symbolic"):
-            found.open(GOAL)
+            found.open(OPENED)
     assert (begun / "precious").read_bytes() == b"theirs"
 
 
 def test_a_file_that_was_promised_is_known_by_its_new_name_and_another_is_not(begun):
     with unfinished(begun) as found:
-        found.open(GOAL)
+        found.open(OPENED)
         found.promise(found.path)
         found.close()
         found.path.rename(begun / "x.tar.gz")
@@ -135,7 +135,7 @@ def test_a_file_that_was_promised_is_known_by_its_new_name_and_another_is_not(be
 
 def test_nothing_is_written_after_the_files_were_closed(tmp_path):
     found = unfinished(tmp_path)
-    found.open(GOAL)
+    found.open(OPENED)
     found.close()
     with pytest.raises(CancelledError):
         found.write(0, b"late")
@@ -154,7 +154,7 @@ def test_closing_waits_for_a_thread_that_writes(tmp_path, monkeypatch):
         return write(*arguments)
 
     found = unfinished(tmp_path)
-    found.open(GOAL)
+    found.open(OPENED)
     monkeypatch.setattr(os, "pwrite", write_slowly)
     with ThreadPoolExecutor(2) as others:
         writing = others.submit(found.write, 0, b"slow")
@@ -179,7 +179,7 @@ def test_where_room_is_reserved_two_threads_write_at_once_and_closing_waits_for_
         return write(*arguments)
 
     found = unfinished(tmp_path)
-    found.open(GOAL)
+    found.open(OPENED)
     if found.path.stat().st_size == 0:
         found.discard()
         pytest.skip("this file system reserves none")
@@ -199,7 +199,7 @@ def test_where_room_is_reserved_two_threads_write_at_once_and_closing_waits_for_
 
 def test_what_an_earlier_run_has_written_stays_when_room_is_reserved_again(begun):
     with unfinished(begun) as found:
-        found.open(GOAL)
+        found.open(OPENED)
         assert found.read(RANGE_SIZE_BYTES, memoryview(bytearray(7))) == b"range 1"
 
 
@@ -212,7 +212,7 @@ def test_the_list_is_removed_last_so_that_what_a_killed_run_leaves_of_it_is_stil
 
     remove = unfinished_module.remove_file
     with unfinished(begun) as found:
-        found.open(GOAL)
+        found.open(OPENED)
         monkeypatch.setattr(unfinished_module, "remove_file", remove_and_die)
         with pytest.raises(KeyboardInterrupt):
             found.discard()

@@ -3,10 +3,10 @@
 import pytest
 
 from mgmt.download import unfinished_tree
-from mgmt.download.unfinished import Goal
+from mgmt.download.unfinished import Opened
 from mgmt.download.unfinished_tree import UnfinishedTree
 
-GOAL = Goal("01a2041b-befb-730e-9a3c-9ad5ec9c7240", "card")
+OPENED = Opened("01a2041b-befb-730e-9a3c-9ad5ec9c7240", "card")
 
 
 class KilledError(Exception):
@@ -33,7 +33,7 @@ def test_an_end_that_was_killed_while_the_notes_are_removed_is_ended_by_the_next
         remove_file(path, is_ours)
 
     with notes(tmp_path) as killed:
-        killed.open(GOAL)
+        killed.open(OPENED)
         killed.promise(tree)
         with monkeypatch.context() as patch:
             patch.setattr(unfinished_tree, "remove_file", remove)

@@ -1,7 +1,7 @@
-"""Fetches bytes again, within the run, that arrived other than they were uploaded.
+"""Fetches bytes again, within the run, that arrived damaged.
 
-TCP and TLS let few such bytes pass, but proxies and memory make some. The same bytes twice are what is stored: then
-nothing is tried again, and the download fails.
+TCP and TLS let few such bytes pass, but proxies and memory damage some. The same bytes twice are what is stored: then
+the download fails.
 """
 
 from __future__ import annotations
@@ -20,15 +20,15 @@ from mgmt_contract.parts import MIB
 
 _log: Final = logging.getLogger(__name__)
 TIMES_MAX: Final = 2
-"""How often a download fetches again what arrived wrong: more would hide a line or a memory that is broken."""
+"""How often a download fetches damaged bytes again: more would hide a broken line or memory."""
 _RANGES_AT_A_TIME: Final = 2
-"""Their memory comes beside that of the download itself, which may not be given back yet."""
+"""Few: their memory comes on top of the download's own, which may not be free yet."""
 _CHANGED_CODES: Final = frozenset({"content-differs", "archive-damaged", "file-differs"})
-"""What a byte that was changed on the way is found by."""
+"""Errors that a byte changed on the way can cause."""
 
 
-class Mending:
-    """What one download does about bytes that arrived wrong.
+class Refetching:
+    """Decides for one download whether damaged bytes are fetched again, and finds them in an archive.
 
     Args:
         wanted: The download.
@@ -42,7 +42,7 @@ class Mending:
         """Bytes that the latest comparison has fetched."""
 
     def begin(self, error: IntegrityError, operation_id: str, *, seen: tuple[int, int] | None = None) -> bool:
-        """Tell whether fetching again may help; if so, the user is told as well.
+        """Tell whether fetching again may help; if so, show the user a note.
 
         Args:
             error: What the check has found.
@@ -75,7 +75,7 @@ class Mending:
             operation_id: The download's.
 
         Returns:
-            Whether anything is other than it was.
+            Whether anything differed.
         """
         if any(span.offset < checked_bytes for span in unfinished.missing()):
             return True  # of the ranges that it read, some were not synced yet, and are fetched again anyway
@@ -97,7 +97,7 @@ class Mending:
 
 
 def _replace(unfinished: Unfinished, span: Span, arriving: Readable) -> bool:
-    """Write what comes for a range where it is other than what is there; tell whether anything was."""
+    """Fetch a range again and overwrite what differs; tell whether anything did."""
     offset, stop, is_other = span.offset, span.offset + span.length, False
     while offset < stop:
         data = arriving.read(min(MIB, stop - offset))
@@ -109,6 +109,6 @@ def _replace(unfinished: Unfinished, span: Span, arriving: Readable) -> bool:
 
 
 def _in_order_of_suspicion(spans: Iterable[Span], checked_bytes: int) -> list[Span]:
-    """Put ranges in order: from the one that was read last on backwards, and then from the end."""
+    """Sort ranges: from the one that was read last backwards, then the others from the end backwards."""
     read_bytes = max(1, checked_bytes)  # an archive whose first bytes are no archive's was read that far
     return sorted(spans, key=lambda span: (span.offset < read_bytes, span.offset), reverse=True)

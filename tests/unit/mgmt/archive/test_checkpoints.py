@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from mgmt.archive import PackedArchive, pack, read_archive
+from mgmt.archive.checkpoints import Checkpoint, unpack_resumably
 from mgmt.archive.extraction import Extraction, LeftDifferentError
-from mgmt.archive.going_on import Checkpoint, unpack_going_on
 from mgmt.archive.index import IndexedMember
 from mgmt.archive.rules import Rules
 from mgmt.archive.summed import Summed
@@ -93,7 +93,7 @@ def go_on(data: bytes, place: Path, noted: Noted, *, cut: int | None = None) -> 
     file = io.BytesIO(data[offset:]) if cut is None else Cut(data[offset:], cut - offset)
     archive = Summed(file, offset=offset, crc=crc)
     with Extraction(place, token=TOKEN, rules=Rules(resumes=True)) as extraction:
-        found = unpack_going_on(archive, extraction, noted)
+        found = unpack_resumably(archive, extraction, noted)
         while archive.read(MIB):
             pass
         extraction.publish()

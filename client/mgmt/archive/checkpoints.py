@@ -1,7 +1,7 @@
-"""Unpacks an archive of this format while it arrives, so that a run which was killed is gone on with.
+"""Unpacks an archive of this format while it arrives, with checkpoints from which a later run continues.
 
-What was made is noted in a journal, member by member, and from time to time a checkpoint says from which byte of the
-archive reading can go on. What an earlier run has left is read again and compared by digest before it is kept.
+Each whole member is noted, and from time to time a checkpoint says from which byte of the archive on it is read again.
+Files of an earlier run are read again and compared by digest before they are kept.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ class Mark(NamedTuple):
 
 
 class Checkpoint(NamedTuple):
-    """How far an archive is unpacked, and where it is read on."""
+    """How far an archive is unpacked, and from where on it is read again."""
 
     member_count: int
     """Members that are whole, from the first on."""
@@ -42,12 +42,12 @@ class Checkpoint(NamedTuple):
     partial_bytes: int
 
 
-class Journal(Protocol):
-    """Where an unpacking is noted."""
+class Checkpoints(Protocol):
+    """Keeps the whole members and the latest checkpoint of an unpacking."""
 
     @property
     def checkpoint(self) -> Checkpoint | None:
-        """Where an earlier run can be gone on with."""
+        """The checkpoint that an earlier run has left."""
 
     def members(self) -> Iterator[IndexedMember]:
         """Read the members that are whole at the checkpoint."""
@@ -59,31 +59,31 @@ class Journal(Protocol):
         """Tell whether a checkpoint is worth its cost, now that the archive was read up to here."""
 
     def save(self, checkpoint: Checkpoint, sync: Callable[[], None]) -> None:
-        """Note a checkpoint, at once or later, after `sync` has made durable what it speaks of."""
+        """Note a checkpoint, at once or later, after `sync` has made durable what it names."""
 
 
-def unpack_going_on(archive: Summed, extraction: Extraction, journal: Journal) -> Unpacked:
-    """Extract an archive to its end, from its beginning on or from the journal's checkpoint; nothing is published.
+def unpack_resumably(archive: Summed, extraction: Extraction, checkpoints: Checkpoints) -> Unpacked:
+    """Extract an archive from its beginning or from the latest checkpoint to its end; nothing is published.
 
     Args:
         archive: An archive of this format, from the checkpoint's mark on.
         extraction: Where its members are made; its rules say that it resumes.
-        journal: What an earlier run has noted, and where this one notes.
+        checkpoints: Those of an earlier run; this one adds its own.
 
     Raises:
-        LeftDifferentError: If what the journal speaks of is not there as it was.
+        LeftDifferentError: If the members of an earlier run are not there as it left them.
         IntegrityError: hostile-archive, archive-damaged or other-format.
         LocalStateError: If this system or its disk cannot have a member.
         CancelledError: If the extraction was stopped.
     """
-    return _GoingOn(archive, extraction, journal).run()
+    return _Unpacking(archive, extraction, checkpoints).run()
 
 
-class _GoingOn:
-    def __init__(self, archive: Summed, extraction: Extraction, journal: Journal) -> None:
+class _Unpacking:
+    def __init__(self, archive: Summed, extraction: Extraction, checkpoints: Checkpoints) -> None:
         self._archive = archive
         self._extraction = extraction
-        self._journal = journal
+        self._checkpoints = checkpoints
         self._listed = ListDigest()
         self._size_bytes = self._next_offset = 0
         self._marked = _Marked(archive)
@@ -91,7 +91,7 @@ class _GoingOn:
         self._place = Place()
 
     def run(self) -> Unpacked:
-        checkpoint = self._journal.checkpoint
+        checkpoint = self._checkpoints.checkpoint
         if checkpoint is None:
             reader = TarReader(self._pieces(None))
         else:
@@ -107,13 +107,13 @@ class _GoingOn:
             else:
                 self._extraction.add(member)
                 self._count(member)
-            if self._journal.is_due(self._archive.offset):
+            if self._checkpoints.is_due(self._archive.offset):
                 self._save(None, None)
         return Unpacked(self._listed.text(), self._listed.member_count, self._size_bytes)
 
     def _take_over(self) -> None:
         """Prove what an earlier run has left, and count it in."""
-        for member in self._journal.members():
+        for member in self._checkpoints.members():
             if member.kind == "file":
                 with self._extraction.begin_file(member) as file:
                     if not file.is_whole or file.finish() is None:
@@ -131,7 +131,7 @@ class _GoingOn:
     def _fill(self, reader: TarReader, member: IndexedMember, file: ExtractedFile) -> None:
         for data in reader.content():
             file.write(data)
-            if self._journal.is_due(self._archive.offset) and not file.is_whole:
+            if self._checkpoints.is_due(self._archive.offset) and not file.is_whole:
                 self._save(member, file)
         self._count(member._replace(digest=file.finish()))
 
@@ -140,13 +140,13 @@ class _GoingOn:
         self._size_bytes += member.size_bytes
         self._next_offset = end_of(member)
         if not is_noted:
-            self._journal.note(member)
+            self._checkpoints.note(member)
 
     def _save(self, member: IndexedMember | None, file: ExtractedFile | None) -> None:
         partial = member._replace(digest=file.digest) if member is not None and file is not None else None
         done_bytes = file.done_bytes if file is not None else 0
         checkpoint = Checkpoint(self._listed.member_count, self._mark, self._place, partial, done_bytes)
-        self._journal.save(checkpoint, self._extraction.begin_sync(file))
+        self._checkpoints.save(checkpoint, self._extraction.begin_sync(file))
 
     def _pieces(self, start: Place | None) -> Iterator[memoryview]:
         if start is not None:

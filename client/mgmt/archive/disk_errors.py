@@ -1,4 +1,4 @@
-"""Turns what the disk refuses while a member is made into a sentence."""
+"""Turns the errors of a disk, while an archive's members are made, into mgmt's own."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ _WHY: Final = {
 _FULL: Final = frozenset({errno.ENOSPC, errno.EDQUOT})
 
 
-class Telling:
-    """A context in which the disk is asked for something on a member's behalf.
+class DiskErrors:
+    """A context that turns an OSError, met while a member is made, into an error with its path and what to do.
 
     Raises:
         LocalStateError: disk-full, extraction-moved, not-possible-here or not-writable.
