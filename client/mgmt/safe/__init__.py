@@ -92,10 +92,7 @@ class Verdict(Value):
 
     def total(self) -> FolderSum | None:
         """Return what all of them came to; None where nothing was read."""
-        if self.spool is None:
-            return None
-        sums = [each[1:] for each in self.folders()]
-        return FolderSum(b"", *map(sum, zip(*sums, strict=True)))
+        return self.spool.total() if self.spool is not None else None
 
     def is_folder_safe(self, folder: FolderSum) -> bool:
         """Tell whether all in a folder is safe, as far as the target was read to its end."""
@@ -205,7 +202,14 @@ class _Run:
             read = target.read(spool, lambda done: task.note("reading", done, total_bytes))
             task.note("comparing", 0, None)
             open_listing = task.open_archive if self._options.reads_back else task.open_index
-            comparing = Comparing(spool, uploads, target.entry.name, open_listing, reads_back=self._options.reads_back)
+            comparing = Comparing(
+                spool,
+                uploads,
+                target.entry.name,
+                {target.root: read.digests.content_digest},
+                open_listing,
+                reads_back=self._options.reads_back,
+            )
             used = comparing.run()
             problem_count = spool.problem_count
             read = target.look_again(spool, read)  # last of all: fetching may have taken hours

@@ -124,6 +124,7 @@ class Comparing:
         spool: Holds what was read; gets what each upload holds.
         uploads: The uploads.
         name: The target's own name.
+        digests: The content digest of what was read, by the root's name; None where not all could be read.
         open_listing: Opens what an upload holds.
         reads_back: The stored bytes themselves are compared; nothing rests on what a client has reported of them.
     """
@@ -133,6 +134,7 @@ class Comparing:
         spool: Spool,
         uploads: Uploads,
         name: str,
+        digests: Mapping[bytes, str | None],
         open_listing: OpenListing,
         *,
         reads_back: bool,
@@ -142,7 +144,7 @@ class Comparing:
         self._name = name
         self._open_listing = open_listing
         self._reads_back = reads_back
-        self._digests: dict[bytes, str] = {}
+        self._digests = {root: digest for root, digest in digests.items() if digest is not None}
         self._excludes = {
             each.number: Excludes(each.record.excludes) for each in uploads.standing if each.record.excludes
         }
@@ -161,7 +163,7 @@ class Comparing:
             standing = self._uploads.standing
             for each in standing:
                 each.how = None
-            self._spool.forget(each.number for each in standing)
+            self._spool.forget([each.number for each in standing])
 
     def decide(self) -> set[int]:
         """Decide anew, after the target was looked at once more; return the uploads that the safe files rest on."""

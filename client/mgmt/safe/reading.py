@@ -10,7 +10,7 @@ from typing import Final
 
 from blake3 import blake3
 
-from mgmt.archive.member_digests import Digests, digest_members
+from mgmt.archive.member_digests import DigestedMember, Digests, digest_members
 from mgmt.errors import INTERRUPTED, CancelledError, SourceError, without_excluding
 from mgmt.layout import Member, Reread
 from mgmt.safe.deciding import Code
@@ -58,7 +58,13 @@ class Target:
         self._stop = stop
         self._device = self._find_device()
         self._failure: str | None = None
-        self._found: bytes | None = None
+        self._found = b""
+        """The digest of what was read."""
+
+    @property
+    def root(self) -> bytes:
+        """The name under which its members are digested."""
+        return os.fsencode(self.entry.name or _NAMELESS)
 
     def count_bytes(self) -> int:
         """Count the bytes that there are to read.
@@ -85,13 +91,19 @@ class Target:
         Raises:
             CancelledError: If `stop` was set.
         """
-        skipping = _Skipping(spool)
+        skipping, found = _Skipping(spool), _Found()
+
+        def add(digested: DigestedMember) -> None:
+            found.add(digested.member)
+            spool.add(digested)
+
         digests = digest_members(
             self._until_it_fails(reread(self._walk(skipping), stop=self._stop)),
-            on_member=spool.add,
+            on_member=add,
             on_finding=lambda found: spool.note_problem(below(found.path), _CODES[found.code], found.reason),
             on_progress=on_progress,
         )
+        self._found = found.digest()
         trashes = tuple(filter(self._holds_files, skipping.trashes))
         return self._note_failure(spool, Read(digests, skipping.system_count, self._failure, trashes))
 
@@ -112,20 +124,18 @@ class Target:
         return self._note_failure(spool, replace(read, failure=self._failure))
 
     def is_unchanged(self) -> bool:
-        """Tell whether the target is what `look_again` has found; of one that is safe, that is what was read.
+        """Tell whether the target is what was read.
 
         Raises:
             CancelledError: If `stop` was set.
         """
         if self._find_device() != self._device:
             return False
-        found, skipped, failures = _Found(), SkippedList(), list[bytes]()
+        skipped = SkippedList()
         try:
-            for member in self._members(self._walk(skipped), lambda path, _: failures.append(path)):
-                found.add(member)
+            return self._is_as_read(skipped) and not skipped.missed_count
         except SourceError:
             return False
-        return not (failures or skipped.missed_count) and found.digest() == self._found
 
     def _note_failure(self, spool: Spool, read: Read) -> Read:
         if read.failure is not None:
@@ -151,12 +161,18 @@ class Target:
         try:
             if self._find_device() != self._device:
                 return "another disk is in its place"
-            found = _Found()
-            spool.compare_again(found.adding(self._members(self._walk(_Skipping(spool)))))
-            self._found = found.digest()
+            if not self._is_as_read(_Skipping(spool)):
+                spool.compare_again(self._members(self._walk(_Skipping(spool))))
         except SourceError as error:
             return without_excluding(error.message)
         return None
+
+    def _is_as_read(self, skipped: SkippedList) -> bool:
+        """Tell whether the same is found as was read; much faster than finding out what is not."""
+        found, failures = _Found(), list[bytes]()
+        for member in self._members(self._walk(skipped), lambda path, _: failures.append(path)):
+            found.add(member)
+        return not failures and found.digest() == self._found
 
     def _members(self, walk: Walk, on_failure: OnFailure = lambda *_: None) -> Iterator[Member]:
         for member in walk.members(on_failure=on_failure):
@@ -165,7 +181,7 @@ class Target:
             yield member
 
     def _walk(self, skipped: SkippedList | None = None) -> Walk:
-        walk = Walk(self.entry.path, self.entry.name or _NAMELESS, Excludes(()))
+        walk = Walk(self.entry.path, os.fsdecode(self.root), Excludes(()))
         if skipped is not None:
             walk.skipped = skipped
         return walk
@@ -185,13 +201,7 @@ class _Found:
 
     def add(self, member: Member) -> None:
         """Take one more in."""
-        self._hashed.update(b"%b\0%b\0" % (below(member.path), stamp_of(member).encode()))
-
-    def adding(self, members: Iterator[Member]) -> Iterator[Member]:
-        """Take members in as they pass."""
-        for member in members:
-            self.add(member)
-            yield member
+        self._hashed.update(b"%b\0%b\0" % (below(member.path), stamp_of(member)))
 
     def digest(self) -> bytes:
         """Return the digest."""

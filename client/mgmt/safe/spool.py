@@ -7,7 +7,7 @@ Paths are those below the target, so that it does not matter what the target was
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import lru_cache
 from itertools import groupby, islice
@@ -17,26 +17,35 @@ from mgmt.archive.checksums import ListDigest
 from mgmt.archive.index import IndexedMember
 from mgmt.archive.member_digests import DigestedMember
 from mgmt.errors import LocalStateError
-from mgmt.layout import Member, frame_of
+from mgmt.layout import LETTERS, Member, frame_of
 from mgmt.safe.deciding import Answer, Code, Loss, MemberFacts, judge_member
 from mgmt.source.walk import Excludes
 
 _SCHEMA: Final = """
 CREATE TABLE members (
     id INTEGER PRIMARY KEY, path BLOB NOT NULL UNIQUE, kind TEXT NOT NULL, mode INTEGER NOT NULL,
-    size_bytes INTEGER NOT NULL, target BLOB NOT NULL, digest BLOB, content BLOB, stamp TEXT NOT NULL
+    size_bytes INTEGER NOT NULL, target BLOB NOT NULL, content BLOB, stamp BLOB NOT NULL
 ) STRICT;
 CREATE TABLE problems (path BLOB PRIMARY KEY, code TEXT NOT NULL, reason TEXT NOT NULL) STRICT, WITHOUT ROWID;
 CREATE TABLE listed (path BLOB PRIMARY KEY, content BLOB) STRICT, WITHOUT ROWID;
 CREATE TABLE held (
     member INTEGER NOT NULL, upload INTEGER NOT NULL, is_same INTEGER NOT NULL, PRIMARY KEY (member, upload)
 ) STRICT, WITHOUT ROWID;
-CREATE TABLE again (path BLOB PRIMARY KEY, stamp TEXT NOT NULL) STRICT, WITHOUT ROWID;
-CREATE TABLE answers (
-    id INTEGER PRIMARY KEY, folder BLOB NOT NULL, path BLOB NOT NULL, kind TEXT, size_bytes INTEGER NOT NULL, code TEXT,
-    reason TEXT, upload INTEGER
-) STRICT;
+CREATE TABLE again (path BLOB PRIMARY KEY, stamp BLOB NOT NULL) STRICT, WITHOUT ROWID;
+CREATE TABLE unsafe (
+    path BLOB PRIMARY KEY, kind TEXT, code TEXT NOT NULL, reason TEXT, upload INTEGER
+) STRICT, WITHOUT ROWID;
 """
+_FOLDER: Final = (
+    "CASE WHEN instr(path, x'2f') THEN substr(path, 1, instr(path, x'2f') - 1)"
+    " WHEN kind = 'directory' THEN path ELSE x'' END"
+)
+"""The folder right below the target that a path lies in."""
+_SUMS: Final = (
+    "sum(is_file), sum(size_bytes), sum(is_unsafe) FROM ("
+    "SELECT path, kind, kind IN ('file', 'hardlink') AS is_file, size_bytes, 0 AS is_unsafe FROM members"
+    " UNION ALL SELECT path, kind, 0, 0, 1 FROM unsafe)"
+)
 _BATCH: Final = 500
 _JUDGED_MAX: Final = 1_000
 """Judgments that are kept: of most members the same is known."""
@@ -67,7 +76,9 @@ class FolderSum(NamedTuple):
 
 
 class Spool:
-    """One target's members, in the order they were read, with all that is known of them.
+    """One target's members, in the order they were read, with all that is known of them, and which are not safe.
+
+    An upload that holds all of them is one number, not a row for each of them.
 
     Raises:
         LocalStateError: If the disk for temporary files is full, from every method.
@@ -75,6 +86,8 @@ class Spool:
 
     def __init__(self) -> None:
         self._waiting: list[tuple[object, ...]] = []
+        self._wholes: set[int] = set()
+        """The uploads that hold all that was read."""
         with _explained():
             self._database = sqlite3.connect("", isolation_level=None)
             self._database.executescript(f"PRAGMA journal_mode = OFF; PRAGMA cache_size = -4096; {_SCHEMA} BEGIN;")
@@ -96,8 +109,7 @@ class Spool:
             target = below(target)
             self._flush()
             content = self._content_at("members", target)
-        row = (path, member.kind, member.mode, member.size_bytes, target, digested.digest, content, stamp_of(member))
-        self._waiting.append(row)
+        self._waiting.append((path, member.kind, member.mode, member.size_bytes, target, content, stamp_of(member)))
         if len(self._waiting) >= _BATCH:
             self._flush()
 
@@ -143,10 +155,11 @@ class Spool:
         """Compute the content digest of an archive of all that was read, under a root of that name."""
         self._flush()
         listed = ListDigest()
-        for path, kind, mode, size_bytes, target, digest in self._rows(
-            "SELECT path, kind, mode, size_bytes, target, digest FROM members ORDER BY id"
+        for path, kind, mode, size_bytes, target, content in self._rows(
+            "SELECT path, kind, mode, size_bytes, target, content FROM members ORDER BY id"
         ):
             named = _join(root, target) if kind == "hardlink" else target
+            digest = content[1:] if kind == "file" else None
             listed.add(frame_of(_join(root, path), kind, mode, size_bytes, named), digest)
         return listed.text()
 
@@ -154,11 +167,7 @@ class Spool:
 
     def hold_all(self, upload: int) -> None:
         """Note that an upload holds all that was read."""
-        self._flush()
-        with _explained():
-            self._database.execute(
-                "INSERT OR REPLACE INTO held SELECT id, ?, 1 FROM members WHERE content IS NOT NULL", (upload,)
-            )
+        self._wholes.add(upload)
 
     def hold(self, upload: int, listed: Iterable[IndexedMember]) -> None:
         """Note which members an upload lists, with the same content or with other content."""
@@ -176,8 +185,9 @@ class Spool:
                 (upload,),
             )
 
-    def forget(self, uploads: Iterable[int]) -> None:
+    def forget(self, uploads: Sequence[int]) -> None:
         """Forget what these uploads hold: they are compared anew."""
+        self._wholes.difference_update(uploads)
         with _explained():
             self._database.executemany("DELETE FROM held WHERE upload = ?", ((upload,) for upload in uploads))
 
@@ -202,65 +212,84 @@ class Spool:
         """
         self._flush()
         used: set[int] = set()
+        whole = min((upload for upload in self._wholes if losses[upload] is None), default=None)
+        if whole is not None and self._has_safe_members():
+            used.add(whole)
 
         @lru_cache(_JUDGED_MAX)
         def judge(facts: MemberFacts) -> Answer:
             return judge_member(facts, losses)
 
-        def answers() -> Iterator[tuple[object, ...]]:
-            for path, kind, size_bytes, facts, reason in self._facts(excludes or {}):
+        def unsafe() -> Iterator[tuple[object, ...]]:
+            for path, kind, facts, reason in self._facts(excludes or {}, is_all_held=whole is not None):
                 answer = judge(facts)
-                if answer.code is None and answer.upload is not None:
+                if answer.code is not None:
+                    yield path, kind, answer.code, reason, answer.upload
+                elif answer.upload is not None:
                     used.add(answer.upload)
-                folder = path.partition(b"/")[0] if b"/" in path or kind == "directory" else b""
-                yield folder, path, kind, size_bytes, answer.code, reason, answer.upload
 
         with _explained():
-            self._database.execute("DELETE FROM answers")
-            decided = answers()
+            self._database.execute("DELETE FROM unsafe")
+            decided = unsafe()
             while batch := list(islice(decided, _BATCH)):
-                self._database.executemany("INSERT INTO answers VALUES (NULL, ?, ?, ?, ?, ?, ?, ?)", batch)
+                self._database.executemany("INSERT INTO unsafe VALUES (?, ?, ?, ?, ?)", batch)
         return used
 
     def has_open_answers(self) -> bool:
         """Tell whether another upload could make anything safe that is not."""
-        query = "SELECT EXISTS (SELECT 1 FROM answers WHERE code NOT IN ('unreadable', 'changed', 'special', 'empty'))"
-        with _explained():
-            return bool(self._database.execute(query).fetchone()[0])
+        query = "SELECT EXISTS (SELECT 1 FROM unsafe WHERE code NOT IN ('unreadable', 'changed', 'special', 'empty'))"
+        return self._has(query)
 
     def unsafe(self) -> Iterator[Unsafe]:
         """Yield what is not safe, by path."""
-        for row in self._rows("SELECT path, code, reason, upload FROM answers WHERE code IS NOT NULL ORDER BY path"):
+        for row in self._rows("SELECT path, code, reason, upload FROM unsafe ORDER BY path"):
             yield Unsafe(*row)
 
     def folders(self) -> Iterator[FolderSum]:
         """Yield the sums of the target's own folders, by the names' bytes."""
-        rows = self._rows(
-            "SELECT folder, sum(kind IN ('file', 'hardlink')), sum(size_bytes), sum(code IS NOT NULL) FROM answers"
-            " GROUP BY folder ORDER BY folder"
-        )
-        for path, file_count, size_bytes, unsafe_count in rows:
-            yield FolderSum(path, file_count or 0, size_bytes, unsafe_count)
+        for row in self._rows(f"SELECT {_FOLDER} AS folder, {_SUMS} GROUP BY folder ORDER BY folder"):
+            yield FolderSum(*row)
+
+    def total(self) -> FolderSum:
+        """Return the sums of all."""
+        [row] = self._rows(f"SELECT {_SUMS}")
+        return FolderSum(b"", *(number or 0 for number in row))
 
     def _facts(
-        self, excludes: Mapping[int, Excludes]
-    ) -> Iterator[tuple[bytes, str | None, int, MemberFacts, str | None]]:
-        """Yield each member with its facts, then the problems of what never became a member."""
+        self, excludes: Mapping[int, Excludes], *, is_all_held: bool
+    ) -> Iterator[tuple[bytes, str | None, MemberFacts, str | None]]:
+        """Yield each member with its facts, then the problems of what never became a member.
+
+        Args:
+            excludes: What uploads have left out.
+            is_all_held: Leave out members of which nothing else is known than that they were read: they are safe.
+        """
+        condition = "WHERE content IS NULL OR code IS NOT NULL" if is_all_held else ""
         rows = self._rows(
-            "SELECT members.id, path, kind, size_bytes, content IS NOT NULL, code, reason, upload, is_same FROM members"
-            " LEFT JOIN problems USING (path) LEFT JOIN held ON held.member = members.id ORDER BY members.id, upload"
+            "SELECT members.id, path, kind, content IS NOT NULL, code, reason, upload, is_same FROM members"  # noqa: S608  no text of others
+            f" LEFT JOIN problems USING (path) LEFT JOIN held ON held.member = members.id {condition}"
+            " ORDER BY members.id, upload"
         )
-        for (_, path, kind, size_bytes, was_read, code, reason), held in groupby(rows, lambda row: row[:7]):
-            uploads = [(row[7], row[8]) for row in held if row[7] is not None]
-            same = tuple([upload for upload, is_same in uploads if is_same])
-            other = tuple([upload for upload, is_same in uploads if not is_same])
+        for (_, path, kind, was_read, code, reason), held in groupby(rows, lambda row: row[:6]):
+            uploads = {row[6]: row[7] for row in held if row[6] is not None}
+            if was_read:
+                uploads |= dict.fromkeys(self._wholes, 1)
+            same = tuple(sorted(upload for upload, is_same in uploads.items() if is_same))
+            other = tuple(sorted(upload for upload, is_same in uploads.items() if not is_same))
             excluded = () if uploads or not excludes else _excluded_by(excludes, path)
-            yield path, kind, size_bytes, MemberFacts(code, bool(was_read), same, other, excluded), reason
+            yield path, kind, MemberFacts(code, bool(was_read), same, other, excluded), reason
         for path, code, reason in self._rows(
             "SELECT path, code, reason FROM problems"
             " WHERE NOT EXISTS (SELECT 1 FROM members WHERE members.path = problems.path)"
         ):
-            yield path, None, 0, MemberFacts(code, was_read=False, same=()), reason
+            yield path, None, MemberFacts(code, was_read=False, same=()), reason
+
+    def _has_safe_members(self) -> bool:
+        """Tell whether a member was read of which there is no problem."""
+        return self._has(
+            "SELECT EXISTS (SELECT 1 FROM members LEFT JOIN problems USING (path)"
+            " WHERE content IS NOT NULL AND code IS NULL)"
+        )
 
     def _content_at(self, table: str, path: bytes) -> bytes | None:
         with _explained():
@@ -270,7 +299,11 @@ class Spool:
     def _flush(self) -> None:
         waiting, self._waiting = self._waiting, []
         with _explained():
-            self._database.executemany("INSERT INTO members VALUES (NULL, ?, ?, ?, ?, ?, ?, ?, ?)", waiting)
+            self._database.executemany("INSERT INTO members VALUES (NULL, ?, ?, ?, ?, ?, ?, ?)", waiting)
+
+    def _has(self, query: str) -> bool:
+        with _explained():
+            return bool(self._database.execute(query).fetchone()[0])
 
     def _rows(self, query: str) -> Iterator[tuple[Any, ...]]:
         with _explained():
@@ -309,12 +342,18 @@ def _content_of(kind: str, target: bytes, digest: bytes | None) -> bytes | None:
     return b"s" + target if kind == "symlink" else b"d"
 
 
-def stamp_of(member: Member) -> str:
+def stamp_of(member: Member) -> bytes:
     """Write what differs after a member was changed; without inode numbers, which some file systems make up anew."""
     if member.kind == "directory":
-        return "directory"
+        return b"d"
     status = member.status
-    return f"{member.kind} {status.st_size} {status.st_mtime_ns} {status.st_ctime_ns} {member.target.hex()}"
+    return b"%b %d %d %d %b" % (
+        LETTERS[member.kind],
+        status.st_size,
+        status.st_mtime_ns,
+        status.st_ctime_ns,
+        member.target,
+    )
 
 
 @contextmanager
