@@ -37,7 +37,7 @@ def guarded_service(issuer: OddIssuer) -> Iterator[str]:
         gateway.close()
 
 
-def make_laptop(folder: Path, *, page: Path | None = None) -> Laptop:
+def make_laptop(folder: Path) -> Laptop:
     """Give a person a laptop on which nothing is set up, with a browser that keeps its last page in a file."""
     work = folder / "work"
     work.mkdir(parents=True)
@@ -45,7 +45,7 @@ def make_laptop(folder: Path, *, page: Path | None = None) -> Laptop:
         "MGMT_CONFIG": os.fspath(folder / "config"),
         "MGMT_STATE_DIR": os.fspath(folder / "state"),
         "PYTHON_KEYRING_BACKEND": "keyring.backends.fail.Keyring",
-        "BROWSER": f"{sys.executable} {_BROWSER} {page or folder / 'page.html'} %s",
+        "BROWSER": f"{sys.executable} {_BROWSER} {folder / 'page.html'} %s",
     }
     return Laptop(folder, work, environment)
 

@@ -49,11 +49,6 @@ class WriteUnits:
         client.meta.events.register("after-call.dynamodb.BatchGetItem", self._note_read)
         return client
 
-    @property
-    def by_target(self) -> Counter[str]:
-        """The units of all writes, by table or index."""
-        return sum_by_target(self.charges)
-
     def _note(self, params: dict[str, Any], model: Any, **_: Any) -> None:
         if model.name == "PutItem":
             self._pending = [(params["Item"], 1)]

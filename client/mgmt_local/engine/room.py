@@ -62,6 +62,10 @@ def read_room(data_dir: Path) -> Room:
 
 
 def _in_words(size_bytes: int, *, rounds_up: bool = False) -> str:
+    """Write a size; with `rounds_up` never a smaller one than it is.
+
+    `mgmt.text.size_in_words` rounds to the nearest: so much freed might not be enough.
+    """
     if size_bytes >= _GB:
         tenths = -(-size_bytes * 10 // _GB) if rounds_up else size_bytes * 10 // _GB
         return f"{tenths / 10:,.1f} GB"
