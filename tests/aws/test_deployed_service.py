@@ -1,14 +1,15 @@
 """A smoke test for a deployed stack in a real account: `MGMT_API_URL=… MGMT_TOKEN=… pytest -m aws`.
 
-It uploads three small objects and one in parts below a prefix of its own, and looks at the team's history.
+It stores some 60 MB below a prefix of its own, gets them back, asks whether they are safe, deletes and brings back, and
+looks at the team's history. It restores nothing, and costs a few cents.
 """
 
 import os
-import random
 import secrets
 
 import pytest
 
+from support import smoke
 from support.team import Laptop
 
 pytestmark = pytest.mark.aws
@@ -23,17 +24,26 @@ def laptop(tmp_path):
     return Laptop(tmp_path, tmp_path / "work", environment)
 
 
-def test_small_and_large_uploads_arrive_and_are_recorded(laptop):
-    prefix = f"smoke-test/{secrets.token_hex(8)}"
-    for number in range(3):
-        (laptop.work / f"{number}.jpg").write_bytes(os.urandom(10_000))
-    (laptop.work / "big.mov").write_bytes(random.Random(1).randbytes(40_000_000))  # noqa: S311  noise stands for footage
-    run = laptop.run("--json", "upload", "all", "--prefix", prefix, timeout_seconds=900)
-    assert run.exit_code == 0, run.stderr
-    assert run.lines[-1] == {"type": "summary", "succeeded": 4, "failed": 0, "skipped": 0}
-    again = laptop.run("--json", "upload", "all", "--prefix", prefix, timeout_seconds=900)
-    assert again.lines[-1] == {"type": "summary", "succeeded": 0, "failed": 0, "skipped": 4}
-    [record] = laptop.run("--json", "history", f"{prefix}/big.mov").records
-    assert record["status"] == "success"
-    (laptop.work / "big.mov").write_bytes(b"other")
-    assert laptop.run("upload", "big.mov", "--prefix", prefix).exit_code == 6
+@pytest.fixture
+def prefix():
+    return f"smoke-test/{secrets.token_hex(8)}"
+
+
+def test_small_and_large_uploads_arrive_and_are_recorded(laptop, prefix):
+    smoke.store(laptop, prefix)
+
+
+def test_what_was_stored_comes_back_whole_and_in_single_files(laptop, prefix):
+    smoke.get_back(laptop, prefix)
+
+
+def test_a_card_is_safe_once_it_is_stored(laptop, prefix):
+    smoke.ask_whether_it_is_safe(laptop, prefix, f"CARD_{secrets.token_hex(4)}")
+
+
+def test_what_was_deleted_comes_back(laptop, prefix):
+    smoke.delete_and_bring_back(laptop, prefix)
+
+
+def test_an_archived_class_is_safe_and_wants_a_restore(laptop, prefix):
+    smoke.meet_an_archived_class(laptop, prefix)
