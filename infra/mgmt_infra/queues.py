@@ -12,6 +12,7 @@ from aws_cdk import aws_sqs as sqs
 from constructs import Construct
 
 from mgmt_api.adapters.cloudwatch import NAMESPACE
+from mgmt_api.domain.metrics import MetricName
 from mgmt_api.domain.work import (
     ARRIVAL_DELAY_SECONDS,
     DELETED_EVERY_SECONDS,
@@ -23,6 +24,8 @@ from mgmt_api.domain.work import (
 WORK_MAX_SECONDS = 15 * 60
 """The longest that a function may run. Source: AWS Lambda Developer Guide, "Lambda quotas", read 2026-11."""
 TRIES_MAX = 5
+_REMOVALS_FAIL_HOURS = 6
+"""How long removals may fail in every round: an outage of S3 is shorter."""
 
 _ROUNDS: dict[Task, str] = {
     "pending": f"rate({ROUND_SECONDS // 60} minutes)",
@@ -105,23 +108,37 @@ class Queues(Construct):
         for name, queue in (("Joins", self.joins), ("Looks", self.looks)):
             age = queue.metric_approximate_age_of_oldest_message(period=cdk.Duration.minutes(5), statistic="Maximum")
             self._alarm(f"{name}LateAlarm", age, 3600, "Work waits for the worker for more than an hour.")
-        orphans = cloudwatch.Metric(
-            namespace=NAMESPACE,
-            metric_name="Orphans",
-            dimensions_map={"service": service_name},
-            period=cdk.Duration.hours(1),
-            statistic="Sum",
-        )
+        orphans = _hourly_sum("Orphans", service_name)
         self._alarm("OrphansAlarm", orphans, 1, "Objects without record, or records without object: see the log.")
+        removals = _hourly_sum("RemovalsFailed", service_name)
+        self._alarm(
+            "RemovalsAlarm",
+            removals,
+            1,
+            "Deleted uploads cannot be given up for removal, and cost on: see the log.",
+            periods=_REMOVALS_FAIL_HOURS,
+        )
 
-    def _alarm(self, name: str, metric: cloudwatch.IMetric, threshold: float, description: str) -> None:
+    def _alarm(
+        self, name: str, metric: cloudwatch.IMetric, threshold: float, description: str, *, periods: int = 1
+    ) -> None:
         cloudwatch.Alarm(
             self,
             name,
             metric=metric,
             threshold=threshold,
-            evaluation_periods=1,
+            evaluation_periods=periods,
             comparison_operator=cloudwatch.ComparisonOperator.GREATER_THAN_OR_EQUAL_TO_THRESHOLD,
             treat_missing_data=cloudwatch.TreatMissingData.NOT_BREACHING,
             alarm_description=description,
         )
+
+
+def _hourly_sum(name: MetricName, service_name: str) -> cloudwatch.Metric:
+    return cloudwatch.Metric(
+        namespace=NAMESPACE,
+        metric_name=name,
+        dimensions_map={"service": service_name},
+        period=cdk.Duration.hours(1),
+        statistic="Sum",
+    )

@@ -76,6 +76,15 @@ def test_orphans_and_work_that_waits_too_long_have_alarms(assembly: Assembly, qu
     assert _dimensions(orphans) == [{"Name": "service", "Value": STACK}]
 
 
+def test_removals_that_fail_for_hours_have_an_alarm(assembly: Assembly):
+    """Else what was deleted would be paid for without an end, and only the log would know."""
+    alarms = [each["Properties"] for each in assembly.find("AWS::CloudWatch::Alarm").values()]
+    (removals,) = (each for each in alarms if each["MetricName"] == "RemovalsFailed")
+    assert (removals["Namespace"], removals["Statistic"], removals["Threshold"]) == ("mgmt", "Sum", 1)
+    assert (removals["Period"], removals["EvaluationPeriods"]) == (3600, 6)
+    assert _dimensions(removals) == [{"Name": "service", "Value": STACK}]
+
+
 def test_a_message_comes_again_only_after_the_longest_that_the_function_may_have_it(queues):
     for kind in ("joins", "looks"):
         assert queues[kind][1]["VisibilityTimeout"] > FUNCTION_MAX_SECONDS

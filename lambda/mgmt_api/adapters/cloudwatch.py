@@ -17,7 +17,10 @@ from mgmt_api.domain.metrics import MetricName, known_code
 logger = logging.getLogger(__name__)
 
 NAMESPACE: Final = "mgmt"
-_UNITS: Final[dict[MetricName, MetricUnit]] = {"BytesStored": MetricUnit.Bytes}
+_UNITS: Final[dict[MetricName, MetricUnit]] = {
+    "BytesStored": MetricUnit.Bytes,
+    "BytesFetched": MetricUnit.Bytes,
+}
 """The units of metrics that are not plain counts."""
 
 

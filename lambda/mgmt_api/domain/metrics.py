@@ -7,11 +7,24 @@ from typing import Final, Literal, Protocol
 from mgmt_contract.problems import PROBLEMS
 
 MetricName = Literal[
-    "UploadsStarted", "UploadsDone", "UploadsFailed", "BytesStored", "Problems", "FallBacks", "Settled", "Orphans"
+    "UploadsStarted",
+    "UploadsDone",
+    "UploadsFailed",
+    "BytesStored",
+    "DownloadsDone",
+    "BytesFetched",
+    "RestoresAsked",
+    "UploadsDeleted",
+    "Problems",
+    "FallBacks",
+    "Settled",
+    "Orphans",
+    "RemovalsFailed",
 ]
-"""Uploads and stored bytes count where the records change, so that a call that is repeated counts once. Problems are
-answers: of a whole request, or of one item. Fall-backs are URLs that boto3 had to sign itself. Settled are operations
-that the worker has ended without a client, orphans what it found in the storage or the records alone."""
+"""Uploads, downloads, deletions and bytes count where the records change, so that a call that is repeated counts once;
+bytes fetched are what clients report. Problems are answers: of a whole request, or of one item. Fall-backs are URLs
+that boto3 had to sign itself. Settled are operations that the worker has ended without a client, orphans what it found
+in the storage or the records alone, failed removals the deleted uploads that it could not give up this time."""
 
 OTHER_CODE: Final = "other"
 

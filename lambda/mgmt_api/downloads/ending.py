@@ -56,4 +56,8 @@ def _end(backends: Backends, download: Download, item: DownloadEnd) -> Download:
         error_code=item.error_code,
         error_message=redact(item.error_message) if item.error_message is not None else None,
     )
-    return backends.records.update_operation(ended)
+    ended = backends.records.update_operation(ended)
+    backends.metrics.count("BytesFetched", item.received_bytes)
+    if not has_failed:
+        backends.metrics.count("DownloadsDone")
+    return ended

@@ -86,6 +86,7 @@ class _Desk(Value):
             return self._answer_asked_before(item, look_at(self.backends, version.upload), restore)
         except TierUnavailableError as error:
             raise self._refuse_tier(restore, item.tier) from error
+        self.backends.metrics.count("RestoresAsked")
         return RestoreResult(
             item.operation_id,
             "asked",

@@ -43,6 +43,7 @@ def _delete(desk: Desk, item: RemovalItem) -> RemovalResult:
         upload.advance("done", deleted_at=now, deleted_by=desk.actor.name, recoverable_until=until),
         mark_name(name, upload, is_deleted=True),
     )
+    desk.backends.metrics.count("UploadsDeleted")
     return RemovalResult(delete.id, "done", record=delete.record, upload=deleted.record)
 
 

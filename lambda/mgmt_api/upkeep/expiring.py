@@ -43,6 +43,7 @@ def _give_up(backends: Backends, upload: Operation) -> None:
         _tag_versions(backends, upload)
         note_removed(backends, upload)
     except (ConflictError, RecordsUnavailableError, StorageError) as error:
+        backends.metrics.count("RemovalsFailed")
         logger.warning("not given up this time", extra={"operation_id": upload.id, "reason": str(error)})
         return
     logger.info("given up for removal", extra={"operation_id": upload.id, "key": upload.record.s3_object_key})

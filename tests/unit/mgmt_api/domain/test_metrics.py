@@ -42,6 +42,22 @@ def test_problems_are_counted_by_code_of_items_and_of_whole_requests(studio, ada
     assert codes == {"Problems invalid-name": 1, "Problems invalid-request": 1, "Problems no-such-route": 1}
 
 
+def test_what_is_fetched_restored_and_deleted_is_counted_once(studio, ada):
+    upload = ada.upload(item_for("clip", BODY), BODY)
+    opened = ada.open_download(upload.operation_id)
+    broken = ada.open_download(upload.operation_id)
+    for _ in range(2):
+        ada.end_download(opened, len(BODY))
+        ada.end_download(broken, 3, error_code="disk-full", error_message="no space is left")
+    studio.objects.state("clip.tar.gz", upload.record.version_id, storage_class="GLACIER")
+    for _ in range(2):
+        ada.restore(upload.operation_id)
+        ada.delete(upload.operation_id)
+    counts = {name: studio.metrics.counts[name] for name in ("DownloadsDone", "BytesFetched", "RestoresAsked")}
+    assert counts == {"DownloadsDone": 1, "BytesFetched": len(BODY) + 3, "RestoresAsked": 1}
+    assert studio.metrics.counts["UploadsDeleted"] == 1
+
+
 # --- as CloudWatch reads them --------------------------------------------------------------------------------------
 
 

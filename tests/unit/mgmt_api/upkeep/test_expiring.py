@@ -111,6 +111,7 @@ def test_one_that_fails_is_given_up_next_time_and_keeps_no_other_waiting(studio,
     studio.work(DELETED)
     removed = [studio.operation(each.operation_id).record.removed_at for each in (deleted, other)]
     assert sum(each is None for each in removed) == 1
+    assert studio.metrics.counts["RemovalsFailed"] == 1
     studio.work(DELETED)
     assert None not in [studio.operation(each.operation_id).record.removed_at for each in (deleted, other)]
 
