@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Final, NoReturn, Self
 
 from mgmt.archive.codec import Piece
+from mgmt.archive.headers import is_ours
 from mgmt.errors import LocalStateError, MgmtError, SourceError
 from mgmt.layout import placeholder, temporary_name
 from mgmt.machine.files import is_same_file, remove_same
@@ -261,6 +262,13 @@ def sync_folder(folder: Path) -> None:
 
 
 def _taken(path: Path) -> SourceError:
+    if is_ours(path):  # whoever is at it meanwhile needs it: it is not to be removed
+        return SourceError(
+            f"'{shown(os.fspath(path))}' was made by another mgmt meanwhile, as in a folder that two machines upload "
+            "from, and it is left alone. Wait until that upload has ended, then run the same command again; or use "
+            "--archive-dir DIR.",
+            code="archive-exists",
+        )
     return SourceError(
         f"'{shown(os.fspath(path))}' exists already, and mgmt never overwrites a file. Rename or remove it, or "
         "put the archive elsewhere with --archive-dir.",

@@ -31,6 +31,19 @@ AtPlace = Literal["nothing", "promised", Foreign]
 Refusal = Literal[Foreign, "kept", "of another", "unreadable"]
 
 
+class UnknownArchiveError(SourceError):
+    """An archive that mgmt has made, and that this machine's journal does not know, is where one is to be made."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(
+            f"{path} exists already and an earlier mgmt made it, so it is left alone. If it was kept or downloaded, "
+            "move it away, or use --archive-dir DIR or --as NAME. If somebody else uploads from this folder, wait "
+            "until they have ended.",
+            code="archive-exists",
+        )
+        self.path = path
+
+
 class Facts(Value):
     """What the journal and the disk tell of earlier runs, before an upload begins."""
 
@@ -216,11 +229,12 @@ def explain(refusal: Refusal, facts: Facts) -> SourceError:
             f"belongs to the unfinished upload of '{shown(known.source_path)}'. Upload that one first, or use another "
             "--archive-dir DIR."
         )
+    elif refusal == "made by mgmt":
+        return UnknownArchiveError(path)
     else:
-        made = "an earlier mgmt made it and it was kept or downloaded"
         what = (
-            f"exists already and {made if refusal == 'made by mgmt' else 'mgmt did not make it'}, so it is left alone. "
-            "Move it away, or use --archive-dir DIR or --as NAME."
+            "exists already and mgmt did not make it, so it is left alone. Move it away, or use --archive-dir DIR or "
+            "--as NAME."
         )
     return SourceError(f"{path} {what}", code="archive-exists")
 

@@ -30,6 +30,7 @@ from mgmt.source.walk import SYSTEM_FILE, Excludes, is_system_name, own_data_at,
 from mgmt.text import count_in_words, show_path, shown, size_in_words
 from mgmt.upload import adopt
 from mgmt.upload.job import Job, UploadOptions
+from mgmt.upload.neighbours import Neighbours
 from mgmt.upload.originals import EarlierMoves, find_place
 from mgmt.upload.ours import choose_place, is_known_archive, is_left_by_move, placeholder_of, remove_cache_folder
 from mgmt_contract.names import ARCHIVE_SUFFIX, InvalidNameError, fold_key, join_key
@@ -126,6 +127,7 @@ class Looking:
         self._shown_base = shown_base
         self._is_dry_run = is_dry_run
         self._first_of_name: dict[str, Path] = {}
+        self._neighbours = Neighbours(session)
         self._nearly_full: set[Path] = set()
         self._said_cached: set[Path] = set()
 
@@ -169,7 +171,10 @@ class Looking:
         self._refuse_inside_moved(target)
         session.emit(Waiting(f"looking at {target}"))
         journal, url, base = session.journal, session.service_url, self._shown_base
-        job = make_job(target, self._options, journal, url, base, is_dry_run=self._is_dry_run)
+        try:
+            job = make_job(target, self._options, journal, url, base, is_dry_run=self._is_dry_run)
+        except adopt.UnknownArchiveError as error:
+            raise self._neighbours.explain(error) from error
         try:
             # Asked where several targets may go in one call; a single one fits into any.
             limits = session.api.learn_limits() if len(self._targets) > 1 else session.api.limits

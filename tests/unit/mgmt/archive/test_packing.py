@@ -230,6 +230,15 @@ def test_a_file_of_that_name_that_appears_meanwhile_is_left_alone(tmp_path, proj
     assert names(tmp_path) == {"P", "P.tar.gz"}
 
 
+def test_an_archive_of_another_mgmt_that_appears_meanwhile_is_not_to_be_removed(tmp_path, project):
+    theirs = pack(look(project), tmp_path / "theirs.tar.gz").path.read_bytes()
+    taken = tmp_path / "P.tar.gz"
+    with pytest.raises(SourceError, match="Wait until that upload has ended") as caught:
+        pack(look(project), taken, on_part=lambda _: taken.write_bytes(theirs))
+    assert (caught.value.code, "emove" in caught.value.message) == ("archive-exists", False)
+    assert taken.read_bytes() == theirs
+
+
 def test_disks_without_hard_links_get_their_archive_too(tmp_path, project, monkeypatch):
     forbid_links(monkeypatch)
     packed = pack(look(project), tmp_path / "P.tar.gz")
