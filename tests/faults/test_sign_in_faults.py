@@ -16,8 +16,8 @@ from mgmt_local.gateway.authorizer import Granted, RefusedError
 from mgmt_local.issuer.signing import SCOPE
 from support.engine import versioned_bucket
 from support.file_keyring import Keyring
+from support.kept_sign_in import make_credentials
 from support.rotating_issuer import rotating_issuer
-from support.sign_ins import make_credentials
 from support.team import Laptop, team_at_work
 
 

@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 
 from mgmt.credentials.store import CredentialStore
+from support.kept_sign_in import make_credentials
 from support.paper_service import paper_service
 from support.rotating_issuer import rotating_issuer
-from support.sign_ins import make_credentials
 
 PAIRS = 11
 

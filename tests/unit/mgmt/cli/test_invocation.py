@@ -10,9 +10,9 @@ from mgmt.credentials.store import CredentialStore
 from mgmt.errors import LoginRequiredError, UsageError
 from mgmt_contract.messages.service import Service
 from mgmt_contract.wire import to_plain
+from support.kept_sign_in import make_credentials
 from support.rotating_issuer import ROBOT, rotating_issuer
 from support.scripted_server import json_answer, scripted_server
-from support.sign_ins import make_credentials
 
 NO_RECORDS = json_answer({"results": []})
 

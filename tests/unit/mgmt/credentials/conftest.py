@@ -8,8 +8,8 @@ import pytest
 
 from mgmt.credentials.store import CredentialStore
 from support.file_keyring import Keyring
+from support.kept_sign_in import Clock
 from support.rotating_issuer import rotating_issuer
-from support.sign_ins import Clock
 
 
 @pytest.fixture

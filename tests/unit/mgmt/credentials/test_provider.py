@@ -22,8 +22,8 @@ from mgmt.events import Notice
 from mgmt.network import Connections
 from mgmt.network.retry import Patience
 from mgmt.session import FixedToken
+from support.kept_sign_in import SERVICE_URL, make_credentials, make_provider
 from support.rotating_issuer import ROBOT, rotating_issuer
-from support.sign_ins import SERVICE_URL, make_credentials, make_provider
 
 MANY = bool(os.environ.get("MGMT_MANY_RENEWALS"))
 PROCESSES, DEMANDS = (20, 75) if MANY else (4, 5)
@@ -339,14 +339,14 @@ def test_an_answer_that_is_lost_costs_a_login_at_most(issuer, clock, log_in, mak
 KILLED = """
 import os, pathlib, sys
 from mgmt.credentials import provider
-from support.sign_ins import make_provider
+from support.kept_sign_in import make_provider
 give = make_provider(pathlib.Path(sys.argv[1]), lambda _: None)
 give._keep = lambda _: os._exit(9)
 give(give())
 """
 RENEWING = """
 import pathlib, sys
-from support.sign_ins import make_provider
+from support.kept_sign_in import make_provider
 give = make_provider(pathlib.Path(sys.argv[1]), lambda _: None, budget_seconds=60.0)
 sys.stdin.read()
 for _ in range(int(sys.argv[2])):

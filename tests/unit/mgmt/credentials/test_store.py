@@ -22,7 +22,7 @@ from mgmt.credentials.store import CredentialStore, Known
 from mgmt.errors import CancelledError, LocalStateError, LoginRequiredError, UnavailableError
 from mgmt.events import Notice
 from mgmt.source.walk import own_data_at
-from support.sign_ins import SERVICE_URL, make_credentials
+from support.kept_sign_in import SERVICE_URL, make_credentials
 
 posix = pytest.mark.skipif(os.name == "nt", reason="Windows' folders are closed by their own lists")
 
