@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Final, Literal
 
 from mgmt_api.calls.backends import Backends
 from mgmt_api.domain.checks import is_operation_id
 from mgmt_api.domain.entities import Operation, Recorded
-from mgmt_api.ports import Reading, StoredObject
+from mgmt_api.ports import Reading, StorageUnavailableError, StoredObject
 from mgmt_contract.messages.objects import SignedRequest, StoredVersion
 from mgmt_contract.names import index_key
 from mgmt_contract.problems import Problem, ProblemError, make_problem
 from mgmt_contract.records import UploadRecord
 from mgmt_contract.values import Value
 from mgmt_contract.wire import format_time
+
+LOOK_MAX_SECONDS: Final = 18.0
+"""The longest that one HEAD takes: two tries of 8 s each, and a moment between (`adapters.clients`)."""
 
 Standing = Literal["there", "differs", "gone"]
 
@@ -107,12 +110,12 @@ def look_at(backends: Backends, upload: Operation, *, and_at_current: bool = Fal
     record = upload.record
     if record.removed_at is not None:  # it may be there for another day, and is not to be counted on
         return Version(upload, None, "gone")
-    stored = backends.objects.head_object(record.s3_object_key, record.version_id)
+    stored = _find(backends, record.s3_object_key, record.version_id)
     if stored is None:
         return Version(upload, None, "gone")
     is_current = None
     if and_at_current:
-        current = backends.objects.head_object(record.s3_object_key)
+        current = _find(backends, record.s3_object_key, None)
         is_current = current is not None and current.version_id == stored.version_id
     is_same = (stored.size, stored.crc64nvme) == (_recorded_size(upload), record.crc64nvme)
     reading = stored.reading if backends.settings.restores_archived else "readable"
@@ -125,7 +128,7 @@ def look_at_index(backends: Backends, upload: Operation) -> Standing | None:
     if record.index_size is None:
         return None
     key = index_key(backends.settings.root_prefix, upload.id)
-    stored = backends.objects.head_object(key, record.index_version_id)
+    stored = _find(backends, key, record.index_version_id)
     if stored is None:
         return "gone"
     is_same = (stored.size, stored.crc64nvme) == (record.index_size, record.index_crc64nvme)
@@ -142,6 +145,16 @@ def sign_index(backends: Backends, upload: Operation) -> SignedRequest | None:
         upload.record.index_version_id,
         expires_in_seconds=settings.url_life_seconds,
     )
+
+
+def _find(backends: Backends, key: str, version_id: str | None) -> StoredObject | None:
+    """Ask the storage for a version, or the current one, unless that may take longer than the call still has.
+
+    A list waits for each of its items: those that a storage which stumbles has left no time for are asked for again.
+    """
+    if backends.remaining_seconds() < LOOK_MAX_SECONDS:
+        raise StorageUnavailableError(f"{key} was not looked at: the call has too little time left")
+    return backends.objects.head_object(key, version_id)
 
 
 def _recorded_size(upload: Operation) -> int | None:

@@ -7,6 +7,7 @@ import uuid
 import pytest
 
 from support.fakes import crc64nvme
+from support.interposed import interpose_objects
 from support.studio import Machine, Studio, item_for
 
 BODY = b"footage, packed"
@@ -69,3 +70,18 @@ def test_nothing_is_written_and_what_has_stored_nothing_is_a_problem(studio: Stu
     codes = [seen.problem and seen.problem.code for seen in ada.look(upload_id, pending, str(uuid.uuid4()), "x")]
     assert codes == [None, "not-stored", "no-such-operation", "no-such-operation"]
     assert studio.records.operations == before
+
+
+def test_a_look_that_may_not_fit_into_the_call_is_left_to_the_next_one(studio: Studio, ada: Machine, upload_id: str):
+    """Else a storage that stumbles would have Lambda end the call, and with it the answers of all other items."""
+    asked = []
+
+    def take_long(method: str) -> None:
+        if method == "head_object":
+            asked.append(method)
+            studio.clock.advance(12)
+
+    studio.serve(studio.records, interpose_objects(studio.objects, before=take_long))
+    [seen] = ada.look(upload_id)
+    assert (seen.outcome, seen.problem.code, asked) == ("problem", "storage-unavailable", ["head_object"])
+    assert ada.open_download(upload_id).outcome == "opened"
