@@ -15,7 +15,7 @@ from mgmt.stored.opening import NotReadableError
 from mgmt.stored.recorded import size_of
 from mgmt.text import duration_in_words, size_in_words
 from mgmt_contract.messages.objects import RestoreItem, RestoreRequest, RestoreResult
-from mgmt_contract.restoring import PRICES_OF, TERMS, ArchiveKind, RestoreTerms, RestoreTier, price_of
+from mgmt_contract.restoring import PRICES_OF, TERMS, ArchiveKind, RestoreTerms, RestoreTier, price_of, seconds_of
 from mgmt_contract.storage import ARCHIVED_CLASSES
 from mgmt_contract.values import Value
 from mgmt_contract.wire import format_time
@@ -90,7 +90,7 @@ def describe_offer(archived: Sequence[NotReadableError], options: RestoreOptions
     dollars = sum(price_of(term, size) for term, size in zip(terms, sizes, strict=True))
     names = archived[0].upload.s3_object_key if len(archived) == 1 else f"{len(archived)} archives"
     kinds = ", ".join(sorted({each.kind for each in archived}))
-    hours = duration_in_words(max(term.ready_in_seconds for term in terms))
+    hours = duration_in_words(max(seconds_of(term, size) for term, size in zip(terms, sizes, strict=True)))
     return (
         f"{names}, {size_in_words(sum(sizes))}, must be restored by S3 from {kinds}: {_say_price(dollars)} at the tier "
         f"{options.tier} (prices of {PRICES_OF}, without the transfer), ready in about {hours}, "

@@ -14,7 +14,7 @@ from mgmt_api.ports import NotArchivedError, StoredObject, TierUnavailableError
 from mgmt_contract.messages.objects import RestoreItem, RestoreRequest, RestoreResponse, RestoreResult
 from mgmt_contract.problems import Problem, ProblemError
 from mgmt_contract.records import Phase, RestoreRecord
-from mgmt_contract.restoring import PRICES_OF, TERMS, ArchiveKind, RestoreTerms, RestoreTier, price_of
+from mgmt_contract.restoring import PRICES_OF, TERMS, ArchiveKind, RestoreTerms, RestoreTier, price_of, seconds_of
 from mgmt_contract.values import Value
 
 _EARLIER_MAX: Final = 20
@@ -115,6 +115,7 @@ class _Desk(Value):
 
     def _begin(self, item: RestoreItem, upload: Operation, terms: RestoreTerms, days: int | None) -> Restore:
         record, now = upload.record, self.backends.now()
+        size = upload.content.size if upload.content is not None else 0
         restore = RestoreRecord(
             operation_id=item.operation_id,
             operation_type="restore",
@@ -127,10 +128,10 @@ class _Desk(Value):
             s3_bucket=record.s3_bucket,
             s3_object_key=record.s3_object_key,
             version_id=record.version_id,
-            size=upload.content.size if upload.content is not None else 0,
+            size=size,
             tier=item.tier,
             days=days,
-            ready_at=now + timedelta(seconds=terms.ready_in_seconds),
+            ready_at=now + timedelta(seconds=seconds_of(terms, size)),
             phase="carrying",
             actor=self.actor.name,
             actor_id=self.actor.id,

@@ -31,6 +31,11 @@ def test_an_offer_names_price_time_and_how_long_the_copy_stays():
     assert offer.endswith("readable for 7 days, each of which costs as in STANDARD.")
 
 
+def test_what_is_large_takes_longer_at_the_fastest_tier():
+    assert "ready in about 32 min" in describe_offer([archived("GLACIER")], RestoreOptions("Expedited", 7))
+    assert "ready in about 5 h 0 min" in describe_offer([archived("GLACIER")], RestoreOptions("Standard", 7))
+
+
 @pytest.mark.parametrize(("tier", "price"), [("Standard", "about $0.00"), ("Expedited", "about $15.01")])
 def test_what_intelligent_tiering_has_archived_is_moved_back_for_good(tier, price):
     """S3 takes no days for it, and makes no copy that would cost anything."""
