@@ -195,12 +195,12 @@ def test_several_paths_are_safe_only_together(anna, card):
 AT_THE_FIRST_READ = """
 import os, pathlib, signal
 from mgmt.source import rereading
-read_at, times = rereading.read_at, iter(range(1_000_000))
+read_batch, times = rereading._Batch.read, iter(range(1_000_000))
 def read(*arguments):
     if next(times) == 0:
         {what}
-    return read_at(*arguments)
-rereading.read_at = read
+    return read_batch(*arguments)
+rereading._Batch.read = read
 from mgmt.__main__ import run
 run()
 """

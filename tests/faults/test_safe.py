@@ -20,11 +20,11 @@ from typing import NamedTuple
 
 import pytest
 
-from mgmt.source import rereading
 from mgmt_contract.names import index_key
 from mgmt_contract.records import UploadRecord
 from support.fakes import crc64nvme
 from support.forger import forge
+from support.reads import after_each_read
 from support.safe_world import Packed, Said, World, pack_source
 from support.trees import noise
 
@@ -423,28 +423,24 @@ def on_one_read(scene: Scene, monkeypatch: pytest.MonkeyPatch, act: Callable[[me
     """Let something happen to one of the reads that give bytes."""
     chosen = scene.chooser.randrange(len([path for path in scene.files() if path.stat().st_size]) - 1)
     count = iter(range(1_000_000))
-    read_at = rereading.read_at
 
-    def read(descriptor, view, offset):
-        got = read_at(descriptor, view, offset)
+    def happen(_descriptor: int, view: memoryview, got: int) -> int:
         if not got or next(count) != chosen:
             return got
         told = act(view, got)
         return got if told is None else told
 
-    monkeypatch.setattr(rereading, "read_at", read)
+    after_each_read(monkeypatch, happen)
 
 
 def on_every_read(monkeypatch: pytest.MonkeyPatch, act: Callable[[int], object]) -> None:
     """Let something happen after each read of an open file."""
-    read_at = rereading.read_at
 
-    def read(descriptor, view, offset):
-        got = read_at(descriptor, view, offset)
+    def happen(descriptor: int, _view: memoryview, got: int) -> int:
         act(descriptor)
         return got
 
-    monkeypatch.setattr(rereading, "read_at", read)
+    after_each_read(monkeypatch, happen)
 
 
 def during_the_reading(scene: Scene, monkeypatch: pytest.MonkeyPatch, act: Callable[[], object]) -> None:

@@ -9,12 +9,14 @@ import time
 from collections import deque
 from collections.abc import Generator
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
 from typing import Final
 
 from mgmt.errors import INTERRUPTED, CancelledError, is_gone
 from mgmt.layout import NANOSECONDS, FileEnd, Finding, Member, Reread, has_changed
 from mgmt.machine.folders import MovedError
 from mgmt.machine.memory import ALIGNMENT_BYTES, make_blocks
+from mgmt.source.at_once import AtOnce, Piece
 from mgmt.source.medium import Kinds, bypass_cache, read_at, read_through_cache
 from mgmt.source.walk import Walk
 from mgmt_contract.parts import MIB
@@ -73,12 +75,12 @@ class _File:
         if self.member.size_bytes:
             self.is_from_medium = bypass_cache(self.descriptor, self.member.status, kinds)
 
-    def read(self, view: memoryview, offset: int, wanted_bytes: int) -> memoryview:
-        """Read a piece of it; what comes after a failure is nothing."""
+    def read(self, view: memoryview, offset: int, wanted_bytes: int, result: int | None) -> memoryview:
+        """Read a piece of it, or go on from the result of having read it; what comes after a failure is nothing."""
         if self.failure is not None:
             return view[:0]
         try:
-            got_bytes = self._read_at(view, offset)
+            got_bytes = self._read_at(view, offset, result)
         except OSError as error:
             self.failure = error
             return view[:0]
@@ -86,9 +88,11 @@ class _File:
             self.failure = MovedError()
         return view[: min(got_bytes, wanted_bytes)]
 
-    def _read_at(self, view: memoryview, offset: int) -> int:
+    def _read_at(self, view: memoryview, offset: int, result: int | None) -> int:
         try:
-            return read_at(self.descriptor, view, offset)
+            if result is None:
+                return read_at(self.descriptor, view, offset)
+            return _go_on(self.descriptor, view, offset, result)
         except OSError as error:
             if error.errno != errno.EINVAL or not hasattr(os, "O_DIRECT"):
                 raise
@@ -138,9 +142,17 @@ class _Batch:
         self._pieces.append((file, self.block[self._used_bytes : stop], offset, size_bytes))
         self._used_bytes = stop
 
-    def read(self) -> list[memoryview]:
-        """Read all pieces."""
-        return [file.read(view, offset, size_bytes) for file, view, offset, size_bytes in self._pieces]
+    def read(self, readers: list[AtOnce]) -> list[memoryview]:
+        """Read all pieces, with one of the readers where there is one."""
+        results: list[int | None] = [None] * len(self._pieces)
+        if len(results) > 1 and readers:
+            reader = readers.pop()
+            results = reader.read([Piece(file.descriptor, view, offset) for file, view, offset, _ in self._pieces])
+            readers.append(reader)
+        return [
+            file.read(view, offset, size_bytes, result)
+            for (file, view, offset, size_bytes), result in zip(self._pieces, results, strict=True)
+        ]
 
     def take(self) -> memoryview:
         """Take the next piece that was read, when it is."""
@@ -160,6 +172,9 @@ class _Rereading:
     def __init__(self, stop: threading.Event | None) -> None:
         self._stop = stop
         self._pool = ThreadPoolExecutor(_THREADS, "mgmt-reread")
+        self._readers: list[AtOnce] = []
+        with suppress(OSError):  # each piece is then read alone
+            self._readers.extend(AtOnce(_BATCH_MAX) for _ in range(_THREADS))
         self._free = make_blocks(_BLOCKS_AHEAD, _BLOCK_SIZE_BYTES)
         self._waiting: deque[Member | Finding | _File | _Batch] = deque()
         self._filling: _Batch | None = None
@@ -178,6 +193,8 @@ class _Rereading:
 
     def close(self) -> None:
         self._pool.shutdown(cancel_futures=True)
+        for reader in self._readers:
+            reader.close()
         for file in self._open:
             file.close()
 
@@ -203,7 +220,7 @@ class _Rereading:
 
     def _submit(self) -> None:
         if self._filling is not None:
-            self._filling.reading = self._pool.submit(self._filling.read)
+            self._filling.reading = self._pool.submit(self._filling.read, self._readers)
             self._filling = None
 
     def _take(self) -> Generator[Reread]:
@@ -223,6 +240,15 @@ class _Rereading:
                 yield content
             if taken.is_taken:
                 self._free.append(taken.block)
+
+
+def _go_on(descriptor: int, view: memoryview, offset: int, result: int) -> int:
+    """Go on where a piece was read with others at once: only the end of the file makes it less than was asked for."""
+    if result < 0:
+        raise OSError(-result, os.strerror(-result))
+    if not result or result % ALIGNMENT_BYTES:
+        return result
+    return result + read_at(descriptor, view[result:], offset + result)
 
 
 def _is_written_just_now(status: os.stat_result) -> bool:

@@ -21,6 +21,7 @@ from mgmt.safe.reading import Target
 from mgmt.safe.spool import Spool
 from mgmt.source import rereading
 from mgmt.team.history import UploadFinder
+from support.reads import after_each_read
 from support.safe_world import World, pack_source
 from support.trees import litter, noise
 
@@ -232,7 +233,7 @@ def test_a_verdict_rests_on_ones_own_upload_where_somebody_else_has_stored_the_s
 
 
 def test_where_no_upload_stands_nothing_is_read_and_the_reason_is_said(world, card, tmp_path, monkeypatch):
-    monkeypatch.setattr(rereading, "read_at", None)
+    monkeypatch.setattr(rereading, "_Rereading", None)
     assert world.ask(card)[0].unsafe == [(b"", "not-stored")]
     upload = world.upload(pack(card, tmp_path))
     world.rewrite(upload, deleted_at=NOW, deleted_by="ada", recoverable_until=NOW)
@@ -320,14 +321,14 @@ def test_other_modes_and_times_are_no_other_content(world, card, tmp_path):
 def test_a_file_that_cannot_be_read_is_named_and_so_is_its_hard_link(world, card, tmp_path, monkeypatch):
     os.link(card / "100CANON" / "a.mp4", card / "101CANON" / "twin.mp4")
     world.upload(pack(card, tmp_path))
-    number, read_at = (card / "100CANON" / "a.mp4").stat().st_ino, rereading.read_at
+    number = (card / "100CANON" / "a.mp4").stat().st_ino
 
-    def fail(descriptor, view, offset):
+    def fail(descriptor, _view, got):
         if os.fstat(descriptor).st_ino == number:
             raise OSError(errno.EIO, "the medium fails")
-        return read_at(descriptor, view, offset)
+        return got
 
-    monkeypatch.setattr(rereading, "read_at", fail)
+    after_each_read(monkeypatch, fail)
     assert world.ask(card)[0].unsafe == [(b"100CANON/a.mp4", "unreadable"), (b"101CANON/twin.mp4", "unreadable")]
 
 
@@ -340,14 +341,13 @@ def test_a_card_that_cannot_be_read_is_named_without_a_hint_at_options_of_other_
 
 def test_a_card_that_is_pulled_out_makes_no_folder_safe(world, card, tmp_path, monkeypatch):
     world.upload(pack(card, tmp_path))
-    read_at = rereading.read_at
 
-    def pull(*arguments):
+    def pull(_descriptor, _view, got):
         if card.exists():
             card.rename(tmp_path / "pulled")
-        return read_at(*arguments)
+        return got
 
-    monkeypatch.setattr(rereading, "read_at", pull)
+    after_each_read(monkeypatch, pull)
     [said] = world.ask(card)
     assert not said.is_safe
     assert said.failure

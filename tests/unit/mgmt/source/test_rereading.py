@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import mmap
 import os
 import shutil
@@ -21,7 +22,8 @@ from mgmt.errors import CancelledError
 from mgmt.layout import NANOSECONDS, FileEnd, Finding, Member
 from mgmt.machine.memory import ALIGNMENT_BYTES
 from mgmt.source import look, medium, rereading
-from mgmt.source.medium import count_pages, drop_pages
+from mgmt.source.at_once import AtOnce, Piece
+from mgmt.source.medium import count_pages, drop_pages, read_at
 from mgmt.source.rereading import reread
 from mgmt.source.walk import Excludes, Walk
 from support.trees import awkward_tree, many_files, noise, open_descriptors
@@ -83,6 +85,75 @@ def test_a_file_that_is_in_the_cache_is_read_from_the_disk_all_the_same(on_disk)
     assert members[-1].is_from_medium
     assert digests.cached_count == 0
     assert pages_of(clip) == 0
+
+
+@only_linux
+def test_small_files_are_read_from_the_disk_too_several_at_once(on_disk, monkeypatch):
+    sizes = [1, 4095, 4096, 4097, 9_000, 70_000] * 5
+    (on_disk / "P").mkdir()
+    for number, size_bytes in enumerate(sizes):
+        (on_disk / "P" / f"{number:02}").write_bytes(noise(size_bytes, seed=number))
+    os.sync()
+    at_once: list[int | None] = []
+    read = AtOnce.read
+    monkeypatch.setattr(AtOnce, "read", lambda *arguments: at_once.extend(found := read(*arguments)) or found)
+    before = bytes_from_disks()
+    digests, members, _ = read_all(on_disk / "P")
+    assert bytes_from_disks() - before >= sum(sizes)
+    assert (digests.file_count, digests.cached_count) == (len(sizes), 0)
+    for number, found in enumerate(members[1:]):
+        assert found.digest == blake3(noise(sizes[number], seed=number)).digest()
+        assert pages_of(on_disk / "P" / f"{number:02}") == 0
+    if at_once:  # a machine may forbid it
+        assert sorted(filter(None, at_once)) == sorted(sizes)
+
+
+@only_linux
+@pytest.mark.parametrize(
+    ("result", "finding"),
+    [
+        (None, None),
+        (4096, None),
+        (-errno.EINVAL, None),
+        (0, "source-changed"),
+        (4095, "source-changed"),
+        (-errno.EIO, "source-unreadable"),
+    ],
+    ids=["not taken", "whole sectors", "not this way", "nothing", "less than whole sectors", "a bad sector"],
+)
+def test_what_the_system_says_of_several_pieces_is_what_it_says_of_one(tmp_path, monkeypatch, result, finding):
+    content = noise(9_000)
+    for name in "abc":
+        (tmp_path / name).write_bytes(content)
+
+    class Odd:
+        """Reads the second piece oddly."""
+
+        def __init__(self, _most: int) -> None: ...
+
+        def read(self, pieces: list[Piece]) -> list[int | None]:
+            got = [read_at(*piece) for piece in pieces]
+            pieces[1].view[max(result or 0, 0) :] = bytes(len(pieces[1].view) - max(result or 0, 0))
+            return [got[0], result, *got[2:]]
+
+        def close(self) -> None: ...
+
+    monkeypatch.setattr(rereading, "AtOnce", Odd)
+    _, members, findings = read_all(tmp_path)
+    assert [found.code for found in findings] == [finding] * (finding is not None)
+    digests = [member.digest for member in members[1:]]
+    assert digests == [blake3(content).digest()] * (3 - len(findings))
+
+
+def test_where_the_system_reads_only_one_piece_at_a_time_the_same_is_found(tmp_path, monkeypatch):
+    tree = many_files(tmp_path / "P", 50)
+    before = read_all(tree)[0]
+
+    def refuse(_most: int) -> AtOnce:
+        raise OSError(errno.ENOSYS, "Function not implemented")
+
+    monkeypatch.setattr(rereading, "AtOnce", refuse)
+    assert read_all(tree)[0] == before
 
 
 @only_linux
@@ -253,7 +324,6 @@ def test_a_file_whose_size_is_said_to_be_nothing_but_that_gives_bytes_is_a_findi
 @pytest.mark.parametrize("size_bytes", [1, ALIGNMENT_BYTES - 1, rereading._BLOCK_SIZE_BYTES + 1])
 def test_a_file_that_gives_more_than_its_size_is_a_finding(size_bytes, tmp_path, monkeypatch):
     (tmp_path / "clip.mov").write_bytes(noise(size_bytes))
-    read_at = rereading.read_at
 
     def read_more(descriptor, view, offset):
         got_bytes = read_at(descriptor, view, offset)
