@@ -8,9 +8,9 @@ import threading
 import unicodedata
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from mgmt.archive import free_bytes, is_ours
 from mgmt.errors import MgmtError, SourceError
@@ -30,10 +30,12 @@ from mgmt.source.walk import SYSTEM_FILE, Excludes, is_system_name, own_data_at,
 from mgmt.text import count_in_words, show_path, shown, size_in_words
 from mgmt.upload import adopt
 from mgmt.upload.job import Job, UploadOptions
-from mgmt.upload.neighbours import Neighbours
 from mgmt.upload.originals import EarlierMoves, find_place
 from mgmt.upload.ours import choose_place, is_known_archive, is_left_by_move, placeholder_of, remove_cache_folder
 from mgmt_contract.names import ARCHIVE_SUFFIX, InvalidNameError, fold_key, join_key
+
+if TYPE_CHECKING:  # a name for annotations only
+    from mgmt.upload.neighbours import Neighbours
 
 _SKIPPED_NAMED_MAX: Final = 20
 _STOPPING_MAX_SECONDS: Final = 1.0
@@ -127,7 +129,6 @@ class Looking:
         self._shown_base = shown_base
         self._is_dry_run = is_dry_run
         self._first_of_name: dict[str, Path] = {}
-        self._neighbours = Neighbours(session)
         self._nearly_full: set[Path] = set()
         self._said_cached: set[Path] = set()
 
@@ -158,6 +159,12 @@ class Looking:
                 yield job
             elif is_first:
                 emit(Repeated(target))
+
+    @cached_property
+    def _neighbours(self) -> Neighbours:
+        from mgmt.upload.neighbours import Neighbours  # hardly any run meets another machine's archive
+
+        return Neighbours(self._session)
 
     def look(self, target: str) -> Job | None:
         """Make the job of a target; None for a target that came before.
