@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import struct
-import zlib
 from collections.abc import Iterator
 from typing import Final, NamedTuple, Protocol
 
@@ -14,6 +13,8 @@ from mgmt.layout import BLOCK_SIZE_BYTES, STORED_HEADER_BYTES
 from mgmt_contract.parts import MIB
 
 _READ_SIZE_BYTES: Final = MIB
+_PIECE_SIZE_BYTES: Final = 64 * 1024
+"""Of what is inflated, or looked through for a mark, at a time."""
 _FLUSHED: Final = b"\x00\x00\xff\xff"
 """What a deflated block ends with: the length of an empty stored block and its complement. It may stand elsewhere in a
 block too."""
@@ -52,20 +53,43 @@ class Place(NamedTuple):
         return Place(self.archive_offset + block.length, self.tar_offset + len(block.content), crc32)
 
 
-def inflate_block(encoded: bytes) -> bytes:
-    """Inflate one block alone.
+class _Inflating:
+    """The inflating of one block, into memory of its owner's.
 
-    Raises:
-        IntegrityError: archive-damaged.
+    Args:
+        room: Memory for a block's content; filled from its beginning on.
     """
-    try:
-        inflating = QUICKEST.library.decompressobj(RAW)
-        content = bytes(inflating.decompress(encoded, BLOCK_SIZE_BYTES + 1))
-    except QUICKEST.library.error as error:
-        raise damaged(str(error)) from error
-    if len(content) > BLOCK_SIZE_BYTES:
-        raise damaged("one of its blocks is too long")
-    return content
+
+    def __init__(self, room: memoryview) -> None:
+        self._inflating = QUICKEST.library.decompressobj(RAW)
+        self._room = room
+        self._filled_bytes = 0
+
+    def take(self, encoded: memoryview | bytes) -> None:
+        """Inflate the next bytes of the block.
+
+        In small pieces: what one call returns would else be as long as the block, and is copied.
+
+        Raises:
+            IntegrityError: archive-damaged.
+        """
+        try:
+            for start in range(0, len(encoded), _PIECE_SIZE_BYTES):
+                self._put(encoded[start : start + _PIECE_SIZE_BYTES])
+        except QUICKEST.library.error as error:
+            raise damaged(str(error)) from error
+
+    def content(self) -> memoryview:
+        """Return what has come out so far."""
+        return self._room[: self._filled_bytes]
+
+    def _put(self, encoded: memoryview | bytes) -> None:
+        left_bytes = len(self._room) - self._filled_bytes
+        content = self._inflating.decompress(encoded, left_bytes + 1)
+        if len(content) > left_bytes or self._inflating.unconsumed_tail or self._inflating.eof:
+            raise damaged("one of its blocks is too long")
+        self._room[self._filled_bytes : self._filled_bytes + len(content)] = content
+        self._filled_bytes += len(content)
 
 
 def read_blocks(file: Readable, *, counts_crc32: bool = True) -> Iterator[ReadBlock]:
@@ -100,7 +124,7 @@ def read_placed_blocks(
         start = Place()
     place, room = start, memoryview(bytearray(BLOCK_SIZE_BYTES))
     while not window.is_at_end():
-        block = _read_stored(window, room) or _read_deflated(window)
+        block = _read_stored(window, room) or _read_deflated(window, room)
         yield place, block
         place = place.after(block, counts_crc32=counts_crc32)
         if len(block.content) < BLOCK_SIZE_BYTES:
@@ -135,7 +159,9 @@ class KnownBlocks:
         """
         block = _read_stored(self._window, self._room)
         if block is None:
-            return memoryview(inflate_block(self._window.take(length)))
+            inflating = _Inflating(self._room)
+            inflating.take(self._window.take(length))
+            return inflating.content()
         if block.length != length:
             raise damaged("one of its blocks is not as long as the index says")
         return block.content
@@ -218,11 +244,11 @@ class _Window:
             found = self._held.find(_FLUSHED, offset)
             if found >= 0:
                 return found + len(_FLUSHED)
-            if not self._view and not self._read():
+            held_bytes = len(self._held)
+            offset = max(offset, held_bytes - len(_FLUSHED) + 1)
+            self._hold(held_bytes + _PIECE_SIZE_BYTES)
+            if len(self._held) == held_bytes:
                 return None
-            offset = max(offset, len(self._held) - len(_FLUSHED) + 1)
-            self._held += self._view
-            self._view = memoryview(b"")
 
     def _skip(self, size_bytes: int) -> None:
         held_bytes = min(size_bytes, len(self._held))
@@ -279,26 +305,26 @@ def _as_stored(pieces: list[int], content: memoryview) -> Iterator[bytes | memor
         at += piece_bytes
 
 
-def _read_deflated(window: _Window) -> ReadBlock:
-    """Read a deflated block: it ends at the mark of a flush by which a whole block has come out."""
-    inflating = zlib.decompressobj(RAW)
-    content = bytearray()
+def _read_deflated(window: _Window, room: memoryview) -> ReadBlock:
+    """Read a deflated block: it ends at the mark of a flush by which a whole block has come out.
+
+    Args:
+        window: The archive.
+        room: Memory for a block's content.
+    """
+    inflating = _Inflating(room)
     length = 0
     while True:
         following = window.find_flush(length)
         if following is None:
             raise damaged("it is cut off")
-        try:
-            content += inflating.decompress(window.peek(following - length, length), BLOCK_SIZE_BYTES + 1)
-        except zlib.error as error:
-            raise damaged(str(error)) from error
+        inflating.take(window.peek(following - length, length))
         length = following
-        if len(content) > BLOCK_SIZE_BYTES or inflating.unconsumed_tail or inflating.eof:
-            raise damaged("one of its blocks is too long")
+        content = inflating.content()
         is_last = len(window.peek(_END + 1, length)) == _END
         if len(content) == BLOCK_SIZE_BYTES or is_last:
             window.take(length)
-            return ReadBlock(memoryview(content), length)
+            return ReadBlock(content, length)
 
 
 def damaged(why: str) -> IntegrityError:
