@@ -29,6 +29,8 @@ from mgmt_contract.records import UploadRecord
 _log: Final = logging.getLogger(__name__)
 _AGAIN_MAX: Final = 2
 """How often an index that arrived wrong is fetched again."""
+_WHY_UNSIGNED: Final = {"gone": "it is not in the bucket any more", "there": "an archived storage class holds it"}
+"""Why there is no URL for an index, by what the service says of it."""
 _DAMAGED: Final = "index-damaged"
 """As `mgmt.archive.index` says of one that cannot be used."""
 
@@ -164,7 +166,7 @@ def _take_request(seen: LookResult) -> SignedRequest:
     if error is not None:
         raise error
     if seen.index_request is None:
-        raise _unusable("it is not in the bucket any more" if seen.index == "gone" else "it is not as recorded")
+        raise _unusable(_WHY_UNSIGNED.get(seen.index or "", "it is not as recorded"))
     return seen.index_request
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Final, Literal
+from typing import Final, Literal, NamedTuple
 
 from mgmt_api.calls.backends import Backends
 from mgmt_api.domain.checks import is_operation_id
@@ -67,6 +67,14 @@ class Version(Value):
         )
 
 
+class StoredIndex(NamedTuple):
+    """The index of one upload's archive, as the storage states it now."""
+
+    standing: Standing
+    is_readable: bool
+    """False too where it is as recorded, but somebody's own lifecycle rule has archived it."""
+
+
 def tell_deletion(record: UploadRecord) -> str:
     """Say in words by whom and when an upload was deleted."""
     when = f" on {format_time(record.deleted_at)}" if record.deleted_at is not None else ""
@@ -118,11 +126,10 @@ def look_at(backends: Backends, upload: Operation, *, and_at_current: bool = Fal
         current = _find(backends, record.s3_object_key, None)
         is_current = current is not None and current.version_id == stored.version_id
     is_same = (stored.size, stored.crc64nvme) == (_recorded_size(upload), record.crc64nvme)
-    reading = stored.reading if backends.settings.restores_archived else "readable"
-    return Version(upload, stored, "there" if is_same else "differs", reading, is_current)
+    return Version(upload, stored, "there" if is_same else "differs", _reading(backends, stored), is_current)
 
 
-def look_at_index(backends: Backends, upload: Operation) -> Standing | None:
+def look_at_index(backends: Backends, upload: Operation) -> StoredIndex | None:
     """Have the storage state the index of an upload's archive; None where the record has none."""
     record = upload.record
     if record.index_size is None:
@@ -130,9 +137,15 @@ def look_at_index(backends: Backends, upload: Operation) -> Standing | None:
     key = index_key(backends.settings.root_prefix, upload.id)
     stored = _find(backends, key, record.index_version_id)
     if stored is None:
-        return "gone"
+        return StoredIndex("gone", is_readable=False)
     is_same = (stored.size, stored.crc64nvme) == (record.index_size, record.index_crc64nvme)
-    return "there" if is_same else "differs"
+    return StoredIndex(
+        "there" if is_same else "differs", is_readable=is_same and _reading(backends, stored) == "readable"
+    )
+
+
+def _reading(backends: Backends, stored: StoredObject) -> Reading:
+    return stored.reading if backends.settings.restores_archived else "readable"
 
 
 def sign_index(backends: Backends, upload: Operation) -> SignedRequest | None:

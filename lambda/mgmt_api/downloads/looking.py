@@ -31,15 +31,15 @@ def look_at_objects(backends: Backends, request: LookRequest) -> LookResponse:
         upload = require_stored(ahead.operation(wanted.operation_id), wanted.operation_id)
         version = look_at(backends, upload, and_at_current=True)
         index = look_at_index(backends, upload)
-        is_wanted = request.signs_indexes and index == "there"
+        is_signed = request.signs_indexes and index is not None and index.is_readable
         return LookResult(
             upload.id,
             version.standing,
             s3_object_key=upload.record.s3_object_key,
             version_id=upload.record.version_id,
             stored=version.describe(),
-            index=index,
-            index_request=sign_index(backends, upload) if is_wanted else None,
+            index=index.standing if index is not None else None,
+            index_request=sign_index(backends, upload) if is_signed else None,
             deleted_at=upload.record.deleted_at,
             recoverable_until=upload.record.recoverable_until,
             problem=version.make_problem(upload.id),

@@ -123,6 +123,13 @@ def test_an_index_that_is_not_this_archives_is_not_believed_and_the_archive_is_r
     assert desk.downloads() == [("success", None)]
 
 
+def test_where_an_archived_class_holds_the_index_the_archive_is_read(desk, indexed):
+    [seen] = desk.session.api.look([indexed.upload.operation_id], signs_indexes=True).results
+    with open_index(desk.session, indexed.upload, seen=replace(seen, index_request=None)) as index:
+        assert listed(index) == names_in(indexed.archive)
+    assert (desk.notices, desk.downloads()) == (["index-damaged", "archive-read"], [("success", None)])
+
+
 def test_an_index_of_which_a_bit_was_changed_on_the_way_is_fetched_again(desk, indexed):
     desk.team.storage.get_fault = lambda get: "flip" if get.attempt == 0 else "none"
     with open_index(desk.session, indexed.upload) as index:

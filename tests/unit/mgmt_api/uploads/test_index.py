@@ -172,6 +172,17 @@ def test_a_look_has_the_url_of_an_index_that_is_there_where_asked_for_and_writes
     assert studio.records.operations == before
 
 
+def test_an_index_that_somebody_has_archived_is_there_and_has_no_url(
+    studio: Studio, ada: Machine, bob: Machine, started: StartResult
+):
+    """A rule of the admin's own that reaches it: whoever needs the list reads the archive."""
+    upload_with(ada, started, INDEX)
+    record = ada.complete(started, content_of(BODY)).record
+    studio.objects.state(index_key("", started.operation_id), record.index_version_id, storage_class="GLACIER")
+    [seen] = bob.look(started.operation_id, signs_indexes=True)
+    assert (seen.outcome, seen.index, seen.index_request) == ("there", "there", None)
+
+
 def test_an_archive_without_an_index_has_no_url_of_one(studio: Studio, ada: Machine):
     item = item_for("clip", b"bytes")
     ada.upload(item, b"bytes")
