@@ -145,7 +145,14 @@ def look_at_index(backends: Backends, upload: Operation) -> StoredIndex | None:
 
 
 def _reading(backends: Backends, stored: StoredObject) -> Reading:
-    return stored.reading if backends.settings.restores_archived else "readable"
+    """Say whether bytes can be read now; a copy whose date has passed may be gone, whatever its header still says.
+
+    If it is not, restoring it once more only moves its date.
+    """
+    if not backends.settings.restores_archived:
+        return "readable"
+    until = stored.restored_until
+    return "archived" if until is not None and until <= backends.now() else stored.reading
 
 
 def sign_index(backends: Backends, upload: Operation) -> SignedRequest | None:

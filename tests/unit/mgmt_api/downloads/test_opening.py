@@ -94,6 +94,8 @@ def test_a_version_whose_size_or_checksum_is_not_the_recorded_one_differs(studio
 
 
 RESTORED = datetime(2026, 12, 1, tzinfo=UTC)
+PASSED = datetime(2026, 11, 1, tzinfo=UTC)
+"""Half a day before the tests' clock begins."""
 
 
 @pytest.mark.parametrize(
@@ -105,6 +107,7 @@ RESTORED = datetime(2026, 12, 1, tzinfo=UTC)
         ({"storage_class": "GLACIER", "is_restoring": True}, "restoring"),
         ({"storage_class": "INTELLIGENT_TIERING", "archive_tier": "X", "is_restoring": True}, "restoring"),
         ({"storage_class": "GLACIER", "restored_until": RESTORED}, "opened"),
+        ({"storage_class": "GLACIER", "restored_until": PASSED}, "archived"),
         ({"storage_class": "GLACIER_IR"}, "opened"),
         ({"storage_class": "INTELLIGENT_TIERING"}, "opened"),
     ],
