@@ -165,11 +165,7 @@ def test_what_a_killed_run_left_of_other_content_goes_from_the_cache_folder(team
         small_disk(anna.folder / "cache", 30) as small,
     ):
         team.storage.fault = lambda put: "stall"
-        process = anna.begin("upload", "card/clip")
-        assert team.storage.stalled.wait(30)
-        process.kill()
-        process.communicate()
-        team.storage.reset()
+        team.kill_stalled(anna.begin("upload", "card/clip"))
         remount(disk, "rw")
         (disk / "clip").write_bytes(noise(24 * MB, 2))
         remount(disk, "ro")
@@ -192,11 +188,7 @@ def test_a_whole_archive_in_the_cache_folder_is_used_though_the_card_can_be_writ
 def test_an_interrupted_upload_from_a_card_that_was_locked_since_goes_on_from_its_archive_there(team, anna):
     with card(anna.work / "card", noise(MB)) as disk:
         team.storage.fault = lambda put: "stall"
-        process = anna.begin("upload", "card/clip")
-        assert team.storage.stalled.wait(30)
-        process.kill()
-        process.communicate()
-        team.storage.reset()
+        team.kill_stalled(anna.begin("upload", "card/clip"))
         remount(disk, "ro")
         run = anna.run("--json", "upload", "card/clip")
         assert run.exit_code == 0, run.stderr

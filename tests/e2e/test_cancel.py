@@ -106,11 +106,7 @@ def test_what_failed_and_left_an_archive_is_tidied_up_and_what_ended_is_refused(
 def test_what_had_arrived_whole_is_recorded_as_done_and_not_as_cancelled(team: Team, anna: Laptop):
     (anna.work / "small.mov").write_bytes(noise(1000))
     team.storage.fault = lambda put: "lose-answer" if put.attempt == 0 else "stall"
-    process = anna.begin("upload", "small.mov")
-    assert team.storage.stalled.wait(30)
-    process.kill()
-    process.communicate()
-    team.storage.reset()
+    team.kill_stalled(anna.begin("upload", "small.mov"))
     run = anna.run("--json", "cancel", "--yes", "small.mov")
     assert (run.exit_code, error_of(run)["code"]) == (6, "already-stored")
     assert anna.run("--json", "history").records[0]["status"] == "success"
@@ -479,11 +475,7 @@ def test_what_could_not_be_removed_goes_with_the_next_cancel(team: Team, anna: L
 def cut_off(team: Team, laptop: Laptop, *arguments: str) -> str:
     """Kill a download in the middle of the first archive; return its id."""
     team.storage.get_fault = lambda get: "stall" if get.first > LARGE // 2 else "none"
-    process = laptop.begin("download", "--jobs", "1", *arguments)
-    assert team.storage.stalled.wait(30)
-    process.kill()
-    process.communicate()
-    team.storage.reset()
+    team.kill_stalled(laptop.begin("download", "--jobs", "1", *arguments))
     return laptop.run("--json", "history", "--mine", "--type", "download").records[0]["operation_id"]
 
 

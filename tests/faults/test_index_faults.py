@@ -44,11 +44,7 @@ def upload(laptop, *options):
 def stop_before_the_last_part(team, laptop):
     """Kill an upload when all is sent but the last part."""
     team.storage.fault = lambda put: "stall" if put.part_number == LAST_PART else "none"
-    process = laptop.begin("upload", "CARD_A", "--jobs", "1")
-    assert team.storage.stalled.wait(30)
-    process.kill()
-    process.communicate()
-    team.storage.reset()
+    team.kill_stalled(laptop.begin("upload", "CARD_A", "--jobs", "1"))
 
 
 def test_the_index_of_a_large_archive_lies_beside_it_before_its_last_part_does(team, anna, card, tmp_path):
@@ -87,11 +83,7 @@ def test_killed_between_the_index_and_the_last_part_the_next_run_finds_it_there(
 def test_an_archive_of_an_earlier_run_gets_its_index_too(team, anna, card, tmp_path):
     """Killed with the archive whole on the disk, and nothing of the index sent."""
     team.storage.fault = lambda put: "stall" if put.is_index else "none"
-    process = anna.begin("upload", "CARD_A", "--jobs", "1")
-    assert team.storage.stalled.wait(30)
-    process.kill()
-    process.communicate()
-    team.storage.reset()
+    team.kill_stalled(anna.begin("upload", "CARD_A", "--jobs", "1"))
     assert team.indexes() == {}
     _, record = upload(anna)
     [data] = team.indexes().values()

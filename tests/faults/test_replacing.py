@@ -14,11 +14,7 @@ def test_what_was_to_be_replaced_by_a_killed_run_is_not_by_one_that_does_not_say
     first = team.objects()
     (anna.work / "clip").write_bytes(noise(size_bytes))
     team.storage.fault = lambda put: "stall"
-    process = anna.begin("upload", "--replace", "clip")
-    assert team.storage.stalled.wait(30)
-    process.kill()
-    process.communicate()
-    team.storage.reset()
+    team.kill_stalled(anna.begin("upload", "--replace", "clip"))
     refused = anna.run("upload", "clip")
     assert refused.exit_code == 6, refused
     assert "--replace" in refused.stderr

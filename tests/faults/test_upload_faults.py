@@ -105,11 +105,7 @@ def test_kill_9_after_the_last_byte_then_the_same_command_confirms(team, anna, s
         return "lose-answer" if put.attempt == 0 else "stall"
 
     team.storage.fault = lose_the_answer_then_stall
-    process = anna.begin("upload", name, "--jobs", "1")
-    assert team.storage.stalled.wait(30)
-    process.kill()
-    process.communicate()
-    team.storage.reset()
+    team.kill_stalled(anna.begin("upload", name, "--jobs", "1"))
     run = anna.run("--json", "upload", name)
     assert (run.exit_code, run.stderr) == (0, "")
     assert_one_good_upload(team, anna, name)
@@ -201,11 +197,7 @@ def test_the_same_machine_does_not_upload_the_same_thing_twice_at_once(team, ann
 
 def test_a_source_that_changed_after_a_crash_is_a_new_upload(team, anna, large):
     team.storage.fault = lambda put: "stall" if put.part_number == 2 else "none"
-    process = anna.begin("upload", large, "--jobs", "1")
-    assert team.storage.stalled.wait(30)
-    process.kill()
-    process.communicate()
-    team.storage.reset()
+    team.kill_stalled(anna.begin("upload", large, "--jobs", "1"))
     (anna.work / large).write_bytes(noise(40 * MB, seed=2))
     assert anna.run("upload", large).exit_code == 0
     statuses = sorted(each["status"] for each in anna.run("--json", "history").records)

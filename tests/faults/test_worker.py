@@ -25,11 +25,7 @@ def kill_after_the_last_byte(team, laptop, name, last, *, has_index=True):
         return "lose-answer" if put.attempt == 0 else "stall"
 
     team.storage.fault = lose_the_answer_then_stall
-    process = laptop.begin("upload", name, "--jobs", "1", program=QUICK_WAITS)
-    assert team.storage.stalled.wait(30)
-    process.kill()
-    process.communicate()
-    team.storage.reset()
+    team.kill_stalled(laptop.begin("upload", name, "--jobs", "1", program=QUICK_WAITS))
 
 
 @pytest.mark.parametrize(
@@ -74,11 +70,7 @@ def test_the_machine_that_comes_back_after_all_learns_of_it_and_cleans_up(team, 
 def test_an_upload_that_nobody_goes_on_with_ends_after_its_days_and_leaves_no_parts(team, anna):
     (anna.work / "clip.mov").write_bytes(noise(40 * MB))
     team.storage.fault = lambda put: "stall" if put.part_number == 3 else "none"
-    process = anna.begin("upload", "clip.mov", "--jobs", "1")
-    assert team.storage.stalled.wait(30)
-    process.kill()
-    process.communicate()
-    team.storage.reset()
+    team.kill_stalled(anna.begin("upload", "clip.mov", "--jobs", "1"))
     team.ahead = LAPSED + timedelta(days=6)
     team.go_round()
     assert team.multipart_uploads() == 1

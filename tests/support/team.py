@@ -81,6 +81,13 @@ class Team:
         self.queue.send(Work("pending"))
         assert self.queue.wait_until_done(60)
 
+    def kill_stalled(self, process: subprocess.Popen[str]) -> None:
+        """Kill a command once one of its requests hangs, as `storage.fault` says; then end its faults."""
+        assert self.storage.stalled.wait(30)
+        process.kill()
+        process.communicate()
+        self.storage.reset()
+
     def laptop(self, folder: Path, person: str = "anna", *, is_admin: bool = False) -> Laptop:
         """Give a person a laptop with a home and a work folder of its own."""
         token = make_token(open_state_folder(self.folder), person, admin=is_admin)
