@@ -23,7 +23,7 @@ from mgmt.service import _query_of
 from mgmt.service.replies import Limits
 from mgmt.session import Session
 from mgmt.source import look
-from mgmt.storage.receiving import GetOutcome, GetResult, Place
+from mgmt.storage.receiving import GetOutcome, GetResult, Sink
 from mgmt.team.history import UploadFinder
 from mgmt_api.domain.entities import Operation
 from mgmt_contract import routes
@@ -223,12 +223,12 @@ class _Receiver:
     def __init__(self, objects: FakeObjectStore) -> None:
         self._objects = objects
 
-    def get(self, signed: SignedRequest, offset: int, length: int, size: int, place: Place) -> GetResult:
+    def get(self, signed: SignedRequest, offset: int, length: int, size: int, sink: Sink) -> GetResult:
         status, body = self._objects.get(signed, (offset, offset + length - 1))
         if status != 206 or not body:
             return GetResult(GetOutcome.REFUSED, f"HTTP {status}")
         for at in range(0, len(body), PIECE_BYTES):
             piece = body[at : at + PIECE_BYTES]
-            place.room()[: len(piece)] = piece
-            place.note(len(piece))
+            sink.room()[: len(piece)] = piece
+            sink.note(len(piece))
         return GetResult(GetOutcome.RECEIVED if len(body) == length else GetOutcome.BROKEN, "it came")

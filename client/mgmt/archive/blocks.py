@@ -41,17 +41,17 @@ class ReadBlock(NamedTuple):
     """Bytes that it takes in the archive."""
 
 
-class Place(NamedTuple):
+class BlockStart(NamedTuple):
     """Where a block begins, and the gzip checksum up to there."""
 
     archive_offset: int = len(GZIP_HEADER)
     tar_offset: int = 0
     crc32: int = 0
 
-    def after(self, block: ReadBlock, *, counts_crc32: bool = True) -> Place:
+    def after(self, block: ReadBlock, *, counts_crc32: bool = True) -> BlockStart:
         """Return where the next block begins."""
         crc32 = checksum_crc32(block.content, self.crc32) if counts_crc32 else 0
-        return Place(self.archive_offset + block.length, self.tar_offset + len(block.content), crc32)
+        return BlockStart(self.archive_offset + block.length, self.tar_offset + len(block.content), crc32)
 
 
 class _Inflating:
@@ -107,20 +107,20 @@ def read_blocks(file: Readable, *, counts_crc32: bool = True) -> Iterator[ReadBl
 
 
 def read_placed_blocks(
-    file: Readable, start: Place | None = None, *, counts_crc32: bool = True
-) -> Iterator[tuple[Place, ReadBlock]]:
-    """Read the blocks as `read_blocks` does, each with its place.
+    file: Readable, start: BlockStart | None = None, *, counts_crc32: bool = True
+) -> Iterator[tuple[BlockStart, ReadBlock]]:
+    """Read the blocks as `read_blocks` does, each with its start.
 
     Args:
         file: The archive, from its beginning on, or from `start` on.
-        start: The place of the first block, where an earlier reading has ended.
+        start: Of the first block, where an earlier reading has ended.
         counts_crc32: As above.
     """
     window = _Window(file)
     if start is None:
         if window.take(len(GZIP_HEADER)) != GZIP_HEADER:
             raise IntegrityError("The archive does not have this mgmt's format.", code="other-format")
-        start = Place()
+        start = BlockStart()
     place, room = start, memoryview(bytearray(BLOCK_SIZE_BYTES))
     while not window.is_at_end():
         stored = _read_stored(window, room)

@@ -10,7 +10,7 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from typing import NamedTuple, Protocol
 
-from mgmt.archive.blocks import Place, read_placed_blocks
+from mgmt.archive.blocks import BlockStart, read_placed_blocks
 from mgmt.archive.checksums import ListDigest
 from mgmt.archive.extracted_file import ExtractedFile
 from mgmt.archive.extraction import Extraction, LeftDifferentError
@@ -35,7 +35,7 @@ class Checkpoint(NamedTuple):
     """Members that are whole, from the first on."""
     mark: Mark
     """From here on the archive is fetched again; not behind `place`."""
-    place: Place
+    place: BlockStart
     """The block that is read first."""
     partial: IndexedMember | None
     """The file that follows, of which a part is there; its digest is that of this part."""
@@ -88,7 +88,7 @@ class _Unpacking:
         self._size_bytes = self._next_offset = 0
         self._marked = _Marked(archive)
         self._mark = self._marked.mark_before(archive.offset)
-        self._place = Place()
+        self._place = BlockStart()
 
     def run(self) -> Unpacked:
         checkpoint = self._checkpoints.checkpoint
@@ -148,7 +148,7 @@ class _Unpacking:
         checkpoint = Checkpoint(self._listed.member_count, self._mark, self._place, partial, done_bytes)
         self._checkpoints.save(checkpoint, self._extraction.begin_sync(file))
 
-    def _pieces(self, start: Place | None) -> Iterator[memoryview]:
+    def _pieces(self, start: BlockStart | None) -> Iterator[memoryview]:
         if start is not None:
             self._skip(start.archive_offset - self._archive.offset)
         for place, block in read_placed_blocks(self._marked, start):

@@ -243,11 +243,11 @@ class Index:
     def _open(self) -> gzip.GzipFile:
         if isinstance(self._source, Path):
             return gzip.open(self._source, "rb")
-        return gzip.GzipFile(fileobj=io.BufferedReader(_Place(self._source, self._seeking)), mode="rb")
+        return gzip.GzipFile(fileobj=io.BufferedReader(_SharedReader(self._source, self._seeking)), mode="rb")
 
 
-class _Place(io.RawIOBase):
-    """One reader's own place in a file that several read."""
+class _SharedReader(io.RawIOBase):
+    """One of several readers of a file, each with a position of its own."""
 
     def __init__(self, file: BinaryIO, seeking: threading.Lock) -> None:
         super().__init__()

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import IO, Any, Final, Self
 
 from mgmt.archive import sync_folder
-from mgmt.archive.blocks import Place
+from mgmt.archive.blocks import BlockStart
 from mgmt.archive.checkpoints import Checkpoint, Mark
 from mgmt.archive.extraction import LeftDifferentError
 from mgmt.archive.index import LINE_MAX_BYTES, IndexedMember, parse_member, write_member
@@ -231,7 +231,7 @@ class UnfinishedTree:
         checkpoint = Checkpoint(
             int(plain["member_count"]),
             Mark(*map(int, plain["mark"])),
-            Place(*map(int, plain["place"])),
+            BlockStart(*map(int, plain["place"])),
             None if partial is None else parse_member(partial.encode()),
             int(plain["partial_bytes"]),
         )

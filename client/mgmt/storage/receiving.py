@@ -50,18 +50,18 @@ class GetResult(Value):
     retry_after_seconds: float | None = None
 
 
-class Place(Protocol):
+class Sink(Protocol):
     """Takes the bytes of a range, in order."""
 
     def room(self) -> memoryview:
         """Return memory for the next bytes, at least for one."""
 
     def note(self, size_bytes: int) -> None:
-        """Take note that so many bytes have come there."""
+        """Take note that so many bytes have come."""
 
 
 class Memory:
-    """A place in memory, of the range's length; filled from its beginning on."""
+    """A sink that fills memory of the range's length, from its beginning on."""
 
     def __init__(self, memory: memoryview) -> None:
         self._left = memory
@@ -76,16 +76,16 @@ class Memory:
 
 
 class Noted:
-    """A place that also reports how many bytes each piece has, such as for a progress bar.
+    """A sink that also reports how many bytes each piece has, such as for a progress bar.
 
     Args:
-        place: Where the bytes come to.
+        sink: Takes the bytes.
         on_bytes: Gets the number of bytes of each piece, once they are taken.
     """
 
-    def __init__(self, place: Place, on_bytes: Callable[[int], object]) -> None:
-        self.room = place.room
-        self._note = place.note
+    def __init__(self, sink: Sink, on_bytes: Callable[[int], object]) -> None:
+        self.room = sink.room
+        self._note = sink.note
         self._on_bytes = on_bytes
 
     def note(self, size_bytes: int) -> None:
@@ -95,7 +95,7 @@ class Noted:
 
 
 class HandedOn:
-    """A place whose bytes are handed on as they come.
+    """A sink whose bytes are handed on as they come.
 
     Args:
         take: Gets each piece, as a view that is good until it returns.
@@ -126,10 +126,10 @@ class Receiver:
         self._stop = stop
         self._rate_limit = rate_limit
 
-    def get(self, signed: SignedRequest, offset: int, length: int, size: int, place: Place) -> GetResult:
+    def get(self, signed: SignedRequest, offset: int, length: int, size: int, sink: Sink) -> GetResult:
         """Fetch `length` bytes of an object of `size` bytes, from `offset` on.
 
-        What came to its place is good also where the outcome is another than RECEIVED.
+        Bytes that the sink took are good whatever the outcome.
 
         Raises:
             CancelledError: If the command was stopped.
@@ -148,7 +148,7 @@ class Receiver:
                     timeout=make_timeout(None, READ_TIMEOUT_SECONDS),
                     preload_content=False,
                 )
-            result = self._read(response, offset, length, size, place)
+            result = self._read(response, offset, length, size, sink)
         except urllib3.exceptions.HTTPError as error:
             raise_if_permanent(error, signed.url)
             result = _broken(signed.url, type(error).__name__)
@@ -158,7 +158,7 @@ class Receiver:
         _log.info("GET %d bytes from %d on: %s in %.3f s", length, offset, result.reason or "received", seconds)
         return result
 
-    def _read(self, response: urllib3.BaseHTTPResponse, offset: int, length: int, size: int, place: Place) -> GetResult:
+    def _read(self, response: urllib3.BaseHTTPResponse, offset: int, length: int, size: int, sink: Sink) -> GetResult:
         is_whole = False
         try:
             if not _has_range(response, offset, length, size):
@@ -169,14 +169,14 @@ class Receiver:
                     raise CancelledError(INTERRUPTED)
                 most_bytes = self._rate_limit.most_bytes(min(left_bytes, piece_bytes))
                 began = time.monotonic()
-                count = _read_into(response, place.room()[:most_bytes])
+                count = _read_into(response, sink.room()[:most_bytes])
                 if not count:
                     return _broken(response.url or "", f"it ended {left_bytes} bytes too early")
                 is_quick = time.monotonic() - began < _QUICK_SECONDS
                 piece_bytes = 4 * piece_bytes if is_quick else BLOCK_SIZE_BYTES
                 self._rate_limit.take(count)
                 left_bytes -= count
-                place.note(count)
+                sink.note(count)
             is_whole = True
             return GetResult(GetOutcome.RECEIVED, "")
         finally:

@@ -14,7 +14,7 @@ from mgmt.errors import INTERRUPTED, CancelledError, MgmtError
 from mgmt.journal import new_operation_id
 from mgmt.machine.memory import make_blocks
 from mgmt.session import Session
-from mgmt.storage.receiving import Memory, Noted, Place
+from mgmt.storage.receiving import Memory, Noted, Sink
 from mgmt.stored.opening import ask_to_open, is_over, report_end, take_request
 from mgmt.stored.ranges import RANGES_AT_A_TIME, Ranges
 from mgmt.stored.recorded import size_of
@@ -110,7 +110,7 @@ class StoredArchive:
         self,
         offset: int,
         length: int,
-        place: Place,
+        sink: Sink,
         check_wanted: Callable[[], object] = lambda: None,
     ) -> None:
         """Fetch a range, as `Ranges.fetch` does. From any thread.
@@ -124,7 +124,7 @@ class StoredArchive:
                 self.received_bytes += size_bytes
             self._on_bytes(size_bytes)
 
-        self._open().fetch(offset, length, Noted(place, count), check_wanted)
+        self._open().fetch(offset, length, Noted(sink, count), check_wanted)
 
     def read(self, offset: int, length: int) -> bytes:
         """Return a range that fits into the memory. From any thread.
@@ -199,7 +199,7 @@ class Fetch(Protocol):
         self,
         offset: int,
         length: int,
-        place: Place,
+        sink: Sink,
         check_wanted: Callable[[], object],
         /,
     ) -> None:
@@ -261,8 +261,8 @@ class _Ahead:
         span = next(self._spans, None)
         if span is not None:
             block = self._free.pop()
-            place = Noted(Memory(block), lambda _: self._check_open())
-            fetching = self._pool.submit(self._fetch_range, span.start, len(span), place, self._check_open)
+            sink = Noted(Memory(block), lambda _: self._check_open())
+            fetching = self._pool.submit(self._fetch_range, span.start, len(span), sink, self._check_open)
             self._coming.append((block, len(span), fetching))
 
     def _take_next(self) -> memoryview:

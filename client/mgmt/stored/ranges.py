@@ -9,7 +9,7 @@ from typing import Final
 
 from mgmt.errors import UnavailableError
 from mgmt.session import Session
-from mgmt.storage.receiving import GetOutcome, GetResult, Noted, Place
+from mgmt.storage.receiving import GetOutcome, GetResult, Noted, Sink
 from mgmt_contract.messages.objects import SignedRequest
 
 _log: Final = logging.getLogger(__name__)
@@ -46,7 +46,7 @@ class Ranges:
         self,
         offset: int,
         length: int,
-        place: Place,
+        sink: Sink,
         check_wanted: Callable[[], object] = lambda: None,
     ) -> None:
         """Fetch a range.
@@ -54,7 +54,7 @@ class Ranges:
         Args:
             offset: Of its first byte.
             length: Bytes.
-            place: Where they come to, each once.
+            sink: Takes them, each once.
             check_wanted: Called before each try; raises where nobody waits for the range any more.
 
         Raises:
@@ -69,7 +69,7 @@ class Ranges:
             done_bytes += size_bytes
             self._session.patience.note_progress()
 
-        counted = Noted(place, count)
+        counted = Noted(sink, count)
         tries = _Tries(self._session, f"{self._shown}: bytes from {offset} on")
         while done_bytes < length:
             check_wanted()
