@@ -15,13 +15,13 @@ from mgmt_contract.records import UploadRecord
 
 
 def check_archive(
-    archive: Readable, record: UploadRecord, on_bytes: Callable[[int], object], stop: threading.Event
+    archive: Readable, upload: UploadRecord, on_bytes: Callable[[int], object], stop: threading.Event
 ) -> None:
     """Read an archive from its beginning to its end, and compare it with its record.
 
     Args:
         archive: The archive.
-        record: That of its upload.
+        upload: The record of its upload.
         on_bytes: Gets the number of bytes that were read so far.
         stop: Ends the reading soon after it was set.
 
@@ -30,11 +30,11 @@ def check_archive(
         CancelledError: If `stop` was set.
     """
     summed = Summed(archive, stop=stop, on_bytes=on_bytes)
-    rules = Rules(recorded_members=record.member_count, recorded_bytes=record.uncompressed_size)
-    check_end(summed, record, read_through(summed, rules=rules) if has_this_format(record) else None)
+    rules = Rules(recorded_members=upload.member_count, recorded_bytes=upload.uncompressed_size)
+    check_end(summed, upload, read_through(summed, rules=rules) if has_this_format(upload) else None)
 
 
-def check_end(archive: Summed, record: UploadRecord, found: Unpacked | None) -> None:
+def check_end(archive: Summed, upload: UploadRecord, found: Unpacked | None) -> None:
     """Compare an archive that was read with its record; without what it holds where that is not known.
 
     Raises:
@@ -44,8 +44,8 @@ def check_end(archive: Summed, record: UploadRecord, found: Unpacked | None) -> 
     while archive.read(MIB):  # what lies behind the end of the gzip data counts too
         pass
     refuse_other_content(
-        record,
+        upload,
         size=archive.offset,
         crc64nvme=archive.crc64nvme,
-        content_digest=found.content_digest if found is not None and has_this_format(record) else None,
+        content_digest=found.content_digest if found is not None and has_this_format(upload) else None,
     )
