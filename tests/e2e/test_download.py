@@ -20,6 +20,7 @@ from mgmt_contract.parts import MIB
 from mgmt_local.process.state import open_state_folder
 from support.fakes import crc64nvme
 from support.hostile_archives import archive_of, file, folder
+from support.inputs import WITHOUT_PRIVILEGE
 from support.programs import QUICK_WAITS, noting_memory
 from support.stored import change_record
 from support.trees import describe, noise
@@ -594,6 +595,13 @@ def test_two_downloads_into_one_place_are_refused(team, bert, large):
     assert bert.run("download", "big.mov").exit_code == 0
 
 
+def kill_at_range(team, laptop, number, *command):
+    """Kill a download whose range of this number, from 0, does not arrive."""
+    team.storage.gets.clear()
+    team.storage.get_fault = lambda _: "stall" if len(team.storage.gets) > number else "none"
+    team.kill_stalled(laptop.begin(*command))
+
+
 @pytest.mark.parametrize("options", [[], ["--extract"], ["--only", "clip.mov"]], ids=["archive", "tree", "only"])
 def test_two_people_download_into_one_folder_one_after_the_other(team, anna, bert, tree, tmp_path, options):
     """Such as on a network disk: their journals do not know of each other, and both would use the same hidden names."""
@@ -612,6 +620,34 @@ def test_two_people_download_into_one_folder_one_after_the_other(team, anna, ber
     team.storage.get_fault = lambda _: "none"
     assert anna.run(*command).exit_code == 0, "what a killed run has left keeps nobody away"
     assert len(names_in(shared)) == 1
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only the superuser gives files to somebody else")
+@pytest.mark.parametrize(
+    ("number", "options"),
+    [(0, []), (0, ["--extract"]), (1, ["--only", "clip.mov"])],  # the first of --only reads the index
+    ids=["archive", "tree", "only"],
+)
+def test_what_another_users_killed_download_has_left_is_named_with_what_to_do(
+    team, anna, bert, tree, tmp_path, number, options
+):
+    """It is private to that user, and would stop everybody else for good."""
+    shared = tmp_path / "shared"
+    shared.mkdir()
+    kill_at_range(team, bert, number, "download", "--to", str(shared), *options, "DCIM")
+    left = {path for path in shared.rglob("*") if path.is_dir() or path.stat().st_mode & 0o077 == 0}
+    assert left
+    for path in left:
+        os.lchown(path, 65534, 65534)
+    command = [*WITHOUT_PRIVILEGE, sys.executable, "-m", "mgmt", "--json", "download", "--to", shared, *options, "DCIM"]
+    done = subprocess.run(
+        command, cwd=anna.work, env=anna.whole_environment(), capture_output=True, text=True, check=False, timeout=60
+    )
+    error = json.loads(done.stderr.splitlines()[-1])
+    assert (done.returncode, error["code"]) == (9, "left-by-other")
+    assert any(f"'{path}' belongs to " in error["message"] for path in left)
+    assert "run `mgmt resume` or `mgmt cancel`, or delete the file" in error["message"]
+    assert left <= set(shared.rglob("*")), "nothing of it is touched"
 
 
 def test_a_report_that_is_lost_is_no_failure(team, bert, tree):

@@ -34,7 +34,7 @@ Compare = Callable[[Path, Path, Path, Sequence[str]], object]
 """Holds a fetched archive against its source, with a scratch folder and the paths that are left out."""
 
 NOTHING: Final[Mapping[str, str]] = {}
-_WITHOUT_PRIVILEGE: Final = ("setpriv", "--bounding-set=-dac_override,-dac_read_search")
+WITHOUT_PRIVILEGE: Final = ("setpriv", "--bounding-set=-dac_override,-dac_read_search")
 """The superuser may read and write everything; without these two rights it is an ordinary owner of files."""
 _STATE_NAMES: Final = {"journal.sqlite", "known-names", "machine-id", "locks", "log"}
 _LOCKS_KEPT: Final = {"machine-id.lock", "uploads.lock"}
@@ -120,7 +120,7 @@ class Desk:
         self.before = see(self.work)
         command = [sys.executable, *(("-m", "mgmt") if program is None else ("-c", program)), *arguments]
         if self.is_ordinary_user and os.geteuid() == 0:
-            command = [*_WITHOUT_PRIVILEGE, *command]
+            command = [*WITHOUT_PRIVILEGE, *command]
         merged = {**self.environment, **(environment or {})}
         streams = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
         given = {name: value for name, value in merged.items() if value is not None}

@@ -13,6 +13,7 @@ from pathlib import Path
 from mgmt.archive.disk_errors import DiskErrors
 from mgmt.download.chosen import ChosenMembers
 from mgmt.download.extracted import ExtractedTree
+from mgmt.download.left_over import refuse_left_by_others
 from mgmt.download.orders import Orders
 from mgmt.download.results import Summary, not_begun
 from mgmt.download.wanted import DownloadOptions, Wanted
@@ -100,6 +101,7 @@ class _Run:
             self._refuse_second(wanted)
             task = _choose_way(wanted)
             with wanted.holding(), DiskErrors(os.fsencode(wanted.place)):
+                refuse_left_by_others(task.hidden_paths)
                 record = task.run()
         except NotReadableError as error:
             self._summary.archived[name] = error

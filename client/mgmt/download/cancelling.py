@@ -5,19 +5,18 @@ The files are found by the operation's id, which stands in the list of what has 
 
 from __future__ import annotations
 
-import json
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
+from mgmt.download.left_over import LeftOver, find_left_over
 from mgmt.download.orders import is_order_of, place_in
-from mgmt.download.unfinished import identity_of, lock_path, make_token
+from mgmt.download.unfinished import identity_of, lock_path
 from mgmt.errors import LocalStateError, RefusedError, SourceError
 from mgmt.journal import DownloadOrder
-from mgmt.layout import archive_file_name, is_temporary_name, token_of, with_token
-from mgmt.machine.files import open_regular
+from mgmt.layout import archive_file_name
 from mgmt.machine.filling import remove_tree
 from mgmt.machine.lock_files import hold_file
 from mgmt.service import error_in
@@ -29,17 +28,6 @@ from mgmt_contract.records import CANCELLED, DownloadRecord
 from mgmt_contract.values import Value
 
 _MESSAGE: Final = "Given up with `mgmt cancel`."
-_LINE_MAX_BYTES: Final = 2**20
-"""Longer than any line that is read; the list of a tree may have longer ones."""
-
-
-class LeftOver(Value):
-    """What a download has left in a folder."""
-
-    paths: tuple[Path, ...]
-    """The list last: by it the others are found."""
-    published: tuple[list[int], ...] = ()
-    """Identities of what was checked, and got its name or was about to."""
 
 
 class Unended(Value):
@@ -72,7 +60,7 @@ def give_up(session: Session, record: DownloadRecord, shown_base: Path) -> tuple
         raise RefusedError(message, code="already-there", operation_id=record.operation_id)
     with ExitStack() as held:
         _hold(session, record, place, held)
-        left = _find_left_over(place.parent, record.operation_id)
+        left = find_left_over(place.parent, record.operation_id)
         if left is not None and _is_published(left, place):
             raise RefusedError(
                 f"All of {record.s3_object_key} has arrived as '{shown(os.fspath(place))}'. "
@@ -95,7 +83,7 @@ def give_up(session: Session, record: DownloadRecord, shown_base: Path) -> tuple
 
 def _choose_place(places: Sequence[Path], record: DownloadRecord) -> Path:
     """Choose the place with unfinished files: a record does not tell folders apart that share their last name."""
-    return next((each for each in places if _find_left_over(each.parent, record.operation_id) is not None), places[0])
+    return next((each for each in places if find_left_over(each.parent, record.operation_id) is not None), places[0])
 
 
 def tell_unknown_place(record: DownloadRecord) -> str:
@@ -177,60 +165,6 @@ def _record_end(session: Session, record: DownloadRecord) -> DownloadRecord:
     if not isinstance(result.record, DownloadRecord):
         raise RefusedError(f"The service has no download {record.operation_id}.", code="no-such-operation")
     return result.record
-
-
-def _find_left_over(folder: Path, operation_id: str) -> LeftOver | None:
-    """Find the list that names an operation, and the files that belong to it."""
-    try:
-        lists = sorted(path for path in folder.iterdir() if is_temporary_name(path.name))
-    except OSError:
-        return None
-    for path in lists:
-        lines = iter(_read_lines(path))
-        head = next(lines, None)
-        if head is None or not isinstance(head.get("upload_id"), str):
-            continue
-        left = list(lines)
-        openings = [line["operation_id"] for line in left if "operation_id" in line]
-        if openings and openings[-1] == operation_id:
-            published = tuple(line["published"] for line in left if isinstance(line.get("published"), list))
-            return LeftOver((*_others_of(path, head["upload_id"]), path), published)
-    return None
-
-
-def _others_of(path: Path, list_name: str) -> Iterator[Path]:
-    """Return the files that a list is about; its name tells which kind of list it is."""
-    token = token_of(path.name)
-    upload_id, _, choice = list_name.partition(" ")
-    if token == make_token("ranges", list_name):
-        names = [make_token("archive", list_name)]
-    elif token == make_token("checkpoints", list_name):
-        tree = f"chosen {choice}" if " " in list_name else "tree"
-        names = [make_token("members", list_name), make_token(tree, upload_id)]
-    else:
-        names = []
-    for name in names:
-        yield path.with_name(with_token(path.name, name))
-
-
-def _read_lines(path: Path) -> Iterator[dict[str, Any]]:
-    """Read the short lines of a list, which name its download; none of a file that is no list."""
-    try:
-        with open_regular(path) as descriptor:
-            if descriptor is None:
-                return
-            with open(descriptor, "rb", closefd=False) as file:
-                while line := file.readline(_LINE_MAX_BYTES):
-                    try:
-                        value = json.loads(line) if line.startswith(b"{") and line.endswith(b"\n") else None
-                    except (ValueError, RecursionError):
-                        value = None
-                    if isinstance(value, dict):
-                        yield value
-                    elif file.tell() == len(line):  # the first line is not a list's
-                        return
-    except OSError:
-        return
 
 
 def _is_published(left: LeftOver, place: Path) -> bool:

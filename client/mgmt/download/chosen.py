@@ -23,7 +23,7 @@ from mgmt.archive.rules import Rules
 from mgmt.download.refetching import Refetching
 from mgmt.download.selection import Selection
 from mgmt.download.unfinished import Opened
-from mgmt.download.unfinished_tree import UnfinishedTree
+from mgmt.download.unfinished_tree import UnfinishedTree, list_paths
 from mgmt.download.wanted import Wanted
 from mgmt.errors import INTERRUPTED, CancelledError, IntegrityError, MgmtError, TargetExistsError
 from mgmt.events import Begun
@@ -49,8 +49,9 @@ class ChosenMembers:
     def __init__(self, wanted: Wanted) -> None:
         self._wanted = wanted
         # Another choice is another tree: what one has left must not come into the other's.
-        self._choice = "\0".join(sorted(wanted.options.only))
-        self._token = wanted.token(f"chosen {self._choice}")
+        choice = "\0".join(sorted(wanted.options.only))
+        self._token = wanted.token(f"chosen {choice}")
+        self._list_name = f"{wanted.upload.operation_id} {choice}"
         self._part = temporary_name(wanted.tree_name, self._token)
         self._archive: StoredArchive | None = None
 
@@ -59,6 +60,12 @@ class ChosenMembers:
         """The record of a download that was begun and has failed."""
         return self._archive.record if self._archive is not None else None
 
+    @property
+    def hidden_paths(self) -> tuple[Path, ...]:
+        """Where it keeps what is not whole yet."""
+        folder, tree_name = self._wanted.options.folder, self._wanted.tree_name
+        return (folder / self._part, *list_paths(folder, tree_name, self._list_name))
+
     def run(self) -> DownloadRecord:
         """Download them.
 
@@ -66,8 +73,7 @@ class ChosenMembers:
             MgmtError: If it failed; where `failed_record` is set, the team knows.
         """
         wanted = self._wanted
-        list_name = f"{wanted.upload.operation_id} {self._choice}"
-        with UnfinishedTree(wanted.options.folder, wanted.tree_name, list_name, 0) as unfinished:
+        with UnfinishedTree(wanted.options.folder, wanted.tree_name, self._list_name, 0) as unfinished:
             earlier = unfinished.opened
             try:
                 with open_index(wanted.session, wanted.upload, target_path=wanted.target_path) as index:

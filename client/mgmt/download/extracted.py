@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 
 from mgmt.archive.checkpoints import unpack_resumably
 from mgmt.archive.extraction import Extraction, LeftDifferentError
@@ -13,7 +14,7 @@ from mgmt.archive.unpacking import unpack
 from mgmt.download.checking import check_end
 from mgmt.download.refetching import Refetching
 from mgmt.download.unfinished import Opened
-from mgmt.download.unfinished_tree import STEP_BYTES, UnfinishedTree
+from mgmt.download.unfinished_tree import STEP_BYTES, UnfinishedTree, list_paths
 from mgmt.download.wanted import Wanted
 from mgmt.errors import IntegrityError, MgmtError
 from mgmt.events import Begun
@@ -40,6 +41,13 @@ class ExtractedTree:
     def failed_record(self) -> DownloadRecord | None:
         """The record of a download that was begun and has failed."""
         return self._archive.record if self._archive is not None else None
+
+    @property
+    def hidden_paths(self) -> tuple[Path, ...]:
+        """Where it keeps what is not whole yet."""
+        wanted = self._wanted
+        part = wanted.options.folder / os.fsdecode(self._part)
+        return (part, *list_paths(wanted.options.folder, wanted.tree_name, wanted.upload.operation_id))
 
     def run(self) -> DownloadRecord:
         """Download and extract it.

@@ -70,8 +70,7 @@ class Unfinished:
     """
 
     def __init__(self, folder: Path, archive_name: str, upload_id: str, size: int) -> None:
-        self.path = folder / temporary_name(archive_name, make_token("archive", upload_id))
-        self._list_path = folder / temporary_name(archive_name, make_token("ranges", upload_id))
+        self.path, self._list_path = archive_paths(folder, archive_name, upload_id)
         self._head = {"format": _LIST_FORMAT, "upload_id": upload_id, "size": size, "range_bytes": RANGE_SIZE_BYTES}
         self.size = size
         self._is_done = bytearray(-(-size // RANGE_SIZE_BYTES))
@@ -297,6 +296,12 @@ def _read_at(descriptor: int, buffer: memoryview, offset: int) -> int:
 def make_token(what: str, upload_id: str) -> str:
     """Make the part of an unfinished file's name that depends on its upload and its purpose."""
     return hashlib.sha256(f"{what} {upload_id}".encode()).hexdigest()[:_TOKEN_HEX_DIGITS]
+
+
+def archive_paths(folder: Path, archive_name: str, upload_id: str) -> tuple[Path, Path]:
+    """Say where an archive that is not whole lies, and its list."""
+    archive, ranges = (temporary_name(archive_name, make_token(what, upload_id)) for what in ("archive", "ranges"))
+    return folder / archive, folder / ranges
 
 
 def lock_path(archive_place: Path) -> Path:

@@ -47,8 +47,7 @@ class UnfinishedTree:
     """
 
     def __init__(self, folder: Path, tree_name: str, upload_id: str, size: int) -> None:
-        self._list_path = folder / temporary_name(tree_name, make_token("checkpoints", upload_id))
-        self._members_path = folder / temporary_name(tree_name, make_token("members", upload_id))
+        self._list_path, self._members_path = list_paths(folder, tree_name, upload_id)
         self._head = {"format": _LIST_FORMAT, "upload_id": upload_id, "size": size}
         self._is_worth_it = size > STEP_BYTES
         self.opened: Opened | None = None
@@ -242,6 +241,13 @@ class UnfinishedTree:
         remove_file(self._members_path, lambda _: True)
         # The list last: while it is there, the next run finds what is to be removed.
         remove_file(self._list_path, lambda _: True)
+
+
+def list_paths(folder: Path, tree_name: str, upload_id: str) -> tuple[Path, Path]:
+    """Say where the list of a tree that is not whole lies, and that of its members."""
+    names = (temporary_name(tree_name, make_token(what, upload_id)) for what in ("checkpoints", "members"))
+    checkpoints, members = names
+    return folder / checkpoints, folder / members
 
 
 def _parse(line: bytes) -> IndexedMember:

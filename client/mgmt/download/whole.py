@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 
 from mgmt.archive.blocks import Readable
 from mgmt.archive.publishing import prepare, publish
@@ -10,7 +11,7 @@ from mgmt.archive.rules import Rules
 from mgmt.download.checking import check_archive
 from mgmt.download.fetching import Fetching
 from mgmt.download.refetching import Refetching
-from mgmt.download.unfinished import Opened, Unfinished
+from mgmt.download.unfinished import Opened, Unfinished, archive_paths
 from mgmt.download.wanted import Wanted
 from mgmt.errors import IntegrityError, MgmtError
 from mgmt.events import Begun
@@ -32,6 +33,12 @@ class WholeArchive:
         self._received_bytes = self._checked_bytes = 0
         self.failed_record: DownloadRecord | None = None
         """The record of a download that was begun and has failed."""
+
+    @property
+    def hidden_paths(self) -> tuple[Path, ...]:
+        """Where it keeps what is not whole yet."""
+        wanted = self._wanted
+        return archive_paths(wanted.options.folder, wanted.archive_name, wanted.upload.operation_id)
 
     def run(self) -> DownloadRecord:
         """Download it.
