@@ -622,6 +622,7 @@ def test_two_people_download_into_one_folder_one_after_the_other(team, anna, ber
     assert len(names_in(shared)) == 1
 
 
+@pytest.mark.usefixtures("tree")
 @pytest.mark.skipif(os.geteuid() != 0, reason="only the superuser gives files to somebody else")
 @pytest.mark.parametrize(
     ("number", "options"),
@@ -629,7 +630,7 @@ def test_two_people_download_into_one_folder_one_after_the_other(team, anna, ber
     ids=["archive", "tree", "only"],
 )
 def test_what_another_users_killed_download_has_left_is_named_with_what_to_do(
-    team, anna, bert, tree, tmp_path, number, options
+    team, anna, bert, tmp_path, number, options
 ):
     """It is private to that user, and would stop everybody else for good."""
     shared = tmp_path / "shared"
@@ -648,6 +649,44 @@ def test_what_another_users_killed_download_has_left_is_named_with_what_to_do(
     assert any(f"'{path}' belongs to " in error["message"] for path in left)
     assert "run `mgmt resume` or `mgmt cancel`, or delete the file" in error["message"]
     assert left <= set(shared.rglob("*")), "nothing of it is touched"
+
+
+@pytest.mark.parametrize("options", [[], ["--extract"]], ids=["archive", "tree"])
+def test_what_a_killed_download_of_an_older_version_has_left_is_named_by_the_next_of_that_name(
+    team, anna, bert, options
+):
+    """Its order ends with the newer one's arrival, so `mgmt resume` would never come to it."""
+    download = ("download", *options, "clip.mov")
+    (anna.work / "clip.mov").write_bytes(noise(LARGE_BYTES))
+    assert anna.run("upload", "clip.mov").exit_code == 0
+    kill_at_range(team, bert, 2, *download, "--jobs", "1")
+    (anna.work / "clip.mov").write_bytes(noise(100))
+    assert anna.run("upload", "--replace", "clip.mov").exit_code == 0
+    run = bert.run("--json", *download)
+    assert run.exit_code == 0, run.stderr
+    [said] = [line for line in run.lines if line["type"] == "notice"]
+    left = [name for name in names_in(bert.work) if is_temporary_name(name)]
+    assert said["code"] == "left-over"
+    assert any(f"'{bert.work / name}'" in said["message"] for name in left)
+    assert f"`mgmt cancel {said['operation_id']}` removes it" in said["message"]
+    assert "nothing left to resume" in bert.run("resume").stderr
+    assert bert.run("cancel", "--yes", said["operation_id"]).exit_code == 0
+    assert not [name for name in names_in(bert.work) if is_temporary_name(name)]
+    again = bert.run("--json", *download, "--replace")
+    assert (again.exit_code, [line for line in again.lines if line["type"] == "notice"]) == (0, [])
+
+
+def test_what_another_command_goes_on_with_is_not_called_left(team, anna, bert):
+    """One for the archive was killed; one for the tree has ended."""
+    (anna.work / "clip.mov").write_bytes(noise(LARGE_BYTES))
+    assert anna.run("upload", "clip.mov").exit_code == 0
+    kill_at_range(team, bert, 2, "download", "clip.mov", "--jobs", "1")
+    (anna.work / "clip.mov").write_bytes(noise(100))
+    assert anna.run("upload", "--replace", "clip.mov").exit_code == 0
+    run = bert.run("--json", "download", "--extract", "clip.mov")
+    assert (run.exit_code, [line for line in run.lines if line["type"] == "notice"]) == (0, [])
+    assert bert.run("resume").exit_code == 0
+    assert names_in(bert.work) == ["clip.mov", "clip.mov.tar.gz"]
 
 
 def test_a_report_that_is_lost_is_no_failure(team, bert, tree):

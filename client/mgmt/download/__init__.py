@@ -13,7 +13,7 @@ from pathlib import Path
 from mgmt.archive.disk_errors import DiskErrors
 from mgmt.download.chosen import ChosenMembers
 from mgmt.download.extracted import ExtractedTree
-from mgmt.download.left_over import refuse_left_by_others
+from mgmt.download.left_over import refuse_left_by_others, tell_unused
 from mgmt.download.orders import Orders
 from mgmt.download.results import Summary, not_begun
 from mgmt.download.wanted import DownloadOptions, Wanted
@@ -60,6 +60,7 @@ def download(
     with run.orders.keeping(names):
         for name in names:
             run.download(name, is_last=name == names[-1])
+        tell_unused(session, options.folder, shown_base, run.ended)
 
 
 class _Run:
@@ -83,6 +84,8 @@ class _Run:
         """The uploads that names meant so far."""
         self._places: dict[Path, str] = {}
         """Where they go, and the name of each."""
+        self.ended: list[Wanted] = []
+        """Those that have succeeded."""
 
     def download(self, name: str, *, is_last: bool) -> None:
         """Download the upload that a name means, and report how that ended.
@@ -116,6 +119,7 @@ class _Run:
         else:
             self._summary.succeeded += 1
             self.orders.end(name)
+            self.ended.append(wanted)
             self._session.emit(Finished(record))
 
     def _begin(self, name: str, upload: UploadRecord, *, is_last: bool) -> Wanted:

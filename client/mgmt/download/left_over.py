@@ -8,15 +8,20 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import stat
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any, Final
 
-from mgmt.download.unfinished import make_token
+from mgmt.download.unfinished import lock_path, make_token
+from mgmt.download.wanted import Wanted
 from mgmt.errors import TargetExistsError
+from mgmt.events import Notice
 from mgmt.layout import is_temporary_name, temporary_name, token_of, with_token
 from mgmt.machine.files import open_regular
-from mgmt.text import shown
+from mgmt.machine.lock_files import hold_file
+from mgmt.session import Session
+from mgmt.text import show_path, shown, size_in_words
 from mgmt_contract.values import Value
 
 _LINE_MAX_BYTES: Final = 2**20
@@ -31,7 +36,7 @@ class LeftOver(Value):
     target_path: str
     """As the download's record has it."""
     paths: tuple[Path, ...]
-    """The list last: by it the others are found."""
+    """What has arrived first, and the list last: by it the others are found."""
     published: tuple[list[int], ...] = ()
     """Identities of what was checked, and got its name or was about to."""
 
@@ -41,10 +46,61 @@ def find_left_over(folder: Path, operation_id: str) -> LeftOver | None:
     return next((each for each in _left_in(folder) if each.operation_id == operation_id), None)
 
 
-def find_of_names(folder: Path, names: Iterable[str]) -> Iterator[LeftOver]:
-    """Find what downloads to these file names have left in a folder."""
-    of_names = {_without_token(temporary_name(name)) for name in names}
-    return _left_in(folder, lambda name: _without_token(name) in of_names)
+def tell_unused(session: Session, folder: Path, shown_base: Path, ended: Iterable[Wanted]) -> None:
+    """Name what is left beside places that have their archive or tree now, and that nothing will go on with.
+
+    Such is the rest of an older version: the download that has ended took its place, also in the journal. It stays, as
+    somebody may have wanted that version; unnoticed it would lie there for good.
+
+    Args:
+        session: The wired organs.
+        folder: The folder of the command.
+        shown_base: Folder that paths in the team's records are relative to.
+        ended: The downloads that have succeeded.
+    """
+    hidden = {
+        _without_token(temporary_name(name)): each for each in ended for name in (each.archive_name, each.tree_name)
+    }
+    fetched = {each.upload.operation_id for each in hidden.values()}
+    for left in _left_in(folder, lambda name: _without_token(name) in hidden):
+        wanted = hidden[_without_token(left.paths[-1].name)]
+        if left.upload_id in fetched or _is_wanted(session, left) or _is_at_work(wanted):
+            continue
+        is_found = show_path(os.fspath(folder / Path(left.target_path).name), shown_base) == left.target_path
+        cancel = f"`mgmt cancel {left.operation_id}` removes it; or delete" if is_found else "Delete"
+        session.emit(
+            Notice(
+                f"A download of another version of {wanted.upload.s3_object_key} was begun here and has not ended, and "
+                f"`mgmt resume` does not go on with it: {_describe(left.paths[0])} is left of it. {cancel} it by hand.",
+                "left-over",
+                left.operation_id,
+            )
+        )
+
+
+def _is_wanted(session: Session, left: LeftOver) -> bool:
+    """Tell whether a command of this machine is to go on with it, for whichever service."""
+    services = {session.service_url, *session.journal.services_left()}
+    orders = (order for service in services for order in session.journal.download_orders(service))
+    return any(order.upload_id == left.upload_id for order in orders)
+
+
+def _is_at_work(wanted: Wanted) -> bool:
+    """Tell whether a download to this place runs, here or on a machine that shares the folder."""
+    try:
+        with hold_file(lock_path(wanted.archive_place)):
+            return False
+    except BlockingIOError:
+        return True
+
+
+def _describe(path: Path) -> str:
+    named = f"'{shown(os.fspath(path))}'"
+    with contextlib.suppress(OSError):
+        found = path.lstat()
+        if stat.S_ISREG(found.st_mode):
+            return f"{named} ({size_in_words(found.st_size)})"
+    return named
 
 
 def refuse_left_by_others(paths: Iterable[Path]) -> None:
@@ -121,7 +177,7 @@ def _others_of(path: Path, list_name: str) -> Iterator[Path]:
         names = [make_token("archive", list_name)]
     elif token == make_token("checkpoints", list_name):
         tree = f"chosen {choice}" if " " in list_name else "tree"
-        names = [make_token("members", list_name), make_token(tree, upload_id)]
+        names = [make_token(tree, upload_id), make_token("members", list_name)]
     else:
         names = []
     for name in names:
