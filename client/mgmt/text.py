@@ -11,6 +11,10 @@ from typing import Final
 
 MEASURED_MIN_BYTES: Final = 1024 * 1024
 """A speed is worth saying from here on: fewer bytes measure the round trip and not the line."""
+_HALF_CHARACTER: Final = re.compile("[\ud800-\udfff]")
+"""How Python holds a byte that is no text."""
+_SPELLED_BYTE: Final = re.compile(r"\\x[0-9a-f]{2}")
+_SPELLED: Final = re.compile(rb"\\(?:\\|x([0-9a-f]{2}))")
 _BIDI_CONTROLS: Final = frozenset("\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
 _BREAKS: Final = "/-_.:,="
 """Where a word that is too long for a line may be broken."""
@@ -46,6 +50,57 @@ def shown(path: bytes | str) -> str:
     'caf\\xe9.mov'
     """
     return os.fsencode(path).decode("utf-8", "backslashreplace")
+
+
+def spell_path(path: bytes | str, *, is_one_line: bool = False) -> str:
+    r"""Write a path as text that any record, JSON line or table can carry, and `read_path` can read back.
+
+    Nearly every path is written as it is. In one with bytes that are no text each of these is written as \xNN, and each
+    backslash is doubled; so is one in which a real backslash would look like that.
+
+    Args:
+        path: The path.
+        is_one_line: Also write control characters in that way.
+
+    >>> print(spell_path(b"caf\xe9.mov"), spell_path(rb"caf\xe9.mov"), spell_path(rb"a\b"))
+    caf\xe9.mov caf\\xe9.mov a\b
+    """
+    return _spell(os.fsencode(path).decode("utf-8", "surrogateescape"), is_one_line=is_one_line)
+
+
+def _spell(text: str, *, is_one_line: bool = False) -> str:
+    if text.isprintable() and "\\" not in text:
+        return text
+    is_odd = any(map(_is_odd, text)) if is_one_line else _HALF_CHARACTER.search(text) is not None
+    if not (is_odd or _SPELLED_BYTE.search(text)):
+        return text
+    return "".join(_spell_character(each, is_one_line=is_one_line) for each in text)
+
+
+def _is_odd(character: str) -> bool:
+    return _escape(character) != character
+
+
+def _spell_character(character: str, *, is_one_line: bool) -> str:
+    if character == "\\":
+        return "\\\\"
+    is_odd = _is_odd(character) if is_one_line else _HALF_CHARACTER.match(character) is not None
+    return "".join(f"\\x{byte:02x}" for byte in character.encode("utf-8", "surrogateescape")) if is_odd else character
+
+
+def read_path(text: str) -> str:
+    r"""Read a path that `spell_path` has written.
+
+    >>> os.fsencode(read_path(r"caf\xe9.mov")), os.fsencode(read_path(r"caf\\xe9.mov")), os.fsencode(read_path("a"))
+    (b'caf\xe9.mov', b'caf\\xe9.mov', b'a')
+    """
+    if _SPELLED_BYTE.search(text) is None:
+        return text
+    return os.fsdecode(_SPELLED.sub(_read_spelled, text.encode("utf-8", "surrogateescape")))
+
+
+def _read_spelled(found: re.Match[bytes]) -> bytes:
+    return b"\\" if found[1] is None else bytes.fromhex(found[1].decode("ascii"))
 
 
 def size_in_words(size_bytes: float) -> str:
@@ -236,5 +291,5 @@ def show_path(target: str, base: Path) -> str:
         relative = absolute.relative_to(base).as_posix()
     except ValueError:
         relative = absolute.name
-    text = os.fsencode(relative if relative != "." else absolute.name).decode("utf-8", "backslashreplace")
-    return unicodedata.normalize("NFC", text)
+    text = os.fsencode(relative if relative != "." else absolute.name).decode("utf-8", "surrogateescape")
+    return _spell(unicodedata.normalize("NFC", text))

@@ -676,6 +676,21 @@ def test_what_a_killed_download_of_an_older_version_has_left_is_named_by_the_nex
     assert (again.exit_code, [line for line in again.lines if line["type"] == "notice"]) == (0, [])
 
 
+@pytest.mark.skipif(os.name == "nt", reason="no name has a backslash there")
+@pytest.mark.parametrize("command", ["resume", "cancel"])
+def test_a_download_whose_name_looks_like_a_spelled_byte_is_found_again(team, anna, bert, command):
+    r"""Its record has the path with each backslash twice, as \xNN stands for a byte that is no text."""
+    name = r"take\xe9.mov"
+    (anna.work / name).write_bytes(noise(LARGE_BYTES))
+    assert anna.run("upload", name).exit_code == 0
+    kill_at_range(team, bert, 2, "download", name, "--jobs", "1")
+    [download] = bert.run("--json", "history", "--type", "download").records
+    assert download["target_path"] == r"take\\xe9.mov.tar.gz"
+    run = bert.run("resume") if command == "resume" else bert.run("cancel", "--yes", download["operation_id"])
+    assert run.exit_code == 0, run.stderr
+    assert names_in(bert.work) == ([f"{name}.tar.gz"] if command == "resume" else [])
+
+
 def test_what_another_command_goes_on_with_is_not_called_left(team, anna, bert):
     """One for the archive was killed; one for the tree has ended."""
     (anna.work / "clip.mov").write_bytes(noise(LARGE_BYTES))

@@ -21,7 +21,7 @@ from mgmt.machine.filling import remove_tree
 from mgmt.machine.lock_files import hold_file
 from mgmt.service import error_in
 from mgmt.session import Session
-from mgmt.text import shown
+from mgmt.text import read_path, shown
 from mgmt_contract.messages.downloads import DownloadEnd, EndDownloadsRequest
 from mgmt_contract.names import ARCHIVE_SUFFIX
 from mgmt_contract.records import CANCELLED, DownloadRecord
@@ -54,7 +54,7 @@ def give_up(session: Session, record: DownloadRecord, shown_base: Path) -> tuple
     """
     orders = _find_orders(session.journal.download_orders(session.service_url), record)
     places = {place_in(order, record): order for order in orders}
-    place = _choose_place(list(places), record) if places else shown_base / record.target_path
+    place = _choose_place(list(places), record) if places else shown_base / read_path(record.target_path)
     if record.status == "success":
         message = f"The download of {record.s3_object_key} has succeeded: there is nothing to give up."
         raise RefusedError(message, code="already-there", operation_id=record.operation_id)

@@ -21,7 +21,7 @@ from mgmt.layout import is_temporary_name, temporary_name, token_of, with_token
 from mgmt.machine.files import open_regular
 from mgmt.machine.lock_files import hold_file
 from mgmt.session import Session
-from mgmt.text import show_path, shown, size_in_words
+from mgmt.text import read_path, show_path, shown, size_in_words
 from mgmt_contract.values import Value
 
 _LINE_MAX_BYTES: Final = 2**20
@@ -66,7 +66,7 @@ def tell_unused(session: Session, folder: Path, shown_base: Path, ended: Iterabl
         wanted = hidden[_without_token(left.paths[-1].name)]
         if left.upload_id in fetched or _is_wanted(session, left) or _is_at_work(wanted):
             continue
-        is_found = show_path(os.fspath(folder / Path(left.target_path).name), shown_base) == left.target_path
+        is_found = show_path(os.fspath(folder / Path(read_path(left.target_path)).name), shown_base) == left.target_path
         cancel = f"`mgmt cancel {left.operation_id}` removes it; or delete" if is_found else "Delete"
         session.emit(
             Notice(

@@ -17,7 +17,7 @@ from mgmt.download.wanted import DownloadOptions
 from mgmt.errors import IntegrityError, MgmtError, TargetExistsError, UsageError
 from mgmt.journal import DownloadOrder, name_of_run, new_operation_id
 from mgmt.session import Session
-from mgmt.text import show_path
+from mgmt.text import read_path, show_path
 from mgmt_contract.records import DownloadRecord
 from mgmt_contract.texts import fit_text
 
@@ -117,4 +117,4 @@ def is_order_of(order: DownloadOrder, record: DownloadRecord) -> bool:
 
 def place_in(order: DownloadOrder, record: DownloadRecord) -> Path:
     """Return the place of an order's download."""
-    return Path(order.folder) / Path(record.target_path).name
+    return Path(order.folder) / Path(read_path(record.target_path)).name

@@ -23,7 +23,7 @@ from mgmt.safe.spool import FolderSum, Spool, Unsafe
 from mgmt.session import Session
 from mgmt.stored.indexes import open_index
 from mgmt.stored.recorded import size_of
-from mgmt.text import shown, size_in_words
+from mgmt.text import shown, size_in_words, spell_path
 from mgmt_contract.messages.objects import LookResult
 from mgmt_contract.records import OperationRecord, UploadRecord
 from mgmt_contract.texts import holds_control_character
@@ -147,7 +147,7 @@ def check_targets(
                 raise
             summary.errors.append(error)
             summary.unchecked.append(shown(target))
-            session.emit(Finished(Verdict("", shown(target), "unsafe"), error))
+            session.emit(Finished(Verdict("", spell_path(target), "unsafe"), error))
         else:
             if verdict.is_safe:
                 safe.append((verdict, looked_at, uploads))
@@ -197,7 +197,7 @@ class _Run:
             return verdict, target, uploads
         own_id = self._own_id  # asked here: no answer is waited for after the last look at the target
         total_bytes = target.count_bytes()
-        task = _Task(self._session, operation_id, shown(given), total_bytes)
+        task = _Task(self._session, operation_id, spell_path(given), total_bytes)
         with Spool() as spool:
             read = target.read(spool, lambda done: task.note("reading", done, total_bytes))
             task.note("comparing", 0, None)
@@ -217,7 +217,7 @@ class _Run:
                 used = comparing.decide()
             verdict = Verdict(
                 operation_id,
-                shown(given),
+                spell_path(given),
                 "safe" if used and read.failure is None and next(spool.unsafe(), None) is None else "unsafe",
                 proofs=tuple(_prove(uploads.all[number], own_id) for number in sorted(used)),
                 read=read,
@@ -339,4 +339,4 @@ def _nothing_stands(operation_id: str, target: Target, uploads: Uploads) -> Verd
     newest = max(uploads.all, key=lambda each: each.record.started_at, default=None)
     loss = newest.loss if newest is not None else None
     why = Unsafe(b"", loss or "not-stored", None, newest.number if newest is not None else None)
-    return Verdict(operation_id, shown(target.given), "unsafe", why=why, found=tuple(uploads.all))
+    return Verdict(operation_id, spell_path(target.given), "unsafe", why=why, found=tuple(uploads.all))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from mgmt.journal import DownloadOrder
 from mgmt.show import Output
 from mgmt.show.history import choices_table
-from mgmt.text import count_in_words, printable
+from mgmt.text import count_in_words, printable, spell_path
 from mgmt.upload.cancelling import GivenUp, Targets
 from mgmt_contract.wire import to_plain
 
@@ -69,10 +69,10 @@ def _json(given_up: GivenUp) -> dict[str, object]:
         return {"type": "record", **to_plain(given_up.record)}
     left, order = given_up.left, given_up.order
     if order is not None:
-        return {"type": "not_fetched", "name": order.name, "folder": printable(order.folder)}
+        return {"type": "not_fetched", "name": order.name, "folder": spell_path(order.folder)}
     return {
         "type": "not_sent",
         "operation_id": given_up.operation_id,
-        "source_path": printable(left.source_path) if left is not None else None,
+        "source_path": spell_path(left.source_path) if left is not None else None,
         "destination": left.order.destination if left is not None else None,
     }

@@ -16,7 +16,7 @@ from mgmt.show import Output
 from mgmt.show.tables import Column, lay_out_csv, lay_out_table
 from mgmt.show.underway import Kind, Stage, Transfer
 from mgmt.team.contents import Contents
-from mgmt.text import count_in_words, moment_in_words, shown, size_in_words
+from mgmt.text import count_in_words, moment_in_words, shown, size_in_words, spell_path
 from mgmt_contract.wire import format_time
 
 _READING: Final = Kind(
@@ -93,7 +93,7 @@ class ContentsView:
         """Say where the index for other programs was written."""
         if self._output.style.as_json:
             key = contents.upload.s3_object_key
-            self._output.json({"type": "gzidx", "path": shown(os.fspath(place)), "s3_object_key": key})
+            self._output.json({"type": "gzidx", "path": spell_path(os.fspath(place)), "s3_object_key": key})
         else:
             self._output.sentence(f"{shown(os.fspath(place))} → for indexed_gzip and rapidgzip")
 
@@ -128,19 +128,19 @@ def _rows(contents: Contents) -> Iterator[Sequence[str]]:
 
 
 def _csv_row(member: IndexedMember) -> Sequence[str]:
-    return ["" if value is None else str(value) for value in _describe(member).values()]
+    return ["" if value is None else str(value) for value in _describe(member, is_one_line=True).values()]
 
 
-def _describe(member: IndexedMember) -> dict[str, object]:
+def _describe(member: IndexedMember, *, is_one_line: bool = False) -> dict[str, object]:
     moment = _moment(member)
     described = {
-        "path": decode_path(member.path),
+        "path": spell_path(member.path, is_one_line=is_one_line),
         "kind": member.kind,
         "size": member.size_bytes,
         "mode": f"{member.mode:04o}",
         "modified_at": format_time(moment) if moment is not None else None,
         "digest": f"blake3:{member.digest.hex()}" if member.digest is not None else None,
-        "target": decode_path(member.target) if member.target else None,
+        "target": spell_path(member.target, is_one_line=is_one_line) if member.target else None,
     }
     return {name: described[name] for name in CSV_FIELDS}
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from itertools import islice
 from typing import Any, Final
@@ -14,7 +15,7 @@ from mgmt.safe.spool import FolderSum, Unsafe
 from mgmt.show import Output
 from mgmt.show.underway import Kind, Stage, Transfer
 from mgmt.team.short_ids import short_id
-from mgmt.text import count_in_words, duration_in_words, printable, shown, size_in_words
+from mgmt.text import count_in_words, duration_in_words, printable, read_path, shown, size_in_words, spell_path
 
 _LISTED_MAX: Final = 20
 """Lines of one kind for a person; `--json` has them all."""
@@ -68,7 +69,7 @@ class SafeView:
             self._output.json(
                 {
                     "type": "finding",
-                    "path": _path_of(verdict, each.path),
+                    "path": _spell_in(verdict, each.path),
                     "code": each.code,
                     "message": _describe_unsafe(each, verdict),
                     "upload_id": upload.record.operation_id if upload is not None else None,
@@ -113,7 +114,7 @@ def _verdict_fields(finished: Finished) -> dict[str, Any]:
         "is_safe": verdict.is_safe,
         "system_files": read.system_count if read is not None else None,
         "cached_files": read.digests.cached_count if read is not None else None,
-        "trashes": [_path_of(verdict, each) for each in read.trashes] if read is not None else None,
+        "trashes": [_spell_in(verdict, each) for each in read.trashes] if read is not None else None,
         "failure": read.failure if read is not None else None,
         "uploads": [vars(each) for each in verdict.proofs],
         "error_code": error.code if error is not None else None,
@@ -124,7 +125,7 @@ def _sums(verdict: Verdict, folder: FolderSum | None) -> dict[str, Any]:
     if folder is None:
         return {"files": None, "size": None, "not_safe": None}
     return {
-        "path": _path_of(verdict, folder.path),
+        "path": _spell_in(verdict, folder.path),
         "files": folder.file_count,
         "size": folder.size_bytes,
         "not_safe": folder.unsafe_count,
@@ -220,3 +221,10 @@ def _name(found: FoundUpload) -> str:
 
 def _path_of(verdict: Verdict, path: bytes) -> str:
     return printable(f"{verdict.target_path.rstrip('/')}/{shown(path)}" if path else verdict.target_path)
+
+
+def _spell_in(verdict: Verdict, path: bytes) -> str:
+    """Write a path in a target for a program."""
+    if not path:
+        return verdict.target_path
+    return spell_path(os.fsencode(read_path(verdict.target_path).rstrip("/")) + b"/" + path)

@@ -102,5 +102,5 @@ def lay_out_csv(header: Sequence[str], rows: Iterable[Sequence[str]]) -> Iterato
 
 
 def _disarm(cell: str) -> str:
-    """Put an apostrophe before a text that a spreadsheet would take for a formula."""
-    return f"'{cell}" if cell.lstrip().startswith(_FORMULA_SIGNS) else cell
+    """Put an apostrophe before a text that a spreadsheet would take for a formula, or that looks as if it had one."""
+    return f"'{cell}" if cell.replace("'", " ").lstrip().startswith(_FORMULA_SIGNS) else cell

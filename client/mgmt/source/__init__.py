@@ -12,7 +12,7 @@ from typing import NamedTuple
 from mgmt.errors import SourceError, UsageError, source_unreadable
 from mgmt.layout import TAR_END_BYTES, Member, Survey, archive_bound_bytes, frame, member_bound_bytes
 from mgmt.source.walk import Excludes, IsOwnArchive, Skipped, Walk, is_system_name, never_own, own_data_at, special_kind
-from mgmt.text import shown
+from mgmt.text import shown, spell_path
 from mgmt_contract.records import FileRecord
 from mgmt_contract.values import Value
 
@@ -165,11 +165,11 @@ def look(
         survey.add(member, frame(member))
         tar_bytes += member_bound_bytes(member)
     size = 0 if is_directory else survey.uncompressed_size
-    shown_path = given if shown_as is None else shown_as
+    shown_path = spell_path(given) if shown_as is None else shown_as
     return Source(
         path=Path(path),
         name=root_name,
-        file_record=FileRecord(shown(own_name or root_name), shown_path, "local", size, is_directory, "pending"),
+        file_record=FileRecord(spell_path(own_name or root_name), shown_path, "local", size, is_directory, "pending"),
         is_directory=is_directory,
         uncompressed_size=survey.uncompressed_size,
         member_count=survey.member_count,

@@ -13,6 +13,7 @@ from mgmt.errors import LocalStateError, MgmtError, RefusedError
 from mgmt.events import Waiting
 from mgmt.service import error_in
 from mgmt.session import Session
+from mgmt.text import spell_path
 from mgmt.upload.job import Job, UploadOptions, say_unapplied
 from mgmt.upload.looking import Looking
 from mgmt.upload.originals import EarlierMoves, describe_object
@@ -141,13 +142,13 @@ class _Planner:
         except MgmtError as error:
             if error.stops_everything:
                 raise
-            return Plan(target, "fail", error=error)
+            return Plan(spell_path(target), "fail", error=error)
 
     def _plan_moved(self, target: str, operation_id: str) -> Plan:
         """Plan for a target that an earlier run has uploaded and moved: the real one only tells that end."""
         record = self._earlier_moves.look_up(operation_id)
         if record is None:
-            return Plan(target, "already_there")
+            return Plan(spell_path(target), "already_there")
         bucket, key = record.s3_bucket, record.s3_object_key
         return Plan(record.target_path, "already_there", bucket, key, existing=describe_object(record))
 
@@ -186,7 +187,7 @@ class _Planner:
             archive_size_max=job.source.upper_bound_bytes,
             skipped_count=job.source.missed_count,
             existing=result.existing,
-            moves_to=str(job.completed_path) if is_moved and job.completed_path else None,
+            moves_to=spell_path(os.fspath(job.completed_path)) if is_moved and job.completed_path else None,
             estimated_seconds=job.source.upper_bound_bytes / speed if is_sent and speed else None,
             error=error,
         )

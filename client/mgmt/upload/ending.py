@@ -19,6 +19,7 @@ from mgmt.events import Finished, Notice
 from mgmt.journal import EndedAs
 from mgmt.machine.files import remove_file
 from mgmt.session import Session
+from mgmt.text import spell_path
 from mgmt.upload.job import Job
 from mgmt.upload.orders import Orders
 from mgmt.upload.originals import Moves, move_originals, moved_by
@@ -118,7 +119,7 @@ class Ending:
 
     def end_unprepared(self, target: str, error: MgmtError) -> None:
         """End a target that could not even become a job."""
-        self._tell(Finished(failed_record(target, error), error))
+        self._tell(Finished(failed_record(spell_path(target), error), error))
 
     def let_go(self, job: Job) -> None:
         """Release a job, also of a run that was stopped before the job's end.
@@ -263,9 +264,14 @@ def _lies_there(job: Job) -> bool:
 
 
 def failed_record(target: str, error: MgmtError, job: Job | None = None) -> UploadRecord:
-    """Make the record of a target that failed before the service had one."""
+    """Make the record of a target that failed before the service had one.
+
+    Args:
+        target: Its path, as `spell_path` writes it.
+        error: Why it failed.
+        job: Its job, if it came to have one.
+    """
     now = datetime.now(UTC)
-    target = os.fsencode(target).decode("utf-8", "backslashreplace")
     source = FileRecord(target, target, "local", 0, is_directory=False, status="failed")
     return UploadRecord(
         operation_id=job.operation_id if job else error.operation_id or "",

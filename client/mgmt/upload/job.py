@@ -17,6 +17,7 @@ from mgmt.events import Emit, Notice
 from mgmt.journal import EndedAs, Entry, new_operation_id
 from mgmt.layout import NANOSECONDS
 from mgmt.source import Source
+from mgmt.text import read_path, spell_path
 from mgmt.upload.adopt import Adoption
 from mgmt_contract.messages.uploads import Content, Lease, Packing, StartItem, StartResult
 from mgmt_contract.parts import SINGLE_PUT_MAX_BYTES
@@ -129,7 +130,8 @@ class Job:
         """The archive's path as the team may see it: beside the shown source, or only its name."""
         if self.options.archive_dir is not None or self.why_cached is not None:
             return self.archive_path.name
-        return os.path.join(os.path.dirname(self.target_path), self.archive_path.name)  # noqa: PTH118, PTH120  a text to show, not a path to open
+        folder = os.path.dirname(read_path(self.target_path))  # noqa: PTH120  a text to show, not a path to open
+        return spell_path(os.path.join(folder, self.archive_path.name))  # noqa: PTH118  as above
 
     @property
     def content(self) -> Content | None:

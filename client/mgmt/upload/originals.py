@@ -20,7 +20,7 @@ from mgmt.journal import Entry, Moved
 from mgmt.service import error_of
 from mgmt.session import Session
 from mgmt.source import Source, place_of
-from mgmt.text import shown
+from mgmt.text import shown, spell_path
 from mgmt.upload.job import Job, UploadOptions
 from mgmt.upload.ours import has_moved, placeholder_of
 from mgmt.upload.results import AlreadyThere, Summary, note_clean_up
@@ -193,7 +193,9 @@ class EarlierMoves:
         key = stored.s3_object_key if stored is not None else moved.destination
         actor = stored.actor if stored is not None else None
         finished_at = format_time(stored.finished_at) if stored is not None and stored.finished_at else None
-        return AlreadyThere(moved.operation_id, target, key, actor, finished_at, moved.completed_path)
+        return AlreadyThere(
+            moved.operation_id, spell_path(target), key, actor, finished_at, spell_path(moved.completed_path)
+        )
 
     def _settle(self, entry: Entry) -> None:
         source, place = Path(entry.source_path), Path(entry.completed_path or "")

@@ -19,7 +19,7 @@ from mgmt.journal import Entry, Order
 from mgmt.layout import archive_file_name
 from mgmt.session import Session
 from mgmt.source import look
-from mgmt.text import shown
+from mgmt.text import read_path, shown, spell_path
 from mgmt.upload import do_errands
 from mgmt.upload.ending import failed_record
 from mgmt.upload.job import Job, UploadOptions
@@ -167,7 +167,7 @@ class Resuming:
         Raises:
             SourceError: If it is not.
         """
-        order, source_path = self._order_of(record), self._shown_base / record.target_path
+        order, source_path = self._order_of(record), self._shown_base / read_path(record.target_path)
         # What every client records is a path below a folder; from another one nothing would be taken.
         is_below = ".." not in source_path.parts and source_path.is_relative_to(self._shown_base)
         if not is_below or not os.path.lexists(source_path):
@@ -202,7 +202,7 @@ class Resuming:
         key = record.s3_object_key.removeprefix(f"{root}/") if root else record.s3_object_key
         prefix, _, archive = key.rpartition("/")
         name = archive.removesuffix(ARCHIVE_SUFFIX)
-        source_path = self._shown_base / record.target_path
+        source_path = self._shown_base / read_path(record.target_path)
         options = UploadOptions(
             prefix=prefix,
             as_name=name if name != source_path.name else None,
@@ -323,7 +323,7 @@ class Resuming:
             self._session.emit(Notice(message, "changed-since", job.operation_id))
 
     def _fail(self, target: str, error: MgmtError) -> None:
-        self._tell(Finished(failed_record(target, error), error))
+        self._tell(Finished(failed_record(spell_path(target), error), error))
 
     def _tell(self, event: Finished) -> None:
         self._summary.count(event)
