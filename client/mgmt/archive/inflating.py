@@ -21,12 +21,16 @@ _RATIO_FROM_BYTES: Final = GIB
 """From this size of the tar stream on its ratio counts: less fills no disk."""
 
 
-def inflate(archive: Readable, *, ratio_max: int, stop: threading.Event | None = None) -> Generator[bytes]:
+def inflate(
+    archive: Readable, *, ratio_max: int, recorded_bytes: int | None = None, stop: threading.Event | None = None
+) -> Generator[bytes]:
     """Yield the tar stream; its checksum and length are proven when all was taken.
 
     Args:
         archive: Read from its beginning to its end.
         ratio_max: Bytes that may come out of one byte, from the first GiB on.
+        recorded_bytes: Those of its files that its record states, which may come whatever the ratio is: files of
+            nothing but zeros, such as disk images, are uploaded too.
         stop: Ends the reading soon after it was set.
 
     Raises:
@@ -51,7 +55,7 @@ def inflate(archive: Readable, *, ratio_max: int, stop: threading.Event | None =
                 raise damaged(str(error)) from error
             data = inflating.unused_data if inflating.eof else inflating.unconsumed_tail
             inflated_bytes += len(piece)
-            if inflated_bytes > max(_RATIO_FROM_BYTES, ratio_max * read_bytes):
+            if inflated_bytes - (recorded_bytes or 0) > max(_RATIO_FROM_BYTES, ratio_max * read_bytes):
                 raise hostile(f"it grows to more than {ratio_max} times its size")
             if piece:
                 yield piece

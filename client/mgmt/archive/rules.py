@@ -15,13 +15,15 @@ class Rules(Value):
     """How far an extraction may go.
 
     The defaults stop what is made to fill disks, and no footage: a team's largest projects have a few million files and
-    a few terabytes, and nothing but zeros shrinks to less than one byte in 250.
+    a few terabytes, and nothing but zeros shrinks to less than one byte in 250. Disk images are zeros: an archive of
+    the size that its record states is not refused for its ratio.
     """
 
     members_max: int = 10_000_000
     size_max_bytes: int = 16 * 1024**4
     ratio_max: int = 250
-    """Bytes of the tar stream from one byte of the archive, from the first GiB on. Deflate reaches 1,030."""
+    """Bytes of the tar stream from one byte of the archive, from the first GiB on, beside `recorded_bytes`: the disk
+    was seen to have room for those. Deflate reaches 1,030."""
     recorded_members: int | None = None
     """Members that the archive's record states: more are refused."""
     recorded_bytes: int | None = None

@@ -36,8 +36,10 @@ def unpack(archive: Readable, extraction: Extraction) -> Unpacked:
         LocalStateError: If this system or its disk cannot have a member.
         CancelledError: If the extraction was stopped.
     """
-    listed, size_bytes = ListDigest(), 0
-    with closing(inflate(archive, ratio_max=extraction.rules.ratio_max, stop=extraction.stop)) as pieces:
+    listed, size_bytes, rules = ListDigest(), 0, extraction.rules
+    with closing(
+        inflate(archive, ratio_max=rules.ratio_max, recorded_bytes=rules.recorded_bytes, stop=extraction.stop)
+    ) as pieces:
         reader = TarReader(pieces)
         for member in reader.members():
             digest = b""

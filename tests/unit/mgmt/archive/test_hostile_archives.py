@@ -207,6 +207,17 @@ def test_a_bomb_of_zeros_is_refused_before_it_fills_the_disk(around, monkeypatch
     assert (around / "to" / "P").stat().st_size == 2**25
 
 
+def test_zeros_that_the_record_states_are_no_bomb(around, monkeypatch):
+    """A disk image, or a file that a camera has made ahead: what mgmt packed has to be unpacked by it too."""
+    monkeypatch.setattr("mgmt.archive.inflating._RATIO_FROM_BYTES", 2**20)
+    data = gzip.compress(tar_of([file("P", bytes(2**25))]), 9)
+    extract(data, around / "to" / "P", Rules(recorded_bytes=2**25))
+    assert (around / "to" / "P").stat().st_size == 2**25
+    more = gzip.compress(tar_of([file("Q", bytes(2**20))]) + bytes(2**25), 9)
+    with pytest.raises(IntegrityError, match="more than 250 times its size"):
+        extract(more, around / "to" / "Q", Rules(recorded_bytes=2**20))
+
+
 def test_a_header_that_claims_more_than_there_is_takes_no_memory_and_no_disk(around):
     before = surroundings(around)
     with pytest.raises(IntegrityError, match="cut off"):
