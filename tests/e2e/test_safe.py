@@ -266,5 +266,8 @@ def test_a_part_of_what_was_uploaded_is_not_called_missing_without_a_hint(anna, 
     run = anna.run("safe", "CARD_A/100CANON", "--against", "CARD_A")
     assert run.exit_code == 11
     assert "Paths are compared from what was uploaded on." in " ".join(run.stdout.split())
+    run = anna.run("safe", "CARD_A/100CANON/a.mp4", "--against", "CARD_A")
+    assert (run.exit_code, "a.mp4: not stored" in run.stdout, "other content" in run.stdout) == (11, True, False)
+    assert "Paths are compared from what was uploaded on." in " ".join(run.stdout.split())
     (card / "new.mp4").write_bytes(b"new")
     assert "Paths are compared" not in anna.run("safe", "CARD_A").stdout, "as some of it is there"

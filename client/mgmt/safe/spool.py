@@ -181,7 +181,9 @@ class Spool:
             )
             self._database.execute(
                 "INSERT OR REPLACE INTO held SELECT id, ?, ifnull(listed.content = members.content, 0)"
-                " FROM members JOIN listed USING (path)",
+                " FROM members JOIN listed USING (path)"
+                # A single file, and a folder that was uploaded, have no path in common but are no versions of each other.
+                " WHERE path != x'' OR (members.kind = 'directory') = (listed.content IS x'64')",
                 (upload,),
             )
 
