@@ -182,7 +182,7 @@ class Spool:
             self._database.execute(
                 "INSERT OR REPLACE INTO held SELECT id, ?, ifnull(listed.content = members.content, 0)"
                 " FROM members JOIN listed USING (path)"
-                # A single file, and a folder that was uploaded, have no path in common but are no versions of each other.
+                # A single file and a folder are no versions of each other, though both have the empty path.
                 " WHERE path != x'' OR (members.kind = 'directory') = (listed.content IS x'64')",
                 (upload,),
             )
