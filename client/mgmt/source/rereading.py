@@ -173,8 +173,8 @@ class _Rereading:
         self._stop = stop
         self._pool = ThreadPoolExecutor(_THREADS, "mgmt-reread")
         self._readers: list[AtOnce] = []
-        with suppress(OSError):  # each piece is then read alone
-            self._readers.extend(AtOnce(_BATCH_MAX) for _ in range(_THREADS))
+        with suppress(OSError):  # each piece is then read alone; one for each thread, or none
+            self._readers = [AtOnce(_BATCH_MAX) for _ in range(_THREADS)]
         self._free = make_blocks(_BLOCKS_AHEAD, _BLOCK_SIZE_BYTES)
         self._waiting: deque[Member | Finding | _File | _Batch] = deque()
         self._filling: _Batch | None = None

@@ -145,14 +145,21 @@ def test_what_the_system_says_of_several_pieces_is_what_it_says_of_one(tmp_path,
     assert digests == [blake3(content).digest()] * (3 - len(findings))
 
 
-def test_where_the_system_reads_only_one_piece_at_a_time_the_same_is_found(tmp_path, monkeypatch):
-    tree = many_files(tmp_path / "P", 50)
+@pytest.mark.parametrize("allowed", [0, 1])
+def test_where_the_system_reads_only_one_piece_at_a_time_the_same_is_found(tmp_path, monkeypatch, allowed):
+    tree = many_files(tmp_path / "P", 200)
     before = read_all(tree)[0]
+    made: list[Unused] = []
 
-    def refuse(_most: int) -> AtOnce:
-        raise OSError(errno.ENOSYS, "Function not implemented")
+    class Unused:
+        """For fewer threads than there are."""
 
-    monkeypatch.setattr(rereading, "AtOnce", refuse)
+        def __init__(self, _most: int) -> None:
+            if len(made) == allowed:
+                raise OSError(errno.EAGAIN, "Resource temporarily unavailable")
+            made.append(self)
+
+    monkeypatch.setattr(rereading, "AtOnce", Unused)
     assert read_all(tree)[0] == before
 
 
