@@ -2,6 +2,7 @@
 
 import contextlib
 import errno
+import gzip
 import json
 import os
 import random
@@ -19,9 +20,9 @@ from mgmt.layout import is_temporary_name
 from mgmt_contract.parts import MIB
 from mgmt_local.process.state import open_state_folder
 from support.fakes import crc64nvme
-from support.hostile_archives import archive_of, file, folder
+from support.hostile_archives import archive_of, file, folder, tar_of
 from support.inputs import WITHOUT_PRIVILEGE
-from support.programs import QUICK_WAITS, noting_memory
+from support.programs import LOW_LIMITS, QUICK_WAITS, noting_memory
 from support.stored import change_record
 from support.trees import describe, noise
 
@@ -806,6 +807,38 @@ def test_an_archive_of_another_program_is_extracted_when_its_record_says_so(team
     assert (bert.work / "clip" / "a").read_bytes() == b"content"
     run = bert.run("--json", "download", "--only", "a", "clip")
     assert (run.exit_code, json.loads(run.stderr)["code"]) == (4, "other-format")
+
+
+@pytest.mark.parametrize("options", [["--extract"], ["--only", "*"]], ids=["extracted", "only"])
+def test_an_archive_over_the_limits_is_refused_with_what_lifts_them_and_then_comes_back(bert, tree, options):
+    run = bert.run("--json", "download", *options, "DCIM", program=LOW_LIMITS)
+    said = json.loads(run.stderr)
+    assert (run.exit_code, said["code"]) == (8, "over-limit")
+    assert "If it is meant to be that large, download it with --no-limits." in said["message"]
+    assert names_in(bert.work) == []
+    assert "nothing left to resume" in bert.run("resume").stderr, "another command is needed"
+    run = bert.run("download", *options, "--no-limits", "DCIM", program=LOW_LIMITS)
+    assert run.exit_code == 0, run.stderr
+    assert describe(bert.work / "DCIM") == describe(tree)
+    assert names_in(bert.work) == ["DCIM"]
+
+
+def test_limits_are_looked_at_before_anything_is_fetched_and_not_where_nothing_is_unpacked(team, bert, tree):
+    team.storage.gets.clear()
+    assert bert.run("download", "--extract", "DCIM", program=LOW_LIMITS).exit_code == 8
+    assert not team.storage.gets
+    assert bert.run("download", "DCIM", program=LOW_LIMITS).exit_code == 0
+
+
+def test_a_bomb_that_no_record_explains_is_refused_and_comes_without_limits(team, bert, clip):
+    archive = gzip.compress(tar_of([file("clip", bytes(2**23))]), 9)
+    store_instead(team, clip, archive, codec=None, content_digest=None, member_count=None, uncompressed_size=None)
+    program = LOW_LIMITS.replace("size_max_bytes=1_000", "size_max_bytes=2**30")
+    run = bert.run("download", "--extract", "clip", program=program)
+    assert (run.exit_code, "250 times" in run.stderr, "with --no-limits" in run.stderr) == (8, True, True)
+    assert names_in(bert.work) == []
+    assert bert.run("download", "--extract", "--no-limits", "clip", program=program).exit_code == 0
+    assert (bert.work / "clip").read_bytes() == bytes(2**23)
 
 
 @pytest.mark.parametrize("options", [[], ["--extract"]], ids=["archive", "tree"])

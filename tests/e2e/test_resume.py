@@ -12,6 +12,7 @@ from datetime import timedelta
 import pytest
 
 from support.faulty_storage import Fault
+from support.programs import LOW_LIMITS
 from support.team import Laptop, Run, Team
 from support.trees import noise
 
@@ -465,6 +466,16 @@ def test_a_download_goes_on_in_its_own_folder_and_so_does_what_its_command_had_n
     assert sorted(each["target_path"] for each in records) == [f"out/big.mov{suffix}", f"out/small.mov{suffix}"]
     assert download_orders(bert) == 0
     assert "nothing left to resume" in bert.run("resume").stderr
+
+
+@pytest.mark.parametrize("options", [["--no-limits"], []], ids=["lifted", "held"])
+def test_a_download_without_limits_goes_on_without_them(team: Team, anna: Laptop, options):
+    stored_clips(anna)
+    (anna.work / "out").mkdir()
+    interrupted_download(team, anna, "big.mov", "--to", "out", "--extract", *options)
+    run = anna.run("resume", program=LOW_LIMITS)
+    assert run.exit_code == (0 if options else 8), run.stderr
+    assert options == [] or (anna.work / "out" / "big.mov").read_bytes() == noise(LARGE)
 
 
 def test_one_download_is_named_by_its_id_and_its_folder_may_be_away(team: Team, anna: Laptop, tmp_path):

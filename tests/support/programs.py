@@ -31,6 +31,20 @@ Patience.__init__, Patience._pause = begin_with_own_clock, pass_time
 QUICK_WAITS: Final = PASS_PAUSES + _RUN
 """The command itself with such pauses."""
 
+LOW_LIMITS: Final = (
+    """
+from functools import partial
+
+from mgmt.archive import inflating
+from mgmt.download import checking, chosen, extracted
+
+for module in (checking, chosen, extracted):
+    module.Rules = partial(module.Rules, members_max=2, size_max_bytes=1_000)
+inflating._RATIO_FROM_BYTES = 2**20
+"""
+    + _RUN
+)
+"""By itself, it extracts no more than two members and 1,000 bytes, and no bombs from 1 MiB on."""
 OPEN_TO_ALL: Final = "import os\nos.umask(0)\n" + _RUN
 """By itself, whatever is written can be read by every user of the machine."""
 TELLTALE: Final = (

@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from mgmt.archive.blocks import Readable, damaged
 from mgmt.archive.codec import QUICKEST
-from mgmt.archive.names_here import hostile
+from mgmt.archive.rules import over_limit
 from mgmt.errors import INTERRUPTED, CancelledError, IntegrityError
 from mgmt_contract.parts import GIB, MIB
 
@@ -22,19 +22,19 @@ _RATIO_FROM_BYTES: Final = GIB
 
 
 def inflate(
-    archive: Readable, *, ratio_max: int, recorded_bytes: int | None = None, stop: threading.Event | None = None
+    archive: Readable, *, ratio_max: int | None, recorded_bytes: int | None = None, stop: threading.Event | None = None
 ) -> Generator[bytes]:
     """Yield the tar stream; its checksum and length are proven when all was taken.
 
     Args:
         archive: Read from its beginning to its end.
-        ratio_max: Bytes that may come out of one byte, from the first GiB on.
+        ratio_max: Bytes that may come out of one byte, from the first GiB on; None for any number.
         recorded_bytes: Those of its files that its record states, which may come whatever the ratio is: files of
             nothing but zeros, such as disk images, are uploaded too.
         stop: Ends the reading soon after it was set.
 
     Raises:
-        IntegrityError: archive-damaged, other-format where it is no gzip, or hostile-archive for a bomb.
+        IntegrityError: archive-damaged, other-format where it is no gzip, or over-limit for a bomb.
         CancelledError: If `stop` was set.
     """
     inflating: Any = None
@@ -55,8 +55,9 @@ def inflate(
                 raise damaged(str(error)) from error
             data = inflating.unused_data if inflating.eof else inflating.unconsumed_tail
             inflated_bytes += len(piece)
-            if inflated_bytes - (recorded_bytes or 0) > max(_RATIO_FROM_BYTES, ratio_max * read_bytes):
-                raise hostile(f"it grows to more than {ratio_max} times its size")
+            unstated_bytes = inflated_bytes - (recorded_bytes or 0)
+            if ratio_max is not None and unstated_bytes > max(_RATIO_FROM_BYTES, ratio_max * read_bytes):
+                raise over_limit(f"it grows to more than {ratio_max} times its size")
             if piece:
                 yield piece
     if inflating is None or not inflating.eof:

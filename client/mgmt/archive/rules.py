@@ -5,10 +5,13 @@ from __future__ import annotations
 from typing import Final, NamedTuple
 
 from mgmt.archive.names_here import hostile
+from mgmt.errors import IntegrityError
 from mgmt.text import shown
 from mgmt_contract.values import Value
 
 _LEFT_OUT_KEPT_MAX: Final = 1_000
+OVER_LIMIT: Final = "over-limit"
+"""Code of the error for an archive that only a command without limits unpacks."""
 
 
 class Rules(Value):
@@ -24,6 +27,8 @@ class Rules(Value):
     ratio_max: int = 250
     """Bytes of the tar stream from one byte of the archive, from the first GiB on, beside `recorded_bytes`: the disk
     was seen to have room for those. Deflate reaches 1,030."""
+    lifts_limits: bool = False
+    """The three limits above do not hold. What the archive's record states still does."""
     recorded_members: int | None = None
     """Members that the archive's record states: more are refused."""
     recorded_bytes: int | None = None
@@ -39,6 +44,15 @@ class Rules(Value):
     """Whether a folder comes to the place, or a file; None where that is known only when it was made."""
     makes_links_out: bool = False
     """Symlinks that lead out of the tree are made too."""
+
+
+def over_limit(why: str) -> IntegrityError:
+    """Make the error for an archive that is larger than the limits of `Rules`."""
+    return IntegrityError(
+        f"The archive cannot be unpacked safely: {why}. If it is meant to be that large, download it with --no-limits. "
+        "Nothing of it was unpacked.",
+        code=OVER_LIMIT,
+    )
 
 
 class LeftOut(NamedTuple):
@@ -69,11 +83,19 @@ class Counted:
         self._rules = rules
         self._members = self._folders = self._size_bytes = 0
 
+    def refuse_recorded(self) -> None:
+        """Refuse an archive whose record states more than the limits, before any of it is fetched.
+
+        Raises:
+            IntegrityError: over-limit.
+        """
+        self._refuse_more(self._rules.recorded_members or 0, self._rules.recorded_bytes or 0)
+
     def add_member(self, size_bytes: int) -> None:
         """Count a member in.
 
         Raises:
-            IntegrityError: hostile-archive.
+            IntegrityError: hostile-archive or over-limit.
         """
         rules = self._rules
         self._members += 1
@@ -83,17 +105,23 @@ class Counted:
             raise hostile(f"it holds more files and folders than the {recorded_members:,} of its record")
         if recorded_bytes is not None and self._size_bytes > recorded_bytes:
             raise hostile(f"its files have more bytes than the {recorded_bytes:,} of its record")
-        if self._members > rules.members_max:
-            raise hostile(f"it holds more than {rules.members_max:,} files and folders, the most that is allowed")
-        if self._size_bytes > rules.size_max_bytes:
-            raise hostile(f"its files have more than {rules.size_max_bytes:,} bytes, the most that is allowed")
+        self._refuse_more(self._members, self._size_bytes)
 
     def add_folder(self) -> None:
         """Count a folder that was made: one path may ask for thousands.
 
         Raises:
-            IntegrityError: hostile-archive.
+            IntegrityError: over-limit.
         """
         self._folders += 1
-        if self._folders > self._rules.members_max:
-            raise hostile(f"it needs more than {self._rules.members_max:,} folders, the most that is allowed")
+        if self._folders > self._rules.members_max and not self._rules.lifts_limits:
+            raise over_limit(f"it needs more than {self._rules.members_max:,} folders, the most that is allowed")
+
+    def _refuse_more(self, members: int, size_bytes: int) -> None:
+        rules = self._rules
+        if rules.lifts_limits:
+            return
+        if members > rules.members_max:
+            raise over_limit(f"it holds more than {rules.members_max:,} files and folders, the most that is allowed")
+        if size_bytes > rules.size_max_bytes:
+            raise over_limit(f"its files have more than {rules.size_max_bytes:,} bytes, the most that is allowed")

@@ -32,13 +32,14 @@ def unpack(archive: Readable, extraction: Extraction) -> Unpacked:
         extraction: Where its members are made.
 
     Raises:
-        IntegrityError: hostile-archive, archive-damaged or other-format.
+        IntegrityError: hostile-archive, over-limit, archive-damaged or other-format.
         LocalStateError: If this system or its disk cannot have a member.
         CancelledError: If the extraction was stopped.
     """
     listed, size_bytes, rules = ListDigest(), 0, extraction.rules
+    ratio_max = None if rules.lifts_limits else rules.ratio_max
     with closing(
-        inflate(archive, ratio_max=rules.ratio_max, recorded_bytes=rules.recorded_bytes, stop=extraction.stop)
+        inflate(archive, ratio_max=ratio_max, recorded_bytes=rules.recorded_bytes, stop=extraction.stop)
     ) as pieces:
         reader = TarReader(pieces)
         for member in reader.members():

@@ -45,6 +45,7 @@ if TYPE_CHECKING:  # names for annotations only
 )
 @click.option("--yes", "is_agreed", is_flag=True, help="Do not ask before a restore, which costs money; for scripts.")
 @click.option("--replace", "replaces", is_flag=True, help="Replace what exists under that name.")
+@click.option("--no-limits", "lifts_limits", is_flag=True, help="Extract an archive of any count, size and ratio.")
 @click.option("--jobs", metavar="N", type=click.IntRange(1, 64), help="Ranges at a time.  [default: 4]")
 @click.option("--limit-rate", metavar="RATE", help="Bytes per second at most, such as 500k or 2M.")
 @click.pass_obj
@@ -57,6 +58,9 @@ def download(invocation: Invocation, /, names: tuple[str, ...], **options: Any) 
 
     GLOB is compared with names and paths as --exclude of an upload does; a folder brings all that is in it. Only the
     parts of the archive that hold these files are fetched. What is there already with the same content stays.
+    An archive of more than 10 million files or 16 TiB, or one that grows far more than footage can, is not
+    extracted: it may be made to fill disks. With --no-limits it is. What its record states holds all the same.
+
     VERSION is what `mgmt show` prints of an upload; its ID brings the same.
 
     What lies in an archived storage class has to be restored by S3 first, for the whole team. The price is said and
@@ -79,6 +83,8 @@ def download(invocation: Invocation, /, names: tuple[str, ...], **options: Any) 
     here = current_directory()
     if "" in names:
         raise UsageError("A name is empty; expected a name or an ID.", code="empty-name")
+    if options["lifts_limits"] and not (options["extracts"] or options["only"]):
+        raise UsageError("--no-limits is for --extract and --only, which are not given.", code="nothing-to-extract")
     version_id = options.pop("version_id")
     if version_id is not None and len(set(names)) > 1:
         raise UsageError("--version is of one name; name one alone.", code="several-names")

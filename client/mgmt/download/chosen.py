@@ -176,14 +176,15 @@ class ChosenMembers:
         self, index: Index, archive: StoredArchive, selection: Selection, present: dict[bytes, IndexedMember]
     ) -> None:
         wanted = self._wanted
-        rules = Rules(replaces=wanted.options.replaces, merges=True, resumes=True)
+        options = wanted.options
+        rules = Rules(replaces=options.replaces, lifts_limits=options.lifts_limits, merges=True, resumes=True)
         there_bytes = sum(member.size_bytes for member in present.values() if member.kind == "file")
 
         def note(done_bytes: int) -> None:
             wanted.note(archive.operation_id, "fetching", there_bytes + done_bytes, there_bytes, selection.size_bytes)
 
         plan = _Plan(index, _without(present, selection), wanted.tree_place.with_name(self._part))
-        jobs = wanted.options.jobs or RANGES_AT_A_TIME
+        jobs = options.jobs or RANGES_AT_A_TIME
         with (
             Extraction(
                 wanted.tree_place, token=self._token, rules=rules, on_progress=note, stop=wanted.session.stop

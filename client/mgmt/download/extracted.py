@@ -8,7 +8,7 @@ from pathlib import Path
 from mgmt.archive.checkpoints import unpack_resumably
 from mgmt.archive.extraction import Extraction, LeftDifferentError
 from mgmt.archive.publishing import prepare
-from mgmt.archive.rules import Rules
+from mgmt.archive.rules import Counted, Rules
 from mgmt.archive.summed import Summed
 from mgmt.archive.unpacking import unpack
 from mgmt.download.checking import check_end
@@ -74,8 +74,10 @@ class ExtractedTree:
 
     def _bring(self, unfinished: UnfinishedTree) -> DownloadRecord:
         wanted, earlier = self._wanted, unfinished.opened
-        # The place is looked at before anything is fetched.
-        prepare(wanted.place, self._part, placeholder(self._token), self._rules(resumes=True))
+        # The record and the place are looked at before anything is fetched.
+        rules = self._rules(resumes=True)
+        Counted(rules).refuse_recorded()
+        prepare(wanted.place, self._part, placeholder(self._token), rules)
         is_same = earlier is not None and earlier.target_path == wanted.target_path
         operation_id = earlier.operation_id if earlier is not None and is_same else None
         try:
@@ -139,6 +141,7 @@ class ExtractedTree:
         return Rules(
             recorded_members=upload.member_count,
             recorded_bytes=upload.uncompressed_size,
+            lifts_limits=self._wanted.options.lifts_limits,
             replaces=self._wanted.options.replaces,
             resumes=resumes,
             makes_folder=source.is_directory if source is not None else None,

@@ -13,6 +13,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from mgmt.archive.rules import OVER_LIMIT
 from mgmt.download.wanted import DownloadOptions
 from mgmt.errors import IntegrityError, MgmtError, TargetExistsError, UsageError
 from mgmt.journal import DownloadOrder, name_of_run, new_operation_id
@@ -79,7 +80,7 @@ class Orders:
 
 def _can_pass(error: MgmtError) -> bool:
     """Tell whether the same download may succeed another time."""
-    if isinstance(error, (TargetExistsError, UsageError)):  # another command is needed
+    if isinstance(error, (TargetExistsError, UsageError)) or error.code == OVER_LIMIT:  # another command is needed
         return False
     return error.stops_everything or isinstance(error, IntegrityError) or error.code == "busy-here"
 
@@ -90,6 +91,7 @@ def write_options(options: DownloadOptions, shown_base: Path) -> str:
         "extracts": options.extracts,
         "only": options.only,
         "replaces": options.replaces,
+        "lifts_limits": options.lifts_limits,
         "version_id": options.version_id,
         "shown_base": os.fspath(shown_base),
     }

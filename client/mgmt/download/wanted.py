@@ -32,6 +32,8 @@ class DownloadOptions(Value):
     only: tuple[str, ...] = ()
     """Globs of the members that are wanted; all of them without any."""
     replaces: bool = False
+    lifts_limits: bool = False
+    """Archives of any count, size and ratio are extracted."""
     jobs: int | None = None
     version_id: str | None = None
     """Which version of a name is meant; None for the one that is stored."""

@@ -10,12 +10,13 @@ import random
 import tarfile
 import tracemalloc
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from mgmt.archive.extraction import Extraction
-from mgmt.archive.rules import Rules
+from mgmt.archive.rules import Counted, Rules
 from mgmt.archive.unpacking import unpack
 from mgmt.errors import IntegrityError
 from mgmt.machine import filling
@@ -196,6 +197,48 @@ def test_more_than_the_rules_allow_is_refused_before_it_is_made(around, name):
     assert surroundings(around) == before
 
 
+@pytest.mark.parametrize("name", ["count", "folders", "size"])
+def test_a_limit_is_named_with_what_lifts_it_and_is_lifted(around, name):
+    make, rules, _ = BOMBS[name]
+    with pytest.raises(IntegrityError, match=r"the most that is allowed\. .*--no-limits\. Nothing of it") as refused:
+        extract(make(), around / "to" / "P", rules)
+    assert (refused.value.code, refused.value.exit_code) == ("over-limit", 8)
+    extract(make(), around / "to" / "P", replace(rules, lifts_limits=True))
+    assert (around / "to" / "P").exists()
+
+
+@pytest.mark.parametrize("name", ["count of the record", "size of the record"])
+def test_what_the_record_states_holds_without_limits_too(around, name):
+    make, rules, match = BOMBS[name]
+    with pytest.raises(IntegrityError, match=match) as refused:
+        extract(make(), around / "to" / "P", replace(rules, lifts_limits=True))
+    assert (refused.value.code, "--no-limits" in refused.value.message) == ("hostile-archive", False)
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_paths_and_links_are_checked_without_limits_too(around, name):
+    before = surroundings(around)
+    with pytest.raises(IntegrityError) as refused:
+        extract(REFUSED[name](), around / "to" / "P", Rules(lifts_limits=True))
+    assert refused.value.code == "hostile-archive"
+    assert surroundings(around) == before
+
+
+@pytest.mark.parametrize(
+    ("rules", "is_refused"),
+    [
+        (Rules(recorded_members=10_000_000, recorded_bytes=16 * 2**40), False),
+        (Rules(recorded_members=10_000_001), True),
+        (Rules(recorded_bytes=16 * 2**40 + 1), True),
+        (Rules(recorded_members=10_000_001, recorded_bytes=2**60, lifts_limits=True), False),
+        (Rules(), False),
+    ],
+)
+def test_a_record_of_more_than_the_limits_is_refused_before_the_archive_is_read(rules, is_refused):
+    with pytest.raises(IntegrityError, match="--no-limits") if is_refused else contextlib.nullcontext():
+        Counted(rules).refuse_recorded()
+
+
 def test_a_bomb_of_zeros_is_refused_before_it_fills_the_disk(around, monkeypatch):
     monkeypatch.setattr("mgmt.archive.inflating._RATIO_FROM_BYTES", 2**20)
     data = gzip.compress(tar_of([file("P", bytes(2**25))]), 9)
@@ -203,6 +246,9 @@ def test_a_bomb_of_zeros_is_refused_before_it_fills_the_disk(around, monkeypatch
     with pytest.raises(IntegrityError, match="more than 250 times its size"):
         extract(data, around / "to" / "P")
     assert surroundings(around) == before
+    extract(data, around / "to" / "P", Rules(lifts_limits=True))
+    assert (around / "to" / "P").stat().st_size == 2**25
+    (around / "to" / "P").unlink()
     extract(data, around / "to" / "P", Rules(ratio_max=2_000))
     assert (around / "to" / "P").stat().st_size == 2**25
 

@@ -66,6 +66,7 @@ def test_commands_options_choices_and_names_are_completed(desk):
     assert complete_in_bash(desk, "up") == ["upload"]
     assert set(complete_in_bash(desk, "")) > {"upload", "history", "show", "completion"}
     assert complete_in_bash(desk, "upload", "--rep") == ["--replace"]
+    assert complete_in_bash(desk, "download", "--no") == ["--no-limits"]
     assert complete_in_bash(desk, "upload", "--compression", "b") == ["best"]
     assert complete_in_bash(desk, "config", "li") == ["list"]
     assert complete_in_bash(desk, "completion", "f") == ["fish"]
