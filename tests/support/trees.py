@@ -69,9 +69,9 @@ def litter(folder: Path) -> list[str]:
     return names
 
 
-def deep_file(root: Path, content: bytes) -> bytes:
+def deep_file(root: Path, content: bytes, folder_name: str = _DEEP_NAME, size_bytes: int = DEEP_PATH_BYTES) -> bytes:
     """Make a file whose path is longer than the system takes in one; return its path below `root`."""
-    names = [_DEEP_NAME] * (DEEP_PATH_BYTES // len(_DEEP_NAME))
+    names = [folder_name] * (size_bytes // len(folder_name))
     descriptor = os.open(root, os.O_RDONLY)
     for name in names:
         os.mkdir(name, dir_fd=descriptor)
@@ -82,7 +82,7 @@ def deep_file(root: Path, content: bytes) -> bytes:
     os.write(file, content)
     os.close(file)
     os.close(descriptor)
-    return "/".join([*names, "bottom.txt"]).encode()
+    return os.fsencode("/".join([*names, "bottom.txt"]))
 
 
 def many_files(root: Path, count: int, per_folder: int = 100) -> Path:

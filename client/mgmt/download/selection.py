@@ -49,16 +49,19 @@ class Selection:
 
     def members(self) -> Iterator[IndexedMember]:
         """Yield the members to make, in the archive's order."""
-        leading: list[IndexedMember] = []
+        leading: list[tuple[int, IndexedMember]] = []
+        deepest = b""  # the last one's path: of the others its length tells it, as the sum of all would be huge
         first_names: dict[bytes, bytes] = {}
         for member, is_chosen in self._walk():
-            while leading and not member.path.startswith(leading[-1].path + b"/"):
+            while leading and not member.path.startswith(deepest[: leading[-1][0]] + b"/"):
                 leading.pop()
             if not is_chosen:
                 if member.kind == "directory":
-                    leading.append(member)
+                    deepest = member.path
+                    leading.append((len(deepest), member._replace(path=b"")))
                 continue
-            yield from leading
+            for length, folder in leading:
+                yield folder._replace(path=deepest[:length])
             leading.clear()
             yield self._as_made(member, first_names)
 

@@ -14,7 +14,7 @@ from mgmt.errors import MgmtError
 from mgmt.safe.deciding import Loss, find_loss
 from mgmt.safe.spool import Spool
 from mgmt.service import ServiceApi
-from mgmt.source.walk import Excludes
+from mgmt.source.walk import ExcludedTrees
 from mgmt.stored.recorded import has_this_format, size_of
 from mgmt_contract.messages.objects import LookResult
 from mgmt_contract.names import ARCHIVE_SUFFIX
@@ -146,7 +146,7 @@ class Comparing:
         self._reads_back = reads_back
         self._digests = {root: digest for root, digest in digests.items() if digest is not None}
         self._excludes = {
-            each.number: Excludes(each.record.excludes) for each in uploads.standing if each.record.excludes
+            each.number: ExcludedTrees(each.record.excludes) for each in uploads.standing if each.record.excludes
         }
 
     def run(self) -> set[int]:

@@ -19,7 +19,7 @@ from mgmt.archive.member_digests import DigestedMember
 from mgmt.errors import LocalStateError
 from mgmt.layout import LETTERS, Member, frame_of
 from mgmt.safe.deciding import Answer, Code, Loss, MemberFacts, judge_member
-from mgmt.source.walk import Excludes
+from mgmt.source.walk import ExcludedTrees
 
 _SCHEMA: Final = """
 CREATE TABLE members (
@@ -202,7 +202,9 @@ class Spool:
 
     # ---- the answers
 
-    def decide(self, losses: Mapping[int, Loss | None], excludes: Mapping[int, Excludes] | None = None) -> set[int]:
+    def decide(
+        self, losses: Mapping[int, Loss | None], excludes: Mapping[int, ExcludedTrees] | None = None
+    ) -> set[int]:
         """Decide on every member anew.
 
         Args:
@@ -258,7 +260,7 @@ class Spool:
         return FolderSum(b"", *(number or 0 for number in row))
 
     def _facts(
-        self, excludes: Mapping[int, Excludes], *, is_all_held: bool
+        self, excludes: Mapping[int, ExcludedTrees], *, is_all_held: bool
     ) -> Iterator[tuple[bytes, str | None, MemberFacts, str | None]]:
         """Yield each member with its facts, then the problems of what never became a member.
 
@@ -321,16 +323,8 @@ def below(path: bytes) -> bytes:
     return path.partition(b"/")[2]
 
 
-def _excluded_by(excludes: Mapping[int, Excludes], path: bytes) -> tuple[int, ...]:
-    return tuple([upload for upload, globs in excludes.items() if _has_left_out(globs, path)])
-
-
-def _has_left_out(excludes: Excludes, path: bytes) -> bool:
-    """Tell whether an entry is left out, by itself or with a folder that it lies in."""
-    names = path.split(b"/")
-    return any(
-        excludes.leave_out(name, _join(b"root", b"/".join(names[:count]))) for count, name in enumerate(names, 1)
-    )
+def _excluded_by(excludes: Mapping[int, ExcludedTrees], path: bytes) -> tuple[int, ...]:
+    return tuple([upload for upload, trees in excludes.items() if trees.have(path)])
 
 
 def _join(root: bytes, path: bytes) -> bytes:

@@ -20,6 +20,7 @@ from typing import Final, NamedTuple, NoReturn
 from mgmt.errors import SourceError, source_changed, source_failure, source_unreadable
 from mgmt.layout import TEMPORARY_SUFFIX, Member, is_temporary_name
 from mgmt.machine.folders import ASKS_EFFECTIVE_IDS, OPEN_FILE_FLAGS, Folder, MovedError, open_folder
+from mgmt.source.globs import FolderNames, translate_leading
 from mgmt.text import shown
 from mgmt_contract.names import ARCHIVE_SUFFIX
 
@@ -121,6 +122,27 @@ class Excludes:
         return any(self._pattern.match(_text(candidate)) for candidate in (name, below_root))
 
 
+class ExcludedTrees:
+    """Entries that are left out by `Excludes`, or lie in a folder that is: for paths that no walk has come to.
+
+    Args:
+        globs: As those of `Excludes`.
+    """
+
+    def __init__(self, globs: Sequence[str]) -> None:
+        self._patterns = [re.compile(translate_leading(glob.rstrip("/"))) for glob in globs]
+        self._folder_names = FolderNames(self._fits)
+
+    def have(self, path: bytes) -> bool:
+        """Tell whether an entry is left out; `path` is below the root, and empty for the root itself."""
+        text = _text(path)
+        folder, slash, name = text.rpartition("/")
+        return self._fits(text) or self._fits(name) or (bool(slash) and self._folder_names.has_fitting(folder))
+
+    def _fits(self, text: str) -> bool:
+        return any(pattern.match(text) for pattern in self._patterns)
+
+
 def _text(name: bytes) -> str:
     return name.decode("utf-8", "surrogateescape")
 
@@ -208,17 +230,19 @@ class Walk:
             yield from self._below(folder, asks_readable=asks_readable, on_failure=on_failure)
 
     def _below(self, folder: Folder, *, asks_readable: bool, on_failure: OnFailure | None) -> Generator[Member]:
-        prefixes = [self._root + b"/"]
+        prefix = self._root + b"/"
+        lengths = [len(prefix)]  # not the prefixes: those of a very deep tree would fill the memory
         levels = [_names(folder, self._root, None)]
         while levels:
             name = next(levels[-1], None)
             if name is None:
                 levels.pop()
-                left = prefixes.pop()
+                lengths.pop()
                 if levels:
-                    _leave(folder, left)
+                    _leave(folder, prefix)
+                    prefix = prefix[: lengths[-1]]
                 continue
-            path = prefixes[-1] + name
+            path = prefix + name
             try:
                 member = self._find(folder, name, path, asks_readable=asks_readable)
             except OSError as error:
@@ -228,7 +252,8 @@ class Walk:
                 continue
             yield member
             if member.kind == "directory" and _enter(folder, name, member, on_failure):
-                prefixes.append(path + b"/")
+                prefix = path + b"/"
+                lengths.append(len(prefix))
                 levels.append(_names(folder, path, on_failure))
 
     def _find(self, folder: Folder, name: bytes, path: bytes, *, asks_readable: bool) -> Member | None:

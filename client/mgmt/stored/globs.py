@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import fnmatch
 import re
 from collections.abc import Sequence
-from functools import lru_cache
 from typing import Final
 
 from mgmt.layout import decode_path
+from mgmt.source.globs import FolderNames, translate_leading, translate_leading_text
 
-_FOLDERS_KEPT_MAX: Final = 1_000
-"""Folders whose answer is remembered: members of one folder stand together."""
-_SLASH: Final = ord("/")
 _HERE: Final = re.compile(r"^(\./+)+")
+_NOT_EMPTY: Final = r"(?s:(?<=.))"
 
 
 class Globs:
@@ -29,33 +26,30 @@ class Globs:
         self._globs = tuple(globs)
         self._patterns = [_compile(_HERE.sub("", glob).rstrip("/")) for glob in globs]
         self._unmatched = set(range(len(self._patterns)))
-        self._takes_folder = lru_cache(_FOLDERS_KEPT_MAX)(self._takes_any_above)
+        self._folder_names = FolderNames(self._matches)
 
     def takes(self, path: bytes) -> bool:
         """Tell whether a member is chosen; `path` starts with the root's name."""
         if not self._patterns:
             return True
-        folder, _, _ = path.rpartition(b"/")
-        is_taken = bool(folder) and self._takes_folder(folder)
-        return self._matches(path) or is_taken
+        text = decode_path(path)
+        folder, _, name = text.rpartition("/")
+        answers = (  # all are asked: `unmatched` is to be right
+            self._matches(text, text.partition("/")[2], name),
+            self._folder_names.has_fitting(folder),
+        )
+        return any(answers)
 
     @property
     def unmatched(self) -> list[str]:
         """The globs that have matched nothing so far."""
         return [self._globs[number] for number in sorted(self._unmatched)]
 
-    def _takes_any_above(self, folder: bytes) -> bool:
-        ends = [place for place, byte in enumerate(folder) if byte == _SLASH]
-        matches = [self._matches(folder[:end]) for end in (*ends, None)]  # all are asked: `unmatched` is to be right
-        return any(matches)
-
-    def _matches(self, path: bytes) -> bool:
-        candidates = (path, path.partition(b"/")[2], path.rpartition(b"/")[2])
-        texts = {decode_path(each) for each in candidates if each}
+    def _matches(self, *texts: str) -> bool:
         found = [number for number, pattern in enumerate(self._patterns) if any(map(pattern.match, texts))]
         self._unmatched.difference_update(found)
         return bool(found)
 
 
 def _compile(glob: str) -> re.Pattern[str]:
-    return re.compile(rf"{re.escape(glob)}\Z|{fnmatch.translate(glob)}")
+    return re.compile(f"(?:{translate_leading_text(glob)}|{translate_leading(glob)}){_NOT_EMPTY}")

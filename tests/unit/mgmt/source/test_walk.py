@@ -79,6 +79,14 @@ def test_depth_costs_no_descriptors(tmp_path):
     assert most_new <= 1
 
 
+def test_depth_costs_the_memory_of_one_path_not_of_one_for_each_folder(tmp_path):
+    """The paths of all these folders together would take 10 MB."""
+    folder = tmp_path / "P"
+    folder.mkdir()
+    assert len(deep_file(folder, b"", "n" * 250, 75_000)) > 75_000
+    assert peak_bytes(folder) < 2_000_000
+
+
 def test_a_walk_given_up_leaves_nothing_open(tmp_path):
     (tmp_path / "P" / "sub").mkdir(parents=True)
     before = open_descriptors()

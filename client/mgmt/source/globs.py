@@ -1,0 +1,49 @@
+"""Globs that fit an entry or a folder above it, at a cost that grows with the path's length and not with its square."""
+
+from __future__ import annotations
+
+import fnmatch
+import re
+from collections.abc import Callable
+from typing import Final
+
+_END: Final = re.compile(r"\\[Zz]\Z")
+"""How `fnmatch.translate` says that the text ends: Python 3.14 writes it in another way than those before."""
+_HERE: Final = r"(?=/|\Z)"
+
+
+def translate_leading(glob: str) -> str:
+    """Translate a glob to a regular expression that matches a path if the glob fits it or a folder that it lies in."""
+    return _END.sub("", fnmatch.translate(glob)) + _HERE
+
+
+def translate_leading_text(text: str) -> str:
+    """Write a regular expression that matches a path if it, or a folder that it lies in, is called just so."""
+    return re.escape(text) + _HERE
+
+
+class FolderNames:
+    """Tells of one folder after the other whether a name on its path fits.
+
+    Folders come in an archive's order, mostly, so a name that the folder before has too is not looked at again. In any
+    other order the answers are the same.
+
+    Args:
+        fits: Looks at one name.
+    """
+
+    def __init__(self, fits: Callable[[str], bool]) -> None:
+        self._fits = fits
+        self._folder = ""
+        self._is_found = False
+
+    def has_fitting(self, folder: str) -> bool:
+        """Tell whether one of a folder's names fits; all that are new are looked at, even behind one that fits."""
+        if folder == self._folder:
+            return self._is_found
+        is_below = folder.startswith(self._folder + "/")
+        names = folder[len(self._folder) + 1 :] if is_below else folder
+        found = [self._fits(name) for name in set(names.split("/"))]
+        self._is_found = any(found) or (is_below and self._is_found)
+        self._folder = folder
+        return self._is_found

@@ -1,0 +1,44 @@
+"""What is left out with the folder it lies in is told as a walk would have left it out, at little cost."""
+
+import fnmatch
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mgmt.source.globs import FolderNames
+from mgmt.source.walk import ExcludedTrees, Excludes
+
+NAMES = st.text("abB.[]?\udcff\n", min_size=1, max_size=3)
+GLOBS = st.text("abB.*?[]!/\udcff\n", max_size=6)
+PATHS = st.lists(NAMES, max_size=5).map(lambda names: "/".join(names).encode("utf-8", "surrogateescape"))
+
+
+def left_out_by_a_walk(globs, path):
+    """Ask for each folder on the way, as a walk does that comes down to the path."""
+    excludes = Excludes(globs)
+    names = path.split(b"/")
+    return any(
+        excludes.leave_out(name, b"root/" + b"/".join(names[:count]) if path else b"root")
+        for count, name in enumerate(names, 1)
+    )
+
+
+@given(st.lists(GLOBS, max_size=3), st.lists(PATHS, max_size=8))
+def test_excluded_trees_have_what_a_walk_leaves_out(globs, paths):
+    trees = ExcludedTrees(globs)
+    assert [trees.have(path) for path in paths] == [left_out_by_a_walk(globs, path) for path in paths]
+
+
+def test_a_name_is_looked_at_once_on_the_way_down_not_once_for_each_path_below_it():
+    looked_at = []
+    names = FolderNames(lambda name: looked_at.append(name) or fnmatch.fnmatchcase(name, "d700"))
+    folders = ["/".join(f"d{number}" for number in range(depth)) for depth in range(1, 1_001)]
+    assert [names.has_fitting(folder) for folder in folders] == [depth > 700 for depth in range(1, 1_001)]
+    assert len(looked_at) == 1_000
+
+
+def test_folders_in_any_order_get_the_same_answer():
+    names = FolderNames("x".__eq__)
+    assert [names.has_fitting(folder) for folder in ("a/x/b", "a/x/b", "a", "a/xb", "a/x", "a/x/c", "", "ax/b")] == [
+        *(True, True, False, False, True, True, False, False)
+    ]
