@@ -31,6 +31,8 @@ STORED_SIZE_MAX_BYTES: Final = 65_535
 STORED_HEADER_BYTES: Final = 5
 TAR_RECORD_BYTES: Final = 512
 TAR_END_BYTES: Final = 2 * TAR_RECORD_BYTES
+TAR_HEADER_MAX_BYTES: Final = MIB
+"""The longest tar header that is read, so the longest path: those of systems that take a path whole end at 32 KiB."""
 
 NAME_MAX_BYTES: Final = 255
 """The longest name that file systems take."""

@@ -29,6 +29,7 @@ from mgmt.layout import (
     FORMAT_VERSION,
     GZIP_HEADER_BYTES,
     LETTERS,
+    TAR_HEADER_MAX_BYTES,
     MemberKind,
     decode_path,
     encode_path,
@@ -38,8 +39,12 @@ from mgmt.layout import (
 from mgmt_contract.values import Value
 
 INDEX_VERSION: Final = 1
-LINE_MAX_BYTES: Final = 512 * 1024
-"""The longest line of a member: two paths of 32 KiB, whose every byte takes six characters in JSON, fit in."""
+_ESCAPED_BYTE_CHARACTERS: Final = 6
+"""The most that one byte of a path takes in JSON, such as `\\udcff`."""
+_FACTS_MAX_BYTES: Final = 1024
+"""More than all else in a line takes: four numbers and a digest."""
+LINE_MAX_BYTES: Final = 2 * _ESCAPED_BYTE_CHARACTERS * TAR_HEADER_MAX_BYTES + _FACTS_MAX_BYTES
+"""The longest line of a member: its path and its target, each as long as one that is read from an archive."""
 HEADER_MAX_BYTES: Final = 64 * 1024 * 1024
 """The longest first line: the block lengths of an archive of 10 TiB take half of it."""
 MODE_MAX: Final = 0o177777

@@ -15,7 +15,7 @@ from mgmt.text import shown
 PERMISSIONS: Final = 0o777
 """Bits of a mode that are brought back: setuid, setgid and sticky bits are not."""
 _PARTS_MAX: Final = 16_384
-"""Names in a path: as many as 32 KiB hold, the longest path that an index lists."""
+"""Names in a path: as many as 32 KiB hold."""
 _RESERVED: Final = re.compile(
     r"(?i)(?:con|prn|aux|nul|conin\$|conout\$|(?:com|lpt)[0-9\u00b9\u00b2\u00b3])[ ]*(?:\..*)?", re.DOTALL
 )

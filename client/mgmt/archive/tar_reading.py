@@ -20,11 +20,9 @@ from mgmt.archive.headers import MAGIC, NOBODY, USTAR
 from mgmt.archive.index import MODE_MAX, IndexedMember
 from mgmt.archive.names_here import hostile
 from mgmt.errors import IntegrityError
-from mgmt.layout import TAR_RECORD_BYTES, MemberKind, encode_path
+from mgmt.layout import TAR_HEADER_MAX_BYTES, TAR_RECORD_BYTES, MemberKind, encode_path
 from mgmt.text import shown
-from mgmt_contract.parts import MIB
 
-_HEADER_MAX_BYTES: Final = MIB
 _SHARED_RECORDS_MAX: Final = 100
 """Most PAX records that hold for all members which follow."""
 _END: Final = bytes(TAR_RECORD_BYTES)
@@ -168,7 +166,7 @@ class _TarBytes(io.RawIOBase):
 
     def read(self, size_bytes: int = -1, /) -> bytes:
         """Return exactly so many bytes."""
-        if not 0 <= size_bytes <= _HEADER_MAX_BYTES:
+        if not 0 <= size_bytes <= TAR_HEADER_MAX_BYTES:
             raise hostile(f"one of its headers has {size_bytes} bytes")
         stop = self._at + size_bytes
         if stop <= len(self._piece):

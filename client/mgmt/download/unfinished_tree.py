@@ -29,6 +29,8 @@ from mgmt_contract.parts import MIB
 _LIST_FORMAT: Final = "mgmt checkpoints 1"
 STEP_BYTES: Final = 32 * MIB
 """Bytes of the archive between two checkpoints at least: so much is fetched again after a crash."""
+_LIST_LINE_MAX_BYTES: Final = 2 * LINE_MAX_BYTES
+"""A checkpoint has a member's line as text, in which each character is escaped once more at most."""
 _MODE: Final = 0o600
 _FLAGS: Final = os.O_RDWR | getattr(os, "O_BINARY", 0) | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_NOFOLLOW", 0)
 
@@ -195,8 +197,8 @@ class UnfinishedTree:
             if descriptor is None:
                 return
             with open(descriptor, "rb", closefd=False) as file:
-                if file.readline(LINE_MAX_BYTES) == write_line(self._head):
-                    while line := file.readline(LINE_MAX_BYTES):
+                if file.readline(_LIST_LINE_MAX_BYTES) == write_line(self._head):
+                    while line := file.readline(_LIST_LINE_MAX_BYTES):
                         self._read_line(line)
 
     def _read_line(self, line: bytes) -> None:

@@ -6,6 +6,7 @@ import contextlib
 import gzip
 import io
 import json
+import sys
 import threading
 import tracemalloc
 import zlib
@@ -17,12 +18,12 @@ from blake3 import blake3
 from mgmt.archive import PackedArchive, pack
 from mgmt.archive import index as index_module
 from mgmt.archive.codec import LAST_BLOCK, RAW
-from mgmt.archive.index import Index, IndexedMember, IndexWriter, open_nameless
+from mgmt.archive.index import LINE_MAX_BYTES, Index, IndexedMember, IndexWriter, open_nameless, write_member
 from mgmt.archive.rebuilding import rebuild_index
 from mgmt.errors import CancelledError, IntegrityError
-from mgmt.layout import BLOCK_SIZE_BYTES, is_temporary_name
+from mgmt.layout import BLOCK_SIZE_BYTES, TAR_HEADER_MAX_BYTES, is_temporary_name
 from mgmt.source import look
-from support.trees import awkward_tree, noise, text
+from support.trees import awkward_tree, deep_file, noise, text
 
 
 def pack_with_index(folder: Path, **options: object) -> tuple[PackedArchive, Path]:
@@ -87,6 +88,30 @@ def test_a_single_files_archive_has_an_index_too(tmp_path):
     [member] = index.members()
     assert (member.path, member.digest) == (b"clip.mov", blake3(clip.read_bytes()).digest())
     assert read_member(index, member, packed.path.read_bytes()) == clip.read_bytes()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems refuse such names or such paths")
+@pytest.mark.parametrize("sign", ["\udcff", "\x01"])
+def test_a_very_long_path_whose_every_byte_is_escaped_is_listed(tmp_path, sign):
+    folder = tmp_path / "P"
+    folder.mkdir()
+    path = b"P/" + deep_file(folder, b"", sign * 255, 90_000)
+    packed, index_path = pack_with_index(folder)
+    index = Index(index_path)
+    index.refuse_false(packed.content.content_digest, packed.size)
+    assert [member.path for member in index.members()][-1] == path
+
+
+@pytest.mark.parametrize("number", range(1, 256))
+def test_the_longest_line_holds_two_paths_as_long_as_an_archive_gives_whatever_their_bytes(number):
+    """Of one byte, or of its letter in UTF-8."""
+    for sign in (bytes([number]), chr(number).encode()):
+        path = sign * 1_000
+        short, long = (
+            len(write_member(IndexedMember(each, "hardlink", 2**63, 0o177777, 10**308, each, 2**63, None)))
+            for each in (b"", path)
+        )
+        assert short + 2 * (long - short) // (2 * len(path)) * TAR_HEADER_MAX_BYTES <= LINE_MAX_BYTES
 
 
 def test_nothing_is_left_beside_the_archive(tree):
@@ -154,7 +179,7 @@ LINES = [
     b'["a","f",%s,420,0,"",512,"%s"]' % (b"9" * 400, b"0" * 64),
     b'["a","f",1,420,0,"",%d,"%s"]' % (2**63, b"0" * 64),
     b'["a","f",1,%d,0,"",512,"%s"]' % (2**32, b"0" * 64),
-    b'["' + b"a" * 600_000 + b'","d",0,420,0,"",512,null]',
+    b'["' + b"a" * LINE_MAX_BYTES + b'","d",0,420,0,"",512,null]',
 ]
 
 

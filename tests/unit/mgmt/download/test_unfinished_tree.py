@@ -2,6 +2,9 @@
 
 import pytest
 
+from mgmt.archive.blocks import BlockStart
+from mgmt.archive.checkpoints import Checkpoint, Mark
+from mgmt.archive.index import IndexedMember
 from mgmt.download import unfinished_tree
 from mgmt.download.unfinished import Opened
 from mgmt.download.unfinished_tree import UnfinishedTree
@@ -43,3 +46,13 @@ def test_an_end_that_was_killed_while_the_notes_are_removed_is_ended_by_the_next
         assert again.is_published_as(tree)
         again.discard()
     assert list(tmp_path.iterdir()) == [tree]
+
+
+def test_a_checkpoint_within_a_file_with_a_very_long_path_of_escaped_bytes_is_found_again(tmp_path):
+    member = IndexedMember(b"\xff" * 90_000, "file", 5, 0o644, 0, b"", 512, bytes(32))
+    checkpoint = Checkpoint(1, Mark(7, 0), BlockStart(0, 0), member, 3)
+    with UnfinishedTree(tmp_path, "card", "upload", 2**40) as noted:
+        noted.open(OPENED)
+        noted.save(checkpoint, lambda: None)
+    with UnfinishedTree(tmp_path, "card", "upload", 2**40) as again:
+        assert again.checkpoint == checkpoint
