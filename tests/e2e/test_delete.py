@@ -35,6 +35,11 @@ def error_of(run: Run) -> dict:
     return json.loads(run.stderr.splitlines()[-1])
 
 
+def short_id_of(laptop: Laptop, record: dict) -> str:
+    shown = laptop.run("show", record["operation_id"]).stdout
+    return shown.partition("short id")[2].split()[0]
+
+
 def test_a_deleted_upload_is_gone_from_its_name_and_back_again_with_all_that_knows_of_it(team: Team, anna: Laptop):
     body = noise(5_000)
     record = upload(anna, body)
@@ -42,7 +47,7 @@ def test_a_deleted_upload_is_gone_from_its_name_and_back_again_with_all_that_kno
     assert (run.exit_code, run.stderr) == (0, "")
     assert f"s3://{team.bucket}/{KEY} (" in run.stdout
     assert "uploaded by anna) is deleted. Until 20" in run.stdout
-    assert f"`mgmt undelete {KEY}` brings it back." in run.stdout
+    assert f"`mgmt undelete {short_id_of(anna, record)}` brings it back." in run.stdout
     assert team.versions(KEY) == 1
     [first, second] = anna.run("--json", "history").records
     assert (first["operation_type"], first["upload_id"], second["deleted_by"]) == (
@@ -102,6 +107,24 @@ def test_a_name_means_its_newest_upload_and_never_an_older_one_behind_it(anna: L
     assert said in fetched.stderr, "its content is not what the name meant before"
     assert said in anna.run("contents", "clip.mov").stderr
     assert said not in anna.run("contents", first["operation_id"]).stderr
+
+
+def test_the_way_back_that_is_named_brings_this_very_upload_back(anna: Laptop):
+    """Also where a newer one of its name was deleted later, which the name then means."""
+    first = upload(anna, noise(100, seed=1))
+    second = upload(anna, noise(100, seed=2), "--replace")
+    said = anna.run("delete", "--yes", first["operation_id"]).stdout
+    deleted(anna, "clip.mov")
+    again = anna.run("delete", "--yes", first["operation_id"]).stdout
+    shown = anna.run("show", first["operation_id"]).stdout
+    way = f"`mgmt undelete {short_id_of(anna, first)}` brings it back"
+    for text in (said, again, shown):
+        assert way in " ".join(text.split())
+    refused = anna.run("--json", "download", "clip.mov")
+    way = f"`mgmt undelete {short_id_of(anna, second)}` brings it back, and"
+    assert (error_of(refused)["code"], way in error_of(refused)["message"]) == ("deleted", True)
+    [back] = anna.run("--json", "undelete", "--yes", short_id_of(anna, first)).records
+    assert back["upload_id"] == first["operation_id"]
 
 
 def test_somebody_elses_is_refused_and_an_admin_deletes_it(team: Team, anna: Laptop, bert: Laptop, tmp_path):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Container, Iterable, Sequence
 from itertools import chain
 from typing import Any, Final
@@ -266,7 +265,7 @@ def _describe_deletion(record: UploadRecord) -> list[tuple[str, str]]:
     said = f"{moment_in_words(record.deleted_at)} by {record.deleted_by or '-'}"
     if record.removed_at is not None:
         return [("deleted", f"{said}; its bytes are gone since {moment_in_words(record.removed_at)}")]
-    way = f"`mgmt undelete {shlex.quote(record.s3_object_key)}` brings it back"
+    way = f"`mgmt undelete {short_id(record)}` brings it back"
     return [("deleted", f"{said}; until {moment_in_words(record.recoverable_until)} {way}")]
 
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
-
 from mgmt.removal import Removed, Summary, Targets, Verb
 from mgmt.show import Output
 from mgmt.show.history import choices_table
@@ -97,7 +95,7 @@ def _tell_way_back(upload: UploadRecord) -> str:
     if upload.removed_at is not None:
         return "Its bytes are gone."
     until = moment_in_words(upload.recoverable_until)
-    return f"Until {until} `mgmt undelete {shlex.quote(upload.s3_object_key)}` brings it back."
+    return f"Until {until} `mgmt undelete {short_id(upload)}` brings it back."
 
 
 def _tell_newer(removed: Removed) -> str:

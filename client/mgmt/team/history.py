@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import heapq
 import re
-import shlex
 import unicodedata
 import uuid
 from collections.abc import Callable, Container, Iterator, Sequence
@@ -350,8 +349,8 @@ def _tell_way_back(record: UploadRecord) -> str:
     if record.removed_at is not None or record.recoverable_until is None:
         return "Its bytes are gone; upload it again."
     return (
-        f"Until {format_time(record.recoverable_until)} `mgmt undelete {shlex.quote(record.s3_object_key)}` brings it "
-        f"back, and `mgmt download {short_id(record)}` fetches it as it is."
+        f"Until {format_time(record.recoverable_until)} `mgmt undelete {short_id(record)}` brings it back, "
+        f"and `mgmt download {short_id(record)}` fetches it as it is."
     )
 
 
