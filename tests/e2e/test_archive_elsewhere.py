@@ -220,12 +220,14 @@ def test_a_configured_folder_of_archives_that_is_not_there_is_said_and_not_made(
     assert not gone.exists()
 
 
-def test_a_configured_folder_that_cannot_be_written_is_not_replaced_by_the_cache_folder(team, anna):
-    (anna.work / "clip").write_bytes(b"x")
+@pytest.mark.parametrize("size", [1, 24 * MB], ids=["whole", "in parts"])
+def test_a_configured_folder_that_cannot_be_written_is_not_replaced_by_the_cache_folder(team, anna, size):
+    (anna.work / "clip").write_bytes(noise(size))
     with card(anna.folder / "disk", b"", is_locked=True) as disk:
         run = anna.run("upload", "clip", MGMT_ARCHIVE_DIR=os.fspath(disk))
     assert run.exit_code == 9
     assert "cannot be written to" in run.stderr
+    assert "goes on without" not in run.stderr, "nothing goes on"
 
 
 def test_all_leaves_the_configured_folder_of_archives_out(team, anna):

@@ -39,6 +39,8 @@ class ArchiveIndex:
         self._writer: IndexWriter | None = None
         self._file: IO[bytes] | None = None
         self._stated: IndexFile | None = None
+        self._not_begun: OSError | None = None
+        """Why there is none. It is said once the archive is whole: its folder may refuse that as well."""
 
     def __enter__(self) -> Self:
         return self
@@ -53,7 +55,7 @@ class ArchiveIndex:
         try:
             self._writer = self._open.enter_context(IndexWriter(self._job.archive_path.parent))
         except OSError as error:
-            self.give_up(error)
+            self._not_begun = error
         return self._writer
 
     def rebuild(self, stop: threading.Event) -> None:
@@ -80,6 +82,9 @@ class ArchiveIndex:
 
     def finish(self) -> IndexFile | None:
         """Write the index out, once its archive is whole; return its size and checksum, or None where there is none."""
+        if self._not_begun is not None:
+            error, self._not_begun = self._not_begun, None
+            self.give_up(error)
         if self._writer is not None and self._stated is None:
             try:
                 self._stated = self._write(self._writer)
