@@ -623,6 +623,28 @@ def test_two_people_download_into_one_folder_one_after_the_other(team, anna, ber
     assert len(names_in(shared)) == 1
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="the superuser's rights are put down with setpriv")
+def test_a_read_only_folder_that_replace_would_write_to_is_named(anna, bert):
+    """Such as one that mgmt itself has extracted, as it was read-only on the card."""
+    (anna.work / "DCIM" / "locked").mkdir(parents=True)
+    (anna.work / "DCIM" / "locked" / "clip.mov").write_bytes(b"x")
+    (anna.work / "DCIM" / "locked").chmod(0o555)
+    assert anna.run("upload", "DCIM").exit_code == 0
+    assert bert.run("download", "--extract", "DCIM").exit_code == 0
+    options = ("--json", "download", "--extract", "--replace", "DCIM")
+    prefix = WITHOUT_PRIVILEGE if os.geteuid() == 0 else ()
+    done = subprocess.run(
+        [*prefix, sys.executable, "-m", "mgmt", *options],
+        cwd=bert.work, env=bert.whole_environment(), capture_output=True, text=True, check=False, timeout=60,
+    )  # fmt: skip
+    error = json.loads(done.stderr.splitlines()[-1])
+    assert (done.returncode, error["code"]) == (9, "not-writable")
+    assert "DCIM/locked': Permission denied. Make that folder writable (chmod u+rwx)" in error["message"]
+    (bert.work / "DCIM" / "locked").chmod(0o755)
+    assert bert.run("resume").exit_code == 0
+    assert names_in(bert.work) == ["DCIM"]
+
+
 @pytest.mark.usefixtures("tree")
 @pytest.mark.skipif(os.geteuid() != 0, reason="only the superuser gives files to somebody else")
 @pytest.mark.parametrize(

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import stat
 from contextlib import closing
 from pathlib import Path
 from typing import Final
 
-from mgmt.errors import TargetExistsError
+from mgmt.errors import LocalStateError, TargetExistsError
 from mgmt.machine.filling import Filling, Look, drop, open_filling
 from mgmt.text import shown
 
@@ -20,38 +21,52 @@ def merge(parent: Path, source: bytes, target: bytes, *, replaces: bool = True) 
     """Move all that is in one folder into another one in the same `parent`, and remove the first.
 
     Every file is replaced in one step, so that a run that is killed leaves old files and new ones, all of them whole.
-    Nothing is moved before it is known that no file has to replace a folder, or a folder a file, and that no other disk
-    is mounted in the second. Without `replaces` a
-    file that comes to lie there in between is not replaced either, where the disk knows hard links.
+    Nothing is moved before it is known that no file has to replace a folder, or a folder a file, that no other disk is
+    mounted in the second, and that its folders may be written. Without `replaces` a file that comes to lie there in
+    between is not replaced either, where the disk knows hard links.
 
     Raises:
+        LocalStateError: not-writable, if a folder takes nothing.
         TargetExistsError: If one would have to, or a file is there and is not to be replaced.
         OSError: What the disk met with.
     """
     with closing(open_filling(parent)) as new, closing(open_filling(parent)) as old:
         for moves in (False, True):
-            _Merging(new, old, moves=moves, replaces=replaces).merge(source, target)
+            _Merging(new, old, os.fsencode(parent), moves=moves, replaces=replaces).merge(source, target)
         new.remove_folder(source)
 
 
 class _Merging:
     """Walks two trees side by side: one that is ours, and the user's own."""
 
-    def __init__(self, new: Filling, old: Filling, *, moves: bool, replaces: bool) -> None:
+    def __init__(self, new: Filling, old: Filling, parent: bytes, *, moves: bool, replaces: bool) -> None:
         self._new = new
         self._old = old
+        self._parent = parent
         self._moves = moves
         self._replaces = replaces
 
     def merge(self, source: bytes, target: bytes) -> None:
-        path, looks = [target], [self._enter(source, target)]
+        looks: list[Look] = []
+        try:
+            self._merge(source, target, looks)
+        except BaseException:  # another run goes on with it, and needs the modes
+            with contextlib.suppress(OSError):
+                while looks:
+                    self._new.step_out(looks.pop())
+            raise
+
+    def _merge(self, source: bytes, target: bytes, looks: list[Look]) -> None:
+        """Merge; `looks` are those of the folders of ours that the walk is in."""
+        path = [target]
+        looks.append(self._enter(source, path))
         waiting = [self._new.names()]
         while waiting:
             name = next(waiting[-1], None)
             if name is not None:
                 if self._place(name, [*path, name]):
-                    looks.append(self._enter(name, name))
                     path.append(name)
+                    looks.append(self._enter(name, path))
                     waiting.append(self._new.names())
                 continue
             waiting.pop()
@@ -61,8 +76,11 @@ class _Merging:
             if self._moves and path:
                 self._new.remove_folder(left)
 
-    def _enter(self, source: bytes, target: bytes) -> Look:
-        self._old.step_in(target, is_ours=False)
+    def _enter(self, source: bytes, path: list[bytes]) -> Look:
+        try:
+            self._old.step_in(path[-1], is_ours=False)
+        except PermissionError as error:
+            raise self._refuse_closed(path, error) from error
         return self._new.step_in(source)
 
     def _place(self, name: bytes, path: list[bytes]) -> bool:
@@ -79,8 +97,11 @@ class _Merging:
             return True
         if was is not None and not self._replaces and not os.path.samestat(found, was):
             raise _taken(path)
+        is_there = was is not None and os.path.samestat(found, was)
         if self._moves:
-            self._move(name, path, is_folder=is_folder, is_there=was is not None and os.path.samestat(found, was))
+            self._move(name, path, is_folder=is_folder, is_there=is_there)
+        elif not is_there and not self._old.takes_names():
+            raise self._refuse_closed(path[:-1], PermissionError(errno.EACCES, os.strerror(errno.EACCES)))
         return False
 
     def _move(self, name: bytes, path: list[bytes], *, is_folder: bool, is_there: bool) -> None:
@@ -100,11 +121,22 @@ class _Merging:
                 self._new.move_to_free(name, anchor, name)
         except FileExistsError as error:
             raise _taken(path) from error
+        except PermissionError as error:  # such as of a network disk, which said otherwise when it was asked
+            raise self._refuse_closed(path[:-1], error) from error
         finally:
             drop(anchor)
         if look is not None:
             self._old.step_in(name)
             self._old.step_out(look)
+
+    def _refuse_closed(self, path: list[bytes], error: PermissionError) -> LocalStateError:
+        """Make the error for a folder that nothing can be moved into."""
+        folder = b"/".join([self._parent, *path])
+        return LocalStateError(
+            f"Nothing can be put into the folder '{shown(folder)}': {error.strerror}. Make that folder writable "
+            "(chmod u+rwx), or choose another one with --to, then run the same command again.",
+            code="not-writable",
+        )
 
 
 def refuse_other_kind(path: bytes | Path, mode: int) -> TargetExistsError:

@@ -14,7 +14,15 @@ from collections.abc import Iterator
 from contextlib import closing
 from typing import Final, NamedTuple, Protocol
 
-from mgmt.machine.folders import NO_FOLLOW, OPEN_FOLDER_FLAGS, DescriptorFolder, MovedError, PathFolder, identity
+from mgmt.machine.folders import (
+    ASKS_EFFECTIVE_IDS,
+    NO_FOLLOW,
+    OPEN_FOLDER_FLAGS,
+    DescriptorFolder,
+    MovedError,
+    PathFolder,
+    identity,
+)
 
 _COMMON_FLAGS: Final = getattr(os, "O_BINARY", 0) | getattr(os, "O_CLOEXEC", 0) | NO_FOLLOW
 _CREATE_FLAGS: Final = os.O_RDWR | os.O_CREAT | os.O_EXCL | _COMMON_FLAGS
@@ -33,6 +41,7 @@ HAS_DESCRIPTORS: Final = {
     os.rmdir,
     os.chmod,
     os.readlink,
+    os.access,
 } <= os.supports_dir_fd and {os.scandir, os.utime, os.chmod} <= os.supports_fd
 
 
@@ -108,6 +117,9 @@ class Filling(Protocol):
 
     def step_out(self, look: Look) -> None:
         """Give the folder its look, and go back to the one that it was entered from."""
+
+    def takes_names(self) -> bool:
+        """Ask the system whether we may add entries to this folder, and take some away."""
 
     def anchor(self) -> Anchor:
         """Keep this folder open until `drop`."""
@@ -207,6 +219,9 @@ class _DescriptorFilling(DescriptorFolder):
         finally:
             os.close(left)
 
+    def takes_names(self) -> bool:
+        return os.access(b".", os.W_OK | os.X_OK, dir_fd=self._descriptor, effective_ids=ASKS_EFFECTIVE_IDS)
+
     def anchor(self) -> Anchor:
         return Anchor(os.dup(self._descriptor))
 
@@ -270,6 +285,9 @@ class _PathFilling(PathFolder):
         if look.mtime_ns is not None:
             with contextlib.suppress(OSError, OverflowError):
                 os.utime(left, ns=(look.mtime_ns, look.mtime_ns))
+
+    def takes_names(self) -> bool:
+        return os.access(self._path, os.W_OK | os.X_OK, effective_ids=ASKS_EFFECTIVE_IDS)
 
     def anchor(self) -> Anchor:
         return Anchor(path=self._path)

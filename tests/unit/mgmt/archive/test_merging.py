@@ -2,6 +2,7 @@
 
 import errno
 import os
+import stat
 from pathlib import Path
 
 import pytest
@@ -110,3 +111,45 @@ def test_nothing_is_moved_where_another_disk_is_mounted_in_the_folder(folders, m
         merge_into(new, old, replaces=replaces)
     assert (new / "clip").exists()
     assert not (old / "clip").exists()
+
+
+@pytest.mark.parametrize("replaces", [True, False])
+@pytest.mark.parametrize("mode", [0o555, 0o000], ids=oct)
+def test_a_folder_that_takes_nothing_is_named_before_anything_is_moved(somebody, mode, replaces):
+    new, old = somebody / "new", somebody / "old"
+    for path in (new / "sub" / "clip", new / "clip", old / "sub" / "mine"):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(b"ours")
+    (new / "sub").chmod(0o555)
+    (old / "sub").chmod(mode)
+    with pytest.raises(LocalStateError) as refused:
+        merge_into(new, old, replaces=replaces)
+    assert refused.value.code == "not-writable"
+    assert f"Nothing can be put into the folder '{old}/sub': Permission denied. Make that" in refused.value.message
+    assert [path.name for path in old.iterdir()] == ["sub"]
+    assert stat.S_IMODE((new / "sub").stat().st_mode) == 0o555, "the next run moves it as it was packed"
+    (old / "sub").chmod(0o700)
+    merge_into(new, old, replaces=replaces)
+    assert sorted(path.name for path in (old / "sub").iterdir()) == ["clip", "mine"]
+
+
+def test_a_folder_that_takes_nothing_is_named_also_where_the_disk_said_otherwise(somebody, monkeypatch):
+    new, old = somebody / "new", somebody / "old"
+    for folder in (new, old):
+        (folder / "sub").mkdir(parents=True)
+    (new / "sub" / "clip").write_bytes(b"ours")
+    (old / "sub").chmod(0o555)
+    monkeypatch.setattr(_DescriptorFilling, "takes_names", lambda _: True)
+    with pytest.raises(LocalStateError, match=f"into the folder '{old}/sub'"):
+        merge_into(new, old)
+    assert (new / "sub" / "clip").exists()
+
+
+def test_a_read_only_folder_into_which_nothing_has_to_come_refuses_nothing(somebody):
+    new, old = somebody / "new", somebody / "old"
+    for folder in (new, old):
+        (folder / "sub").mkdir(parents=True)
+    (new / "sub" / "clip").write_bytes(b"ours")
+    old.chmod(0o555)
+    merge_into(new, old)
+    assert (old / "sub" / "clip").exists()
