@@ -478,6 +478,23 @@ def test_a_download_without_limits_goes_on_without_them(team: Team, anna: Laptop
     assert options == [] or (anna.work / "out" / "big.mov").read_bytes() == noise(LARGE)
 
 
+@pytest.mark.parametrize("options", [[], ["--extract"]], ids=["archive", "extract"])
+def test_of_two_downloads_with_one_place_the_second_does_not_take_it_once_the_first_has_ended(
+    team: Team, anna: Laptop, bert: Laptop, options: list[str]
+):
+    for day in ("day1", "day2"):
+        (anna.work / "clip.mov").write_bytes(day.encode())
+        assert anna.run("upload", "--prefix", day, "clip.mov").exit_code == 0
+    stored_clips(anna)
+    names = ("day1/clip.mov.tar.gz", "big.mov", "day2/clip.mov.tar.gz")
+    interrupted_download(team, bert, *names, "--replace", *options)
+    place = bert.work / ("clip.mov" if options else "clip.mov.tar.gz")
+    first = place.read_bytes()
+    run = bert.run("--json", "resume")
+    assert (run.exit_code, [each["status"] for each in run.records]) == (0, ["success"]), run.stderr
+    assert (place.read_bytes(), download_orders(bert)) == (first, 0)
+
+
 def test_one_download_is_named_by_its_id_and_its_folder_may_be_away(team: Team, anna: Laptop, tmp_path):
     stored_clips(anna)
     disk = tmp_path / "disk"

@@ -1,4 +1,4 @@
-"""The download use case: find, prepare, open, fetch, check, publish.
+"""The download use case: find all that is named; then for each prepare, open, fetch, check, publish.
 
 A whole archive is fetched by ranges into an unfinished file; a tree is unpacked while its archive arrives; of single
 members only their blocks are fetched. A later run continues each. Only what equals its record gets its final name.
@@ -25,7 +25,7 @@ from mgmt.session import Session
 from mgmt.stored.opening import NotReadableError
 from mgmt.stored.recorded import require_stored
 from mgmt.text import shown
-from mgmt_contract.records import OperationRecord, UploadRecord
+from mgmt_contract.records import DownloadRecord, OperationRecord, UploadRecord
 from mgmt_contract.wire import format_time
 
 __all__ = ["DownloadOptions", "download"]
@@ -59,7 +59,9 @@ def download(
     run = _Run(find, options, session, shown_base, summary)
     with run.orders.keeping(names):
         for name in names:
-            run.download(name, is_last=name == names[-1])
+            run.look(name, is_last=name == names[-1])
+        for name in names:
+            run.download(name)
         tell_unused(session, options.folder, shown_base, run.ended)
 
 
@@ -80,29 +82,65 @@ class _Run:
         self._session = session
         self._shown_base = shown_base
         self._summary = summary
-        self._begun: set[str] = set()
-        """The uploads that names meant so far."""
+        self._meant: set[str] = set()
+        """The uploads that names mean."""
         self._places: dict[Path, str] = {}
         """Where they go, and the name of each."""
+        self._found: dict[str, Wanted | MgmtError] = {}
+        """What names mean, or why they mean nothing that can be downloaded; none of a name that is dealt with."""
         self.ended: list[Wanted] = []
         """Those that have succeeded."""
 
-    def download(self, name: str, *, is_last: bool) -> None:
-        """Download the upload that a name means, and report how that ended.
+    def look(self, name: str, *, is_last: bool) -> None:
+        """Find what a name means, before any download begins, and refuse one whose place another one has.
+
+        Its order ends with that: were it left until the other one has ended, and the command killed in between, then
+        `mgmt resume` would know of this one alone, and put it into the other one's place.
 
         Raises:
             MgmtError: For causes that stop everything.
         """
-        task: WholeArchive | ExtractedTree | ChosenMembers | None = None
         try:
             upload = require_stored(self._find(name), name)
-            if upload.operation_id in self._begun:
-                self._session.emit(Repeated(name))
-                self.orders.end(name)
-                return
-            wanted = self._begin(name, upload, is_last=is_last)
+        except MgmtError as error:
+            if error.stops_everything:
+                self.orders.end(name, error)
+                raise
+            self._found[name] = error
+            return
+        if upload.operation_id in self._meant:
+            self._session.emit(Repeated(name))
+            self.orders.end(name)
+            return
+        self._meant.add(upload.operation_id)
+        self.orders.note_upload(name, upload.operation_id)
+        try:
+            wanted = Wanted(name, upload, self._options, self._session, self._shown_base, is_last=is_last)
+        except MgmtError as error:
+            self._found[name] = error
+            return
+        try:
             self._refuse_second(wanted)
-            task = _choose_way(wanted)
+        except TargetExistsError as error:
+            self._fail(name, error)
+        else:
+            self._found[name] = wanted
+
+    def download(self, name: str) -> None:
+        """Download the upload that a name was found to mean, and report how that ended.
+
+        Raises:
+            MgmtError: For causes that stop everything.
+        """
+        wanted = self._found.pop(name, None)
+        if wanted is None:
+            return
+        if isinstance(wanted, MgmtError):
+            self._fail(name, wanted)
+            return
+        _note_deletion(wanted.upload, self._session)
+        task = _choose_way(wanted)
+        try:
             with wanted.holding(), DiskErrors(os.fsencode(wanted.place)):
                 refuse_left_by_others(task.hidden_paths)
                 record = task.run()
@@ -110,23 +148,24 @@ class _Run:
             self._summary.archived[name] = error
             self.orders.end(name)
         except MgmtError as error:
-            self.orders.end(name, error)
-            if error.stops_everything:
-                raise
-            self._summary.errors.append(error)
-            failed = task.failed_record if task is not None else None
-            self._session.emit(Finished(failed if failed is not None else not_begun(name, error), error))
+            self._fail(name, error, task.failed_record)
         else:
             self._summary.succeeded += 1
             self.orders.end(name)
             self.ended.append(wanted)
             self._session.emit(Finished(record))
 
-    def _begin(self, name: str, upload: UploadRecord, *, is_last: bool) -> Wanted:
-        self._begun.add(upload.operation_id)
-        self.orders.note_upload(name, upload.operation_id)
-        _note_deletion(upload, self._session)
-        return Wanted(name, upload, self._options, self._session, self._shown_base, is_last=is_last)
+    def _fail(self, name: str, error: MgmtError, record: DownloadRecord | None = None) -> None:
+        """Report that a download has failed.
+
+        Raises:
+            MgmtError: This error, if it stops everything.
+        """
+        self.orders.end(name, error)
+        if error.stops_everything:
+            raise error
+        self._summary.errors.append(error)
+        self._session.emit(Finished(record if record is not None else not_begun(name, error), error))
 
     def _refuse_second(self, wanted: Wanted) -> None:
         """Refuse an upload that would take the place of another one of this very command, as --replace would let it.
