@@ -194,7 +194,7 @@ def _make_filters(options: dict[str, Any]) -> HistoryRequest:
         raise UsageError("--since is after --until. Swap them.", code="bad-time")
     if options["actor"] == "":  # such as a variable of a script that is not set
         raise UsageError("--by names nobody; expected --by PERSON.", code="empty-name")
-    actor = options["actor"] or ""
+    actor = (options["actor"] or "").encode(errors="replace").decode()  # bytes that are no text are just nobody's
     if not is_short(actor) or holds_control_character(actor):
         raise UsageError(
             f"--by '{shorten(printable(actor), 40)}': nobody has so long a name, or one with a control character. "
