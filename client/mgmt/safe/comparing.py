@@ -14,7 +14,7 @@ from mgmt.errors import MgmtError
 from mgmt.safe.deciding import Loss, find_loss
 from mgmt.safe.spool import Spool
 from mgmt.service import ServiceApi
-from mgmt.source.walk import ExcludedTrees
+from mgmt.source.globs import ExcludedTrees
 from mgmt.stored.recorded import has_this_format, size_of
 from mgmt_contract.messages.objects import LookResult
 from mgmt_contract.names import ARCHIVE_SUFFIX

@@ -19,7 +19,7 @@ from mgmt.archive.member_digests import DigestedMember
 from mgmt.errors import LocalStateError
 from mgmt.layout import LETTERS, Member, frame_of
 from mgmt.safe.deciding import Answer, Code, Loss, MemberFacts, judge_member
-from mgmt.source.walk import ExcludedTrees
+from mgmt.source.globs import ExcludedTrees
 
 _SCHEMA: Final = """
 CREATE TABLE members (

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import fnmatch
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Final
 
 _END: Final = re.compile(r"\\[Zz]\Z")
@@ -47,3 +47,24 @@ class FolderNames:
         self._is_found = any(found) or (is_below and self._is_found)
         self._folder = folder
         return self._is_found
+
+
+class ExcludedTrees:
+    """Entries that are left out by `walk.Excludes`, or lie in a folder that is: for paths that no walk has come to.
+
+    Args:
+        globs: As those of `Excludes`.
+    """
+
+    def __init__(self, globs: Sequence[str]) -> None:
+        self._patterns = [re.compile(translate_leading(glob.rstrip("/"))) for glob in globs]
+        self._folder_names = FolderNames(self._fits)
+
+    def have(self, path: bytes) -> bool:
+        """Tell whether an entry is left out; `path` is below the root, and empty for the root itself."""
+        text = path.decode("utf-8", "surrogateescape")
+        folder, slash, name = text.rpartition("/")
+        return self._fits(text) or self._fits(name) or (bool(slash) and self._folder_names.has_fitting(folder))
+
+    def _fits(self, text: str) -> bool:
+        return any(pattern.match(text) for pattern in self._patterns)

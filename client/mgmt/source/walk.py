@@ -20,7 +20,6 @@ from typing import Final, NamedTuple, NoReturn
 from mgmt.errors import SourceError, source_changed, source_failure, source_unreadable
 from mgmt.layout import TEMPORARY_SUFFIX, Member, is_temporary_name
 from mgmt.machine.folders import ASKS_EFFECTIVE_IDS, OPEN_FILE_FLAGS, Folder, MovedError, open_folder
-from mgmt.source.globs import FolderNames, translate_leading
 from mgmt.text import shown
 from mgmt_contract.names import ARCHIVE_SUFFIX
 
@@ -120,27 +119,6 @@ class Excludes:
             return False
         below_root = path.partition(b"/")[2]
         return any(self._pattern.match(_text(candidate)) for candidate in (name, below_root))
-
-
-class ExcludedTrees:
-    """Entries that are left out by `Excludes`, or lie in a folder that is: for paths that no walk has come to.
-
-    Args:
-        globs: As those of `Excludes`.
-    """
-
-    def __init__(self, globs: Sequence[str]) -> None:
-        self._patterns = [re.compile(translate_leading(glob.rstrip("/"))) for glob in globs]
-        self._folder_names = FolderNames(self._fits)
-
-    def have(self, path: bytes) -> bool:
-        """Tell whether an entry is left out; `path` is below the root, and empty for the root itself."""
-        text = _text(path)
-        folder, slash, name = text.rpartition("/")
-        return self._fits(text) or self._fits(name) or (bool(slash) and self._folder_names.has_fitting(folder))
-
-    def _fits(self, text: str) -> bool:
-        return any(pattern.match(text) for pattern in self._patterns)
 
 
 def _text(name: bytes) -> str:

@@ -5,8 +5,8 @@ import fnmatch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mgmt.source.globs import FolderNames
-from mgmt.source.walk import ExcludedTrees, Excludes
+from mgmt.source.globs import ExcludedTrees, FolderNames
+from mgmt.source.walk import Excludes
 
 NAMES = st.text("abB.[]?\udcff\n", min_size=1, max_size=3)
 GLOBS = st.text("abB.*?[]!/\udcff\n", max_size=6)
