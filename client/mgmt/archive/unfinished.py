@@ -262,7 +262,7 @@ def sync_folder(folder: Path) -> None:
 
 
 def _taken(path: Path) -> SourceError:
-    if is_ours(path):  # whoever is at it meanwhile needs it: it is not to be removed
+    if is_ours(path):  # a run that is at work on it still needs it
         return SourceError(
             f"'{shown(os.fspath(path))}' was made by another mgmt meanwhile, as in a folder that two machines upload "
             "from, and it is left alone. Wait until that upload has ended, then run the same command again; or use "

@@ -59,7 +59,7 @@ def download(invocation: Invocation, /, names: tuple[str, ...], **options: Any) 
     GLOB is compared with names and paths as --exclude of an upload does; a folder brings all that is in it. Only the
     parts of the archive that hold these files are fetched. What is there already with the same content stays.
     An archive of more than 10 million files or 16 TiB, or one that grows far more than footage can, is not
-    extracted: it may be made to fill disks. With --no-limits it is. What its record states holds all the same.
+    extracted: it may be made to fill disks. With --no-limits it is. What its record states still holds.
 
     VERSION is what `mgmt show` prints of an upload; its ID brings the same.
 
