@@ -53,6 +53,7 @@ GUARANTEES: Final[Mapping[str, Guarantee]] = {
         (
             "versions were counted after each upload: {doubled} too many",
             "{one_name} tests with several people and machines at one name",
+            "{one_name_walks} walks of up to 30 calls about one name, with crashes: {one_name_wrong} wrong",
         ),
     ),
     "G5": Guarantee(

@@ -53,13 +53,24 @@ def plan_suites(*, seed: int, walks: int, faults: int) -> list[Suite]:
         for number, count in enumerate(quarters)
         if count
     )
+    one_name = Suite(
+        "one name",
+        (
+            "tests/unit/mgmt_api/uploads/test_one_name.py",
+            "tests/unit/mgmt_api/uploads/test_races.py",
+            "tests/faults/test_replacing.py",
+            f"--hypothesis-seed={seed}",
+        ),
+        {"MGMT_ONE_NAME": str(walks)},
+        {"walks": walks},
+    )
     safe = Suite(
         "safe",
         ("tests/faults/test_safe.py",),
         {"MGMT_SAFE_FAULTS": str(faults), "MGMT_SAFE_SEED": str(seed)},
         {"faults": faults},
     )
-    return [*(Suite(name, arguments) for name, arguments in PLAIN.items()), safe, *any_order, *LONG]
+    return [*(Suite(name, arguments) for name, arguments in PLAIN.items()), one_name, safe, *any_order, *LONG]
 
 
 LONG: Final = (
@@ -112,11 +123,6 @@ PLAIN: Final[Mapping[str, tuple[str, ...]]] = {
         "tests/unit/mgmt/upload/test_ours.py",
         "tests/unit/mgmt/upload/test_adopt.py",
         "tests/unit/mgmt/archive/test_unfinished.py",
-    ),
-    "one name": (
-        "tests/unit/mgmt_api/uploads/test_one_name.py",
-        "tests/unit/mgmt_api/uploads/test_races.py",
-        "tests/faults/test_replacing.py",
     ),
     "presigned URLs": ("tests/contract/test_tampered_urls.py",),
     "roles": ("tests/infra/test_least_privilege.py", "tests/infra/test_bucket_policy.py"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections import Counter
 
 from hypothesis import settings
@@ -16,6 +17,7 @@ from support.studio import Attempt, Machine, RefusedError, Studio, content_of, i
 KEY = "clip.tar.gz"
 BODIES = (b"one", b"two", b"three")
 ENDED = ("done", "failed")
+WALKS = int(os.environ.get("MGMT_ONE_NAME", "60"))
 
 
 class OneName(RuleBasedStateMachine):
@@ -206,7 +208,10 @@ class OneName(RuleBasedStateMachine):
         if name is not None and name.current is not None:
             versions = {stored.version_id: stored for stored, _ in self.studio.objects.versions[KEY]}
             assert versions[name.current.version_id].operation_id == name.current.operation_id
-            assert self.studio.operation(name.current.operation_id).phase in ("carrying", "done")
+            operation = self.studio.operation(name.current.operation_id)
+            # The service may have died between the two writes that end an upload: the name's, then the operation's.
+            about_to_end = "carrying" if operation.part_size is None else "completing"
+            assert operation.phase in (about_to_end, "done")
 
     def teardown(self) -> None:
         """Whatever happened, the next person gets through, and nothing stays pending."""
@@ -219,4 +224,4 @@ class OneName(RuleBasedStateMachine):
 
 
 TestOneName = OneName.TestCase
-TestOneName.settings = settings(max_examples=60, stateful_step_count=30, deadline=None, database=None)
+TestOneName.settings = settings(max_examples=WALKS, stateful_step_count=30, deadline=None, database=None)
