@@ -34,6 +34,8 @@ lint: .venv/dev.done  ## Check style, types and the walls between packages
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(call check-for,win32)
+	$(call check-for,darwin)
 	$(BIN)/lint-imports
 
 format: .venv/dev.done  ## Format the code
@@ -63,6 +65,10 @@ clean:  ## Stop what `make try` left and remove everything that was made
 	@if [ -x $(BIN)/python ] && [ -d try ]; then $(BIN)/python -m mgmt_local.demo --stop; fi
 	rm -rf .venv try dist build .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache .coverage*
 	find client lambda infra tests -name __pycache__ -prune -exec rm -rf {} +
+
+# $(call check-for,system): checks the client's types as on that system, whose calls differ; "unreachable" is all that is
+# for another one.
+check-for = $(BIN)/mypy --platform $(1) --no-warn-unreachable --cache-dir .mypy_cache/$(1) -p mgmt -p mgmt_local -p mgmt_contract
 
 # --- environments: a stamp says that what a file pins is installed -----------------------------------------
 

@@ -110,7 +110,8 @@ def current_codec(plan: str = "auto") -> str:
 
 def _machine() -> str:
     if hasattr(os, "uname"):
-        return os.uname().machine
+        machine: str = os.uname().machine
+        return machine
     import platform  # loading it takes longer than packing a small file
 
     return platform.machine()

@@ -230,7 +230,8 @@ def _open(member: Member) -> int:
 def _read_into(descriptor: int, view: memoryview, member: Member) -> int:
     try:
         if hasattr(os, "readv"):
-            return os.readv(descriptor, [view])
+            got_bytes: int = os.readv(descriptor, [view])
+            return got_bytes
         with io.FileIO(descriptor, closefd=False) as file:
             return file.readinto(view) or 0
     except OSError as error:

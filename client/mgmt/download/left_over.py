@@ -9,6 +9,7 @@ import contextlib
 import json
 import os
 import stat
+import sys
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any, Final
@@ -129,12 +130,12 @@ def refuse_left_by_others(paths: Iterable[Path]) -> None:
 
 
 def _name_user(user_id: int) -> str:
-    import pwd  # there is none on Windows
+    if sys.platform != "win32":
+        import pwd
 
-    try:
-        return pwd.getpwuid(user_id).pw_name
-    except KeyError:
-        return f"user {user_id}"
+        with contextlib.suppress(KeyError):
+            return pwd.getpwuid(user_id).pw_name
+    return f"user {user_id}"
 
 
 def _left_in(folder: Path, is_wanted: Callable[[str], bool] = is_temporary_name) -> Iterator[LeftOver]:

@@ -280,14 +280,16 @@ class Unfinished:
 
 def _write_at(descriptor: int, data: memoryview, offset: int) -> int:
     if hasattr(os, "pwrite"):
-        return os.pwrite(descriptor, data, offset)
+        written_bytes: int = os.pwrite(descriptor, data, offset)
+        return written_bytes
     os.lseek(descriptor, offset, os.SEEK_SET)
     return os.write(descriptor, data)
 
 
 def _read_at(descriptor: int, buffer: memoryview, offset: int) -> int:
     if hasattr(os, "preadv"):
-        return os.preadv(descriptor, [buffer], offset)
+        got_bytes: int = os.preadv(descriptor, [buffer], offset)
+        return got_bytes
     os.lseek(descriptor, offset, os.SEEK_SET)
     with FileIO(descriptor, closefd=False) as file:
         return file.readinto(buffer) or 0

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import os
+import sys
 from typing import Final
 
 from mgmt.machine.file_systems import DIRECT, file_system_of
@@ -58,7 +59,7 @@ class DirectWriter:
         It is durable no earlier than other writes: a sync is needed as well.
         """
         size_bytes = len(data) - len(data) % ALIGNMENT_BYTES
-        if self._descriptor is None or offset % ALIGNMENT_BYTES or not size_bytes:
+        if sys.platform == "win32" or self._descriptor is None or offset % ALIGNMENT_BYTES or not size_bytes:
             return 0
         try:
             return os.pwrite(self._descriptor, data[:size_bytes], offset)

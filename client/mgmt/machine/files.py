@@ -28,21 +28,21 @@ _PER_WORKER: Final = 2
 
 def raise_limit() -> None:
     """Raise the limit of open files as far as the system allows and mgmt needs."""
-    if sys.platform == "win32":
-        return  # the C library's limit does not count what the system itself opens
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    wanted = WANTED if hard == resource.RLIM_INFINITY else min(WANTED, hard)
-    if soft != resource.RLIM_INFINITY and soft < wanted:
-        with contextlib.suppress(OSError, ValueError):
-            resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+    if sys.platform != "win32":  # whose C library's limit does not count what the system itself opens
+        soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        wanted = WANTED if hard == resource.RLIM_INFINITY else min(WANTED, hard)
+        if soft != resource.RLIM_INFINITY and soft < wanted:
+            with contextlib.suppress(OSError, ValueError):
+                resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
 def workers_max() -> int:
     """Say how many transfers can go on at a time with the files that may be open."""
-    if sys.platform == "win32":
-        return WANTED
-    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
-    return WANTED if soft == resource.RLIM_INFINITY else max(1, (soft - _KEPT_FREE) // _PER_WORKER)
+    if sys.platform != "win32":
+        soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+        if soft != resource.RLIM_INFINITY:
+            return max(1, (soft - _KEPT_FREE) // _PER_WORKER)
+    return WANTED
 
 
 _FOREIGN_BITS: Final = 0o077

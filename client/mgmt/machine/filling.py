@@ -201,7 +201,7 @@ class _DescriptorFilling(DescriptorFolder):
         self._came_from.append(identity(os.fstat(here)))
         os.close(here)
         if is_ours and stat.S_IMODE(was.st_mode) != _PRIVATE_FOLDER:
-            os.fchmod(following, _PRIVATE_FOLDER)
+            os.chmod(following, _PRIVATE_FOLDER)
         return Look(stat.S_IMODE(was.st_mode), was.st_mtime_ns)
 
     def step_out(self, look: Look) -> None:
@@ -212,7 +212,7 @@ class _DescriptorFilling(DescriptorFolder):
             if identity(os.fstat(parent)) != self._came_from.pop():
                 raise MovedError
             if look.mode is not None:
-                os.fchmod(left, look.mode)
+                os.chmod(left, look.mode)
             if look.mtime_ns is not None:
                 with contextlib.suppress(OSError, OverflowError):  # a time that the disk does not know
                     os.utime(left, ns=(look.mtime_ns, look.mtime_ns))

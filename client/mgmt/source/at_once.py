@@ -32,6 +32,12 @@ _EVENT: Final = struct.Struct("=QQqq")
 """The struct io_event of the same file: the request's own number first, its result third."""
 
 
+def _find_calls() -> _Calls | None:
+    if sys.platform == "linux" and sys.maxsize > 2**32:
+        return _CALLS.get(os.uname().machine)
+    return None
+
+
 class Piece(NamedTuple):
     """A piece of an open file, and the memory for it."""
 
@@ -51,7 +57,7 @@ class AtOnce:
     """
 
     def __init__(self, most: int) -> None:
-        calls = _CALLS.get(os.uname().machine) if sys.platform == "linux" and sys.maxsize > 2**32 else None
+        calls = _find_calls()
         if calls is None:
             raise OSError(errno.ENOSYS, os.strerror(errno.ENOSYS))
         self._calls = calls

@@ -54,14 +54,14 @@ def bypass_cache(descriptor: int, status: os.stat_result, kinds: Kinds | None = 
     Returns:
         True where they surely do; False where a cache may answer.
     """
-    try:
+    with contextlib.suppress(OSError):  # reading the file tells what is wrong with it
         if sys.platform == "darwin":
             return _bypass_on_macos(descriptor, status.st_size)
         if sys.platform == "win32":
             return _bypass_on_windows(descriptor)
-        return _bypass_on_linux(descriptor, status, {} if kinds is None else kinds)
-    except OSError:  # reading the file tells what is wrong with it
-        return False
+        if sys.platform == "linux":
+            return _bypass_on_linux(descriptor, status, {} if kinds is None else kinds)
+    return False
 
 
 def read_at(descriptor: int, view: memoryview, offset: int) -> int:
@@ -86,7 +86,8 @@ def read_at(descriptor: int, view: memoryview, offset: int) -> int:
 
 def _read_once(descriptor: int, view: memoryview, offset: int) -> int:
     if hasattr(os, "preadv"):
-        return os.preadv(descriptor, [view], offset)
+        got_bytes: int = os.preadv(descriptor, [view], offset)
+        return got_bytes
     # One thread at a time there: `Rereading` sees to it.
     import io
 
@@ -97,65 +98,62 @@ def _read_once(descriptor: int, view: memoryview, offset: int) -> int:
 
 # ---- Linux
 
-
-def _bypass_on_linux(descriptor: int, status: os.stat_result, kinds: Kinds) -> bool:
-    """Read by O_DIRECT; where the file system does not, drop the file's pages first, and count what is left of them."""
-    kind = kinds.get(status.st_dev)
-    if kind is None:
-        kind = kinds[status.st_dev] = file_system_of(descriptor)
-    is_in_file = os.major(status.st_dev) == _LOOP_MAJOR
-    # For files that are read through the cache in spite of O_DIRECT, such as with ext4's data=journal.
-    os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_DONTNEED)
-    is_direct = _set_direct(descriptor)
-    if is_direct and kind in DIRECT:
-        return not is_in_file
-    is_dropped = drop_pages(descriptor, status.st_size)
-    return is_dropped and kind in _ON_A_DISK and not is_in_file
-
-
-def _set_direct(descriptor: int) -> bool:
+if sys.platform == "linux":
     import fcntl
 
-    try:
-        # Without asking for the flags first: of those that can be set, files are opened with this other one alone.
-        fcntl.fcntl(descriptor, fcntl.F_SETFL, os.O_DIRECT | os.O_NONBLOCK)
-    except OSError as error:
-        if error.errno != errno.EINVAL:
-            raise
-        return False
-    return True
-
-
-def read_through_cache(descriptor: int) -> None:
-    """Give up O_DIRECT on a file whose file system takes the flag and then refuses to read."""
-    import fcntl
-
-    flags = fcntl.fcntl(descriptor, fcntl.F_GETFL)
-    fcntl.fcntl(descriptor, fcntl.F_SETFL, flags & ~os.O_DIRECT)
-
-
-def drop_pages(descriptor: int, size_bytes: int) -> bool:
-    """Drop an open file's pages from Linux' cache; tell whether none is left."""
-    for writes_first in (False, True):
-        if writes_first:  # it costs a flush of the disk, and only few files have pages that are not written
-            with contextlib.suppress(OSError):  # on a read-only disk
-                os.fdatasync(descriptor)
+    def _bypass_on_linux(descriptor: int, status: os.stat_result, kinds: Kinds) -> bool:
+        """Read by O_DIRECT; where the file system does not, drop the file's pages first, and count what is left."""
+        kind = kinds.get(status.st_dev)
+        if kind is None:
+            kind = kinds[status.st_dev] = file_system_of(descriptor)
+        is_in_file = os.major(status.st_dev) == _LOOP_MAJOR
+        # For files that are read through the cache in spite of O_DIRECT, such as with ext4's data=journal.
         os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_DONTNEED)
-        if not count_pages(descriptor, size_bytes):
-            return True
-    return False
+        is_direct = _set_direct(descriptor)
+        if is_direct and kind in DIRECT:
+            return not is_in_file
+        is_dropped = drop_pages(descriptor, status.st_size)
+        return is_dropped and kind in _ON_A_DISK and not is_in_file
+
+    def _set_direct(descriptor: int) -> bool:
+        try:
+            # Without asking for the flags first: of those that can be set, files are opened with this other one alone.
+            fcntl.fcntl(descriptor, fcntl.F_SETFL, os.O_DIRECT | os.O_NONBLOCK)
+        except OSError as error:
+            if error.errno != errno.EINVAL:
+                raise
+            return False
+        return True
+
+    def drop_pages(descriptor: int, size_bytes: int) -> bool:
+        """Drop an open file's pages from Linux' cache; tell whether none is left."""
+        for writes_first in (False, True):
+            if writes_first:  # it costs a flush of the disk, and only few files have pages that are not written
+                with contextlib.suppress(OSError):  # on a read-only disk
+                    os.fdatasync(descriptor)
+            os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_DONTNEED)
+            if not count_pages(descriptor, size_bytes):
+                return True
+        return False
+
+    def count_pages(descriptor: int, size_bytes: int) -> int:
+        """Count the pages of an open file in Linux' cache; all of them where this user may not know."""
+        counted = 0
+        for offset in range(0, size_bytes, _WINDOW_BYTES):
+            length = min(_WINDOW_BYTES, size_bytes - offset)
+            pages = ctypes.create_string_buffer(-(-length // os.sysconf("SC_PAGE_SIZE")))
+            with _mapped(descriptor, offset, length) as address:
+                _check(_libc().mincore(address, ctypes.c_size_t(length), pages))
+            counted += sum(page & 1 for page in pages.raw)
+        return counted
 
 
-def count_pages(descriptor: int, size_bytes: int) -> int:
-    """Count the pages of an open file in Linux' cache; all of them where this user may not know."""
-    counted = 0
-    for offset in range(0, size_bytes, _WINDOW_BYTES):
-        length = min(_WINDOW_BYTES, size_bytes - offset)
-        pages = ctypes.create_string_buffer(-(-length // os.sysconf("SC_PAGE_SIZE")))
-        with _mapped(descriptor, offset, length) as address:
-            _check(_libc().mincore(address, ctypes.c_size_t(length), pages))
-        counted += sum(page & 1 for page in pages.raw)
-    return counted
+def read_through_cache(descriptor: int) -> bool:
+    """Give up O_DIRECT on a file whose file system takes the flag and then refuses to read; False on other systems."""
+    if sys.platform == "linux":
+        flags = fcntl.fcntl(descriptor, fcntl.F_GETFL)
+        fcntl.fcntl(descriptor, fcntl.F_SETFL, flags & ~os.O_DIRECT)
+    return sys.platform == "linux"
 
 
 # ---- macOS (no such machine was at hand: its calls are replaced in the tests)

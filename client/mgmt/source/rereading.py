@@ -94,9 +94,8 @@ class _File:
                 return read_at(self.descriptor, view, offset)
             return _go_on(self.descriptor, view, offset, result)
         except OSError as error:
-            if error.errno != errno.EINVAL or not hasattr(os, "O_DIRECT"):
+            if error.errno != errno.EINVAL or not read_through_cache(self.descriptor):
                 raise
-        read_through_cache(self.descriptor)
         self.is_from_medium = False
         return read_at(self.descriptor, view, offset)
 

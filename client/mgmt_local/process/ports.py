@@ -7,7 +7,6 @@ import errno
 import os
 import secrets
 import socket
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Final, NamedTuple
@@ -86,6 +85,6 @@ def remove_sockets(ports: EnginePorts) -> None:
 
 
 def _socket_paths(grpc_port: int) -> Iterator[Path]:
-    if sys.platform != "win32" and os.name == "posix":
+    if os.name == "posix":
         for service in EnginePorts._fields:
             yield _SOCKET_FOLDER / f"seaweedfs-{service}-grpc-{grpc_port}.sock"

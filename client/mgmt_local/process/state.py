@@ -8,6 +8,7 @@ import os
 import re
 import secrets
 import stat
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Any, Final
@@ -84,7 +85,7 @@ def _default_path() -> Path:
 
 def _close_to_others(path: Path) -> None:
     state = path.stat()
-    if state.st_uid != os.geteuid():
+    if sys.platform != "win32" and state.st_uid != os.geteuid():
         raise LocalBackendError(f"{path} belongs to another user; set {STATE_DIR_VARIABLE} to a folder of your own")
     if stat.S_IMODE(state.st_mode) != stat.S_IRWXU:
         path.chmod(stat.S_IRWXU)
