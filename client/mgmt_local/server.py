@@ -32,7 +32,7 @@ from mgmt_local.issuer.endpoints import Issuer
 from mgmt_local.issuer.signing import CLIENT_ID, SCOPE, SCOPES, Signer
 from mgmt_local.process.activity import Activity
 from mgmt_local.process.processes import describe_process, has_outside_connections
-from mgmt_local.process.state import StateFolder, read_json, trim_log, write_private_json
+from mgmt_local.process.state import Claim, StateFolder, read_json, trim_log, write_private_json
 from mgmt_local.worker import WORK_SECONDS, AwaitedQueue, LocalQueue, WorkerThread
 
 BUCKET: Final = "mgmt-local"
@@ -64,7 +64,7 @@ def serve(folder: StateFolder, *, idle_seconds: float) -> int:
             # A simple queue is what a signal handler may put into at any moment.
             signal.signal(getattr(signal, name), lambda *_: signals.put("stop"))
     try:
-        with _sole_server(folder), _run_backend(folder, signals, idle_seconds) as backend:
+        with _sole_server(folder) as claim, _run_backend(folder, claim, signals, idle_seconds) as backend:
             backend.watch()
     except LocalBackendError as error:
         _logger.error("%s", error)  # noqa: TRY400 - a sentence for a user; there is no bug to trace
@@ -76,10 +76,16 @@ class Backend:
     """The running parts, and their supervision."""
 
     def __init__(
-        self, folder: StateFolder, engine: StorageEngine, activity: Activity, signals: queue.SimpleQueue[Signal]
+        self,
+        folder: StateFolder,
+        claim: Claim,
+        engine: StorageEngine,
+        activity: Activity,
+        signals: queue.SimpleQueue[Signal],
     ) -> None:
         self.engine = engine
         self._folder = folder
+        self._claim = claim
         self._activity = activity
         self._signals = signals
         self._ends: list[float] = []
@@ -110,6 +116,8 @@ class Backend:
             if event == "stop":
                 _logger.info("told to end")
                 return
+            if not self._claim.stands():
+                return  # started again, the engine would run on a folder that is another backend's by now
             self._restart_engine()
 
     def expire(self, find_expired: FindExpired) -> None:
@@ -124,6 +132,11 @@ class Backend:
         write_private_json(self._folder.endpoint, self._announced)
         _logger.info("answering at %s", gateway.url)
 
+    def withdraw(self) -> None:
+        """Take back what `announce` wrote; in a folder that is another one by now, it may be another backend's."""
+        if self._claim.stands():
+            self._folder.endpoint.unlink(missing_ok=True)
+
     def stop_engine(self) -> None:
         """End the engine that runs now."""
         self.engine.stop()
@@ -132,8 +145,8 @@ class Backend:
         """Say whether it is time to end; parts on their way to the engine never pass the gateway."""
         for log in (self._folder.log, self.engine.data_dir / OUTPUT_FILE):
             trim_log(log)
-        if not self._folder.endpoint.exists():
-            return True  # the folder was deleted, so no command will find this backend again
+        if not self._claim.stands() or not self._folder.endpoint.exists():
+            return True  # the folder was deleted or moved, so no command will find this backend again
         self._repair_endpoint()
         is_at_work = self.worker is not None and self.worker.is_busy()
         if is_at_work or has_outside_connections(self.engine.pid, self.engine.ports.s3):
@@ -181,7 +194,7 @@ class Backend:
 
 
 @contextlib.contextmanager
-def _sole_server(folder: StateFolder) -> Iterator[None]:
+def _sole_server(folder: StateFolder) -> Iterator[Claim]:
     """Hold the lock that says that this folder's backend lives; it ends with the process, also by a crash."""
     lock = filelock.FileLock(folder.server_lock, timeout=_SERVER_LOCK_TIMEOUT_SECONDS, mode=0o600)
     try:
@@ -190,19 +203,21 @@ def _sole_server(folder: StateFolder) -> Iterator[None]:
         raise LocalBackendError(f"another embedded backend runs on {folder.path}") from error
     try:
         folder.endpoint.unlink(missing_ok=True)
-        yield
+        yield Claim(folder)
     finally:
         lock.release()
 
 
 @contextlib.contextmanager
-def _run_backend(folder: StateFolder, signals: queue.SimpleQueue[Signal], idle_seconds: float) -> Iterator[Backend]:
+def _run_backend(
+    folder: StateFolder, claim: Claim, signals: queue.SimpleQueue[Signal], idle_seconds: float
+) -> Iterator[Backend]:
     """Start everything, announce it once it answers, and end it in the opposite order."""
     with contextlib.ExitStack() as running, ThreadPoolExecutor(1) as beside:
         # The service's libraries take as long to import as the engine takes to boot.
         importing = beside.submit(importlib.import_module, "mgmt_api.wiring")
-        activity = Activity(idle_seconds)
-        backend = Backend(folder, _start_engine(folder.engine), activity, signals)
+        activity = Activity(idle_seconds, claim.stands)
+        backend = Backend(folder, claim, _start_engine(folder.engine), activity, signals)
         running.callback(backend.stop_engine)
         importing.result()
         listener = running.enter_context(listen())
@@ -214,7 +229,7 @@ def _run_backend(folder: StateFolder, signals: queue.SimpleQueue[Signal], idle_s
         authorizer = OwnerAuthorizer(folder, TokenAuthorizer(None, (CLIENT_ID,), (SCOPE,), signer))
         gateway = Gateway(app, authorizer, activity, listener=listener, issuer=Issuer(folder, signer))
         running.callback(gateway.close)
-        running.callback(folder.endpoint.unlink, missing_ok=True)
+        running.callback(backend.withdraw)
         backend.announce(gateway)
         yield backend
 

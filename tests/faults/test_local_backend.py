@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -19,7 +21,7 @@ import urllib3
 from mgmt_contract.messages.history import HistoryResponse
 from mgmt_contract.messages.uploads import StartItem, StartRequest, StartResponse, StartResult
 from mgmt_contract.parts import PART_SIZE_DEFAULT_BYTES
-from mgmt_contract.routes import HISTORY, START
+from mgmt_contract.routes import DESCRIBE, HISTORY, START
 from mgmt_local import control
 from mgmt_local.control import Endpoint
 from support.local_backend import (
@@ -28,6 +30,7 @@ from support.local_backend import (
     gateway_process,
     local_backend,
     processes_in,
+    request,
     wait_until,
 )
 from support.sign_in import ask_for_tokens, log_in
@@ -200,6 +203,27 @@ def test_with_its_folder_thrown_away_it_ends(state_dir: Path):
     gateway.wait(30)
     engine.wait(30)
     connection.close()
+
+
+@pytest.mark.skipif(os.name != "posix", reason="Windows moves no folder in which files are open")
+@pytest.mark.parametrize("is_kept", [True, False], ids=["moved", "removed"])
+def test_with_its_folder_elsewhere_it_answers_no_more_and_leaves_the_new_one_alone(tmp_path: Path, is_kept: bool):
+    """Both wrote the address of theirs again and again: uploads went to one or the other, and were lost with it."""
+    state_dir, elsewhere = tmp_path / "backend", tmp_path / "elsewhere"
+    with local_backend(state_dir, idle_seconds=5) as former:
+        gateway = gateway_process(state_dir)
+        state_dir.rename(elsewhere)
+        if not is_kept:
+            shutil.rmtree(elsewhere)
+        assert request(former.url, *DESCRIBE[:2])[0] == 503
+        with local_backend(state_dir) as endpoint:
+            gateway.wait(30)
+            engine = json.loads((state_dir / "engine" / "engine.json").read_text("utf-8"))
+            assert engine["pid"] == engine_process(state_dir).pid
+            assert control.start(state_dir) == endpoint != former
+            assert Person(endpoint).upload("clip.mp4", BODY).outcome == "done"
+            assert history(Person(endpoint)) == {"clip.mp4": "success"}
+    assert processes_in(tmp_path) == []
 
 
 def assert_stays(gateway: psutil.Process, state_dir: Path) -> None:

@@ -187,7 +187,7 @@ class StorageEngine:
         """End the engine at once, as a crash would."""
         self._process.kill()
         self._process.wait()
-        forget_engine(self.data_dir, self.ports)
+        forget_engine(self.data_dir, self.pid, self.ports)
 
     def make_client(self, *, read_timeout_seconds: float = 10) -> S3Client:
         """Connect to the engine's S3 with boto3, one try per call."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from mgmt_local.process.alive import Holder
@@ -14,10 +14,15 @@ class Activity:
     """Counts requests and remembers the last; once closed, it admits no more.
 
     Closing and admitting exclude each other: a request is either answered or never begun.
+
+    Args:
+        idle_seconds: After how long without use it may be closed.
+        may_answer: Asked before each request is admitted.
     """
 
-    def __init__(self, idle_seconds: float) -> None:
+    def __init__(self, idle_seconds: float, may_answer: Callable[[], bool] = lambda: True) -> None:
         self.idle_seconds = idle_seconds
+        self._may_answer = may_answer
         self._condition = threading.Condition()
         self._running = 0
         self._holders: list[Holder] = []
@@ -28,7 +33,7 @@ class Activity:
     def admit(self) -> Iterator[bool]:
         """Run a request; yields False where no more are admitted."""
         with self._condition:
-            admitted = not self._closed
+            admitted = not self._closed and self._may_answer()
             self._running += admitted
         try:
             yield admitted

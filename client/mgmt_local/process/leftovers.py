@@ -18,11 +18,11 @@ def record_engine(data_dir: Path, pid: int, ports: EnginePorts) -> None:
     write_private_json(data_dir / _ENGINE_FILE, describe_process(pid) | {"ports": ports})
 
 
-def forget_engine(data_dir: Path, ports: EnginePorts | None) -> None:
-    """Remove the files that an ended engine leaves."""
-    if ports is not None:
-        remove_sockets(ports)
-    (data_dir / _ENGINE_FILE).unlink(missing_ok=True)
+def forget_engine(data_dir: Path, pid: int, ports: EnginePorts) -> None:
+    """Remove the files that an ended engine leaves; those of an engine that works on the folder since stay."""
+    remove_sockets(ports)
+    if (read_json(data_dir / _ENGINE_FILE) or {}).get("pid") == pid:
+        (data_dir / _ENGINE_FILE).unlink(missing_ok=True)
 
 
 def end_left_engine(data_dir: Path) -> bool:
@@ -33,7 +33,10 @@ def end_left_engine(data_dir: Path) -> bool:
     process = find_process(left)
     if process is not None:
         end_process(process, _END_TIMEOUT_SECONDS)
-    forget_engine(data_dir, _read_ports(left))
+    ports = _read_ports(left)
+    if ports is not None:
+        remove_sockets(ports)
+    (data_dir / _ENGINE_FILE).unlink(missing_ok=True)
     return process is not None
 
 

@@ -46,6 +46,27 @@ class StateFolder:
         self.issuer_lock = path / "issuer.lock"
 
 
+class Claim:
+    """Tells whether a folder's path still leads to the folder of which this process holds the lock.
+
+    A folder can be moved away, or removed and made anew, under a running backend; another backend may run on the new
+    one. The lock's file is open as long as it is held, so no other file has its number meanwhile.
+    """
+
+    def __init__(self, folder: StateFolder) -> None:
+        self._lock_path = folder.server_lock
+        self._status = folder.server_lock.stat()
+
+    def stands(self) -> bool:
+        """Look; a disk that does not answer says nothing."""
+        try:
+            return os.path.samestat(self._lock_path.stat(), self._status)
+        except (FileNotFoundError, NotADirectoryError):
+            return False
+        except OSError:
+            return True
+
+
 def open_state_folder(state_dir: Path | None = None) -> StateFolder:
     """Return the folder, made if missing; only its owner can look into it.
 

@@ -23,6 +23,14 @@ def test_after_closing_nothing_is_admitted():
         assert not admitted
 
 
+def test_what_may_not_answer_admits_nothing_while_that_is_so():
+    answers = iter([True, False, True])
+    activity = Activity(600, lambda: next(answers))
+    for expected in (True, False, True):
+        with activity.admit() as admitted:
+            assert admitted is expected
+
+
 def test_any_use_counts_from_anew():
     activity = Activity(600)
     assert not activity.close_if_idle()

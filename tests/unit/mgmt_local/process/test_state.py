@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import errno
 import os
+import shutil
 import stat
 from pathlib import Path
 
@@ -10,6 +11,8 @@ import pytest
 from mgmt_local.errors import LocalBackendError
 from mgmt_local.process.state import (
     STATE_DIR_VARIABLE,
+    Claim,
+    StateFolder,
     find_reason,
     hold_lock,
     open_state_folder,
@@ -148,3 +151,33 @@ def test_a_lock_that_cannot_be_made_is_named(tmp_path: Path):
         hold_lock(tmp_path / "control.lock", 0.1, "taken"),
     ):
         pass
+
+
+@posix_only
+def test_a_folder_is_another_one_once_it_was_moved_or_made_anew(tmp_path: Path):
+    folder = StateFolder(tmp_path / "backend")
+    folder.path.mkdir()
+    with hold_lock(folder.server_lock, 0, "taken"):
+        claim = Claim(folder)
+        assert claim.stands()
+        folder.path.rename(tmp_path / "elsewhere")
+        assert not claim.stands()
+        folder.path.mkdir()
+        assert not claim.stands()
+        folder.server_lock.touch()
+        assert not claim.stands()
+        shutil.rmtree(folder.path)
+        (tmp_path / "elsewhere").rename(folder.path)
+        assert claim.stands()
+
+
+def test_a_disk_that_does_not_answer_is_no_other_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    folder = StateFolder(tmp_path)
+    folder.server_lock.touch()
+    claim = Claim(folder)
+
+    def fail(*_: object) -> None:
+        raise OSError(errno.EIO, "Input/output error")
+
+    monkeypatch.setattr(Path, "stat", fail)
+    assert claim.stands()
