@@ -228,3 +228,14 @@ def test_without_an_index_the_archive_is_read_and_said_to_be(team, anna, bert):
     run = bert.run("download", "--only", "b", "few")
     assert (run.exit_code, (bert.work / "few" / "b").read_bytes()) == (0, b"two")
     assert names_in(bert.work / "few") == ["b"]
+
+
+@pytest.mark.parametrize("more", [[], ["--replace"]], ids=["unasked", "replacing"])
+def test_what_a_killed_run_has_left_of_a_file_never_takes_the_place_of_the_whole_one(team, bert, card, more):
+    assert only(bert, "C0001*", "C0002*", more=more, program=DYING_IN_THE_MIDDLE).exit_code == -signal.SIGKILL
+    assert only(bert, "C0001*").exit_code == 0  # another choice, so what the first has left is not used
+    run = only(bert, "C0001*", "C0002*", more=more)
+    assert run.exit_code == 0, run.stderr
+    for name in ("C0001.MP4", "C0002.MP4"):
+        assert (bert.work / "DCIM" / "100" / name).read_bytes() == (card / "100" / name).read_bytes()
+    assert names_in(bert.work) == ["DCIM"]

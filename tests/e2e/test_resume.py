@@ -535,6 +535,39 @@ def test_what_has_come_is_not_replaced_by_what_an_earlier_command_meant(team: Te
     assert (anna.work / "out" / "big.mov.tar.gz").read_bytes() == newest
 
 
+@pytest.mark.parametrize("way", [[], ["--extract"], ["--only", "*"]], ids=["archive", "extract", "only"])
+def test_what_has_come_is_not_replaced_by_an_older_version_that_was_named_otherwise(team: Team, anna: Laptop, way):
+    """By its ID, in a folder that was named through a link, and for files by another way."""
+    stored_clips(anna)
+    [first] = anna.run("--json", "history", "big.mov").records
+    (anna.work / "out").mkdir()
+    (anna.work / "link").symlink_to("out")
+    options = ["--extract"] if way else []
+    interrupted_download(team, anna, first["operation_id"], "--to", "link", "--replace", *options)
+    (anna.work / "big.mov").write_bytes(b"new")
+    assert anna.run("upload", "--replace", "big.mov").exit_code == 0
+    run = anna.run("--json", "download", "big.mov", "--to", "out", *way)
+    assert (run.exit_code, download_orders(anna)) == (0, 0), run.stderr
+    place = anna.work / "out" / ("big.mov" if way else "big.mov.tar.gz")
+    newest = place.read_bytes()
+    assert anna.run("resume").exit_code == 0
+    assert place.read_bytes() == newest
+
+
+def test_an_order_that_replaces_nothing_or_goes_elsewhere_outlives_a_download_of_another_version(team, anna):
+    stored_clips(anna)
+    [first] = anna.run("--json", "history", "big.mov").records
+    for name in ("out", "other"):
+        (anna.work / name).mkdir()
+    interrupted_download(team, anna, first["operation_id"], "--to", "out", "--extract")
+    interrupted_download(team, anna, first["operation_id"], "--to", "other", "--replace")
+    interrupted_download(team, anna, first["operation_id"], "--to", "out", "--replace")
+    (anna.work / "big.mov").write_bytes(b"new")
+    assert anna.run("upload", "--replace", "big.mov").exit_code == 0
+    assert anna.run("download", "big.mov", "--to", "out", "--extract").exit_code == 0
+    assert download_orders(anna) == 3
+
+
 def test_a_download_that_was_given_up_is_not_resumed_and_is_tidied_up_from_any_folder(team: Team, anna: Laptop):
     stored_clips(anna)
     (anna.folder / "far").mkdir()

@@ -150,6 +150,18 @@ class Extraction:
                 file.adopt(self.refuse_stopped)
         return file
 
+    def drop(self, member: IndexedMember) -> None:
+        """Remove what an earlier run has left of a member that is not to be made any more: before any is made.
+
+        Raises:
+            IntegrityError: hostile-archive.
+            LocalStateError: If the disk refuses.
+        """
+        parts = split_path(member.path)
+        with DiskErrors(member.path), contextlib.suppress(FileNotFoundError):
+            self._position.go_to(parts[:-1], makes=False)
+            self._position.folder.remove(self._position.name_of(parts))
+
     def go_on_in_file(self, member: IndexedMember, done_bytes: int, digest: bytes) -> ExtractedFile:
         """Continue a file whose first bytes an earlier run has written.
 

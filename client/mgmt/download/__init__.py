@@ -151,7 +151,7 @@ class _Run:
             self._fail(name, error, task.failed_record)
         else:
             self._summary.succeeded += 1
-            self.orders.end(name)
+            self.orders.end_come(wanted)
             self.ended.append(wanted)
             self._session.emit(Finished(record))
 

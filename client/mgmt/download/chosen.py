@@ -191,6 +191,8 @@ class ChosenMembers:
             ) as extraction,
             archive.stream_spans(plan.spans(), jobs=jobs) as stream,
         ):
+            for member in present.values():  # an earlier run may have begun it, and somebody else has brought it since
+                extraction.drop(member)
             blocks = _Blocks(index, stream)
             for piece in plan.pieces():
                 if piece.member.kind == "file":

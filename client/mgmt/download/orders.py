@@ -6,21 +6,24 @@ With them `mgmt resume` finishes a whole command that was stopped, and `mgmt can
 from __future__ import annotations
 
 import json
+import logging
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from mgmt.archive.rules import OVER_LIMIT
-from mgmt.download.wanted import DownloadOptions
+from mgmt.download.wanted import DownloadOptions, Wanted
 from mgmt.errors import IntegrityError, MgmtError, TargetExistsError, UsageError
 from mgmt.journal import DownloadOrder, name_of_run, new_operation_id
 from mgmt.session import Session
 from mgmt.text import read_path, show_path
-from mgmt_contract.records import DownloadRecord
+from mgmt_contract.records import DownloadRecord, OperationRecord, UploadRecord
 from mgmt_contract.texts import fit_text
+
+_log: Final = logging.getLogger(__name__)
 
 
 class Orders:
@@ -50,24 +53,45 @@ class Orders:
         self._session.journal.take_download_orders(orders)
 
     def end(self, name: str, error: MgmtError | None = None) -> None:
-        """Note that there is nothing left to do for a name, unless its failure can pass.
+        """Note that there is nothing left to do for a name, unless its failure can pass."""
+        if error is None or not _can_pass(error):
+            self._session.journal.end_download_orders(self._make(name))
+
+    def end_come(self, wanted: Wanted) -> None:
+        """Note that a download has succeeded.
 
         What has come to a place ends what earlier commands were to put there, whatever else they said: they may have
         meant an older upload, and would replace it.
         """
-        if error is None:
-            self._session.journal.end_download_orders([*self._make(name), *self._earlier(name)])
-        elif not _can_pass(error):
-            self._session.journal.end_download_orders(self._make(name))
+        earlier = [*self._earlier(wanted)]
+        self._session.journal.end_download_orders([*self._make(wanted.name), *earlier])
 
-    def _earlier(self, name: str) -> Iterator[DownloadOrder]:
-        """Find the orders of ended commands for the same place."""
-        journal = self._session.journal
+    def _earlier(self, wanted: Wanted) -> Iterator[DownloadOrder]:
+        """Find the orders of ended commands for the same, or for the same place, where they would replace it."""
+        journal, folder, others = self._session.journal, os.path.realpath(self._folder), list[DownloadOrder]()
         for order in journal.download_orders(self._session.service_url):
-            read = read_options(order) if (order.folder, order.name) == (self._folder, name) else None
-            is_same_place = read is not None and (read[0].extracts, read[0].only) == self._way
-            if is_same_place and not journal.is_running(order.run_id):
+            read = read_options(order)
+            if read is None or os.path.realpath(order.folder) != folder or journal.is_running(order.run_id):
+                continue
+            is_same_upload = order.upload_id == wanted.upload.operation_id
+            is_same_way = (read[0].extracts, read[0].only) == self._way
+            if is_same_way and (is_same_upload or order.name == wanted.name):
                 yield order
+            elif read[0].replaces and not is_same_upload and order.upload_id is not None:
+                others.append(order)
+        uploads = self._find_uploads(others)
+        for order in others:
+            upload, read = uploads.get(order.upload_id or ""), read_options(order)
+            if isinstance(upload, UploadRecord) and read is not None and wanted.has_place_of(upload, read[0]):
+                yield order
+
+    def _find_uploads(self, orders: Sequence[DownloadOrder]) -> Mapping[str, OperationRecord]:
+        ids = sorted({order.upload_id for order in orders if order.upload_id is not None})
+        try:
+            return self._session.api.find_records(ids) if ids else {}
+        except MgmtError as error:  # what has come has come
+            _log.info("Where earlier commands were to put something is not known: %s", error.message)
+            return {}
 
     def _make(self, name: str) -> list[DownloadOrder]:
         """Make the order of a name; none of a name that is no text, as no upload has one."""

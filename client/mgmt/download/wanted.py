@@ -38,6 +38,11 @@ class DownloadOptions(Value):
     version_id: str | None = None
     """Which version of a name is meant; None for the one that is stored."""
 
+    @property
+    def is_unpacked(self) -> bool:
+        """Whether what is in the archive comes, and not the archive itself."""
+        return self.extracts or bool(self.only)
+
 
 class Wanted:
     """One upload that is to be downloaded.
@@ -74,8 +79,13 @@ class Wanted:
         self.archive_name, self.tree_name = _local_names(upload)
         self.archive_place = options.folder / self.archive_name
         self.tree_place = options.folder / self.tree_name
-        self.place = self.tree_place if options.extracts or options.only else self.archive_place
+        self.place = self.tree_place if options.is_unpacked else self.archive_place
         self.target_path = show_path(os.fspath(self.place), shown_base)
+
+    def has_place_of(self, upload: UploadRecord, options: DownloadOptions) -> bool:
+        """Tell whether another upload, downloaded so into the same folder, would come to the same place."""
+        is_same_name = _tree_name(upload) == self.tree_name
+        return is_same_name and options.is_unpacked == self.options.is_unpacked
 
     def token(self, what: str) -> str:
         """Make the part of an unfinished file's name that tells which upload it belongs to."""
@@ -159,10 +169,14 @@ def _make_busy_error(who: str, place: Path) -> RefusedError:
 
 def _local_names(upload: UploadRecord) -> tuple[str, str]:
     """Name the archive's file and the tree in it: by the key, so by the name that it was uploaded under."""
-    tree_name = upload.s3_object_key.rpartition("/")[2].removesuffix(ARCHIVE_SUFFIX)
+    tree_name = _tree_name(upload)
     if tree_name in ("", ".", "..") or "\0" in tree_name or os.sep in tree_name:
         raise SourceError(f"No file here can have the name of the key {upload.s3_object_key}.", code="no-name")
     archive_name = archive_file_name(tree_name)
     for name in (archive_name, tree_name):
         refuse_for_system(os.fsencode(name), [os.fsencode(name)])
     return archive_name, tree_name
+
+
+def _tree_name(upload: UploadRecord) -> str:
+    return upload.s3_object_key.rpartition("/")[2].removesuffix(ARCHIVE_SUFFIX)
