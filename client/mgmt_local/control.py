@@ -23,7 +23,15 @@ from mgmt_local.issuer import ISSUER_PATH
 from mgmt_local.issuer.people import check_person
 from mgmt_local.issuer.tickets import make_ticket as write_ticket
 from mgmt_local.process.alive import hold_open, is_alive, list_holders
-from mgmt_local.process.state import StateFolder, find_reason, hold_lock, open_log, open_state_folder, read_endpoint
+from mgmt_local.process.state import (
+    StateFolder,
+    find_reason,
+    hold_lock,
+    open_log,
+    open_state_folder,
+    read_endpoint,
+    remove_state_file,
+)
 
 IDLE_SECONDS: Final = 600.0
 START_TIMEOUT_SECONDS: Final = 90.0
@@ -153,7 +161,7 @@ def stop(state_dir: Path | None = None, *, unless_in_use: bool = False) -> bool:
                 raise LocalBackendError(f"the embedded backend does not end; its log is {folder.log}")
             time.sleep(_POLL_SECONDS)
         _launched[:] = [process for process in _launched if process.poll() is None]
-        folder.endpoint.unlink(missing_ok=True)
+        remove_state_file(folder.endpoint)
         return end_left_engine(folder.engine) or was_running
 
 
@@ -246,7 +254,7 @@ def _await_leaving(folder: StateFolder, deadline: float) -> str | None:
 
 
 def _launch(folder: StateFolder, idle_seconds: float, deadline: float) -> str:
-    folder.endpoint.unlink(missing_ok=True)
+    remove_state_file(folder.endpoint)
     own_secret(folder)
     with open_log(folder) as log:
         before_bytes = log.seek(0, os.SEEK_END)
@@ -297,8 +305,10 @@ def _spawn(folder: StateFolder, idle_seconds: float, log: IO[bytes]) -> subproce
 
 def _detachment() -> dict[str, Any]:
     if sys.platform == "win32":
-        flags = subprocess.CREATE_NEW_PROCESS_GROUP | subprocess.CREATE_NO_WINDOW
-        return {"creationflags": flags | subprocess.DETACHED_PROCESS}
+        # Not DETACHED_PROCESS: with it CREATE_NO_WINDOW is ignored, and the programs that it starts in its turn, such
+        # as the interpreter behind the one of a virtual environment, each open a window. Source: Microsoft, "Process
+        # Creation Flags".
+        return {"creationflags": subprocess.CREATE_NEW_PROCESS_GROUP | subprocess.CREATE_NO_WINDOW}
     return {"start_new_session": True, "umask": 0o077}
 
 

@@ -32,7 +32,7 @@ from mgmt_local.issuer.endpoints import Issuer
 from mgmt_local.issuer.signing import CLIENT_ID, SCOPE, SCOPES, Signer
 from mgmt_local.process.activity import Activity
 from mgmt_local.process.processes import describe_process, has_outside_connections
-from mgmt_local.process.state import Claim, StateFolder, read_json, trim_log, write_private_json
+from mgmt_local.process.state import Claim, StateFolder, read_json, remove_state_file, trim_log, write_private_json
 from mgmt_local.worker import WORK_SECONDS, AwaitedQueue, LocalQueue, WorkerThread
 
 BUCKET: Final = "mgmt-local"
@@ -135,7 +135,7 @@ class Backend:
     def withdraw(self) -> None:
         """Take back what `announce` wrote; in a folder that is another one by now, it may be another backend's."""
         if self._claim.stands():
-            self._folder.endpoint.unlink(missing_ok=True)
+            remove_state_file(self._folder.endpoint)
 
     def stop_engine(self) -> None:
         """End the engine that runs now."""
@@ -202,7 +202,7 @@ def _sole_server(folder: StateFolder) -> Iterator[Claim]:
     except filelock.Timeout as error:
         raise LocalBackendError(f"another embedded backend runs on {folder.path}") from error
     try:
-        folder.endpoint.unlink(missing_ok=True)
+        remove_state_file(folder.endpoint)
         yield Claim(folder)
     finally:
         lock.release()

@@ -9,17 +9,23 @@ import re
 import secrets
 import stat
 import sys
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import IO, Any, Final
+from typing import IO, Any, Final, TypeVar
 
 from mgmt_local.errors import LocalBackendError
+
+T = TypeVar("T")
 
 STATE_DIR_VARIABLE: Final = "MGMT_LOCAL_STATE_DIR"
 
 _LOG_SIZE_MAX_BYTES: Final = 4 * 1024 * 1024
 _LOOPBACK_URL: Final = re.compile(r"http://127\.0\.0\.1:([1-9]\d{0,4})", re.ASCII)
 PORT_MAX: Final = 65_535
+_TRIES: Final = 40 if os.name == "nt" else 1
+"""Windows keeps a file from being replaced, removed or opened for the moment in which somebody else does that."""
+_PAUSE_SECONDS: Final = 0.05
 
 
 class StateFolder:
@@ -124,13 +130,27 @@ def write_private_json(path: Path, value: object) -> None:
             json.dump(value, file)
             file.flush()
             os.fsync(file.fileno())
-        temporary.replace(path)
+        _insist(lambda: temporary.replace(path))
     except OSError as error:
         _forget(temporary)
         raise _not_writable(path, error) from error
     except BaseException:
         _forget(temporary)
         raise
+
+
+def remove_state_file(path: Path) -> None:
+    """Remove a file of the folder, if it is there."""
+    _insist(lambda: path.unlink(missing_ok=True))
+
+
+def _insist(do: Callable[[], T]) -> T:
+    """Do something with a file that another process may be reading or replacing just now."""
+    for _ in range(_TRIES - 1):
+        with contextlib.suppress(PermissionError):
+            return do()
+        time.sleep(_PAUSE_SECONDS)
+    return do()
 
 
 @contextlib.contextmanager
@@ -168,7 +188,7 @@ def _forget(temporary: Path) -> None:
 def read_json(path: Path) -> dict[str, Any] | None:
     """Return the content of a file of ours; None where there is none or it is not whole."""
     with contextlib.suppress(FileNotFoundError, ValueError, RecursionError):
-        value = json.loads(path.read_text("utf-8"))
+        value = json.loads(_insist(lambda: path.read_text("utf-8")))
         if isinstance(value, dict):
             return value
     return None

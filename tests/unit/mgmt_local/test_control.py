@@ -315,3 +315,11 @@ def test_commands_import_nothing_of_the_service():
     loaded = subprocess.check_output([sys.executable, "-c", code], text=True).split()
     heavy = {"boto3", "botocore", "mgmt_api", "pydantic", "aws_lambda_powertools", "cryptography", "psutil", "filelock"}
     assert heavy.isdisjoint(name.partition(".")[0] for name in loaded)
+
+
+def test_on_windows_the_backend_gets_a_console_that_nobody_sees(monkeypatch: pytest.MonkeyPatch):
+    """Detached from any, each program that it starts would open a window of its own."""
+    monkeypatch.setattr(sys, "platform", "win32")
+    monkeypatch.setattr(subprocess, "CREATE_NEW_PROCESS_GROUP", 0x200, raising=False)
+    monkeypatch.setattr(subprocess, "CREATE_NO_WINDOW", 0x08000000, raising=False)
+    assert control._detachment() == {"creationflags": 0x08000200}

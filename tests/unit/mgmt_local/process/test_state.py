@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from mgmt_local.errors import LocalBackendError
+from mgmt_local.process import state
 from mgmt_local.process.state import (
     STATE_DIR_VARIABLE,
     Claim,
@@ -17,6 +18,7 @@ from mgmt_local.process.state import (
     hold_lock,
     open_state_folder,
     read_json,
+    remove_state_file,
     tail_log,
     trim_log,
     write_private_json,
@@ -141,6 +143,28 @@ def test_a_disk_that_takes_no_file_is_named_with_what_to_do(tmp_path: Path, monk
     with pytest.raises(LocalBackendError, match=rf"cannot write .*tokens.json: No space left.*{STATE_DIR_VARIABLE}"):
         write_private_json(tmp_path / "tokens.json", {})
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("refused", ["replace", "read_text", "unlink"])
+def test_a_file_that_somebody_else_has_open_on_windows_is_waited_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, refused: str
+):
+    """Each poll for the address of a backend that is starting may meet the moment in which that is written."""
+    path, real, refusals = tmp_path / "endpoint.json", getattr(Path, refused), iter([True, True])
+
+    def do(*arguments: object, **options: object) -> object:
+        if next(refusals, False):
+            raise PermissionError(errno.EACCES, "The process cannot access the file because another one uses it")
+        return real(*arguments, **options)
+
+    monkeypatch.setattr(state, "_TRIES", 3)
+    monkeypatch.setattr(state, "_PAUSE_SECONDS", 0)
+    monkeypatch.setattr(Path, refused, do)
+    write_private_json(path, {"url": "x"})
+    assert read_json(path) == {"url": "x"}
+    remove_state_file(path)
+    assert not path.exists()
+    assert not next(refusals, False), "it was refused twice"
 
 
 def test_a_lock_that_cannot_be_made_is_named(tmp_path: Path):
