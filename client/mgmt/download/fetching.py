@@ -72,6 +72,10 @@ class Fetching:
             checking = checker.submit(check, arriving)
             try:
                 self._fetch_all(arriving, jobs, checking)
+                while not wait(
+                    [checking], timeout=_LOOK_SECONDS
+                ).done:  # on Windows only a bounded wait ends with Ctrl-C
+                    self._wanted.session.patience.check_stopped()
                 checking.result()
             except BaseException:
                 arriving.close()  # so that the check ends

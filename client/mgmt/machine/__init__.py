@@ -57,6 +57,8 @@ def undisturbed() -> Iterator[None]:
 def _endings() -> _Handlers:
     """Choose the handlers of signals that end a process: like Ctrl-C, so that everything stays resumable."""
     handlers: dict[int, Callable[..., object]] = {signal.SIGTERM: _interrupt}
+    if hasattr(signal, "SIGBREAK"):  # Windows: Ctrl-Break, and how programs end a group of processes
+        handlers[signal.SIGBREAK] = _interrupt
     if hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # `nohup` wants it to go on
         handlers[signal.SIGHUP] = partial(_hang_up, [each for each in (1, 2) if os.isatty(each)])
     return handlers

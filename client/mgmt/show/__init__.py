@@ -34,6 +34,7 @@ _HALF_CHARACTER: Final = re.compile("[\ud800-\udfff]")
 """How Python holds a byte of a name that is no text; many readers of JSON refuse it, so it becomes \\xNN."""
 _UNSEEN: Final = re.compile("[\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069]")
 """What a terminal obeys, and what ends a line for some readers, beside what JSON itself escapes."""
+_NO_ASCII: Final = re.compile("[^\x00-\x7f]")
 _ANSWER_COLUMNS: Final = len(" [y/N]: y")
 _LABELS: Final = {"mgmt:": "red", "note:": "magenta"}
 
@@ -136,7 +137,7 @@ class Output:
 
     def json(self, value: Mapping[str, Any]) -> None:
         """Write a JSON line to stdout."""
-        self.line(_json(value))
+        self.line(_json(value, self.stdout))
 
     def error(self, error: MgmtError) -> None:
         """Write an error to stderr, as a sentence or as a JSON line."""
@@ -148,7 +149,7 @@ class Output:
                 "message": error.message,
                 "operation_id": error.operation_id,
             }
-            self._write(self.stderr, _json(value))
+            self._write(self.stderr, _json(value, self.stderr))
         else:
             self._write_folded(f"mgmt: {printable(with_local_times(error.message))}")
             for line in error.details:
@@ -216,7 +217,10 @@ def _as_is(text: str) -> Any:
     return Text.from_ansi(text)
 
 
-def _json(value: Mapping[str, Any]) -> str:
+def _json(value: Mapping[str, Any], stream: TextIO) -> str:
+    """Write a JSON line; in ASCII where the stream is not in Unicode, as files on Windows: so no name is lost."""
     text = json.dumps(value, ensure_ascii=False, separators=(",", ":"))
     text = _UNSEEN.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
-    return _HALF_CHARACTER.sub(lambda found: f"\\\\x{ord(found[0]) & 0xFF:02x}", text)
+    text = _HALF_CHARACTER.sub(lambda found: f"\\\\x{ord(found[0]) & 0xFF:02x}", text)
+    is_unicode = (stream.encoding or "utf-8").lower().startswith("utf")
+    return text if is_unicode else _NO_ASCII.sub(lambda found: json.dumps(found[0])[1:-1], text)

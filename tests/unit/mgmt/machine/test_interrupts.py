@@ -7,7 +7,9 @@ import sys
 import pytest
 
 from mgmt.archive import stream
+from mgmt.errors import CancelledError
 from mgmt.journal import Journal
+from mgmt.machine import interruptible
 from support.interrupts import INTERRUPTS
 
 TWICE = """
@@ -28,6 +30,14 @@ except CancelledError:
 def test_who_is_told_to_end_twice_still_tidies_up(number):
     done = subprocess.run([sys.executable, "-c", TWICE, str(int(number))], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout) == (0, "tidied up True\n")
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGUSR1"), reason="Windows has Ctrl-Break itself")
+def test_ctrl_break_ends_a_run_like_ctrl_c(monkeypatch):
+    monkeypatch.setattr(signal, "SIGBREAK", signal.SIGUSR1, raising=False)
+    with pytest.raises(CancelledError), interruptible() as stop:
+        signal.raise_signal(signal.SIGUSR1)
+    assert stop.is_set()
 
 
 def test_an_interrupt_when_the_work_is_just_done_is_no_bug(monkeypatch):

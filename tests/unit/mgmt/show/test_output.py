@@ -42,6 +42,15 @@ def test_a_json_line_is_one_line_that_no_terminal_obeys_and_says_the_same(sign):
     assert len(out.getvalue().splitlines()) == 1
 
 
+@pytest.mark.parametrize("encoding", ["cp1252", "ascii", "cp932"])
+def test_json_for_a_stream_that_is_not_in_unicode_loses_no_name(encoding):
+    """As to a file or pipe on Windows: each reader of JSON understands it, whatever encoding it takes it for."""
+    stream = io.TextIOWrapper(io.BytesIO(), encoding=encoding, errors="backslashreplace")
+    value = {"name": "Käse ✓ 日本 \U0001f3ac … \x85 \udce9"}
+    Output(Style(as_json=True), stdout=stream).json(value)
+    assert json.loads(stream.buffer.getvalue().decode("ascii")) == {"name": "Käse ✓ 日本 \U0001f3ac … \x85 \\xe9"}
+
+
 @pytest.mark.parametrize("columns", [None, 20, 40, 200])
 def test_a_question_breaks_between_words_and_leaves_room_for_the_answer(columns, monkeypatch):
     monkeypatch.setattr("mgmt.show._width_of", lambda _: columns)
