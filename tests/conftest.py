@@ -12,12 +12,16 @@ from pathlib import Path
 
 import hypothesis
 import pytest
+from hypothesis.internal.conjecture import providers
 
 from mgmt_local.engine.seaweedfs import StorageEngine
 from support.engine import storage_engine
 from support.inputs_table import TITLE, as_lines, collect_rows, write_table
 from support.secrecy import find_secrets
+from support.surroundings import forget_callers_surroundings
 
+CALLERS_ENVIRONMENT = dict(os.environ)
+forget_callers_surroundings(os.environ)  # here, because other conftests import what reads it
 FOLDER = Path(__file__).parent
 LONG_FILES = (
     "e2e/test_few_open_files.py",
@@ -38,6 +42,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    if config.getoption("markexpr") == "aws":  # which needs an account, and perhaps a proxy to it
+        os.environ.update(CALLERS_ENVIRONMENT)
     os.environ.pop("PYTHONDONTWRITEBYTECODE", None)  # else each of some thousand commands compiles mgmt anew
     sys.dont_write_bytecode = False
     os.environ["PYTHON_KEYRING_BACKEND"] = "keyring.backends.fail.Keyring"  # never the one of the tests' user
@@ -53,11 +59,19 @@ def _choose_random_cases(config: pytest.Config) -> None:
     """Have Hypothesis draw the same cases in each run, so that a change fails only by itself; others with a seed.
 
     `make faults` gives a seed. Without one, a case that one run in a thousand draws fails a change that it has nothing
-    to do with.
+    to do with. No case has a limit of time: the usual 0.2 s are over when other processes have the processors.
     """
-    hypothesis.settings.register_profile("same each time", derandomize=True)
-    if config.getoption("hypothesis_seed", None) is None:
-        hypothesis.settings.load_profile("same each time")
+    patient = {"deadline": None, "suppress_health_check": [hypothesis.HealthCheck.too_slow]}
+    usual = hypothesis.settings.get_profile("default")  # and not what Hypothesis chooses where CI is set
+    hypothesis.settings.register_profile("others with each seed", usual, **patient)
+    hypothesis.settings.register_profile("same each time", usual, derandomize=True, **patient)
+    if config.getoption("hypothesis_seed", None) is not None:
+        hypothesis.settings.load_profile("others with each seed")
+        return
+    hypothesis.settings.load_profile("same each time")
+    # Else it also draws constants that it reads in the project's modules: others with each change to the code, and
+    # with each module that an earlier test of the same process has loaded.
+    providers._get_local_constants = providers.Constants
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
