@@ -201,6 +201,18 @@ def deploy(folder: Path, environment: Mapping[str, str], issuer: Issuer) -> dict
     return outputs
 
 
+def find_resources(account: Account, kind: str) -> dict[str, str]:
+    """Return what the stack has of a kind, with the name of each in the template: the pool's stack is another's."""
+    resources = account.client("cloudformation").describe_stack_resources(StackName=STACK)["StackResources"]
+    return {each["PhysicalResourceId"]: each["LogicalResourceId"] for each in resources if each["ResourceType"] == kind}
+
+
+def find_queue(account: Account) -> str:
+    """Return the name of the queue of looks."""
+    (queue,) = (url for url, name in find_resources(account, "AWS::SQS::Queue").items() if "Looks" in name)
+    return queue.rpartition("/")[2]
+
+
 def test_the_service_describes_itself_without_a_token(deployed: DeployedStack):
     answer = deployed.call(routes.DESCRIBE)
     service = from_json(Service, answer.data)
@@ -389,7 +401,7 @@ def test_the_worker_confirms_an_upload_whose_client_is_gone(deployed: DeployedSt
     started = ada.start(item_for("alone (1).mp4", body))
     assert ada.send(started, body) == 200
     sqs = account.client("sqs")
-    (looks,) = (url for url in sqs.list_queues()["QueueUrls"] if "Looks" in url)
+    looks = sqs.get_queue_url(QueueName=find_queue(account))["QueueUrl"]
     stored = {"key": quote_plus(str(started.s3_object_key))}
     event = {"Records": [{"eventName": "ObjectCreated:Put", "s3": {"object": stored}}]}
     sqs.send_message(QueueUrl=looks, MessageBody=json.dumps(event), DelaySeconds=0)
@@ -406,14 +418,12 @@ def test_the_worker_confirms_an_upload_whose_client_is_gone(deployed: DeployedSt
 
 
 def test_bucket_and_schedule_feed_the_queue_of_looks(deployed: DeployedStack, account: Account):
-    (looks,) = (url for url in account.client("sqs").list_queues()["QueueUrls"] if "Looks" in url)
     told = account.client("s3").get_bucket_notification_configuration(Bucket=deployed.outputs["BucketName"])
     (queue,) = told["QueueConfigurations"]
-    assert queue["QueueArn"].rpartition(":")[2] == looks.rpartition("/")[2]
+    assert queue["QueueArn"].rpartition(":")[2] == find_queue(account)
     assert queue["Events"] == ["s3:ObjectCreated:*"]
     scheduler = account.client("scheduler")
-    names = [each["Name"] for each in scheduler.list_schedules()["Schedules"]]
-    schedules = [scheduler.get_schedule(Name=name) for name in names]
+    schedules = [scheduler.get_schedule(Name=name) for name in find_resources(account, "AWS::Scheduler::Schedule")]
     assert {json.loads(each["Target"]["Input"])["task"]: each["ScheduleExpression"] for each in schedules} == {
         "pending": "rate(5 minutes)",
         "deleted": "rate(1 hour)",
