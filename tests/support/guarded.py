@@ -8,10 +8,12 @@ from __future__ import annotations
 import os
 import socket
 import sys
+from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+from typing import Final
 
 from mgmt_local.gateway.authorizer import TokenAuthorizer
 from mgmt_local.gateway.server import Gateway
@@ -22,6 +24,9 @@ from support.studio import SETTINGS, Studio
 from support.team import Laptop
 
 _BROWSER = Path(__file__).with_name("browser.py")
+_HELD: Final[deque[socket.socket]] = deque()
+_HELD_MAX: Final = 16
+"""More than one test asks for."""
 
 
 @contextmanager
@@ -51,7 +56,16 @@ def make_laptop(folder: Path) -> Laptop:
 
 
 def find_free_port() -> int:
-    """Return a port that is free just now."""
-    with socket.socket() as bound:
-        bound.bind(("127.0.0.1", 0))
-        return int(bound.getsockname()[1])
+    """Return a free port that nobody else is given while a command starts that is told to listen there.
+
+    On Linux a socket stays bound to it without listening: the system gives the port to no other, and the command that
+    asks for this very one gets it, as both say that they share it. Elsewhere the port is free just now.
+    """
+    bound = socket.socket()
+    bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    bound.bind(("127.0.0.1", 0))
+    port = int(bound.getsockname()[1])
+    _HELD.append(bound)
+    if len(_HELD) > (_HELD_MAX if sys.platform == "linux" else 0):
+        _HELD.popleft().close()
+    return port
