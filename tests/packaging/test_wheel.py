@@ -3,7 +3,6 @@
 import os
 import re
 import resource
-import statistics
 import subprocess
 import sys
 import zipfile
@@ -11,6 +10,8 @@ from importlib import metadata
 from pathlib import Path
 
 import pytest
+
+from support.medians import assert_median_at_most
 
 ROOT = Path(__file__).parents[2]
 SOURCES = {"mgmt": "client", "mgmt_local": "client", "mgmt_contract": "lambda", "mgmt_api": "lambda"}
@@ -127,11 +128,12 @@ def test_help_imports_nothing_heavy():
 def test_help_takes_at_most_four_and_a_half_times_an_empty_python():
     """CPU time of both in turn, compared pair by pair: a machine that is busy, or slows down, does so for both."""
     command = str(Path(sys.executable).with_name("mgmt"))
-    ratios = []
-    for _ in range(41):
+
+    def measure():
         empty_seconds = _cpu_seconds([sys.executable, "-c", "pass"])
-        ratios.append(_cpu_seconds([command, "--help"]) / empty_seconds)
-    assert statistics.median(ratios) <= 4.5
+        return _cpu_seconds([command, "--help"]) / empty_seconds
+
+    assert_median_at_most(4.5, measure, 41)
 
 
 def _unmeasured():

