@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from datetime import datetime, timedelta
 
@@ -200,6 +201,10 @@ def test_a_person_sees_what_it_is_about_and_agrees_or_not(team: Team, anna: Lapt
         assert all(word in person.seen for word in ("WHO", "anna", KEY)), person.seen
         assert ("nothing was deleted" in person.seen) == (exit_code != 0)
         assert bool(anna.run("--json", "show", record["operation_id"]).records[0]["deleted_at"]) == (exit_code == 0)
+    again = sit_down("delete", record["operation_id"], environment=environment, cwd=anna.work)
+    assert again.end() == 0, again.seen
+    assert "was deleted already" in again.seen
+    assert "[y/N]" not in again.seen
     person = sit_down("undelete", "clip.mov", environment=environment, cwd=anna.work)
     person.answer("Bring back 1 upload? [y/N]:", "y\n")
     assert person.end() == 0
@@ -211,6 +216,7 @@ def test_an_interrupt_at_the_question_deletes_nothing(anna: Laptop, sit_down):
     person.read_until("[y/N]:")
     person.interrupt()
     assert person.end() == 130
+    assert re.search(r"\n\S*mgmt:\S* Cancelled; nothing was deleted", person.seen), person.seen
     assert anna.run("--json", "show", record["operation_id"]).records[0]["deleted_at"] is None
 
 

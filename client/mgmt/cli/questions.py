@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final
 
 import click
 
+from mgmt.cli.asking import ask_text, ask_yes_or_no
 from mgmt.errors import CancelledError, LocalStateError, MgmtError, NotConfiguredError
 from mgmt.network import Connections
 from mgmt.network.retry import Patience
@@ -63,7 +64,6 @@ class Questions:
                 if name not in self._answers:
                     self._answers[name] = self._ask(name)
         except (click.Abort, KeyboardInterrupt) as error:
-            click.echo(err=True)  # the question that was not answered has no end of its line yet
             raise CancelledError(_NO_ANSWER) from error
         for folder in self._folders:
             _make_folder(folder)
@@ -73,7 +73,7 @@ class Questions:
         variable = VARIABLES[name]
         before = self._present.get(variable.name, "")
         while True:
-            text = click.prompt(f"{variable.name} ({variable.meaning})", default=before, err=True).strip()
+            text = ask_text(f"{variable.name} ({variable.meaning})", default=before, shows_default=True)
             if text in ("", CLEARING):
                 return None
             try:
@@ -95,7 +95,7 @@ class Questions:
             self._output.error(error)
             if error.code in ("untrusted-certificate", "ca-bundle") and "ca_bundle" not in self._answers:
                 return self._is_trusted_with_bundle(answer)
-            return self._confirm("Keep this answer anyway?", default=False)
+            return ask_yes_or_no("Keep this answer anyway?", default=False)
         if is_missing_folder(name, answer):
             return self._offer_folder(Path(answer))
         return True
@@ -126,14 +126,11 @@ class Questions:
         return self._is_kept("api_url", url)
 
     def _offer_folder(self, folder: Path) -> bool:
-        if self._confirm(f"{folder} does not exist. Create it?", default=True):
+        if ask_yes_or_no(f"{folder} does not exist. Create it?", default=True):
             self._folders.append(folder)
         else:
-            return self._confirm("Keep this answer anyway?", default=False)
+            return ask_yes_or_no("Keep this answer anyway?", default=False)
         return True
-
-    def _confirm(self, question: str, *, default: bool) -> bool:
-        return click.confirm(question, default=default, err=True)
 
 
 def _make_folder(folder: Path) -> None:

@@ -102,9 +102,10 @@ def _remove(
         for error in targets.errors:
             output.error(error)
             summary.errors.append(error)
-        if targets.uploads and not is_agreed:
-            view.show_targets(targets)
-            invocation.require_agreement(view.ask(len(targets.uploads), days), _NOTHING_DONE[verb])
+        changing = [each for each in targets.uploads if (each.deleted_at is None) == (verb == "delete")]
+        if changing and not is_agreed:
+            view.show_targets(changing)
+            invocation.require_agreement(view.ask(len(changing), days), _NOTHING_DONE[verb])
         for removed in remove(contact.api, verb, targets.uploads):
             view.show(removed)
             invocation.know(removed.upload.s3_object_key)

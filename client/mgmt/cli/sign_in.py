@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final
 
 import click
 
+from mgmt.cli.asking import ask_text, ask_yes_or_no
 from mgmt.errors import CancelledError, LoginRequiredError
 from mgmt.text import printable
 
@@ -148,7 +149,7 @@ class SignInDialog:
             )
         _read_long_lines()
         try:
-            return click.prompt("Its address", err=True, default="", show_default=False).strip()
+            return ask_text("Its address")
         except UnicodeDecodeError:
             return ""  # which is no answer either
         except click.Abort as error:
@@ -165,7 +166,7 @@ class SignInDialog:
 
     def _confirm(self, question: str, *, default: bool) -> None:
         try:
-            is_agreed = click.confirm(question, default=default, err=True)
+            is_agreed = ask_yes_or_no(question, default=default)
         except click.Abort as error:
             raise CancelledError(_NOBODY) from error
         if not is_agreed:
@@ -181,7 +182,7 @@ def agree_to_sign_in(output: Output, error: LoginRequiredError) -> None:
     """
     output.aside(printable(error.message.partition(". Run `mgmt login`")[0].rstrip(".") + "."))
     try:
-        is_agreed = click.confirm("Sign in now?", default=True, err=True)
+        is_agreed = ask_yes_or_no("Sign in now?", default=True)
     except click.Abort as abort:
         raise CancelledError(_NOBODY) from abort
     if not is_agreed:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from mgmt.removal import Removed, Summary, Targets, Verb
+from collections.abc import Sequence
+
+from mgmt.removal import Removed, Summary, Verb
 from mgmt.show import Output
 from mgmt.show.history import choices_table
 from mgmt.team.short_ids import short_id
@@ -20,9 +22,9 @@ class RemovalView:
         self._output = output
         self._verb = verb
 
-    def show_targets(self, targets: Targets) -> None:
+    def show_targets(self, uploads: Sequence[UploadRecord]) -> None:
         """List on stderr what is about to be deleted or brought back: key, size, who and when."""
-        for line in choices_table(targets.uploads, self._output.width):
+        for line in choices_table(uploads, self._output.width):
             self._output.whole(line)
 
     def ask(self, count: int, recoverable_days: int) -> str:

@@ -88,7 +88,7 @@ def test_without_a_terminal_nothing_is_asked_and_nothing_written(tmp_path, servi
         timeout=30,
     )
     assert (done.returncode, done.stdout, done.stderr.count("\n")) == (2, "", 1)
-    assert "here is nobody to ask: nothing was saved. `mgmt config set NAME VALUE` sets one." in done.stderr
+    assert "nobody is here to answer: nothing was saved. `mgmt config set NAME VALUE` sets one." in done.stderr
     if options:
         assert json.loads(done.stderr)["code"] == "nobody-to-ask"
     assert not (tmp_path / "config").exists()
