@@ -160,6 +160,16 @@ def test_several_come_back_and_one_that_is_not_there_does_not_stop_the_others(an
     assert bert.run("download", "nowhere").exit_code == 4
 
 
+def test_a_name_that_fits_several_uploads_lists_them_as_show_does(anna, bert):
+    (anna.work / "a").write_bytes(b"a")
+    for prefix in ("day1", "day2"):
+        assert anna.run("upload", "--prefix", prefix, "a").exit_code == 0
+    run = bert.run("download", "a")
+    assert (run.exit_code, run.stdout) == (2, "")
+    assert run.stderr == bert.run("show", "a").stderr
+    assert [line.split()[-1] for line in run.stderr.splitlines()] == ["key:", "KEY", "day2/a.tar.gz", "day1/a.tar.gz"]
+
+
 @pytest.mark.parametrize("options", [[], ["--extract"], ["--only", "*"]], ids=["archive", "extracted", "only"])
 def test_one_that_is_there_already_does_not_keep_the_others_from_coming(anna, bert, options):
     """A command that was interrupted in its second download, and is given again, brings that one."""

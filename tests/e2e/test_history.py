@@ -168,7 +168,7 @@ def test_show_of_a_name_that_fits_several_keys_lists_them_with_ids_that_show_tak
     first, header, *rows = ran.err.splitlines()
     assert first == "mgmt: 'a.mov' fits 2 uploads. Name one by its ID or its whole key:"
     assert header.startswith("ID ")
-    assert [row.split()[-1] for row in rows] == ["day1/a.mov.tar.gz", "day2/a.mov.tar.gz"]
+    assert [row.split()[-1] for row in rows] == ["day2/a.mov.tar.gz", "day1/a.mov.tar.gz"]  # newest first
     for row in rows:
         shown = json.loads(told.by(anna, "--json", "show", row.split()[0]).out.splitlines()[0])
         assert shown["s3_object_key"] == row.split()[-1]

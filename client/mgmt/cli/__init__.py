@@ -47,6 +47,13 @@ class HelpContext(click.Context):
     formatter_class = _Formatter
 
 
+class WholeNumber(click.IntRange):
+    """A whole number within bounds, which are written in words."""
+
+    def _describe_range(self) -> str:
+        return f"{self.min} to {self.max}" if self.max is not None else f"at least {self.min}"
+
+
 RUN: Final = "mgmt.run"
 """Where every context keeps the one run, which knows what is turned on."""
 

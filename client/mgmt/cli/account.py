@@ -9,6 +9,7 @@ from urllib.parse import urlsplit
 
 import click
 
+from mgmt.cli import WholeNumber
 from mgmt.cli.invocation import Invocation
 from mgmt.errors import EXIT_OK, UsageError
 from mgmt.text import printable
@@ -27,7 +28,7 @@ if TYPE_CHECKING:  # names for annotations only
 @click.option("--no-browser", is_flag=True, help="Print the address; paste back where a browser elsewhere ended.")
 @click.option("--device", is_flag=True, help="Print a code to enter elsewhere, where the sign-in offers it.")
 @click.option("--admin", is_flag=True, help="With --local: a person who may do what admins may.")
-@click.option("--port", metavar="N", type=click.IntRange(1, 65_535), help="Have the browser return to this port.")
+@click.option("--port", metavar="N", type=WholeNumber(1, 65_535), help="Have the browser return to this port.")
 @click.pass_obj
 def login(invocation: Invocation, /, url: str | None, **options: Any) -> int:
     """Sign in to the team's service in your browser.
@@ -75,10 +76,11 @@ def logout(invocation: Invocation, url: str | None) -> int:
     \b
     Examples:
       mgmt logout
-      mgmt logout https://uploads.example.com    another service than the configured one
+      mgmt logout https://uploads.example.com    of another service
 
     \b
-    Exit codes: 0 signed out, 9 it cannot be forgotten, 10 not configured, 130 interrupted.
+    Exit codes: 0 signed out, 9 it cannot be forgotten, 10 not configured,
+      130 interrupted.
     """
     from mgmt.account.run import log_out
     from mgmt.show.waiting import WaitingRenderer
@@ -122,7 +124,8 @@ def whoami(invocation: Invocation) -> int:
       mgmt --json whoami
 
     \b
-    Exit codes: 0 shown, 2 usage, 5 sign-in, 6 refused, 7 unavailable, 10 not configured.
+    Exit codes: 0 shown, 2 usage, 5 sign-in, 6 refused, 7 unavailable,
+      10 not configured.
     """
     person = _find_person(invocation) or _ask_who(invocation)
     output = invocation.output

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from mgmt.cli.history import complete_name
+from mgmt.cli import WholeNumber
+from mgmt.cli.history import choices_in_a_table, complete_name
 from mgmt.cli.invocation import Invocation, current_directory, shown_base
 from mgmt.cli.upload import FolderType, check_folder, exit_code_of, parse_rate, saying_how_to_go_on
 from mgmt.errors import MgmtError, UsageError
@@ -26,27 +27,29 @@ if TYPE_CHECKING:  # names for annotations only
 @click.option("--to", "folder", type=FolderType(), metavar="DIR", help="Put it into this folder, which must be there.")
 @click.option("--extract", "extracts", is_flag=True, help="Extract the archive, and do not keep it.")
 @click.option("--version", "version_id", metavar="VERSION", help="Bring this version of NAME, also a replaced one.")
-@click.option("--only", multiple=True, metavar="GLOB", help="Bring only the files that fit, extracted; repeatable.")
-@click.option("--wait", "waits", is_flag=True, help="Wait until what is archived can be read, and go on.")
+@click.option(
+    "--only", multiple=True, metavar="GLOB", help="Bring only files that fit this pattern, extracted; may be repeated."
+)
+@click.option("--wait", "waits", is_flag=True, help="Wait until what is archived can be read, then download it.")
 @click.option(
     "--tier",
     type=click.Choice(["Expedited", "Standard", "Bulk"], case_sensitive=False),
     default="Standard",
     show_default=True,
-    help="How fast, and how dear, S3 restores what is archived.",
+    help="How fast S3 restores what is archived; faster costs more.",
 )
 @click.option(
     "--days",
     metavar="N",
-    type=click.IntRange(1, DAYS_MAX),
+    type=WholeNumber(1, DAYS_MAX),
     default=DAYS_DEFAULT,
     show_default=True,
-    help="How long the restored copy stays.",
+    help="For how many days the restored copy stays.",
 )
 @click.option("--yes", "is_agreed", is_flag=True, help="Do not ask before a restore, which costs money; for scripts.")
 @click.option("--replace", "replaces", is_flag=True, help="Replace what exists under that name.")
 @click.option("--no-limits", "lifts_limits", is_flag=True, help="Extract an archive of any count, size and ratio.")
-@click.option("--jobs", metavar="N", type=click.IntRange(1, 64), help="Ranges at a time.  [default: 4]")
+@click.option("--jobs", metavar="N", type=WholeNumber(1, 64), help="Ranges at a time.  [default: 4]")
 @click.option("--limit-rate", metavar="RATE", help="Bytes per second at most, such as 500k or 2M.")
 @click.pass_obj
 def download(invocation: Invocation, /, names: tuple[str, ...], **options: Any) -> int:
@@ -56,8 +59,10 @@ def download(invocation: Invocation, /, names: tuple[str, ...], **options: Any) 
     file or folder that was uploaded. It gets its name only when all of it was checked. The same command again
     goes on with what was interrupted, as `mgmt resume` does in any folder.
 
-    GLOB is compared with names and paths as --exclude of an upload does; a folder brings all that is in it. Only the
-    parts of the archive that hold these files are fetched. What is there already with the same content stays.
+    GLOB is a pattern such as '*.mov'; quotes keep the shell away from it. It is compared with the names of files and
+    folders, and with their paths; a folder brings all that is in it. Only the parts of the archive that hold these
+    files are fetched. What is there already with the same content stays.
+
     An archive of more than 10 million files or 16 TiB, or one that grows far more than footage can, is not
     extracted: it may be made to fill disks. With --no-limits it is. What its record states still holds.
 
@@ -76,9 +81,9 @@ def download(invocation: Invocation, /, names: tuple[str, ...], **options: Any) 
 
     \b
     Exit codes: 0 done, 2 usage, 3 some of several failed, 4 no such upload,
-      5 sign-in, 6 refused, 7 unavailable or being restored (run again), 8 integrity,
-      9 local disk or state (also: the target exists), 10 not configured,
-      130 interrupted, or not agreed.
+      5 sign-in, 6 refused, 7 unavailable or being restored (run again),
+      8 integrity, 9 local disk or state (also: the target exists),
+      10 not configured, 130 interrupted, or not agreed.
     """
     here = current_directory()
     if "" in names:
@@ -129,9 +134,10 @@ def _download(
                 with renderer, invocation.session(renderer.emit, rate_limit_bytes_per_second=rate) as session:
 
                     def find(name: str, session: Session = session) -> Any:
-                        if version_id is not None:
-                            return find_version(session.api, name, version_id)
-                        return find_stored(session.api, name, session.emit)
+                        with choices_in_a_table(invocation):
+                            if version_id is not None:
+                                return find_version(session.api, name, version_id)
+                            return find_stored(session.api, name, session.emit)
 
                     base = shown_base(session.settings)
                     wanted = DownloadOptions(**options, version_id=version_id)
@@ -194,8 +200,8 @@ def _agree(invocation: Invocation, offer: str) -> None:
     """Ask whether it is worth the money."""
     if not invocation.can_ask:
         raise UsageError(
-            f"{offer} mgmt asks before it spends that, and here is nobody to ask: nothing was restored. Name --yes "
-            "where you agree.",
+            f"{offer} mgmt asks before it spends that, and nobody is here to answer: nothing was restored. --yes "
+            "agrees in advance.",
             code="nobody-to-ask",
         )
     invocation.require_agreement(f"{printable(offer)} Restore?", "nothing was restored")

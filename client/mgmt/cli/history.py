@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
+from mgmt.cli import WholeNumber
 from mgmt.cli.invocation import Invocation
 from mgmt.errors import EXIT_OK, LocalStateError, UsageError
 from mgmt.text import printable, shorten
@@ -55,7 +56,7 @@ def complete_name(_: click.Context, __: click.Parameter, begun: str) -> list[str
     help=("Started at this time or later: 7d, 12h, 2026-11-01 (local time) or a whole ISO time."),
 )
 @click.option("--until", metavar="WHEN", help="Started before this time; a day alone is included.")
-@click.option("--limit", metavar="N", type=click.IntRange(min=1), help="At most so many.  [default: 50]")
+@click.option("--limit", metavar="N", type=WholeNumber(min=1), help="At most so many.  [default: 50]")
 @click.option("--all", "everything", is_flag=True, help="No limit.")
 @click.option("--csv", "as_csv", is_flag=True, help="Comma-separated values with a header, for spreadsheets.")
 @click.pass_obj

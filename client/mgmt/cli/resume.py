@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from mgmt.cli import WholeNumber
 from mgmt.cli.history import choices_in_a_table, complete_name
 from mgmt.cli.invocation import LOCAL_NAME, Invocation, shown_base
 from mgmt.cli.upload import exit_code_of, find_cache_dir, parse_rate
@@ -20,7 +21,7 @@ if TYPE_CHECKING:  # names for annotations only
 
 @click.command()
 @click.argument("names", nargs=-1, metavar="[ID|NAME...]", shell_complete=complete_name)
-@click.option("--jobs", metavar="N", type=click.IntRange(1, 64), help="Transfers at a time, as for `mgmt upload`.")
+@click.option("--jobs", metavar="N", type=WholeNumber(1, 64), help="Transfers at a time, as for `mgmt upload`.")
 @click.option("--limit-rate", metavar="RATE", help="Bytes per second at most, such as 500k or 2M.")
 @click.pass_obj
 def resume(invocation: Invocation, names: tuple[str, ...], jobs: int | None, limit_rate: str | None) -> int:

@@ -172,7 +172,8 @@ class TaskRenderer:
 
 
 def _describe_failure(target_path: str, error: MgmtError) -> str:
-    said = error.message if target_path in error.message else f"{target_path}: {error.message}"
+    message = error.message.removesuffix(":") + "." if error.details else error.message
+    said = message if target_path in message else f"{target_path}: {message}"
     return printable(with_local_times(said))
 
 

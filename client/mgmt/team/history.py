@@ -198,11 +198,12 @@ def _requests_for(filters: HistoryRequest, name: Name | None) -> list[HistoryReq
 
 
 class SeveralUploadsError(UsageError):
-    """A name that fits several uploads; they are listed."""
+    """A name that fits several uploads; they are listed, newest first."""
 
     default_code = "several-keys"
 
-    def __init__(self, typed: str, records: Sequence[OperationRecord]) -> None:
+    def __init__(self, typed: str, found: Sequence[OperationRecord]) -> None:
+        records = sorted(found, key=_order, reverse=True)
         ids = {short_id(each) for each in records}
         self.is_told_by_short_ids = len(ids) == len(records)
         tell_id = short_id if self.is_told_by_short_ids else _whole_id
