@@ -32,11 +32,15 @@ def cancel(invocation: Invocation, names: tuple[str, ...], *, is_agreed: bool) -
     """Give up uploads that have not ended, or have failed and left an archive; and downloads of yours.
 
     NAME and ID are what `mgmt show` takes; NAME may also be the path of a source on this machine. A NAME that fits
-    an upload and a download that have not ended, or several of them, is not guessed: they are listed with their IDs.
-    What is to be given up is shown first, and asked about. What was sent is thrown away, the archive on this machine
-    is removed, the history says that the upload was cancelled, and its name is free at once. Sources stay as they are.
-    Everybody cancels their own uploads, from any machine, an admin anybody's. What a download has fetched is removed
-    where this machine knows of it, or the command is run in the folder that the download was.
+    several that have not ended is not guessed: they are listed with their IDs. What is to be given up is shown
+    first, and asked about.
+
+    Of an upload, what was sent is thrown away, the archive on this machine is removed, the history says that it was
+    cancelled, and its name is free at once. Its source stays as it is. Everybody cancels their own uploads, from
+    any machine, and an admin anybody's.
+
+    Of a download, what was fetched is removed where this machine knows of it; else run the command in the folder
+    in which the download was begun.
 
     \b
     Examples:
@@ -45,9 +49,9 @@ def cancel(invocation: Invocation, names: tuple[str, ...], *, is_agreed: bool) -
 
     \b
     Exit codes: 0 given up, 2 the name fits several, or nobody to ask,
-      3 some of several failed, 4 nothing to give up, 5 sign-in, 6 refused (such as
-      stored already, or a running mgmt is at it), 7 unavailable, 9 local disk or
-      state, 10 not configured, 130 not agreed.
+      3 some of several failed, 4 nothing to give up, 5 sign-in,
+      6 refused (such as stored already, or a running mgmt is at it),
+      7 unavailable, 9 local disk or state, 10 not configured, 130 not agreed.
     """
     if "" in names:
         raise UsageError("A name is empty; expected a name or an ID.", code="empty-name")

@@ -11,7 +11,7 @@ from mgmt.cli import PointingGroup
 from mgmt.cli.invocation import Invocation
 from mgmt.errors import EXIT_OK, UsageError
 
-_NOBODY: Final = "here is nobody to ask: nothing was saved"
+_NOBODY: Final = "nobody is here to answer: nothing was saved"
 
 
 @click.group(cls=PointingGroup, invoke_without_command=True)
@@ -62,8 +62,17 @@ def config(ctx: click.Context) -> int:
     return EXIT_OK
 
 
+def _complete_setting(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[str]:  # noqa: ARG001  click's signature
+    from mgmt.settings import FILE_VARIABLES, VARIABLES
+
+    return [name for field in FILE_VARIABLES if (name := VARIABLES[field].name).startswith(incomplete)]
+
+
+_name = click.argument("name", shell_complete=_complete_setting)
+
+
 @config.command("set")
-@click.argument("name")
+@_name
 @click.argument("value")
 @click.pass_obj
 def config_set(invocation: Invocation, name: str, value: str) -> int:
@@ -76,7 +85,8 @@ def config_set(invocation: Invocation, name: str, value: str) -> int:
       mgmt config set MGMT_OBJECT_PREFIX shoots
 
     \b
-    Exit codes: 0 done, 2 no such variable or bad value, 9 the file cannot be written.
+    Exit codes: 0 done, 2 no such variable or bad value,
+      9 the file cannot be written.
     """
     from mgmt.settings import write_config
     from mgmt.settings.answers import accept_answer, is_missing_folder

@@ -35,9 +35,9 @@ def contents(
 ) -> int:
     """List what is in an upload: paths, sizes, times, digests.
 
-    NAME and ID are what `mgmt show` takes. GLOB is compared with names and paths as `mgmt upload --exclude` does; a
-    folder that matches takes everything below it along. Of a large archive its index is read, and where there is
-    none, the archive itself.
+    NAME and ID are what `mgmt show` takes. GLOB is a pattern such as '*.mov'; quotes keep the shell away from it. It
+    is compared with the names of files and folders, and with their paths; a folder that fits takes everything below
+    it along. Of a large archive its index is read, and where there is none, the archive itself.
 
     \b
     Examples:

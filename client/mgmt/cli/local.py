@@ -33,7 +33,9 @@ def local() -> None:
 @local.command("start")
 @click.pass_obj
 def local_start(invocation: Invocation) -> int:
-    """Start the embedded backend and return when it answers; one that runs is left alone.
+    """Start the embedded backend.
+
+    The command returns when it answers. One that runs is left alone.
 
     \b
     Example:
@@ -58,14 +60,17 @@ def local_start(invocation: Invocation) -> int:
 @click.option("--force", is_flag=True, help="Stop it even while commands work with it; the same commands go on later.")
 @click.pass_obj
 def local_stop(invocation: Invocation, force: bool) -> int:
-    """Stop the embedded backend, unless commands work with it; what it stores stays.
+    """Stop the embedded backend, unless commands use it.
+
+    What it stores stays.
 
     \b
     Example:
       mgmt local stop
 
     \b
-    Exit codes: 0 it does not run any more, 9 it is in use or cannot be stopped, 10 not installed.
+    Exit codes: 0 it does not run any more, 9 it is in use or cannot be stopped,
+      10 not installed.
     """
     was_running = _control(lambda control: control.stop(unless_in_use=not force))
     _say(invocation, {"running": False}, "Stopped." if was_running else "It was not running.")
@@ -100,7 +105,9 @@ def local_status(invocation: Invocation) -> int:
 @click.option("--admin", is_flag=True, help="A person who may do what admins may.")
 @click.pass_obj
 def local_token(invocation: Invocation, name: str, admin: bool) -> int:
-    """Print an access token of another person of this name, good for an hour, to play a team on one machine.
+    """Print an access token of another person.
+
+    With it in MGMT_TOKEN a command works as the person of that NAME, for an hour: to play a team on one machine.
 
     \b
     Example:

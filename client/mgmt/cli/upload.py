@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from mgmt.cli import WholeNumber
 from mgmt.cli.invocation import Invocation, current_directory, shown_base
 from mgmt.errors import (
     EXIT_OK,
@@ -270,7 +271,13 @@ def _parse_tag(text: str) -> tuple[str, str]:
 @click.option("--prefix", help="Folder in the bucket (instead of MGMT_OBJECT_PREFIX).")
 @click.option("--as", "as_name", metavar="NAME", help="Store under this name: every camera folder is called DCIM.")
 @click.option("--replace", is_flag=True, help="Replace other content under the same name; it stays recoverable.")
-@click.option("--exclude", "excludes", multiple=True, metavar="GLOB", help=("Leave out what matches; may be repeated."))
+@click.option(
+    "--exclude",
+    "excludes",
+    multiple=True,
+    metavar="GLOB",
+    help="Leave out what fits this pattern, such as '*.tmp'; may be repeated.",
+)
 @click.option(
     "--compression",
     "plan",
@@ -289,7 +296,7 @@ def _parse_tag(text: str) -> tuple[str, str]:
 @click.option("--move-completed", is_flag=True, help="Move originals to MGMT_COMPLETED_DIR after success.")
 @click.option("--completed-dir", metavar="DIR", help="Move them to this folder instead; needs --move-completed.")
 @click.option(
-    "--jobs", metavar="N", type=click.IntRange(1, 64), help="Transfers at a time (up to 4 parts, or 16 small archives)."
+    "--jobs", metavar="N", type=WholeNumber(1, 64), help="Transfers at a time (up to 4 parts, or 16 small archives)."
 )
 @click.option("--limit-rate", metavar="RATE", help="Bytes per second at most, such as 500k or 2M.")
 @click.option(

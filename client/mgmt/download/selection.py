@@ -43,7 +43,7 @@ class Selection:
         if unmatched:
             raise SourceError(
                 f"--only: nothing fits {', '.join(repr(shown(glob)) for glob in unmatched)}. Expected a file's or "
-                "folder's name, or its path below the one that was uploaded.",
+                "folder's name, or its path below the one that was uploaded; `mgmt contents NAME` lists them.",
                 code="nothing-chosen",
             )
 

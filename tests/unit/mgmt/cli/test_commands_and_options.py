@@ -1,3 +1,4 @@
+import inspect
 import json
 import os
 import re
@@ -45,6 +46,22 @@ def test_every_command_has_help_with_an_example_and_its_exit_codes(name):
     said = result.output.partition("Exit codes:")[2].partition("Options:")[0]
     codes = {int(code) for code in re.findall(r"\b(\d+) [a-z]", said)}
     assert codes <= {0, 2, 3, EXIT_NO, *(kind.exit_code for kind in MgmtError.__subclasses__())}
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_on_80_columns_what_is_laid_out_by_hand_stands_as_it_is_written(name, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
+    page = CliRunner().invoke(mgmt, [*name.split(), "--help"]).output
+    blocks = re.findall(r"\x08\n(.*?)(?:\n\n|\Z)", inspect.cleandoc(ALL[name].help), re.DOTALL)
+    assert blocks
+    for line in "\n".join(blocks).splitlines():
+        assert f"\n  {line.rstrip()}\n" in page
+
+
+@pytest.mark.parametrize("name", [name for name in ALL if isinstance(ALL[name], click.Group)])
+def test_a_group_says_whole_what_its_commands_do(name, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
+    assert "..." not in CliRunner().invoke(mgmt, [name, "--help"]).output.partition("Commands:")[2]
 
 
 @pytest.mark.parametrize("name", COMMANDS)
