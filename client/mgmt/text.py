@@ -21,6 +21,7 @@ _BREAKS: Final = "/-_.:,="
 _COMMAND_OF_A_SERVICE: Final = re.compile(
     r"(?<=`mgmt) (?=(?:upload|resume|cancel|download|contents|safe|history|show|delete|undelete)\b)"
 )
+_NAMED_COMMAND: Final = re.compile("(?<=`)mgmt(?= )")
 _PROGRAM_TIME: Final = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d+)?Z")
 
 
@@ -165,6 +166,15 @@ def with_local_option(text: str) -> str:
     'Nothing. `mgmt --local history --mine` lists it, `mgmt config` sets it.'
     """
     return _COMMAND_OF_A_SERVICE.sub(" --local ", text)
+
+
+def with_command_name(text: str, name: str) -> str:
+    """Put another name of the program into the commands that a sentence names.
+
+    >>> with_command_name("`mgmt --local safe clip.mp4` tells whether mgmt has stored it.", "try/mgmt")
+    '`try/mgmt --local safe clip.mp4` tells whether mgmt has stored it.'
+    """
+    return _NAMED_COMMAND.sub(lambda _: name, text)
 
 
 def clock_in_words(seconds: float) -> str:

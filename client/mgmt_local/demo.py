@@ -46,11 +46,11 @@ def main(arguments: Sequence[str]) -> int:
 
 
 _NEXT: Final = """
-Next: the same with files of your own. It is all kept in this place until `make clean`.
+Next: the same with files of your own. All of it stays here until `make clean`.
 
   {command} --local upload FILE...
   {command} --local history
-  {command} login --local anna     (and then upload as anna: the history shows who it was)
+  {command} login --local anna     (then upload: the history says by whom)
   {command} --help
 
 For a team: "Deploy" in README.md, then `mgmt login URL`.
@@ -76,7 +76,7 @@ def _script(settings: Mapping[str, str]) -> str:
     return f"""#!/bin/sh
 # mgmt, with all it keeps in this folder. Written by `make try`.
 for name in $(env | sed -n 's/^\\(MGMT_[A-Z_]*\\)=.*/\\1/p'); do unset "$name"; done
-export {exported}
+export {exported} _MGMT_COMMAND="$0"
 exec {shlex.quote(sys.executable)} -m mgmt "$@"
 """
 
@@ -84,6 +84,7 @@ exec {shlex.quote(sys.executable)} -m mgmt "$@"
 def _batch(settings: Mapping[str, str]) -> str:
     lines = ["@echo off", "setlocal", "for /f \"delims==\" %%v in ('set MGMT_ 2^>nul') do set %%v="]
     lines += [f'set "{name}={value}"' for name, value in settings.items()]
+    lines.append('set "_MGMT_COMMAND=%~0"')
     return "\r\n".join([*lines, f'"{sys.executable}" -m mgmt %*', ""])
 
 
@@ -120,7 +121,8 @@ def _sample_files() -> Iterator[tuple[str, bytes]]:
 def _run(command: Path, *arguments: str) -> int:
     """Say a command as it can be typed, and run it."""
     _say(f"\n$ {shlex.join([os.fspath(command), *arguments])}")
-    return subprocess.run([command.absolute(), *arguments], check=False).returncode
+    program = command.absolute() if os.name == "nt" else command  # else it names itself as it was typed
+    return subprocess.run([program, *arguments], check=False).returncode
 
 
 def _say(text: str) -> None:

@@ -53,6 +53,12 @@ def test_what_it_prints_can_be_typed_and_finds_the_same_store(tmp_path):
         assert expected in typed.stdout
     assert not (tmp_path / "elsewhere").exists()
     assert processes_in(tmp_path) == []
+    (tmp_path / "my films").symlink_to(tmp_path)
+    for command in ("try/mgmt", "'my films/try/mgmt'"):
+        typed = subprocess.run(
+            ["sh", "-c", f"{command} history"], cwd=tmp_path, capture_output=True, text=True, check=False
+        )
+        assert f"Run `{command} login URL`" in typed.stderr
 
 
 def test_it_ends_with_a_next_step(tmp_path):

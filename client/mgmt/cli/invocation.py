@@ -37,6 +37,8 @@ if TYPE_CHECKING:  # only names for annotations: none of this is needed for `mgm
         run_id: str
 
 
+COMMAND_VARIABLE: Final = "_MGMT_COMMAND"
+"""How the program was called, where a script of another name runs it, such as `try/mgmt`."""
 LOCAL_NAME: Final = "local"
 """How the journal's names of embedded backends begin; no address does."""
 
@@ -184,8 +186,20 @@ class Invocation:
             colors=colors,
             bars=sys.stderr.isatty() and not is_dumb,
             is_local=self.use_local,
+            command=self._command_name(),
         )
         return Output(style)
+
+    def _command_name(self) -> str:
+        """Say how the program was called, so that a shell takes it again."""
+        called = self.environment.get(COMMAND_VARIABLE)
+        if not called:
+            return "mgmt"
+        import shlex
+
+        from mgmt.text import printable
+
+        return printable(called if os.name == "nt" else shlex.quote(called))
 
     def settings(self, options: Mapping[str, str | None] | None = None) -> Settings:
         """Resolve the settings; with `--local` the service's address is the embedded backend's."""
@@ -369,7 +383,7 @@ class Invocation:
         """
         if not self.can_ask:
             message = (
-                f"mgmt asks before it {does}, and here is nobody to ask: {nothing_done}. Name --yes where you are sure."
+                f"mgmt asks before it {does}, and nobody is here to answer: {nothing_done}. --yes agrees in advance."
             )
             raise UsageError(message, code="nobody-to-ask")
 
@@ -385,8 +399,10 @@ class Invocation:
         """
         import click
 
+        from mgmt.cli.asking import ask_yes_or_no
+
         try:
-            is_agreed = click.confirm(self.output.question(question), default=False, err=True)
+            is_agreed = ask_yes_or_no(self.output.question(question), default=False)
         except click.Abort as error:
             raise CancelledError(f"Cancelled; {nothing_done}.", code="not-agreed") from error
         if not is_agreed:

@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Final, TextIO
 
 from mgmt.errors import MgmtError
-from mgmt.text import fold, printable, with_local_option, with_local_times
+from mgmt.text import fold, printable, with_command_name, with_local_option, with_local_times
 from mgmt_contract.values import Value
 
 if TYPE_CHECKING:  # a name for an annotation: commands without bars do not import it
@@ -50,6 +50,8 @@ class Style(Value):
     bars: bool = False
     is_local: bool = False
     """Whether the commands that sentences name need `--local`."""
+    command: str = "mgmt"
+    """How the program is called in those commands."""
 
 
 class Output:
@@ -102,16 +104,22 @@ class Output:
         """Write a result line to stdout."""
         self._write(self.stdout, text)
 
-    def sentence(self, text: str, mark: str = "") -> None:
+    def sentence(self, text: str, mark: str = "", indent: str = "") -> None:
         """Write a result that a person reads as text: broken between words on a narrow terminal.
 
         Args:
             text: The sentence.
             mark: One painted sign that stands before it.
+            indent: Blanks before all of it.
         """
-        text, width = self.with_commands(text), self.width
-        room = width - 2 if mark and width is not None else width
-        self.line(f"{mark} {fold(text, room, '  ')}" if mark else fold(text, room, "  "))
+        before = f"{indent}{mark} " if mark else indent
+        columns = len(indent) + 2 * bool(mark)
+        room = self.width - columns if self.width is not None else None
+        self.line(before + fold(self.with_commands(text), room, f"{indent}  "))
+
+    def verdict(self, text: str, color: str) -> None:
+        """Write the one line that counts, broken between words on a narrow terminal."""
+        self.line(self.paint(self.paint(fold(printable(text), self.width, "  "), "bold"), color))
 
     def question(self, text: str) -> str:
         """Break a yes-or-no question between words on a narrow terminal; its last line has room for the answer."""
@@ -120,7 +128,8 @@ class Output:
 
     def with_commands(self, text: str) -> str:
         """Write the commands that a text names so that they reach the service that this one did."""
-        return with_local_option(text) if self.style.is_local else text
+        text = with_local_option(text) if self.style.is_local else text
+        return with_command_name(text, self.style.command) if self.style.command != "mgmt" else text
 
     def aside(self, text: str) -> None:
         """Write a progress line to stderr, unless quiet; broken between words on a narrow terminal."""
