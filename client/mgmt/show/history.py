@@ -197,6 +197,11 @@ def _describe_restore(record: OperationRecord) -> list[tuple[str, str]]:
     return [("tier", f"{record.tier}{days}"), ("expected", moment_in_words(record.ready_at))]
 
 
+def _describe_ratio(part: int | None, whole: int | None) -> str:
+    ratio = ratio_in_words(part, whole)
+    return ratio if ratio == "-" else f"{ratio} of its size before packing"
+
+
 def _describe_status(record: OperationRecord, *, is_replaced: bool = False) -> str:
     why = f": {with_local_times(record.error_message)}" if record.error_message else ""
     code = f" ({record.error_code})" if record.error_code else ""
@@ -215,7 +220,7 @@ def _describe_upload(record: UploadRecord, *, is_replaced: bool) -> list[tuple[s
         ("object", _describe_object(record)),
         *_describe_index(record),
         ("content", _describe_content(record)),
-        ("ratio", ratio_in_words(record.object_size, record.uncompressed_size)),
+        ("ratio", _describe_ratio(record.object_size, record.uncompressed_size)),
         ("crc64nvme", record.crc64nvme or "-"),
         ("digest", record.content_digest or "-"),
         ("etag", record.etag or "-"),

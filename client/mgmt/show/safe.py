@@ -52,14 +52,14 @@ class SafeView:
         self._output.sentence(f"{printable(verdict.target_path)}: {_describe(verdict)}", self._mark(verdict.is_safe))
         folders = (each for each in verdict.folders() if each.path)
         for each in islice(folders, _LISTED_MAX):
-            self._output.sentence(f"{_describe_folder(verdict, each)}", f"  {self._mark(verdict.is_folder_safe(each))}")
+            self._output.sentence(_describe_folder(verdict, each), self._mark(verdict.is_folder_safe(each)), "  ")
         self._say_rest(folders, "more folder")
         unsafe = verdict.unsafe()
         for found in islice(unsafe, _LISTED_MAX):
-            self._output.line(f"  {_path_of(verdict, found.path)}: {_describe_unsafe(found, verdict)}")
+            self._output.sentence(f"{_path_of(verdict, found.path)}: {_describe_unsafe(found, verdict)}", indent="  ")
         self._say_rest(unsafe, "more that is not safe", "more that are not safe")
         for remark in _remarks(verdict):
-            self._output.sentence(f"  {remark}")
+            self._output.sentence(remark, indent="  ")
 
     def json(self, finished: Finished) -> dict[str, object]:
         """Write what is not safe and each folder, a line each; return the line of the verdict itself."""
@@ -94,7 +94,7 @@ class SafeView:
             said, color = f"NOT SAFE TO ERASE: {named}".removesuffix(": "), "red"
         else:
             said, color = f"SAFE TO ERASE: {', '.join(summary.safe)}", "green"
-        self._output.line(self._output.paint(self._output.paint(printable(said), "bold"), color))
+        self._output.verdict(said, color)
 
     def _mark(self, is_safe: bool) -> str:
         return self._output.paint("✓", "green") if is_safe else self._output.paint("✗", "red")
@@ -153,7 +153,8 @@ def _describe(verdict: Verdict) -> str:
 def _describe_folder(verdict: Verdict, folder: FolderSum) -> str:
     said = f"{_path_of(verdict, folder.path)}  {count_in_words(folder.file_count, 'file')}, "
     said += size_in_words(folder.size_bytes)
-    return f"{said}, {folder.unsafe_count} not safe" if folder.unsafe_count else said
+    unsafe = count_in_words(folder.unsafe_count, "entry", "entries")
+    return f"{said}; {unsafe} not safe" if folder.unsafe_count else said
 
 
 def _describe_unsafe(unsafe: Unsafe, verdict: Verdict) -> str:

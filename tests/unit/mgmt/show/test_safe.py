@@ -82,3 +82,28 @@ def test_the_last_line_says_safe_only_where_everything_is(stdout, summary, last)
 def test_a_program_and_a_quiet_run_get_no_last_line(stdout, style):
     view_of(stdout, **style).conclude(Summary(safe=["A"]))
     assert stdout.getvalue() == ""
+
+
+class Narrow(Output):
+    """The output of a terminal with 40 columns."""
+
+    width = 40
+
+
+def test_on_a_narrow_terminal_every_line_fits_and_is_broken_between_words(stdout):
+    view = SafeView(Narrow(Style(), stdout, io.StringIO()))
+    with Spool() as spool:
+        spool.note_problem(b"100CANON/clip-0001.mov", "unreadable", "input/output error")
+        spool.note_problem(b"100CANON/clip-0002.mov", "unreadable", "input/output error")
+        spool.decide({})
+        view.show(Finished(Verdict("safe-1", "CARD", "unsafe", read=READ, spool=spool)), None, is_alone=True)
+    view.conclude(Summary(unsafe=["CARD_A_OF_DAY_1", "CARD_B_OF_DAY_1"]))
+    assert max(map(len, stdout.getvalue().splitlines())) <= 40
+    lines = stdout.getvalue().splitlines()
+    assert lines[2:6] == [
+        "  ✗ CARD/100CANON  0 files, 0 B; 2",
+        "    entries not safe",
+        "  CARD/100CANON/clip-0001.mov: cannot be",
+        "    read: input/output error",
+    ]
+    assert lines[-2:] == ["NOT SAFE TO ERASE: CARD_A_OF_DAY_1,", "  CARD_B_OF_DAY_1"]
