@@ -40,6 +40,20 @@ def test_all_that_is_skipped_is_counted_right(team, anna):
     assert "1080 more entries of card are skipped." in run.stderr
 
 
+def test_a_folder_without_any_file_is_told(team, anna):
+    """A card that is not mounted leaves an empty folder: its upload must not look like the card's."""
+    for name in ("card/100", "linked", "full"):
+        (anna.work / name).mkdir(parents=True)
+    (anna.work / "linked" / "latest").symlink_to("elsewhere")
+    (anna.work / "full" / "empty.txt").touch()
+    for options in (["--dry-run"], []):
+        run = anna.run("--json", "upload", *options, "card", "linked", "full")
+        assert run.exit_code == 0
+        [said] = [line["message"] for line in run.lines if line["type"] == "notice"]
+        assert said.startswith("No file is in card: only folders are uploaded.")
+    assert len(team.objects()) == 3
+
+
 def test_all_leaves_out_what_is_excluded(team, anna):
     for name in ("clip", "notes.xml"):
         (anna.work / name).write_text(name)

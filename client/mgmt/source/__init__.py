@@ -42,6 +42,8 @@ class Source(Value):
     """Differs also where a file was changed whose size and times were put back; empty where no system tells. It may
     differ as well where nothing has changed, such as after a card was plugged in anew."""
     is_own_archive: IsOwnArchive = never_own
+    has_files: bool = True
+    """Whether anything but folders is in it: the folder of a card that is not mounted has nothing."""
 
     def members(self) -> Generator[Member]:
         """Find the members anew, as they are now, in the archive's order."""
@@ -161,9 +163,11 @@ def look(
     walk = Walk(path, root_name, Excludes(excludes), is_own_archive)
     survey = Survey()
     tar_bytes = TAR_END_BYTES
+    has_files = False
     for member in walk.members(asks_readable=True):
         survey.add(member, frame(member))
         tar_bytes += member_bound_bytes(member)
+        has_files = has_files or member.kind != "directory"
     size = 0 if is_directory else survey.uncompressed_size
     shown_path = spell_path(given) if shown_as is None else shown_as
     return Source(
@@ -180,6 +184,7 @@ def look(
         excludes=tuple(excludes),
         seal=survey.seal,
         is_own_archive=is_own_archive,
+        has_files=has_files,
     )
 
 

@@ -190,6 +190,7 @@ class Looking:
             raise
         job.whole_max_bytes = limits.single_put_max_bytes
         self._say_skipped(job)
+        self._say_empty(job)
         for message in job.left_elsewhere:
             session.emit(Notice(message, "archive-not-deleted", job.operation_id))
         self._say_cached(job)
@@ -244,6 +245,15 @@ class Looking:
             entries = count_in_words(more, "more entry", "more entries")
             message = f"{entries} of {job.target_path} {'is' if more == 1 else 'are'} skipped."
             self._session.emit(Notice(message, "skipped", job.operation_id))
+
+    def _say_empty(self, job: Job) -> None:
+        """Say that a folder has no file: a card that is not mounted leaves an empty folder, and looks uploaded."""
+        if not job.source.has_files:
+            message = (
+                f"No file is in {job.target_path}: only folders are uploaded. If it is a card, look whether it is in, "
+                "and whether its files can be seen."
+            )
+            self._session.emit(Notice(message, "no-file", job.operation_id))
 
     def _say_cached(self, job: Job) -> None:
         """Say that an archive is not made beside its source, once for a folder."""
