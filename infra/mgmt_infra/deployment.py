@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from mgmt_api.domain.settings import MINUTE_SECONDS, Settings, SettingsError, read_settings
-from mgmt_infra.keys import KEYS, Key, Kind
+from mgmt_infra.keys import KEYS, Key, Kind, describe_pattern
 
 WHEEL_PLATFORMS: Mapping[str, str] = {
     "arm64": "manylinux2014_aarch64",
@@ -115,6 +115,8 @@ def read_file(path: Path) -> Deployment:
     """
     try:
         values = tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise DeploymentError(f"there is no file {path}; name the one that has your deployment's values") from error
     except (OSError, ValueError) as error:
         raise DeploymentError(f"{path} cannot be read as TOML: {error}") from error
     try:
@@ -168,10 +170,13 @@ def _check(name: str, key: Key, value: Any) -> list[str]:
         return [f"{name} is {value!r}, expected {_KINDS[key.kind]}"]
     parts = value if key.kind == "list" else value.values() if key.kind == "people" else [value]
     pattern = key.pattern or r".*"
-    faults = [f"{name} is {part!r}, expected {pattern}" for part in parts if not re.fullmatch(pattern, str(part))]
+    wanted = describe_pattern(pattern)
+    faults = [f"{name} is {part!r}, expected {wanted}" for part in parts if not re.fullmatch(pattern, str(part))]
     names = value if key.kind == "people" else ()
     return faults + [
-        f"{name}: {each!r} is no name, expected {_NAME}" for each in names if not re.fullmatch(_NAME, each)
+        f"{name}: {each!r} is no name, expected small letters, digits and . _ -, at most 64"
+        for each in names
+        if not re.fullmatch(_NAME, each)
     ]
 
 

@@ -31,13 +31,36 @@ class Key(NamedTuple):
 _WORD: Final = r"[^\s,]+"
 _NUMBER: Final = r"[1-9][0-9]*"
 
+_HTTPS: Final = r"https://\S+"
+_ADDRESS: Final = r"[^\s@]+@[^\s@]+\.[^\s@]+"
+_PREFIX: Final = r"[A-Za-z0-9._/-]*"
+"""It stands in the role's policy, where * and ? and $ are more than text."""
+_RUNTIME: Final = r"python3\.[0-9]+"
+_STACK: Final = r"[A-Za-z][A-Za-z0-9-]*"
+
+_IN_WORDS: Final = {
+    _WORD: "a text without blanks and commas",
+    _NUMBER: "a whole number above 0",
+    _HTTPS: "an address that begins with https://",
+    _ADDRESS: "an e-mail address",
+    _PREFIX: "letters, digits and . _ - /",
+    _RUNTIME: "a Python such as python3.13",
+    _STACK: "letters, digits and hyphens, with a letter first",
+}
+
+
+def describe_pattern(pattern: str) -> str:
+    """Say in words what a value must look like; a choice of words, such as `arm64|x86_64`, says it itself."""
+    return _IN_WORDS.get(pattern) or pattern.replace("|", " or ")
+
+
 KEYS: Final[Mapping[str, Key]] = {
     "issuer": Key(
         "text",
         "the OpenID Connect issuer whose tokens are accepted, as they write it. Without it, the stack makes"
         " a user pool",
         "none: a user pool",
-        r"https://\S+",
+        _HTTPS,
         "changed",
         "people are known by their subject at the issuer, so nobody owns what they have uploaded so far, and everybody "
         "has to sign in anew; the user pool, if there was one, stays in the account but is no longer asked",
@@ -133,7 +156,7 @@ KEYS: Final[Mapping[str, Key]] = {
         "a table of the first admins of the user pool: a name to sign in with, and the address for the invitation. "
         "Each is made once; later changes are made in the pool",
         "none",
-        r"[^\s@]+@[^\s@]+\.[^\s@]+",
+        _ADDRESS,
     ),
     "identity_providers": Key(
         "list",
@@ -153,7 +176,7 @@ KEYS: Final[Mapping[str, Key]] = {
         "text",
         "folder in the bucket under which everything is stored; the role reaches nothing else",
         "none: the whole bucket",
-        r"[A-Za-z0-9._/-]*",  # it stands in the role's policy, where * and ? and $ are more than text
+        _PREFIX,
         "changed",
         "the role gets rights to other objects, and may lose those to objects that are recorded",
     ),
@@ -196,10 +219,8 @@ KEYS: Final[Mapping[str, Key]] = {
     "open_requests_per_second": Key("number", "throttle of `GET /v1/service`, which anybody may call", "5", _NUMBER),
     "open_request_burst": Key("number", "how many of those may come at once", "5", _NUMBER),
     "architecture": Key("text", "the function's processor: `arm64` or `x86_64`", "`arm64`", "arm64|x86_64"),
-    "runtime": Key("text", "the function's Python", "`python3.13`", r"python3\.[0-9]+"),
-    "stack_name": Key(
-        "text", "the stack's name; several services in one account have several", "`mgmt`", r"[A-Za-z][A-Za-z0-9-]*"
-    ),
+    "runtime": Key("text", "the function's Python", "`python3.13`", _RUNTIME),
+    "stack_name": Key("text", "the stack's name; several services in one account have several", "`mgmt`", _STACK),
 }
 """In the order of the documents."""
 

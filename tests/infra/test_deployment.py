@@ -18,7 +18,7 @@ from app import find_deployment
 from mgmt_api.domain.settings import Settings
 from mgmt_contract.sign_in import redirect_uris
 from mgmt_infra.deployment import Deployment, DeploymentError, read_deployment, read_file
-from mgmt_infra.keys import GUARDED, KEYS
+from mgmt_infra.keys import GUARDED, KEYS, describe_pattern
 from mgmt_infra.record import OUTPUT, explain_recovery, path_of_record, write_values
 from support.assembly import INFRA, write_deployment
 
@@ -63,6 +63,13 @@ def test_everything_wrong_is_named_at_once():
 def test_a_number_that_the_function_would_refuse_is_refused_before():
     with pytest.raises(DeploymentError, match="MGMT_URL_LIFE_SECONDS is '3601'"):
         read_deployment(LEAST | {"url_life_seconds": 3601})
+
+
+def test_what_a_value_must_look_like_is_said_in_words():
+    for key in KEYS.values():
+        assert key.pattern is None or re.fullmatch(r"[\w -./:]+", describe_pattern(key.pattern)), key.pattern
+    with pytest.raises(DeploymentError, match=r"first_admins is 'anna', expected an e-mail address$"):
+        read_deployment({"first_admins": {"anna": "anna"}})
 
 
 @pytest.mark.parametrize(
@@ -206,6 +213,11 @@ def test_a_file_that_is_no_toml_is_named(tmp_path: Path):
     path.write_text("issuer = https://sign-in.example")
     with pytest.raises(DeploymentError, match=r"deployment\.toml cannot be read as TOML"):
         find_deployment({"deployment": str(path)})
+
+
+def test_a_file_that_is_not_there_is_named(tmp_path: Path):
+    with pytest.raises(DeploymentError, match=r"^there is no file .*team-b\.toml"):
+        find_deployment({"deployment": str(tmp_path / "team-b.toml")})
 
 
 # --- what has changed since the last deployment --------------------------------------------------------
