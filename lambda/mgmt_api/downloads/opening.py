@@ -10,16 +10,16 @@ from dataclasses import replace
 from datetime import timedelta
 from typing import Final
 
-from mgmt_api.calls.backends import Backends, ReadAhead
+from mgmt_api.calls.backends import Backends
 from mgmt_api.calls.items import answer_each
 from mgmt_api.calls.versions import Version, look_at, require_stored, sign_index
-from mgmt_api.domain.checks import check_count, check_operation_id, check_path
+from mgmt_api.domain.checks import check_operation_id, check_path
 from mgmt_api.domain.entities import Actor, Download, Operation
 from mgmt_api.domain.policy import may_act_on
+from mgmt_api.downloads.call import Call
 from mgmt_contract.messages.downloads import DownloadItem, DownloadResult, OpenDownloadsRequest, OpenDownloadsResponse
 from mgmt_contract.problems import Problem, ProblemError
 from mgmt_contract.records import DownloadRecord
-from mgmt_contract.values import Value
 
 _NOTED_AFTER: Final = timedelta(days=1)
 """How long a download goes on before that is written down again."""
@@ -33,25 +33,16 @@ def open_downloads(
     Raises:
         ProblemError: invalid-request, where the list is too long or empty.
     """
-    check_count("items", len(request.items))
-    ahead = ReadAhead(backends)
-    ahead.read_operations(item.operation_id for item in request.items)
-    ahead.read_operations(item.upload_id for item in request.items)
-    desk = _Desk(backends, actor, run_id, ahead)
-    return OpenDownloadsResponse(answer_each(request.items, desk.open, _refuse))
+    call = _Opening.prepare(backends, actor, request.items, run_id)
+    return OpenDownloadsResponse(answer_each(request.items, call.open, _refuse))
 
 
 def _refuse(operation_id: str, problem: Problem) -> DownloadResult:
     return DownloadResult(operation_id, "problem", problem=problem)
 
 
-class _Desk(Value):
-    """One call: the caller, and the records read ahead."""
-
-    backends: Backends
-    actor: Actor
-    run_id: str | None
-    ahead: ReadAhead
+class _Opening(Call):
+    """One call to open downloads."""
 
     def open(self, item: DownloadItem) -> DownloadResult:
         """Open one download, or open it again."""

@@ -5,17 +5,17 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import Final, cast
 
-from mgmt_api.calls.backends import Backends, ReadAhead
+from mgmt_api.calls.backends import Backends
 from mgmt_api.calls.items import answer_each
 from mgmt_api.calls.versions import Version, look_at, require_stored
-from mgmt_api.domain.checks import check_count, check_days, check_operation_id
+from mgmt_api.domain.checks import check_days, check_operation_id
 from mgmt_api.domain.entities import Actor, HistoryQuery, Operation, Restore
+from mgmt_api.downloads.call import Call
 from mgmt_api.ports import NotArchivedError, StoredObject, TierUnavailableError
 from mgmt_contract.messages.objects import RestoreItem, RestoreRequest, RestoreResponse, RestoreResult
 from mgmt_contract.problems import Problem, ProblemError
 from mgmt_contract.records import Phase, RestoreRecord
 from mgmt_contract.restoring import PRICES_OF, TERMS, ArchiveKind, RestoreTerms, RestoreTier, price_of, seconds_of
-from mgmt_contract.values import Value
 
 _EARLIER_MAX: Final = 20
 """Restores of one name that are looked through for the one that is under way."""
@@ -29,25 +29,16 @@ def restore_objects(
     Raises:
         ProblemError: invalid-request, where the list is too long or empty.
     """
-    check_count("items", len(request.items))
-    ahead = ReadAhead(backends)
-    ahead.read_operations(item.operation_id for item in request.items)
-    ahead.read_operations(item.upload_id for item in request.items)
-    desk = _Desk(backends, actor, run_id, ahead)
-    return RestoreResponse(answer_each(request.items, desk.restore, _refuse))
+    call = _Restoring.prepare(backends, actor, request.items, run_id)
+    return RestoreResponse(answer_each(request.items, call.restore, _refuse))
 
 
 def _refuse(operation_id: str, problem: Problem) -> RestoreResult:
     return RestoreResult(operation_id, "problem", problem=problem)
 
 
-class _Desk(Value):
-    """One call: the caller, and the records read ahead."""
-
-    backends: Backends
-    actor: Actor
-    run_id: str | None
-    ahead: ReadAhead
+class _Restoring(Call):
+    """One call to restore."""
 
     def restore(self, item: RestoreItem) -> RestoreResult:
         """Answer how one object's restore stands; ask for it where nobody has."""
