@@ -17,6 +17,7 @@ from hypothesis.internal.conjecture import providers
 from mgmt_local.engine.seaweedfs import StorageEngine
 from support.engine import storage_engine
 from support.inputs_table import TITLE, as_lines, collect_rows, write_table
+from support.reports import pytest_report_to_serializable  # noqa: F401  a hook: pytest finds it here
 from support.secrecy import find_secrets
 from support.surroundings import forget_callers_surroundings
 

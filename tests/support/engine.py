@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+import subprocess
 from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -30,13 +31,36 @@ _own_clients: WeakKeyDictionary[StorageEngine, S3Client] = WeakKeyDictionary()
 
 @contextmanager
 def storage_engine(folder: Path) -> Iterator[StorageEngine]:
-    """Run an engine whose data lies in `folder`; it is killed at the end, as one in order takes more than a second."""
+    """Run an engine whose data lies in `folder`; it is killed at the end, as one in order takes more than a second.
+
+    It ends with this process, also where that is killed.
+    """
     access_key, secret_key = secrets.token_hex(10), secrets.token_hex(20)
     engine = StorageEngine.start(folder, access_key=access_key, secret_key=secret_key)
     try:
-        yield engine
+        with ending_with_us(engine.pid):
+            yield engine
     finally:
         engine.kill()
+
+
+@contextmanager
+def ending_with_us(pid: int) -> Iterator[None]:
+    """Have a process be killed when this one dies within the context.
+
+    A shell of its own session waits for the end of a pipe, of which this process holds the other end: the system
+    closes it however this one dies.
+    """
+    guard = subprocess.Popen(
+        ["/bin/sh", "-c", 'read -r line || kill -KILL "$1"', "sh", str(pid)],
+        stdin=subprocess.PIPE,
+        start_new_session=True,
+        text=True,
+    )
+    try:
+        yield
+    finally:
+        guard.communicate("ended\n")
 
 
 def connect(engine: StorageEngine) -> S3Client:
