@@ -138,6 +138,18 @@ def duration_in_words(seconds: float) -> str:
     return f"{minutes} min {rest} s" if minutes else f"{rest} s"
 
 
+def describe_unasked(question: str, why: str, nothing_done: str, instead: str) -> str:
+    """Say that a question was not asked: what it was, why, what was therefore not done, and what to type instead.
+
+    Args:
+        question: What would have been asked, such as "whether to delete".
+        why: Why it was not, such as "--json is given".
+        nothing_done: What has not been done, such as "nothing was deleted".
+        instead: What to type, such as "To delete without being asked, add --yes".
+    """
+    return f"mgmt asks {question}, and could not ask because {why}, so {nothing_done}. {instead}."
+
+
 def moment_in_words(moment: datetime | None) -> str:
     """Write a time in this machine's zone; a dash where there is none."""
     return moment.astimezone().strftime("%Y-%m-%d %H:%M") if moment else "-"

@@ -48,7 +48,7 @@ def cancel(invocation: Invocation, names: tuple[str, ...], *, is_agreed: bool) -
       mgmt cancel --yes 6h0w5d3vj
 
     \b
-    Exit codes: 0 given up, 2 the name fits several, or nobody to ask,
+    Exit codes: 0 given up, 2 the name fits several, or it cannot ask,
       3 some of several failed, 4 nothing to give up, 5 sign-in,
       6 refused (such as stored already, or a running mgmt is at it),
       7 unavailable, 9 local disk or state, 10 not configured, 130 not agreed.
@@ -56,7 +56,9 @@ def cancel(invocation: Invocation, names: tuple[str, ...], *, is_agreed: bool) -
     if "" in names:
         raise UsageError("A name is empty; expected a name or an ID.", code="empty-name")
     if not is_agreed:
-        invocation.require_somebody_to_ask("gives anything up", _NOTHING_DONE)
+        invocation.require_somebody_to_ask(
+            "whether to give up what you named", _NOTHING_DONE, "To give up without being asked, add --yes"
+        )
     from mgmt.events import Answered
     from mgmt.show.cancelling import CancellingView
     from mgmt.show.waiting import WaitingRenderer

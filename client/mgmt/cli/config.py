@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Final
 
 import click
 
 from mgmt.cli import PointingGroup
 from mgmt.cli.invocation import Invocation
 from mgmt.errors import EXIT_OK, UsageError
-
-_NOBODY: Final = "nobody is here to answer: nothing was saved"
 
 
 @click.group(cls=PointingGroup, invoke_without_command=True)
@@ -28,18 +25,16 @@ def config(ctx: click.Context) -> int:
       mgmt config set MGMT_API_URL https://uploads.example.com
 
     \b
-    Exit codes: 0 done, 2 usage, or nobody to ask, 9 the file cannot be written,
+    Exit codes: 0 done, 2 usage, or it cannot ask, 9 the file cannot be written,
       130 interrupted: nothing is written.
     """
     if ctx.invoked_subcommand is not None:
         return EXIT_OK
     invocation: Invocation = ctx.obj
     path, source = invocation.config_path, invocation.config_source
-    if not invocation.can_ask:
-        why, code = ("--no-input is given", "no-input") if invocation.no_input else (_NOBODY, "nobody-to-ask")
-        raise UsageError(
-            f"`mgmt config` asks for each setting, and {why}. `mgmt config set NAME VALUE` sets one.", code=code
-        )
+    invocation.require_somebody_to_ask(
+        "for each setting", "nothing was saved", "To set one without being asked, type `mgmt config set NAME VALUE`"
+    )
     from mgmt.cli.questions import Questions
     from mgmt.settings import read_config, write_config
     from mgmt.show.waiting import WaitingRenderer

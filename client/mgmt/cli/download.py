@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import click
 
@@ -11,7 +11,7 @@ from mgmt.cli.history import choices_in_a_table, complete_name
 from mgmt.cli.invocation import Invocation, current_directory, shown_base
 from mgmt.cli.upload import FolderType, check_folder, exit_code_of, parse_rate, saying_how_to_go_on
 from mgmt.errors import MgmtError, UsageError
-from mgmt.text import printable
+from mgmt.text import describe_unasked, printable
 from mgmt_contract.restoring import DAYS_DEFAULT, DAYS_MAX
 from mgmt_contract.values import Value
 
@@ -20,6 +20,8 @@ if TYPE_CHECKING:  # names for annotations only
     from mgmt.session import Session
     from mgmt.show.progress import TaskRenderer
     from mgmt_contract.restoring import RestoreTier
+
+_NOTHING_RESTORED: Final = "nothing was restored"
 
 
 @click.command()
@@ -198,10 +200,12 @@ def _have_restored(
 
 def _agree(invocation: Invocation, offer: str) -> None:
     """Ask whether it is worth the money."""
-    if not invocation.can_ask:
-        raise UsageError(
-            f"{offer} mgmt asks before it spends that, and nobody is here to answer: nothing was restored. --yes "
-            "agrees in advance.",
-            code="nobody-to-ask",
+    if invocation.why_not_asked is not None:
+        unasked = describe_unasked(
+            "whether to spend that",
+            invocation.why_not_asked,
+            _NOTHING_RESTORED,
+            "To restore without being asked, add --yes",
         )
-    invocation.require_agreement(f"{printable(offer)} Restore?", "nothing was restored")
+        raise UsageError(f"{offer} {unasked}", code="nobody-to-ask")
+    invocation.require_agreement(f"{printable(offer)} Restore?", _NOTHING_RESTORED)

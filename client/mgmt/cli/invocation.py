@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final, TypedDict
 
 from mgmt.errors import CancelledError, LocalStateError, LoginRequiredError, UsageError
+from mgmt.text import describe_unasked
 
 if TYPE_CHECKING:  # only names for annotations: none of this is needed for `mgmt --help`
     from mgmt.account.login import Way
@@ -309,7 +310,7 @@ class Invocation:
             return find()
         except LoginRequiredError as error:
             is_fixed = settings.token is not None or settings.client_id is not None
-            if is_fixed or not self.can_ask:
+            if is_fixed or self.why_not_asked is not None:
                 raise
             self._offer_sign_in(self.account_run(settings, only_notices(emit), stop), error)
             return find()
@@ -320,7 +321,7 @@ class Invocation:
         from mgmt.cli.sign_in import SignInDialog, agree_to_sign_in
 
         agree_to_sign_in(self.output, error)
-        log_in(run, SignInDialog(self.output, self.environment, asks=True, may_change=False))
+        log_in(run, SignInDialog(self.output, self.environment, may_change=False))
 
     def sign_in(self, service_url: str, *, way: Way, ports: tuple[int, ...]) -> Person:
         """Sign a person in for a service, and say who it is.
@@ -337,7 +338,7 @@ class Invocation:
         from mgmt.show.waiting import WaitingRenderer
 
         settings = replace(self.settings(), api_url=service_url)
-        dialog = SignInDialog(self.output, self.environment, asks=self.can_ask)
+        dialog = SignInDialog(self.output, self.environment, self.why_not_asked)
         with WaitingRenderer(self.output) as renderer, interruptible() as stop:
             run = self.account_run(settings, self.log_events(renderer.emit), stop)
             signed_in = log_in(run, dialog, way=way, ports=ports)
@@ -366,25 +367,28 @@ class Invocation:
         )
 
     @property
-    def can_ask(self) -> bool:
-        """Whether somebody is there to answer, and wants to be asked."""
+    def why_not_asked(self) -> str | None:
+        """Why no question is asked, as a sentence goes on after "because"; None where questions are asked."""
+        if self.no_input:
+            return "--no-input is given"
+        if self.as_json:
+            return "--json is given"
         is_terminal = sys.stdin is not None and sys.stdin.isatty() and sys.stderr.isatty()
-        return is_terminal and not (self.as_json or self.no_input)
+        return None if is_terminal else "there is no terminal"
 
-    def require_somebody_to_ask(self, does: str, nothing_done: str) -> None:
-        """Refuse a command that asks before it does something, where nobody is there to answer.
+    def require_somebody_to_ask(self, question: str, nothing_done: str, instead: str) -> None:
+        """Refuse a command that asks a question first, where no question is asked.
 
         Args:
-            does: What it asks about, such as "deletes".
+            question: What it asks, such as "whether to delete".
             nothing_done: What has not been done, such as "nothing was deleted".
+            instead: What to type instead, such as "To delete without being asked, add --yes".
 
         Raises:
             UsageError: nobody-to-ask.
         """
-        if not self.can_ask:
-            message = (
-                f"mgmt asks before it {does}, and nobody is here to answer: {nothing_done}. --yes agrees in advance."
-            )
+        if self.why_not_asked is not None:
+            message = describe_unasked(question, self.why_not_asked, nothing_done, instead)
             raise UsageError(message, code="nobody-to-ask")
 
     def require_agreement(self, question: str, nothing_done: str) -> None:

@@ -18,6 +18,7 @@ if TYPE_CHECKING:  # names for annotations only
     from mgmt_contract.records import OperationRecord
 
 _NOTHING_DONE: Final = {"delete": "nothing was deleted", "undelete": "nothing was brought back"}
+_IN_WORDS: Final = {"delete": "delete", "undelete": "bring back"}
 
 _names = click.argument("names", nargs=-1, required=True, metavar="NAME|ID...", shell_complete=complete_name)
 _yes = click.option("--yes", "is_agreed", is_flag=True, help="Do not ask; for scripts.")
@@ -41,7 +42,7 @@ def delete(invocation: Invocation, names: tuple[str, ...], *, is_agreed: bool) -
 
     \b
     Exit codes: 0 done (also if it was deleted before), 2 the name fits several
-      keys, or nobody to ask, 3 some of several failed, 4 nothing stored,
+      keys, or it cannot ask, 3 some of several failed, 4 nothing stored,
       5 sign-in, 6 refused, 7 unavailable, 10 not configured, 130 not agreed.
     """
     return _run(invocation, "delete", names, is_agreed=is_agreed)
@@ -64,7 +65,7 @@ def undelete(invocation: Invocation, names: tuple[str, ...], *, is_agreed: bool)
 
     \b
     Exit codes: 0 done (also if it is not deleted), 2 the name fits several
-      keys, or nobody to ask, 3 some of several failed, 4 nothing found,
+      keys, or it cannot ask, 3 some of several failed, 4 nothing found,
       5 sign-in, 6 refused or too late, 7 unavailable, 10 not configured,
       130 not agreed.
     """
@@ -78,7 +79,11 @@ def _run(invocation: Invocation, verb: Verb, names: tuple[str, ...], *, is_agree
     if "" in names:
         raise UsageError("A name is empty; expected a name or an ID.", code="empty-name")
     if not is_agreed:
-        invocation.require_somebody_to_ask(f"{verb}s", _NOTHING_DONE[verb])
+        invocation.require_somebody_to_ask(
+            f"whether to {_IN_WORDS[verb]} what you named",
+            _NOTHING_DONE[verb],
+            f"To {_IN_WORDS[verb]} without being asked, add --yes",
+        )
     view, summary = RemovalView(invocation.output, verb), Summary()
     try:
         target_count = _remove(invocation, view, verb, names, summary, is_agreed=is_agreed)

@@ -11,7 +11,7 @@ import click
 
 from mgmt.cli.asking import ask_text, ask_yes_or_no
 from mgmt.errors import CancelledError, LoginRequiredError
-from mgmt.text import printable
+from mgmt.text import describe_unasked, printable
 
 if TYPE_CHECKING:  # names for annotations only
     from mgmt.account.device import DeviceCode
@@ -20,16 +20,24 @@ if TYPE_CHECKING:  # names for annotations only
 
 _NOBODY: Final = "Cancelled; nobody is signed in."
 _NOT_AGREED: Final = "You did not agree, so nobody was signed in."
+_OUT_AND_IN: Final = "type `mgmt logout`, then the same command again"
 
 
 class SignInDialog:
     """What a sign-in says to the person at this terminal, or to the program that runs it."""
 
-    def __init__(self, output: Output, environment: Mapping[str, str], *, asks: bool, may_change: bool = True) -> None:
+    def __init__(
+        self,
+        output: Output,
+        environment: Mapping[str, str],
+        why_not_asked: str | None = None,
+        *,
+        may_change: bool = True,
+    ) -> None:
         self._output = output
         self._environment = environment
-        self._asks = asks
-        """False where nobody can answer, or is to be asked."""
+        self._why_not_asked = why_not_asked
+        """Why no question is asked, as a sentence goes on after "because"; None where questions are asked."""
         self._may_change = may_change
         """Whether another issuer than the last one's may be agreed to."""
 
@@ -46,7 +54,7 @@ class SignInDialog:
             self._agree_to_change(meeting)
         elif meeting.other_services:
             self._agree_to_second_service(meeting)
-        elif not meeting.is_known and self._asks:
+        elif not meeting.is_known and self._why_not_asked is None:
             self._confirm("Are both your team's?", default=meeting.is_first)
 
     def _agree_to_change(self, meeting: Meeting) -> None:
@@ -58,11 +66,9 @@ class SignInDialog:
             raise LoginRequiredError(
                 f"{said} If your admin has announced that, run `mgmt login`.", code="issuer-differs"
             )
-        if not self._asks:
-            raise LoginRequiredError(
-                f"{said} If your admin has announced that, run `mgmt logout`, then the same command again.",
-                code="issuer-differs",
-            )
+        self._require_somebody_to_ask(
+            said, "whether your admin has announced that", f"If that is so, {_OUT_AND_IN}", code="issuer-differs"
+        )
         self._output.note(said)
         self._confirm("Has your admin announced that?", default=False)
 
@@ -72,10 +78,12 @@ class SignInDialog:
             f"{meeting.issuer} has signed you in for {others} so far. A token for {meeting.service_host} may be "
             "good there as well, so a stranger's service could use it in your name."
         )
-        if not self._asks:
-            raise LoginRequiredError(
-                f"{said} If your team runs both, run `mgmt login` on a terminal and agree to it.", code="second-service"
-            )
+        self._require_somebody_to_ask(
+            said,
+            "whether your team runs both",
+            "If it does, type `mgmt login` in a terminal, and agree to it",
+            code="second-service",
+        )
         self._output.note(said)
         self._confirm(f"Does your team run {meeting.service_host}?", default=False)
 
@@ -86,11 +94,9 @@ class SignInDialog:
             LoginRequiredError: If the person says no, or cannot be asked.
         """
         said = f"You have signed in as {name}; so far {former} was signed in to {service_host} here."
-        if not self._asks:
-            raise LoginRequiredError(
-                f"{said} Nothing was changed. If that is right, run `mgmt logout`, then the same command again.",
-                code="other-person",
-            )
+        self._require_somebody_to_ask(
+            said, f"whether to go on as {name}", f"If that is right, {_OUT_AND_IN}", code="other-person"
+        )
         self._output.note(printable(said))
         self._confirm(f"Go on as {printable(name)}?", default=False)
 
@@ -140,8 +146,9 @@ class SignInDialog:
         """
         if why is not None:
             said = f"That is not the answer of this sign-in. {why}"
-            if not self._asks:
-                raise LoginRequiredError(f"{said} Nobody is signed in.", code="wrong-answer")
+            self._require_somebody_to_ask(
+                said, "for the address again", "For another try, type the same command again", code="wrong-answer"
+            )
             self._output.note(said)
         else:
             self._output.aside(
@@ -163,6 +170,12 @@ class SignInDialog:
         self._output.aside("Open this address in any browser, on this machine or another:")
         self._output.whole(code.whole_address or code.address)
         self._output.aside(printable(f"and compare or enter this code: {code.user_code}"))
+
+    def _require_somebody_to_ask(self, said: str, question: str, instead: str, *, code: str) -> None:
+        """End the sign-in where a question has to be asked, and none is."""
+        if self._why_not_asked is not None:
+            unasked = describe_unasked(question, self._why_not_asked, "nothing was changed", instead)
+            raise LoginRequiredError(f"{said} {unasked}", code=code)
 
     def _confirm(self, question: str, *, default: bool) -> None:
         try:

@@ -38,7 +38,7 @@ def service():
 @pytest.fixture
 def answer(monkeypatch):
     """Answer as somebody at a terminal does, who then goes away."""
-    monkeypatch.setattr(Invocation, "can_ask", True)
+    monkeypatch.setattr(Invocation, "why_not_asked", None)
     return lambda *answers: CliRunner().invoke(mgmt, ["config"], input="".join(f"{each}\n" for each in answers))
 
 
@@ -88,7 +88,7 @@ def test_without_a_terminal_nothing_is_asked_and_nothing_written(tmp_path, servi
         timeout=30,
     )
     assert (done.returncode, done.stdout, done.stderr.count("\n")) == (2, "", 1)
-    assert "nobody is here to answer: nothing was saved. `mgmt config set NAME VALUE` sets one." in done.stderr
+    assert "so nothing was saved. To set one without being asked, type `mgmt config set NAME VALUE`." in done.stderr
     if options:
         assert json.loads(done.stderr)["code"] == "nobody-to-ask"
     assert not (tmp_path / "config").exists()
