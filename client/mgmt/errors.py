@@ -33,6 +33,7 @@ EXIT_NO: Final = 11
 
 INTERRUPTED: Final = "Interrupted. Nothing is lost; run the same command to resume."
 
+_PATH_SHOWN_BYTES: Final = 200
 _OR_EXCLUDE: Final = ", or leave it out with --exclude"
 _GONE: Final = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ESTALE, errno.EISDIR})
 """Errors of opening a file or folder that has just vanished or changed its kind."""
@@ -171,6 +172,15 @@ def source_unreadable(path: bytes | str, cause: str) -> SourceError:
     return SourceError(
         f"'{shown(path)}' cannot be read: {cause}. Make it readable{_OR_EXCLUDE}.",
         code="source-unreadable",
+    )
+
+
+def path_too_long(path: bytes, size_max_bytes: int) -> SourceError:
+    """Make the error for a file or folder whose path, with that of what it links to, is too long for an archive."""
+    return SourceError(
+        f"The path '{shown(path[:_PATH_SHOWN_BYTES])}…' is too long: it has {len(path):,} bytes, and an archive takes "
+        f"{size_max_bytes:,}, with the path that it may be a link to. Rename its folders or move it up{_OR_EXCLUDE}.",
+        code="path-too-long",
     )
 
 

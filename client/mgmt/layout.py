@@ -33,6 +33,13 @@ TAR_RECORD_BYTES: Final = 512
 TAR_END_BYTES: Final = 2 * TAR_RECORD_BYTES
 TAR_HEADER_MAX_BYTES: Final = MIB
 """The longest tar header that is read, so the longest path: those of systems that take a path whole end at 32 KiB."""
+TAR_HEADER_LIFTED_MAX_BYTES: Final = 64 * MIB
+"""The longest that is read where no limits hold: an older mgmt packed longer paths than this one does."""
+MEMBER_PATHS_MAX_BYTES: Final = TAR_HEADER_MAX_BYTES - 2 * TAR_RECORD_BYTES
+"""The most that a member's path and its target have together: longer ones are not packed, so every header can be read.
+
+The rest is for what else is in a PAX header: `_PAX_RECORDS_BYTES`, filled up to whole records.
+"""
 
 NAME_MAX_BYTES: Final = 255
 """The longest name that file systems take."""

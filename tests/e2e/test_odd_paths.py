@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import io
+import os
 import tarfile
+from pathlib import Path
 
 import pytest
 
+from mgmt.machine.filling import remove_tree
 from mgmt_contract.texts import TEXT_MAX_BYTES, size_as_json
-from support.trees import noise
+from support.trees import deep_file, noise
 
 NAME = "take\n1\x1b[31m\x7f.mov"
 SHOWN = "take\\n1\\x1b[31m\\x7f.mov"
@@ -63,3 +66,41 @@ def test_a_failure_whose_message_names_such_a_file_is_recorded(team, anna):
     assert (record["status"], record["error_code"]) == ("failed", "corrupted")
     assert record["error_message"].startswith(f"{SHOWN}: part 1 was sent 5 times")
     assert record.items() >= run.records[0].items()
+
+
+def test_a_tree_deeper_than_the_system_takes_in_one_path_comes_back_whole_and_in_part(anna, bert):
+    """Deeper, too, than Python's functions may call one another."""
+    card = anna.work / "card"
+    card.mkdir()
+    path = "card/" + deep_file(card, b"footage", "dd", 3_000).decode()
+    try:
+        assert anna.run("upload", "card").exit_code == 0
+        *_, last, _ = anna.run("--json", "contents", "card").lines
+        assert last["path"] == path
+        for options in (["--extract"], ["--only", "bottom.txt"]):
+            run = bert.run("download", *options, "card")
+            assert run.exit_code == 0, run.stderr
+            assert read_deep(bert.work, path) == b"footage"
+            remove_tree(bert.work, b"card")
+        (bert.work / "card").mkdir()  # what is there already is looked for, along the whole path
+        assert bert.run("download", "--only", "bottom.txt", "card").exit_code == 0
+        assert read_deep(bert.work, path) == b"footage"
+    finally:
+        remove_tree(anna.work, b"card")
+        remove_tree(bert.work, b"card")
+
+
+def read_deep(folder: Path, path: str) -> bytes:
+    """Read a file whose path is longer than the system takes."""
+    *names, name = path.split("/")
+    descriptor = os.open(folder, os.O_RDONLY)
+    for each in names:
+        following = os.open(each, os.O_RDONLY, dir_fd=descriptor)
+        os.close(descriptor)
+        descriptor = following
+    file = os.open(name, os.O_RDONLY, dir_fd=descriptor)
+    os.close(descriptor)
+    try:
+        return os.read(file, 1_000)
+    finally:
+        os.close(file)

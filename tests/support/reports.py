@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Generator
 from typing import Any
 
 import pytest
 
 
 @pytest.hookimpl(wrapper=True)
-def pytest_report_to_serializable() -> Iterator[Any]:
+def pytest_report_to_serializable() -> Generator[None, Any, Any]:
     r"""Escape half characters in a report: as they are, they would stop the whole run and hide the failure.
 
     pytest escapes those in a test's id by itself, but not those in a message, in the log or in a recorded property.

@@ -91,12 +91,12 @@ class _Unpacking:
         self._place = BlockStart()
 
     def run(self) -> Unpacked:
-        checkpoint = self._checkpoints.checkpoint
+        checkpoint, most = self._checkpoints.checkpoint, self._extraction.rules.header_max_bytes
         if checkpoint is None:
-            reader = TarReader(self._pieces(None))
+            reader = TarReader(self._pieces(None), header_max_bytes=most)
         else:
             self._take_over()
-            reader = TarReader(self._pieces(checkpoint.place), checkpoint.place.tar_offset)
+            reader = TarReader(self._pieces(checkpoint.place), checkpoint.place.tar_offset, header_max_bytes=most)
             if checkpoint.partial is not None:
                 self._go_on_in(reader, checkpoint.partial, checkpoint.partial_bytes)
             reader.skip_to(self._next_offset)

@@ -14,8 +14,6 @@ from mgmt.text import shown
 
 PERMISSIONS: Final = 0o777
 """Bits of a mode that are brought back: setuid, setgid and sticky bits are not."""
-_PARTS_MAX: Final = 16_384
-"""Names in a path: as many as 32 KiB hold."""
 _RESERVED: Final = re.compile(
     r"(?i)(?:con|prn|aux|nul|conin\$|conout\$|(?:com|lpt)[0-9\u00b9\u00b2\u00b3])[ ]*(?:\..*)?", re.DOTALL
 )
@@ -54,8 +52,6 @@ def split_path(path: bytes) -> list[bytes]:
         why = "leads through '..' or '.'"
     elif b"\0" in path:
         why = "has a NUL in it"
-    elif len(parts) > _PARTS_MAX:
-        why = f"lies more than {_PARTS_MAX} folders deep"
     else:
         return parts
     raise hostile(f"the path '{shown(path[:200])}' {why}")

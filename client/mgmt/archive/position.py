@@ -18,10 +18,11 @@ _Made = TypeVar("_Made")
 
 
 class _Level:
-    """A folder between the root and where the extraction stands."""
+    """A folder between the root and where the extraction stands: of a very deep tree there are many."""
 
-    def __init__(self, name: bytes, look: Look) -> None:
-        self.name = name
+    __slots__ = ("known_names", "look")
+
+    def __init__(self, look: Look) -> None:
         self.look = look
         """What it is given when it is left."""
         self.known_names: set[bytes] | None = None
@@ -43,6 +44,8 @@ class Position:
         self._root_name = root_name
         self._counted = counted
         self._levels: list[_Level] = []
+        self._names: list[bytes] = []
+        """Of the levels, from the root's on."""
         self._folds = sys.platform in ("darwin", "win32")
 
     def name_of(self, parts: list[bytes]) -> bytes:
@@ -57,14 +60,14 @@ class Position:
             FileNotFoundError: If it is missing.
         """
         levels = self._levels
-        common = 0
-        while common < min(len(levels), len(parts)) and levels[common].name == parts[common]:
-            common += 1
+        common = _count_common(self._names, parts)
+        del self._names[common:]
         while len(levels) > common:
             self.folder.step_out(levels.pop().look)
         for depth in range(common, len(parts)):
-            look = self._enter(parts[: depth + 1], makes=makes)
-            levels.append(_Level(parts[depth], look))
+            look = self._enter(parts, depth, makes=makes)
+            levels.append(_Level(look))
+            self._names.append(parts[depth])
 
     def set_look(self, look: Look) -> None:
         """Say what the folder gets when it is left."""
@@ -81,30 +84,31 @@ class Position:
         except FileExistsError:
             self._refuse_other_spelling(parts)
             return None
-        self._note_made(parts)
+        self._note_made(parts[-1])
         return made
 
-    def _enter(self, parts: list[bytes], *, makes: bool) -> Look:
-        name = self.name_of(parts)
-        is_new = makes and self._make_folder(parts, name)
-        if not is_new and len(parts) > 1 and (self._folds or not name.isascii()):
-            self._refuse_other_spelling(parts)
+    def _enter(self, parts: list[bytes], depth: int, *, makes: bool) -> Look:
+        """Go into the folder `parts[depth]` of the one before it; the list is not cut, as it may be very long."""
+        name = parts[depth] if depth else self._root_name
+        is_new = makes and self._make_folder(name, is_root=not depth)
+        if not is_new and depth and (self._folds or not name.isascii()):
+            self._refuse_other_spelling(parts[: depth + 1])
         try:
             look = self.folder.step_in(name)
         except OSError as error:
             if error.errno not in (errno.ENOTDIR, errno.ELOOP):
                 raise
-            raise hostile(f"'{shown(b'/'.join(parts))}' is used as a folder, and is none") from error
+            raise hostile(f"'{shown(b'/'.join(parts[: depth + 1]))}' is used as a folder, and is none") from error
         return Look(look.mode, None) if is_new else look
 
-    def _make_folder(self, parts: list[bytes], name: bytes) -> bool:
+    def _make_folder(self, name: bytes, *, is_root: bool) -> bool:
         try:
             self.folder.make_folder(name)
         except FileExistsError:
             return False
         self._counted.add_folder()
-        self._note_made(parts)
-        if len(parts) == 1:
+        self._note_made(name)
+        if is_root:
             self._folds = self._folds or self._answers_to(name.swapcase())
         return True
 
@@ -114,9 +118,9 @@ class Position:
             return True
         return False
 
-    def _note_made(self, parts: list[bytes]) -> None:
+    def _note_made(self, name: bytes) -> None:
         if self._levels and (known := self._levels[-1].known_names) is not None:
-            known.add(parts[-1])
+            known.add(name)
 
     def _refuse_other_spelling(self, parts: list[bytes]) -> None:
         """Refuse a name that this disk answers to, though no entry is spelled so."""
@@ -131,3 +135,17 @@ class Position:
                 "its name differs from another file's only by capital letters or by the way that accents are "
                 "written, and this disk does not keep such names apart",
             )
+
+
+def _count_common(names: list[bytes], others: list[bytes]) -> int:
+    """Count the names that two lists begin with alike; not one by one, as of a very deep tree there are thousands."""
+    low, high = 0, min(len(names), len(others))
+    if names[:high] == others[:high]:  # most often the one goes on where the other ends
+        return high
+    while low < high:
+        middle = (low + high + 1) // 2
+        if names[low:middle] == others[low:middle]:
+            low = middle
+        else:
+            high = middle - 1
+    return low

@@ -12,6 +12,7 @@ from mgmt.archive.unfinished import free_bytes, rename_without_replacing, sync_f
 from mgmt.errors import LocalStateError, TargetExistsError
 from mgmt.machine.files import remove_file, remove_same
 from mgmt.machine.filling import remove_tree
+from mgmt.machine.folders import files_below
 from mgmt.text import shown, size_in_words
 
 
@@ -94,10 +95,7 @@ def _there_bytes(folder: Path, part: bytes, rules: Rules) -> int:
     top = os.path.join(os.fsencode(folder), part)  # noqa: PTH118  bytes
     if not os.path.isdir(top):  # noqa: PTH112  bytes
         return os.lstat(top).st_size if os.path.lexists(top) else 0
-    total_bytes = 0
-    for parent, _, names in os.walk(top):
-        total_bytes += sum(os.lstat(os.path.join(parent, name)).st_size for name in names)  # noqa: PTH118  bytes
-    return total_bytes
+    return sum(status.st_size for _, status in files_below(os.fsdecode(top)))
 
 
 def _taken(place: Path) -> TargetExistsError:

@@ -6,6 +6,7 @@ from typing import Final, NamedTuple
 
 from mgmt.archive.names_here import hostile
 from mgmt.errors import IntegrityError
+from mgmt.layout import TAR_HEADER_LIFTED_MAX_BYTES, TAR_HEADER_MAX_BYTES
 from mgmt.text import shown
 from mgmt_contract.values import Value
 
@@ -44,6 +45,11 @@ class Rules(Value):
     """Whether a folder comes to the place, or a file; None where that is known only when it was made."""
     makes_links_out: bool = False
     """Symlinks that lead out of the tree are made too."""
+
+    @property
+    def header_max_bytes(self) -> int:
+        """The longest header of a member that is read."""
+        return TAR_HEADER_LIFTED_MAX_BYTES if self.lifts_limits else TAR_HEADER_MAX_BYTES
 
 
 def over_limit(why: str) -> IntegrityError:

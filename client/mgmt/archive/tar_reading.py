@@ -19,8 +19,9 @@ from mgmt.archive.blocks import damaged
 from mgmt.archive.headers import MAGIC, NOBODY, USTAR
 from mgmt.archive.index import MODE_MAX, IndexedMember
 from mgmt.archive.names_here import hostile
+from mgmt.archive.rules import OVER_LIMIT
 from mgmt.errors import IntegrityError
-from mgmt.layout import TAR_HEADER_MAX_BYTES, TAR_RECORD_BYTES, MemberKind, encode_path
+from mgmt.layout import TAR_HEADER_LIFTED_MAX_BYTES, TAR_HEADER_MAX_BYTES, TAR_RECORD_BYTES, MemberKind, encode_path
 from mgmt.text import shown
 
 _SHARED_RECORDS_MAX: Final = 100
@@ -49,13 +50,20 @@ class TarReader:
     Args:
         pieces: The tar stream; each piece is good until the next is asked for.
         offset: Where in it the pieces begin.
+        header_max_bytes: The longest header of a member that is read.
 
     Raises:
-        IntegrityError: archive-damaged, other-format or hostile-archive, from every method too.
+        IntegrityError: archive-damaged, other-format, over-limit or hostile-archive, from every method too.
     """
 
-    def __init__(self, pieces: Iterator[bytes | memoryview], offset: int = 0) -> None:
-        self._bytes = _TarBytes(pieces, offset)
+    def __init__(
+        self,
+        pieces: Iterator[bytes | memoryview],
+        offset: int = 0,
+        *,
+        header_max_bytes: int = TAR_HEADER_MAX_BYTES,
+    ) -> None:
+        self._bytes = _TarBytes(pieces, offset, header_max_bytes)
         self._content_bytes = 0
 
     def members(self) -> Iterator[IndexedMember]:
@@ -109,6 +117,18 @@ class TarReader:
         return self._bytes.tell()
 
 
+def _refuse_header(size_bytes: int) -> IntegrityError:
+    """Make the error for a header that is too long: an older mgmt may have packed it, if any reason is in it."""
+    if not 0 <= size_bytes <= TAR_HEADER_LIFTED_MAX_BYTES:
+        return hostile(f"one of its headers has {size_bytes} bytes")
+    return IntegrityError(
+        f"The archive has a path that is too long: one of its headers has {size_bytes:,} bytes, and "
+        f"{TAR_HEADER_MAX_BYTES:,} are read. If that is meant to be, `mgmt download` brings the archive as it is, for "
+        "another program to unpack, and with --extract --no-limits mgmt unpacks it. Nothing of it was unpacked.",
+        code=OVER_LIMIT,
+    )
+
+
 def end_of(member: IndexedMember) -> int:
     """Return where in the tar stream the next member begins."""
     return member.content_offset + -(-member.size_bytes // TAR_RECORD_BYTES) * TAR_RECORD_BYTES
@@ -155,8 +175,9 @@ def _to_text(field: bytes) -> str:
 class _TarBytes(io.RawIOBase):
     """A tar stream as `tarfile` wants it: a file that is read from its beginning on."""
 
-    def __init__(self, pieces: Iterator[bytes | memoryview], offset: int) -> None:
+    def __init__(self, pieces: Iterator[bytes | memoryview], offset: int, header_max_bytes: int) -> None:
         super().__init__()
+        self._header_max_bytes = header_max_bytes
         self._pieces = pieces
         self._piece = memoryview(b"")
         self._at = 0
@@ -166,8 +187,8 @@ class _TarBytes(io.RawIOBase):
 
     def read(self, size_bytes: int = -1, /) -> bytes:
         """Return exactly so many bytes."""
-        if not 0 <= size_bytes <= TAR_HEADER_MAX_BYTES:
-            raise hostile(f"one of its headers has {size_bytes} bytes")
+        if not 0 <= size_bytes <= self._header_max_bytes:
+            raise _refuse_header(size_bytes)
         stop = self._at + size_bytes
         if stop <= len(self._piece):
             data = bytes(self._piece[self._at : stop])

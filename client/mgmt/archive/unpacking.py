@@ -41,7 +41,7 @@ def unpack(archive: Readable, extraction: Extraction) -> Unpacked:
     with closing(
         inflate(archive, ratio_max=ratio_max, recorded_bytes=rules.recorded_bytes, stop=extraction.stop)
     ) as pieces:
-        reader = TarReader(pieces)
+        reader = TarReader(pieces, header_max_bytes=rules.header_max_bytes)
         for member in reader.members():
             digest = b""
             if member.kind == "file":
@@ -67,7 +67,8 @@ def read_through(archive: Readable, *, rules: Rules) -> Unpacked:
     """
     listed, size_bytes = ListDigest(), 0
     counted = Counted(rules)
-    reader = TarReader(block.content for block in read_blocks(archive, counts_crc32=False))
+    blocks = read_blocks(archive, counts_crc32=False)
+    reader = TarReader((block.content for block in blocks), header_max_bytes=rules.header_max_bytes)
     for member in reader.members():
         counted.add_member(member.size_bytes)
         digest = reader.digest_content() if member.kind == "file" else b""

@@ -134,7 +134,10 @@ class ChosenMembers:
         return present
 
     def _is_there(self, member: IndexedMember, present: dict[bytes, IndexedMember]) -> bool:
-        return member.path in present or (member.kind == "directory" and self._place_of(member.path).is_dir())
+        if member.path in present:
+            return True
+        # `Path.is_dir` raises where a path is longer than the system takes.
+        return member.kind == "directory" and os.path.isdir(self._place_of(member.path))  # noqa: PTH112
 
     def _place_of(self, path: bytes) -> Path:
         return self._wanted.tree_place.joinpath(*map(os.fsdecode, split_path(path)[1:]))

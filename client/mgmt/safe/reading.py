@@ -13,6 +13,7 @@ from blake3 import blake3
 from mgmt.archive.member_digests import DigestedMember, Digests, digest_members
 from mgmt.errors import INTERRUPTED, CancelledError, SourceError, without_excluding
 from mgmt.layout import Member, Reread
+from mgmt.machine.folders import files_below
 from mgmt.safe.deciding import Code
 from mgmt.safe.spool import Spool, below, stamp_of
 from mgmt.source import look_at_entry
@@ -148,7 +149,7 @@ class Target:
         folders = [top]
         if hasattr(os, "getuid"):  # macOS lets nobody list the folders of all people
             folders.append(os.path.join(top, b"%d" % os.getuid()))  # noqa: PTH118  as above
-        return any(not is_system_name(name) for each in folders for *_, names in os.walk(each) for name in names)
+        return any(not is_system_name(name) for each in folders for name, _ in files_below(os.fsdecode(each)))
 
     def _until_it_fails(self, items: Iterator[Reread]) -> Iterator[Reread]:
         try:

@@ -8,6 +8,7 @@ copied.
 
 from __future__ import annotations
 
+import errno
 import fnmatch
 import os
 import re
@@ -17,8 +18,8 @@ from contextlib import closing, suppress
 from functools import cached_property
 from typing import Final, NamedTuple, NoReturn
 
-from mgmt.errors import SourceError, source_changed, source_failure, source_unreadable
-from mgmt.layout import TEMPORARY_SUFFIX, Member, is_temporary_name
+from mgmt.errors import SourceError, path_too_long, source_changed, source_failure, source_unreadable
+from mgmt.layout import MEMBER_PATHS_MAX_BYTES, TEMPORARY_SUFFIX, Member, is_temporary_name
 from mgmt.machine.folders import ASKS_EFFECTIVE_IDS, OPEN_FILE_FLAGS, Folder, MovedError, open_folder
 from mgmt.text import shown
 from mgmt_contract.names import ARCHIVE_SUFFIX
@@ -223,6 +224,7 @@ class Walk:
             path = prefix + name
             try:
                 member = self._find(folder, name, path, asks_readable=asks_readable)
+                _refuse_long(member)
             except OSError as error:
                 _report(path, error, on_failure)
                 continue
@@ -322,8 +324,22 @@ def _look_through(path: str, shown_as: bytes) -> os.stat_result:
         raise source_failure(shown_as, error) from error
 
 
+class _PathTooLongError(OSError):
+    """Raised for a member that no archive can have, as its header would not be read."""
+
+    def __init__(self) -> None:
+        super().__init__(errno.ENAMETOOLONG, f"its path has more than {MEMBER_PATHS_MAX_BYTES:,} bytes")
+
+
+def _refuse_long(member: Member | None) -> None:
+    if member is not None and len(member.path) + len(member.target) > MEMBER_PATHS_MAX_BYTES:
+        raise _PathTooLongError
+
+
 def _report(path: bytes, error: OSError, on_failure: OnFailure | None) -> None:
     if on_failure is None:
+        if isinstance(error, _PathTooLongError):
+            raise path_too_long(path, MEMBER_PATHS_MAX_BYTES) from error
         raise source_failure(path, error) from error
     on_failure(path, error)
 

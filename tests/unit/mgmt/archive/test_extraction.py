@@ -14,9 +14,13 @@ import pytest
 
 from mgmt.archive import pack, tree_sync
 from mgmt.archive.extraction import Extraction
+from mgmt.archive.publishing import prepare
 from mgmt.archive.rules import Rules
 from mgmt.archive.unpacking import unpack
-from mgmt.errors import LocalStateError
+from mgmt.errors import IntegrityError, LocalStateError
+from mgmt.layout import placeholder, temporary_name
+from mgmt.machine.filling import remove_tree
+from mgmt.machine.folders import files_below
 from mgmt.source import look
 from support.extracting import TOKEN, extract, without_special_bits
 from support.hostile_archives import archive_of, file, folder, hardlink, symlink
@@ -216,3 +220,45 @@ def test_a_disk_that_fails_to_sync_publishes_nothing(to, monkeypatch):
     with pytest.raises(LocalStateError):
         extract(archive_of(folder("P"), file("P/x")), to / "P")
     assert not list(to.iterdir())
+
+
+def test_a_tree_of_more_folders_inside_one_another_than_any_path_of_the_system_comes_back(to):
+    """The walk finds such trees, and they are packed: what is packed has to come back."""
+    depth = 17_000
+    path = "/".join(["P", *["d"] * depth, "bottom"])
+    try:
+        extract(archive_of(file(path, b"footage")), to / "P")
+        descriptor = os.open(to / "P", os.O_RDONLY)
+        for _ in range(depth):
+            following = os.open("d", os.O_RDONLY, dir_fd=descriptor)
+            os.close(descriptor)
+            descriptor = following
+        found = os.open("bottom", os.O_RDONLY, dir_fd=descriptor)
+        os.close(descriptor)
+        assert os.read(found, 100) == b"footage"
+        os.close(found)
+    finally:
+        remove_tree(to, b"P")
+
+
+def test_a_path_longer_than_is_packed_now_comes_back_without_limits(to):
+    """An older mgmt has packed such paths, and whoever uploaded one must be able to get it back."""
+    data = archive_of(file("/".join(["P", *["d" * 200] * 5_300, "bottom"]), b"footage"))
+    with pytest.raises(IntegrityError, match=r"`mgmt download` brings the archive as it is.*--no-limits") as refused:
+        extract(data, to / "P")
+    assert refused.value.code == "over-limit"
+    assert list(to.iterdir()) == []
+    assert extract(data, to / "P", Rules(lifts_limits=True)).uncompressed_size == len(b"footage")
+    remove_tree(to, b"P")
+
+
+def test_room_is_counted_in_a_tree_deeper_than_python_calls_itself(to):
+    """What an interrupted run has left needs no more room, however deep it lies."""
+    part = temporary_name("P", TOKEN)
+    (to / part).mkdir()
+    deep_file(to / part, b"footage", "d", 3_000)
+    try:
+        prepare(to / "P", part.encode(), placeholder(TOKEN), Rules(recorded_bytes=7, resumes=True))
+        assert sum(status.st_size for _, status in files_below(to / part)) == len(b"footage")
+    finally:
+        remove_tree(to, part.encode())

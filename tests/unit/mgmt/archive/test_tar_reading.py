@@ -12,8 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mgmt.archive.headers import header
-from mgmt.archive.tar_reading import PlainInfo
-from mgmt.layout import Member
+from mgmt.archive.tar_reading import PlainInfo, TarReader
+from mgmt.layout import MEMBER_PATHS_MAX_BYTES, TAR_END_BYTES, Member, MemberKind
 
 PATHS = st.text("abcXYZ0 .-_/~", min_size=1, max_size=150).map(lambda text: text.strip("/") or "x")
 
@@ -62,3 +62,24 @@ def test_a_plain_header_does_not_ask_the_library(kind):
     record = record_of("P/" + "a/" * 60 + "b", kind, 0o644, 0, 10**9, "x" if "link" in kind else "")
     with mock.patch.object(tarfile.TarInfo, "frombuf", side_effect=AssertionError):
         assert parse(PlainInfo, record)
+
+
+@pytest.mark.parametrize(
+    "sign", [b"a", "é".encode(), "e\u0301".encode(), b"\xff"], ids=["ascii", "NFC", "NFD", "bytes"]
+)
+@pytest.mark.parametrize(
+    ("kind", "target_share"),
+    [("file", 0), ("directory", 0), ("symlink", 1), ("hardlink", 2)],
+    ids=str,
+)
+def test_the_longest_paths_that_are_packed_can_be_read(kind: MemberKind, target_share: int, sign: bytes):
+    """A hard link's target is a path too: both are in one header."""
+    target_bytes = (0, 4_095, MEMBER_PATHS_MAX_BYTES // 2)[target_share]
+    path, target = (
+        b"/".join([sign * (100 // len(sign))] * (size_bytes // 50 + 1))[:size_bytes].strip(b"/").ljust(size_bytes, b"x")
+        for size_bytes in (MEMBER_PATHS_MAX_BYTES - target_bytes, target_bytes)
+    )
+    status = os.stat(os.curdir)  # noqa: PTH116  any
+    member = Member(path, kind, 0o644, 0, 10**9 * 2**40, target, status, lambda: -1)
+    [found] = TarReader(iter([header(member) + bytes(TAR_END_BYTES)])).members()
+    assert (found.path, found.target, found.kind) == (path, target, kind)

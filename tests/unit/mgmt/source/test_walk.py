@@ -228,3 +228,23 @@ def test_hard_links_that_were_all_seen_are_forgotten(tmp_path):
     for path in list(root.rglob("*.txt")):
         os.link(path, f"{path}.twin")
     assert peak_bytes(root) < 96 * 1024
+
+
+@pytest.mark.usefixtures("either_folder")
+def test_a_path_longer_than_an_archive_takes_is_refused_before_anything_is_packed(tmp_path, monkeypatch):
+    """Its header could not be read, so nothing of it could be listed or brought back one by one."""
+    monkeypatch.setattr("mgmt.source.walk.MEMBER_PATHS_MAX_BYTES", 18)
+    (tmp_path / "P" / "folder").mkdir(parents=True)
+    (tmp_path / "P" / "folder" / "twelve.mov").write_bytes(b"")
+    with pytest.raises(
+        SourceError, match=r"'P/folder/twelve.mov…' is too long: it has 19 bytes, .* takes 18"
+    ) as refused:
+        look(tmp_path / "P")
+    assert refused.value.code == "path-too-long"
+    assert "--exclude" in refused.value.message
+    assert look(tmp_path / "P", excludes=["twelve.mov"]).member_count == 2
+    (tmp_path / "P" / "folder" / "twelve.mov").rename(tmp_path / "P" / "folder" / "eleven.mo")
+    assert look(tmp_path / "P").member_count == 3
+    os.link(tmp_path / "P" / "folder" / "eleven.mo", tmp_path / "P" / "x")
+    with pytest.raises(SourceError, match=r"'P/x…'|'P/folder/eleven.mo…'"):
+        look(tmp_path / "P")
