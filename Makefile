@@ -13,7 +13,12 @@ WORKERS := 3
 .PHONY: help try setup test coverage lint format docs pictures bench mutation faults clean tools bench-tools
 
 help:  ## Show what there is to make
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { \
+	  line = sprintf("  make %-8s", $$1); count = split($$2, words, " "); \
+	  for (i = 1; i <= count; i++) { \
+	    if (length(line " " words[i]) > 79) { print line; line = sprintf("%15s", "") } \
+	    line = line " " words[i] \
+	  } print line }' $(MAKEFILE_LIST)
 
 try: .venv/runtime.done  ## Upload a sample (or FILE=/path) to a service of your own on this machine
 	@$(BIN)/python -m mgmt_local.demo $(if $(FILE),"$(FILE)")
