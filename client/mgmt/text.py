@@ -189,6 +189,17 @@ def with_command_name(text: str, name: str) -> str:
     return _NAMED_COMMAND.sub(lambda _: name, text)
 
 
+def speed_in_words(moved_bytes: float, seconds: float) -> str:
+    """Write a speed as it follows a time; nothing where it would say nothing.
+
+    >>> speed_in_words(200_000_000, 10), speed_in_words(3, 0.28)
+    (', 20.0 MB/s', '')
+    """
+    if moved_bytes < MEASURED_MIN_BYTES or seconds <= 0:
+        return ""
+    return f", {size_in_words(moved_bytes / seconds)}/s"
+
+
 def clock_in_words(seconds: float) -> str:
     """Write a time span as a clock does: short, and of steady width.
 

@@ -7,7 +7,7 @@ from typing import Final
 from mgmt.events import Finished
 from mgmt.show import Output
 from mgmt.show.underway import Kind, Stage, Transfer
-from mgmt.text import MEASURED_MIN_BYTES, duration_in_words, printable, size_in_words
+from mgmt.text import duration_in_words, printable, size_in_words, speed_in_words
 from mgmt_contract.records import DownloadRecord
 from mgmt_contract.wire import to_plain
 
@@ -54,8 +54,8 @@ class DownloadView:
         elapsed = duration_in_words(elapsed_seconds)
         if not self._size_bytes:
             return f" in {elapsed}"
-        speed = self._moved_bytes / elapsed_seconds if elapsed_seconds > 0 else 0
-        return f": {size_in_words(self._size_bytes)} in {elapsed}" + (f", {size_in_words(speed)}/s" if speed else "")
+        speed = speed_in_words(self._moved_bytes, elapsed_seconds)
+        return f": {size_in_words(self._size_bytes)} in {elapsed}{speed}"
 
 
 def describe_download(record: DownloadRecord, transfer: Transfer | None) -> str:
@@ -68,10 +68,7 @@ def describe_download(record: DownloadRecord, transfer: Transfer | None) -> str:
     moved_bytes = _count_moved(record, transfer)
     if 0 < transfer.moved_fraction < 1 and not _is_partial(record):
         said += f", the last {size_in_words(moved_bytes)}"
-    said += f" in {duration_in_words(transfer.seconds)}"
-    if moved_bytes >= MEASURED_MIN_BYTES and transfer.seconds > 0:
-        said += f", {size_in_words(moved_bytes / transfer.seconds)}/s"
-    return said
+    return f"{said} in {duration_in_words(transfer.seconds)}{speed_in_words(moved_bytes, transfer.seconds)}"
 
 
 def _is_partial(record: DownloadRecord) -> bool:

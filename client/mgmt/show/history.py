@@ -11,7 +11,6 @@ from mgmt.show.tables import Column, lay_out_csv, lay_out_table
 from mgmt.team.history import Found, Shown
 from mgmt.team.short_ids import short_id
 from mgmt.text import (
-    MEASURED_MIN_BYTES,
     count_in_words,
     duration_in_words,
     fold,
@@ -19,6 +18,7 @@ from mgmt.text import (
     printable,
     ratio_in_words,
     size_in_words,
+    speed_in_words,
     with_local_times,
 )
 from mgmt_contract.records import (
@@ -331,8 +331,5 @@ def _describe_end(record: UploadRecord) -> str:
     if record.finished_at is None:
         return "-"
     seconds = (record.finished_at - record.started_at).total_seconds()
-    size = record.uncompressed_size
-    speed = ""
-    if record.status == "success" and (size or 0) >= MEASURED_MIN_BYTES and seconds > 0:
-        speed = f", {size_in_words((size or 0) / seconds)}/s"
+    speed = speed_in_words(record.uncompressed_size or 0, seconds) if record.status == "success" else ""
     return f"{moment_in_words(record.finished_at)}, after {duration_in_words(seconds)}{speed}"

@@ -44,10 +44,12 @@ class SafeView:
     def __init__(self, output: Output) -> None:
         self._output = output
         self._read_bytes = 0
+        self._shown_count = 0
 
     def show(self, finished: Finished, transfer: Transfer | None, *, is_alone: bool) -> None:  # noqa: ARG002  the view's port
         """Show a person a verdict."""
         verdict: Verdict = finished.record
+        self._shown_count += 1
         self._read_bytes += verdict.read.digests.read_bytes if verdict.read is not None else 0
         self._output.sentence(f"{printable(verdict.target_path)}: {_describe(verdict)}", self._mark(verdict.is_safe))
         folders = (each for each in verdict.folders() if each.path)
@@ -91,6 +93,8 @@ class SafeView:
             return
         if summary.unsafe or summary.unchecked or not summary.safe:
             named = ", ".join([*summary.unsafe, *summary.unchecked])
+            if summary.unsafe and self._shown_count == 1:  # of several the sum before has said it
+                self._output.aside(CHECKS.after_failures)
             said, color = f"NOT SAFE TO ERASE: {named}".removesuffix(": "), "red"
         else:
             said, color = f"SAFE TO ERASE: {', '.join(summary.safe)}", "green"

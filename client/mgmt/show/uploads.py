@@ -9,13 +9,13 @@ from mgmt.events import Finished
 from mgmt.show import Output
 from mgmt.show.underway import Kind, Stage, Transfer
 from mgmt.text import (
-    MEASURED_MIN_BYTES,
     display_width,
     duration_in_words,
     moment_in_words,
     printable,
     shorten,
     size_in_words,
+    speed_in_words,
 )
 from mgmt.upload.results import AlreadyThere
 from mgmt_contract.records import UploadRecord
@@ -91,8 +91,7 @@ class UploadView:
         said = f": {describe_sizes(self._source_bytes, self._stored_bytes)}"
         if 0 < self._moved_bytes < 0.995 * self._source_bytes:
             said = f"{said.removesuffix(',')}, {size_in_words(self._moved_bytes)} of it sent"
-        speed = self._moved_bytes / elapsed_seconds if elapsed_seconds > 0 else 0
-        return f"{said} in {elapsed}" + (f", {size_in_words(speed)}/s" if speed else "")
+        return f"{said} in {elapsed}{speed_in_words(self._moved_bytes, elapsed_seconds)}"
 
 
 def describe_already_there(there: AlreadyThere) -> str:
@@ -157,10 +156,7 @@ def _numbers_of(record: UploadRecord, transfer: Transfer | None) -> str:
     moved_bytes = transfer.moved_fraction * (record.uncompressed_size or 0)
     if 0 < transfer.moved_fraction < 1:
         said = f"{said.removesuffix(',')}, the last {size_in_words(moved_bytes)}"
-    said += f" in {duration_in_words(seconds)}"
-    if moved_bytes >= MEASURED_MIN_BYTES and seconds > 0:
-        said += f", {size_in_words(moved_bytes / seconds)}/s"
-    return said
+    return f"{said} in {duration_in_words(seconds)}{speed_in_words(moved_bytes, seconds)}"
 
 
 def _wall_seconds(record: UploadRecord, transfer: Transfer) -> float:

@@ -311,6 +311,16 @@ def test_several_uploads_end_with_a_sum():
     assert "Fix the errors above and run the command again; finished uploads are skipped." in said[1]
 
 
+def test_a_sum_of_a_few_bytes_has_no_speed():
+    screen = Screen()
+    small = make_record(uncompressed_size=3)
+    screen.show(
+        uploading(0), uploading(10**8), Finished(small), Finished(replace(small, operation_id="b")), seconds_apart=0.5
+    )
+    screen.renderer.summarize(2, 0, 0)
+    assert "/s" not in screen.stderr.getvalue().splitlines()[-1]
+
+
 @pytest.mark.parametrize(
     ("carried_over", "said"),
     [(0, "2 uploaded: 400 MB → 200 MB (50 % smaller) in 8.0 s, 50.0 MB/s"),

@@ -84,6 +84,16 @@ def test_a_program_and_a_quiet_run_get_no_last_line(stdout, style):
     assert stdout.getvalue() == ""
 
 
+def test_a_single_card_that_is_not_safe_ends_with_what_to_do(stdout):
+    stderr = io.StringIO()
+    view = SafeView(Output(Style(), stdout, stderr))
+    with Spool() as spool:
+        view.show(Finished(unsafe(spool, 1)), None, is_alone=True)
+    view.conclude(Summary(unsafe=["CARD"]))
+    assert stderr.getvalue() == "Upload what is missing, then run the same command again.\n"
+    assert stdout.getvalue().splitlines()[-1] == "NOT SAFE TO ERASE: CARD"
+
+
 class Narrow(Output):
     """The output of a terminal with 40 columns."""
 
