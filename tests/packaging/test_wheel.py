@@ -100,7 +100,7 @@ def test_a_plain_install_works_and_says_what_is_missing(plain_install):
     assert run(plain_install, "upload", "nothing").returncode == 10
     local = run(plain_install, "--local", "history")
     assert local.returncode == 10
-    assert "pip install '.[local]'" in local.stderr
+    assert 'pip install ".[local]"' in local.stderr
 
 
 def test_help_imports_nothing_heavy():

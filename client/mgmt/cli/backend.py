@@ -68,7 +68,7 @@ def import_local_control() -> Any:
     if missing:
         raise NotConfiguredError(
             f"The embedded backend is not installed ({', '.join(missing)} is missing). "
-            "Install it from the folder that holds mgmt's README: pip install '.[local]'",
+            'Install it from the folder that holds mgmt\'s README: pip install ".[local]"',
             code="local-not-installed",
         )
     from mgmt_local import control

@@ -35,14 +35,14 @@ def contents(
 ) -> int:
     """List what is in an upload: paths, sizes, times, digests.
 
-    NAME and ID are what `mgmt show` takes. GLOB is a pattern such as '*.mov'; quotes keep the shell away from it. It
+    NAME and ID are what `mgmt show` takes. GLOB is a pattern such as "*.MOV"; quotes keep the shell away from it. It
     is compared with the names of files and folders, and with their paths; a folder that fits takes everything below
     it along. Of a large archive its index is read, and where there is none, the archive itself.
 
     \b
     Examples:
       mgmt contents DCIM
-      mgmt contents DCIM '*.mov'
+      mgmt contents DCIM "*.MOV"
       mgmt contents --csv 6h0w5d3vj > files.csv
       mgmt contents --gzidx DCIM.gzidx DCIM
 

@@ -61,7 +61,7 @@ def download(invocation: Invocation, /, names: tuple[str, ...], **options: Any) 
     file or folder that was uploaded. It gets its name only when all of it was checked. The same command again
     goes on with what was interrupted, as `mgmt resume` does in any folder.
 
-    GLOB is a pattern such as '*.mov'; quotes keep the shell away from it. It is compared with the names of files and
+    GLOB is a pattern such as "*.MOV"; quotes keep the shell away from it. It is compared with the names of files and
     folders, and with their paths; a folder brings all that is in it. Only the parts of the archive that hold these
     files are fetched. What is there already with the same content stays.
 
@@ -78,7 +78,7 @@ def download(invocation: Invocation, /, names: tuple[str, ...], **options: Any) 
     Examples:
       mgmt download clip.mp4
       mgmt download --extract --to restored DCIM
-      mgmt download --only 'C0001*' DCIM
+      mgmt download --only "C0001*" DCIM
       mgmt download 6h0w5d3vj 6h0w5d3vk
 
     \b

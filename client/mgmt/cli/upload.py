@@ -276,7 +276,7 @@ def _parse_tag(text: str) -> tuple[str, str]:
     "excludes",
     multiple=True,
     metavar="GLOB",
-    help="Leave out what fits this pattern, such as '*.tmp'; may be repeated.",
+    help='Leave out what fits this pattern, such as "*.tmp"; may be repeated.',
 )
 @click.option(
     "--compression",

@@ -43,7 +43,8 @@ class Selection:
         if unmatched:
             raise SourceError(
                 f"--only: nothing fits {', '.join(repr(shown(glob)) for glob in unmatched)}. Expected a file's or "
-                "folder's name, or its path below the one that was uploaded; `mgmt contents NAME` lists them.",
+                "folder's name, or its path below the one that was uploaded. Upper and lower case count; "
+                "`mgmt contents NAME` lists all.",
                 code="nothing-chosen",
             )
 

@@ -53,7 +53,8 @@ class Contents:
                 yield member
         if self.glob is not None and not self.counts:
             raise SourceError(
-                f"Nothing in {self.upload.s3_object_key} matches '{self.glob}'. `mgmt contents` alone lists all.",
+                f"Nothing in {self.upload.s3_object_key} matches '{self.glob}'. Upper and lower case count; "
+                "`mgmt contents NAME` lists all.",
                 code="nothing-chosen",
             )
 

