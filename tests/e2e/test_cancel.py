@@ -348,7 +348,7 @@ def test_a_person_sees_what_it_is_about_and_agrees_or_not(team: Team, anna: Lapt
     environment = {**anna.whole_environment(), "NO_COLOR": "1"}
     for answer, exit_code in (("n\n", 130), ("\n", 130), ("y\n", 0)):
         person = sit_down("cancel", "clip.mov", "waiting.mov", environment=environment, cwd=anna.work)
-        person.answer("Give 2 uploads up? What was sent is thrown away; sources stay as they are. [y/N]:", answer)
+        person.answer("Give up 2 uploads? What was sent is thrown away; sources stay as they are. [y/N]:", answer)
         assert person.end() == exit_code, person.seen
         assert all(word in person.seen for word in ("WHO", "anna", "clip.mov.tar.gz", "nothing of it was sent"))
         assert ("nothing was given up" in person.seen) == (exit_code != 0)

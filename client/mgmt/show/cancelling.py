@@ -33,7 +33,7 @@ class CancellingView:
         counted = [count_in_words(uploads, "upload", "uploads")] * (uploads > 0)
         counted += [count_in_words(downloads, "download", "downloads")] * (downloads > 0)
         gone = " or ".join(["sent"] * (uploads > 0) + ["fetched"] * (downloads > 0))
-        return f"Give {' and '.join(counted)} up? What was {gone} is thrown away; sources stay as they are."
+        return f"Give up {' and '.join(counted)}? What was {gone} is thrown away; sources stay as they are."
 
     def show(self, given_up: GivenUp) -> None:
         """Show what became of one upload."""

@@ -127,13 +127,20 @@ class Overall(Value):
     is_all_known: bool
     """Whether everything was looked at: until then sizes and times are minimums."""
     left_seconds: float | None
+    under_way_count: float = 0.0
+    """The tasks that have begun and not ended, each as far as it has come."""
 
     @property
     def fraction(self) -> float | None:
-        """How much is done, from 0 to 1."""
+        """How much is done, from 0 to 1: of the bytes once all are known, else of the tasks.
+
+        Of the bytes that are known so far, a download that learns one size after the other would always be nearly done.
+        """
         if not self.source_bytes:
             return None
         most = 1.0 if self.ended_count == self.count else _UNFINISHED_MAX
+        if self.count is not None and not self.is_all_known:
+            return min(most, (self.ended_count + self.under_way_count) / self.count)
         return max(0.0, min(most, self.done_bytes / self.source_bytes))
 
 
@@ -320,6 +327,7 @@ class UnderWay:
                 done_bytes=done_bytes,
                 is_all_known=None not in waiting_sizes,
                 left_seconds=self._pace.left_seconds(now, source_bytes - done_bytes, left_count),
+                under_way_count=sum(task.fraction for task in tasks),
             )
 
 

@@ -165,6 +165,20 @@ def test_a_large_one_among_tiny_ones_is_nearly_all_of_it(underway, clock):
     assert line.endswith("98 % 19.7 MB/s    0:00")
 
 
+def test_the_bar_over_all_never_goes_back_where_sizes_are_learned_one_after_the_other(underway, clock):
+    """As in a download of several: of the bytes known so far all are nearly done each time."""
+    underway.expect(dict.fromkeys("abcd"))
+    seen = []
+    for name in "abcd":
+        underway.begin(Begun(name, name, 8 * MB))
+        for done in (0, 4 * MB, 8 * MB):
+            send(underway, clock, name, done, 8 * MB)
+            seen.append(underway.overall().fraction)
+        underway.end(name)
+    assert seen == sorted(seen)
+    assert seen[:6] == [0, 1 / 8, 1 / 4, 1 / 4, 3 / 8, 1 / 2]
+
+
 def test_until_everything_was_looked_at_the_line_says_at_least(underway, clock):
     underway.expect({"clip": 10 * MB, "DCIM": None})
     underway.begin(Begun("clip", "clip", 10 * MB))
