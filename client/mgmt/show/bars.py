@@ -177,6 +177,8 @@ def _lay_out_row(
 def _lay_out_bound(row: _Cells, width: int) -> str:
     """Say that it takes at least so long, with what else has room."""
     bound = f"at least {row.left}" if row.left else "still looking"
+    if row.left == clock_in_words(0):  # at least nothing says nothing
+        bound = "more to come"
     for said in (f"{row.bytes_}  {row.speed}  {bound}", f"{row.speed} {bound}"):
         if row.speed and len(said) < width:
             return pad(said, width, right=True)

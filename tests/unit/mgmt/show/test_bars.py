@@ -165,6 +165,15 @@ def test_a_large_one_among_tiny_ones_is_nearly_all_of_it(underway, clock):
     assert line.endswith("98 % 19.7 MB/s    0:00")
 
 
+def test_where_what_is_known_is_done_the_line_says_that_more_comes(underway, clock):
+    """Not "at least 0:00", which says nothing."""
+    underway.expect({"clip": 10 * MB, "DCIM": None})
+    underway.begin(Begun("clip", "clip", 10 * MB))
+    for done in (0, 5 * MB, 10 * MB - 1):
+        send(underway, clock, "clip", done, 10 * MB)
+    assert drawn(underway)[-1].endswith("MB/s more to come")
+
+
 def test_the_bar_over_all_never_goes_back_where_sizes_are_learned_one_after_the_other(underway, clock):
     """As in a download of several: of the bytes known so far all are nearly done each time."""
     underway.expect(dict.fromkeys("abcd"))
