@@ -17,6 +17,8 @@ _WHY: Final = {
     errno.EILSEQ: "the disk takes no name of these bytes",
     errno.EINVAL: "the disk takes no such name",
 }
+_INVALID_NAME: Final = 123
+"""Windows' ERROR_INVALID_NAME; most of its other errors are EINVAL in C too."""
 _FULL: Final = frozenset({errno.ENOSPC, errno.EDQUOT})
 
 
@@ -50,7 +52,7 @@ class DiskErrors:
                 "run the same command again.",
                 code="extraction-moved",
             ) from error
-        if error.errno in _WHY:
+        if error.errno in _WHY and getattr(error, "winerror", None) in (None, _INVALID_NAME):
             raise not_here(self._path, _WHY[error.errno]) from error
         raise LocalStateError(
             f"'{shown(self._path)}' cannot be written: {error.strerror or error}. See to its folder and its disk, or "

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import stat
+import sys
 from collections.abc import Callable
 from types import TracebackType
 from typing import Final, Self
@@ -184,7 +185,7 @@ class ExtractedFile:
 
     def _end(self) -> None:
         mtime_ns = self._member.mtime_seconds * NANOSECONDS
-        if hasattr(os, "fchmod"):
+        if sys.platform != "win32":  # which has but a mark that keeps a file from being removed
             os.fchmod(self._descriptor, self._member.mode & PERMISSIONS)
         if os.utime in os.supports_fd:
             _date(lambda: os.utime(self._descriptor, ns=(mtime_ns, mtime_ns)))

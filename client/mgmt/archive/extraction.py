@@ -10,6 +10,7 @@ import contextlib
 import errno
 import os
 import stat
+import sys
 import tempfile
 import threading
 from collections.abc import Callable, Iterator
@@ -34,8 +35,9 @@ from mgmt_contract.parts import MIB
 _COPY_SIZE_BYTES: Final = MIB
 _PROGRESS_BYTES: Final = MIB
 _NO_LINKS: Final = frozenset({errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK})
-_NO_RIGHT_TO_LINK: Final = 1314
-"""Windows' ERROR_PRIVILEGE_NOT_HELD: symlinks are for administrators and developers."""
+_NO_LINKS_ON_WINDOWS: Final = frozenset({1, 50, 1142, 1314})
+"""ERROR_INVALID_FUNCTION, as FAT and exFAT say, ERROR_NOT_SUPPORTED, ERROR_TOO_MANY_LINKS and ERROR_PRIVILEGE_NOT_HELD:
+symlinks are for administrators and developers. All are EINVAL in C."""
 _STAND_IN: Final = b"left out"
 
 
@@ -277,7 +279,7 @@ class Extraction:
         try:
             self._make_or_keep(member, parts, make, lambda: folder.link_target(name) == target)
         except OSError as error:
-            if getattr(error, "winerror", None) != _NO_RIGHT_TO_LINK:
+            if getattr(error, "winerror", None) not in _NO_LINKS_ON_WINDOWS:
                 raise
             self.left_out.add(member.path, target)
 
@@ -289,7 +291,7 @@ class Extraction:
             try:
                 folder.make_link(anchor, source[-1], parts[-1])
             except OSError as error:
-                if error.errno not in _NO_LINKS:
+                if error.errno not in _NO_LINKS and getattr(error, "winerror", None) not in _NO_LINKS_ON_WINDOWS:
                     raise
                 self._copy(anchor, source[-1], parts[-1])
             return True
@@ -335,7 +337,7 @@ class Extraction:
                 self.refuse_stopped()
                 writing.write(data)
             writing.flush()
-            if hasattr(os, "fchmod"):
+            if sys.platform != "win32":
                 os.fchmod(writing.fileno(), stat.S_IMODE(status.st_mode))
             self._sync.sync_file(writing.fileno())
         folder.date(name, status.st_mtime_ns)

@@ -10,7 +10,7 @@ from mgmt.archive.merging import merge, on_other_disk, refuse_other_kind
 from mgmt.archive.rules import Rules
 from mgmt.archive.unfinished import free_bytes, rename_without_replacing, sync_folder
 from mgmt.errors import LocalStateError, TargetExistsError
-from mgmt.machine.files import remove_file, remove_same
+from mgmt.machine.files import insist, remove_file, remove_same
 from mgmt.machine.filling import remove_tree
 from mgmt.machine.folders import files_below
 from mgmt.text import shown, size_in_words
@@ -59,7 +59,7 @@ def publish(place: Path, part: bytes, placeholder: bytes, *, replaces: bool, mer
         if is_merged:
             merge(place.parent, part, os.fsencode(place.name), replaces=replaces)
         else:
-            source.replace(place)
+            insist(lambda: source.replace(place))
     else:
         try:
             rename_without_replacing(source, place, placeholder)

@@ -7,6 +7,8 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+from mgmt.machine.files import sync
+
 
 class TreeSync:
     """Makes a tree of many files durable: at once, where the system can sync one whole disk, else file by file.
@@ -39,10 +41,10 @@ class TreeSync:
         Raises:
             OSError: What the disk met with.
         """
-        if self._sync_disk is not None:
+        if self._sync_disk is not None or sys.platform == "darwin":  # where each file was handed to the disk, no more
             descriptor = os.open(self._folder, os.O_RDONLY)
             try:
-                self._sync_disk(descriptor)
+                (self._sync_disk or sync)(descriptor)
             finally:
                 os.close(descriptor)
 

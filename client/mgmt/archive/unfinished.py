@@ -16,7 +16,7 @@ from mgmt.archive.codec import Piece
 from mgmt.archive.headers import is_ours
 from mgmt.errors import LocalStateError, MgmtError, SourceError
 from mgmt.layout import placeholder, temporary_name
-from mgmt.machine.files import is_same_file, remove_same
+from mgmt.machine.files import insist, is_same_file, remove_same, sync
 from mgmt.text import shown
 from mgmt_contract.parts import MIB
 
@@ -195,7 +195,7 @@ def rename_without_replacing(source: Path, target: Path, placeholder: bytes) -> 
             recognises a file that a crashed run made.
     """
     if os.name == "nt":
-        source.rename(target)  # Windows never replaces
+        insist(lambda: source.rename(target))  # Windows never replaces
         return
     if stat.S_ISDIR(source.lstat().st_mode):
         # No system offers everywhere what a second name is for a file. Looking first is enough for a folder: should
@@ -256,7 +256,7 @@ def sync_folder(folder: Path) -> None:
     with contextlib.suppress(OSError):
         descriptor = os.open(folder, os.O_RDONLY)
         try:
-            os.fsync(descriptor)
+            sync(descriptor)
         finally:
             os.close(descriptor)
 
@@ -331,7 +331,7 @@ class EarlySync:
         """
         if self._under_way is not None:
             self._under_way.result()
-        os.fsync(self._descriptor)
+        sync(self._descriptor)
 
     def stop(self) -> None:
         """Wait for the sync under way: until then the descriptor must stay open."""

@@ -12,6 +12,7 @@ import hashlib
 import json
 import os
 import stat
+import sys
 import threading
 from collections.abc import Iterator
 from io import FileIO
@@ -22,7 +23,7 @@ from mgmt.archive import sync_folder
 from mgmt.errors import INTERRUPTED, CancelledError, LocalStateError
 from mgmt.layout import temporary_name
 from mgmt.machine.direct import DirectWriter
-from mgmt.machine.files import open_regular, remove_file
+from mgmt.machine.files import open_regular, remove_file, sync
 from mgmt.stored.archive import RANGE_SIZE_BYTES
 from mgmt.text import shown
 from mgmt_contract.parts import MIB
@@ -122,7 +123,7 @@ class Unfinished:
         lines = [] if is_known else [self._head]
         # A line that a crash has cut is none any more: the beginning of 12 must not be taken for 1.
         self._append(b"#\n" * is_known + b"".join(map(write_line, [*lines, opened._asdict()])))
-        os.fsync(self._list.fileno())
+        sync(self._list.fileno())
         self._is_written = bytearray(self._is_done)
         self.opened = opened
         if not is_known:
@@ -196,7 +197,7 @@ class Unfinished:
 
     def share(self) -> None:
         """Give the archive the permissions of any new file; until then only its owner could read it."""
-        if self._descriptor is not None and hasattr(os, "fchmod"):
+        if self._descriptor is not None and sys.platform != "win32":
             umask = os.umask(0o077)  # there is no other way to ask for it
             os.umask(umask)
             os.fchmod(self._descriptor, _NEW_FILE_MODE & ~umask)
@@ -209,7 +210,7 @@ class Unfinished:
         """
         assert self._list is not None  # noqa: S101  it was opened
         self._append(write_line({"published": identity_of(part)}))
-        os.fsync(self._list.fileno())
+        sync(self._list.fileno())
 
     def close(self) -> None:
         """Close the files; what was written and not yet listed is fetched again."""
@@ -241,7 +242,7 @@ class Unfinished:
                 descriptor = self._descriptor
             if not numbers or descriptor is None:
                 return
-            os.fsync(descriptor)  # closing waits until this is over
+            sync(descriptor)  # closing waits until this is over
             self._append(b"".join(map(write_line, numbers)))
             for number in numbers:
                 self._is_done[number] = 1

@@ -23,7 +23,7 @@ from mgmt.archive.index import LINE_MAX_BYTES, IndexedMember, parse_member, writ
 from mgmt.download.unfinished import Opened, identity_of, make_token, write_line
 from mgmt.errors import IntegrityError
 from mgmt.layout import temporary_name
-from mgmt.machine.files import open_regular, remove_file
+from mgmt.machine.files import open_regular, remove_file, sync
 from mgmt_contract.parts import MIB
 
 _LIST_FORMAT: Final = "mgmt checkpoints 1"
@@ -177,10 +177,10 @@ class UnfinishedTree:
         if saving is not None:
             saving.result()
 
-    def _save(self, checkpoint: Checkpoint, members_bytes: int, sync: Callable[[], None]) -> None:
+    def _save(self, checkpoint: Checkpoint, members_bytes: int, sync_tree: Callable[[], None]) -> None:
         assert self._members is not None  # noqa: S101  it is closed after this
-        sync()
-        os.fsync(self._members.fileno())
+        sync_tree()
+        sync(self._members.fileno())
         partial = checkpoint.partial
         plain = checkpoint._asdict() | {"partial": None if partial is None else write_member(partial).decode()}
         self._append(write_line({"checkpoint": plain, "members_bytes": members_bytes}))
@@ -189,7 +189,7 @@ class UnfinishedTree:
         assert self._list is not None  # noqa: S101  it was opened
         self._list.write(data)
         self._list.flush()
-        os.fsync(self._list.fileno())
+        sync(self._list.fileno())
 
     def _read_list(self) -> None:
         """Read the list of an earlier run; one of another upload, or damaged at its beginning, does not count."""

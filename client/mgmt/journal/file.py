@@ -119,6 +119,7 @@ class JournalFile:
             self._database.execute("PRAGMA journal_mode=DELETE")
             self._database.execute("PRAGMA mmap_size=0")
             self._database.execute("PRAGMA synchronous=FULL")
+            self._database.execute("PRAGMA fullfsync=ON")  # of macOS, as `mgmt.machine.files.sync`; nothing elsewhere
             self._create_schema()
 
     def close(self) -> None:

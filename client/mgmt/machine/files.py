@@ -6,6 +6,7 @@ A file is opened before it is removed, and checked to be the intended one.
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import stat
 import sys
@@ -13,10 +14,13 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Final
+from typing import Final, TypeVar
 
 if sys.platform != "win32":
+    import fcntl
     import resource
+
+T = TypeVar("T")
 
 WANTED: Final = 4096
 """More than any command needs; some systems refuse to raise the limit much higher (macOS: 10,240)."""
@@ -46,8 +50,45 @@ def workers_max() -> int:
 
 
 _FOREIGN_BITS: Final = 0o077
-_TRIES: Final = 20
+_TRIES: Final = 20 if os.name == "nt" else 1
 _PAUSE_SECONDS: Final = 0.05
+_NO_FULL_SYNC: Final = frozenset({errno.EINVAL, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOTTY})
+"""What disks say that do not know it, such as network disks."""
+
+
+def sync(descriptor: int) -> None:
+    """Make a file or folder durable, and all that was synced before it on the same disk.
+
+    macOS' fsync leaves the bytes in the disk's own memory, from which a power cut takes them in any order.
+    Source: fsync(2) and fcntl(2) in Apple's manual.
+
+    Raises:
+        OSError: What the disk met with.
+    """
+    if sys.platform == "darwin":
+        try:
+            fcntl.fcntl(descriptor, fcntl.F_FULLFSYNC)
+        except OSError as error:
+            if error.errno not in _NO_FULL_SYNC:
+                raise
+        else:
+            return
+    os.fsync(descriptor)
+
+
+def insist(do: Callable[[], T]) -> T:
+    """Rename or remove something; on Windows again and again for a second, where it is refused.
+
+    Nobody can do that there while another program has it open, such as one that looks into each new file for viruses.
+
+    Raises:
+        OSError: What the disk met with.
+    """
+    for _ in range(_TRIES - 1):
+        with contextlib.suppress(PermissionError):
+            return do()
+        time.sleep(_PAUSE_SECONDS)
+    return do()
 
 
 def write_private(path: Path, text: str) -> None:
@@ -66,8 +107,8 @@ def write_private(path: Path, text: str) -> None:
         with os.fdopen(handle, "w", encoding="utf-8") as file:
             file.write(text)
             file.flush()
-            os.fsync(file.fileno())
-        _rename(Path(temporary), target)
+            sync(file.fileno())
+        insist(lambda: Path(temporary).replace(target))
         _sync_folder(target.parent)
     except BaseException:
         Path(temporary).unlink(missing_ok=True)
@@ -105,21 +146,9 @@ def _sync_folder(folder: Path) -> None:
         return
     descriptor = os.open(folder, os.O_RDONLY)
     try:
-        os.fsync(descriptor)
+        sync(descriptor)
     finally:
         os.close(descriptor)
-
-
-def _rename(temporary: Path, target: Path) -> None:
-    if os.name == "nt":  # where nobody can take the name while another process reads the old file
-        for _ in range(_TRIES):
-            try:
-                temporary.replace(target)
-            except PermissionError:
-                time.sleep(_PAUSE_SECONDS)
-            else:
-                return
-    temporary.replace(target)
 
 
 _FLAGS: Final = (
@@ -173,7 +202,7 @@ def remove_file(path: str | os.PathLike[str], is_ours: Callable[[int], bool]) ->
             if os.name != "nt":  # where no file that is open can be removed
                 Path(path).unlink()
         if os.name == "nt":
-            Path(path).unlink()
+            insist(Path(path).unlink)
     except FileNotFoundError:
         return True
     return True
@@ -196,7 +225,7 @@ def remove_same(path: str | os.PathLike[str], known: os.stat_result) -> bool:
         found = os.lstat(path)
         if not stat.S_ISREG(found.st_mode) or not os.path.samestat(found, known):
             return False
-        Path(path).unlink()
+        insist(Path(path).unlink)
     except FileNotFoundError:
         return True
     return True

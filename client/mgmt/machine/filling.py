@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from contextlib import closing
 from typing import Final, NamedTuple, Protocol
 
+from mgmt.machine.files import insist
 from mgmt.machine.folders import (
     ASKS_EFFECTIVE_IDS,
     NO_FOLLOW,
@@ -27,6 +28,7 @@ from mgmt.machine.folders import (
 _COMMON_FLAGS: Final = getattr(os, "O_BINARY", 0) | getattr(os, "O_CLOEXEC", 0) | NO_FOLLOW
 _CREATE_FLAGS: Final = os.O_RDWR | os.O_CREAT | os.O_EXCL | _COMMON_FLAGS
 _REOPEN_FLAGS: Final = _COMMON_FLAGS | getattr(os, "O_NONBLOCK", 0)
+_SEPARATOR: Final = os.sep.encode()
 _PRIVATE_FILE: Final = 0o600
 _PRIVATE_FOLDER: Final = 0o700
 
@@ -243,11 +245,15 @@ class _PathFilling(PathFolder):
         return os.open(os.path.join(anchor.path, name), os.O_RDONLY | _REOPEN_FLAGS)
 
     def make_symlink(self, name: bytes, target: bytes, mtime_ns: int) -> None:
-        is_folder = os.path.isdir(self._at(target))  # which Windows must be told
-        os.symlink(target, self._at(name), target_is_directory=is_folder)
+        # Windows must be told whether it leads to a folder, and follows no link with slashes.
+        is_folder = os.path.isdir(self._follow(target))
+        os.symlink(target.replace(b"/", _SEPARATOR), self._at(name), target_is_directory=is_folder)
         if os.utime in os.supports_follow_symlinks:
             with contextlib.suppress(OSError, OverflowError):
                 os.utime(self._at(name), ns=(mtime_ns, mtime_ns), follow_symlinks=False)
+
+    def link_target(self, name: bytes) -> bytes:
+        return super().link_target(name).replace(_SEPARATOR, b"/")
 
     def make_link(self, source: Anchor, source_name: bytes, name: bytes) -> None:
         os.link(os.path.join(source.path, source_name), self._at(name))
@@ -256,16 +262,17 @@ class _PathFilling(PathFolder):
         os.utime(self._at(name), ns=(mtime_ns, mtime_ns))
 
     def move(self, name: bytes, target: Anchor, new_name: bytes) -> None:
-        os.replace(self._at(name), os.path.join(target.path, new_name))
+        insist(lambda: os.replace(self._at(name), os.path.join(target.path, new_name)))
 
     def move_to_free(self, name: bytes, target: Anchor, new_name: bytes) -> None:
-        os.rename(self._at(name), os.path.join(target.path, new_name))  # Windows, where that never replaces
+        # Windows, where that never replaces.
+        insist(lambda: os.rename(self._at(name), os.path.join(target.path, new_name)))
 
     def remove(self, name: bytes) -> None:
-        os.unlink(self._at(name))
+        insist(lambda: os.unlink(self._at(name)))
 
     def remove_folder(self, name: bytes) -> None:
-        os.rmdir(self._at(name))
+        insist(lambda: os.rmdir(self._at(name)))
 
     def step_in(self, name: bytes, *, is_ours: bool = True) -> Look:
         path = self._at(name)
@@ -291,6 +298,13 @@ class _PathFilling(PathFolder):
 
     def anchor(self) -> Anchor:
         return Anchor(path=self._path)
+
+    def _follow(self, target: bytes) -> bytes:
+        """Say where a link of this folder leads: a path without a limit of length must not have ".." in it."""
+        path = self._path
+        for part in target.split(b"/"):
+            path = os.path.dirname(path) if part == b".." else os.path.join(path, part) if part != b"." else path
+        return path
 
 
 def remove_tree(parent: str | os.PathLike[str], name: bytes) -> None:

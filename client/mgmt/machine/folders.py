@@ -125,7 +125,7 @@ class PathFolder:
     """Joins names to paths: for systems that cannot open relative to a folder."""
 
     def __init__(self, path: str) -> None:
-        self._path = os.fsencode(path)
+        self._path = os.fsencode(without_limit(path) if os.name == "nt" else path)
 
     def names(self) -> Iterator[bytes]:
         with os.scandir(self._path) as entries:
@@ -157,6 +157,22 @@ class PathFolder:
 
     def _at(self, name: bytes) -> bytes:
         return os.path.join(self._path, name)  # noqa: PTH118  pathlib knows no bytes
+
+
+def without_limit(path: str) -> str:
+    r"""Write a path so that Windows takes it at any length: as people write them it takes 260 characters.
+
+    Source: Microsoft, "Maximum Path Length Limitation".
+
+    >>> print(without_limit("C:\\Footage/day 1"), without_limit("\\\\nas\\footage"))
+    \\?\C:\Footage\day 1 \\?\UNC\nas\footage
+    """
+    import ntpath
+
+    whole = ntpath.abspath(path)
+    if whole.startswith(("\\\\?\\", "\\\\.\\")):
+        return whole
+    return f"\\\\?\\UNC{whole[1:]}" if whole.startswith("\\\\") else f"\\\\?\\{whole}"
 
 
 def files_below(path: str | os.PathLike[str]) -> Iterator[tuple[bytes, os.stat_result]]:

@@ -17,7 +17,7 @@ from mgmt.archive.rules import Rules
 from mgmt.errors import SourceError
 from mgmt.events import Begun, Progress
 from mgmt.layout import placeholder, temporary_name
-from mgmt.machine.files import remove_file
+from mgmt.machine.files import remove_file, sync
 from mgmt.session import Session
 from mgmt.stored.globs import Globs
 from mgmt.stored.indexes import open_index
@@ -121,7 +121,7 @@ class PointsFile:
                 with self._create() as file:
                     write_gzidx(index.facts, file)
                     file.flush()
-                    os.fsync(file.fileno())
+                    sync(file.fileno())
                 publish(self._place, os.fsencode(self._part.name), self._placeholder, replaces=self._replaces)
             finally:
                 remove_file(self._part, lambda _: True)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import io
 import os
 import stat
+import sys
 
 import pytest
 
@@ -108,11 +110,29 @@ def test_a_disk_that_fills_up_is_named_and_nothing_stays(tmp_path):
         assert not list(disk.iterdir())
 
 
-@pytest.mark.parametrize("number", [errno.EPERM, errno.EMLINK, errno.ENOTSUP])
+class WindowsError(OSError):
+    """An error as Windows' Python makes it: its own number, and the nearest one of C, which is mostly EINVAL."""
+
+    def __init__(self, number: int, said: str) -> None:
+        super().__init__(errno.EINVAL, said)
+        self.winerror = number
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        OSError(errno.EPERM, "Operation not permitted"),
+        OSError(errno.EMLINK, "Too many links"),
+        OSError(errno.ENOTSUP, "Not supported"),
+        WindowsError(1, "Incorrect function"),  # FAT and exFAT
+        WindowsError(1142, "Too many links"),
+    ],
+    ids=str,
+)
 @pytest.mark.usefixtures("either_way")
-def test_where_there_are_no_hard_links_files_are_copied(to, monkeypatch, number):
+def test_where_there_are_no_hard_links_files_are_copied(to, monkeypatch, error):
     def refuse(*_: object, **__: object) -> None:
-        raise OSError(number, os.strerror(number))
+        raise error
 
     monkeypatch.setattr(os, "link", refuse)
     content = noise(3 * 2**20 + 7)
@@ -123,15 +143,64 @@ def test_where_there_are_no_hard_links_files_are_copied(to, monkeypatch, number)
     assert (stat.S_IMODE(twin.stat().st_mode), twin.stat().st_mtime) == (0o640, 5)
 
 
-def test_links_that_windows_does_not_let_us_make_are_left_out(to, monkeypatch):
-    class PrivilegeNotHeldError(OSError):
-        winerror = 1314
-
+@pytest.mark.parametrize("number", [1314, 1], ids=["no right", "exFAT"])
+def test_links_that_windows_does_not_let_us_make_are_left_out(to, monkeypatch, number):
     def refuse(*_: object, **__: object) -> None:
-        raise PrivilegeNotHeldError(errno.EINVAL, "A required privilege is not held by the client")
+        raise WindowsError(number, "A required privilege is not held by the client")
 
     monkeypatch.setattr(os, "symlink", refuse)
     with Extraction(to / "P", token=TOKEN) as extraction:
         unpack(io.BytesIO(archive_of(folder("P"), file("P/x"), symlink("P/l", "x"))), extraction)
         extraction.publish()
     assert extraction.left_out.kept == [("P/l", "x")]
+
+
+@pytest.mark.parametrize(
+    ("number", "message"), [(123, "the disk takes no such name"), (87, "The parameter is incorrect")]
+)
+def test_an_error_of_windows_is_named_as_what_it_is(to, monkeypatch, number, message):
+    def refuse(*_: object, **__: object) -> None:
+        raise WindowsError(number, "The parameter is incorrect")
+
+    monkeypatch.setattr(os, "symlink", refuse)
+    with pytest.raises(LocalStateError, match=f"'P/l'.*{message}"):
+        extract(archive_of(folder("P"), symlink("P/l", "x")), to / "P")
+
+
+@pytest.fixture
+def as_on_windows(monkeypatch):
+    """No folders that are open, no modes; backslashes in links."""
+    monkeypatch.setattr(filling, "HAS_DESCRIPTORS", False)
+    monkeypatch.setattr(filling, "_SEPARATOR", b"\\")
+    monkeypatch.setattr(sys, "platform", "win32")
+
+
+@pytest.mark.usefixtures("as_on_windows")
+def test_on_windows_no_file_gets_the_mark_that_keeps_it_from_being_removed(to):
+    """From Python 3.13 on a mode without a right to write would set it, and what was begun could not be cleared."""
+    extract(archive_of(folder("P"), file("P/x", b"x", mode=0o444)), to / "P")
+    assert (to / "P" / "x").stat().st_mode & stat.S_IWUSR
+
+
+@pytest.mark.usefixtures("as_on_windows")
+def test_on_windows_links_have_backslashes(to, monkeypatch):
+    """It follows no others; and it must be told which lead to folders."""
+    made, make = [], os.symlink
+
+    def note(target, path, **options):
+        made.append((target, options["target_is_directory"]))
+        make(target, path, **options)
+
+    monkeypatch.setattr(os, "symlink", note)
+    links = symlink("P/a/f", "../b/./x"), symlink("P/a/g", "../b"), symlink("P/a/h", "../nowhere/y")
+    extract(archive_of(folder("P"), folder("P/a"), folder("P/b"), file("P/b/x"), *links), to / "P")
+    assert made == [(rb"..\b\.\x", False), (rb"..\b", True), (rb"..\nowhere\y", False)]
+
+
+@pytest.mark.usefixtures("as_on_windows")
+def test_on_windows_a_link_reads_as_it_is_in_the_archive(to):
+    """By that a later run knows the one that an earlier run has made."""
+    with contextlib.closing(filling.open_filling(to)) as folder:
+        folder.make_symlink(b"l", b"../a/b", 0)
+        assert folder.link_target(b"l") == b"../a/b"
+    assert os.fspath((to / "l").readlink()) == r"..\a\b"

@@ -2,10 +2,11 @@ from __future__ import annotations
 
 import tracemalloc
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mgmt.machine.folders import sort_names
+from mgmt.machine.folders import sort_names, without_limit
 
 names = st.binary(min_size=1, max_size=20).filter(lambda name: b"\0" not in name and b"/" not in name)
 
@@ -29,3 +30,17 @@ def test_waiting_names_take_little_more_memory_than_their_letters():
     tracemalloc.stop()
     assert next(waiting) == b"clip-000000.mov"
     assert held_bytes < 1.5 * count * size_bytes
+
+
+@pytest.mark.parametrize(
+    ("path", "becomes"),
+    [
+        (r"C:\Footage\day 1", r"\\?\C:\Footage\day 1"),
+        ("C:/Footage/../Clips", r"\\?\C:\Clips"),
+        (r"\\nas\footage\a", r"\\?\UNC\nas\footage\a"),
+        (r"\\?\C:\Footage", r"\\?\C:\Footage"),
+    ],
+)
+def test_on_windows_a_walk_goes_as_deep_as_the_disk(path, becomes):
+    """Without that prefix a path has 260 characters, and a deep folder would be one that cannot be read."""
+    assert without_limit(path) == becomes
