@@ -26,6 +26,7 @@ from mgmt_local import control
 from mgmt_local.control import Endpoint
 from support.local_backend import (
     Person,
+    backend_in_use,
     engine_process,
     gateway_process,
     local_backend,
@@ -187,7 +188,7 @@ def test_a_termination_signal_ends_it_in_order(state_dir: Path, number: int):
 
 
 def test_unused_it_ends_by_itself(state_dir: Path):
-    control.start(state_dir, idle_seconds=0.5)
+    control.start(state_dir, idle_seconds=2)
     wait_until(lambda: processes_in(state_dir) == [])
     assert not (state_dir / "endpoint.json").exists()
     assert not control.status(state_dir).running
@@ -235,7 +236,6 @@ def assert_stays(gateway: psutil.Process, state_dir: Path) -> None:
 
 def test_a_long_part_on_its_way_to_the_engine_is_use(state_dir: Path):
     """The bytes of a part never pass the gateway; that they flow keeps it alive, and once they end it ends."""
-    endpoint = control.start(state_dir, idle_seconds=1)
     hold, holding = threading.Event(), threading.Event()
 
     def slowly() -> Iterator[bytes]:
@@ -252,7 +252,7 @@ def test_a_long_part_on_its_way_to_the_engine_is_use(state_dir: Path):
             answers.append(sent.status)
 
         sender = threading.Thread(target=put)
-        with control.hold(endpoint):  # in use until the part is on its way, however long that takes
+        with backend_in_use(state_dir, idle_seconds=1) as endpoint:  # until the part is on its way
             gateway = gateway_process(state_dir)
             started = Person(endpoint).start(item_for("clip.mp4", BODY))
             sender.start()
@@ -269,9 +269,8 @@ def test_a_long_part_on_its_way_to_the_engine_is_use(state_dir: Path):
 HOLD = """
 import sys
 from pathlib import Path
-from mgmt_local import control
-from mgmt_local.control import Endpoint
-with control.hold(control.start(Path(sys.argv[1]), idle_seconds=1)):
+from support.local_backend import backend_in_use
+with backend_in_use(Path(sys.argv[1]), idle_seconds=1):
     print("held", flush=True)
     sys.stdin.read()
 """
@@ -280,7 +279,11 @@ with control.hold(control.start(Path(sys.argv[1]), idle_seconds=1)):
 def test_a_command_that_packs_for_longer_than_the_idle_time_finds_its_backend(state_dir: Path):
     """The command makes no request while it packs. After its end, even by a kill, the backend becomes idle and ends."""
     with subprocess.Popen(
-        [sys.executable, "-c", HOLD, str(state_dir)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        [sys.executable, "-c", HOLD, str(state_dir)],
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
     ) as command:
         assert command.stdout.readline() == "held\n"
         gateway = gateway_process(state_dir)

@@ -39,6 +39,7 @@ from mgmt_contract.routes import COMPLETE, LOOK_UP, SIGN, START, Route
 from mgmt_contract.wire import from_json, to_plain
 from mgmt_local import control
 from mgmt_local.control import Endpoint
+from mgmt_local.process.alive import list_holders
 from support.studio import content_of, item_for
 from support.team import Laptop
 
@@ -54,6 +55,17 @@ def local_backend(state_dir: Path, *, idle_seconds: float = 600) -> Iterator[End
         yield control.start(state_dir, idle_seconds=idle_seconds)
     finally:
         kill_backend(state_dir)
+
+
+@contextmanager
+def backend_in_use(state_dir: Path, *, idle_seconds: float) -> Iterator[Endpoint]:
+    """Start a backend and hold it; once more where it has ended before, because a busy machine let it wait so long."""
+    while True:
+        endpoint = control.start(state_dir, idle_seconds=idle_seconds)
+        with control.hold(endpoint):
+            if list_holders(endpoint.url, endpoint.token, DEADLINE_SECONDS):
+                yield endpoint
+                return
 
 
 def kill_backend(state_dir: Path) -> None:
