@@ -26,7 +26,6 @@ import boto3
 import pytest
 import urllib3
 
-from app import find_deployment
 from mgmt_api.domain.access import read_actor
 from mgmt_contract import routes
 from mgmt_contract.messages.service import Service
@@ -37,7 +36,7 @@ from mgmt_contract.sign_in import redirect_uris
 from mgmt_contract.wire import from_json
 from mgmt_infra.deployment import DeploymentError, read_deployment
 from mgmt_local.gateway.authorizer import RefusedError
-from support.assembly import INFRA, STACK, make_environment, run_cdk, write_deployment
+from support.assembly import INFRA, STACK, find_deployment, make_environment, run_cdk, write_deployment
 from support.certificates import make_certificate
 from support.events import make_event
 from support.issuer import Issuer, forge_token, run_issuer

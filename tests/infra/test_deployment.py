@@ -14,13 +14,12 @@ from typing import Any
 import jmespath
 import pytest
 
-from app import find_deployment
 from mgmt_api.domain.settings import Settings
 from mgmt_contract.sign_in import redirect_uris
 from mgmt_infra.deployment import Deployment, DeploymentError, read_deployment, read_file
 from mgmt_infra.keys import GUARDED, KEYS, describe_pattern
 from mgmt_infra.record import OUTPUT, explain_recovery, path_of_record, write_values
-from support.assembly import INFRA, write_deployment
+from support.assembly import INFRA, find_deployment, write_deployment
 
 DESCRIBE = ["aws", "cloudformation", "describe-stacks", "--stack-name"]
 DOCS = INFRA.parent / "docs"

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from mgmt_infra.deployment import Deployment
 from support.node import cdk_command, node_path
 from support.toolchain import wheels_directory
 
@@ -102,6 +103,17 @@ def synthesize(directory: Path, home: Path, deployment: Mapping[str, Any]) -> As
     context = f"--context=deployment={write_deployment(home, deployment)}"
     run_cdk(["synth", "--quiet", "--output", str(directory), context], make_environment(home), cwd=INFRA)
     return Assembly(directory)
+
+
+def find_deployment(context: Mapping[str, Any]) -> Deployment:
+    """Find the deployment as the app does.
+
+    The app is loaded here alone: with it come the CDK's libraries and a Node process, in three seconds, and each
+    process of a test run imports all test files.
+    """
+    import app
+
+    return app.find_deployment(context)
 
 
 def write_deployment(folder: Path, deployment: Mapping[str, Any], record: str = "{}") -> Path:
