@@ -46,6 +46,7 @@ def make_function(  # noqa: PLR0913  one for each thing that the two functions d
     storage: Storage,
     queues: Queues,
     deployment: Deployment,
+    recursive_loop: lambda_.RecursiveLoop | None = None,
 ) -> lambda_.Function:
     """Make a function of the service's code."""
     function = lambda_.Function(
@@ -61,6 +62,7 @@ def make_function(  # noqa: PLR0913  one for each thing that the two functions d
         timeout=cdk.Duration.seconds(timeout_seconds),
         memory_size=MEMORY_MB,
         tracing=lambda_.Tracing.DISABLED,
+        recursive_loop=recursive_loop,
         environment={
             "MGMT_BUCKET": storage.bucket.bucket_name,
             "MGMT_TABLE": storage.table.table_name,

@@ -42,6 +42,12 @@ def test_the_worker_is_the_same_code_with_the_same_settings_and_all_the_time_the
     assert read_settings(names | {"AWS_REGION": "eu-west-1"}).joins_queue_url
 
 
+def test_lambda_lets_the_worker_ask_itself_for_the_rest_of_a_round(assembly: Assembly):
+    """Else it would stop a round after 16 runs, as an endless loop; the service never asks itself for anything."""
+    assert function_of(assembly, "worker")["RecursiveLoop"] == "Allow"
+    assert "RecursiveLoop" not in function_of(assembly, "handler")
+
+
 def test_each_queue_is_encrypted_and_takes_nothing_over_plain_http(assembly: Assembly, queues):
     policies = [each["Properties"] for each in assembly.find("AWS::SQS::QueuePolicy").values()]
     for name, queue in queues.values():
