@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, cast
 
 from mgmt_api.ports import ObjectStore, RecordStore
@@ -40,6 +40,28 @@ def interpose_records(store: RecordStore, *, before: Hook = _pass, after: Hook =
 def interpose_objects(store: ObjectStore, *, before: Hook = _pass, after: Hook = _pass) -> ObjectStore:
     """Put hooks before and after every call of an object store; each gets the method's name."""
     return cast("ObjectStore", _Interposed(store, before, after))
+
+
+class _Refusing:
+    def __init__(self, store: object, errors: Mapping[str, Exception]) -> None:
+        self._store = store
+        self._errors = errors
+
+    def __getattr__(self, name: str) -> Any:
+        method = getattr(self._store, name)
+
+        def call(first: Any, *arguments: Any, **named: Any) -> Any:
+            asked = [first] if isinstance(first, str) else list(first)
+            for each in self._errors.keys() & asked:
+                raise self._errors[each]
+            return method(first if isinstance(first, str) else asked, *arguments, **named)
+
+        return call if name in ("head_object", "get_operations", "get_names") else method
+
+
+def refuse_some(store: Any, errors: Mapping[str, Exception]) -> Any:
+    """Have each read that names one of these objects, names or operations raise its error; all others are answered."""
+    return _Refusing(store, errors)
 
 
 class CrashError(Exception):

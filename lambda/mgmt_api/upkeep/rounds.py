@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from datetime import timedelta
+from functools import partial
 from typing import Final
 
 from mgmt_api.calls.backends import Backends
@@ -11,6 +12,7 @@ from mgmt_api.calls.items import decide
 from mgmt_api.domain.entities import HistoryQuery, Name, Operation, Recorded
 from mgmt_api.domain.work import ROUND_SECONDS
 from mgmt_api.ports import ConflictError, RecordsUnavailableError, StorageError
+from mgmt_api.upkeep.reading import read_ahead
 from mgmt_api.upkeep.settling import may_be_settled, settle_by_id, settle_other, settle_upload
 from mgmt_contract.names import fold_key
 from mgmt_contract.problems import ProblemError
@@ -41,7 +43,7 @@ def go_through_pending(backends: Backends, after: str | None) -> str | None:
         page = backends.records.find_operations(query)
         due = [each for each in page.operations if may_be_settled(backends, each) and _is_due(backends, each)]
         keys = {each.record.s3_object_key for each in due if isinstance(each, Operation)}
-        names = backends.records.get_names(keys) if keys else {}
+        names = read_ahead(partial(backends.records.get_names, keys)) if keys else {}
         for operation in due:
             if backends.spare_seconds() < ROUND_MIN_SECONDS:
                 return after or ""

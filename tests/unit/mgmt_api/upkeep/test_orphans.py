@@ -7,9 +7,13 @@ from dataclasses import replace
 
 import pytest
 
+from mgmt_api.calls.backends import Backends
 from mgmt_api.domain.work import Work
-from mgmt_api.ports import NewObject
+from mgmt_api.ports import NewObject, StorageError, StorageUnavailableError
+from mgmt_api.upkeep.orphans import find_orphans
 from mgmt_contract.names import index_key
+from mgmt_contract.wire import MessageError
+from support.interposed import refuse_some
 from support.studio import BODY, CONTENT, index_of, item_for, parts_of
 
 ORPHANS = Work("orphans")
@@ -161,3 +165,66 @@ def test_a_run_without_time_says_where_to_go_on(studio):
     assert studio.queue.take_due() == [Work("orphans", after="objects 3.bin")]
     studio.worker(remaining_seconds=20).do(ORPHANS)
     assert studio.queue.take_due() == [Work("orphans", after="objects ")]
+
+
+def search(studio, *, objects=None, records=None, remaining_seconds=lambda: 900.0):
+    backends = Backends(
+        studio.settings,
+        records or studio.records,
+        objects or studio.objects,
+        studio.clock,
+        studio.metrics,
+        remaining_seconds=remaining_seconds,
+    )
+    return lambda after=None: find_orphans(backends, after)
+
+
+@pytest.mark.parametrize("error", [StorageError("403"), StorageUnavailableError("400, as of a customer's own key")])
+def test_an_object_that_the_storage_does_not_show_keeps_no_other_from_being_found(studio, caplog, error):
+    """Such as one that an admin has stored with a KMS key: every search would have ended there."""
+    for key in ("a.bin", "b.bin", "c.bin"):
+        studio.objects.place(key, BODY)
+    studio.clock.advance(DAY)
+    assert search(studio, objects=refuse_some(studio.objects, {"b.bin": error}))() is None
+    assert [(line.message, line.key) for line in caplog.records if hasattr(line, "key")] == [
+        ("orphan", "a.bin"),
+        ("not looked at this time", "b.bin"),
+        ("orphan", "c.bin"),
+    ]
+
+
+def test_a_record_that_cannot_be_read_keeps_no_other_from_being_found(studio, ada, caplog):
+    """As a hand in the table, or a version to come, may leave it."""
+    store_with_an_index(studio, ada)
+    clip = ada.upload(item_for("clip", BODY), BODY)
+    lost = ada.upload(item_for("lost", BODY), BODY)
+    studio.objects.destroy("lost.tar.gz", lost.record.version_id)
+    studio.objects.place("strange.bin", BODY)
+    studio.objects.place(index_key("", UNKNOWN), BODY, operation_id=UNKNOWN)
+    studio.clock.advance(DAY)
+    unreadable = MessageError("of a type to come")
+    faults = {UNKNOWN: unreadable, "clip.tar.gz": unreadable}
+    assert search(studio, records=refuse_some(studio.records, faults))() is None
+    assert [line.key for line in caplog.records if line.message == "orphan"] == ["strange.bin", "lost.tar.gz"]
+    unseen = [line.key for line in caplog.records if line.message == "cannot be looked at"]
+    assert unseen == [index_key("", UNKNOWN), clip.record.s3_object_key]
+
+
+def test_a_storage_that_takes_long_is_searched_in_several_runs_and_each_object_is_looked_at_once(studio, ada, caplog):
+    """A run that Lambda cuts off in the middle of a page would begin at the same place again, five times."""
+    for number in range(4):
+        studio.objects.place(f"{number}.bin", BODY)
+        studio.objects.create_multipart_upload(NewObject(f"{number}.tar.gz", UNKNOWN))
+        lost = ada.upload(item_for(f"lost{number}", BODY), BODY)
+        studio.objects.destroy(f"lost{number}.tar.gz", lost.record.version_id)
+        studio.clock.advance(1)
+    studio.clock.advance(DAY)
+    time_left, runs, place = iter(()), 0, None
+    find = search(studio, remaining_seconds=lambda: next(time_left, 0.0))
+    while runs == 0 or place is not None:
+        time_left, runs = iter([900.0] * 4), runs + 1
+        place = find(place)
+    told = [line.key for line in caplog.records if line.message == "orphan"]
+    expected = ("{}.bin", "{}.tar.gz", "lost{}.tar.gz")
+    assert sorted(told) == sorted(each.format(number) for each in expected for number in range(4))
+    assert runs > 4

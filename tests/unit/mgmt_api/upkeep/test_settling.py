@@ -11,7 +11,8 @@ from mgmt_api.domain.work import Work
 from mgmt_api.ports import ConflictError, StorageError, StorageUnavailableError
 from mgmt_api.upkeep import rounds
 from mgmt_contract.messages.uploads import CleanUp
-from support.interposed import fail_at, interpose_objects, interpose_records
+from mgmt_contract.wire import MessageError
+from support.interposed import fail_at, interpose_objects, interpose_records, refuse_some
 from support.studio import BODY, CONTENT, item_for, part_of
 
 MINUTE, DAY = 60, 24 * 3600
@@ -370,6 +371,16 @@ class TestRounds:
             studio.work(PENDING)
         phases = [each.phase for each in studio.records.operations.values()]
         assert phases == ["carrying", "done", "done"]
+
+    def test_a_name_that_cannot_be_read_keeps_no_other_upload_waiting(self, studio, ada):
+        """As a hand in the table, or a version to come, may leave it."""
+        for number in range(3):
+            ada.send(ada.start(item_for(f"clip{number}", BODY)), BODY)
+        studio.clock.advance(10 * MINUTE)
+        unreadable = {"clip1.tar.gz": MessageError("of a type to come")}
+        studio.serve(refuse_some(studio.records, unreadable), studio.objects)
+        studio.work(PENDING)
+        assert [each.phase for each in studio.records.operations.values()] == ["done", "carrying", "done"]
 
     def test_a_lost_write_is_looked_at_again(self, studio, ada):
         started = sent(ada)
