@@ -31,15 +31,25 @@ LOST_RACES_MAX: Final = 20
 
 _FIRST_PAUSE_SECONDS: Final = 0.05
 _CONFLICTS: Final = frozenset(
-    {"ConditionalCheckFailedException", "TransactionConflictException", "TransactionCanceledException"}
+    {
+        "ConditionalCheckFailed",
+        "ConditionalCheckFailedException",
+        "TransactionConflict",
+        "TransactionConflictException",
+    }
 )
 _THROTTLES: Final = frozenset(
     {
         "ProvisionedThroughputExceededException",
         "RequestLimitExceeded",
+        "ThrottlingError",
         "ThrottlingException",
+        "TransactionInProgressException",  # the first try of this very transaction: the SDK has repeated it meanwhile
+        "ProvisionedThroughputExceeded",
     }
 )
+"""Errors, and reasons why a transaction was cancelled. Source: Amazon DynamoDB API Reference, "TransactWriteItems", and
+botocore's model of it, read 2026-11."""
 
 
 class Items:
@@ -135,8 +145,9 @@ def port_errors() -> Iterator[None]:
 
 
 def _cancellation_codes(error: ClientError) -> Iterator[str]:
-    """Yield why each item of a transaction was refused."""
+    """Yield why each item of a transaction was refused; one that was cancelled without a reason has met another one."""
     reasons: Any = error.response.get("CancellationReasons", [])
+    if not reasons and error_code(error) == "TransactionCanceledException":
+        yield "TransactionConflict"
     for reason in reasons:
-        code = reason.get("Code", "None")
-        yield "ThrottlingException" if code in ("ThrottlingError", "ProvisionedThroughputExceeded") else code
+        yield reason.get("Code", "None")

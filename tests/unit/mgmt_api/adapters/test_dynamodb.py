@@ -347,6 +347,23 @@ def test_a_transaction_cancelled_by_load_is_unavailable(code: str):
     assert len(server.asked) == 2
 
 
+def test_a_transaction_whose_first_try_is_still_at_work_is_unavailable():
+    """As where its answer was lost and the SDK has asked again: it was answered as a fault of the service."""
+    refused = error_answer(400, "TransactionInProgressException")
+    with scripted_server(NOTHING_STORED, refused) as server, pytest.raises(RecordsUnavailableError):
+        make_store(server.url).add_signed_parts(make_id(1), PARTS_IN_TWO_ITEMS)
+
+
+@pytest.mark.parametrize("code", ["ValidationError", "ItemCollectionSizeLimitExceeded"])
+def test_a_transaction_that_dynamodb_can_never_make_is_no_lost_race(code: str):
+    """It was decided again and again, and then said to have been changed by others."""
+    with (
+        scripted_server(NOTHING_STORED, cancelled("None", code)) as server,
+        pytest.raises(ClientError, match="TransactionCanceledException"),
+    ):
+        make_store(server.url).add_signed_parts(make_id(1), PARTS_IN_TWO_ITEMS)
+
+
 def test_no_call_outlasts_the_function():
     """All tries of one call together end well within 29 seconds, the life of a call to the service."""
     config = make_dynamodb_client("eu-west-1", access_key="key", secret_key="made up").meta.config
