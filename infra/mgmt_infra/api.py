@@ -14,6 +14,7 @@ from constructs import Construct
 
 from mgmt_api.domain.policy import scopes_for
 from mgmt_contract.routes import ROUTES, Route
+from mgmt_infra.alarms import Alarms
 from mgmt_infra.deployment import Deployment
 from mgmt_infra.rules import set_aside
 
@@ -39,7 +40,13 @@ class Api(Construct):
     """One route per call of the contract, and no others."""
 
     def __init__(
-        self, scope: Construct, construct_id: str, *, function: lambda_.IFunction, deployment: Deployment
+        self,
+        scope: Construct,
+        construct_id: str,
+        *,
+        function: lambda_.IFunction,
+        deployment: Deployment,
+        alarms: Alarms,
     ) -> None:
         super().__init__(scope, construct_id)
         self._deployment = deployment
@@ -55,6 +62,7 @@ class Api(Construct):
             self, "AccessLog", retention=logs.RetentionDays.THREE_MONTHS, removal_policy=cdk.RemovalPolicy.DESTROY
         )
         self.url = self._make_stage().url
+        self._make_alarms(alarms)
 
     def _add_route(self, route: Route) -> gateway.HttpRoute:
         scopes = list(scopes_for(route, self._deployment.settings))
@@ -96,6 +104,17 @@ class Api(Construct):
             f"{route.method} {route.path}": self._limit_open_route() for route in ROUTES if not route.needs_sign_in
         }
         return stage
+
+    def _make_alarms(self, alarms: Alarms) -> None:
+        """Alarm where nobody is served, and where the service itself is at fault, which a list answers as one item's.
+
+        A moment without S3 or DynamoDB is no alarm: clients ask again for 15 minutes, a few times in each five.
+        """
+        failed = self._api.metric_server_error(period=cdk.Duration.minutes(5), statistic="Sum")
+        told = "Calls have failed for ten minutes: see the service's log, and the API's where that says nothing."
+        alarms.add(alarms, "CallsFailAlarm", failed, 3, told, breaches=2, periods=3)
+        faults = alarms.hourly_sum("Problems", code="internal-error")
+        alarms.add(alarms, "FaultsAlarm", faults, 1, "The service met an error that it does not know: see its log.")
 
     def _limit_open_route(self) -> dict[str, int]:
         """Throttle the open route apart, so that a flood of its calls takes nothing from signed-in users."""

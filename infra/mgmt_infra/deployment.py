@@ -64,6 +64,7 @@ class Deployment:
     """What the file says, with the user pool's fixed values."""
     first_admins: Mapping[str, str] = dataclasses.field(default_factory=dict)
     identity_providers: tuple[str, ...] = ()
+    alarm_addresses: tuple[str, ...] = ()
     requests_per_second: int = 50
     request_burst: int = 100
     open_requests_per_second: int = 5

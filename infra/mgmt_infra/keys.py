@@ -214,6 +214,12 @@ KEYS: Final[Mapping[str, Key]] = {
         "none",
         _NUMBER,
     ),
+    "alarm_addresses": Key(
+        "list",
+        "e-mail addresses that are told of alarms; each confirms once, by the link in a mail that AWS sends",
+        "none: alarms only show in CloudWatch",
+        _ADDRESS,
+    ),
     "requests_per_second": Key("number", "throttle of the calls that need sign-in", "50", _NUMBER),
     "request_burst": Key("number", "how many of those may come at once", "100", _NUMBER),
     "open_requests_per_second": Key("number", "throttle of `GET /v1/service`, which anybody may call", "5", _NUMBER),

@@ -1,18 +1,15 @@
-"""What feeds the worker: two queues, the notifications of S3, a schedule; and the alarms that watch them."""
+"""What feeds the worker: two queues, the notifications of S3, a schedule; and what is watched of them."""
 
 from __future__ import annotations
 
 import json
 
 import aws_cdk as cdk
-from aws_cdk import aws_cloudwatch as cloudwatch
 from aws_cdk import aws_iam as iam
 from aws_cdk import aws_scheduler as scheduler
 from aws_cdk import aws_sqs as sqs
 from constructs import Construct
 
-from mgmt_api.adapters.cloudwatch import NAMESPACE
-from mgmt_api.domain.metrics import MetricName
 from mgmt_api.domain.work import (
     ARRIVAL_DELAY_SECONDS,
     DELETED_EVERY_SECONDS,
@@ -20,6 +17,7 @@ from mgmt_api.domain.work import (
     ROUND_SECONDS,
     Task,
 )
+from mgmt_infra.alarms import Alarms
 
 WORK_MAX_SECONDS = 15 * 60
 """The longest that a function may run. Source: AWS Lambda Developer Guide, "Lambda quotas", read 2026-11."""
@@ -37,7 +35,7 @@ _ROUNDS: dict[Task, str] = {
 class Queues(Construct):
     """Joins may take minutes each, looks take moments; what fails again and again becomes a dead letter."""
 
-    def __init__(self, scope: Construct, construct_id: str, *, service_name: str) -> None:
+    def __init__(self, scope: Construct, construct_id: str, *, alarms: Alarms) -> None:
         super().__init__(scope, construct_id)
         self.dead_letters = self._make("DeadLetters", retention_period=cdk.Duration.days(14))
         tries = sqs.DeadLetterQueue(max_receive_count=TRIES_MAX, queue=self.dead_letters)
@@ -52,7 +50,7 @@ class Queues(Construct):
         )
         self._allow_arrivals()
         self._make_schedule()
-        self._make_alarms(service_name)
+        self._make_alarms(alarms)
 
     def _make(self, construct_id: str, **properties: object) -> sqs.Queue:
         return sqs.Queue(self, construct_id, encryption=sqs.QueueEncryption.SQS_MANAGED, enforce_ssl=True, **properties)  # type: ignore[arg-type]
@@ -67,7 +65,7 @@ class Queues(Construct):
                 resources=[self.looks.queue_arn],
                 conditions={
                     "StringEquals": {"aws:SourceAccount": cdk.Stack.of(self).account},
-                    "ArnLike": {"aws:SourceArn": "arn:aws:s3:::*"},
+                    "ArnLike": {"aws:SourceArn": f"arn:{cdk.Aws.PARTITION}:s3:::*"},
                 },
             )
         )
@@ -97,48 +95,25 @@ class Queues(Construct):
             )
             schedule.node.add_dependency(role)
 
-    def _make_alarms(self, service_name: str) -> None:
+    def _make_alarms(self, alarms: Alarms) -> None:
         """Alarm where work is given up, where it is not done, and where something has no record."""
         letters = self.dead_letters.metric_approximate_number_of_messages_visible(
             period=cdk.Duration.minutes(5), statistic="Maximum"
         )
-        self._alarm(
-            "DeadLettersAlarm", letters, 1, "Work of the worker failed five times: it lies in the dead letters."
-        )
+        told = "Work of the worker failed five times: it lies in the dead letters."
+        alarms.add(self, "DeadLettersAlarm", letters, 1, told)
         for name, queue in (("Joins", self.joins), ("Looks", self.looks)):
             age = queue.metric_approximate_age_of_oldest_message(period=cdk.Duration.minutes(5), statistic="Maximum")
-            self._alarm(f"{name}LateAlarm", age, 3600, "Work waits for the worker for more than an hour.")
-        orphans = _hourly_sum("Orphans", service_name)
-        self._alarm("OrphansAlarm", orphans, 1, "Objects without record, or records without object: see the log.")
-        removals = _hourly_sum("RemovalsFailed", service_name)
-        self._alarm(
+            alarms.add(self, f"{name}LateAlarm", age, 3600, "Work waits for the worker for more than an hour.")
+        told = "Objects without record, or records without object: see the log."
+        alarms.add(self, "OrphansAlarm", alarms.hourly_sum("Orphans"), 1, told)
+        # The hourly round may come twice in one hour of the clock and not in the next: so not all have to breach.
+        alarms.add(
+            self,
             "RemovalsAlarm",
-            removals,
+            alarms.hourly_sum("RemovalsFailed"),
             1,
             "Deleted uploads cannot be given up for removal, and cost on: see the log.",
-            periods=_REMOVALS_FAIL_HOURS,
+            breaches=_REMOVALS_FAIL_HOURS,
+            periods=_REMOVALS_FAIL_HOURS + 2,
         )
-
-    def _alarm(
-        self, name: str, metric: cloudwatch.IMetric, threshold: float, description: str, *, periods: int = 1
-    ) -> None:
-        cloudwatch.Alarm(
-            self,
-            name,
-            metric=metric,
-            threshold=threshold,
-            evaluation_periods=periods,
-            comparison_operator=cloudwatch.ComparisonOperator.GREATER_THAN_OR_EQUAL_TO_THRESHOLD,
-            treat_missing_data=cloudwatch.TreatMissingData.NOT_BREACHING,
-            alarm_description=description,
-        )
-
-
-def _hourly_sum(name: MetricName, service_name: str) -> cloudwatch.Metric:
-    return cloudwatch.Metric(
-        namespace=NAMESPACE,
-        metric_name=name,
-        dimensions_map={"service": service_name},
-        period=cdk.Duration.hours(1),
-        statistic="Sum",
-    )

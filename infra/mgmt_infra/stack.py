@@ -5,6 +5,7 @@ from __future__ import annotations
 import aws_cdk as cdk
 from constructs import Construct
 
+from mgmt_infra.alarms import Alarms
 from mgmt_infra.api import Api
 from mgmt_infra.deployment import Deployment
 from mgmt_infra.function import resource_of
@@ -30,7 +31,8 @@ class MgmtStack(cdk.Stack):
         if sign_in is not None:
             deployment = deployment.with_sign_in(sign_in.issuer, sign_in.client.user_pool_client_id)
             cdk.CfnOutput(self, "UserPoolId", value=sign_in.pool.user_pool_id)
-        queues, worker_role = Queues(self, "Queues", service_name=deployment.stack_name), make_worker_role(self)
+        alarms = Alarms(self, "Alarms", service_name=deployment.stack_name, addresses=deployment.alarm_addresses)
+        queues, worker_role = Queues(self, "Queues", alarms=alarms), make_worker_role(self)
         storage = Storage(
             self,
             "Storage",
@@ -41,8 +43,9 @@ class MgmtStack(cdk.Stack):
         )
         service = Service(self, "Service", storage=storage, queues=queues, deployment=deployment)
         worker = Worker(self, "Worker", role=worker_role, queues=queues, storage=storage, deployment=deployment)
-        api = Api(self, "Api", function=service.function, deployment=deployment)
-        without_storage = (api.log, service.role_alone, service.log, queues, resource_of(worker_role), worker.log)
+        api = Api(self, "Api", function=service.function, deployment=deployment, alarms=alarms)
+        logs = (api.log, service.log, worker.log)
+        without_storage = (*logs, service.role_alone, resource_of(worker_role), queues, alarms)
         storage.make_after(api.authorizer, *without_storage)
         if sign_in is not None:
             sign_in.make_after(api.alone, *without_storage)

@@ -31,6 +31,7 @@ WITH_ISSUER: dict[str, Any] = {
     "join_patience_seconds": 900,
     "resume_days": 14,
     "recoverable_days": 45,
+    "alarm_addresses": ["anna@example.com", "ops@example.com"],
     "requests_per_second": 20,
     "request_burst": 40,
     "open_requests_per_second": 3,

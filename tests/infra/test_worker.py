@@ -87,7 +87,8 @@ def test_removals_that_fail_for_hours_have_an_alarm(assembly: Assembly):
     alarms = [each["Properties"] for each in assembly.find("AWS::CloudWatch::Alarm").values()]
     (removals,) = (each for each in alarms if each["MetricName"] == "RemovalsFailed")
     assert (removals["Namespace"], removals["Statistic"], removals["Threshold"]) == ("mgmt", "Sum", 1)
-    assert (removals["Period"], removals["EvaluationPeriods"]) == (3600, 6)
+    assert (removals["Period"], removals["DatapointsToAlarm"]) == (3600, 6)
+    assert removals["EvaluationPeriods"] == 8, "the round may miss an hour of the clock, and come twice in the next"
     assert _dimensions(removals) == [{"Name": "service", "Value": STACK}]
 
 
@@ -141,7 +142,7 @@ def test_only_s3_for_this_account_may_send_arrivals(assembly: Assembly, queues):
     assert statement["Action"] == "sqs:SendMessage"
     assert statement["Condition"] == {
         "StringEquals": {"aws:SourceAccount": {"Ref": "AWS::AccountId"}},
-        "ArnLike": {"aws:SourceArn": "arn:aws:s3:::*"},
+        "ArnLike": {"aws:SourceArn": {"Fn::Join": ["", ["arn:", {"Ref": "AWS::Partition"}, ":s3:::*"]]}},
     }
 
 
