@@ -20,6 +20,8 @@ from mgmt.machine.files import write_private
 from mgmt_contract.values import Value
 
 _SECRET_NAME: Final = re.compile(r"(?i)secret|access_?key|token|password|credential")
+_FILE_SIZE_MAX_CHARACTERS: Final = 1_048_576
+"""Far more than any config file has; some devices have no end."""
 _ASSIGNMENT: Final = re.compile(r"[\s#]*(?:export\s+)?[\w.-]+\s*[=:]")
 
 
@@ -84,7 +86,7 @@ def write_config(path: Path, changes: Mapping[str, str | None], source: Path | N
     """Set variables in the config file, keeping its comments and its other lines; None removes one.
 
     Written beside the file and renamed over it, so that a crash leaves the old or the new file; readable by its
-    owner alone.
+    owner alone. Anything but a file, such as a device, is not replaced.
 
     Args:
         path: The config file.
@@ -94,6 +96,10 @@ def write_config(path: Path, changes: Mapping[str, str | None], source: Path | N
     Raises:
         LocalStateError: If the file cannot be written, or what is there cannot be read.
     """
+    if os.path.exists(path) and not os.path.isfile(path):  # noqa: PTH110, PTH113  pathlib's raise where a disk fails
+        raise LocalStateError(
+            f"The config file {path} is no file. Name another one with MGMT_CONFIG.", code="config-file"
+        )
     is_taken_over = source is not None and source != path
     lines = [line for line in _read_lines(source) if _is_ours(line)] if source and is_taken_over else _read_lines(path)
     try:
@@ -107,12 +113,17 @@ def write_config(path: Path, changes: Mapping[str, str | None], source: Path | N
 
 def _read_lines(path: Path) -> list[str]:
     try:
-        return path.read_text(encoding="utf-8-sig").splitlines()  # editors of Windows put a mark first
+        with path.open(encoding="utf-8-sig") as file:  # editors of Windows put a mark first
+            text = file.read(_FILE_SIZE_MAX_CHARACTERS + 1)
     except (FileNotFoundError, NotADirectoryError):
         return []
     except (OSError, UnicodeDecodeError) as error:
         why = getattr(error, "strerror", None) or error
         raise LocalStateError(f"The config file {path} cannot be read: {why}.", code="config-file") from error
+    if len(text) > _FILE_SIZE_MAX_CHARACTERS:
+        message = f"The config file {path} is larger than any can be. Name another one with MGMT_CONFIG."
+        raise LocalStateError(message, code="config-file")
+    return text.splitlines()
 
 
 def _is_ours(line: str) -> bool:

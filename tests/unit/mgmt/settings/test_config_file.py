@@ -61,6 +61,23 @@ def _no_space(_):
     raise OSError(28, "No space left on device")
 
 
+@pytest.mark.skipif(os.name != "posix", reason="pipes with names are of POSIX")
+def test_what_is_no_file_is_not_replaced_by_one(config):
+    """The superuser's MGMT_CONFIG=/dev/null would have cost the machine that device."""
+    config.parent.mkdir()
+    os.mkfifo(config)
+    with pytest.raises(LocalStateError, match="is no file"):
+        write_config(config, {"MGMT_BUCKET": "b"})
+    assert stat.S_ISFIFO(config.stat().st_mode)
+
+
+@pytest.mark.skipif(not Path("/dev/zero").exists(), reason="there is no device without an end")
+def test_a_config_file_without_an_end_does_not_fill_the_memory():
+    with pytest.raises(LocalStateError, match="/dev/zero is larger than any can be"):
+        read_config(Path("/dev/zero"))
+    assert read_config(Path(os.devnull)) == {}
+
+
 def test_what_does_not_change_keeps_its_line_as_it_was_typed(config):
     config.parent.mkdir()
     text = "export MGMT_LOCAL_DIR='/a b'   \n  MGMT_BUCKET = b\n"
