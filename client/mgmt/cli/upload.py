@@ -55,11 +55,14 @@ def check_names(
     Raises:
         UsageError: With what was expected.
     """
+    from mgmt.source.globs import trim_glob
     from mgmt.text import shown
     from mgmt.upload.looking import is_excluded
 
     if "" in targets:
         raise UsageError("A target's name is empty; expected a file or directory.", code="empty-name")
+    if not all(map(trim_glob, excludes)):
+        raise UsageError("--exclude names nothing; expected --exclude GLOB.", code="empty-name")
     for target in targets:
         if target != "all" and is_excluded(os.path.abspath(target), excludes):  # noqa: PTH100  keeps a link's own name
             raise UsageError(

@@ -146,7 +146,9 @@ class Comparing:
         self._reads_back = reads_back
         self._digests = {root: digest for root, digest in digests.items() if digest is not None}
         self._excludes = {
-            each.number: ExcludedTrees(each.record.excludes) for each in uploads.standing if each.record.excludes
+            each.number: ExcludedTrees(each.record.excludes, _source_name(each.record))
+            for each in uploads.standing
+            if each.record.excludes
         }
 
     def run(self) -> set[int]:
@@ -218,9 +220,16 @@ def _loss_as_recorded(record: UploadRecord) -> Loss | None:
     return None
 
 
+def _stored_name(record: UploadRecord) -> str:
+    return record.s3_object_key.rpartition("/")[2].removesuffix(ARCHIVE_SUFFIX)
+
+
+def _source_name(record: UploadRecord) -> str:
+    return record.source_file_record.name if record.source_file_record is not None else _stored_name(record)
+
+
 def _roots(name: str, record: UploadRecord) -> set[bytes]:
     """Name what the target's root may be called in an upload's archive: by its own name, or by what --as gave."""
-    stored_as = record.s3_object_key.rpartition("/")[2].removesuffix(ARCHIVE_SUFFIX)
-    source = record.source_file_record.name if record.source_file_record is not None else stored_as
+    stored_as, source = _stored_name(record), _source_name(record)
     texts = {stored_as, source, *(unicodedata.normalize("NFD", each) for each in (stored_as, source))}
     return {os.fsencode(name), *(each.encode("utf-8", "ignore") for each in texts)}

@@ -47,7 +47,8 @@ class Source(Value):
 
     def members(self) -> Generator[Member]:
         """Find the members anew, as they are now, in the archive's order."""
-        return Walk(os.fspath(self.path), self.name, Excludes(self.excludes), self.is_own_archive).members()
+        excludes = Excludes(self.excludes, self.path.name)
+        return Walk(os.fspath(self.path), self.name, excludes, self.is_own_archive).members()
 
     def look_again(self) -> Source:
         """Look at the same file or folder as it is now."""
@@ -93,7 +94,7 @@ def count_bytes(target: str | Path, excludes: Sequence[str], is_stopped: Callabl
     """
     path = place_of(target)
     counted_bytes = 0
-    for member in Walk(os.fspath(path), path.name or "folder", Excludes(excludes)).members():
+    for member in Walk(os.fspath(path), path.name or "folder", Excludes(excludes, path.name)).members():
         if is_stopped():
             break
         counted_bytes += member.size_bytes
@@ -148,7 +149,7 @@ def look(
     Args:
         target: Path, absolute or relative to the current directory.
         name: Root member's name, if not the target's own.
-        excludes: Globs compared with each entry's name and with its path below the target.
+        excludes: Globs of entries to leave out, as `Excludes` compares them.
         shown_as: Path for the record, if not the one given.
         is_own_archive: Tells which archives in a folder are mgmt's own; they are skipped and listed.
 
@@ -160,7 +161,7 @@ def look(
     given = os.fspath(target)
     path, own_name, is_directory = look_at_entry(given)
     root_name = _named_by_itself(given, own_name) if name is None else _chosen(name)
-    walk = Walk(path, root_name, Excludes(excludes), is_own_archive)
+    walk = Walk(path, root_name, Excludes(excludes, own_name), is_own_archive)
     survey = Survey()
     tar_bytes = TAR_END_BYTES
     has_files = False

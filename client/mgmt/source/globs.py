@@ -1,4 +1,7 @@
-"""Globs that fit an entry or a folder above it, at a cost that grows with the path's length and not with its square."""
+"""What globs fit, of names and paths; of folders too, at a cost that grows with a path's length and not its square.
+
+What is typed just as it is called fits too: brackets are part of many names.
+"""
 
 from __future__ import annotations
 
@@ -10,16 +13,22 @@ from typing import Final
 _END: Final = re.compile(r"\\[Zz]\Z")
 """How `fnmatch.translate` says that the text ends: Python 3.14 writes it in another way than those before."""
 _HERE: Final = r"(?=/|\Z)"
+_FROM_HERE: Final = re.compile(r"^(\./+)+")
+
+
+def trim_glob(glob: str) -> str:
+    """Take off what is no part of a name: `./` before it, as shells complete paths, and slashes behind it."""
+    return _FROM_HERE.sub("", glob).rstrip("/")
+
+
+def translate_whole(glob: str) -> str:
+    """Translate a glob to a regular expression that matches a text if all of it fits, or is just that."""
+    return rf"(?:{re.escape(glob)}\Z|{fnmatch.translate(glob)})"
 
 
 def translate_leading(glob: str) -> str:
     """Translate a glob to a regular expression that matches a path if the glob fits it or a folder that it lies in."""
-    return _END.sub("", fnmatch.translate(glob)) + _HERE
-
-
-def translate_leading_text(text: str) -> str:
-    """Write a regular expression that matches a path if it, or a folder that it lies in, is called just so."""
-    return re.escape(text) + _HERE
+    return f"(?:{re.escape(glob)}{_HERE}|{_END.sub('', fnmatch.translate(glob))}{_HERE})"
 
 
 class FolderNames:
@@ -54,17 +63,27 @@ class ExcludedTrees:
 
     Args:
         globs: As those of `Excludes`.
+        own_name: As that of `Excludes`.
     """
 
-    def __init__(self, globs: Sequence[str]) -> None:
-        self._patterns = [re.compile(translate_leading(glob.rstrip("/"))) for glob in globs]
+    def __init__(self, globs: Sequence[str], own_name: str) -> None:
+        patterns = [translate_leading(trim_glob(glob)) for glob in globs]
+        self._patterns = [re.compile(pattern) for pattern in patterns]
+        self._root = f"{own_name}/"
+        # The root itself is left out by no glob.
+        self._from_root = [re.compile(rf"{pattern}(?s:(?<=.{{{len(self._root) + 1}}}))") for pattern in patterns]
         self._folder_names = FolderNames(self._fits)
 
     def have(self, path: bytes) -> bool:
         """Tell whether an entry is left out; `path` is below the root, and empty for the root itself."""
         text = path.decode("utf-8", "surrogateescape")
         folder, slash, name = text.rpartition("/")
-        return self._fits(text) or self._fits(name) or (bool(slash) and self._folder_names.has_fitting(folder))
+        return (
+            self._fits(text)
+            or self._fits(name)
+            or any(pattern.match(self._root + text) for pattern in self._from_root)
+            or (bool(slash) and self._folder_names.has_fitting(folder))
+        )
 
     def _fits(self, text: str) -> bool:
         return any(pattern.match(text) for pattern in self._patterns)

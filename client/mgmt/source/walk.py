@@ -9,7 +9,6 @@ copied.
 from __future__ import annotations
 
 import errno
-import fnmatch
 import os
 import re
 import stat
@@ -21,6 +20,7 @@ from typing import Final, NamedTuple, NoReturn
 from mgmt.errors import SourceError, path_too_long, source_changed, source_failure, source_unreadable
 from mgmt.layout import MEMBER_PATHS_MAX_BYTES, TEMPORARY_SUFFIX, Member, is_temporary_name
 from mgmt.machine.folders import ASKS_EFFECTIVE_IDS, OPEN_FILE_FLAGS, Folder, MovedError, open_folder
+from mgmt.source.globs import translate_whole, trim_glob
 from mgmt.text import shown
 from mgmt_contract.names import ARCHIVE_SUFFIX
 
@@ -106,20 +106,29 @@ def reason_to_skip(name: bytes) -> str | None:
 class Excludes:
     """Entries that the user excludes, by name.
 
-    A glob is compared with an entry's name and with its path below the root; a folder that is left out
-    takes everything below it along. It is not reported as skipped: it was asked for.
+    A glob is compared with an entry's name, with its path below the root, and with that path behind the root's own
+    name, as messages name it; a folder that is left out takes everything below it along. It is not reported as
+    skipped: it was asked for.
+
+    Args:
+        globs: Each may begin with `./`, and may be what an entry is called, brackets included.
+        own_name: The name of the root on the disk, which the archive may not call so.
     """
 
-    def __init__(self, globs: Sequence[str]) -> None:
-        patterns = [fnmatch.translate(glob.rstrip("/")) for glob in globs]
+    def __init__(self, globs: Sequence[str], own_name: str = "") -> None:
+        patterns = [translate_whole(trim_glob(glob)) for glob in globs]
         self._pattern = re.compile("|".join(patterns)) if patterns else None
+        self._own_name = os.fsencode(own_name)
 
     def leave_out(self, name: bytes, path: bytes) -> bool:
         """Tell whether an entry is left out; `path` starts with the root's name."""
         if self._pattern is None:
             return False
         below_root = path.partition(b"/")[2]
-        return any(self._pattern.match(_text(candidate)) for candidate in (name, below_root))
+        candidates = [name, below_root]
+        if self._own_name and below_root:
+            candidates.append(self._own_name + b"/" + below_root)
+        return any(self._pattern.match(_text(candidate)) for candidate in candidates)
 
 
 def _text(name: bytes) -> str:

@@ -7,24 +7,21 @@ from collections.abc import Sequence
 from typing import Final
 
 from mgmt.layout import decode_path
-from mgmt.source.globs import FolderNames, translate_leading, translate_leading_text
+from mgmt.source.globs import FolderNames, translate_leading, trim_glob
 
-_HERE: Final = re.compile(r"^(\./+)+")
 _NOT_EMPTY: Final = r"(?s:(?<=.))"
 
 
 class Globs:
     """Tells of each member whether it is chosen.
 
-    A glob is compared, as `--exclude` does, with an entry's name and with its path below the root; also with its
-    whole path, as lists show it. A folder that matches takes everything below it along. Without globs all are chosen.
-    A `./` at its beginning, as shells complete paths, is no part of it. What is typed just as it is called is chosen
-    too: brackets are part of many names.
+    A glob is compared, as `--exclude` does, with an entry's name, with its path below the root, and with its whole
+    path, as lists show it. A folder that matches takes everything below it along. Without globs all are chosen.
     """
 
     def __init__(self, globs: Sequence[str] = ()) -> None:
         self._globs = tuple(globs)
-        self._patterns = [_compile(_HERE.sub("", glob).rstrip("/")) for glob in globs]
+        self._patterns = [_compile(trim_glob(glob)) for glob in globs]
         self._unmatched = set(range(len(self._patterns)))
         self._folder_names = FolderNames(self._matches)
 
@@ -52,4 +49,4 @@ class Globs:
 
 
 def _compile(glob: str) -> re.Pattern[str]:
-    return re.compile(f"(?:{translate_leading_text(glob)}|{translate_leading(glob)}){_NOT_EMPTY}")
+    return re.compile(translate_leading(glob) + _NOT_EMPTY)

@@ -101,7 +101,14 @@ def test_a_folder_whose_disk_does_not_answer_is_not_said_to_be_missing(monkeypat
         check_folder(Path("mount"), "--to", "no-folder")
 
 
-@pytest.mark.parametrize("glob", ["clip", "cl*", "*"])
+@pytest.mark.parametrize("glob", ["", "./", "/"])
+def test_a_glob_that_names_nothing_is_refused(capsys, glob):
+    """As of a script's variable that is not set: all would be uploaded."""
+    exit_code, said = refused(capsys, "clip", "--exclude", glob)
+    assert (exit_code, "--exclude names nothing" in said) == (2, True)
+
+
+@pytest.mark.parametrize("glob", ["clip", "./clip", "cl*", "*"])
 def test_a_target_that_is_excluded_is_said(capsys, glob):
     exit_code, said = refused(capsys, "./clip", "--exclude", glob)
     assert exit_code == 2

@@ -2,6 +2,7 @@
 
 import fnmatch
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -9,13 +10,15 @@ from mgmt.source.globs import ExcludedTrees, FolderNames
 from mgmt.source.walk import Excludes
 
 NAMES = st.text("abB.[]?\udcff\n", min_size=1, max_size=3)
-GLOBS = st.text("abB.*?[]!/\udcff\n", max_size=6)
+GLOBS = st.builds(
+    "".join, st.tuples(st.sampled_from(["", "./", "own/", "o*"]), st.text("abB.*?[]!/\udcff\n", max_size=6))
+)
 PATHS = st.lists(NAMES, max_size=5).map(lambda names: "/".join(names).encode("utf-8", "surrogateescape"))
 
 
 def left_out_by_a_walk(globs, path):
     """Ask for each folder on the way, as a walk does that comes down to the path."""
-    excludes = Excludes(globs)
+    excludes = Excludes(globs, "own")
     names = path.split(b"/")
     return any(
         excludes.leave_out(name, b"root/" + b"/".join(names[:count]) if path else b"root")
@@ -25,8 +28,35 @@ def left_out_by_a_walk(globs, path):
 
 @given(st.lists(GLOBS, max_size=3), st.lists(PATHS, max_size=8))
 def test_excluded_trees_have_what_a_walk_leaves_out(globs, paths):
-    trees = ExcludedTrees(globs)
+    trees = ExcludedTrees(globs, "own")
     assert [trees.have(path) for path in paths] == [left_out_by_a_walk(globs, path) for path in paths]
+
+
+@pytest.mark.parametrize(
+    ("glob", "left_out"),
+    [
+        ("b", ["b", "sub/b", "sub/DCIM/b"]),
+        ("DCIM/b", ["b"]),
+        ("./DCIM/b/", ["b"]),
+        ("./b", ["b", "sub/b", "sub/DCIM/b"]),
+        ("DCIM/*", ["b", "Take [1].mov", "Take 1.mov", "sub", "sub/b", "sub/DCIM/b"]),
+        ("Take [1].mov", ["Take [1].mov", "Take 1.mov"]),
+        ("DCIM/Take [1].mov", ["Take [1].mov", "Take 1.mov"]),
+        ("sub/b", ["sub/b"]),
+        ("cam-a/b", []),
+        ("DCIM", []),
+        ("/b", []),
+    ],
+)
+def test_what_is_to_stay_out_may_be_named_as_messages_and_shells_name_it(glob, left_out):
+    """Brackets, `./` and the folder's own name went unnoticed, and with them what was to stay out was uploaded."""
+    entries = ["b", "Take [1].mov", "Take 1.mov", "sub", "sub/b", "sub/DCIM/b"]
+    excludes, trees = Excludes([glob], "DCIM"), ExcludedTrees([glob], "DCIM")
+    by_walk = [
+        each for each in entries if excludes.leave_out(each.rpartition("/")[2].encode(), b"cam-a/" + each.encode())
+    ]
+    assert by_walk == left_out
+    assert set(by_walk) <= {each for each in entries if trees.have(each.encode())}
 
 
 def test_a_name_is_looked_at_once_on_the_way_down_not_once_for_each_path_below_it():

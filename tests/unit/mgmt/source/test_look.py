@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from mgmt.errors import MgmtError, SourceError, UsageError
-from mgmt.source import Source, look
+from mgmt.source import Source, count_bytes, look
 from support.trees import LONG_NAME, litter, noise
 
 
@@ -200,6 +200,16 @@ def test_excluded_entries_are_neither_members_nor_reported(tmp_path):
     source = look(folder, excludes=["*.tmp", "cache/", "sub/notes*"])
     assert paths(source) == ["P", "P/keep.mov", "P/sub", "P/sub/keep.txt"]
     assert source.skipped == ()
+
+
+def test_what_is_excluded_may_be_named_from_the_folders_own_name_on_whatever_the_archive_calls_it(tmp_path):
+    folder = tmp_path / "DCIM"
+    for name in ("keep.mov", "private/x", "Take [1].mov"):
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).touch()
+    source = look(folder, name="cam-a", excludes=["DCIM/private", "./DCIM/Take [1].mov"])
+    assert paths(source) == ["cam-a", "cam-a/keep.mov"] == [os.fsdecode(member.path) for member in source.members()]
+    assert count_bytes(folder, ["DCIM/*"], lambda: False) == 0
 
 
 def test_globs_do_not_concern_the_target_itself(tmp_path):
