@@ -218,6 +218,21 @@ def test_a_link_whose_file_is_there_already_comes_as_a_file(team, bert, card):
         assert (bert.work / "DCIM" / "200" / name).read_bytes() == (card / "100" / "C0000.MP4").read_bytes()
 
 
+def test_a_link_whose_clip_is_not_chosen_comes_behind_the_last_block_though_its_own_lie_before_that(team, anna, bert):
+    """All blocks are stored, so only the index tells where the last one, which is shorter, ends."""
+    folder = anna.work / "DCIM"
+    (folder / "100").mkdir(parents=True)
+    (folder / "200").mkdir()
+    (folder / "100" / "C0000.MP4").write_bytes(noise(CLIP_BYTES))
+    (folder / "200" / "still").write_bytes(noise(300_000))
+    os.link(folder / "100" / "C0000.MP4", folder / "200" / "twin.MP4")
+    assert anna.run("upload", "DCIM", "--compression", "store").exit_code == 0
+    run = only(bert, "200")
+    assert (run.exit_code, run.stderr) == (0, "")
+    for name in ("still", "twin.MP4"):
+        assert (bert.work / "DCIM" / "200" / name).read_bytes() == (folder / "200" / name).read_bytes()
+
+
 def test_without_an_index_the_archive_is_read_and_said_to_be(team, anna, bert):
     folder = anna.work / "few"
     folder.mkdir()

@@ -148,24 +148,27 @@ class KnownBlocks:
         self._window = _Window(file)
         self._room = memoryview(bytearray(BLOCK_SIZE_BYTES))
 
-    def read(self, length: int) -> memoryview:
+    def read(self, length: int, size_bytes: int) -> memoryview:
         """Return the content of the next block, good until the next call.
 
         Args:
             length: Bytes that it takes in the archive.
+            size_bytes: Of its content. Where a block that lay before the archive's last one follows that, and both are
+                stored, nothing else tells them apart.
 
         Raises:
             IntegrityError: archive-damaged.
         """
-        stored = _read_stored(self._window, self._room)
+        room = self._room[:size_bytes]
+        stored = _read_stored(self._window, room)
         if not stored.is_whole_block:
-            return self._inflate(stored, length - stored.length)
+            return self._inflate(room, stored, length - stored.length)
         if stored.length != length:
             raise damaged("one of its blocks is not as long as the index says")
-        return stored.block(self._room).content
+        return stored.block(room).content
 
-    def _inflate(self, stored: _StoredPieces, length: int) -> memoryview:
-        inflating = _Inflating(self._room, stored)
+    def _inflate(self, room: memoryview, stored: _StoredPieces, length: int) -> memoryview:
+        inflating = _Inflating(room, stored)
         for start in range(0, length, _PIECE_SIZE_BYTES):
             inflating.take(self._window.take(min(_PIECE_SIZE_BYTES, length - start)))
         return inflating.content()
@@ -285,11 +288,11 @@ def _read_stored(window: _Window, room: memoryview) -> _StoredPieces:
 
     Args:
         window: The archive.
-        room: Memory for a block's content.
+        room: Memory for the block's content, and no more where that is known.
     """
     lengths: list[int] = []
     size_bytes = 0
-    while size_bytes < BLOCK_SIZE_BYTES:
+    while size_bytes < len(room):
         taken = window.take_stored(room[size_bytes:])
         lengths += taken
         size_bytes += sum(taken)
@@ -300,7 +303,7 @@ def _read_stored(window: _Window, room: memoryview) -> _StoredPieces:
             break
         mark, piece_bytes, complement = _STORED_HEADER.unpack(header)
         is_stored = not mark and piece_bytes and piece_bytes ^ complement == 0xFFFF
-        if not is_stored or size_bytes + piece_bytes > BLOCK_SIZE_BYTES:
+        if not is_stored or size_bytes + piece_bytes > len(room):
             return _StoredPieces(lengths, is_whole_block=False)
         window.take(STORED_HEADER_BYTES)
         window.take_into(room[size_bytes : size_bytes + piece_bytes])

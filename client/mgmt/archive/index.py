@@ -245,6 +245,12 @@ class Index:
             raise _damaged("a member lies behind the last block")
         return blocks, range(self._block_ends[blocks.start], self._block_ends[blocks.stop])
 
+    def measure_block(self, number: int) -> tuple[int, int]:
+        """Return how many bytes a block takes in the archive, and how many of the tar stream are in it."""
+        facts = self.facts
+        tar_bytes = min(facts.block_size_bytes, facts.tar_bytes - number * facts.block_size_bytes)
+        return facts.block_lengths[number], tar_bytes
+
     def _open(self) -> gzip.GzipFile:
         if isinstance(self._source, Path):
             return gzip.open(self._source, "rb")

@@ -309,7 +309,7 @@ class _Blocks:
         left_bytes = piece.member.size_bytes - piece.done_bytes
         for number in piece.blocks:
             if number != self._number:
-                self._content = self._known.read(self._index.facts.block_lengths[number])
+                self._content = self._known.read(*self._index.measure_block(number))
                 self._number = number
             at = offset - number * size_bytes
             view = self._content[at : at + left_bytes]

@@ -54,4 +54,4 @@ def _read_blocks(index: Index, archive: StoredArchive, blocks: range) -> Iterato
     with archive.stream(places.start, places.stop) as stream:
         known = KnownBlocks(stream)
         for number in blocks:
-            yield known.read(index.facts.block_lengths[number])
+            yield known.read(*index.measure_block(number))
