@@ -208,6 +208,22 @@ def test_two_uploads_of_one_name_never_take_each_others_place(anna, bert, option
     assert bert.run("download", *options, "--to", "other", keys[1]).exit_code == 0
 
 
+@pytest.mark.parametrize("options", [[], ["--extract"], ["--only", "*"]], ids=["archive", "extract", "only"])
+def test_names_that_some_disks_take_for_one_are_not_replaced_by_each_other(anna, bert, options):
+    for day, name in (("day1", "Clip.mov"), ("day2", "clip.mov")):
+        (anna.work / name).write_bytes(name.encode())
+        assert anna.run("upload", "--prefix", day, name).exit_code == 0
+    keys = ["day1/Clip.mov.tar.gz", "day2/clip.mov.tar.gz"]
+    run = bert.run("--json", "download", "--replace", *options, *keys)
+    error = json.loads(run.stderr)
+    assert (run.exit_code, error["code"]) == (3, "place-taken")
+    assert "many disks do not tell capital letters from small ones" in error["message"]
+    assert names_in(bert.work) == ["Clip.mov" if options else "Clip.mov.tar.gz"]
+    (bert.work / "other").mkdir()
+    assert bert.run("download", *options, *keys, "--to", "other").exit_code == 0
+    assert len(names_in(bert.work / "other")) == 2
+
+
 def test_an_upload_is_found_by_its_id_also_after_it_was_replaced(anna, bert):
     (anna.work / "clip").write_bytes(b"first")
     [first] = anna.run("--json", "upload", "clip").records

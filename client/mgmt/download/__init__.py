@@ -84,8 +84,8 @@ class _Run:
         self._summary = summary
         self._meant: set[str] = set()
         """The uploads that names mean."""
-        self._places: dict[Path, str] = {}
-        """Where they go, and the name of each."""
+        self._places: dict[Path, Wanted] = {}
+        """Where they go, by paths of one spelling."""
         self._found: dict[str, Wanted | MgmtError] = {}
         """What names mean, or why they mean nothing that can be downloaded; none of a name that is dealt with."""
         self.ended: list[Wanted] = []
@@ -175,12 +175,17 @@ class _Run:
         """
         if wanted.options.only and not wanted.options.replaces:
             return  # the files of both come to lie side by side
-        first = self._places.setdefault(wanted.place, wanted.name)
-        if first != wanted.name:
+        place = wanted.place
+        if wanted.options.replaces:  # else a disk that folds names says itself that there is one already
+            place = place.with_name(place.name.casefold())
+        first = self._places.setdefault(place, wanted)
+        if first is not wanted:
+            said = f"'{shown(os.fspath(first.place))}' is the place of '{shown(first.name)}' in this command"
+            if first.place != wanted.place:
+                said += ", and many disks do not tell capital letters from small ones"
             raise TargetExistsError(
-                f"'{shown(os.fspath(wanted.place))}' is the place of '{shown(first)}' in this command, so "
-                f"'{shown(wanted.name)}' cannot go there too. Download it by a command of its own, to another folder "
-                "with --to.",
+                f"{said}, so '{shown(wanted.name)}' cannot go there too. Download it by a command of its own, to "
+                "another folder with --to.",
                 code="place-taken",
             )
 
