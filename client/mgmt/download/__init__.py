@@ -54,6 +54,7 @@ def download(
         MgmtError: For causes that stop everything. What was begun stays resumable.
     """
     raise_limit()
+    session.patience.end_hurry()  # in which `mgmt resume` has reported uploads, or downloads to another folder
     names = list(dict.fromkeys(names))
     session.emit(Expected(dict.fromkeys(names)))
     run = _Run(find, options, session, shown_base, summary)

@@ -67,6 +67,10 @@ class Patience:
         """Limit the remaining time from now on, also with progress: the rest is not worth more."""
         self._ends_at = self._monotonic() + seconds
 
+    def end_hurry(self) -> None:
+        """Take all the time again: what follows is worth it."""
+        self._ends_at = None
+
     def note_progress(self) -> None:
         """Note progress: an answer came, or bytes were sent and taken."""
         self._answered = True

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import AbstractContextManager, closing
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,9 +14,10 @@ from blake3 import blake3
 
 from mgmt.download import DownloadOptions, download
 from mgmt.download.results import Summary
-from mgmt.events import Event, Finished, Progress
-from mgmt.session import FixedToken, open_session
+from mgmt.events import Emit, Event, Finished, Progress
+from mgmt.session import FixedToken, Session, open_session
 from mgmt.settings import Settings
+from mgmt_contract.messages.downloads import OpenDownloadsRequest, OpenDownloadsResponse
 from mgmt_contract.parts import GIB, MIB
 from support.endless_archive import CHOSEN_BYTES, EndlessArchive, EndlessService
 
@@ -27,18 +28,22 @@ def archive(tmp_path: Path) -> Iterator[EndlessArchive]:
         yield archive
 
 
+def opened_session(tmp_path: Path, emit: Emit) -> AbstractContextManager[Session]:
+    return open_session(
+        Settings(api_url="http://127.0.0.1:9"),
+        token=FixedToken(""),
+        state_dir=tmp_path / "state",
+        emit=emit,
+        stop=threading.Event(),
+    )
+
+
 def test_a_clip_of_a_huge_archive_costs_its_own_bytes_two_blocks_and_the_index(archive, tmp_path):
     (tmp_path / "to").mkdir()
     events: list[Event] = []
     service: Any = EndlessService(archive)
     summary = Summary()
-    with open_session(
-        Settings(api_url="http://127.0.0.1:9"),
-        token=FixedToken(""),
-        state_dir=tmp_path / "state",
-        emit=events.append,
-        stop=threading.Event(),
-    ) as session:
+    with opened_session(tmp_path, events.append) as session:
         download(
             ["card"],
             lambda _: archive.upload,
@@ -61,3 +66,23 @@ def test_a_clip_of_a_huge_archive_costs_its_own_bytes_two_blocks_and_the_index(a
     assert finished.error is None
     done = [event.done_bytes for event in events if isinstance(event, Progress)]
     assert (done == sorted(done), done[-1]) == (True, CHOSEN_BYTES)
+
+
+def test_a_download_behind_what_was_hurried_has_all_its_time(archive, tmp_path):
+    """`mgmt resume` reports uploads, and downloads to another folder, with five seconds for that."""
+    (tmp_path / "to").mkdir()
+    seconds: list[float | None] = []
+
+    class Watching(EndlessService):
+        def open_downloads(self, request: OpenDownloadsRequest) -> OpenDownloadsResponse:
+            seconds.append(session.patience.begin_try())
+            return super().open_downloads(request)
+
+    service: Any = Watching(archive)
+    options = DownloadOptions(tmp_path / "to", only=("C0250*",))
+    with opened_session(tmp_path, lambda _: None) as session:
+        session.patience.note_answer()
+        session.patience.hurry(5)
+        asking = replace(session, api=service)
+        download(["card"], lambda _: archive.upload, options, asking, tmp_path, Summary())
+    assert seconds == [None], "a try is not bounded"

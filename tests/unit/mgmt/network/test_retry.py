@@ -152,6 +152,8 @@ def test_in_a_hurry_no_progress_and_no_answer_gives_more_time(stop, clock):
         _wait_for_ever(patience, "gone")
     assert clock.now - began == pytest.approx(5)
     assert patience.begin_try() == 1
+    patience.end_hurry()
+    assert patience.begin_try() is None
 
 
 @pytest.mark.parametrize("asked_seconds", [301.0, 10.0**9, float("inf")])
