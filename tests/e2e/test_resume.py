@@ -554,6 +554,35 @@ def test_what_has_come_is_not_replaced_by_an_older_version_that_was_named_otherw
     assert place.read_bytes() == newest
 
 
+def stored_card(laptop: Laptop) -> None:
+    (laptop.work / "card").mkdir()
+    for name, size in (("a.mov", LARGE), ("notes.txt", 1000)):
+        (laptop.work / "card" / name).write_bytes(noise(size))
+    assert laptop.run("upload", "card").exit_code == 0
+
+
+@pytest.mark.parametrize("way", [[], ["--extract"], ["--only", "*"]], ids=["archive", "extract", "only"])
+@pytest.mark.parametrize("changes", [False, True], ids=["as it was", "changed since"])
+def test_what_an_order_is_to_replace_is_what_was_there_then_and_no_later_work(team: Team, anna: Laptop, way, changes):
+    """It may be weeks old: `resume` without names does all that is left."""
+    stored_card(anna)
+    out = anna.work / "out"
+    place = out / "card" / "notes.txt" if way else out / "card.tar.gz"
+    place.parent.mkdir(parents=True)
+    place.write_bytes(b"old")
+    interrupted_download(team, anna, "card", "--to", "out", "--replace", *way)
+    if changes:
+        place.write_bytes(b"mine")
+    run = anna.run("--json", "resume")
+    assert (run.exit_code, place.read_bytes() == b"mine") == ((9, True) if changes else (0, False)), run.stderr
+    if changes:
+        [error] = errors_of(run)
+        assert (error["code"], "Run that command again" in error["message"]) == ("target-exists", True)
+    assert download_orders(anna) == 0
+    assert anna.run("download", "card", "--to", "out", "--replace", *way).exit_code == 0
+    assert place.read_bytes() not in (b"old", b"mine")
+
+
 def test_an_order_that_replaces_nothing_or_goes_elsewhere_outlives_a_download_of_another_version(team, anna):
     stored_clips(anna)
     [first] = anna.run("--json", "history", "big.mov").records

@@ -220,8 +220,7 @@ class Extraction:
             self._position.go_to([])
             self._sync.finish()
             promise(self._place.with_name(os.fsdecode(self._part)))
-            rules = self.rules
-            publish(self._place, self._part, self._placeholder, replaces=rules.replaces, merges=rules.merges)
+            publish(self._place, self._part, self._placeholder, self.rules)
             self._is_published = True
             self._sync.finish()
         if self._on_progress is not None:

@@ -8,16 +8,20 @@ import os
 import stat
 from contextlib import closing
 from pathlib import Path
-from typing import Final
+from typing import IO, Final
 
 from mgmt.errors import LocalStateError, TargetExistsError
 from mgmt.machine.filling import Filling, Look, drop, open_filling
 from mgmt.text import shown
+from mgmt_contract.parts import MIB
 
 _UNCHANGED: Final = Look(None, None)
+_READ_SIZE_BYTES: Final = MIB
 
 
-def merge(parent: Path, source: bytes, target: bytes, *, replaces: bool = True) -> None:
+def merge(
+    parent: Path, source: bytes, target: bytes, *, replaces: bool = True, replaces_before_ns: int | None = None
+) -> None:
     """Move all that is in one folder into another one in the same `parent`, and remove the first.
 
     Every file is replaced in one step, so that a run that is killed leaves old files and new ones, all of them whole.
@@ -25,14 +29,23 @@ def merge(parent: Path, source: bytes, target: bytes, *, replaces: bool = True) 
     mounted in the second, and that its folders may be written. Without `replaces` a file that comes to lie there in
     between is not replaced either, where the disk knows hard links.
 
+    Args:
+        parent: The folder that both lie in.
+        source: Ours.
+        target: The user's own.
+        replaces: Whether files are replaced.
+        replaces_before_ns: As `Rules` has it. A killed run has moved files itself: those are the same as ours.
+
     Raises:
         LocalStateError: not-writable, if a folder takes nothing.
-        TargetExistsError: If one would have to, or a file is there and is not to be replaced.
+        TargetExistsError: If one would have to, or a file is there and is not to be replaced; nothing was moved.
         OSError: What the disk met with.
     """
     with closing(open_filling(parent)) as new, closing(open_filling(parent)) as old:
         for moves in (False, True):
-            _Merging(new, old, os.fsencode(parent), moves=moves, replaces=replaces).merge(source, target)
+            merging = _Merging(new, old, os.fsencode(parent), moves=moves, replaces=replaces)
+            merging.replaces_before_ns = None if moves else replaces_before_ns
+            merging.merge(source, target)
         new.remove_folder(source)
 
 
@@ -45,6 +58,7 @@ class _Merging:
         self._parent = parent
         self._moves = moves
         self._replaces = replaces
+        self.replaces_before_ns: int | None = None
 
     def merge(self, source: bytes, target: bytes) -> None:
         looks: list[Look] = []
@@ -98,11 +112,26 @@ class _Merging:
         if was is not None and not self._replaces and not os.path.samestat(found, was):
             raise _taken(path)
         is_there = was is not None and os.path.samestat(found, was)
+        if was is not None and _is_newer(was, self.replaces_before_ns) and not (is_there or self._is_same(name, was)):
+            raise _changed_since(b"/".join(path))
         if self._moves:
             self._move(name, path, is_folder=is_folder, is_there=is_there)
         elif not is_there and not self._old.takes_names():
             raise self._refuse_closed(path[:-1], PermissionError(errno.EACCES, os.strerror(errno.EACCES)))
         return False
+
+    def _is_same(self, name: bytes, was: os.stat_result) -> bool:
+        """Tell whether an entry of the user's folder has the content of ours."""
+        found = self._new.status(name)
+        if stat.S_ISLNK(found.st_mode) and stat.S_ISLNK(was.st_mode):
+            return self._new.link_target(name) == self._old.link_target(name)
+        if not (stat.S_ISREG(found.st_mode) and stat.S_ISREG(was.st_mode)) or found.st_size != was.st_size:
+            return False
+        with _reading(self._new, name) as new, _reading(self._old, name) as old:
+            while data := new.read(_READ_SIZE_BYTES):
+                if old.read(_READ_SIZE_BYTES) != data:
+                    return False
+        return True
 
     def _move(self, name: bytes, path: list[bytes], *, is_folder: bool, is_there: bool) -> None:
         if is_there:  # a second name of the same file, from a run that was killed before it took the first away
@@ -146,6 +175,31 @@ def refuse_other_kind(path: bytes | Path, mode: int) -> TargetExistsError:
         f"'{shown(os.fspath(path))}' exists already as a {kind}, and cannot be replaced by anything else. Rename or "
         "remove it, then run the same command again."
     )
+
+
+def refuse_changed_since(path: Path, status: os.stat_result, before_ns: int | None) -> None:
+    """Refuse to replace a file that an earlier command cannot have meant.
+
+    Raises:
+        TargetExistsError: If it was changed, or came, after that.
+    """
+    if not stat.S_ISDIR(status.st_mode) and _is_newer(status, before_ns):
+        raise _changed_since(path)
+
+
+def _is_newer(status: os.stat_result, before_ns: int | None) -> bool:
+    return before_ns is not None and max(status.st_mtime_ns, status.st_ctime_ns) > before_ns
+
+
+def _changed_since(path: bytes | Path) -> TargetExistsError:
+    return TargetExistsError(
+        f"'{shown(os.fspath(path))}' came, or was changed, after the `mgmt download --replace` that is to be resumed. "
+        "Run that command again if it is to be replaced all the same."
+    )
+
+
+def _reading(folder: Filling, name: bytes) -> IO[bytes]:
+    return open(folder.open_file(name, os.O_RDONLY), "rb")  # noqa: PTH123  a descriptor
 
 
 def on_other_disk(path: bytes | Path) -> TargetExistsError:

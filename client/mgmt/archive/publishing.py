@@ -6,7 +6,7 @@ import os
 import stat
 from pathlib import Path
 
-from mgmt.archive.merging import merge, on_other_disk, refuse_other_kind
+from mgmt.archive.merging import merge, on_other_disk, refuse_changed_since, refuse_other_kind
 from mgmt.archive.rules import Rules
 from mgmt.archive.unfinished import free_bytes, rename_without_replacing, sync_folder
 from mgmt.errors import LocalStateError, TargetExistsError
@@ -30,6 +30,7 @@ def prepare(place: Path, part: bytes, placeholder: bytes, rules: Rules) -> None:
             raise _taken(place)
         if rules.makes_folder is not None:
             _refuse_other_kind(place, is_folder=rules.makes_folder)
+        refuse_changed_since(place, place.lstat(), rules.replaces_before_ns)
     if not rules.resumes:
         remove_tree(place.parent, part)
     free = free_bytes(place.parent)
@@ -42,7 +43,7 @@ def prepare(place: Path, part: bytes, placeholder: bytes, rules: Rules) -> None:
         )
 
 
-def publish(place: Path, part: bytes, placeholder: bytes, *, replaces: bool, merges: bool = False) -> None:
+def publish(place: Path, part: bytes, placeholder: bytes, rules: Rules) -> None:
     """Give a tree (or a single file) its name; its content must be durable.
 
     Raises:
@@ -51,14 +52,16 @@ def publish(place: Path, part: bytes, placeholder: bytes, *, replaces: bool, mer
     """
     source = place.with_name(os.fsdecode(part))
     is_folder = stat.S_ISDIR(source.lstat().st_mode)
-    if (replaces or merges) and os.path.lexists(place):
+    if (rules.replaces or rules.merges) and os.path.lexists(place):
         _refuse_other_kind(place, is_folder=is_folder)
         is_merged = stat.S_ISDIR(place.lstat().st_mode)
-        if not (is_merged or replaces):
+        if not (is_merged or rules.replaces):
             raise _taken(place)
         if is_merged:
-            merge(place.parent, part, os.fsencode(place.name), replaces=replaces)
+            name, before_ns = os.fsencode(place.name), rules.replaces_before_ns
+            merge(place.parent, part, name, replaces=rules.replaces, replaces_before_ns=before_ns)
         else:
+            refuse_changed_since(place, place.lstat(), rules.replaces_before_ns)
             insist(lambda: source.replace(place))
     else:
         try:

@@ -36,6 +36,8 @@ class Rules(Value):
     """Bytes of files that the archive's record states: more are refused, and a disk with less room is, before all."""
     replaces: bool = False
     """A file that exists is replaced, and a folder that exists is merged into."""
+    replaces_before_ns: int | None = None
+    """A file that was changed after this time, or came, is not replaced; None where all are."""
     merges: bool = False
     """A folder that exists is merged into, where that replaces no file."""
     resumes: bool = False

@@ -17,7 +17,7 @@ from blake3 import blake3
 from mgmt.archive.blocks import KnownBlocks, Readable
 from mgmt.archive.extraction import Extraction
 from mgmt.archive.index import Index, IndexedMember
-from mgmt.archive.merging import refuse_other_kind
+from mgmt.archive.merging import refuse_changed_since, refuse_other_kind
 from mgmt.archive.names_here import split_path
 from mgmt.archive.rules import Rules
 from mgmt.download.refetching import Refetching
@@ -126,7 +126,9 @@ class ChosenMembers:
                 continue
             if self._is_equal(place, member, present):
                 present[member.path] = member
-            elif not self._wanted.options.replaces:
+                continue
+            refuse_changed_since(place, place.lstat(), self._wanted.options.replaces_before_ns)
+            if not self._wanted.options.replaces:
                 raise TargetExistsError(
                     f"'{shown(os.fspath(place))}' exists already, and is not what was uploaded. Choose another folder "
                     "with --to, or replace it with --replace."
@@ -180,7 +182,13 @@ class ChosenMembers:
     ) -> None:
         wanted = self._wanted
         options = wanted.options
-        rules = Rules(replaces=options.replaces, lifts_limits=options.lifts_limits, merges=True, resumes=True)
+        rules = Rules(
+            replaces=options.replaces,
+            replaces_before_ns=options.replaces_before_ns,
+            lifts_limits=options.lifts_limits,
+            merges=True,
+            resumes=True,
+        )
         there_bytes = sum(member.size_bytes for member in present.values() if member.kind == "file")
 
         def note(done_bytes: int) -> None:

@@ -143,6 +143,7 @@ class ExtractedTree:
             recorded_bytes=upload.uncompressed_size,
             lifts_limits=self._wanted.options.lifts_limits,
             replaces=self._wanted.options.replaces,
+            replaces_before_ns=self._wanted.options.replaces_before_ns,
             resumes=resumes,
             makes_folder=source.is_directory if source is not None else None,
         )

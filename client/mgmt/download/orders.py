@@ -34,6 +34,7 @@ class Orders:
         self._folder = os.path.abspath(options.folder)  # noqa: PTH100  links stay links
         self._way = (options.extracts, options.only)
         self._options = write_options(options, shown_base)
+        self._given_seconds = options.given_seconds
         self._run_id = new_operation_id()
 
     @contextmanager
@@ -99,7 +100,9 @@ class Orders:
             name.encode()
         except UnicodeEncodeError:
             return []
-        return [DownloadOrder(self._session.service_url, self._folder, name, self._options, self._run_id)]
+        service = self._session.service_url
+        order = DownloadOrder(service, self._folder, name, self._options, self._run_id, None, self._given_seconds)
+        return [order]
 
 
 def _can_pass(error: MgmtError) -> bool:

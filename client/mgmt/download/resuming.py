@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -77,6 +78,8 @@ class Resuming:
         self, orders: Sequence[DownloadOrder], options: DownloadOptions, shown_base: Path, find: FindVersion
     ) -> None:
         meant = {each.name: each.upload_id for each in orders}
+        given = [each.given_seconds for each in orders if each.given_seconds is not None]
+        options = replace(options, given_seconds=min(given, default=None))
         find_one = partial(_find_meant, meant, options.version_id, find)
         download(list(meant), find_one, options, self._session, shown_base, self._summary)
         archived, self._summary.archived = self._summary.archived, {}

@@ -13,7 +13,7 @@ from mgmt.download.results import REPORT_MAX_SECONDS
 from mgmt.download.unfinished import lock_path, make_token
 from mgmt.errors import RefusedError, SourceError
 from mgmt.events import Notice, Progress
-from mgmt.layout import archive_file_name
+from mgmt.layout import NANOSECONDS, archive_file_name
 from mgmt.machine.lock_files import hold_file
 from mgmt.session import Session
 from mgmt.stored.recorded import size_of
@@ -37,6 +37,13 @@ class DownloadOptions(Value):
     jobs: int | None = None
     version_id: str | None = None
     """Which version of a name is meant; None for the one that is stored."""
+    given_seconds: float | None = None
+    """When an earlier command said all this, in seconds since 1970; None for the command that says it now."""
+
+    @property
+    def replaces_before_ns(self) -> int | None:
+        """Up to when what is to be replaced may have changed: an earlier command meant what was there then."""
+        return None if self.given_seconds is None else int(self.given_seconds * NANOSECONDS)
 
     @property
     def is_unpacked(self) -> bool:

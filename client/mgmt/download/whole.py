@@ -30,6 +30,14 @@ class WholeArchive:
     def __init__(self, wanted: Wanted) -> None:
         self._wanted = wanted
         self._record: DownloadRecord | None = None
+        options = wanted.options
+        self._rules = Rules(
+            recorded_bytes=wanted.size,
+            replaces=options.replaces,
+            replaces_before_ns=options.replaces_before_ns,
+            resumes=True,
+            makes_folder=False,
+        )
         self._received_bytes = self._checked_bytes = 0
         self.failed_record: DownloadRecord | None = None
         """The record of a download that was begun and has failed."""
@@ -70,9 +78,7 @@ class WholeArchive:
         Raises:
             LocalStateError: target-exists or disk-full.
         """
-        wanted = self._wanted
-        rules = Rules(recorded_bytes=wanted.size, replaces=wanted.options.replaces, resumes=True, makes_folder=False)
-        prepare(wanted.place, os.fsencode(unfinished.path.name), self._placeholder, rules)
+        prepare(self._wanted.place, os.fsencode(unfinished.path.name), self._placeholder, self._rules)
 
     def _fetch_and_check(self, unfinished: Unfinished) -> None:
         wanted = self._wanted
@@ -151,7 +157,7 @@ class WholeArchive:
         unfinished.share()
         unfinished.promise(unfinished.path)
         unfinished.close()
-        publish(wanted.place, os.fsencode(unfinished.path.name), self._placeholder, replaces=wanted.options.replaces)
+        publish(wanted.place, os.fsencode(unfinished.path.name), self._placeholder, self._rules)
 
     def _give_up(self, unfinished: Unfinished, error: MgmtError) -> None:
         """Record a failure that another run cannot continue; fetched bytes stay where they are good."""

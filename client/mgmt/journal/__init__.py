@@ -209,8 +209,9 @@ class Journal:
 
     def take_orders(self, orders: Iterable[Order]) -> None:
         """Write down what is to be uploaded; a later order takes the place of the same one."""
+        now = time.time()
         rows = (
-            (each.service, os.fsencode(each.source_path), each.destination, each.options, each.run_id)
+            (each.service, os.fsencode(each.source_path), each.destination, each.options, each.run_id, now)
             for each in orders
         )
         self._take("orders", rows)
@@ -225,7 +226,7 @@ class Journal:
     def download_orders(self, service: str) -> list[DownloadOrder]:
         """Return what commands were told to download from a service and did not; the oldest first."""
         query = (
-            "SELECT folder, name, options, run_id, upload_id FROM download_orders WHERE service = ? "
+            "SELECT folder, name, options, run_id, upload_id, given_at FROM download_orders WHERE service = ? "
             "ORDER BY given_at, rowid"
         )
         return self._file.read(
@@ -234,7 +235,9 @@ class Journal:
 
     def take_download_orders(self, orders: Iterable[DownloadOrder]) -> None:
         """Write down what is to be downloaded, or found to be meant; it takes the place of the same order."""
-        self._take("download_orders", ((*key_of(each), each.run_id, each.upload_id) for each in orders))
+        now = time.time()
+        rows = ((*key_of(each), each.run_id, each.upload_id, each.given_seconds or now) for each in orders)
+        self._take("download_orders", rows)
 
     def end_download_orders(self, orders: Iterable[DownloadOrder]) -> None:
         """Cross out orders of downloads."""
@@ -335,10 +338,8 @@ class Journal:
 
     def _take(self, table: str, rows: Iterable[tuple[object, ...]]) -> None:
         """Write orders down, each in the place of the same one, and forget old ones."""
-        now = time.time()
-        forgetting = f"DELETE FROM {table} WHERE given_at < ?", (now - ORDERS_KEPT_SECONDS,)  # noqa: S608  our own text
-        timed = [(*row, now) for row in rows]
-        putting = [(f"INSERT OR REPLACE INTO {table} VALUES ({', '.join('?' * len(row))})", row) for row in timed]  # noqa: S608  our own text
+        forgetting = f"DELETE FROM {table} WHERE given_at < ?", (time.time() - ORDERS_KEPT_SECONDS,)  # noqa: S608  our own text
+        putting = [(f"INSERT OR REPLACE INTO {table} VALUES ({', '.join('?' * len(row))})", row) for row in rows]  # noqa: S608  our own text
         self._file.change([forgetting, *putting])
 
 

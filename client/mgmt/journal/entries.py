@@ -73,6 +73,8 @@ class DownloadOrder(Value):
     """The run of that command: held as long as it lasts."""
     upload_id: str | None = None
     """The upload that the name was found to mean; None until it was looked for."""
+    given_seconds: float | None = None
+    """When its command said so, in seconds since 1970; None for one that says it now."""
 
 
 class Moved(Value):

@@ -96,7 +96,7 @@ class PointsFile:
     def __init__(self, place: Path, upload: UploadRecord, *, replaces: bool) -> None:
         token = upload.operation_id.replace("-", "")[-8:]
         self._place = place
-        self._replaces = replaces
+        self._rules = Rules(replaces=replaces, makes_folder=False)
         self._placeholder = placeholder(token)
         self._part = place.with_name(temporary_name(place.name, token))
 
@@ -107,8 +107,7 @@ class PointsFile:
             LocalStateError: target-exists, or what the disk met with.
         """
         with self._disk_errors():
-            rules = Rules(replaces=self._replaces, makes_folder=False)
-            prepare(self._place, os.fsencode(self._part.name), self._placeholder, rules)
+            prepare(self._place, os.fsencode(self._part.name), self._placeholder, self._rules)
 
     def write(self, index: Index) -> None:
         """Write the points, and give the file its name.
@@ -122,7 +121,7 @@ class PointsFile:
                     write_gzidx(index.facts, file)
                     file.flush()
                     sync(file.fileno())
-                publish(self._place, os.fsencode(self._part.name), self._placeholder, replaces=self._replaces)
+                publish(self._place, os.fsencode(self._part.name), self._placeholder, self._rules)
             finally:
                 remove_file(self._part, lambda _: True)
 

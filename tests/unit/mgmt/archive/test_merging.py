@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from mgmt.archive.merging import merge
-from mgmt.errors import LocalStateError
+from mgmt.errors import LocalStateError, TargetExistsError
 from mgmt.machine.filling import _DescriptorFilling
 
 pytestmark = pytest.mark.skipif(os.name == "nt", reason="Windows' own renaming never replaces")
@@ -153,3 +153,28 @@ def test_a_read_only_folder_into_which_nothing_has_to_come_refuses_nothing(someb
     old.chmod(0o555)
     merge_into(new, old)
     assert (old / "sub" / "clip").exists()
+
+
+@pytest.mark.parametrize("name", ["clip", "link"])
+def test_what_is_newer_than_the_command_that_is_resumed_is_not_replaced_and_nothing_is_moved(folders, name):
+    new, old = folders
+    (old / "sub" / name).write_bytes(b"work")
+    before_ns = (old / "sub" / name).stat().st_ctime_ns
+    with pytest.raises(TargetExistsError, match=f"sub/{name}' came, or was changed, after"):
+        merge_into(new, old, replaces_before_ns=before_ns - 1)
+    assert sorted(path.name for path in (new / "sub").iterdir()) == ["clip", "link"]
+    assert (old / "sub" / name).read_bytes() == b"work"
+    merge_into(new, old, replaces_before_ns=before_ns)
+    assert (old / "sub" / name).read_bytes() == b"ours"
+
+
+def test_what_a_killed_run_has_moved_is_newer_than_its_command_and_in_nobodys_way(folders):
+    new, old = folders
+    (old / "sub" / "clip").write_bytes(b"ours")
+    (old / "sub" / "link").symlink_to("clip")
+    merge_into(new, old, replaces_before_ns=0)
+    assert not new.exists()
+    (new / "sub").mkdir(parents=True)
+    (new / "sub" / "clip").write_bytes(b"ourS")
+    with pytest.raises(TargetExistsError):
+        merge_into(new, old, replaces_before_ns=0)

@@ -283,7 +283,7 @@ def test_orders_are_kept_until_they_have_ended_the_later_in_place_of_the_same(jo
 
 
 def download_order(**changes):
-    return replace(DownloadOrder("https://s", "/a/out", "clip", "{}", "run"), **changes)
+    return replace(DownloadOrder("https://s", "/a/out", "clip", "{}", "run", given_seconds=8e9), **changes)
 
 
 def test_orders_of_downloads_are_kept_until_they_have_ended_each_by_folder_name_and_options(journal, monkeypatch):
@@ -295,7 +295,10 @@ def test_orders_of_downloads_are_kept_until_they_have_ended_each_by_folder_name_
     journal.end_download_orders([download_order(folder=odd), download_order(run_id="later")])
     assert journal.download_orders("https://s") == [download_order(options="other")]
     assert journal.download_orders("https://other") == [download_order(service="https://other")]
-    monkeypatch.setattr(time, "time", lambda: 9e9 + ORDERS_KEPT_SECONDS)
+    monkeypatch.setattr(time, "time", lambda: 9e9)
+    journal.take_download_orders([download_order(given_seconds=None)])
+    assert journal.download_orders("https://s") == [download_order(given_seconds=9e9)], "one that is given now"
+    monkeypatch.setattr(time, "time", lambda: 9e9 + ORDERS_KEPT_SECONDS + 1)
     journal.take_download_orders([])
     assert journal.download_orders("https://s") == []
 
