@@ -72,9 +72,9 @@ class Worker(Construct):
             queues=queues,
             deployment=deployment,
             # A round that does not fit into a run asks for the next one by a message to its own queue. Lambda takes
-            # that for an endless loop, and stops it after 16 runs: with the four hours that they take, the search
-            # for orphans gets through some 300,000 uploads. Source: AWS Lambda Developer Guide, "Use Lambda recursive
-            # loop detection to prevent infinite loops", read 2026-11. A round ends: each run begins behind the last.
+            # that for an endless loop, and stops it after some 16 runs, four hours. Source: AWS Lambda Developer Guide,
+            # "Use Lambda recursive loop detection to prevent infinite loops", read 2026-11. A round ends by itself:
+            # each run begins behind the last.
             recursive_loop=lambda_.RecursiveLoop.ALLOW,
         )
         self._feed("Joins", queues.joins, batch_size=1, most=JOINS_AT_A_TIME)

@@ -20,11 +20,16 @@ from mgmt_api.upkeep.settling import settle_by_id
 Round = Callable[[Backends, str | None], str | None]
 """Goes on from a place; returns where to go on another time, or None at the end."""
 
-_ROUNDS: Final[dict[Task, Round]] = {
+_ROUNDS: Final[dict[Task, Round]] = {  # the longest last
     "pending": go_through_pending,
     "deleted": tag_expired,
     "orphans": find_orphans,
 }
+
+
+def rank(work: Work) -> int:
+    """Say after what other work of a batch this is done: the longer it may take, the later."""
+    return [*_ROUNDS].index(work.task) + 1 if work.task in _ROUNDS else 0
 
 
 class Worker:

@@ -12,6 +12,7 @@ import pytest
 from mgmt_api.adapters.sqs import SQSWorkQueue
 from mgmt_api.domain.work import Work, write_work
 from mgmt_api.ports import QueueUnavailableError, StorageUnavailableError
+from mgmt_api.upkeep.tasks import Worker
 from mgmt_api.wiring import build_worker
 from support.interposed import fail_at, interpose_objects
 from support.studio import BODY, CONTENT, Studio, item_for
@@ -70,6 +71,16 @@ def test_each_message_is_done_and_only_what_failed_comes_again(studio, ada):
 def test_a_batch_of_poison_fails_message_by_message(studio):
     """Not as a whole: then SQS counts the tries of each, and lays it into the queue of dead letters."""
     assert failures(make_worker(studio)(batch("poison", '{"task": "dance"}'), Context())) == ["1", "2"]
+
+
+def test_what_takes_moments_comes_before_the_rounds_of_its_batch(studio, monkeypatch):
+    """A round uses all the time; a run that was cut off after it would bring it again, beside its rest."""
+    done = []
+    monkeypatch.setattr(Worker, "do", lambda _, work: done.append(work.task))
+    works = [Work("orphans"), Work("deleted"), Work("arrival", key="a.tar.gz"), Work("pending"), Work("settle", "id")]
+    answer = make_worker(studio)(batch(*map(write_work, works), "poison"), Context())
+    assert done == ["arrival", "settle", "pending", "deleted", "orphans"]
+    assert failures(answer) == ["6"]
 
 
 def test_a_join_gets_the_time_that_is_left(studio, ada, monkeypatch):
