@@ -100,7 +100,11 @@ def test_the_running_backend_removes_them_by_itself_and_nothing_else(tmp_path: P
     """Its clock is moved: what was deleted a moment ago is a month old by it."""
     folder, signals = open_state_folder(tmp_path), queue.SimpleQueue()
     later = datetime.now(UTC) + DAYS + timedelta(minutes=1)
-    with server._run_backend(folder, signals, idle_seconds=60) as backend, closing(backend.engine.make_client()) as s3:
+    with (
+        server._sole_server(folder) as claim,
+        server._run_backend(folder, claim, signals, idle_seconds=60) as backend,
+        closing(backend.engine.make_client()) as s3,
+    ):
         url, token = backend._announced["url"], make_token(folder, "anna")
         person = Person(Endpoint(url, token))
         kept, gone = person.upload("kept", b"kept"), person.upload("gone", b"gone")

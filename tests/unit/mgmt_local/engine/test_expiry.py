@@ -91,7 +91,8 @@ def test_the_running_backend_looks_by_itself(tmp_path: Path):
     folder, signals = open_state_folder(tmp_path), queue.SimpleQueue()
     later = datetime.now(UTC) + LIFE + timedelta(minutes=1)
     with (
-        server._run_backend(folder, signals, idle_seconds=60) as backend,
+        server._sole_server(folder) as claim,
+        server._run_backend(folder, claim, signals, idle_seconds=60) as backend,
         closing(backend.engine.make_client()) as client,
     ):
         client.create_multipart_upload(Bucket=server.BUCKET, Key="large.mov.tar.gz")
