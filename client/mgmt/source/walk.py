@@ -71,6 +71,8 @@ _SPECIAL_KINDS: Final = {
     stat.S_IFCHR: "a device",
     stat.S_IFBLK: "a device",
 }
+_MODE_MASK: Final = 0o755 if os.name == "nt" else 0o7777
+"""Windows has no modes: Python says of its files and folders that everybody may write to them."""
 _JUNCTION_TAG: Final = 0xA0000003
 """Windows' IO_REPARSE_TAG_MOUNT_POINT: looks like a folder and may lead back to where it stands."""
 
@@ -280,7 +282,7 @@ class Walk:
 
     def _file(self, path: bytes, status: os.stat_result, opener: Callable[[], int]) -> Member:
         first = self._first_link(path, status) if status.st_nlink > 1 else None
-        mode, mtime_ns = stat.S_IMODE(status.st_mode), status.st_mtime_ns
+        mode, mtime_ns = _mode_of(status), status.st_mtime_ns
         if first is not None:
             return Member(path, "hardlink", mode, 0, mtime_ns, first, status, _cannot_open)
         return Member(path, "file", mode, status.st_size, mtime_ns, b"", status, opener)
@@ -302,9 +304,12 @@ def _has(folder: Folder, name: bytes) -> bool:
     return False
 
 
+def _mode_of(status: os.stat_result) -> int:
+    return stat.S_IMODE(status.st_mode) & _MODE_MASK
+
+
 def _folder(path: bytes, status: os.stat_result) -> Member:
-    mode = stat.S_IMODE(status.st_mode)
-    return Member(path, "directory", mode, 0, status.st_mtime_ns, b"", status, _cannot_open)
+    return Member(path, "directory", _mode_of(status), 0, status.st_mtime_ns, b"", status, _cannot_open)
 
 
 def _symlink(path: bytes, status: os.stat_result, target: bytes) -> Member:

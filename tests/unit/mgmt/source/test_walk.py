@@ -11,7 +11,7 @@ import pytest
 
 from mgmt.errors import SourceError
 from mgmt.machine import folders
-from mgmt.source import look
+from mgmt.source import look, walk
 from support.trees import awkward_tree, copy_tree, deep_file, many_files, open_descriptors
 
 
@@ -170,6 +170,16 @@ def test_every_change_shows_in_the_fingerprint(tmp_path, change):
     assert look(root) == before
     change(root)
     assert look(root).fingerprint != before.fingerprint
+
+
+def test_what_comes_from_windows_is_not_everybodys_to_write_to(tmp_path, monkeypatch):
+    """It knows no modes; unpacked elsewhere, each file could be changed by every user of the machine."""
+    monkeypatch.setattr(walk, "_MODE_MASK", 0o755)
+    (tmp_path / "P").mkdir()
+    (tmp_path / "P" / "clip").touch()
+    (tmp_path / "P" / "clip").chmod(0o666)
+    (tmp_path / "P").chmod(0o777)
+    assert [member.mode for member in look(tmp_path / "P").members()] == [0o755, 0o644]
 
 
 def test_what_is_not_packed_does_not_show_in_the_fingerprint(tmp_path):
