@@ -177,10 +177,11 @@ class Invocation:
         return self._output.failure if self._output is not None else None
 
     def _make_output(self) -> Output:
-        from mgmt.show import Output, Style
+        from mgmt.show import Output, Style, obeys_colors
 
         is_dumb = self.environment.get("TERM") == "dumb"
         colors = not (self.no_color or self.environment.get("NO_COLOR") or is_dumb)
+        colors = colors and obeys_colors((sys.stdout, sys.stderr))
         style = Style(
             as_json=self.as_json,
             verbosity=1 if self.verbose else -1 if self.quiet else 0,

@@ -11,7 +11,7 @@ import os
 import re
 import sys
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Final, TextIO
 
@@ -35,6 +35,7 @@ _HALF_CHARACTER: Final = re.compile("[\ud800-\udfff]")
 _UNSEEN: Final = re.compile("[\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069]")
 """What a terminal obeys, and what ends a line for some readers, beside what JSON itself escapes."""
 _NO_ASCII: Final = re.compile("[^\x00-\x7f]")
+_OBEYS_CODES: Final = 0x4
 _ANSWER_COLUMNS: Final = len(" [y/N]: y")
 _LABELS: Final = {"mgmt:": "red", "note:": "magenta"}
 
@@ -197,6 +198,25 @@ class Output:
         self._closed.add(id(stream))
         if stream is self.stdout and not isinstance(error, BrokenPipeError):
             self.failure = error
+
+
+def obeys_colors(streams: Iterable[TextIO]) -> bool:
+    """Have terminals obey colours: those of Windows show the codes as signs until they are asked to, and some for ever.
+
+    Source: SetConsoleMode, ENABLE_VIRTUAL_TERMINAL_PROCESSING, Windows API reference, read 2026-11.
+    """
+    if sys.platform == "win32":
+        import ctypes
+        import msvcrt
+
+        kernel = ctypes.windll.kernel32
+        for stream in streams:
+            if stream.isatty():
+                handle, mode = ctypes.c_void_p(msvcrt.get_osfhandle(stream.fileno())), ctypes.c_ulong()
+                is_console = kernel.GetConsoleMode(handle, ctypes.byref(mode))  # NUL is taken for a terminal too
+                if is_console and not kernel.SetConsoleMode(handle, mode.value | _OBEYS_CODES):
+                    return False
+    return True
 
 
 def _width_of(stream: TextIO) -> int | None:

@@ -1,12 +1,15 @@
 """What is written, and what becomes of a stream that takes no more."""
 
+import ctypes
 import errno
 import io
 import json
+import sys
+from types import SimpleNamespace
 
 import pytest
 
-from mgmt.show import Output, Style
+from mgmt.show import Output, Style, obeys_colors
 
 
 class NearlyFull(io.TextIOWrapper):
@@ -61,3 +64,55 @@ def test_a_question_breaks_between_words_and_leaves_room_for_the_answer(columns,
         assert lines == [question]
     else:
         assert max(len(f"{line} [y/N]: y") for line in lines) <= columns
+
+
+class Console:
+    """Windows' console, as far as it is asked: which modes were set, and whether it knows the new one."""
+
+    def __init__(self, *, is_new):
+        self.is_new = is_new
+        self.modes = []
+
+    def GetConsoleMode(self, handle, mode):  # noqa: N802  Windows' name
+        mode._obj.value = 0x3
+        return int(handle.value != NUL.fileno() * 10)
+
+    def SetConsoleMode(self, handle, mode):  # noqa: N802  Windows' name
+        self.modes.append((handle.value, mode))
+        return int(self.is_new)
+
+
+class Terminal(io.StringIO):
+    def __init__(self, descriptor):
+        super().__init__()
+        self.descriptor = descriptor
+
+    def isatty(self):
+        return True
+
+    def fileno(self):
+        return self.descriptor
+
+
+NUL = Terminal(9)
+"""Python says of it that it is a terminal."""
+
+
+@pytest.mark.parametrize(
+    ("stream", "is_new", "has_colors", "modes"),
+    [
+        (Terminal(7), True, True, [(70, 0x7)]),
+        (Terminal(7), False, False, [(70, 0x7)]),
+        (NUL, False, True, []),
+        (io.StringIO(), False, True, []),
+    ],
+    ids=["asked", "too old", "NUL", "a file"],
+)
+def test_a_console_of_windows_is_asked_to_obey_colors(monkeypatch, stream, is_new, has_colors, modes):
+    """It shows their codes as signs until then, and one of before 2016 always."""
+    console = Console(is_new=is_new)
+    monkeypatch.setattr(sys, "platform", "win32")
+    monkeypatch.setattr(ctypes, "windll", SimpleNamespace(kernel32=console), raising=False)
+    monkeypatch.setitem(sys.modules, "msvcrt", SimpleNamespace(get_osfhandle=lambda descriptor: descriptor * 10))
+    assert obeys_colors([stream]) is has_colors
+    assert console.modes == modes
