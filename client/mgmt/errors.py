@@ -175,6 +175,15 @@ def source_unreadable(path: bytes | str, cause: str) -> SourceError:
     )
 
 
+def written_by_newer(what: str) -> LocalStateError:
+    """Make the error for what a newer mgmt has written on this machine: it is neither damaged nor to be removed."""
+    return LocalStateError(
+        f"{what} was written by a newer mgmt than this one. Nothing of it was changed or removed. Update mgmt on this "
+        "machine, then run the same command again.",
+        code="written-by-newer",
+    )
+
+
 def path_too_long(path: bytes, size_max_bytes: int) -> SourceError:
     """Make the error for a file or folder whose path, with that of what it links to, is too long for an archive."""
     return SourceError(

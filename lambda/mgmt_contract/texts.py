@@ -19,6 +19,8 @@ GLOBS_MAX_BYTES: Final = 1024
 """All globs of an upload together, measured in the same way, and one byte more for each."""
 
 _CUT: Final = "…"
+_HALF_MAX_BYTES: Final = (TEXT_MAX_BYTES - len(_CUT.encode())) // 2
+"""The most that is left of each end of a text that is cut."""
 _JSON_CHARACTER_MAX_BYTES: Final = 6
 """A control character: a backslash, a u and four digits."""
 _CONTROL: Final = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
@@ -56,7 +58,7 @@ def cut_text(text: str) -> str:
     """
     if is_short(text):
         return text
-    half = (TEXT_MAX_BYTES - size_as_json(_CUT)) // 2
+    half = _HALF_MAX_BYTES
     return f"{_beginning(text[:half], half)}{_CUT}{_beginning(text[-half:][::-1], half)[::-1]}"
 
 
@@ -69,6 +71,21 @@ def fit_text(text: str) -> str:
     if len(text) > 2 * TEXT_MAX_BYTES:
         text = text[:TEXT_MAX_BYTES] + text[-TEXT_MAX_BYTES:]  # of more nothing could be left
     return cut_text(_CONTROL.sub(_write_out, text))
+
+
+def may_be_cut(text: str) -> bool:
+    r"""Tell whether a text may be what `cut_text` has left of a longer one, so that it must not be taken for that.
+
+    It is a guess on the safe side: a whole text of nearly the greatest length with `…` in its middle is told alike.
+
+    >>> may_be_cut(cut_text("day1/" + 5000 * "x")), may_be_cut("day1/…/clip.mp4"), may_be_cut("x" * 2048)
+    (True, False, False)
+    """
+    least = _HALF_MAX_BYTES - _JSON_CHARACTER_MAX_BYTES  # of each half: where the next character did not fit
+    if len(text) < 2 * least // _JSON_CHARACTER_MAX_BYTES or _CUT not in text:
+        return False
+    halves = ((text[: found.start()], text[found.end() :]) for found in re.finditer(_CUT, text[: _HALF_MAX_BYTES + 1]))
+    return any(all(least < size_as_json(half) <= _HALF_MAX_BYTES for half in each) for each in halves)
 
 
 def fit_globs(globs: Sequence[str]) -> tuple[str, ...]:

@@ -560,6 +560,29 @@ def test_of_a_download_that_is_not_known_here_no_folder_is_guessed(team: Team, a
         assert os.fspath(bert.folder) not in message
 
 
+def test_a_download_to_a_path_that_was_cut_is_found_by_its_journal_and_guessed_nowhere(
+    team: Team, anna: Laptop, bert: Laptop, clip
+):
+    """Only the ends of both paths are in their records, and these are alike."""
+    assert anna.run("upload", "clip.mov").exit_code == 0
+    folders = [bert.work / "/".join([*["f" * 200] * 7, middle, *["f" * 200] * 7]) for middle in ("one", "two")]
+    ids = []
+    for folder in folders:
+        folder.mkdir(parents=True)
+        ids.append(cut_off(team, bert, "--to", os.fspath(folder), "clip.mov"))
+    records = bert.run("--json", "history", "--mine", "--type", "download").records
+    assert [each["target_path_cut"] for each in records] == [True, True]
+    assert records[0]["target_path"] == records[1]["target_path"]
+    stranger = team.laptop(bert.folder.parent / "other", "bert")
+    refused = stranger.run("--json", "cancel", "--yes", ids[1])
+    assert refused.exit_code == 0, refused.stderr
+    assert [line["code"] for line in refused.lines if line["type"] == "notice"] == ["not-here"]
+    assert bert.run("cancel", "--yes", ids[1]).exit_code == 0
+    assert [bool(list(folder.iterdir())) for folder in folders] == [True, False]
+    assert bert.run("--json", "cancel", "--yes", "clip.mov").records[0]["operation_id"] == ids[0]
+    assert not any(list(folder.iterdir()) for folder in folders)
+
+
 def test_downloads_into_two_folders_of_one_name_are_told_apart(team: Team, anna: Laptop, bert: Laptop, clip, tmp_path):
     """Their records say the same: they tell nobody of a person's folders above the current one."""
     assert anna.run("upload", "clip.mov").exit_code == 0

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import io
+import json
 import os
 import tarfile
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -55,6 +57,31 @@ def test_a_path_that_is_longer_than_a_text_may_be_is_uploaded_and_recorded_witho
     assert size_as_json(record["target_path"]) <= TEXT_MAX_BYTES
     [found] = anna.run("--json", "history", "clip.mov").records
     assert found.items() >= record.items()
+    assert found["target_path_cut"] is True
+    assert anna.run("history", "--csv").stdout.splitlines()[1].endswith(",yes")
+    shown = " ".join(anna.run("show", "clip.mov").stdout.split())
+    assert "last/clip.mov (cut: too long for a record, which leaves out the middle of it, at …)" in shown
+
+
+def test_a_path_that_was_cut_is_never_taken_for_another_file(team, anna, tmp_path):
+    """There may be a file by that name, which nobody has uploaded."""
+    folder = "/".join([*["f" * 200] * 15, "last"])
+    (anna.work / folder).mkdir(parents=True)
+    (anna.work / folder / "clip.mov").write_bytes(noise(20_000_000))
+    team.storage.fault = lambda put: "stall"
+    team.kill_stalled(anna.begin("upload", "--jobs", "1", f"{folder}/clip.mov"))
+    [record] = anna.run("--json", "history").records
+    assert record["target_path_cut"] is True
+    other = team.laptop(tmp_path / "other", "anna")
+    decoy = other.work / record["target_path"]
+    decoy.parent.mkdir(parents=True)
+    decoy.write_bytes(b"another clip")
+    team.ahead += timedelta(hours=1)
+    run = other.run("--json", "resume", record["operation_id"])
+    error = json.loads(run.stderr.splitlines()[-1])
+    assert (run.exit_code, error["code"]) == (4, "not-here")
+    assert "too long for a record" in error["message"]
+    assert anna.run("resume").exit_code == 0, "the machine that began it knows the whole path"
 
 
 def test_a_failure_whose_message_names_such_a_file_is_recorded(team, anna):

@@ -468,6 +468,42 @@ def test_a_download_goes_on_in_its_own_folder_and_so_does_what_its_command_had_n
     assert "nothing left to resume" in bert.run("resume").stderr
 
 
+def add_option_of_tomorrow(laptop: Laptop, table: str) -> None:
+    """Have the journal's orders say something that this mgmt does not know."""
+    with sqlite3.connect(laptop.folder / "state" / "journal.sqlite") as database:
+        changed = database.execute(f"UPDATE {table} SET options = json_set(options, '$.of_tomorrow', json('true'))")  # noqa: S608
+        assert changed.rowcount == 1
+    database.close()
+
+
+def test_a_download_that_a_newer_mgmt_began_is_left_to_it(team: Team, anna: Laptop):
+    stored_clips(anna)
+    (anna.work / "out").mkdir()
+    interrupted_download(team, anna, "big.mov", "--to", "out")
+    add_option_of_tomorrow(anna, "download_orders")
+    left = sorted(path.name for path in (anna.work / "out").iterdir())
+    run = anna.run("--json", "resume")
+    [error] = errors_of(run)
+    assert (run.exit_code, error["code"]) == (9, "written-by-newer")
+    assert "by a newer mgmt" in error["message"]
+    assert "damaged" not in error["message"]
+    assert (download_orders(anna), sorted(path.name for path in (anna.work / "out").iterdir())) == (1, left)
+
+
+def test_an_upload_that_a_newer_mgmt_began_is_left_to_it(team: Team, anna: Laptop):
+    (anna.work / "clip.mov").write_bytes(noise(LARGE))
+    killed(team, anna, "clip.mov", "--jobs", "1")
+    add_option_of_tomorrow(anna, "orders")
+    left = anna.left_overs()
+    run = anna.run("--json", "resume")
+    [error] = errors_of(run)
+    assert (run.exit_code, error["code"]) == (9, "written-by-newer")
+    assert "by a newer mgmt" in error["message"]
+    assert anna.left_overs() == left != []
+    assert [each["status"] for each in anna.run("--json", "history").records] == ["pending"]
+    assert anna.run("upload", "clip.mov").exit_code == 0, "the same command says anew what is wanted"
+
+
 @pytest.mark.parametrize("options", [["--no-limits"], []], ids=["lifted", "held"])
 def test_a_download_without_limits_goes_on_without_them(team: Team, anna: Laptop, options):
     stored_clips(anna)

@@ -8,6 +8,7 @@ a sign-in is changed.
 
 from __future__ import annotations
 
+import json
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -41,6 +42,10 @@ class _Held(threading.local):
 _HELD: Final = _Held()
 
 
+_VERSION: Final = 1
+"""Of the file; a change that an older mgmt would read wrongly takes the next number."""
+
+
 class _Stored(Value):
     """The content of `sign-in.json`: the sign-in, or its place in the keyring."""
 
@@ -52,6 +57,7 @@ class _Stored(Value):
     """As in the sign-in, like the next two: a new one is compared with them, also while the keyring is locked."""
     subject: str | None = None
     name: str | None = None
+    version: int = _VERSION
 
     @property
     def entry(self) -> Entry | None:
@@ -212,7 +218,10 @@ class CredentialStore:
         path = self._file(service_url)
         try:
             close_to_others(path)
-            stored = from_json(_Stored, path.read_bytes())
+            data = path.read_bytes()
+            if _is_newer(data):
+                raise _unreadable(path, "it was written by a newer mgmt. Update mgmt on this machine")
+            stored = from_json(_Stored, data)
         except (FileNotFoundError, NotADirectoryError):
             return None
         except OSError as error:
@@ -266,14 +275,23 @@ def _enter(credentials: Credentials) -> tuple[_Stored, str | None]:
         entry = write_entry(url, to_json(credentials))
     except KeyringFailedError as error:
         return _Stored(url, credentials), str(error)
-    told = {"issuer": credentials.issuer, "subject": credentials.subject, "name": credentials.name}
-    return _Stored(url, None, entry.name, entry.pieces, **told), None
+    issuer, subject, name = credentials.issuer, credentials.subject, credentials.name
+    return _Stored(url, None, entry.name, entry.pieces, issuer, subject, name), None
 
 
 def _remove(service_url: str, entry: Entry) -> None:
     from mgmt.credentials.system_keyring import remove_entry
 
     remove_entry(service_url, entry)
+
+
+def _is_newer(data: bytes) -> bool:
+    """Tell whether a newer mgmt has written a file, whatever else is in it."""
+    try:
+        version = json.loads(data)["version"]
+    except (ValueError, TypeError, KeyError, RecursionError):
+        return False
+    return isinstance(version, int) and version > _VERSION
 
 
 def _unreadable(path: Path, why: str) -> LoginRequiredError:

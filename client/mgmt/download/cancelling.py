@@ -25,6 +25,7 @@ from mgmt.text import read_path, shown
 from mgmt_contract.messages.downloads import DownloadEnd, EndDownloadsRequest
 from mgmt_contract.names import ARCHIVE_SUFFIX
 from mgmt_contract.records import CANCELLED, DownloadRecord
+from mgmt_contract.texts import may_be_cut
 from mgmt_contract.values import Value
 
 _MESSAGE: Final = "Given up with `mgmt cancel`."
@@ -54,20 +55,12 @@ def give_up(session: Session, record: DownloadRecord, shown_base: Path) -> tuple
     """
     orders = _find_orders(session.journal.download_orders(session.service_url), record)
     places = {place_in(order, record): order for order in orders}
-    place = _choose_place(list(places), record) if places else shown_base / read_path(record.target_path)
+    place = _choose_place(list(places), record) if places else _place_in_record(record, shown_base)
     if record.status == "success":
         message = f"The download of {record.s3_object_key} has succeeded: there is nothing to give up."
         raise RefusedError(message, code="already-there", operation_id=record.operation_id)
     with ExitStack() as held:
-        _hold(session, record, place, held)
-        left = find_left_over(place.parent, record.operation_id)
-        if left is not None and _is_published(left, place):
-            raise RefusedError(
-                f"All of {record.s3_object_key} has arrived as '{shown(os.fspath(place))}'. "
-                "Run the same `mgmt download` again: it only records that.",
-                code="already-there",
-                operation_id=record.operation_id,
-            )
+        left = _hold_left(session, record, place, held) if place is not None else None
         if record.status != "pending" and left is None and not orders:
             raise SourceError(
                 f"The download of {record.s3_object_key} has failed already. {tell_unknown_place(record)}",
@@ -77,8 +70,31 @@ def give_up(session: Session, record: DownloadRecord, shown_base: Path) -> tuple
         ended = _record_end(session, record) if record.status == "pending" else record
         for path in left.paths if left is not None else ():
             _remove(path)
-        session.journal.end_download_orders([places[place]] if places else [])
+        session.journal.end_download_orders([places[place]] if place is not None and places else [])
     return ended, left is not None or bool(orders)
+
+
+def _place_in_record(record: DownloadRecord, shown_base: Path) -> Path | None:
+    """Return the place that a record names; None where its path was cut, as what is left may be another one's path."""
+    return None if may_be_cut(record.target_path) else shown_base / read_path(record.target_path)
+
+
+def _hold_left(session: Session, record: DownloadRecord, place: Path, held: ExitStack) -> LeftOver | None:
+    """Lock a download's place, and find what is left there.
+
+    Raises:
+        RefusedError: If all of it has arrived there, or another mgmt is at it.
+    """
+    _hold(session, record, place, held)
+    left = find_left_over(place.parent, record.operation_id)
+    if left is not None and _is_published(left, place):
+        raise RefusedError(
+            f"All of {record.s3_object_key} has arrived as '{shown(os.fspath(place))}'. "
+            "Run the same `mgmt download` again: it only records that.",
+            code="already-there",
+            operation_id=record.operation_id,
+        )
+    return left
 
 
 def _choose_place(places: Sequence[Path], record: DownloadRecord) -> Path:
@@ -113,7 +129,9 @@ def find_unended(
     records = read()
     newest: dict[tuple[str, str], DownloadRecord] = {}
     for record in records:
-        newest.setdefault((record.upload_id, record.target_path), record)
+        # Two paths that were cut may be different ones, though what is left of them is the same.
+        place = record.operation_id if may_be_cut(record.target_path) else record.target_path
+        newest.setdefault((record.upload_id, place), record)
     failed = [each for each in newest.values() if each.status == "failed" and _find_orders(orders, each)]
     begun = [each for each in records if each.status == "pending" or each in failed]
     unbegun = [order for order in named if not any(is_order_of(order, each) for each in records)]

@@ -15,15 +15,18 @@ from pathlib import Path
 from typing import Any, Final
 
 from mgmt.archive.rules import OVER_LIMIT
+from mgmt.download.left_over import find_left_over
 from mgmt.download.wanted import DownloadOptions, Wanted
 from mgmt.errors import IntegrityError, MgmtError, TargetExistsError, UsageError
 from mgmt.journal import DownloadOrder, name_of_run, new_operation_id
 from mgmt.session import Session
 from mgmt.text import read_path, show_path
 from mgmt_contract.records import DownloadRecord, OperationRecord, UploadRecord
-from mgmt_contract.texts import fit_text
+from mgmt_contract.texts import fit_text, may_be_cut
 
 _log: Final = logging.getLogger(__name__)
+_NAMES: Final = frozenset({"extracts", "only", "replaces", "lifts_limits", "version_id", "shown_base"})
+"""What is in an order's options. What is to mean something else takes another name, by which older versions see it."""
 
 
 class Orders:
@@ -136,12 +139,25 @@ def read_options(order: DownloadOrder, jobs: int | None = None) -> tuple[Downloa
         return None
 
 
+def is_newer(order: DownloadOrder) -> bool:
+    """Tell whether a newer mgmt has written an order's options: they have names that this one does not know."""
+    try:
+        values = json.loads(order.options)
+    except ValueError:
+        return False
+    return isinstance(values, dict) and not values.keys() <= _NAMES
+
+
 def is_order_of(order: DownloadOrder, record: DownloadRecord) -> bool:
     """Tell whether a download and an order are the same: one upload, to one place."""
     read = read_options(order)
     if read is None or order.upload_id != record.upload_id:
         return False
-    return fit_text(show_path(os.fspath(place_in(order, record)), read[1])) == record.target_path
+    place = place_in(order, record)
+    if fit_text(show_path(os.fspath(place), read[1])) != record.target_path:
+        return False
+    # Of a path that was cut only the ends are the same; what lies there names the operation that it is of.
+    return not may_be_cut(record.target_path) or find_left_over(place.parent, record.operation_id) is not None
 
 
 def place_in(order: DownloadOrder, record: DownloadRecord) -> Path:

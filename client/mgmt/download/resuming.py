@@ -9,10 +9,10 @@ from functools import partial
 from pathlib import Path
 
 from mgmt.download import download
-from mgmt.download.orders import is_order_of, read_options
+from mgmt.download.orders import is_newer, is_order_of, read_options
 from mgmt.download.results import Summary, not_begun
 from mgmt.download.wanted import DownloadOptions
-from mgmt.errors import LocalStateError, MgmtError, SourceError
+from mgmt.errors import LocalStateError, MgmtError, SourceError, written_by_newer
 from mgmt.events import Finished, Notice
 from mgmt.journal import DownloadOrder
 from mgmt.session import Session
@@ -56,7 +56,9 @@ class Resuming:
         going: dict[tuple[str, str], tuple[list[DownloadOrder], DownloadOptions, Path]] = {}
         for order in orders:
             read = read_options(order, self._jobs)
-            if read is None:
+            if is_newer(order):
+                self._fail(order, written_by_newer(f"The journal's entry of the download of {order.name}"))
+            elif read is None:
                 message = (
                     f"The journal's entry of the download of {order.name} is damaged. Run its `mgmt download` again."
                 )

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any, Final, NamedTuple, Self
 
 from mgmt.archive import sync_folder
-from mgmt.errors import INTERRUPTED, CancelledError, LocalStateError
+from mgmt.errors import INTERRUPTED, CancelledError, LocalStateError, written_by_newer
 from mgmt.layout import temporary_name
 from mgmt.machine.direct import DirectWriter
 from mgmt.machine.files import open_regular, remove_file, sync
@@ -68,6 +68,7 @@ class Unfinished:
 
     Raises:
         OSError: What the disk met with; from every method too.
+        LocalStateError: written-by-newer, where a newer mgmt has begun it.
     """
 
     def __init__(self, folder: Path, archive_name: str, upload_id: str, size: int) -> None:
@@ -257,7 +258,9 @@ class Unfinished:
             if descriptor is None or os.fstat(descriptor).st_size > _LIST_MAX_BYTES:
                 return
             with open(descriptor, "rb", closefd=False) as file:
-                if file.readline() == write_line(self._head):
+                head = file.readline()
+                refuse_newer(head, _LIST_FORMAT, self._list_path)
+                if head == write_line(self._head):
                     for line in file:
                         self._read_line(line)
 
@@ -310,6 +313,26 @@ def archive_paths(folder: Path, archive_name: str, upload_id: str) -> tuple[Path
 def lock_path(archive_place: Path) -> Path:
     """Return the path of the lock file that all downloads of one name into one folder use."""
     return archive_place.with_name(temporary_name(archive_place.name, make_token("lock", archive_place.name)))
+
+
+def refuse_newer(head: bytes, list_format: str, path: Path) -> None:
+    """Refuse a list of a newer mgmt: taken for a damaged one, it would be removed with all that it tells of.
+
+    Args:
+        head: Its first line.
+        list_format: The format that this mgmt writes: a name and, last, a number.
+        path: Where it lies.
+
+    Raises:
+        LocalStateError: written-by-newer.
+    """
+    name, _, number = list_format.rpartition(" ")
+    try:
+        found_name, _, found_number = str(json.loads(head)["format"]).rpartition(" ")
+    except (ValueError, TypeError, KeyError, RecursionError):
+        return
+    if found_name == name and found_number.isdecimal() and int(found_number) > int(number):
+        raise written_by_newer(f"What a download has left here ('{shown(os.fspath(path))}')")
 
 
 def write_line(value: Any) -> bytes:

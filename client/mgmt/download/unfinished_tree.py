@@ -20,7 +20,7 @@ from mgmt.archive.blocks import BlockStart
 from mgmt.archive.checkpoints import Checkpoint, Mark
 from mgmt.archive.extraction import LeftDifferentError
 from mgmt.archive.index import LINE_MAX_BYTES, IndexedMember, parse_member, write_member
-from mgmt.download.unfinished import Opened, identity_of, make_token, write_line
+from mgmt.download.unfinished import Opened, identity_of, make_token, refuse_newer, write_line
 from mgmt.errors import IntegrityError
 from mgmt.layout import temporary_name
 from mgmt.machine.files import open_regular, remove_file, sync
@@ -46,6 +46,7 @@ class UnfinishedTree:
 
     Raises:
         OSError: What the disk met with; from every method too.
+        LocalStateError: written-by-newer, where a newer mgmt has begun it.
     """
 
     def __init__(self, folder: Path, tree_name: str, upload_id: str, size: int) -> None:
@@ -197,7 +198,9 @@ class UnfinishedTree:
             if descriptor is None:
                 return
             with open(descriptor, "rb", closefd=False) as file:
-                if file.readline(_LIST_LINE_MAX_BYTES) == write_line(self._head):
+                head = file.readline(_LIST_LINE_MAX_BYTES)
+                refuse_newer(head, _LIST_FORMAT, self._list_path)
+                if head == write_line(self._head):
                     while line := file.readline(_LIST_LINE_MAX_BYTES):
                         self._read_line(line)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from mgmt.journal import DownloadOrder
 from mgmt.show import Output
 from mgmt.show.history import choices_table
+from mgmt.show.records import record_line
 from mgmt.text import count_in_words, printable, spell_path
 from mgmt.upload.cancelling import GivenUp, Targets
 from mgmt_contract.wire import to_plain
@@ -66,7 +67,7 @@ def describe_order(order: DownloadOrder) -> str:
 
 def _json(given_up: GivenUp) -> dict[str, object]:
     if given_up.record is not None:
-        return {"type": "record", **to_plain(given_up.record)}
+        return record_line(given_up.record)
     left, order = given_up.left, given_up.order
     if order is not None:
         return {"type": "not_fetched", "name": order.name, "folder": spell_path(order.folder)}

@@ -6,10 +6,10 @@ from typing import Final
 
 from mgmt.events import Finished
 from mgmt.show import Output
+from mgmt.show.records import record_line
 from mgmt.show.underway import Kind, Stage, Transfer
 from mgmt.text import duration_in_words, printable, size_in_words, speed_in_words
 from mgmt_contract.records import DownloadRecord
-from mgmt_contract.wire import to_plain
 
 DOWNLOADS: Final = Kind(
     stages={
@@ -47,7 +47,7 @@ class DownloadView:
         """Write a record."""
         record = finished.record
         # A name that never became a download has no operation, and so no id.
-        return {"type": "record", **to_plain(record), "operation_id": record.operation_id or None}
+        return {**record_line(record), "operation_id": record.operation_id or None}
 
     def sums(self, elapsed_seconds: float) -> str:
         """Say bytes, time and speed of all downloads together."""

@@ -7,6 +7,7 @@ from itertools import chain
 from typing import Any, Final
 
 from mgmt.show import Output
+from mgmt.show.records import path_in_record, record_line
 from mgmt.show.tables import Column, lay_out_csv, lay_out_table
 from mgmt.team.history import Found, Shown
 from mgmt.team.short_ids import short_id
@@ -29,6 +30,7 @@ from mgmt_contract.records import (
     UndeleteRecord,
     UploadRecord,
 )
+from mgmt_contract.texts import may_be_cut
 from mgmt_contract.wire import format_time, to_plain
 
 _REPLACED: Final = "replaced"
@@ -50,7 +52,7 @@ HISTORY_COLUMNS: Final = (
 CSV_FIELDS: Final = (
     "operation_id", "operation_type", "status", "started_at", "finished_at", "actor", "target_path", "s3_bucket",
     "s3_object_key", "size", "uncompressed_size", "member_count", "storage_class", "version_id", "crc64nvme",
-    "content_digest", "error_code", "error_message", "replaced", "deleted_at",
+    "content_digest", "error_code", "error_message", "replaced", "deleted_at", "target_path_cut",
 )  # fmt: skip
 """The header of `history --csv`: fields of the records, and the object's size in bytes."""
 _LABEL_COLUMNS: Final = 13
@@ -114,7 +116,7 @@ class HistoryView:
             output.line(f"{shown_label}\n{indent}{text}" if is_narrow else f"{shown_label} {text}")
 
     def _show_record(self, record: OperationRecord, more: dict[str, object]) -> None:
-        self._output.json({"type": "record", **to_plain(record), **more})
+        self._output.json({**record_line(record), **more})
 
 
 def choices_table(records: Iterable[OperationRecord], width: int | None) -> tuple[str, ...]:
@@ -161,6 +163,7 @@ def csv_row(record: OperationRecord, replaced: Container[str] = ()) -> Sequence[
         "finished_at": format_time(record.finished_at) if record.finished_at else None,
         "size": _size_of(record),
         "replaced": "yes" if record.operation_id in replaced else None,
+        "target_path_cut": "yes" if may_be_cut(record.target_path) else None,
         "deleted_at": format_time(deleted_at) if (deleted_at := getattr(record, "deleted_at", None)) else None,
     }
     return ["" if (value := values.get(name)) is None else str(value) for name in CSV_FIELDS]
@@ -175,9 +178,9 @@ def describe_record(record: OperationRecord, *, is_replaced: bool = False) -> li
         ("short id", short_id(record)),
         ("type", record.operation_type),
         ("status", _describe_status(record)),
-        ("target", record.target_path),
+        ("target", path_in_record(record.target_path)),
         *_describe_restore(record),
-        ("result", record.result_path or "-"),
+        ("result", path_in_record(record.result_path or "-")),
         ("by", record.actor or "-"),
         ("started", moment_in_words(record.started_at)),
         ("finished", moment_in_words(record.finished_at)),
@@ -300,7 +303,7 @@ def _describe_file(file: FileRecord | None) -> str:
     if file is None:
         return "-"
     kind = "directory" if file.is_directory else size_in_words(file.size)
-    return f"{file.path} ({kind}, {file.status})"
+    return f"{path_in_record(file.path)} ({kind}, {file.status})"
 
 
 def _describe_object(record: UploadRecord) -> str:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from mgmt.removal import Removed, Summary, Verb
 from mgmt.show import Output
 from mgmt.show.history import choices_table
+from mgmt.show.records import record_line
 from mgmt.team.short_ids import short_id
 from mgmt.text import count_in_words, moment_in_words, printable, size_in_words
 from mgmt_contract.records import UploadRecord
@@ -72,8 +73,7 @@ class RemovalView:
                 "recoverable_until": format_time(upload.recoverable_until) if upload.recoverable_until else None,
             }
         return {
-            "type": "record",
-            **to_plain(result.record),
+            **record_line(result.record),
             **({"newer": to_plain(result.newer)} if result.newer else {}),
         }
 

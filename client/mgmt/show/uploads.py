@@ -77,11 +77,13 @@ class UploadView:
 
     def json(self, finished: Finished) -> dict[str, object]:
         """Write a record, or what is there already."""
+        from mgmt.show.records import record_line  # here only: most uploads are watched by a person
+
         record = finished.record
         if isinstance(record, AlreadyThere):
             return {"type": "already_there", **to_plain(record)}
         # A target that never became an upload has no operation, and so no id.
-        return {"type": "record", **to_plain(record), "operation_id": record.operation_id or None}
+        return {**record_line(record), "operation_id": record.operation_id or None}
 
     def sums(self, elapsed_seconds: float) -> str:
         """Say bytes in, bytes stored, ratio, time and speed of all uploads together."""

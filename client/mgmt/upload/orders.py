@@ -124,6 +124,18 @@ def read_options(order: Order, cache_dir: Path | None, jobs: int | None) -> tupl
         return None
 
 
+def is_newer(order: Order) -> bool:
+    """Tell whether a newer mgmt has written an order's options: they have names that this one does not know.
+
+    What is to mean something else takes another name, by which older versions see it.
+    """
+    try:
+        values = json.loads(order.options)
+    except ValueError:
+        return False
+    return isinstance(values, dict) and not values.keys() <= {*_NAMES, "shown_base"}
+
+
 def order_of(entry: Entry, shown_base: Path, cache_dir: Path | None) -> Order:
     """Make the order that an upload without one must have come of, as far as its entry tells."""
     prefix, _, name = entry.destination.rpartition("/")

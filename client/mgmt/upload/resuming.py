@@ -13,7 +13,7 @@ from functools import cached_property, partial
 from pathlib import Path
 from typing import NamedTuple
 
-from mgmt.errors import LocalStateError, MgmtError, RefusedError, SourceError
+from mgmt.errors import LocalStateError, MgmtError, RefusedError, SourceError, written_by_newer
 from mgmt.events import Finished, Notice, Waiting
 from mgmt.journal import Entry, Order
 from mgmt.layout import archive_file_name
@@ -24,13 +24,14 @@ from mgmt.upload import do_errands
 from mgmt.upload.ending import failed_record
 from mgmt.upload.job import Job, UploadOptions
 from mgmt.upload.left import Left, choose_named, find_left
-from mgmt.upload.orders import Errand, order_of, read_options, write_options
+from mgmt.upload.orders import Errand, is_newer, order_of, read_options, write_options
 from mgmt.upload.ours import has_its_archive, is_known_archive
 from mgmt.upload.results import CleanUps, Summary
 from mgmt.upload.tidying import has_its_source, tidy_remains, tidy_stored
 from mgmt_contract.messages.uploads import Packing
 from mgmt_contract.names import ARCHIVE_SUFFIX, fold_key
 from mgmt_contract.records import CANCELLED, OperationRecord, UploadRecord
+from mgmt_contract.texts import may_be_cut
 from mgmt_contract.wire import to_json
 
 Find = Callable[[str], OperationRecord]
@@ -167,6 +168,14 @@ class Resuming:
         Raises:
             SourceError: If it is not.
         """
+        if may_be_cut(record.target_path):  # another file may have what is left of it as its whole path
+            raise SourceError(
+                f"Nothing of the upload of {record.s3_object_key} is left on this machine, and its source's path is "
+                "too long for a record, which has only the ends of it. Run `mgmt resume` on the machine that began it, "
+                "or `mgmt upload` with the whole path.",
+                code="not-here",
+                operation_id=record.operation_id,
+            )
         order, source_path = self._order_of(record), self._shown_base / read_path(record.target_path)
         # What every client records is a path below a folder; from another one nothing would be taken.
         is_below = ".." not in source_path.parts and source_path.is_relative_to(self._shown_base)
@@ -306,6 +315,9 @@ class Resuming:
 
     def _read(self, left: Left) -> tuple[UploadOptions, Path] | None:
         """Read how an upload is done, from its entry where its order is damaged; None, with an error, without one."""
+        if is_newer(left.order):  # its entry alone would not say all that was asked for
+            self._fail(left.source_path, written_by_newer(f"The journal's entry of '{shown(left.source_path)}'"))
+            return None
         read = read_options(left.order, self._cache_dir, self._jobs)
         if read is None and left.entry is not None:
             order = order_of(left.entry, self._shown_base, self._cache_dir)

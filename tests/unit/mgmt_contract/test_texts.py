@@ -8,7 +8,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mgmt_contract.texts import TEXT_MAX_BYTES, cut_text, fit_text, holds_control_character, is_short, size_as_json
+from mgmt_contract.texts import (
+    TEXT_MAX_BYTES,
+    cut_text,
+    fit_text,
+    holds_control_character,
+    is_short,
+    may_be_cut,
+    size_as_json,
+)
 from mgmt_contract.wire import to_json
 
 ODD = st.text(st.sampled_from('a"\\\n\x1b\x7f\x85\u2028\udc80é🎬'), max_size=3000)
@@ -26,6 +34,19 @@ def test_any_text_can_be_made_to_fit(text):
 @given(ODD.filter(lambda text: is_short(text) and not holds_control_character(text)))
 def test_what_fits_stays_as_it_is(text):
     assert fit_text(text) == cut_text(text) == text
+
+
+@given(ODD | st.text(min_size=300, max_size=3000))
+def test_what_was_cut_is_told_from_a_whole_text(text):
+    assert may_be_cut(cut_text(text)) is not is_short(text)
+    fitting = fit_text(text)
+    assert may_be_cut(fitting) is ("…" in fitting and "…" not in text)
+
+
+@pytest.mark.parametrize("text", ["", "…", "day1/…/clip.mov", "…" * 682, "x" * 2045 + "…", "…" + "x" * 2045])
+def test_a_text_with_the_same_sign_is_whole(text):
+    assert is_short(text)
+    assert not may_be_cut(text)
 
 
 @given(ODD)

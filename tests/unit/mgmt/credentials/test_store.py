@@ -153,6 +153,15 @@ def test_a_damaged_file_is_named_and_the_next_login_mends_it(store, state_dir, c
     assert store.load(SERVICE_URL) is None
 
 
+def test_a_file_of_a_newer_version_is_told_as_such_and_stays(store, state_dir, credentials):
+    store.save(credentials)
+    path = kept_file(state_dir)
+    path.write_text(json.dumps({"version": 2, "sign_in": "in a form of tomorrow"}))
+    with pytest.raises(LoginRequiredError, match=r"by a newer mgmt\. Update mgmt"):
+        store.load(SERVICE_URL)
+    assert json.loads(path.read_text())["version"] == 2
+
+
 def test_what_is_found_in_a_damaged_file_is_not_told(store, state_dir, credentials):
     store.save(credentials)
     path = kept_file(state_dir)

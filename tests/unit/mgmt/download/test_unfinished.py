@@ -6,7 +6,7 @@ import pytest
 
 from mgmt.download import unfinished as unfinished_module
 from mgmt.download.unfinished import Opened, Unfinished
-from mgmt.errors import CancelledError
+from mgmt.errors import CancelledError, LocalStateError
 from mgmt.layout import is_temporary_name
 from mgmt.stored.archive import RANGE_SIZE_BYTES
 
@@ -46,6 +46,16 @@ def test_a_later_run_knows_the_ranges_that_were_whole_and_the_operation(begun):
         assert [span.length for span in found.missing()][-1] == 5
         assert [found.is_written(number * RANGE_SIZE_BYTES) for number in range(4)] == [False, True, False, False]
         assert found.read(0, memoryview(bytearray(4))) == b"some"
+
+
+def test_what_a_newer_version_has_begun_is_refused_and_stays(begun):
+    path = list_in(begun)
+    path.write_bytes(path.read_bytes().replace(b"mgmt ranges 1", b"mgmt ranges 2"))
+    before = {each.name: each.read_bytes() for each in begun.iterdir()}
+    with pytest.raises(LocalStateError, match="by a newer mgmt") as refused:
+        unfinished(begun)
+    assert refused.value.code == "written-by-newer"
+    assert {each.name: each.read_bytes() for each in begun.iterdir()} == before
 
 
 def test_both_files_are_private_and_left_out_of_uploads(begun):

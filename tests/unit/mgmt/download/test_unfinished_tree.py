@@ -8,6 +8,7 @@ from mgmt.archive.index import IndexedMember
 from mgmt.download import unfinished_tree
 from mgmt.download.unfinished import Opened
 from mgmt.download.unfinished_tree import UnfinishedTree
+from mgmt.errors import LocalStateError
 
 OPENED = Opened("01a2041b-befb-730e-9a3c-9ad5ec9c7240", "card")
 
@@ -18,6 +19,17 @@ class KilledError(Exception):
 
 def notes(folder):
     return UnfinishedTree(folder, "card", "upload", 1000)
+
+
+def test_what_a_newer_version_has_begun_is_refused_and_stays(tmp_path):
+    with notes(tmp_path) as begun:
+        begun.open(OPENED)
+    for path in tmp_path.iterdir():
+        path.write_bytes(path.read_bytes().replace(b"mgmt checkpoints 1", b"mgmt checkpoints 12"))
+    before = {each.name: each.read_bytes() for each in tmp_path.iterdir()}
+    with pytest.raises(LocalStateError, match="by a newer mgmt"):
+        notes(tmp_path)
+    assert {each.name: each.read_bytes() for each in tmp_path.iterdir()} == before
 
 
 @pytest.mark.parametrize("removals_before_it", [0, 1])

@@ -250,8 +250,13 @@ def test_a_journal_of_a_newer_version_is_left_alone(journal, tmp_path):
     database = sqlite3.connect(tmp_path / "state" / "journal.sqlite")
     database.execute("PRAGMA user_version=99")
     database.close()
+    before = (tmp_path / "state" / "journal.sqlite").read_bytes()
     with pytest.raises(LocalStateError, match="newer mgmt"):
         Journal(tmp_path / "state")
+    database = sqlite3.connect(tmp_path / "state" / "journal.sqlite")
+    assert database.execute("PRAGMA user_version").fetchone() == (99,)
+    database.close()
+    assert len((tmp_path / "state" / "journal.sqlite").read_bytes()) == len(before)
 
 
 def test_a_journal_that_another_process_has_locked_is_named_after_a_wait(journal, tmp_path, monkeypatch):
