@@ -55,14 +55,13 @@ def check_names(
     Raises:
         UsageError: With what was expected.
     """
-    from mgmt.source.globs import trim_glob
     from mgmt.text import shown
     from mgmt.upload.looking import is_excluded
 
     if "" in targets:
         raise UsageError("A target's name is empty; expected a file or directory.", code="empty-name")
-    if not all(map(trim_glob, excludes)):
-        raise UsageError("--exclude names nothing; expected --exclude GLOB.", code="empty-name")
+    if excludes:
+        _check_globs(excludes)
     for target in targets:
         if target != "all" and is_excluded(os.path.abspath(target), excludes):  # noqa: PTH100  keeps a link's own name
             raise UsageError(
@@ -77,6 +76,13 @@ def check_names(
     if len(targets) != 1 or targets[0] == "all":
         raise UsageError("--as needs exactly one target.", code="as-needs-one-target")
     _require_key("--as", "", as_name)
+
+
+def _check_globs(globs: tuple[str, ...]) -> None:
+    from mgmt.source.globs import trim_glob  # most uploads exclude nothing
+
+    if not all(map(trim_glob, globs)):
+        raise UsageError("--exclude names nothing; expected --exclude GLOB.", code="empty-name")
 
 
 def make_options(given: Mapping[str, Any], settings: Settings) -> UploadOptions:

@@ -20,7 +20,6 @@ from typing import Final, NamedTuple, NoReturn
 from mgmt.errors import SourceError, path_too_long, source_changed, source_failure, source_unreadable
 from mgmt.layout import MEMBER_PATHS_MAX_BYTES, TEMPORARY_SUFFIX, Member, is_temporary_name
 from mgmt.machine.folders import ASKS_EFFECTIVE_IDS, OPEN_FILE_FLAGS, Folder, MovedError, open_folder
-from mgmt.source.globs import translate_whole, trim_glob
 from mgmt.text import shown
 from mgmt_contract.names import ARCHIVE_SUFFIX
 
@@ -118,8 +117,7 @@ class Excludes:
     """
 
     def __init__(self, globs: Sequence[str], own_name: str = "") -> None:
-        patterns = [translate_whole(trim_glob(glob)) for glob in globs]
-        self._pattern = re.compile("|".join(patterns)) if patterns else None
+        self._pattern = _compile(globs) if globs else None
         self._own_name = os.fsencode(own_name)
 
     def leave_out(self, name: bytes, path: bytes) -> bool:
@@ -131,6 +129,12 @@ class Excludes:
         if self._own_name and below_root:
             candidates.append(self._own_name + b"/" + below_root)
         return any(self._pattern.match(_text(candidate)) for candidate in candidates)
+
+
+def _compile(globs: Sequence[str]) -> re.Pattern[str]:
+    from mgmt.source.globs import translate_whole, trim_glob  # most uploads exclude nothing
+
+    return re.compile("|".join(translate_whole(trim_glob(glob)) for glob in globs))
 
 
 def _text(name: bytes) -> str:
