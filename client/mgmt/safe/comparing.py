@@ -146,7 +146,7 @@ class Comparing:
         self._reads_back = reads_back
         self._digests = {root: digest for root, digest in digests.items() if digest is not None}
         self._excludes = {
-            each.number: ExcludedTrees(each.record.excludes, _source_name(each.record))
+            each.number: ExcludedTrees(each.record.excludes, {_source_name(each.record), _stored_name(each.record)})
             for each in uploads.standing
             if each.record.excludes
         }

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import fnmatch
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Final
 
 _END: Final = re.compile(r"\\[Zz]\Z")
@@ -63,15 +63,18 @@ class ExcludedTrees:
 
     Args:
         globs: As those of `Excludes`.
-        own_name: As that of `Excludes`.
+        root_names: The root's own name, and the archive's for it.
     """
 
-    def __init__(self, globs: Sequence[str], own_name: str) -> None:
+    def __init__(self, globs: Sequence[str], root_names: Collection[str]) -> None:
         patterns = [translate_leading(trim_glob(glob)) for glob in globs]
         self._patterns = [re.compile(pattern) for pattern in patterns]
-        self._root = f"{own_name}/"
         # The root itself is left out by no glob.
-        self._from_root = [re.compile(rf"{pattern}(?s:(?<=.{{{len(self._root) + 1}}}))") for pattern in patterns]
+        self._from_root = [
+            (f"{name}/", re.compile(rf"{pattern}(?s:(?<=.{{{len(name) + 2}}}))"))
+            for name in root_names
+            for pattern in patterns
+        ]
         self._folder_names = FolderNames(self._fits)
 
     def have(self, path: bytes) -> bool:
@@ -81,7 +84,7 @@ class ExcludedTrees:
         return (
             self._fits(text)
             or self._fits(name)
-            or any(pattern.match(self._root + text) for pattern in self._from_root)
+            or any(pattern.match(root + text) for root, pattern in self._from_root)
             or (bool(slash) and self._folder_names.has_fitting(folder))
         )
 

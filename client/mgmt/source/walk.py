@@ -107,9 +107,9 @@ def reason_to_skip(name: bytes) -> str | None:
 class Excludes:
     """Entries that the user excludes, by name.
 
-    A glob is compared with an entry's name, with its path below the root, and with that path behind the root's own
-    name, as messages name it; a folder that is left out takes everything below it along. It is not reported as
-    skipped: it was asked for.
+    A glob is compared with an entry's name, with its path below the root, and with that path behind the root's name,
+    its own or the archive's, as messages name it; a folder that is left out takes everything below it along. It is
+    not reported as skipped: it was asked for.
 
     Args:
         globs: Each may begin with `./`, and may be what an entry is called, brackets included.
@@ -127,7 +127,7 @@ class Excludes:
         below_root = path.partition(b"/")[2]
         candidates = [name, below_root]
         if self._own_name and below_root:
-            candidates.append(self._own_name + b"/" + below_root)
+            candidates += [path, self._own_name + b"/" + below_root]
         return any(self._pattern.match(_text(candidate)) for candidate in candidates)
 
 

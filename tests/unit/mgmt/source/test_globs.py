@@ -11,7 +11,7 @@ from mgmt.source.walk import Excludes
 
 NAMES = st.text("abB.[]?\udcff\n", min_size=1, max_size=3)
 GLOBS = st.builds(
-    "".join, st.tuples(st.sampled_from(["", "./", "own/", "o*"]), st.text("abB.*?[]!/\udcff\n", max_size=6))
+    "".join, st.tuples(st.sampled_from(["", "./", "own/", "root/", "o*"]), st.text("abB.*?[]!/\udcff\n", max_size=6))
 )
 PATHS = st.lists(NAMES, max_size=5).map(lambda names: "/".join(names).encode("utf-8", "surrogateescape"))
 
@@ -28,7 +28,7 @@ def left_out_by_a_walk(globs, path):
 
 @given(st.lists(GLOBS, max_size=3), st.lists(PATHS, max_size=8))
 def test_excluded_trees_have_what_a_walk_leaves_out(globs, paths):
-    trees = ExcludedTrees(globs, "own")
+    trees = ExcludedTrees(globs, ["own", "root"])
     assert [trees.have(path) for path in paths] == [left_out_by_a_walk(globs, path) for path in paths]
 
 
@@ -43,7 +43,8 @@ def test_excluded_trees_have_what_a_walk_leaves_out(globs, paths):
         ("Take [1].mov", ["Take [1].mov", "Take 1.mov"]),
         ("DCIM/Take [1].mov", ["Take [1].mov", "Take 1.mov"]),
         ("sub/b", ["sub/b"]),
-        ("cam-a/b", []),
+        ("cam-a/b", ["b"]),
+        ("./cam-a/s*/b", ["sub/b", "sub/DCIM/b"]),
         ("DCIM", []),
         ("/b", []),
     ],
@@ -51,7 +52,7 @@ def test_excluded_trees_have_what_a_walk_leaves_out(globs, paths):
 def test_what_is_to_stay_out_may_be_named_as_messages_and_shells_name_it(glob, left_out):
     """Brackets, `./` and the folder's own name went unnoticed, and with them what was to stay out was uploaded."""
     entries = ["b", "Take [1].mov", "Take 1.mov", "sub", "sub/b", "sub/DCIM/b"]
-    excludes, trees = Excludes([glob], "DCIM"), ExcludedTrees([glob], "DCIM")
+    excludes, trees = Excludes([glob], "DCIM"), ExcludedTrees([glob], ["DCIM", "cam-a"])
     by_walk = [
         each for each in entries if excludes.leave_out(each.rpartition("/")[2].encode(), b"cam-a/" + each.encode())
     ]
