@@ -233,6 +233,17 @@ def test_a_link_whose_clip_is_not_chosen_comes_behind_the_last_block_though_its_
         assert (bert.work / "DCIM" / "200" / name).read_bytes() == (folder / "200" / name).read_bytes()
 
 
+def test_a_link_that_came_alone_is_what_was_uploaded_and_stays_when_its_file_comes(team, bert, card):
+    assert only(bert, "twin.MP4").exit_code == 0
+    run = only(bert, "100", "200")
+    assert run.exit_code == 0, run.stderr
+    for name in ("100/C0000.MP4", "200/twin.MP4", "200/twin2.MP4", "200/still1"):
+        assert (bert.work / "DCIM" / name).read_bytes() == (card / name).read_bytes()
+    (bert.work / "DCIM" / "200" / "twin.MP4").write_bytes(b"another")
+    (bert.work / "DCIM" / "100" / "C0000.MP4").unlink()
+    assert json.loads(only(bert, "100", "200").stderr)["code"] == "target-exists"
+
+
 def test_without_an_index_the_archive_is_read_and_said_to_be(team, anna, bert):
     folder = anna.work / "few"
     folder.mkdir()

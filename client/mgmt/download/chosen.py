@@ -115,6 +115,7 @@ class ChosenMembers:
             TargetExistsError: If something else is there and is not, or cannot be, replaced.
         """
         present: dict[bytes, IndexedMember] = {}
+        links: list[IndexedMember] = []
         for member in selection.members():
             place = self._place_of(member.path)
             if not os.path.lexists(place):
@@ -124,16 +125,32 @@ class ChosenMembers:
                 raise refuse_other_kind(place, place.lstat().st_mode)
             if is_folder:
                 continue
-            if self._is_equal(place, member, present):
-                present[member.path] = member
-                continue
-            refuse_changed_since(place, place.lstat(), self._wanted.options.replaces_before_ns)
-            if not self._wanted.options.replaces:
-                raise TargetExistsError(
-                    f"'{shown(os.fspath(place))}' exists already, and is not what was uploaded. Choose another folder "
-                    "with --to, or replace it with --replace."
-                )
+            if member.kind == "hardlink" and member.target not in present:
+                links.append(member)  # it may have come before, as a file of its own
+            else:
+                source = present[member.target] if member.kind == "hardlink" else member
+                self._note_present(place, member, source, present)
+        if links:
+            targets = {link.target for link in links}
+            sources = {member.path: member for member in selection.members() if member.path in targets}
+            for link in links:
+                source = sources.get(link.target, link)  # a link to nothing is refused when it is made
+                self._note_present(self._place_of(link.path), link, source, present)
         return present
+
+    def _note_present(
+        self, place: Path, member: IndexedMember, source: IndexedMember, present: dict[bytes, IndexedMember]
+    ) -> None:
+        """Note a member as present where it is what its source says, else refuse what may not be replaced."""
+        if self._is_equal(place, source):
+            present[member.path] = member
+            return
+        refuse_changed_since(place, place.lstat(), self._wanted.options.replaces_before_ns)
+        if not self._wanted.options.replaces:
+            raise TargetExistsError(
+                f"'{shown(os.fspath(place))}' exists already, and is not what was uploaded. Choose another folder "
+                "with --to, or replace it with --replace."
+            )
 
     def _is_there(self, member: IndexedMember, present: dict[bytes, IndexedMember]) -> bool:
         if member.path in present:
@@ -144,12 +161,9 @@ class ChosenMembers:
     def _place_of(self, path: bytes) -> Path:
         return self._wanted.tree_place.joinpath(*map(os.fsdecode, split_path(path)[1:]))
 
-    def _is_equal(self, place: Path, member: IndexedMember, present: dict[bytes, IndexedMember]) -> bool:
+    def _is_equal(self, place: Path, member: IndexedMember) -> bool:
         if member.kind == "symlink":
             return place.is_symlink() and os.fsencode(place.readlink()) == member.target
-        if member.kind == "hardlink":
-            source = present.get(member.target)
-            return source is not None and self._has_content(place, source)
         return self._has_content(place, member)
 
     def _has_content(self, place: Path, member: IndexedMember) -> bool:
