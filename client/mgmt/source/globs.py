@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import fnmatch
 import re
-from collections.abc import Callable, Collection, Sequence
+import unicodedata
+from collections.abc import Callable, Collection, Iterable, Sequence
 from typing import Final
 
 _END: Final = re.compile(r"\\[Zz]\Z")
@@ -23,12 +24,28 @@ def trim_glob(glob: str) -> str:
 
 def translate_whole(glob: str) -> str:
     """Translate a glob to a regular expression that matches a text if all of it fits, or is just that."""
-    return rf"(?:{re.escape(glob)}\Z|{fnmatch.translate(glob)})"
+    return _join(rf"{re.escape(spelled)}\Z|{fnmatch.translate(spelled)}" for spelled in _spell(glob))
 
 
 def translate_leading(glob: str) -> str:
     """Translate a glob to a regular expression that matches a path if the glob fits it or a folder that it lies in."""
-    return f"(?:{re.escape(glob)}{_HERE}|{_END.sub('', fnmatch.translate(glob))}{_HERE})"
+    return _join(
+        f"{re.escape(spelled)}{_HERE}|{_END.sub('', fnmatch.translate(spelled))}{_HERE}" for spelled in _spell(glob)
+    )
+
+
+def _join(patterns: Iterable[str]) -> str:
+    return f"(?:{'|'.join(patterns)})"
+
+
+def _spell(glob: str) -> list[str]:
+    """Spell a glob's accented letters in both ways, as one sign and as two: keyboards give one, some disks the other.
+
+    One in brackets would be two signs to choose from, so such a glob is left as it is.
+    """
+    if glob.isascii() or "[" in glob:
+        return [glob]
+    return list(dict.fromkeys([glob, *(unicodedata.normalize(form, glob) for form in ("NFC", "NFD"))]))
 
 
 class FolderNames:

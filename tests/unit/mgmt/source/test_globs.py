@@ -1,6 +1,7 @@
 """What is left out with the folder it lies in is told as a walk would have left it out, at little cost."""
 
 import fnmatch
+from unicodedata import normalize
 
 import pytest
 from hypothesis import given
@@ -8,10 +9,12 @@ from hypothesis import strategies as st
 
 from mgmt.source.globs import ExcludedTrees, FolderNames
 from mgmt.source.walk import Excludes
+from mgmt.stored.globs import Globs
 
-NAMES = st.text("abB.[]?\udcff\n", min_size=1, max_size=3)
+NAMES = st.text("abB.[]?\udcff\né\u0301e", min_size=1, max_size=3)
 GLOBS = st.builds(
-    "".join, st.tuples(st.sampled_from(["", "./", "own/", "root/", "o*"]), st.text("abB.*?[]!/\udcff\n", max_size=6))
+    "".join,
+    st.tuples(st.sampled_from(["", "./", "own/", "root/", "o*"]), st.text("abB.*?[]!/\udcff\né\u0301e", max_size=6)),
 )
 PATHS = st.lists(NAMES, max_size=5).map(lambda names: "/".join(names).encode("utf-8", "surrogateescape"))
 
@@ -58,6 +61,18 @@ def test_what_is_to_stay_out_may_be_named_as_messages_and_shells_name_it(glob, l
     ]
     assert by_walk == left_out
     assert set(by_walk) <= {each for each in entries if trees.have(each.encode())}
+
+
+@pytest.mark.parametrize("typed", ["NFC", "NFD"])
+@pytest.mark.parametrize("on_disk", ["NFC", "NFD"])
+def test_letters_with_accents_fit_however_keyboard_and_disk_spell_them(typed, on_disk):
+    glob, path = normalize(typed, "Privé/*.MOV"), normalize(on_disk, "Privé/Été.MOV").encode()
+    assert Excludes([glob]).leave_out(path.rpartition(b"/")[2], b"DCIM/" + path)
+    assert ExcludedTrees([glob], ["DCIM"]).have(path)
+    chosen = Globs([glob])
+    assert chosen.takes(b"DCIM/" + path)
+    assert not chosen.unmatched
+    assert not Excludes(["[é].MOV"]).leave_out(b"e.MOV", b"DCIM/e.MOV")
 
 
 def test_a_name_is_looked_at_once_on_the_way_down_not_once_for_each_path_below_it():
