@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import signal
-import sqlite3
 import subprocess
 import threading
 from collections.abc import Iterator
@@ -16,6 +15,7 @@ import pytest
 
 from mgmt_api.ports import NoSuchMultipartUploadError, OperationInProgressError, StorageError
 from mgmt_api.uploads import ending
+from support.database import open_database
 from support.person import people
 from support.programs import QUICK_WAITS
 from support.team import Laptop, Run, Team
@@ -42,7 +42,7 @@ def error_of(run: Run) -> dict:
 
 def remembered(laptop: Laptop) -> tuple[int, int]:
     """Count what the journal knows of unfinished uploads, and of orders."""
-    with sqlite3.connect(laptop.folder / "state" / "journal.sqlite") as database:
+    with open_database(laptop.folder / "state" / "journal.sqlite") as database:
         counts = database.execute("SELECT (SELECT count(*) FROM uploads), (SELECT count(*) FROM orders)")
         return counts.fetchone()
 
@@ -416,7 +416,7 @@ def test_names_of_every_kind_are_understood_as_they_are_shown(team: Team, anna: 
 def test_an_order_that_is_damaged_can_be_given_up(team: Team, anna: Laptop, clip, is_begun):
     (anna.work / "waiting.mov").write_bytes(b"not come to")
     killed(team, anna, "clip.mov", "waiting.mov")
-    with sqlite3.connect(anna.folder / "state" / "journal.sqlite") as database:
+    with open_database(anna.folder / "state" / "journal.sqlite") as database:
         database.execute("UPDATE orders SET options = '{\"prefix\": 5'")
     name = "clip.mov" if is_begun else "waiting.mov"
     assert anna.run("cancel", "--yes", name).exit_code == 0
@@ -504,7 +504,7 @@ def test_a_download_that_could_not_begin_is_given_up_by_its_name(team: Team, ann
     """Which upload it means is known, and the service knows nothing of it."""
     assert anna.run("upload", "clip.mov").exit_code == 0
     operation_id = cut_off(team, bert, "clip.mov")
-    with sqlite3.connect(bert.folder / "state" / "journal.sqlite") as database:
+    with open_database(bert.folder / "state" / "journal.sqlite") as database:
         database.execute("UPDATE download_orders SET folder = ?", [os.fsencode(bert.work / "elsewhere")])
     run = bert.run("--json", "cancel", "--yes", "clip.mov")
     assert [line.get("operation_id", line["type"]) for line in run.lines] == [operation_id, "not_fetched", "summary"]

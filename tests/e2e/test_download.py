@@ -8,7 +8,6 @@ import os
 import random
 import shutil
 import signal
-import sqlite3
 import subprocess
 import sys
 from collections import Counter
@@ -19,6 +18,7 @@ import pytest
 from mgmt.layout import is_temporary_name
 from mgmt_contract.parts import MIB
 from mgmt_local.process.state import open_state_folder
+from support.database import open_database
 from support.fakes import crc64nvme
 from support.hostile_archives import archive_of, file, folder, tar_of
 from support.inputs import WITHOUT_PRIVILEGE
@@ -389,7 +389,7 @@ def store_past_the_service(team, upload, body):
     """Store other bytes, and have the records name them."""
     key = upload["result_path"]
     altered = team.s3.put_object(Bucket=team.bucket, Key=key, Body=body, ChecksumAlgorithm="CRC64NVME")
-    with sqlite3.connect(open_state_folder(team.folder).records) as database:
+    with open_database(open_state_folder(team.folder).records) as database:
         for table, column in versions_of(database):
             database.execute(
                 f"UPDATE {table} SET {column} = replace({column}, ?, ?)",  # noqa: S608  names of the schema

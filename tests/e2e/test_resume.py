@@ -5,12 +5,12 @@ from __future__ import annotations
 import json
 import os
 import signal
-import sqlite3
 import threading
 from datetime import timedelta
 
 import pytest
 
+from support.database import open_database
 from support.faulty_storage import Fault
 from support.programs import LOW_LIMITS
 from support.team import Laptop, Run, Team
@@ -38,7 +38,7 @@ def errors_of(run: Run) -> list[dict]:
 
 
 def orders(laptop: Laptop) -> int:
-    with sqlite3.connect(laptop.folder / "state" / "journal.sqlite") as database:
+    with open_database(laptop.folder / "state" / "journal.sqlite") as database:
         return database.execute("SELECT count(*) FROM orders").fetchone()[0]
 
 
@@ -368,7 +368,7 @@ def test_two_uploads_of_one_source_or_to_one_name_do_not_keep_each_other_away(te
     for prefix in ("one", "two"):
         killed(team, anna, "--prefix", prefix, "x/a.bin", stalls=lambda _: True)
     killed(team, anna, "--as", "name", "x/a.bin", stalls=lambda _: True)
-    with sqlite3.connect(anna.folder / "state" / "journal.sqlite") as database:  # as a command that was not come to
+    with open_database(anna.folder / "state" / "journal.sqlite") as database:  # as a command that was not come to
         row = "service, ?, destination, options, run_id, given_at FROM orders WHERE destination = '/name'"
         database.execute(f"INSERT INTO orders SELECT {row}", [os.fsencode(anna.work / "y" / "b.bin")])
     run = anna.run("--json", "resume")
@@ -381,7 +381,7 @@ def test_two_uploads_of_one_source_or_to_one_name_do_not_keep_each_other_away(te
 def test_what_is_left_for_another_service_is_named(team: Team, anna: Laptop):
     (anna.work / "clip.mov").write_bytes(noise(LARGE))
     killed(team, anna, "clip.mov", "--jobs", "1")
-    with sqlite3.connect(anna.folder / "state" / "journal.sqlite") as database:
+    with open_database(anna.folder / "state" / "journal.sqlite") as database:
         for name in ("local ", "https://elsewhere"):
             database.execute(
                 "INSERT INTO orders SELECT ?, source_path, destination, options, run_id, given_at FROM orders LIMIT 1",
@@ -408,7 +408,7 @@ def test_a_damaged_journal_is_named_and_a_damaged_order_is_done_as_far_as_it_is_
         (anna.work / name).write_bytes(noise(LARGE))
     killed(team, anna, "--prefix", "day1", "big.mov", "waiting.mov", "--jobs", "1")
     journal = anna.folder / "state" / "journal.sqlite"
-    with sqlite3.connect(journal) as database:
+    with open_database(journal) as database:
         database.execute("UPDATE orders SET options = '{\"prefix\": 5'")
     run = anna.run("--json", "resume")
     ends = [(each["s3_object_key"], each["error_code"]) for each in run.records]
@@ -434,7 +434,7 @@ def interrupted_download(team: Team, laptop: Laptop, *arguments: str, first: int
 
 
 def download_orders(laptop: Laptop) -> int:
-    with sqlite3.connect(laptop.folder / "state" / "journal.sqlite") as database:
+    with open_database(laptop.folder / "state" / "journal.sqlite") as database:
         return database.execute("SELECT count(*) FROM download_orders").fetchone()[0]
 
 
@@ -470,7 +470,7 @@ def test_a_download_goes_on_in_its_own_folder_and_so_does_what_its_command_had_n
 
 def add_option_of_tomorrow(laptop: Laptop, table: str) -> None:
     """Have the journal's orders say something that this mgmt does not know."""
-    with sqlite3.connect(laptop.folder / "state" / "journal.sqlite") as database:
+    with open_database(laptop.folder / "state" / "journal.sqlite") as database:
         changed = database.execute(f"UPDATE {table} SET options = json_set(options, '$.of_tomorrow', json('true'))")  # noqa: S608
         assert changed.rowcount == 1
     database.close()

