@@ -170,8 +170,8 @@ class _FrontHandler(BaseHTTPRequestHandler):
         headers = {name: value for name, value in self.headers.items() if name.lower() not in ("host", "connection")}
         with closing(http.client.HTTPConnection(*self.upstream, timeout=60)) as connection:
             connection.request(self.command, self.path, body or None, headers)
-            response = connection.getresponse()
-            content = response.read()
+            with connection.getresponse() as response:  # it may have the socket to itself
+                content = response.read()
         self.send_response_only(response.status)
         self.send_header("content-type", response.getheader("content-type", ""))
         self.send_header("content-length", str(len(content)))

@@ -155,8 +155,9 @@ class _Handler(QuietHandler):
             for name, value in self.headers.items():
                 connection.putheader(name, value)
             connection.endheaders(body or None)
-            response = connection.getresponse()
-            content = self._rot(response.read())
+            # An answer that closes its connection has the socket to itself, and must be closed too if it ends early.
+            with connection.getresponse() as response:
+                content = self._rot(response.read())
         # HEAD tells the length of what GET would give; everything else the length of what follows.
         dropped = _HOP_HEADERS if self.command == "HEAD" else _HOP_HEADERS | {"content-length"}
         headers = [pair for pair in response.getheaders() if pair[0].lower() not in dropped]

@@ -230,8 +230,8 @@ class _Handler(QuietHandler):
             if not self.proxy.keeps_host:
                 connection.putheader("host", "{}:{}".format(*self.proxy.upstream))
             connection.endheaders(body or None)
-            response = connection.getresponse()
-            content = response.read()
+            with connection.getresponse() as response:  # it may have the socket to itself
+                content = response.read()
         self.proxy.note(response.status, len(body) if self.command == "PUT" else 0)
         length = {"content-length": response.headers.get("content-length", "0")} if self.command == "HEAD" else {}
         kept = {name: value for name, value in response.getheaders() if name.lower() not in _HOP_HEADERS}

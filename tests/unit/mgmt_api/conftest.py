@@ -7,10 +7,17 @@ import json
 from collections.abc import Callable
 from typing import Any
 
+import boto3
 import pytest
 
 from mgmt_api import routes
 from support.studio import Machine, Studio
+
+
+@pytest.fixture(autouse=True)
+def no_keys_of_an_earlier_test(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Forget boto3's own session: it keeps the keys that were in the environment when it was first asked."""
+    monkeypatch.setattr(boto3, "DEFAULT_SESSION", None)
 
 
 @pytest.fixture
