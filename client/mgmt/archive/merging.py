@@ -43,8 +43,8 @@ def merge(
     """
     with closing(open_filling(parent)) as new, closing(open_filling(parent)) as old:
         for moves in (False, True):
-            merging = _Merging(new, old, os.fsencode(parent), moves=moves, replaces=replaces)
-            merging.replaces_before_ns = None if moves else replaces_before_ns
+            before_ns = None if moves else replaces_before_ns  # what is in the way was found before anything is moved
+            merging = _Merging(new, old, os.fsencode(parent), moves=moves, replaces=replaces, before_ns=before_ns)
             merging.merge(source, target)
         new.remove_folder(source)
 
@@ -52,13 +52,15 @@ def merge(
 class _Merging:
     """Walks two trees side by side: one that is ours, and the user's own."""
 
-    def __init__(self, new: Filling, old: Filling, parent: bytes, *, moves: bool, replaces: bool) -> None:
+    def __init__(
+        self, new: Filling, old: Filling, parent: bytes, *, moves: bool, replaces: bool, before_ns: int | None
+    ) -> None:
         self._new = new
         self._old = old
         self._parent = parent
         self._moves = moves
         self._replaces = replaces
-        self.replaces_before_ns: int | None = None
+        self._before_ns = before_ns
 
     def merge(self, source: bytes, target: bytes) -> None:
         looks: list[Look] = []
@@ -112,7 +114,7 @@ class _Merging:
         if was is not None and not self._replaces and not os.path.samestat(found, was):
             raise _taken(path)
         is_there = was is not None and os.path.samestat(found, was)
-        if was is not None and _is_newer(was, self.replaces_before_ns) and not (is_there or self._is_same(name, was)):
+        if was is not None and _is_newer(was, self._before_ns) and not (is_there or self._is_same(name, was)):
             raise _changed_since(b"/".join(path))
         if self._moves:
             self._move(name, path, is_folder=is_folder, is_there=is_there)

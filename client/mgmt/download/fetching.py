@@ -72,9 +72,8 @@ class Fetching:
             checking = checker.submit(check, arriving)
             try:
                 self._fetch_all(arriving, jobs, checking)
-                while not wait(
-                    [checking], timeout=_LOOK_SECONDS
-                ).done:  # on Windows only a bounded wait ends with Ctrl-C
+                # On Windows only a bounded wait ends with Ctrl-C.
+                while not wait([checking], timeout=_LOOK_SECONDS).done:
                     self._wanted.session.patience.check_stopped()
                 checking.result()
             except BaseException:

@@ -18,7 +18,7 @@ from mgmt.archive.rules import OVER_LIMIT
 from mgmt.download.left_over import find_left_over
 from mgmt.download.wanted import DownloadOptions, Wanted
 from mgmt.errors import IntegrityError, MgmtError, TargetExistsError, UsageError
-from mgmt.journal import DownloadOrder, name_of_run, new_operation_id
+from mgmt.journal import DownloadOrder, has_newer_options, name_of_run, new_operation_id
 from mgmt.session import Session
 from mgmt.text import read_path, show_path
 from mgmt_contract.records import DownloadRecord, OperationRecord, UploadRecord
@@ -26,7 +26,7 @@ from mgmt_contract.texts import fit_text, may_be_cut
 
 _log: Final = logging.getLogger(__name__)
 _NAMES: Final = frozenset({"extracts", "only", "replaces", "lifts_limits", "version_id", "shown_base"})
-"""What is in an order's options. What is to mean something else takes another name, by which older versions see it."""
+"""What is in an order's options (`has_newer_options`)."""
 
 
 class Orders:
@@ -140,12 +140,8 @@ def read_options(order: DownloadOrder, jobs: int | None = None) -> tuple[Downloa
 
 
 def is_newer(order: DownloadOrder) -> bool:
-    """Tell whether a newer mgmt has written an order's options: they have names that this one does not know."""
-    try:
-        values = json.loads(order.options)
-    except ValueError:
-        return False
-    return isinstance(values, dict) and not values.keys() <= _NAMES
+    """Tell whether a newer mgmt has written an order."""
+    return has_newer_options(order, _NAMES)
 
 
 def is_order_of(order: DownloadOrder, record: DownloadRecord) -> bool:

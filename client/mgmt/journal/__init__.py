@@ -27,6 +27,7 @@ from mgmt.journal.entries import (
     Moved,
     Order,
     entry_of,
+    has_newer_options,
     key_of,
     name_of_run,
     new_operation_id,
@@ -46,6 +47,7 @@ __all__ = [
     "Journal",
     "Moved",
     "Order",
+    "has_newer_options",
     "name_of_run",
     "new_operation_id",
 ]

@@ -6,6 +6,7 @@ import json
 import os
 import time
 import uuid
+from collections.abc import Set as AbstractSet
 from typing import Any, Final, Literal
 
 from mgmt_contract.messages.uploads import Content, Existing
@@ -145,3 +146,15 @@ def entry_of(*row: object) -> Entry:
 def key_of(order: DownloadOrder) -> tuple[str, bytes, str, str]:
     """Make what tells an order of a download from all others."""
     return order.service, os.fsencode(order.folder), order.name, order.options
+
+
+def has_newer_options(order: Order | DownloadOrder, known_names: AbstractSet[str]) -> bool:
+    """Tell whether a newer mgmt has written an order's options: they have names that this one does not know.
+
+    An option that is to mean something else takes another name, by which older versions see it.
+    """
+    try:
+        values = json.loads(order.options)
+    except ValueError:
+        return False
+    return isinstance(values, dict) and not values.keys() <= known_names

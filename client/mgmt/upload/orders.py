@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from mgmt.errors import IntegrityError, MgmtError
-from mgmt.journal import Entry, Order, name_of_run, new_operation_id
+from mgmt.journal import Entry, Order, has_newer_options, name_of_run, new_operation_id
 from mgmt.session import Session
 from mgmt.source import place_of
 from mgmt.upload.job import Job, UploadOptions
@@ -125,15 +125,8 @@ def read_options(order: Order, cache_dir: Path | None, jobs: int | None) -> tupl
 
 
 def is_newer(order: Order) -> bool:
-    """Tell whether a newer mgmt has written an order's options: they have names that this one does not know.
-
-    What is to mean something else takes another name, by which older versions see it.
-    """
-    try:
-        values = json.loads(order.options)
-    except ValueError:
-        return False
-    return isinstance(values, dict) and not values.keys() <= {*_NAMES, "shown_base"}
+    """Tell whether a newer mgmt has written an order."""
+    return has_newer_options(order, {*_NAMES, "shown_base"})
 
 
 def order_of(entry: Entry, shown_base: Path, cache_dir: Path | None) -> Order:
